@@ -1,0 +1,80 @@
+"""The seam between where checkpoints come from and what is made of them.
+
+`suites/` (a directory) and `hub/` hand out a `PublishedModel`, whose `checkpoint(step)` is a `Checkpoint`; `models/` turns a
+checkpoint into weights of a HookedTransformer. Neither side knows more of the other than what stands here.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """One weight file of a checkpoint, whole.
+
+    Attributes:
+        name: its name in the checkpoint, such as `model-00001-of-00002.safetensors`; the ending says the format.
+        data: its bytes: a memory map, or a buffer that was filled from a network.
+        path: where it lies, if it is a file of this machine (torch can then map a `.bin` instead of copying it).
+    """
+
+    name: str
+    data: memoryview
+    path: Path | None = None
+
+
+class Checkpoint(Protocol):
+    """The files of one revision, on this machine by the time they are opened.
+
+    Attributes:
+        suite, model, step, revision: what it is, in the words of the design.
+        tokens: tokens seen in training up to this step, if known.
+        commit: the Hub commit, None for a directory.
+    """
+
+    @property
+    def suite(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def step(self) -> int: ...
+    @property
+    def tokens(self) -> int | None: ...
+    @property
+    def revision(self) -> str: ...
+    @property
+    def commit(self) -> str | None: ...
+
+    def config(self) -> Mapping[str, Any]:
+        """The parsed `config.json`. Raises CheckpointError when it is missing or is not JSON."""
+
+    def tokenizer(self) -> Path | None:
+        """The checkpoint's `tokenizer.json`, if it has one."""
+
+    def open(self) -> AbstractContextManager[Sequence[WeightFile]]:
+        """The weight files, in one format only (safetensors first). Their bytes are valid inside the context."""
+
+
+class PublishedModel(Protocol):
+    """One model and the steps at which it was published."""
+
+    @property
+    def suite(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def steps(self) -> tuple[int, ...]: ...
+    @property
+    def tokens_per_step(self) -> int | None: ...
+
+    def revision(self, step: int) -> str:
+        """The name under which a step is published."""
+
+    def source(self, step: int) -> dict[str, Any]:
+        """What identifies the step's files without reading them, as JSON: a unit measured on another source is redone."""
+
+    def checkpoint(self, step: int) -> Checkpoint:
+        """The checkpoint of a published step."""

@@ -1,0 +1,65 @@
+"""What can go wrong, as one base class and its few children.
+
+Every error a user can cause is a `PythiaTrajError` whose text says what was given, what is allowed and what to do next.
+The command line prints that text as one line and exits 1; anything else that escapes is a defect and keeps its traceback.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class PythiaTrajError(Exception):
+    """Base of all errors that are the request's or the machine's, not the program's."""
+
+
+class StepsError(PythiaTrajError):
+    """A step expression is malformed, or names steps that were not published."""
+
+
+class ConfigError(PythiaTrajError):
+    """A sweep's request is wrong: an unknown experiment, a misspelt parameter, a value of the wrong type."""
+
+
+class SuiteError(PythiaTrajError):
+    """A model or a directory of checkpoints is not what it was said to be."""
+
+
+class CheckpointError(PythiaTrajError):
+    """One checkpoint's files are missing, truncated or not of the shape that its config promises."""
+
+
+class DeviceError(PythiaTrajError):
+    """The device does not exist, or the model cannot fit it."""
+
+
+class DataError(PythiaTrajError):
+    """The tokens an experiment runs on cannot be made from what was given."""
+
+
+class StoreError(PythiaTrajError):
+    """The run's directory is not a run, or cannot be written."""
+
+
+class Interrupted(PythiaTrajError):
+    """The sweep was asked to stop (Ctrl-C, SIGTERM); what was finished before is stored.
+
+    Attributes:
+        signum: the signal that asked; the exit status is 128 + signum.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__("stopped: finished units are stored, the same command goes on from here")
+        self.signum = signum
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A clause for an error message: the known names close to `name`, or all of them when few or none are close.
+
+    >>> nearest("indcution", ["induction", "loss"])
+    'did you mean induction?'
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return f"known: {', '.join(names)}" if names else "none is known"

@@ -1,0 +1,79 @@
+"""The parameters of a HookedTransformer as buffers in the memory layout of the checkpoint's files.
+
+A GPT-NeoX file stores every matrix as [out, in]; HookedTransformer's parameters are [in, out], with heads split off. Each
+parameter here is a transposed view of a contiguous buffer in the file's layout, so that a swap moves rows as they come and
+transposes nothing. The forward pass gains too: HookedTransformer turns its weights back into [out, in] for every matrix product,
+which costs it a copy of a contiguous parameter and nothing of such a view.
+
+Names on the left are HookedTransformer's; the buffer's shape is the file's, but for query, key and value, which the file
+interleaves by head and which here stand apart.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformer_lens import HookedTransformer, HookedTransformerConfig
+
+Sizes = dict[str, int]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One kind of parameter: the shape of its buffer in axis words, and how the parameter views it."""
+
+    buffer: str
+    view: Callable[[Tensor], Tensor] = lambda buffer: buffer
+
+
+LAYOUTS = {
+    "embed.W_E": Layout("d_vocab d_model"),
+    "attn.W_Q": Layout("head_index d_head d_model", lambda buffer: buffer.mT),
+    "attn.W_K": Layout("head_index d_head d_model", lambda buffer: buffer.mT),
+    "attn.W_V": Layout("head_index d_head d_model", lambda buffer: buffer.mT),
+    "attn.W_O": Layout("d_model head_index d_head", lambda buffer: buffer.permute(1, 2, 0)),
+    "attn.b_Q": Layout("head_index d_head"),
+    "attn.b_K": Layout("head_index d_head"),
+    "attn.b_V": Layout("head_index d_head"),
+    "attn.b_O": Layout("d_model"),
+    "mlp.W_in": Layout("d_mlp d_model", lambda buffer: buffer.mT),
+    "mlp.b_in": Layout("d_mlp"),
+    "mlp.W_out": Layout("d_model d_mlp", lambda buffer: buffer.mT),
+    "mlp.b_out": Layout("d_model"),
+    "unembed.W_U": Layout("d_vocab d_model", lambda buffer: buffer.mT),
+    "unembed.b_U": Layout("d_vocab"),
+}
+
+NORMS = ("ln1", "ln2")
+
+
+def sizes(cfg: HookedTransformerConfig) -> Sizes:
+    """The axis words of `LAYOUTS` as numbers."""
+    return {
+        "d_vocab": cfg.d_vocab,
+        "d_model": cfg.d_model,
+        "head_index": cfg.n_heads,
+        "d_head": cfg.d_head,
+        "d_mlp": cfg.d_mlp or 0,
+    }
+
+
+def bind_buffers(model: HookedTransformer, device: torch.device) -> dict[str, Tensor]:
+    """Replaces the model's matrices and biases by views of new buffers on `device`, and returns the buffers by parameter name.
+
+    LayerNorm's parameters stay the modules' own. The parameters' values are undefined until the first swap.
+    """
+    shape_of = sizes(model.cfg)
+    buffers: dict[str, Tensor] = {}
+    for name, _ in list(model.named_parameters()):
+        kind = ".".join(name.split(".")[-2:])
+        if kind not in LAYOUTS:
+            continue
+        layout = LAYOUTS[kind]
+        shape = [shape_of[axis] for axis in layout.buffer.split()]
+        buffer = torch.zeros(shape, dtype=model.cfg.dtype, device=device)
+        module_name, _, attribute = name.rpartition(".")
+        setattr(model.get_submodule(module_name), attribute, nn.Parameter(layout.view(buffer)))
+        buffers[name] = buffer
+    return buffers
