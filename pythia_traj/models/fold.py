@@ -9,74 +9,38 @@ Every matrix is handled in the file's layout [out, in], where all of Transformer
 - centring W_U over the vocabulary subtracts the mean folded row, which is known from the mean raw row: with m = mean(w),
   mean over rows of (w*g - mean(w*g)) = m*g - mean(m*g).
 
-What each pass over memory costs, and why blocks: cast alone reads 2 bytes and writes 4 per parameter. A fold written plainly adds
-three passes over the fp32 result (product for the bias, gain, mean and subtraction), each a read and a write of memory. Here a
-block of 1 MB is cast, multiplied and centred while it lies in a core's own cache: a reading matrix is cast once and passed twice in
-cache, a writing matrix is cast twice (once for its mean alone, into scratch). Blocks are shared out to threads that each use one
-core, because torch's own parallel loops wake all cores for every small operation. `benchmarks/swap.py` prints the outcome beside
-the cast alone.
+What each pass over memory costs, and why blocks: a cast alone reads 2 bytes and writes 4 per parameter, and is bound by memory. A
+fold written plainly adds four passes over the fp32 result (a product for the bias, the gain, the mean, its subtraction), each a read
+or more of memory. Here a block of about 1 MB is cast, multiplied and centred while it lies in the cores' own caches: against the
+cast alone, a reading matrix then takes about 1.6 times, the embedding 1.5, a writing matrix 2.1 (its mean is complete only after the
+last row, so the subtraction is a pass of its own), W_U 2.4 (its mean row is read first). `benchmarks/swap.py` prints the whole.
+
+The blocks go one after the other, each split over the cores by torch: every core keeps its part of the block in its cache through
+all operations. Sharing blocks out to Python threads instead took 1.5 times as long, because operations this short spend their time
+handing over the interpreter lock.
 
 All arithmetic is in fp32; a model of another dtype receives the fp32 result cast once. On a GPU a block is the whole matrix.
 """
 
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-BLOCK_ELEMENTS = 1 << 18
-"""Elements of a block: 1 MB of fp32."""
+CORE_ELEMENTS = 1 << 17
+"""Elements of a block per core: 0.5 MB of fp32, which fits a core's L2 beside the 0.25 MB of fp16 it comes from."""
 
 
-class Workers:
-    """Runs the tasks of a swap on as many threads as torch uses, each confined to one core.
-
-    On a GPU the tasks run one after the other in the calling thread: they only queue kernels.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        threads = torch.get_num_threads() if device.type == "cpu" else 1
-        self._pool = _single_core_threads(threads) if threads > 1 else None
-
-    def run(self, tasks: Iterable[Callable[[], None]]) -> None:
-        """Runs all tasks and returns when the last has ended; the first error is raised."""
-        if self._pool is None:
-            for task in tasks:
-                task()
-            return
-        for _ in self._pool.map(lambda task: task(), tasks):
-            pass
-
-    def block_rows(self, columns: int) -> int:
-        """How many rows of so many columns make one block."""
-        if self.device.type != "cpu":
-            return 1 << 62
-        return max(1, BLOCK_ELEMENTS // max(columns, 1))
-
-
-def _single_core_threads(threads: int) -> ThreadPoolExecutor:
-    """A pool whose threads run torch operations on their own core only; torch's setting for the caller is left as it was."""
-    started = threading.Barrier(threads + 1)
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="swap", initializer=torch.set_num_threads, initargs=(1,))
-    for _ in range(threads):
-        pool.submit(started.wait)
-    started.wait()
-    # The count is per thread for those that exist and inherited by those to come: set it back for the latter.
-    torch.set_num_threads(threads)
-    return pool
-
-
-def blocks(total: int, size: int) -> Iterator[slice]:
-    """Consecutive slices of at most `size` that cover `total`."""
+def row_blocks(matrix: Tensor, device: torch.device) -> Iterator[slice]:
+    """Slices of the first axis that make blocks of the right size for the device."""
+    total = matrix.shape[0]
+    per_row = max(matrix.numel() // max(total, 1), 1)
+    size = max(1, CORE_ELEMENTS * torch.get_num_threads() // per_row) if device.type == "cpu" else total
     for start in range(0, total, size):
         yield slice(start, min(start + size, total))
 
 
-
-def fold_reading_rows(
+def fold_reading_matrix(
     out: Tensor,
     source: Tensor,
     *,
@@ -86,93 +50,82 @@ def fold_reading_rows(
     centre: bool = False,
     minus: Tensor | None = None,
 ) -> None:
-    """One block of rows over d_model: folds a LayerNorm into it, or centres it, or subtracts a row from it.
+    """A matrix with rows over d_model: folds a LayerNorm into it, or centres its rows; then subtracts a row from all.
 
     Args:
-        out: contiguous rows [..., d_model] of the model's buffer.
-        source: the same rows in the file, of the same shape.
-        gain, shift: LayerNorm's parameters [d_model] in fp32; None folds nothing. Folding centres the rows.
+        out: contiguous [..., d_model], the model's buffer.
+        source: the same in the file, of the same shape; its rows may be grouped by head.
+        gain, shift: LayerNorm's parameters, fp32 [d_model]; None folds nothing. Folding centres the rows.
         bias: fp32 [...], one value a row, which gains source . shift.
         centre: without a gain, subtract each row's mean (W_E).
         minus: fp32 [d_model], subtracted from every row last (the mean row of W_U).
     """
-    work = _work(out, source)
-    rows = work.view(-1, work.shape[-1])
-    if gain is not None and shift is not None:
-        sums = torch.stack([gain / gain.numel(), shift]) @ rows.T
-        torch.addcmul(-sums[0].unsqueeze(1), rows, gain, out=rows)
-        if bias is not None:
-            bias.view(-1).add_(sums[1])
-    elif centre:
-        rows.sub_(rows.mean(1, keepdim=True))
-    if minus is not None:
-        rows.sub_(minus)
-    _deliver(out, work)
+    sums_of = None if gain is None or shift is None else torch.stack([gain / gain.numel(), shift])
+    for block in row_blocks(out, out.device):
+        work = _work(out[block], source[block])
+        rows = work.view(-1, work.shape[-1])
+        if sums_of is not None:
+            sums = sums_of @ rows.T
+            torch.addcmul(-sums[0].unsqueeze(1), rows, gain, out=rows)
+            if bias is not None:
+                bias[block].view(-1).add_(sums[1])
+        elif centre:
+            rows.sub_(rows.mean(1, keepdim=True))
+        if minus is not None:
+            rows.sub_(minus)
+        _deliver(out[block], work)
 
 
-def fold_writing_matrix(out: Tensor, source: Tensor, rows: int, *, centre: bool) -> None:
-    """A whole matrix with columns over d_model: casts it, and centres it.
+def fold_writing_matrix(out: Tensor, source: Tensor, *, centre: bool) -> None:
+    """A matrix with columns over d_model: casts it, and centres it by subtracting its mean row.
 
     Args:
-        out: contiguous [d_model, in] of the model's buffer.
+        out: contiguous [d_model, in], the model's buffer.
         source: the same matrix in the file.
-        rows: rows of a block.
-        centre: subtract the mean row.
     """
-    mean = column_mean(source, out, rows) if centre else None
-    for block in blocks(out.shape[0], rows):
+    if centre and out.dtype == torch.float32:
+        # The mean is summed while each block is in cache; only the subtraction passes over the matrix again.
+        out.sub_(mean_row(source, out.device, cast_into=out))
+        return
+    mean = mean_row(source, out.device) if centre else None
+    for block in row_blocks(out, out.device):
         work = _work(out[block], source[block])
         if mean is not None:
             work.sub_(mean)
         _deliver(out[block], work)
 
 
-def add_product(out: Tensor, source: Tensor, vector: Tensor, rows: int, *, centre: bool) -> None:
+def mean_row(source: Tensor, device: torch.device, cast_into: Tensor | None = None) -> Tensor:
+    """The mean of a matrix's rows, fp32 on `device`; the fp32 of each block is kept only where `cast_into` is given to hold it."""
+    mean = torch.zeros(source.shape[1], dtype=torch.float32, device=device)
+    weight = torch.full((source.shape[0],), 1 / source.shape[0], dtype=torch.float32, device=device)
+    for block in row_blocks(source, device):
+        rows = _fp32(source[block], device) if cast_into is None else _work(cast_into[block], source[block])
+        mean.addmv_(rows.T, weight[block])
+    return mean
+
+
+def add_product(out: Tensor, source: Tensor, vector: Tensor, *, centre: bool) -> None:
     """`out` += source . vector in fp32, for a writing matrix [d_model, in] as it is in the file; centred: its own mean taken off.
 
     Centring the product is the same as centring the matrix first, and needs no second copy of it in fp32.
     """
-    product = torch.cat([_scratch(source[block], out.device) @ vector for block in blocks(source.shape[0], rows)])
+    product = torch.cat([_fp32(source[block], out.device) @ vector for block in row_blocks(source, out.device)])
     out.add_(product - product.mean() if centre else product)
 
 
-def column_mean(source: Tensor, like: Tensor, rows: int) -> Tensor:
-    """The mean row of a matrix [rows, columns], in fp32 on the device of `like`, reading it in blocks of rows."""
-    total = torch.zeros(source.shape[1], dtype=torch.float32, device=like.device)
-    weight = torch.full((min(rows, source.shape[0]),), 1 / source.shape[0], dtype=torch.float32, device=like.device)
-    for block in blocks(source.shape[0], rows):
-        part = _scratch(source[block], like.device)
-        total.addmv_(part.T, weight[: part.shape[0]])
-    return total
-
-
-def _local(source: Tensor, out: Tensor) -> Tensor:
-    """The source on out's device, moved in its own dtype: half the bytes of the fp32 it will become."""
-    return source if source.device == out.device else source.to(out.device, non_blocking=True)
-
-
-_buffers = threading.local()
-
-
-def _scratch(source: Tensor, device: torch.device) -> Tensor:
-    """The source in fp32 in this thread's scratch memory (on a GPU: in new memory, which its allocator reuses)."""
-    if device.type != "cpu":
-        return source.to(device, non_blocking=True).float()
-    buffer = getattr(_buffers, "fp32", None)
-    if buffer is None or buffer.numel() < source.numel():
-        buffer = _buffers.fp32 = torch.empty(max(source.numel(), BLOCK_ELEMENTS), dtype=torch.float32)
-    work: Tensor = buffer[: source.numel()].view(source.shape)
-    return work.copy_(source)
+def _fp32(source: Tensor, device: torch.device) -> Tensor:
+    """The block in fp32 on the device: moved in its own dtype, half the bytes of what it becomes."""
+    return source.to(device, non_blocking=True).float()
 
 
 def _work(out: Tensor, source: Tensor) -> Tensor:
-    """The block in fp32: in the model's own buffer where that is fp32, else in scratch."""
+    """The block in fp32: in the model's own buffer where that is fp32, else in memory of its own."""
     if out.dtype == torch.float32:
-        return out.copy_(_local(source, out))
-    return _scratch(source, out.device)
+        return out.copy_(source.to(out.device, non_blocking=True))
+    return _fp32(source, out.device)
 
 
 def _deliver(out: Tensor, work: Tensor) -> None:
     if out.dtype != torch.float32:
         out.copy_(work)
-

@@ -5,8 +5,7 @@ tensors of the checkpoint's own files. The result equals `HookedTransformer.from
 """
 
 import warnings
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,12 +17,10 @@ from pythia_traj.checkpoint import Checkpoint
 from pythia_traj.errors import CheckpointError
 from pythia_traj.models.architecture import hooked_config
 from pythia_traj.models.fit import check_fits
-from pythia_traj.models.fold import Workers, add_product, blocks, column_mean, fold_reading_rows, fold_writing_matrix
+from pythia_traj.models.fold import add_product, fold_reading_matrix, fold_writing_matrix, mean_row
 from pythia_traj.models.parameters import NORMS, bind_buffers
 from pythia_traj.models.tokenizer import attach_tokenizer
 from pythia_traj.processing import Processing
-
-Task = Callable[[], None]
 
 
 class SwappableModel:
@@ -65,9 +62,6 @@ class SwappableModel:
             self._norms = _NormSwitch(self.model, device)
             self.model.eval()
         self._config = _identity(config)
-        self._workers = Workers(device)
-        self._tied = bool(config.get("tie_word_embeddings", False))
-        self._has_biases = bool(config.get("attention_bias", True))
         attach_tokenizer(self.model, checkpoint.tokenizer())
 
     def check_same_architecture(self, checkpoint: Checkpoint) -> None:
@@ -94,10 +88,10 @@ class SwappableModel:
         Raises:
             CheckpointError: a tensor is missing or of the wrong shape.
         """
-        source = _Source(tensors, self.model.cfg.n_layers, self._tied)
-        source.check(self._buffers, self._has_biases)
+        source = _Source(tensors, self._config)
+        source.check(self._buffers)
         self._norms.switch(folded=processing.fold_ln)
-        _Swap(self.model, self._buffers, source, processing, self._workers).run()
+        _Swap(self.model, self._buffers, source, processing).run()
 
 
 class _NormSwitch:
@@ -124,11 +118,12 @@ class _NormSwitch:
 class _Source:
     """A checkpoint's tensors under the names of GPT-NeoX's files."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], n_layers: int, tied: bool) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
         self._tensors = tensors
-        self._n_layers = n_layers
+        self._n_layers = config["num_hidden_layers"]
+        self.has_attention_bias = bool(config.get("attention_bias", True))
         # transformers 5.14 renamed the unembedding; files of both ages exist.
-        candidates = ("embed_out.weight", "lm_head.weight", *(["gpt_neox.embed_in.weight"] if tied else []))
+        candidates = ("embed_out.weight", "lm_head.weight", *(["gpt_neox.embed_in.weight"] if config.get("tie_word_embeddings") else []))
         self.unembed = next((name for name in candidates if name in tensors), candidates[0])
 
     def __getitem__(self, name: str) -> Tensor:
@@ -138,15 +133,15 @@ class _Source:
         """A vector in fp32, in memory of its own on like's device."""
         return torch.empty(self[name].shape, dtype=torch.float32, device=like.device).copy_(self[name])
 
-    def check(self, buffers: Mapping[str, Tensor], has_biases: bool) -> None:
+    def check(self, buffers: Mapping[str, Tensor]) -> None:
         """Every tensor the model needs is there and has the shape that its buffers have."""
-        for name, shape in self._expected(buffers, has_biases):
+        for name, shape in self._expected(buffers):
             if name not in self._tensors:
                 raise CheckpointError(f"tensor {name} is missing from the checkpoint's weights")
             if tuple(self[name].shape) != shape:
                 raise CheckpointError(f"tensor {name} has shape {list(self[name].shape)}, the config promises {list(shape)}")
 
-    def _expected(self, buffers: Mapping[str, Tensor], has_biases: bool) -> list[tuple[str, tuple[int, ...]]]:
+    def _expected(self, buffers: Mapping[str, Tensor]) -> list[tuple[str, tuple[int, ...]]]:
         d_vocab, d_model = buffers["embed.W_E"].shape
         d_mlp = buffers["blocks.0.mlp.b_in"].shape[0]
         norm = [("weight", (d_model,)), ("bias", (d_model,))]
@@ -159,7 +154,7 @@ class _Source:
             ("mlp.dense_4h_to_h.weight", (d_model, d_mlp)),
             ("mlp.dense_4h_to_h.bias", (d_model,)),
         ]
-        if has_biases:
+        if self.has_attention_bias:
             layer += [("attention.query_key_value.bias", (3 * d_model,)), ("attention.dense.bias", (d_model,))]
         return [
             ("gpt_neox.embed_in.weight", (d_vocab, d_model)),
@@ -173,33 +168,29 @@ _FILE_NORMS = {"ln1": "input_layernorm", "ln2": "post_attention_layernorm"}
 
 
 class _Swap:
-    """One swap: the tasks that fill every buffer, matrices in blocks on the workers, vectors at once."""
+    """One swap: fills every buffer from the source, matrices first, then the biases that folding has added to."""
 
     def __init__(
-        self,
-        model: HookedTransformer,
-        buffers: Mapping[str, Tensor],
-        source: _Source,
-        processing: Processing,
-        workers: Workers,
+        self, model: HookedTransformer, buffers: Mapping[str, Tensor], source: _Source, processing: Processing
     ) -> None:
-        self.model, self.buffers, self.source, self.processing, self.workers = model, buffers, source, processing, workers
-        # fp32 copies of the biases that folding adds to, delivered when all blocks are done.
+        self.model, self.buffers, self.source, self.processing = model, buffers, source, processing
+        # In fp32 until all that is folded into them has been added; then cast once.
         self.biases: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def run(self) -> None:
-        tasks = self._embed() + self._unembed()
+        """Writes all parameters."""
+        embedding = self.source["gpt_neox.embed_in.weight"]
+        fold_reading_matrix(self.buffers["embed.W_E"], embedding, centre=self.processing.center_writing_weights)
         for layer in range(self.model.cfg.n_layers):
-            tasks += self._attention(layer) + self._mlp(layer)
-        self.workers.run(tasks)
-        if self.processing.fold_value_biases:
-            # Only now is b_V complete: LayerNorm's bias has been folded into it.
-            self.workers.run(partial(self._fold_value_bias, layer) for layer in range(self.model.cfg.n_layers))
-        self._deliver_biases()
+            self._attention(f"blocks.{layer}", f"gpt_neox.layers.{layer}")
+            self._mlp(f"blocks.{layer}", f"gpt_neox.layers.{layer}")
+        self._unembed()
+        for name, bias in self.biases.items():
+            self.buffers[name].copy_(bias)
 
     def _norm(self, name: str, file_name: str, like: Tensor) -> dict[str, Tensor]:
-        """The LayerNorm as keyword arguments of a fold; without folding it goes into the model's module, and nothing is folded."""
+        """The LayerNorm as arguments of a fold; without folding it goes into the model's module, and nothing is folded."""
         gain = self.source.fp32(f"{file_name}.weight", like)
         shift = self.source.fp32(f"{file_name}.bias", like)
         if self.processing.fold_ln:
@@ -209,105 +200,57 @@ class _Swap:
         module.b.data.copy_(shift)
         return {}
 
-    def _rows(self, name: str, source: Tensor, bias: Tensor | None = None, **fold: Any) -> list[Task]:
-        """Tasks over blocks of the first axis of a reading matrix, whose rows may be grouped by head."""
-        out = self.buffers[name]
-        size = self.workers.block_rows(out[0].numel())
-        return [
-            partial(fold_reading_rows, out[block], source[block], bias=None if bias is None else bias[block], **fold)
-            for block in blocks(out.shape[0], size)
-        ]
-
-    def _embed(self) -> list[Task]:
-        return self._rows(
-            "embed.W_E", self.source["gpt_neox.embed_in.weight"], centre=self.processing.center_writing_weights
-        )
-
-    def _unembed(self) -> list[Task]:
-        out = self.buffers["unembed.W_U"]
-        source = self.source[self.source.unembed]
-        norm = self._norm("ln_final", "gpt_neox.final_layer_norm", out)
-        bias = self.biases["unembed.b_U"] = torch.zeros(out.shape[0], dtype=torch.float32, device=out.device)
-        minus = self._mean_folded_row(source, norm.get("gain")) if self.processing.center_unembed else None
-        return self._rows("unembed.W_U", source, bias, minus=minus, **norm)
-
-    def _mean_folded_row(self, source: Tensor, gain: Tensor | None) -> Tensor:
-        """The mean over the vocabulary of the rows of W_U as they will be once the LayerNorm is folded in."""
-        out = self.buffers["unembed.W_U"]
-        rows = self.workers.block_rows(source.shape[1])
-        parts = list(blocks(source.shape[0], 16 * rows))
-        means = torch.zeros(len(parts), source.shape[1], dtype=torch.float32, device=out.device)
-
-        def mean_of(i: int) -> None:
-            part = source[parts[i]]
-            means[i] = column_mean(part, out, rows) * (part.shape[0] / source.shape[0])
-
-        self.workers.run(partial(mean_of, i) for i in range(len(parts)))
-        mean = means.sum(0)
-        if gain is None:
-            return mean
-        return mean * gain - (mean * gain).mean()
-
-    def _attention(self, layer: int) -> list[Task]:
-        block, file = f"blocks.{layer}", f"gpt_neox.layers.{layer}"
-        out = self.buffers[f"{block}.attn.W_O"]
+    def _attention(self, block: str, file: str) -> None:
+        W_O = self.buffers[f"{block}.attn.W_O"]
         n_heads, d_head = self.buffers[f"{block}.attn.b_Q"].shape
-        norm = self._norm(f"{block}.ln1", f"{file}.{_FILE_NORMS['ln1']}", out)
-        # GPT-NeoX interleaves query, key and value by head: [head_index, 3, d_head, d_model].
+        norm = self._norm(f"{block}.ln1", f"{file}.{_FILE_NORMS['ln1']}", W_O)
+        # GPT-NeoX interleaves query, key and value by head.
         qkv = self.source[f"{file}.attention.query_key_value.weight"].view(n_heads, 3, d_head, -1)
-        qkv_bias = self._qkv_bias(file, n_heads, d_head, out)
-        tasks = []
+        qkv_bias = self._attention_bias(f"{file}.attention.query_key_value", 3 * n_heads * d_head, W_O)
         for i, letter in enumerate("QKV"):
-            bias = self.biases[f"{block}.attn.b_{letter}"] = qkv_bias[:, i].contiguous()
-            tasks += self._rows(f"{block}.attn.W_{letter}", qkv[:, i], bias, **norm)
-        self.biases[f"{block}.attn.b_O"] = self._bias_or_zeros(f"{file}.attention.dense.bias", out.shape[0], out)
+            bias = qkv_bias.view(n_heads, 3, d_head)[:, i].contiguous()
+            fold_reading_matrix(self.buffers[f"{block}.attn.W_{letter}"], qkv[:, i], bias=bias, **norm)
+            self.biases[f"{block}.attn.b_{letter}"] = bias
         dense = self.source[f"{file}.attention.dense.weight"]
-        tasks.append(self._writing(out.view(out.shape[0], -1), dense))
-        return tasks
+        centre = self.processing.center_writing_weights
+        fold_writing_matrix(W_O.view(W_O.shape[0], -1), dense, centre=centre)
+        b_O = self._attention_bias(f"{file}.attention.dense", W_O.shape[0], W_O)
+        if self.processing.fold_value_biases:
+            b_V = self.biases[f"{block}.attn.b_V"]
+            add_product(b_O, dense, b_V.view(-1), centre=centre)
+            b_V.zero_()
+        self.biases[f"{block}.attn.b_O"] = b_O - b_O.mean() if centre else b_O
 
-    def _qkv_bias(self, file: str, n_heads: int, d_head: int, like: Tensor) -> Tensor:
-        bias = self._bias_or_zeros(f"{file}.attention.query_key_value.bias", 3 * n_heads * d_head, like)
-        return bias.view(n_heads, 3, d_head)
+    def _attention_bias(self, name: str, size: int, like: Tensor) -> Tensor:
+        """The bias of an attention matrix, zeros where the config says that there is none."""
+        if self.source.has_attention_bias:
+            return self.source.fp32(f"{name}.bias", like)
+        return torch.zeros(size, dtype=torch.float32, device=like.device)
 
-    def _bias_or_zeros(self, name: str, size: int, like: Tensor) -> Tensor:
-        try:
-            return self.source.fp32(name, like)
-        except KeyError:  # a config without attention biases; `check` has seen that the others are there
-            return torch.zeros(size, dtype=torch.float32, device=like.device)
+    def _mlp(self, block: str, file: str) -> None:
+        W_out = self.buffers[f"{block}.mlp.W_out"]
+        norm = self._norm(f"{block}.ln2", f"{file}.{_FILE_NORMS['ln2']}", W_out)
+        b_in = self.biases[f"{block}.mlp.b_in"] = self.source.fp32(f"{file}.mlp.dense_h_to_4h.bias", W_out)
+        W_in = self.source[f"{file}.mlp.dense_h_to_4h.weight"]
+        fold_reading_matrix(self.buffers[f"{block}.mlp.W_in"], W_in, bias=b_in, **norm)
+        centre = self.processing.center_writing_weights
+        fold_writing_matrix(W_out, self.source[f"{file}.mlp.dense_4h_to_h.weight"], centre=centre)
+        b_out = self.source.fp32(f"{file}.mlp.dense_4h_to_h.bias", W_out)
+        self.biases[f"{block}.mlp.b_out"] = b_out - b_out.mean() if centre else b_out
 
-    def _mlp(self, layer: int) -> list[Task]:
-        block, file = f"blocks.{layer}", f"gpt_neox.layers.{layer}"
-        out = self.buffers[f"{block}.mlp.W_out"]
-        norm = self._norm(f"{block}.ln2", f"{file}.{_FILE_NORMS['ln2']}", out)
-        b_in = self.biases[f"{block}.mlp.b_in"] = self.source.fp32(f"{file}.mlp.dense_h_to_4h.bias", out)
-        self.biases[f"{block}.mlp.b_out"] = self.source.fp32(f"{file}.mlp.dense_4h_to_h.bias", out)
-        tasks = self._rows(f"{block}.mlp.W_in", self.source[f"{file}.mlp.dense_h_to_4h.weight"], b_in, **norm)
-        tasks.append(self._writing(out, self.source[f"{file}.mlp.dense_4h_to_h.weight"]))
-        return tasks
-
-    def _writing(self, out: Tensor, source: Tensor) -> Task:
-        rows = self.workers.block_rows(source.shape[1])
-        return partial(fold_writing_matrix, out, source, rows, centre=self.processing.center_writing_weights)
-
-    def _fold_value_bias(self, layer: int) -> None:
-        attn = f"blocks.{layer}.attn"
-        dense = self.source[f"gpt_neox.layers.{layer}.attention.dense.weight"]
-        b_V, b_O = self.biases[f"{attn}.b_V"], self.biases[f"{attn}.b_O"]
-        rows = self.workers.block_rows(dense.shape[1])
-        add_product(b_O, dense, b_V.view(-1), rows, centre=self.processing.center_writing_weights)
-        b_V.zero_()
-
-    def _deliver_biases(self) -> None:
-        """Centres the biases and writes them into the model, cast once."""
-        if self.processing.center_writing_weights:
-            for layer in range(self.model.cfg.n_layers):
-                for name in (f"blocks.{layer}.attn.b_O", f"blocks.{layer}.mlp.b_out"):
-                    self.biases[name].sub_(self.biases[name].mean())
+    def _unembed(self) -> None:
+        W_U = self.buffers["unembed.W_U"]
+        source = self.source[self.source.unembed]
+        norm = self._norm("ln_final", "gpt_neox.final_layer_norm", W_U)
+        b_U = torch.zeros(W_U.shape[0], dtype=torch.float32, device=W_U.device)
+        mean = None
         if self.processing.center_unembed:
-            b_U = self.biases["unembed.b_U"]
-            b_U.sub_(b_U.mean())
-        for name, bias in self.biases.items():
-            self.buffers[name].copy_(bias)
+            mean = mean_row(source, W_U.device)
+            if norm:  # the mean row as it will be once the LayerNorm is folded in
+                mean = mean * norm["gain"]
+                mean = mean - mean.mean()
+        fold_reading_matrix(W_U, source, bias=b_U, minus=mean, **norm)
+        self.biases["unembed.b_U"] = b_U - b_U.mean() if self.processing.center_unembed else b_U
 
 
 def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
