@@ -1,0 +1,43 @@
+"""pythia-traj: measure how language models change during training.
+
+    import pythia_traj as pt
+
+    for ckpt in pt.checkpoints("runs/toy", steps="log:12"):   # one HookedTransformer, new weights each time
+        logits, cache = ckpt.model.run_with_cache(tokens)
+    pt.sweep(pt.SweepConfig.from_yaml("configs/induction.yaml", model="runs/toy", out="runs/induction"))
+    df = pt.load("runs/induction", experiment="induction")    # tidy DataFrame
+
+Importing the package is cheap: what needs torch or pandas is imported when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pythia_traj.config import SweepConfig as SweepConfig
+    from pythia_traj.store.read import load as load
+    from pythia_traj.sweeps.runner import sweep as sweep
+    from pythia_traj.sweeps.status import status as status
+    from pythia_traj.sweeps.stream import checkpoints as checkpoints
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "SweepConfig": "pythia_traj.config",
+    "checkpoints": "pythia_traj.sweeps.stream",
+    "load": "pythia_traj.store.read",
+    "status": "pythia_traj.sweeps.status",
+    "sweep": "pythia_traj.sweeps.runner",
+}
+
+__all__ = ["SweepConfig", "__version__", "checkpoints", "load", "status", "sweep"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'pythia_traj' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,149 @@
+"""Where text comes from: Python's standard library, a file, or a Hugging Face dataset.
+
+A source is written as one word in a config:
+
+    stdlib                    the standard library's source, the modules a toy model is not trained on
+    notes.txt                 one document; documents are separated by lines that hold only `<|endoftext|>`
+    corpus.jsonl, .parquet    one document a row, in the column `text` or the one named
+    hf:org/name@COMMIT        a dataset of the Hub at a commit; `:split` after the name chooses a split (default train)
+    hf:DIR                    a dataset saved with `Dataset.save_to_disk`
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from pythia_traj.data import stdlib
+from pythia_traj.errors import DataError
+
+SEPARATOR = "<|endoftext|>"
+
+_HUB = re.compile(r"hf:(?P<name>[\w.-]+/[\w.-]+)(?::(?P<split>[\w.-]+))?@(?P<commit>[0-9a-f]{40})")
+
+
+def identify(source: str) -> dict[str, Any]:
+    """What identifies a source: the sha256 of its content, or a dataset's commit. Opens no connection.
+
+    Raises:
+        DataError: the source does not exist, or is a dataset without a commit.
+    """
+    if source == "stdlib":
+        return {"source": "stdlib", "sha256": _digest_of_documents(stdlib.documents("heldout"))}
+    if source.startswith("hf:"):
+        directory = Path(source.removeprefix("hf:"))
+        if directory.is_dir():
+            return {"source": "hf-directory", "sha256": _digest_of_files(directory)}
+        match = _hub_match(source)
+        return {"source": f"hf:{match['name']}:{match['split'] or 'train'}", "commit": match["commit"]}
+    path = _existing(source)
+    return {"source": "file", "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def read(source: str, column: str = "text") -> Iterator[str]:
+    """The documents of a source, in its order.
+
+    Raises:
+        DataError: the source cannot be read, or has no such column.
+    """
+    if source == "stdlib":
+        yield from (text for _, text in stdlib.documents("heldout"))
+    elif source.startswith("hf:"):
+        yield from _read_dataset(source, column)
+    else:
+        path = _existing(source)
+        readers = {".jsonl": _read_jsonl, ".json": _read_jsonl, ".parquet": _read_parquet}
+        yield from readers.get(path.suffix, _read_text)(path, column)
+
+
+def _existing(source: str) -> Path:
+    path = Path(source)
+    if not path.is_file():
+        raise DataError(f"there is no text {source!r}: give stdlib, a .txt, .jsonl or .parquet file, or hf:org/name@commit")
+    return path
+
+
+def _hub_match(source: str) -> re.Match[str]:
+    match = _HUB.fullmatch(source)
+    if match is None:
+        raise DataError(
+            f"cannot read {source!r} as a dataset: write hf:org/name@COMMIT or hf:org/name:split@COMMIT with the full commit "
+            "(a branch can move, and results would no longer say what they were measured on), or hf: and a saved dataset's directory"
+        )
+    return match
+
+
+def _read_text(path: Path, _column: str) -> Iterator[str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text (byte {error.start}): convert it first") from None
+    documents = re.split(rf"^{re.escape(SEPARATOR)}$\n?", text, flags=re.MULTILINE)
+    yield from (document for document in documents if document.strip())
+
+
+def _read_jsonl(path: Path, column: str) -> Iterator[str]:
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError:
+                raise DataError(f"{path} line {number} is not JSON: expected one object a line") from None
+            yield _text_of(row, column, f"{path} line {number}")
+
+
+def _text_of(row: Any, column: str, where: str) -> str:
+    if not isinstance(row, dict) or not isinstance(row.get(column), str):
+        names = ", ".join(sorted(row)) if isinstance(row, dict) else "none"
+        raise DataError(f"{where} has no text in column {column!r}: its columns are {names}")
+    return str(row[column])
+
+
+def _read_parquet(path: Path, column: str) -> Iterator[str]:
+    import pyarrow.parquet as pq
+    from pyarrow import ArrowException
+
+    try:
+        file = pq.ParquetFile(path)
+    except (ArrowException, OSError) as error:
+        raise DataError(f"{path} is no Parquet file: {error}") from None
+    if column not in file.schema_arrow.names:
+        raise DataError(f"{path} has no column {column!r}: its columns are {', '.join(file.schema_arrow.names)}")
+    for batch in file.iter_batches(columns=[column]):
+        yield from (str(text) for text in batch.column(0).to_pylist() if text)
+
+
+def _read_dataset(source: str, column: str) -> Iterator[str]:
+    import datasets
+
+    directory = Path(source.removeprefix("hf:"))
+    if directory.is_dir():
+        dataset = datasets.load_from_disk(str(directory))
+        if isinstance(dataset, datasets.DatasetDict):
+            raise DataError(f"{directory} holds several splits: give one of {', '.join(dataset)} as hf:{directory}/<split>")
+    else:
+        match = _hub_match(source)
+        dataset = datasets.load_dataset(
+            match["name"], split=match["split"] or "train", revision=match["commit"], streaming=True
+        )
+    for number, row in enumerate(dataset):
+        yield _text_of(row, column, f"{source} row {number}")
+
+
+def _digest_of_documents(documents: tuple[tuple[str, str], ...]) -> str:
+    digest = hashlib.sha256()
+    for name, text in documents:
+        digest.update(f"{name}\0{len(text)}\0{text}".encode())
+    return digest.hexdigest()
+
+
+def _digest_of_files(directory: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(path for path in islice(directory.rglob("*"), 100_000) if path.is_file()):
+        digest.update(f"{path.relative_to(directory)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()

@@ -1,0 +1,87 @@
+"""Random tokens that repeat: what induction is measured on, with the same tokens shuffled as the null.
+
+Two layouts, each as its convention has it:
+
+- `two_halves`: `length` ids uniform over the whole embedding, then the same again; no BOS unless asked for.
+- `olsson`: BOS, then 25 ids four times over; the 4 % most and least frequent types are left out (Olsson et al. 2022). Frequency is
+  read off the token ids: byte-pair encoding numbers its merges from frequent to rare.
+
+In a group's `shuffled` twin all after the first copy is permuted: the same types in each sequence, nothing to be continued.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from pythia_traj.errors import DataError
+from pythia_traj.experiment import Vocabulary
+
+OLSSON_LENGTH, OLSSON_COPIES = 25, 4
+_EXTREME_TYPES = 0.04
+
+
+class RepeatedTokens:
+    """Sequences of random tokens in which a segment repeats.
+
+    Attributes:
+        groups: `two_halves`, `two_halves/shuffled`, and where the context is long enough `olsson`, `olsson/shuffled`:
+            int64 [item, pos].
+        length: tokens of one half of `two_halves`.
+        start: position of the first token of `two_halves` after BOS, if any.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, *, seed: int, n: int = 50, length: int = 50, bos: bool = False) -> None:
+        """Draws the sequences.
+
+        Raises:
+            DataError: two halves do not fit the model's context.
+        """
+        self.length, self.start = length, int(bos)
+        needed = self.start + 2 * length
+        if needed > vocabulary.n_ctx:
+            longest = (vocabulary.n_ctx - self.start) // 2
+            raise DataError(
+                f"two halves of {length} tokens need a context of {needed}, the model has {vocabulary.n_ctx}: "
+                f"set length to at most {longest}"
+            )
+        rng = np.random.default_rng(seed)
+        halves = rng.integers(0, vocabulary.d_vocab, (n, length))
+        self.groups = _with_null(
+            "two_halves", _repeat(halves, 2, vocabulary.bos_token_id if bos else None), self.start + length, rng
+        )
+        if self.has_olsson(vocabulary.n_ctx):
+            low, high = _ordinary_types(vocabulary)
+            segments = rng.integers(low, high, (n, OLSSON_LENGTH))
+            tokens = _repeat(segments, OLSSON_COPIES, vocabulary.bos_token_id)
+            self.groups |= _with_null("olsson", tokens, 1 + OLSSON_LENGTH, rng)
+
+    @staticmethod
+    def has_olsson(n_ctx: int) -> bool:
+        """Whether the context holds the four copies and BOS."""
+        return n_ctx >= 1 + OLSSON_COPIES * OLSSON_LENGTH
+
+    @classmethod
+    def spec(cls, *, seed: int, **_: Any) -> dict[str, Any]:
+        """Random numbers alone: a seed identifies them."""
+        return {"source": "repeated-tokens", "version": 1, "seed": seed}
+
+
+def _ordinary_types(vocabulary: Vocabulary) -> tuple[int, int]:
+    size = vocabulary.tokenizer.get_vocab_size() if vocabulary.tokenizer is not None else vocabulary.d_vocab
+    size = min(size, vocabulary.d_vocab)
+    cut = round(size * _EXTREME_TYPES)
+    return cut, max(size - cut, cut + 1)
+
+
+def _repeat(segments: np.ndarray, copies: int, bos: int | None) -> np.ndarray:
+    tokens = np.tile(segments, (1, copies))
+    if bos is None:
+        return tokens
+    return np.concatenate([np.full((len(tokens), 1), bos), tokens], axis=1)
+
+
+def _with_null(name: str, tokens: np.ndarray, first_end: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """The group and its null, in which all after `first_end`, the end of the first copy, is permuted within each sequence."""
+    shuffled = tokens.copy()
+    shuffled[:, first_end:] = rng.permuted(shuffled[:, first_end:], axis=1)
+    return {name: tokens.astype(np.int64), f"{name}/shuffled": shuffled.astype(np.int64)}

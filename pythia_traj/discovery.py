@@ -1,0 +1,132 @@
+"""Finding experiments: in `pythia_traj.experiments`, behind entry points, in a user's file. Nothing imports one by name.
+
+Entry points of the group `pythia_traj.experiments` name a module or an experiment. A file is given by its path, `./mine.py`, or
+`./mine.py:name` where it defines several.
+"""
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+
+from pythia_traj.errors import ConfigError, nearest
+from pythia_traj.experiment import Experiment
+
+GROUP = "pythia_traj.experiments"
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """An experiment that is there but cannot be imported, because a distribution it needs is not installed."""
+
+    name: str
+    requires: tuple[str, ...]
+
+
+@lru_cache(maxsize=1)
+def discover() -> dict[str, Experiment | Unavailable]:
+    """All experiments that are installed, by name.
+
+    Raises:
+        ConfigError: two have one name.
+    """
+    found: dict[str, Experiment | Unavailable] = {}
+    for candidate in (*_packaged(), *_entry_points()):
+        known = found.get(candidate.name)
+        if known is not None and known != candidate:
+            raise ConfigError(f"two experiments are named {candidate.name}: uninstall or rename one of them")
+        found[candidate.name] = candidate
+    return dict(sorted(found.items()))
+
+
+def find(use: str) -> Experiment:
+    """The experiment of a name, or of a file's path.
+
+    Raises:
+        ConfigError: there is none of that name, or what it needs is not installed.
+    """
+    path, _, name = use.partition(":")
+    if path.endswith(".py"):
+        return _in_file(Path(path), name)
+    experiments = discover()
+    if use not in experiments:
+        raise ConfigError(f"there is no experiment {use!r}: {nearest(use, experiments)}")
+    return _installed(experiments[use])
+
+
+def _installed(candidate: Experiment | Unavailable) -> Experiment:
+    missing = candidate.requires if isinstance(candidate, Unavailable) else missing_requirements(candidate)
+    if missing:
+        raise ConfigError(f"experiment {candidate.name} needs {', '.join(missing)}: pip install {' '.join(missing)}")
+    assert isinstance(candidate, Experiment)
+    return candidate
+
+
+def missing_requirements(candidate: Experiment) -> tuple[str, ...]:
+    """The distributions an experiment needs that are not installed."""
+    missing = []
+    for requirement in candidate.requires:
+        try:
+            metadata.version(requirement)
+        except metadata.PackageNotFoundError:
+            missing.append(requirement)
+    return tuple(missing)
+
+
+def _packaged() -> Iterator[Experiment | Unavailable]:
+    package = importlib.import_module(GROUP)
+    for module in pkgutil.iter_modules(package.__path__):
+        yield from _experiments_of(f"{GROUP}.{module.name}", module.name)
+
+
+def _entry_points() -> Iterator[Experiment | Unavailable]:
+    for entry in metadata.entry_points(group=GROUP):
+        try:
+            loaded = entry.load()
+        except ModuleNotFoundError as error:
+            yield Unavailable(entry.name, (error.name or "?",))
+            continue
+        yield from [loaded] if isinstance(loaded, Experiment) else _in_module(loaded)
+
+
+def _experiments_of(module_name: str, fallback: str) -> Iterator[Experiment | Unavailable]:
+    try:
+        yield from _in_module(importlib.import_module(module_name))
+    except ModuleNotFoundError as error:
+        yield Unavailable(fallback, (error.name or "?",))
+
+
+def _in_module(module: ModuleType) -> list[Experiment]:
+    """The experiments a module defines, not those it imports."""
+    values = [value for value in vars(module).values() if isinstance(value, Experiment)]
+    return [value for value in values if value.function.__module__ == module.__name__]
+
+
+@lru_cache(maxsize=64)
+def _in_file(path: Path, name: str) -> Experiment:
+    if not path.is_file():
+        raise ConfigError(f"there is no experiment file {path}")
+    module_name = f"pythia_traj_user_{sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (ImportError, SyntaxError, TypeError, NameError, AttributeError) as error:
+        raise ConfigError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    found = {value.name: value for value in _in_module(module)}
+    if not found:
+        raise ConfigError(f"{path} defines no experiment: decorate a function with pythia_traj.experiment.experiment")
+    if not name and len(found) > 1:
+        raise ConfigError(f"{path} defines several experiments: choose one, as {path}:{min(found)}")
+    if name and name not in found:
+        raise ConfigError(f"{path} defines no experiment {name!r}: {nearest(name, found)}")
+    return _installed(found[name or next(iter(found))])

@@ -1,0 +1,37 @@
+"""What is measured on logits: losses, accuracy, in-context learning."""
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+def next_token_nll(logits: Float[Tensor, "batch pos d_vocab"], targets: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos"]:
+    """Negative log-likelihood of each target, in nats, in fp32; ln(d_vocab) for a model that knows nothing.
+
+    All rows of the logits take part in the softmax, those that pad the vocabulary included.
+    """
+    logits = logits.float()
+    chosen = logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    return logits.logsumexp(-1) - chosen
+
+
+def is_top1(logits: Float[Tensor, "batch pos d_vocab"], targets: Int[Tensor, "batch pos"]) -> Bool[Tensor, "batch pos"]:
+    """Whether the target has the largest logit (of equal ones the first counts)."""
+    return logits.argmax(-1) == targets
+
+
+def window_difference(
+    nll: Float[Tensor, "batch pos"], early: tuple[int, int], late: tuple[int, int]
+) -> Float[Tensor, " batch"]:
+    """Mean NLL over a late window of predicted tokens minus the mean over an early one, in nats; negative is in-context learning.
+
+    Args:
+        nll: entry i belongs to the predicted token i + 1.
+        early, late: first and last predicted token of a window, counted from 0, both included. One token each gives the in-context
+            learning score of Olsson et al. 2022 (L[500] - L[50]).
+    """
+
+    def mean_over(window: tuple[int, int]) -> Tensor:
+        return nll[:, window[0] - 1 : window[1]].mean(-1)
+
+    return mean_over(late) - mean_over(early)
+

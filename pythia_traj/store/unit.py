@@ -1,0 +1,127 @@
+"""One unit -> Parquet: its tables first, its metrics last, because the metrics file alone means that the unit is done."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pythia_traj import schema
+from pythia_traj.store.layout import Run, writing
+from pythia_traj.values import Item, Row, Rows
+
+FOOTER_KEY = b"pythia_traj"
+
+_TYPES = {
+    "dictionary": pa.dictionary(pa.int32(), pa.string()),
+    "int16": pa.int16(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+}
+
+
+@dataclass(frozen=True)
+class UnitId:
+    """Which unit, with the columns that are the same for all its rows."""
+
+    model: str
+    label: str
+    suite: str
+    revision: str
+    commit: str | None
+    step: int
+    tokens: int | None
+
+
+def write_unit(run: Run, unit: UnitId, rows: Rows, footer: Mapping[str, Any], *, cached: bool = False) -> Path:
+    """Writes a unit; when this returns it is on disk and done, and before that nothing of its metrics is to be seen.
+
+    Args:
+        footer: provenance, as JSON, stored in every file of the unit.
+        cached: the rows are only needed as a reference, and go to the run's cache.
+
+    Raises:
+        StoreError: the disk is full, read-only or forbidden.
+    """
+    tables: dict[str, pa.Table] = {}
+    if rows.items:
+        keys = [item.key for item in rows.items]
+        own = {"item": [i.item for i in rows.items], "n": [i.n for i in rows.items], "value": [i.value for i in rows.items]}
+        tables["items"] = _table(schema.ITEMS, unit, keys, own)
+    for name, columns in rows.tables.items():
+        tables[name] = _free_table(unit, columns)
+    metrics = _metrics_table(unit, rows.metrics)
+    with writing(run.path):
+        for name, table in tables.items():
+            _write(run, run.unit_path(unit.model, unit.label, unit.step, table=name, cached=cached), table, footer)
+        path = run.unit_path(unit.model, unit.label, unit.step, cached=cached)
+        _write(run, path, metrics, footer)
+    return path
+
+
+def read_footer(path: Path) -> dict[str, Any] | None:
+    """The provenance in a unit's file; None where the file cannot be read as one."""
+    try:
+        metadata = pq.read_metadata(path).metadata or {}
+        footer = json.loads(metadata[FOOTER_KEY])
+    except (OSError, pa.ArrowException, KeyError, ValueError):
+        return None
+    return footer if isinstance(footer, dict) else None
+
+
+def _metrics_table(unit: UnitId, rows: Sequence[Row]) -> pa.Table:
+    own = {
+        "value": [row.value for row in rows],
+        "stderr": [row.stderr for row in rows],
+        "n": [row.n for row in rows],
+        "reason": [row.reason for row in rows],
+    }
+    return _table(schema.METRICS, unit, [row.key for row in rows], own)
+
+
+def _table(columns: Sequence[schema.Column], unit: UnitId, keys: Sequence[Any], own: Mapping[str, list[Any]]) -> pa.Table:
+    by_key = dict(zip(_KEY_FIELDS, zip(*map(astuple, keys), strict=True), strict=True)) if keys else dict.fromkeys(_KEY_FIELDS, ())
+    arrays = []
+    for column in columns:
+        if column.name in own:
+            values: Sequence[Any] = own[column.name]
+        elif column.name in by_key:
+            values = by_key[column.name]
+        else:
+            values = [getattr(unit, column.name)] * len(keys)
+        arrays.append(pa.array(values, type=_TYPES[column.type]))
+    return pa.Table.from_arrays(arrays, schema=_arrow_schema(tuple(columns)))
+
+
+_KEY_FIELDS = ("metric", "variant", "component", "layer", "head", "position", "dim")
+"""The fields of a Key in its own order."""
+
+
+def _free_table(unit: UnitId, columns: Mapping[str, Sequence[Any]]) -> pa.Table:
+    """A table of an experiment's own, with the unit's columns in front."""
+    length = len(next(iter(columns.values()), ()))
+    fields = [pa.field(c.name, _TYPES[c.type], nullable=c.nullable) for c in schema.UNIT_COLUMNS]
+    arrays = [pa.array([getattr(unit, c.name)] * length, type=_TYPES[c.type]) for c in schema.UNIT_COLUMNS]
+    for name, values in columns.items():
+        array = pa.array(values)
+        arrays.append(array)
+        fields.append(pa.field(name, array.type))
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
+@lru_cache(maxsize=4)
+def _arrow_schema(columns: tuple[schema.Column, ...]) -> pa.Schema:
+    return pa.schema([pa.field(c.name, _TYPES[c.type], nullable=c.nullable) for c in columns])
+
+
+def _write(run: Run, path: Path, table: pa.Table, footer: Mapping[str, Any]) -> None:
+    # pandas' own metadata is not written: the schema alone says what the columns are.
+    table = table.replace_schema_metadata({FOOTER_KEY: json.dumps(footer, sort_keys=True).encode()})
+    with run.replacing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")

@@ -1,0 +1,75 @@
+"""The data of a sweep: built once per model's vocabulary, before any step, and shared by all labels that ask for the same."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from pythia_traj.checkpoint import Checkpoint
+from pythia_traj.config import ExperimentRequest, SweepConfig
+from pythia_traj.errors import CheckpointError, DataError
+from pythia_traj.experiment import Vocabulary
+from pythia_traj.sweeps.plan import data_arguments, data_seed
+
+
+class Datasets:
+    """The data objects of one model's sweep, by what they are made of."""
+
+    def __init__(self, config: SweepConfig, checkpoint: Checkpoint) -> None:
+        self._config = config
+        self._vocabulary = read_vocabulary(checkpoint)
+        self._built: dict[str, Any] = {}
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """What the data was made for."""
+        return self._vocabulary
+
+    def key(self, request: ExperimentRequest) -> str:
+        """Labels with one key share their data, and so their forward pass."""
+        data = request.experiment.data
+        name = "" if data is None else f"{data.__module__}.{data.__qualname__}"
+        return json.dumps([name, data_arguments(request), data_seed(self._config, request)], sort_keys=True)
+
+    def get(self, label: str) -> Any:
+        """A label's data; None for an experiment without.
+
+        Raises:
+            DataError: it cannot be made from what was given; the message begins with the label.
+        """
+        request = self._config.experiments[label]
+        data = request.experiment.data
+        if data is None:
+            return None
+        key = self.key(request)
+        if key not in self._built:
+            build: Any = data
+            try:
+                seed = data_seed(self._config, request)
+                self._built[key] = build(self._vocabulary, seed=seed, **data_arguments(request))
+            except DataError as error:
+                raise DataError(f"{label}: {error}") from error
+        return self._built[key]
+
+
+def read_vocabulary(checkpoint: Checkpoint) -> Vocabulary:
+    """What data needs to know of a model, from its config and tokenizer.
+
+    Raises:
+        CheckpointError: the config is missing or the tokenizer is damaged.
+    """
+    config = checkpoint.config()
+    try:
+        d_vocab, n_ctx = int(config["vocab_size"]), int(config["max_position_embeddings"])
+    except (KeyError, TypeError, ValueError):
+        raise CheckpointError(f"config.json of {checkpoint.revision} lacks vocab_size or max_position_embeddings") from None
+    path = checkpoint.tokenizer()
+    return Vocabulary(d_vocab, n_ctx, _read_tokenizer(path) if path else None, int(config.get("bos_token_id") or 0))
+
+
+def _read_tokenizer(path: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises nothing more precise than Exception
+        raise CheckpointError(f"{path} is no tokenizer.json: {error}") from None

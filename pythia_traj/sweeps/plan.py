@@ -1,0 +1,178 @@
+"""Which units are to be done, in which order. Pure: a config, the published checkpoints and what is done go in, units come out."""
+
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from pythia_traj import schema
+from pythia_traj.checkpoint import PublishedModel
+from pythia_traj.config import ExperimentRequest, SweepConfig
+from pythia_traj.errors import ConfigError, SuiteError
+from pythia_traj.steps import select
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The smallest piece of work: one model, one step, one label.
+
+    Attributes:
+        digest: of all that its values are made of, but for the files.
+        made_of: what the digest is of.
+        source: what identifies the files, its references' included.
+        references: the step of each named reference.
+        cached: nobody asked for it: another unit compares with its rows.
+    """
+
+    model: str
+    step: int
+    label: str
+    digest: str = field(repr=False)
+    made_of: Mapping[str, Any] = field(repr=False, compare=False)
+    source: Mapping[str, Any] = field(repr=False, compare=False)
+    references: Mapping[str, int] = field(default_factory=dict, compare=False)
+    cached: bool = False
+
+    @property
+    def name(self) -> str:
+        """The unit in a log or a message."""
+        return f"{self.model}/{self.label}/step{self.step}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep has to do and what it need not.
+
+    Attributes:
+        steps: the selected steps of each model.
+        todo: units to be done, in order; a unit that others compare with stands before them.
+        done: units that are there already.
+    """
+
+    steps: Mapping[str, tuple[int, ...]]
+    todo: tuple[Unit, ...]
+    done: tuple[Unit, ...]
+
+
+def make_plan(config: SweepConfig, models: Sequence[PublishedModel], is_done: Callable[[Unit], bool]) -> Plan:
+    """Expands a request into units and takes away those that are done.
+
+    Raises:
+        StepsError: the steps are not published.
+        SuiteError: two models have one name.
+    """
+    names = [published.model for published in models]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise SuiteError(f"two models are named {min(twice)}: results are stored by name, so rename one directory or use another --out")
+    steps = {m.model: select(config.steps, m.steps, tokens_per_step=m.tokens_per_step) for m in models}
+    planner = _Planner(config, is_done)
+    for published in models:
+        for step in steps[published.model]:
+            for label in config.experiments:
+                planner.add(published, step, label, cached=False)
+    return Plan(steps, tuple(planner.todo), tuple(planner.done))
+
+
+class _Planner:
+    def __init__(self, config: SweepConfig, is_done: Callable[[Unit], bool]) -> None:
+        self.config, self.is_done = config, is_done
+        self.todo: list[Unit] = []
+        self.done: list[Unit] = []
+        self._specs = {label: data_spec(config, label) for label in config.experiments}
+        self._seen: set[tuple[str, int, str]] = set()
+        self._sources: dict[tuple[str, int], dict[str, Any]] = {}
+
+    def add(self, published: PublishedModel, step: int, label: str, *, cached: bool) -> None:
+        """Adds a unit once, after those it compares with."""
+        if (published.model, step, label) in self._seen:
+            return
+        self._seen.add((published.model, step, label))
+        request = self.config.experiments[label]
+        unit = self._unit(published, step, label, request, cached)
+        if self.is_done(unit):
+            self.done.append(unit)
+            return
+        if request.experiment.wants_reference_rows:
+            selected = select(self.config.steps, published.steps, tokens_per_step=published.tokens_per_step)
+            for other in unit.references.values():
+                self.add(published, other, label, cached=other not in selected)
+        self.todo.append(unit)
+
+    def _source(self, published: PublishedModel, step: int) -> dict[str, Any]:
+        key = (published.model, step)
+        if key not in self._sources:
+            # Through JSON, so that what is compared with a stored footer has been through the same.
+            self._sources[key] = json.loads(json.dumps(published.source(step)))
+        return self._sources[key]
+
+    def _unit(self, published: PublishedModel, step: int, label: str, request: ExperimentRequest, cached: bool) -> Unit:
+        experiment = request.experiment
+        references = resolve_references(experiment.references, published, step)
+        made_of = {
+            "schema": schema.VERSION,
+            "experiment": experiment.name,
+            "version": experiment.version,
+            "parameters": request.parameters,
+            "processing": experiment.processing.as_dict(),
+            "dtype": self.config.dtype,
+            "data": self._specs[label],
+            "references": references,
+        }
+        made_of = json.loads(json.dumps(made_of))
+        source = dict(self._source(published, step))
+        if references:
+            source["references"] = {name: self._source(published, other) for name, other in references.items()}
+        return Unit(published.model, step, label, digest(made_of), made_of, source, references, cached)
+
+
+def digest(made_of: Mapping[str, Any]) -> str:
+    """sha256 of the canonical JSON of what a unit is made of."""
+    return sha256(json.dumps(made_of, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def data_arguments(request: ExperimentRequest) -> dict[str, Any]:
+    """The parameters of an experiment that its data's constructor has too."""
+    data = request.experiment.data
+    if data is None:
+        return {}
+    accepted = {p.name for p in inspect.signature(data).parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    return {name: value for name, value in request.parameters.items() if name in accepted and name != "seed"}
+
+
+def data_seed(config: SweepConfig, request: ExperimentRequest) -> int:
+    """The seed of a label's data: its own, or the sweep's."""
+    own = request.parameters.get("seed")
+    return config.seed if own is None else int(own)
+
+
+def data_spec(config: SweepConfig, label: str) -> dict[str, Any] | None:
+    """What identifies a label's data, found without a model."""
+    request = config.experiments[label]
+    data = request.experiment.data
+    return None if data is None else data.spec(seed=data_seed(config, request), **data_arguments(request))
+
+
+def resolve_references(names: Sequence[str], published: PublishedModel, step: int) -> dict[str, int]:
+    """The steps that an experiment's references stand for at a step; `previous` of the first step is left out.
+
+    Raises:
+        ConfigError: a reference has another form, or names a step that is not published.
+    """
+    found: dict[str, int] = {}
+    for name in names:
+        if name == "init":
+            found[name] = published.steps[0]
+        elif name == "final":
+            found[name] = published.steps[-1]
+        elif name == "previous":
+            at = published.steps.index(step)
+            if at > 0:
+                found[name] = published.steps[at - 1]
+        elif name.startswith("step:"):
+            found[name] = select(name.removeprefix("step:"), published.steps)[0]
+        else:
+            raise ConfigError(f"there is no reference {name!r}: use init, final, previous or step:512")
+    return found

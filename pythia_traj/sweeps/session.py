@@ -1,0 +1,137 @@
+"""One model in a sweep: its HookedTransformer, a second one for references, and the checkpoint whose weights are in each.
+
+Nothing is built before the first unit needs it. Weights stay until another step or processing is asked for; both kinds of processing of
+one step are made from the same open files.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformer_lens import HookedTransformer
+
+from pythia_traj.checkpoint import Checkpoint, PublishedModel
+from pythia_traj.errors import CheckpointError
+from pythia_traj.models.fit import DTYPES
+from pythia_traj.models.swap import SwappableModel
+from pythia_traj.models.tensors import read_tensors
+from pythia_traj.processing import Processing
+
+
+class Weights:
+    """One HookedTransformer and what is in it."""
+
+    def __init__(self, device: torch.device, dtype: str, *, copies: int, default_prepend_bos: bool | None = None) -> None:
+        self._device, self._dtype, self._copies, self._bos = device, DTYPES[dtype], copies, default_prepend_bos
+        self._swappable: SwappableModel | None = None
+        self._files = ExitStack()
+        self._opened: tuple[str, int] | None = None
+        self._tensors: dict[str, Tensor] = {}
+        self._loaded: tuple[tuple[str, int], Processing] | None = None
+        self.seconds: dict[str, float] = {}
+
+    def load(self, checkpoint: Checkpoint, processing: Processing) -> HookedTransformer:
+        """The model with the weights of a checkpoint in it; what is there already is not loaded again.
+
+        Raises:
+            CheckpointError: the checkpoint's files are not what they should be; the model then holds the weights of neither step.
+            DeviceError: the model does not fit.
+        """
+        wanted = (checkpoint.model, checkpoint.step)
+        if self._swappable is None:
+            with self._timed("build"):
+                self._swappable = SwappableModel(
+                    checkpoint,
+                    device=self._device,
+                    dtype=self._dtype,
+                    default_prepend_bos=self._bos,
+                    copies=self._copies,
+                )
+        if self._loaded == (wanted, processing):
+            return self._swappable.model
+        self._loaded = None
+        if self._opened != wanted:
+            with self._timed("fetch"):
+                self.close()
+                self._swappable.check_same_architecture(checkpoint)
+                self._tensors = read_tensors(self._files.enter_context(checkpoint.open()))
+                self._opened = wanted
+        with self._timed("swap"):
+            self._swappable.swap(self._tensors, processing)
+        self._loaded = (wanted, processing)
+        return self._swappable.model
+
+    def close(self) -> None:
+        """Lets go of the open files; the weights in the model stay."""
+        self._tensors = {}
+        self._opened = None
+        self._files.close()
+
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+
+
+class Session:
+    """The weights of one model in a sweep, and those of the steps its experiments compare with."""
+
+    def __init__(self, published: PublishedModel, device: torch.device, dtype: str, *, with_references: bool) -> None:
+        self.published, self.device, self.dtype = published, device, dtype
+        copies = 2 if with_references else 1
+        self._current = Weights(device, dtype, copies=copies)
+        self._reference = Weights(device, dtype, copies=1)
+
+    def model(self, step: int, processing: Processing) -> HookedTransformer:
+        """The model at a step."""
+        return self._current.load(self.published.checkpoint(step), processing)
+
+    def reference_model(self, step: int, processing: Processing) -> HookedTransformer:
+        """A second model, at another step."""
+        return self._reference.load(self.published.checkpoint(step), processing)
+
+    def take_seconds(self) -> dict[str, float]:
+        """Seconds spent on each phase since this was last asked."""
+        total: dict[str, float] = {}
+        for weights in (self._current, self._reference):
+            for phase, seconds in weights.seconds.items():
+                total[phase] = total.get(phase, 0.0) + seconds
+            weights.seconds.clear()
+        return total
+
+    def close(self) -> None:
+        """Lets go of all open files."""
+        self._current.close()
+        self._reference.close()
+
+
+class ReferenceModels:
+    """Named references as models, loaded when they are asked for; the object behind every name is one and the same model."""
+
+    def __init__(self, session: Session, steps: dict[str, int], processing: Processing) -> None:
+        self._session, self._processing = session, processing
+        self.steps = steps
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.steps
+
+    def __getitem__(self, name: str) -> HookedTransformer:
+        """The model with the weights of that reference in it, until another one is asked for."""
+        if name not in self.steps:
+            raise CheckpointError(f"there is no reference {name!r} at this step: there is {', '.join(self.steps) or 'none'}")
+        return self._session.reference_model(self.steps[name], self._processing)
+
+
+def describe_device(device: torch.device) -> dict[str, Any]:
+    """What of the device can change numbers: its name, threads, TF32."""
+    cuda = device.type == "cuda"
+    return {
+        "device": str(device),
+        "name": torch.cuda.get_device_name(device) if cuda else "cpu",
+        "threads": torch.get_num_threads(),
+        "tf32": bool(cuda and torch.backends.cuda.matmul.allow_tf32),
+    }

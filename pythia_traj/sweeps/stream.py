@@ -1,0 +1,79 @@
+"""`checkpoints()`: a model at one step after another, for a loop of one's own."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformer_lens import HookedTransformer
+
+from pythia_traj.config import Dtype
+from pythia_traj.models.fit import pick_device
+from pythia_traj.processing import Processing
+from pythia_traj.steps import select
+from pythia_traj.sweeps.published import HUB, open_model
+from pythia_traj.sweeps.session import Weights
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """One step of the stream.
+
+    Attributes:
+        model: the HookedTransformer with this step's weights in it: the same object at every step, so its parameters are this step's
+            only until the next one is asked for. Copy what is to be kept.
+        step, tokens, revision, commit: which step it is.
+    """
+
+    model: HookedTransformer
+    step: int
+    tokens: int | None
+    revision: str
+    commit: str | None
+
+
+def checkpoints(
+    model: str | Path,
+    steps: str = "all",
+    *,
+    device: str = "auto",
+    dtype: Dtype = "float32",
+    fold_ln: bool = True,
+    center_writing_weights: bool = True,
+    center_unembed: bool = True,
+    fold_value_biases: bool = True,
+    default_prepend_bos: bool | None = None,
+    source: str = HUB,
+) -> Iterator[LoadedCheckpoint]:
+    """Streams the checkpoints of a model through one HookedTransformer, whose weights are swapped in place.
+
+    The yielded `model` is the same object each time: built once, with new weights at each step. Nothing of an earlier step is left in it,
+    and a tensor of it that is kept changes with the next step; `tensor.clone()` keeps it.
+
+    Args:
+        model: a directory of checkpoints, or a published model's name.
+        steps: an expression such as `log:12` or `0,512,last` (see pythia_traj.steps).
+        device: `auto`, `cpu`, `cuda`, `cuda:1`.
+        dtype: of the parameters; other than float32 they are the float32 result cast once.
+        fold_ln, center_writing_weights, center_unembed, fold_value_biases: as in `HookedTransformer.from_pretrained`, whose parameters
+            the model then has.
+        default_prepend_bos: as there; None is its default for GPT-NeoX, which is not to.
+        source: `hub`, or the directory below which the models' directories lie.
+
+    Raises:
+        PythiaTrajError: at the call, when the request is wrong; while streaming, when a checkpoint is damaged.
+    """
+    published = open_model(str(model), source)
+    selected = select(steps, published.steps, tokens_per_step=published.tokens_per_step)
+    processing = Processing(fold_ln, center_writing_weights, center_unembed, fold_value_biases)
+    weights = Weights(pick_device(device), dtype, copies=1, default_prepend_bos=default_prepend_bos)
+
+    def stream() -> Iterator[LoadedCheckpoint]:
+        try:
+            for step in selected:
+                checkpoint = published.checkpoint(step)
+                hooked = weights.load(checkpoint, processing)
+                yield LoadedCheckpoint(hooked, step, checkpoint.tokens, checkpoint.revision, checkpoint.commit)
+        finally:
+            weights.close()
+
+    return stream()

@@ -1,0 +1,163 @@
+"""What an experiment yields: values of metrics under their keys.
+
+`ItemValues` is what an experiment that `reads` activations returns for a batch: one value per item, from which mean, standard error
+and n are made. `Rows` is what an experiment that gets the model returns: finished values, with items or tables beside them. Both say
+*which* metric of *what* in the words of the schema's key columns.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Axis = Literal["head", "position"]
+
+HEAD_BLOCKS = 16
+"""Per-head values are kept as the means of this many blocks of consecutive items: enough for a paired bootstrap."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """Which metric of what: the key columns of a row."""
+
+    metric: str
+    variant: str | None = None
+    component: str | None = None
+    layer: int | None = None
+    head: int | None = None
+    position: int | None = None
+    dim: str | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One value of one metric; `value` is None where it is not defined, and then `reason` says why."""
+
+    key: Key
+    value: float | None
+    stderr: float | None = None
+    n: int | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Item:
+    """The value of one item, or the mean of a block of `n` consecutive ones."""
+
+    key: Key
+    item: int
+    n: int
+    value: float
+
+
+class Rows:
+    """The rows of one unit, with the per-item values and further tables that belong to it."""
+
+    def __init__(self) -> None:
+        self.metrics: list[Row] = []
+        self.items: list[Item] = []
+        self.tables: dict[str, Mapping[str, Sequence[Any]]] = {}
+
+    def add(self, key: Key, value: float, *, stderr: float | None = None, n: int | None = None) -> None:
+        """Adds a finished value. One that is not a finite number is stored as undefined, saying so."""
+        if math.isfinite(value):
+            finite_error = stderr if stderr is not None and math.isfinite(stderr) else None
+            self.metrics.append(Row(key, float(value), finite_error, n))
+        else:
+            self.undefined(key, f"not finite ({value})")
+
+    def undefined(self, key: Key, reason: str) -> None:
+        """Adds a metric that has no value here, and why."""
+        self.metrics.append(Row(key, None, reason=reason))
+
+    def add_items(self, key: Key, values: "Iterable[float] | np.ndarray", *, blocks: int | None = None) -> None:
+        """Adds the mean of per-item values with its standard error, and the items themselves.
+
+        Args:
+            values: one value an item, in the order of the items.
+            blocks: keep the means of so many blocks of consecutive items instead of the items.
+        """
+        array = np.asarray(values, dtype=np.float64)
+        self._add_mean(key, array)
+        parts = np.array_split(array, min(blocks, len(array))) if blocks else array[:, None]
+        self.items += [Item(key, i, len(part), float(part.mean())) for i, part in enumerate(parts)]
+
+    def _add_mean(self, key: Key, array: np.ndarray) -> None:
+        n = len(array)
+        stderr = float(array.std(ddof=1) / math.sqrt(n)) if n > 1 else None
+        self.add(key, float(array.mean()), stderr=stderr, n=n)
+
+    def table(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Adds a table of the experiment's own beside the metrics, as columns of equal length."""
+        self.tables[name] = columns
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Values of one metric for a batch: [item, *axes]."""
+
+    key: Key
+    axes: tuple[Axis, ...]
+    first_position: int
+
+
+class ItemValues:
+    """Per-item values of a batch, under the keys of their metrics."""
+
+    def __init__(self) -> None:
+        self._values: "dict[_Entry, list[Tensor]]" = {}
+        self._undefined: dict[Key, str] = {}
+
+    def add(self, key: Key, values: "Tensor", *, axes: tuple[Axis, ...] = (), first_position: int = 0) -> None:
+        """Adds values for the items of this batch.
+
+        Args:
+            key: the metric; the columns named in `axes` are left None.
+            values: [item, *axes], on any device.
+            axes: which key columns the further axes run over.
+            first_position: the position of the first entry of a `position` axis.
+        """
+        if values.ndim != 1 + len(axes):
+            raise ValueError(f"{key.metric}: values of shape {list(values.shape)} for axes [item, {', '.join(axes)}]")
+        self._values.setdefault(_Entry(key, axes, first_position), []).append(values.detach())
+
+    def undefined(self, key: Key, reason: str) -> None:
+        """Says that a metric has no value here, and why."""
+        self._undefined[key] = reason
+
+    def extend(self, batch: "ItemValues") -> None:
+        """Appends the items of a later batch."""
+        for entry, values in batch._values.items():
+            self._values.setdefault(entry, []).extend(values)
+        self._undefined.update(batch._undefined)
+
+    def rows(self, *, keep_items: bool) -> Rows:
+        """Means, standard errors and n over all items; reads the values from the device once each.
+
+        Values along positions are reduced only: to keep them would multiply every unit by its context length.
+        """
+        rows = Rows()
+        for entry, parts in self._values.items():
+            array = np.concatenate([part.float().cpu().numpy() for part in parts])
+            for key, column in _columns(entry, array):
+                if keep_items and "position" not in entry.axes:
+                    rows.add_items(key, column, blocks=HEAD_BLOCKS if "head" in entry.axes else None)
+                else:
+                    rows._add_mean(key, np.asarray(column, dtype=np.float64))
+        for key, reason in self._undefined.items():
+            rows.undefined(key, reason)
+        return rows
+
+
+def _columns(entry: _Entry, array: np.ndarray) -> Iterator[tuple[Key, np.ndarray]]:
+    """Each combination of the further axes as the key it stands for, with its values over items."""
+    for index in np.ndindex(array.shape[1:]):
+        key = entry.key
+        for axis, i in zip(entry.axes, index, strict=True):
+            key = replace(key, head=i) if axis == "head" else replace(key, position=entry.first_position + i)
+        yield key, array[(slice(None), *index)]
