@@ -6,6 +6,7 @@ Entry points of the group `pythia_traj.experiments` name a module or an experime
 
 import importlib
 import importlib.util
+import inspect
 import pkgutil
 import sys
 from collections.abc import Iterator
@@ -130,3 +131,30 @@ def _in_file(path: Path, name: str) -> Experiment:
     if name and name not in found:
         raise ConfigError(f"{path} defines no experiment {name!r}: {nearest(name, found)}")
     return _installed(found[name or next(iter(found))])
+
+
+def describe(candidate: Experiment | Unavailable) -> dict[str, object]:
+    """An experiment as `experiments --json` lists it; one that cannot be imported is known by name and by what it needs."""
+    if isinstance(candidate, Unavailable):
+        text = f"cannot be imported: pip install {' '.join(candidate.requires)}"
+        listed = {"name": candidate.name, "version": None, "description": text, "cites": "", "parameters": []}
+        return {**listed, "requires": list(candidate.requires), "documentation": text}
+    return {
+        "name": candidate.name,
+        "version": candidate.version,
+        "description": candidate.description,
+        "cites": candidate.cites,
+        "parameters": [
+            {"name": p.name, "default": p.default, "type": _type_name(p.annotation)} for p in candidate.parameters.values()
+        ],
+        "requires": list(missing_requirements(candidate)),
+        "documentation": inspect.getdoc(candidate.function) or "",
+    }
+
+
+def _type_name(annotation: object) -> str:
+    """An annotation as a user writes it: `int`, not `typing.Annotated[int, Ge(ge=1)]`."""
+    origin = getattr(annotation, "__origin__", None)
+    if hasattr(annotation, "__metadata__"):
+        return f"{_type_name(origin)} ({', '.join(map(str, annotation.__metadata__))})"
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")

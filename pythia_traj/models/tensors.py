@@ -94,7 +94,7 @@ def _read_bin(file: WeightFile) -> dict[str, Tensor]:
         else:
             state = torch.load(io.BytesIO(file.data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = "it holds code, which is never run" if "Unsupported" in str(error) else "it is damaged"
+        reason = "it holds code, which is never run" if "unsupported" in str(error).lower() else "it is damaged"
         raise CheckpointError(f"{file.name} was refused as a file of weights alone: {reason}") from None
     except (RuntimeError, EOFError, ValueError, OSError) as error:
         first_line = str(error).partition("\n")[0]

@@ -9,7 +9,7 @@ from functools import partial
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pythia_traj import schema
 from pythia_traj.checkpoint import PublishedModel
@@ -22,6 +22,9 @@ from pythia_traj.store.unit import UnitId, write_unit
 from pythia_traj.sweeps.plan import Plan, Unit, make_plan
 from pythia_traj.sweeps.published import open_model
 from pythia_traj.values import Rows
+
+if TYPE_CHECKING:
+    import torch
 
 _VERSIONED = ("pythia-traj", "torch", "transformer-lens", "transformers", "numpy", "pyarrow")
 
@@ -100,14 +103,15 @@ def sweep(config: SweepConfig, *, observer: Observer | None = None) -> SweepResu
     """
     observer = observer or _Silent()
     plan, models = plan_sweep(config)
+    device = _device(config) if plan.todo else None
     run = Run.create(config.out)
     run.remove_leftovers()
     run.record_request({**config.resolved(), "out": None, "explicit_steps": {m: list(s) for m, s in plan.steps.items()}})
     result = SweepResult(config.out, skipped=list(plan.done))
     observer.planned(plan)
-    if not plan.todo:
+    if device is None:
         return result
-    worker = _Worker(config, run, observer, result)
+    worker = _Worker(config, run, device, observer, result)
     try:
         for published in models:
             todo = [unit for unit in plan.todo if unit.model == published.model]
@@ -119,15 +123,20 @@ def sweep(config: SweepConfig, *, observer: Observer | None = None) -> SweepResu
     return result
 
 
+def _device(config: SweepConfig) -> "torch.device":
+    # Only a sweep that has something to do pays for torch.
+    from pythia_traj.models.fit import pick_device
+
+    return pick_device(config.device)
+
+
 class _Worker:
     """One process's part in a sweep."""
 
-    def __init__(self, config: SweepConfig, run: Run, observer: Observer, result: SweepResult) -> None:
-        # Only a sweep that has something to do pays for torch.
-        from pythia_traj.models.fit import pick_device
-
-        self.config, self.run, self.observer, self.result = config, run, observer, result
-        self.device = pick_device(config.device)
+    def __init__(
+        self, config: SweepConfig, run: Run, device: "torch.device", observer: Observer, result: SweepResult
+    ) -> None:
+        self.config, self.run, self.device, self.observer, self.result = config, run, device, observer, result
         self.attempts = Counter(event.get("unit") for event in read_events(run) if event.get("event") == "started")
         self.log = EventLog(run)
         self.versions = {name: version(name) for name in _VERSIONED}

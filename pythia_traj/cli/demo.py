@@ -1,0 +1,65 @@
+"""`toy` and `demo`: the main job on a training run made here, offline."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pythia_traj.cli.output import SweepProgress, progress_bar
+
+if TYPE_CHECKING:
+    from pythia_traj.toy.recipe import Recipe
+
+
+def toy(
+    directory: Annotated[Path, typer.Argument(help="Where the suite goes; it must not exist yet.")],
+    seed: Annotated[int, typer.Option(help="Seed of the training run.")] = 0,
+) -> None:
+    """Train a small GPT-NeoX here and lay it out as checkpoints."""
+    from pythia_traj.toy.recipe import Recipe
+
+    train_with_progress(directory, Recipe(seed=seed))
+    typer.echo(f"suite: {directory}")
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="The run's directory.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the training run.")] = 0,
+) -> None:
+    """Train a toy suite, sweep its checkpoints, draw the report: everything, offline."""
+    from pythia_traj.cli.sweep import report_result
+    from pythia_traj.config import SweepConfig
+    from pythia_traj.dashboard.report import report_run
+    from pythia_traj.sweeps.runner import sweep
+    from pythia_traj.toy.recipe import Recipe
+
+    suite = out.parent / ("toy" if seed == 0 else f"toy-seed{seed}")
+    typer.echo(f"training the toy suite in {suite}" if not suite.exists() else f"using the toy suite in {suite}")
+    train_with_progress(suite, Recipe(seed=seed))
+    with progress_bar() as progress:
+        result = sweep(SweepConfig.from_yaml("demo", model=str(suite), out=out), observer=SweepProgress(progress))
+    page = out / "report.html"
+    report_run(out, page)
+    typer.echo(f"report: {page}")
+    report_result(result, as_json=False)
+
+
+def train_with_progress(directory: Path, recipe: "Recipe") -> None:
+    """Trains the suite with a progress bar; a suite that is there already is kept."""
+    from pythia_traj.toy.train import train
+
+    with progress_bar() as progress:
+        task = progress.add_task("training", total=None)
+        train(
+            directory,
+            recipe,
+            on_step=lambda step, total, loss: progress.update(
+                task, completed=step, total=total, description=f"training, loss {loss:.2f}"
+            ),
+        )
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the commands."""
+    app.command()(demo)
+    app.command()(toy)

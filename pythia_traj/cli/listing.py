@@ -1,0 +1,88 @@
+"""`status`, `steps`, `experiments`, `doctor`: what there is."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pythia_traj.cli.output import JSON_OPTION, print_json, print_table
+
+
+def status(
+    run: Annotated[Path, typer.Argument(help="The run's directory.")],
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """How far a run is: units done, running, failed and left, and the time left."""
+    from pythia_traj.sweeps.status import status as read_status
+
+    found = read_status(run)
+    if as_json:
+        print_json(found.as_json())
+        return
+    left = "" if found.seconds_left in (None, 0.0) else f", about {found.seconds_left:.0f} s to go at the rate so far"
+    typer.echo(f"{found.done} done, {found.running} running, {found.failed} failed, {found.left} left{left}")
+    for name, error in found.errors.items():
+        typer.echo(f"failed: {name}: {error}")
+
+
+def steps(
+    model: Annotated[str, typer.Argument(help="Directory of checkpoints, or a name.")],
+    select: Annotated[str, typer.Option("--steps", help="Only those an expression selects.")] = "all",
+    source: Annotated[str, typer.Option(help="hub, or a directory that holds the models' directories.")] = "hub",
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """The published steps of a model, with the tokens seen up to each."""
+    from pythia_traj.steps import select as select_steps
+    from pythia_traj.sweeps.published import open_model
+
+    published = open_model(model, source)
+    per_step = published.tokens_per_step
+    found = [
+        {
+            "step": step,
+            "tokens": None if per_step is None else step * per_step,
+            "revision": published.revision(step),
+            "lr": None,
+        }
+        for step in select_steps(select, published.steps, tokens_per_step=per_step)
+    ]
+    if as_json:
+        print_json(found)
+    else:
+        print_table(["step", "tokens", "revision"], [(row["step"], row["tokens"], row["revision"]) for row in found])
+
+
+def experiments(
+    name: Annotated[str | None, typer.Argument(help="One experiment, by name or ./file.py.")] = None,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """The experiments there are, or one of them with its parameters and defaults."""
+    from pythia_traj.discovery import describe, discover, find
+
+    found = [describe(find(name))] if name else [describe(candidate) for candidate in discover().values()]
+    if as_json:
+        print_json(found)
+    elif name:
+        typer.echo(f"{found[0]['name']} (version {found[0]['version']}, {found[0]['cites'] or 'no source'})\n")
+        typer.echo(f"{found[0]['documentation']}\n")
+        print_table(["parameter", "default", "type"], [(p["name"], p["default"], p["type"]) for p in found[0]["parameters"]])
+    else:
+        rows = [(e["name"], e["description"], f"needs {', '.join(e['requires'])}" if e["requires"] else "") for e in found]
+        print_table(["experiment", "measures", ""], rows)
+
+
+def doctor(as_json: Annotated[bool, JSON_OPTION] = False) -> None:
+    """Versions, devices, disk and reachability of the Hub, in one screen."""
+    from pythia_traj.doctor import examine
+
+    checks = examine()
+    if as_json:
+        print_json([vars(check) for check in checks])
+    else:
+        print_table(["", "what", "found"], [("ok" if check.ok else "--", check.what, check.found) for check in checks])
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the commands."""
+    for command in (status, steps, experiments, doctor):
+        app.command()(command)

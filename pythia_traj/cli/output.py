@@ -1,0 +1,69 @@
+"""How commands speak: one JSON document or a table, on standard output; progress on standard error."""
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from pythia_traj.sweeps.plan import Plan, Unit
+
+JSON_OPTION = typer.Option("--json", help="Print one JSON document and nothing else.")
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on standard output."""
+    typer.echo(json.dumps(document, indent=1))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A table on standard output, as wide as the terminal."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    Console().print(table)
+
+
+def progress_bar() -> Progress:
+    """A bar on standard error with counts and time left; it draws nothing where that is no terminal."""
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+
+
+class SweepProgress:
+    """Draws a sweep's progress: an observer of the runner."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("planning", total=None)
+
+    def planned(self, plan: "Plan") -> None:
+        """Knows the total now."""
+        self._progress.update(self._task, total=len(plan.todo), description="loading")
+
+    def working(self, what: str) -> None:
+        """Shows what is being done."""
+        self._progress.update(self._task, description=what)
+
+    def ended(self, unit: "Unit", error: str | None) -> None:
+        """One unit further."""
+        self._progress.advance(self._task)
+        if error is not None:
+            self._progress.console.print(Text(f"failed: {unit.name}: {error}"))

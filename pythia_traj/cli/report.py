@@ -1,0 +1,22 @@
+"""`report`: a run as one page."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="The run's directory.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path("report.html"),
+) -> None:
+    """Draw a run as one self-contained HTML file."""
+    from pythia_traj.dashboard.report import report_run
+
+    report_run(run, output)
+    typer.echo(f"report: {output}")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the command."""
+    app.command()(report)

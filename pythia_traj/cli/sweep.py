@@ -1,0 +1,123 @@
+"""`sweep`: measure models at steps, store rows."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pythia_traj.cli.output import JSON_OPTION, SweepProgress, print_json, print_table, progress_bar
+from pythia_traj.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pythia_traj.config import SweepConfig
+    from pythia_traj.sweeps.runner import SweepResult
+
+
+def sweep(
+    config: Annotated[str | None, typer.Argument(help="A YAML file, or the name of a config of the package.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Directory of checkpoints, or a name; repeat or separate by commas.")] = None,
+    steps: Annotated[str | None, typer.Option(help="Such as 0,512 or log:12 or all or 0:143000:5000.")] = None,
+    experiment: Annotated[list[str] | None, typer.Option(help="Name or ./file.py; repeat or separate by commas.")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="LABEL.PARAM=VALUE", help="A parameter of an experiment, or a setting.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's directory.")] = None,
+    source: Annotated[str | None, typer.Option(help="hub, or a directory that holds the models' directories.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, float16, bfloat16.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the experiments' data.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Measure models at selected training steps and store the rows as Parquet.
+
+    What is there already is skipped, so an interrupted sweep goes on where it was when the same command is repeated.
+    """
+    given = {"model": model, "steps": steps, "out": out, "source": source, "device": device, "dtype": dtype, "seed": seed}
+    request = read_request(config, given, experiment or [], assignments or [])
+    if dry_run:
+        _dry_run(request, as_json)
+        return
+    from pythia_traj.sweeps.runner import sweep as run_sweep
+
+    with progress_bar() as progress:
+        result = run_sweep(request, observer=SweepProgress(progress))
+    report_result(result, as_json)
+
+
+def read_request(config: str | None, given: dict[str, Any], experiments: list[str], assignments: list[str]) -> "SweepConfig":
+    """The request: the file's settings, then the command line's over them."""
+    from pythia_traj.config import SweepConfig, override, read_yaml
+    from pythia_traj.discovery import find
+
+    settings = read_yaml(config) if config else {}
+    settings |= {name: value for name, value in given.items() if value is not None}
+    names = [name.strip() for word in experiments for name in word.split(",") if name.strip()]
+    if names:
+        in_file = settings.get("experiments") or {}
+        if not isinstance(in_file, dict):
+            in_file = dict.fromkeys(in_file)
+        settings["experiments"] = {
+            **({name: in_file[name] for name in names if name in in_file}),
+            **{find(name).name: {"use": name} for name in names if name not in in_file},
+        }
+    if not settings.get("experiments"):
+        raise ConfigError("no experiment was given: --experiment induction, or a config that names some (see pythia-traj experiments)")
+    return SweepConfig(**override(settings, assignments))
+
+
+def _dry_run(request: "SweepConfig", as_json: bool) -> None:
+    from pythia_traj.sweeps.runner import plan_sweep
+
+    plan, _ = plan_sweep(request)
+    if as_json:
+        print_json(
+            {
+                "steps": {name: list(selected) for name, selected in plan.steps.items()},
+                "todo": [unit.name for unit in plan.todo],
+                "done": [unit.name for unit in plan.done],
+                "request": request.resolved(),
+            }
+        )
+        return
+    for name, selected in plan.steps.items():
+        typer.echo(f"{name}: {len(selected)} steps: {', '.join(map(str, selected))}")
+    labels = request.experiments
+    counts = [
+        (label, sum(u.label == label for u in plan.todo), sum(u.label == label for u in plan.done)) for label in labels
+    ]
+    print_table(["experiment", "to do", "done"], counts)
+
+
+def report_result(result: "SweepResult", as_json: bool) -> None:
+    """Says how a sweep ended, and exits with 3 where some units failed, 1 where all did."""
+    if as_json:
+        print_json(
+            {
+                "run": str(result.out),
+                "metrics": str(result.out / "metrics"),
+                "done": [unit.name for unit in result.done],
+                "skipped": [unit.name for unit in result.skipped],
+                "failed": {unit.name: error for unit, error in result.failed},
+            }
+        )
+    else:
+        _summarise(result)
+    if result.failed:
+        raise typer.Exit(3 if result.done or result.skipped else 1)
+
+
+def _summarise(result: "SweepResult") -> None:
+    reasons: dict[str, list[str]] = {}
+    for unit, error in result.failed:
+        reasons.setdefault(error, []).append(unit.name)
+    for error, names in reasons.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        typer.echo(f"failed: {names[0]}{more}: {error}", err=True)
+    counts = [f"{len(result.done)} done", f"{len(result.skipped)} already there", f"{len(result.failed)} failed"]
+    typer.echo(f"{', '.join(counts)}; Parquet: {result.out / 'metrics'}")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the command."""
+    app.command()(sweep)

@@ -1,0 +1,100 @@
+"""A directory as a suite."""
+
+import json
+
+import pytest
+
+from pythia_traj.errors import CheckpointError, SuiteError
+from pythia_traj.suites.local import LocalModel
+
+
+def folders(root, *names):
+    for name in names:
+        (root / name).mkdir(parents=True)
+        (root / name / "config.json").write_text("{}")
+    return root
+
+
+def test_step_folders_are_the_steps(tmp_path):
+    found = LocalModel.open(folders(tmp_path / "run", "step0", "step512", "step16", "notes"))
+    assert found.steps == (0, 16, 512)
+    assert found.revision(512) == "step512"
+    assert found.model == "run"
+    assert found.checkpoint(16).commit is None
+
+
+def test_trainer_folders_are_steps_too(tmp_path):
+    found = LocalModel.open(folders(tmp_path / "run", "checkpoint-500", "checkpoint-1000", "tmp-checkpoint-1500"))
+    assert found.steps == (500, 1000)
+    assert found.revision(1000) == "checkpoint-1000"
+
+
+def test_suite_json_gives_tokens(tmp_path):
+    root = folders(tmp_path / "run", "step3")
+    (root / "suite.json").write_text(json.dumps({"suite": "mine", "tokens_per_step": 2048}))
+    checkpoint = LocalModel.open(root).checkpoint(3)
+    assert (checkpoint.suite, checkpoint.tokens) == ("mine", 6144)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("a b(c)", "a-b-c"), ("2024-01-01", "model-2024-01-01"), ("pythia-70m", "pythia-70m")])
+def test_a_models_name_can_be_a_partition(tmp_path, name, expected):
+    assert LocalModel.open(folders(tmp_path / name, "step0")).model == expected
+
+
+def test_what_is_no_suite_is_refused_in_a_sentence(tmp_path):
+    with pytest.raises(SuiteError, match="is not a directory of checkpoints"):
+        LocalModel.open(tmp_path / "nowhere")
+    with pytest.raises(SuiteError, match="holds no step0/"):
+        LocalModel.open(folders(tmp_path / "empty", "notes"))
+    with pytest.raises(SuiteError, match="looks like one checkpoint: give its parent"):
+        LocalModel.open(folders(tmp_path / "one", "step5") / "step5")
+    with pytest.raises(SuiteError, match="has step 5 twice, as checkpoint-5 and step5"):
+        LocalModel.open(folders(tmp_path / "twice", "step5", "checkpoint-5"))
+    root = folders(tmp_path / "bad", "step0")
+    (root / "suite.json").write_text('{"tokens_per_step": "many"}')
+    with pytest.raises(SuiteError, match="tokens_per_step is 'many'"):
+        LocalModel.open(root)
+
+
+def test_one_format_only_is_read_safetensors_first(tmp_path):
+    folder = folders(tmp_path / "run", "step0") / "step0"
+    (folder / "pytorch_model.bin").write_bytes(b"stale")
+    (folder / "model.safetensors").write_bytes(b"right")
+    with LocalModel.open(tmp_path / "run").checkpoint(0).open() as files:
+        assert [(file.name, bytes(file.data)) for file in files] == [("model.safetensors", b"right")]
+
+
+@pytest.mark.parametrize(
+    ("shard", "message"),
+    [("../../etc/passwd", "not a plain file name"), ("..", "not a plain file name"), ("model-1.safetensors", "is missing: copy it again")],
+)
+def test_an_index_cannot_name_what_is_not_beside_it(tmp_path, shard, message):
+    folder = folders(tmp_path / "run", "step0") / "step0"
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": shard}}))
+    with pytest.raises(CheckpointError, match=message), LocalModel.open(tmp_path / "run").checkpoint(0).open():
+        pass
+
+
+def test_missing_and_damaged_files_are_named(tmp_path):
+    root = folders(tmp_path / "run", "step0")
+    checkpoint = LocalModel.open(root).checkpoint(0)
+    with pytest.raises(CheckpointError, match="step0 holds no weights: expected one of model.safetensors"), checkpoint.open():
+        pass
+    (root / "step0" / "model.safetensors").touch()
+    with pytest.raises(CheckpointError, match="is empty: copy it again"), checkpoint.open():
+        pass
+    (root / "step0" / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match="is not JSON"):
+        checkpoint.config()
+    (root / "step0" / "config.json").unlink()
+    with pytest.raises(CheckpointError, match="config.json is missing"):
+        checkpoint.config()
+
+
+def test_the_source_changes_when_a_file_does(own_suite):
+    model = LocalModel.open(own_suite)
+    before = model.source(1)
+    assert model.source(1) == before
+    weights = own_suite / "step1" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes())
+    assert model.source(1) != before
