@@ -1,0 +1,63 @@
+"""Every setting of the toy suite's training run.
+
+DRAFT
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the toy suite is trained.
+
+    Attributes:
+        seed: of the initial weights and of the batches.
+        steps: of training.
+        save_every: after the powers of two up to 512, every so many steps are saved.
+        batch, context: sequences of a batch, tokens of a sequence.
+        repeats: how many sequences of a batch repeat a random segment; the others are text.
+        segment: shortest and longest random segment.
+        peak_lr, warmup, decay_from: the learning rate rises over `warmup` steps and falls to 0 from that share of all steps on.
+    """
+
+    seed: int = 0
+    steps: int = 1600
+    save_every: int = 50
+    batch: int = 32
+    context: int = 64
+    repeats: int = 24
+    segment: tuple[int, int] = (4, 30)
+    vocab_size: int = 384
+    d_model: int = 64
+    n_layers: int = 2
+    n_heads: int = 4
+    d_mlp: int = 256
+    peak_lr: float = 4e-3
+    warmup: int = 50
+    decay_from: float = 0.7
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.01
+    grad_clip: float = 1.0
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens of one training step."""
+        return self.batch * self.context
+
+    @property
+    def saved_steps(self) -> tuple[int, ...]:
+        """The steps that are saved, as Pythia's are: 0, powers of two up to 512, then evenly; always the last."""
+        early = [0, *(2**i for i in range(10))]
+        late = range(-(-513 // self.save_every) * self.save_every, self.steps + 1, self.save_every)
+        return tuple(sorted({step for step in (*early, *late, self.steps) if step <= self.steps}))
+
+    def lr(self, step: int) -> float:
+        """The learning rate of the update that leads from `step` to `step + 1`: linear warm-up, constant, linear decay."""
+        rising = (step + 1) / self.warmup
+        falling = (self.steps - step) / (self.steps * (1 - self.decay_from))
+        return self.peak_lr * min(1.0, rising, falling)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as JSON values."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}

@@ -1,0 +1,127 @@
+"""Trains the toy suite and lays its checkpoints out in Hugging Face layout.
+
+The suite is written beside its place and renamed when it is whole: a directory that exists is complete.
+"""
+
+import json
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+from pythia_traj.errors import SuiteError
+from pythia_traj.store.layout import writing
+from pythia_traj.toy.batches import END_OF_TEXT, Corpus, batches, read_corpus
+from pythia_traj.toy.recipe import Recipe
+
+OnStep = Callable[[int, int, float], None]
+
+
+def train(directory: Path, recipe: Recipe = Recipe(), *, on_step: OnStep | None = None) -> None:  # noqa: B008
+    """Trains the suite, unless it is there already.
+
+    Args:
+        directory: where its `step0/`, `step1/`, ... go; named after it is the model.
+        recipe: the settings; the same recipe on the same machine and threads gives the same weights.
+        on_step: is told the step, the last step and the loss, now and then.
+
+    Raises:
+        SuiteError: the directory exists and is something else.
+        StoreError: it cannot be written.
+    """
+    if directory.exists():
+        _check_same(directory, recipe)
+        return
+    with writing(directory):
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+        try:
+            _train(unfinished, recipe, on_step)
+            unfinished.chmod(0o755)
+            unfinished.rename(directory)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _check_same(directory: Path, recipe: Recipe) -> None:
+    try:
+        facts = json.loads((directory / "suite.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        facts = {}
+    if not isinstance(facts, dict) or facts.get("recipe") != recipe.as_dict():
+        what = "a toy suite of another recipe" if "recipe" in facts else "no toy suite"
+        raise SuiteError(f"{directory} exists and is {what}: remove it or give another directory")
+
+
+def _train(root: Path, recipe: Recipe, on_step: OnStep | None) -> None:
+    corpus = read_corpus(recipe.vocab_size)
+    model = _build(recipe)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.peak_lr, betas=recipe.betas, weight_decay=recipe.weight_decay
+    )
+    saved = set(recipe.saved_steps)
+    _save(root, 0, model, corpus)
+    for step, ids in enumerate(islice(batches(recipe, corpus), recipe.steps)):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.lr(step)
+        tokens = torch.from_numpy(ids)
+        loss = _next_token_loss(model(tokens).logits, tokens)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.grad_clip)
+        optimizer.step()
+        if step + 1 in saved:
+            _save(root, step + 1, model, corpus)
+        if on_step is not None and (step % 20 == 0 or step + 1 == recipe.steps):
+            on_step(step + 1, recipe.steps, float(loss))
+    facts = {
+        "suite": "toy",
+        "tokens_per_step": recipe.tokens_per_step,
+        "recipe": recipe.as_dict(),
+        "corpus_sha256": corpus.sha256,
+        "python": platform.python_version(),
+    }
+    (root / "suite.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def _build(recipe: Recipe) -> GPTNeoXForCausalLM:
+    # The generator of the process is left as it was found.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        config = GPTNeoXConfig(
+            vocab_size=recipe.vocab_size,
+            hidden_size=recipe.d_model,
+            num_hidden_layers=recipe.n_layers,
+            num_attention_heads=recipe.n_heads,
+            intermediate_size=recipe.d_mlp,
+            max_position_embeddings=recipe.context,
+            rotary_pct=1.0,
+            bos_token_id=0,
+            eos_token_id=0,
+            tie_word_embeddings=False,
+            architectures=["GPTNeoXForCausalLM"],
+        )
+        return GPTNeoXForCausalLM(config).train()
+
+
+def _next_token_loss(logits: Tensor, tokens: Tensor) -> Tensor:
+    return functional.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
+
+
+def _save(root: Path, step: int, model: GPTNeoXForCausalLM, corpus: Corpus) -> None:
+    folder = root / f"step{step}"
+    model.config.save_pretrained(folder)
+    # By the names of the published files: transformers 5.14 renamed the unembedding inside its model only.
+    weights = {name.replace("lm_head.", "embed_out."): tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    corpus.tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
