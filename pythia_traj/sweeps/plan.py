@@ -83,13 +83,17 @@ class _Planner:
         self.done: list[Unit] = []
         self._specs = {label: data_spec(config, label) for label in config.experiments}
         self._seen: set[tuple[str, int, str]] = set()
+        self._in_progress: list[tuple[str, int, str]] = []
         self._sources: dict[tuple[str, int], dict[str, Any]] = {}
 
     def add(self, published: PublishedModel, step: int, label: str, *, cached: bool) -> None:
         """Adds a unit once, after those it compares with."""
-        if (published.model, step, label) in self._seen:
+        name = (published.model, step, label)
+        if name in self._in_progress:
+            raise ConfigError(f"{label}: its references lead from step {step} back to it: rows cannot be compared in a circle")
+        if name in self._seen:
             return
-        self._seen.add((published.model, step, label))
+        self._seen.add(name)
         request = self.config.experiments[label]
         unit = self._unit(published, step, label, request, cached)
         if self.is_done(unit):
@@ -97,8 +101,10 @@ class _Planner:
             return
         if request.experiment.wants_reference_rows:
             selected = select(self.config.steps, published.steps, tokens_per_step=published.tokens_per_step)
-            for other in unit.references.values():
+            self._in_progress.append(name)
+            for other in sorted(set(unit.references.values()) - {step}):
                 self.add(published, other, label, cached=other not in selected)
+            self._in_progress.pop()
         self.todo.append(unit)
 
     def _source(self, published: PublishedModel, step: int) -> dict[str, Any]:

@@ -1,0 +1,145 @@
+"""Text: sources, and the sequences cut from them."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tokenizers import Tokenizer
+
+from pythia_traj.data import documents, stdlib
+from pythia_traj.data.text import TextTokens
+from pythia_traj.errors import DataError
+from pythia_traj.experiment import Vocabulary
+from tests.support import byte_tokenizer
+
+VOCABULARY = Vocabulary(d_vocab=300, n_ctx=128, tokenizer=byte_tokenizer())
+TEXTS = ["def one(): pass\n" * 30, "def two(): pass\n" * 30]
+
+
+@pytest.fixture
+def sources(tmp_path):
+    """The same two documents in every form."""
+    (tmp_path / "plain.txt").write_text("<|endoftext|>\n".join(TEXTS))
+    (tmp_path / "lines.jsonl").write_text("".join(json.dumps({"text": text, "n": 1}) + "\n" for text in TEXTS))
+    pq.write_table(pa.table({"text": TEXTS, "other": TEXTS[::-1]}), tmp_path / "table.parquet")
+    import datasets
+
+    datasets.Dataset.from_dict({"text": TEXTS}).save_to_disk(str(tmp_path / "saved"))
+    return {
+        "text": str(tmp_path / "plain.txt"),
+        "jsonl": str(tmp_path / "lines.jsonl"),
+        "parquet": str(tmp_path / "table.parquet"),
+        "dataset": f"hf:{tmp_path / 'saved'}",
+    }
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_every_kind_of_source_yields_the_same_documents(sources):
+    for name, source in sources.items():
+        assert list(documents.read(source)) == TEXTS, name
+        assert len(documents.identify(source)["sha256"]) == 64
+
+
+def test_a_column_can_be_chosen(sources):
+    assert list(documents.read(sources["parquet"], "other")) == TEXTS[::-1]
+    with pytest.raises(DataError, match="no column 'body': its columns are text, other"):
+        list(documents.read(sources["parquet"], "body"))
+    with pytest.raises(DataError, match="line 1 has no text in column 'body': its columns are n, text"):
+        list(documents.read(sources["jsonl"], "body"))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("nowhere.txt", "there is no text 'nowhere.txt': give stdlib"),
+        ("hf:org/name", "with the full commit"),
+        ("hf:org/name@main", "a branch can move"),
+    ],
+)
+def test_a_wrong_source_says_what_is_allowed(source, message):
+    with pytest.raises(DataError, match=message):
+        documents.identify(source)
+
+
+def test_damaged_sources_are_named(tmp_path):
+    (tmp_path / "bad.jsonl").write_text('{"text": "a"}\n{')
+    with pytest.raises(DataError, match="line 2 is not JSON"):
+        list(documents.read(str(tmp_path / "bad.jsonl")))
+    (tmp_path / "bad.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(DataError, match="is not UTF-8 text"):
+        list(documents.read(str(tmp_path / "bad.txt")))
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match="is no Parquet file"):
+        list(documents.read(str(tmp_path / "bad.parquet")))
+
+
+def test_a_dataset_of_the_hub_is_identified_by_its_commit_without_a_connection():
+    assert documents.identify("hf:org/name:test@" + "a" * 40) == {"source": "hf:org/name:test", "commit": "a" * 40}
+
+
+def test_sequences_are_pieces_of_documents_and_the_null_is_them_shuffled(sources):
+    data = TextTokens(VOCABULARY, seed=0, n=4, length=32, null_n=2, source=sources["text"])
+    text, shuffled = data.groups["text"], data.groups["shuffled"]
+    assert text.shape == (4, 32)
+    assert shuffled.shape == (2, 32)
+    joined = "".join(TEXTS)
+    for row in text:
+        assert VOCABULARY.tokenizer.decode(row.tolist()) in joined
+    assert (np.sort(shuffled) == np.sort(text[:2])).all()
+    assert (shuffled != text[:2]).any()
+
+
+def test_bos_stands_in_front_of_text_and_null(sources):
+    data = TextTokens(VOCABULARY, seed=0, n=4, length=33, null_n=2, source=sources["text"], bos=True)
+    for group in data.groups.values():
+        assert group.shape[1] == 33
+        assert (group[:, 0] == 0).all()
+        assert (group[:, 1:] != 0).all()
+
+
+def test_the_standard_library_is_the_default_and_its_split_is_kept_apart():
+    data = TextTokens(VOCABULARY, seed=0, n=8, length=64)
+    assert data.groups["text"].shape == (8, 64)
+    train, heldout = (dict(stdlib.documents(split)) for split in ("train", "heldout"))
+    assert not train.keys() & heldout.keys()
+    assert {**train, **heldout} == dict(stdlib.documents("all"))
+    assert 0.05 < len(heldout) / len(train) < 0.2
+    assert all("test" not in name.split("/") for name in train)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"length": 200}, "exceed the model's context of 128: set length to at most 128"),
+        ({"length": 1}, "predict nothing"),
+        ({"n": 10**6, "length": 64}, r"holds \d+ sequences of 64 tokens, 1000000 were asked for"),
+    ],
+)
+def test_what_cannot_be_cut_is_refused(sources, arguments, message):
+    with pytest.raises(DataError, match=message):
+        TextTokens(VOCABULARY, seed=0, source=sources["text"], **arguments)
+
+
+def test_a_tokenizer_of_another_model_is_refused(sources):
+    with pytest.raises(DataError, match="tokenizer and model do not belong together"):
+        TextTokens(Vocabulary(20, 128, VOCABULARY.tokenizer), seed=0, n=2, length=16, source=sources["text"])
+    with pytest.raises(DataError, match=r"has no tokenizer\.json"):
+        TextTokens(Vocabulary(300, 128), seed=0, n=2, length=16)
+
+
+def test_pythias_own_tokenizer_cuts_text():
+    path = Path(__file__).parents[3] / "shared" / "reference" / "pythia_tokenizer.json"
+    if not path.is_file():
+        pytest.skip("Pythia's tokenizer is not beside this checkout")
+    vocabulary = Vocabulary(50304, 2048, Tokenizer.from_file(str(path)))
+    data = TextTokens(vocabulary, seed=0, n=8, length=550)
+    assert data.groups["text"].max() < 50277
+
+
+def test_python_of_this_machine_is_what_the_digest_speaks_of():
+    assert len(stdlib.documents("all")) > 300, sys.version
+    assert documents.identify("stdlib") == documents.identify("stdlib")

@@ -1,0 +1,100 @@
+"""A run's directory: whose it is, and that nothing in it is ever half a file."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from pythia_traj.errors import StoreError
+from pythia_traj.store.layout import Run, step_file, step_of, writing
+
+
+def test_a_new_directory_becomes_a_run_once(tmp_path):
+    first = Run.create(tmp_path / "deep" / "run")
+    facts = (first.path / "run.json").read_text()
+    assert Run.create(first.path) == first
+    assert (first.path / "run.json").read_text() == facts
+    assert not list((first.path / ".tmp").iterdir())
+
+
+def test_many_workers_create_one_run(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        runs = set(pool.map(lambda _: Run.create(tmp_path / "run"), range(32)))
+    assert runs == {Run(tmp_path / "run")}
+    ids = {json.loads((run.path / "run.json").read_text())["id"] for run in runs}
+    assert len(ids) == 1
+    assert not list((tmp_path / "run" / ".tmp").iterdir())
+
+
+def test_somebody_elses_directory_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(StoreError, match=r"holds thesis.tex and is no run: give an empty or a new directory"):
+        Run.create(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    with pytest.raises(StoreError, match="is a file"):
+        Run.create(tmp_path / "thesis.tex")
+
+
+def test_another_programs_run_json_is_refused(tmp_path):
+    (tmp_path / "run.json").write_text('{"name": "mlflow"}')
+    with pytest.raises(StoreError, match="was not written by pythia-traj"):
+        Run.create(tmp_path)
+    (tmp_path / "run.json").write_text('{"kind": "pythia-traj run", "schema": 99}')
+    with pytest.raises(StoreError, match=r"newer pythia-traj \(schema 99\): update"):
+        Run.open(tmp_path)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(StoreError, match="cannot read"):
+        Run.open(tmp_path)
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    run = Run.create(tmp_path / "run")
+    target = run.path / "metrics" / "file"
+    with pytest.raises(RuntimeError), run.replacing(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert not target.exists()
+    with run.replacing(target) as temporary:
+        temporary.write_text("whole")
+        assert not target.exists()
+    assert target.read_text() == "whole"
+    assert not list((run.path / ".tmp").iterdir())
+
+
+def test_leftovers_of_dead_processes_are_removed_and_those_of_living_ones_kept(tmp_path):
+    run = Run.create(tmp_path / "run")
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
+    host = os.uname().nodename
+    for pid in (dead.stdout.strip(), os.getpid()):
+        (run.path / ".tmp" / f"{host}-{pid}-x").touch()
+    (run.path / ".tmp" / f"elsewhere-{dead.stdout.strip()}-x").touch()
+    run.remove_leftovers()
+    assert {path.name for path in (run.path / ".tmp").iterdir()} == {f"{host}-{os.getpid()}-x", f"elsewhere-{dead.stdout.strip()}-x"}
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (errno.ENOSPC, "is full: free some space and repeat the command; what is finished is kept"),
+        (errno.EDQUOT, "quota"),
+        (errno.EROFS, "is read-only: give another --out"),
+        (errno.EACCES, "may not be written"),
+        (errno.EIO, "cannot write"),
+    ],
+)
+def test_the_systems_refusals_are_sentences(tmp_path, code, message):
+    with pytest.raises(StoreError, match=message), writing(tmp_path):
+        raise OSError(code, os.strerror(code))
+
+
+def test_step_files_sort_as_steps_do():
+    assert step_file(512) == "step-000512.parquet"
+    steps = [0, 9, 10, 512, 143000]
+    assert sorted(map(step_file, steps)) == [step_file(step) for step in steps]
+    from pathlib import Path
+
+    assert [step_of(Path(step_file(step))) for step in steps] == steps
