@@ -31,7 +31,8 @@ def alternate(contenders: Mapping[str, Callable[[], object]], *, pairs: int = PA
 def summary(seconds: Mapping[str, list[float]]) -> dict[str, dict[str, float]]:
     """Median and minimum of each contender."""
     return {
-        name: {"median": round(statistics.median(values), 5), "min": round(min(values), 5)} for name, values in seconds.items()
+        name: {"median": round(statistics.median(values), 5), "min": round(min(values), 5)}
+        for name, values in seconds.items()
     }
 
 

@@ -7,4 +7,10 @@ SHAPES = {
     "1b": {"hidden_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 8, "intermediate_size": 8192},
 }
 
-COMMON = {"vocab_size": 50304, "max_position_embeddings": 2048, "rotary_pct": 0.25, "bos_token_id": 0, "eos_token_id": 0}
+COMMON = {
+    "vocab_size": 50304,
+    "max_position_embeddings": 2048,
+    "rotary_pct": 0.25,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+}

@@ -40,7 +40,9 @@ def induction(acts: Activations, *, n: Count = 50, length: AtLeastTwo = 50, bos:
         if "olsson" not in acts.data.groups:
             for variant in _OLSSON_VARIANTS:
                 key = Key("prefix_matching", variant=null + variant, component="head")
-                values.undefined(key, f"context too short: four copies of {OLSSON_LENGTH} tokens need {_OLSSON_CONTEXT}")
+                values.undefined(
+                    key, f"context too short: four copies of {OLSSON_LENGTH} tokens need {_OLSSON_CONTEXT}"
+                )
     else:
         _olsson(values, acts, null)
     return values

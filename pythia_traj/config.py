@@ -18,7 +18,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from pythia_traj.discovery import find
 from pythia_traj.errors import ConfigError, nearest
@@ -68,7 +76,9 @@ class SweepConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
-    steps: Annotated[str, BeforeValidator(lambda value: ",".join(map(str, value)) if isinstance(value, list) else str(value))]
+    steps: Annotated[
+        str, BeforeValidator(lambda value: ",".join(map(str, value)) if isinstance(value, list) else str(value))
+    ]
     experiments: dict[str, ExperimentRequest]
     out: Path
     source: str = "hub"
@@ -220,7 +230,9 @@ def _config_file(path: Path) -> Path:
     if named.is_file():
         return named
     known = sorted(config.stem for config in packaged.glob("*.yaml"))
-    raise ConfigError(f"there is no config {path}: give a YAML file, or one that comes with the package ({', '.join(known)})")
+    raise ConfigError(
+        f"there is no config {path}: give a YAML file, or one that comes with the package ({', '.join(known)})"
+    )
 
 
 def _read_layers(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:

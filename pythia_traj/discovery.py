@@ -16,6 +16,7 @@ from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from pythia_traj.errors import ConfigError, nearest
 from pythia_traj.experiment import Experiment
@@ -116,7 +117,8 @@ def _in_file(path: Path, name: str) -> Experiment:
         raise ConfigError(f"there is no experiment file {path}")
     module_name = f"pythia_traj_user_{sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(module_name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:
@@ -133,11 +135,17 @@ def _in_file(path: Path, name: str) -> Experiment:
     return _installed(found[name or next(iter(found))])
 
 
-def describe(candidate: Experiment | Unavailable) -> dict[str, object]:
+def describe(candidate: Experiment | Unavailable) -> dict[str, Any]:
     """An experiment as `experiments --json` lists it; one that cannot be imported is known by name and by what it needs."""
     if isinstance(candidate, Unavailable):
         text = f"cannot be imported: pip install {' '.join(candidate.requires)}"
-        listed = {"name": candidate.name, "version": None, "description": text, "cites": "", "parameters": []}
+        listed: dict[str, Any] = {
+            "name": candidate.name,
+            "version": None,
+            "description": text,
+            "cites": "",
+            "parameters": [],
+        }
         return {**listed, "requires": list(candidate.requires), "documentation": text}
     return {
         "name": candidate.name,
@@ -145,7 +153,8 @@ def describe(candidate: Experiment | Unavailable) -> dict[str, object]:
         "description": candidate.description,
         "cites": candidate.cites,
         "parameters": [
-            {"name": p.name, "default": p.default, "type": _type_name(p.annotation)} for p in candidate.parameters.values()
+            {"name": p.name, "default": p.default, "type": _type_name(p.annotation)}
+            for p in candidate.parameters.values()
         ],
         "requires": list(missing_requirements(candidate)),
         "documentation": inspect.getdoc(candidate.function) or "",

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import psutil
 
-_PACKAGES = ("pythia-traj", "torch", "transformer-lens", "transformers", "huggingface-hub", "safetensors", "pyarrow", "pandas")
+_PACKAGES = (
+    "pythia-traj",
+    "torch",
+    "transformer-lens",
+    "transformers",
+    "huggingface-hub",
+    "safetensors",
+    "pyarrow",
+    "pandas",
+)
 
 _HUB_SECONDS = 5.0
 """How long the Hub is waited for."""
@@ -53,7 +62,9 @@ def _devices() -> list[Check]:
     found = []
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)
-        found.append(Check(f"cuda:{index}", f"{torch.cuda.get_device_name(index)}, {_gb(free)} of {_gb(total)} free", True))
+        found.append(
+            Check(f"cuda:{index}", f"{torch.cuda.get_device_name(index)}, {_gb(free)} of {_gb(total)} free", True)
+        )
     return [cpu, *found]
 
 
@@ -80,7 +91,11 @@ def _hub() -> Check:
     try:
         answer = get_session().get(f"{ENDPOINT}/api/models?limit=1", timeout=_HUB_SECONDS)
     except Exception as error:  # the client's HTTP library and its errors change between versions
-        return Check("hub", f"{ENDPOINT} cannot be reached ({type(error).__name__}): directories of checkpoints still work", False)
+        return Check(
+            "hub",
+            f"{ENDPOINT} cannot be reached ({type(error).__name__}): directories of checkpoints still work",
+            False,
+        )
     return Check("hub", f"{ENDPOINT} answers {answer.status_code}", answer.status_code < 400)
 
 

@@ -40,7 +40,7 @@ class StoreError(PythiaTrajError):
     """The run's directory is not a run, or cannot be written."""
 
 
-class Interrupted(PythiaTrajError):
+class Interrupted(PythiaTrajError):  # noqa: N818 - it is asked for, not a mistake
     """The sweep was asked to stop (Ctrl-C, SIGTERM); what was finished before is stored.
 
     Attributes:

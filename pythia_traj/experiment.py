@@ -122,6 +122,7 @@ class Experiment:
     parameters: Mapping[str, Parameter]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the function."""
         return self.function(*args, **kwargs)
 
     @property
@@ -173,7 +174,9 @@ def experiment(
         if unknown:
             raise TypeError(f"experiment {function.__name__} reads unknown activations: {', '.join(sorted(unknown))}")
         if reads and (data is None or references):
-            raise TypeError(f"experiment {function.__name__} reads activations: it needs data, and cannot have references")
+            raise TypeError(
+                f"experiment {function.__name__} reads activations: it needs data, and cannot have references"
+            )
         return Experiment(
             name=function.__name__,
             version=version,

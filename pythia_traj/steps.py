@@ -21,7 +21,9 @@ from pythia_traj.errors import StepsError
 EARLY_END = 512
 """The last of Pythia's log-spaced early checkpoints."""
 
-_GRAMMAR = "terms are 512, 0:4000, 0:4000:1000, all, early, last, log:12, linear:12 or tokens:2e9:8e9, separated by commas"
+_GRAMMAR = (
+    "terms are 512, 0:4000, 0:4000:1000, all, early, last, log:12, linear:12 or tokens:2e9:8e9, separated by commas"
+)
 
 _NUMBER = re.compile(r"\d+")
 _RANGE = re.compile(r"(\d+):(\d+)(?::(\d+))?")
@@ -113,5 +115,7 @@ def _token_range(term: str, low: str, high: str, steps: list[int], tokens_per_st
     except ValueError:
         raise StepsError(f"cannot read {term!r}: write numbers of tokens, such as tokens:2e9:8e9") from None
     if tokens_per_step is None:
-        raise StepsError(f"{term!r} needs the number of tokens per step, which these checkpoints do not say: select by step")
+        raise StepsError(
+            f"{term!r} needs the number of tokens per step, which these checkpoints do not say: select by step"
+        )
     return [step for step in steps if first <= step * tokens_per_step <= last]

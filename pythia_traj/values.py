@@ -110,7 +110,7 @@ class ItemValues:
     """Per-item values of a batch, under the keys of their metrics."""
 
     def __init__(self) -> None:
-        self._values: "dict[_Entry, list[Tensor]]" = {}
+        self._values: dict[_Entry, list[Tensor]] = {}
         self._undefined: dict[Key, str] = {}
 
     def add(self, key: Key, values: "Tensor", *, axes: tuple[Axis, ...] = (), first_position: int = 0) -> None:

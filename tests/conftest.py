@@ -10,7 +10,7 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("HF_TOKEN", None)
 
-from tests.support import publish_suite  # noqa: E402
+from tests.support import publish_suite
 
 
 @pytest.fixture(scope="session")

@@ -48,7 +48,12 @@ def byte_tokenizer() -> Tokenizer:
 
 
 def publish(
-    folder: Path, model: GPTNeoXForCausalLM, *, sharded: bool = False, binary: bool = False, dtype: torch.dtype = torch.float16
+    folder: Path,
+    model: GPTNeoXForCausalLM,
+    *,
+    sharded: bool = False,
+    binary: bool = False,
+    dtype: torch.dtype = torch.float16,
 ) -> None:
     """Writes one checkpoint in Hugging Face layout: single file or shards, safetensors or `.bin`."""
     folder.mkdir(parents=True, exist_ok=True)

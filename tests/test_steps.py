@@ -1,5 +1,6 @@
 """The step grammar: its promises as properties, its errors as sentences."""
 
+import itertools
 import math
 
 import pytest
@@ -41,7 +42,7 @@ def test_log_spreads_evenly_from_the_first_step_to_the_last():
     assert chosen[0] == 0
     assert chosen[-1] == 143000
     assert len(chosen) == 12
-    gaps = [math.log2(b + 1) - math.log2(a + 1) for a, b in zip(chosen, chosen[1:], strict=False)]
+    gaps = [math.log2(b + 1) - math.log2(a + 1) for a, b in itertools.pairwise(chosen)]
     assert max(gaps) < 2 * math.log2(143001) / 11
 
 

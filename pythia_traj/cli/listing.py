@@ -65,9 +65,13 @@ def experiments(
     elif name:
         typer.echo(f"{found[0]['name']} (version {found[0]['version']}, {found[0]['cites'] or 'no source'})\n")
         typer.echo(f"{found[0]['documentation']}\n")
-        print_table(["parameter", "default", "type"], [(p["name"], p["default"], p["type"]) for p in found[0]["parameters"]])
+        print_table(
+            ["parameter", "default", "type"], [(p["name"], p["default"], p["type"]) for p in found[0]["parameters"]]
+        )
     else:
-        rows = [(e["name"], e["description"], f"needs {', '.join(e['requires'])}" if e["requires"] else "") for e in found]
+        rows = [
+            (e["name"], e["description"], f"needs {', '.join(e['requires'])}" if e["requires"] else "") for e in found
+        ]
         print_table(["experiment", "measures", ""], rows)
 
 

@@ -65,5 +65,6 @@ class SweepProgress:
     def ended(self, unit: "Unit", error: str | None) -> None:
         """One unit further."""
         self._progress.advance(self._task)
-        if error is not None:
-            self._progress.console.print(Text(f"failed: {unit.name}: {error}"))
+        # At once for who is watching; everyone is told at the end.
+        if error is not None and self._progress.console.is_terminal:
+            self._progress.console.print(Text(f"failed: {unit.name}: {error}"), soft_wrap=True)

@@ -15,11 +15,16 @@ if TYPE_CHECKING:
 
 def sweep(
     config: Annotated[str | None, typer.Argument(help="A YAML file, or the name of a config of the package.")] = None,
-    model: Annotated[list[str] | None, typer.Option(help="Directory of checkpoints, or a name; repeat or separate by commas.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Directory of checkpoints, or a name; repeat or separate by commas.")
+    ] = None,
     steps: Annotated[str | None, typer.Option(help="Such as 0,512 or log:12 or all or 0:143000:5000.")] = None,
-    experiment: Annotated[list[str] | None, typer.Option(help="Name or ./file.py; repeat or separate by commas.")] = None,
+    experiment: Annotated[
+        list[str] | None, typer.Option(help="Name or ./file.py; repeat or separate by commas.")
+    ] = None,
     assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="LABEL.PARAM=VALUE", help="A parameter of an experiment, or a setting.")
+        list[str] | None,
+        typer.Option("--set", metavar="LABEL.PARAM=VALUE", help="A parameter of an experiment, or a setting."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's directory.")] = None,
     source: Annotated[str | None, typer.Option(help="hub, or a directory that holds the models' directories.")] = None,
@@ -33,7 +38,15 @@ def sweep(
 
     What is there already is skipped, so an interrupted sweep goes on where it was when the same command is repeated.
     """
-    given = {"model": model, "steps": steps, "out": out, "source": source, "device": device, "dtype": dtype, "seed": seed}
+    given = {
+        "model": model,
+        "steps": steps,
+        "out": out,
+        "source": source,
+        "device": device,
+        "dtype": dtype,
+        "seed": seed,
+    }
     request = read_request(config, given, experiment or [], assignments or [])
     if dry_run:
         _dry_run(request, as_json)
@@ -45,7 +58,9 @@ def sweep(
     report_result(result, as_json)
 
 
-def read_request(config: str | None, given: dict[str, Any], experiments: list[str], assignments: list[str]) -> "SweepConfig":
+def read_request(
+    config: str | None, given: dict[str, Any], experiments: list[str], assignments: list[str]
+) -> "SweepConfig":
     """The request: the file's settings, then the command line's over them."""
     from pythia_traj.config import SweepConfig, override, read_yaml
     from pythia_traj.discovery import find
@@ -62,7 +77,9 @@ def read_request(config: str | None, given: dict[str, Any], experiments: list[st
             **{find(name).name: {"use": name} for name in names if name not in in_file},
         }
     if not settings.get("experiments"):
-        raise ConfigError("no experiment was given: --experiment induction, or a config that names some (see pythia-traj experiments)")
+        raise ConfigError(
+            "no experiment was given: --experiment induction, or a config that names some (see pythia-traj experiments)"
+        )
     return SweepConfig(**override(settings, assignments))
 
 

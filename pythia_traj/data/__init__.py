@@ -1,7 +1,7 @@
 """What experiments are run on: tokens, made once per sweep and the same at every step.
 
-    repeated.py   random tokens that repeat, and the same shuffled
-    text.py       token sequences cut from documents
-    documents.py  where documents come from: the standard library, a file, a Hugging Face dataset
-    stdlib.py     the standard library's source
+repeated.py   random tokens that repeat, and the same shuffled
+text.py       token sequences cut from documents
+documents.py  where documents come from: the standard library, a file, a Hugging Face dataset
+stdlib.py     the standard library's source
 """

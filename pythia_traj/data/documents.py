@@ -62,7 +62,9 @@ def read(source: str, column: str = "text") -> Iterator[str]:
 def _existing(source: str) -> Path:
     path = Path(source)
     if not path.is_file():
-        raise DataError(f"there is no text {source!r}: give stdlib, a .txt, .jsonl or .parquet file, or hf:org/name@commit")
+        raise DataError(
+            f"there is no text {source!r}: give stdlib, a .txt, .jsonl or .parquet file, or hf:org/name@commit"
+        )
     return path
 
 
@@ -125,7 +127,9 @@ def _read_dataset(source: str, column: str) -> Iterator[str]:
     if directory.is_dir():
         dataset = datasets.load_from_disk(str(directory))
         if isinstance(dataset, datasets.DatasetDict):
-            raise DataError(f"{directory} holds several splits: give one of {', '.join(dataset)} as hf:{directory}/<split>")
+            raise DataError(
+                f"{directory} holds several splits: give one of {', '.join(dataset)} as hf:{directory}/<split>"
+            )
     else:
         match = _hub_match(source)
         dataset = datasets.load_dataset(

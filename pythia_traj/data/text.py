@@ -41,7 +41,9 @@ class TextTokens:
             DataError: there is no tokenizer, the source is shorter than n sequences, or the sequences exceed the context.
         """
         if vocabulary.tokenizer is None:
-            raise DataError("the checkpoint has no tokenizer.json, so text cannot be tokenised for it: put one beside its config.json")
+            raise DataError(
+                "the checkpoint has no tokenizer.json, so text cannot be tokenised for it: put one beside its config.json"
+            )
         if length > vocabulary.n_ctx:
             raise DataError(
                 f"sequences of {length} tokens exceed the model's context of {vocabulary.n_ctx}: set length to at most {vocabulary.n_ctx}"
@@ -81,7 +83,8 @@ def _cut(vocabulary: Vocabulary, texts: Any, length: int, enough: int) -> np.nda
     tokens = np.concatenate(found) if found else np.empty((0, length), dtype=np.int64)
     if tokens.size and tokens.max() >= vocabulary.d_vocab:
         raise DataError(
-            f"the tokenizer yields id {tokens.max()}, the model has {vocabulary.d_vocab} embeddings: tokenizer and model do not belong together"
+            f"the tokenizer yields id {tokens.max()}, the model has {vocabulary.d_vocab} embeddings: "
+            "tokenizer and model do not belong together"
         )
     return tokens[:enough]
 

@@ -1,5 +1,5 @@
 """Pure tensor science: functions of tensors that know no model, no file and no experiment.
 
-    measures.py   what is measured on logits
-    heads.py      what is measured on attention patterns
+measures.py   what is measured on logits
+heads.py      what is measured on attention patterns
 """

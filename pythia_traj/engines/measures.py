@@ -4,7 +4,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
-def next_token_nll(logits: Float[Tensor, "batch pos d_vocab"], targets: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos"]:
+def next_token_nll(
+    logits: Float[Tensor, "batch pos d_vocab"], targets: Int[Tensor, "batch pos"]
+) -> Float[Tensor, "batch pos"]:
     """Negative log-likelihood of each target, in nats, in fp32; ln(d_vocab) for a model that knows nothing.
 
     All rows of the logits take part in the softmax, those that pad the vocabulary included.
@@ -34,4 +36,3 @@ def window_difference(
         return nll[:, window[0] - 1 : window[1]].mean(-1)
 
     return mean_over(late) - mean_over(early)
-

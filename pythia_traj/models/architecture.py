@@ -14,10 +14,24 @@ from pythia_traj.errors import CheckpointError, nearest
 
 ARCHITECTURES = ("GPTNeoXForCausalLM",)
 
-_ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_new", "gelu_fast": "gelu_fast", "relu": "relu", "silu": "silu", "swish": "silu"}
+_ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_new": "gelu_new",
+    "gelu_fast": "gelu_fast",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+}
 """Hugging Face's names of activation functions -> TransformerLens's, for those that both have."""
 
-_NEEDED = ("hidden_size", "num_attention_heads", "intermediate_size", "num_hidden_layers", "max_position_embeddings", "vocab_size")
+_NEEDED = (
+    "hidden_size",
+    "num_attention_heads",
+    "intermediate_size",
+    "num_hidden_layers",
+    "max_position_embeddings",
+    "vocab_size",
+)
 
 
 def hooked_config(
@@ -72,7 +86,9 @@ def check_architecture(config: Mapping[str, Any]) -> None:
     """
     architectures = config.get("architectures") or [config.get("model_type", "unknown")]
     if architectures[0] not in ARCHITECTURES:
-        raise CheckpointError(f"config.json is of architecture {architectures[0]}: supported is {', '.join(ARCHITECTURES)}")
+        raise CheckpointError(
+            f"config.json is of architecture {architectures[0]}: supported is {', '.join(ARCHITECTURES)}"
+        )
     missing = [key for key in _NEEDED if not isinstance(config.get(key), int) or config[key] <= 0]
     if missing:
         raise CheckpointError(f"config.json lacks {', '.join(missing)}: each must be a whole number above 0")
@@ -82,7 +98,9 @@ def check_architecture(config: Mapping[str, Any]) -> None:
         )
     activation = config.get("hidden_act", "gelu")
     if activation not in _ACTIVATIONS:
-        raise CheckpointError(f"config.json: hidden_act {activation!r} is not supported ({nearest(str(activation), _ACTIVATIONS)})")
+        raise CheckpointError(
+            f"config.json: hidden_act {activation!r} is not supported ({nearest(str(activation), _ACTIVATIONS)})"
+        )
     rope = _rope_parameters(config)
     if rope.get("rope_type", "default") != "default":
         raise CheckpointError(f"config.json: rope_type {rope['rope_type']!r} is not supported, only 'default'")

@@ -42,7 +42,9 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def check_fits(config: Mapping[str, Any], *, model: str, dtype: torch.dtype, device: torch.device, copies: int = 1) -> None:
+def check_fits(
+    config: Mapping[str, Any], *, model: str, dtype: torch.dtype, device: torch.device, copies: int = 1
+) -> None:
     """Refuses a model whose parameters exceed the device's free memory.
 
     Args:
@@ -55,8 +57,12 @@ def check_fits(config: Mapping[str, Any], *, model: str, dtype: torch.dtype, dev
     free = free_memory(device)
     if count * dtype.itemsize <= free:
         return
-    smaller = [name for name, other in DTYPES.items() if other.itemsize < dtype.itemsize and count * other.itemsize <= free]
-    advice = f"use --dtype {' or '.join(smaller)}" if smaller else "no dtype fits: use another device or a smaller model"
+    smaller = [
+        name for name, other in DTYPES.items() if other.itemsize < dtype.itemsize and count * other.itemsize <= free
+    ]
+    advice = (
+        f"use --dtype {' or '.join(smaller)}" if smaller else "no dtype fits: use another device or a smaller model"
+    )
     name = str(dtype).removeprefix("torch.")
     sets = f" ({copies} sets of weights)" if copies > 1 else ""
     raise DeviceError(

@@ -23,12 +23,21 @@ All arithmetic is in fp32; a model of another dtype receives the fp32 result cas
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 CORE_ELEMENTS = 1 << 17
 """Elements of a block per core: 0.5 MB of fp32, which fits a core's L2 beside the 0.25 MB of fp16 it comes from."""
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A LayerNorm's gain and bias, fp32 [d_model]."""
+
+    gain: Tensor
+    shift: Tensor
 
 
 def row_blocks(matrix: Tensor, device: torch.device) -> Iterator[slice]:
@@ -44,8 +53,7 @@ def fold_reading_matrix(
     out: Tensor,
     source: Tensor,
     *,
-    gain: Tensor | None = None,
-    shift: Tensor | None = None,
+    norm: Norm | None = None,
     bias: Tensor | None = None,
     centre: bool = False,
     minus: Tensor | None = None,
@@ -55,18 +63,18 @@ def fold_reading_matrix(
     Args:
         out: contiguous [..., d_model], the model's buffer.
         source: the same in the file, of the same shape; its rows may be grouped by head.
-        gain, shift: LayerNorm's parameters, fp32 [d_model]; None folds nothing. Folding centres the rows.
-        bias: fp32 [...], one value a row, which gains source . shift.
-        centre: without a gain, subtract each row's mean (W_E).
+        norm: the LayerNorm to fold; None folds nothing. Folding centres the rows.
+        bias: fp32 [...], one value a row, which gains source . norm.shift.
+        centre: without a norm, subtract each row's mean (W_E).
         minus: fp32 [d_model], subtracted from every row last (the mean row of W_U).
     """
-    sums_of = None if gain is None or shift is None else torch.stack([gain / gain.numel(), shift])
+    sums_of = None if norm is None else torch.stack([norm.gain / norm.gain.numel(), norm.shift])
     for block in row_blocks(out, out.device):
         work = _work(out[block], source[block])
         rows = work.view(-1, work.shape[-1])
-        if sums_of is not None:
+        if norm is not None and sums_of is not None:
             sums = sums_of @ rows.T
-            torch.addcmul(-sums[0].unsqueeze(1), rows, gain, out=rows)
+            torch.addcmul(-sums[0].unsqueeze(1), rows, norm.gain, out=rows)
             if bias is not None:
                 bias[block].view(-1).add_(sums[1])
         elif centre:

@@ -15,9 +15,9 @@ from transformer_lens.components import LayerNorm, LayerNormPre
 
 from pythia_traj.checkpoint import Checkpoint
 from pythia_traj.errors import CheckpointError
-from pythia_traj.models.architecture import hooked_config
+from pythia_traj.models.architecture import check_architecture, hooked_config
 from pythia_traj.models.fit import check_fits
-from pythia_traj.models.fold import add_product, fold_reading_matrix, fold_writing_matrix, mean_row
+from pythia_traj.models.fold import Norm, add_product, fold_reading_matrix, fold_writing_matrix, mean_row
 from pythia_traj.models.parameters import NORMS, bind_buffers
 from pythia_traj.models.tokenizer import attach_tokenizer
 from pythia_traj.processing import Processing
@@ -70,7 +70,9 @@ class SwappableModel:
         Raises:
             CheckpointError: naming the settings that differ.
         """
-        other = _identity(checkpoint.config())
+        config = checkpoint.config()
+        check_architecture(config)
+        other = _identity(config)
         differing = sorted(key for key in self._config.keys() | other.keys() if self._config.get(key) != other.get(key))
         if differing:
             settings = ", ".join(f"{key} {other.get(key)!r} instead of {self._config.get(key)!r}" for key in differing)
@@ -123,7 +125,11 @@ class _Source:
         self._n_layers = config["num_hidden_layers"]
         self.has_attention_bias = bool(config.get("attention_bias", True))
         # transformers 5.14 renamed the unembedding; files of both ages exist.
-        candidates = ("embed_out.weight", "lm_head.weight", *(["gpt_neox.embed_in.weight"] if config.get("tie_word_embeddings") else []))
+        candidates = (
+            "embed_out.weight",
+            "lm_head.weight",
+            *(["gpt_neox.embed_in.weight"] if config.get("tie_word_embeddings") else []),
+        )
         self.unembed = next((name for name in candidates if name in tensors), candidates[0])
 
     def __getitem__(self, name: str) -> Tensor:
@@ -139,7 +145,9 @@ class _Source:
             if name not in self._tensors:
                 raise CheckpointError(f"tensor {name} is missing from the checkpoint's weights")
             if tuple(self[name].shape) != shape:
-                raise CheckpointError(f"tensor {name} has shape {list(self[name].shape)}, the config promises {list(shape)}")
+                raise CheckpointError(
+                    f"tensor {name} has shape {list(self[name].shape)}, the config promises {list(shape)}"
+                )
 
     def _expected(self, buffers: Mapping[str, Tensor]) -> list[tuple[str, tuple[int, ...]]]:
         d_vocab, d_model = buffers["embed.W_E"].shape
@@ -189,16 +197,15 @@ class _Swap:
         for name, bias in self.biases.items():
             self.buffers[name].copy_(bias)
 
-    def _norm(self, name: str, file_name: str, like: Tensor) -> dict[str, Tensor]:
-        """The LayerNorm as arguments of a fold; without folding it goes into the model's module, and nothing is folded."""
-        gain = self.source.fp32(f"{file_name}.weight", like)
-        shift = self.source.fp32(f"{file_name}.bias", like)
+    def _norm(self, name: str, file_name: str, like: Tensor) -> Norm | None:
+        """The LayerNorm that is to be folded; without folding it goes into the model's module, and nothing is folded."""
+        norm = Norm(self.source.fp32(f"{file_name}.weight", like), self.source.fp32(f"{file_name}.bias", like))
         if self.processing.fold_ln:
-            return {"gain": gain, "shift": shift}
-        module = self.model.get_submodule(name)
-        module.w.data.copy_(gain)
-        module.b.data.copy_(shift)
-        return {}
+            return norm
+        module: Any = self.model.get_submodule(name)
+        module.w.data.copy_(norm.gain)
+        module.b.data.copy_(norm.shift)
+        return None
 
     def _attention(self, block: str, file: str) -> None:
         W_O = self.buffers[f"{block}.attn.W_O"]
@@ -209,7 +216,7 @@ class _Swap:
         qkv_bias = self._attention_bias(f"{file}.attention.query_key_value", 3 * n_heads * d_head, W_O)
         for i, letter in enumerate("QKV"):
             bias = qkv_bias.view(n_heads, 3, d_head)[:, i].contiguous()
-            fold_reading_matrix(self.buffers[f"{block}.attn.W_{letter}"], qkv[:, i], bias=bias, **norm)
+            fold_reading_matrix(self.buffers[f"{block}.attn.W_{letter}"], qkv[:, i], norm=norm, bias=bias)
             self.biases[f"{block}.attn.b_{letter}"] = bias
         dense = self.source[f"{file}.attention.dense.weight"]
         centre = self.processing.center_writing_weights
@@ -232,7 +239,7 @@ class _Swap:
         norm = self._norm(f"{block}.ln2", f"{file}.{_FILE_NORMS['ln2']}", W_out)
         b_in = self.biases[f"{block}.mlp.b_in"] = self.source.fp32(f"{file}.mlp.dense_h_to_4h.bias", W_out)
         W_in = self.source[f"{file}.mlp.dense_h_to_4h.weight"]
-        fold_reading_matrix(self.buffers[f"{block}.mlp.W_in"], W_in, bias=b_in, **norm)
+        fold_reading_matrix(self.buffers[f"{block}.mlp.W_in"], W_in, norm=norm, bias=b_in)
         centre = self.processing.center_writing_weights
         fold_writing_matrix(W_out, self.source[f"{file}.mlp.dense_4h_to_h.weight"], centre=centre)
         b_out = self.source.fp32(f"{file}.mlp.dense_4h_to_h.bias", W_out)
@@ -246,10 +253,10 @@ class _Swap:
         mean = None
         if self.processing.center_unembed:
             mean = mean_row(source, W_U.device)
-            if norm:  # the mean row as it will be once the LayerNorm is folded in
-                mean = mean * norm["gain"]
+            if norm is not None:  # the mean row as it will be once the LayerNorm is folded in
+                mean = mean * norm.gain
                 mean = mean - mean.mean()
-        fold_reading_matrix(W_U, source, bias=b_U, minus=mean, **norm)
+        fold_reading_matrix(W_U, source, norm=norm, bias=b_U, minus=mean)
         self.biases["unembed.b_U"] = b_U - b_U.mean() if self.processing.center_unembed else b_U
 
 

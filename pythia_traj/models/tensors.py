@@ -46,7 +46,9 @@ def _read_safetensors(file: WeightFile) -> dict[str, Tensor]:
         try:
             dtype, shape, (low, high) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
         except (KeyError, TypeError, ValueError):
-            raise CheckpointError(f"{file.name}: the header's entry of {name} is malformed: fetch the file again") from None
+            raise CheckpointError(
+                f"{file.name}: the header's entry of {name} is malformed: fetch the file again"
+            ) from None
         if high > available:
             raise CheckpointError(
                 f"{file.name} is truncated: {name} ends at byte {start + high}, the file at {len(file.data)}: fetch it again"
@@ -55,7 +57,9 @@ def _read_safetensors(file: WeightFile) -> dict[str, Tensor]:
             continue
         size = _DTYPES[dtype].itemsize
         if low < 0 or high - low != prod(shape) * size:
-            raise CheckpointError(f"{file.name}: the header gives {name} {high - low} bytes for shape {list(shape)} of {dtype}")
+            raise CheckpointError(
+                f"{file.name}: the header gives {name} {high - low} bytes for shape {list(shape)} of {dtype}"
+            )
         tensors[name] = _view(file.data, start + low, _DTYPES[dtype], shape)
     return tensors
 
@@ -64,11 +68,15 @@ def _header(file: WeightFile) -> tuple[dict[str, Any], int]:
     """The parsed header of a safetensors file, and the byte at which the tensors begin."""
     length = int.from_bytes(file.data[:8], "little")
     if len(file.data) < 8 or length > _HEADER_LIMIT or 8 + length > len(file.data):
-        raise CheckpointError(f"{file.name} is truncated or no safetensors file ({len(file.data)} bytes): fetch it again")
+        raise CheckpointError(
+            f"{file.name} is truncated or no safetensors file ({len(file.data)} bytes): fetch it again"
+        )
     try:
         header = json.loads(bytes(file.data[8 : 8 + length]))
     except ValueError:
-        raise CheckpointError(f"{file.name}: its header is not JSON, so it is no safetensors file: fetch it again") from None
+        raise CheckpointError(
+            f"{file.name}: its header is not JSON, so it is no safetensors file: fetch it again"
+        ) from None
     if not isinstance(header, dict):
         raise CheckpointError(f"{file.name}: its header is not an object, so it is no safetensors file: fetch it again")
     return header, 8 + length
@@ -101,4 +109,6 @@ def _read_bin(file: WeightFile) -> dict[str, Tensor]:
         raise CheckpointError(f"{file.name} is truncated or damaged ({first_line}): fetch it again") from None
     if not isinstance(state, Mapping):
         raise CheckpointError(f"{file.name} holds {type(state).__name__} where a state dict of tensors was expected")
-    return {str(name): value for name, value in state.items() if isinstance(value, Tensor) and value.is_floating_point()}
+    return {
+        str(name): value for name, value in state.items() if isinstance(value, Tensor) and value.is_floating_point()
+    }

@@ -28,7 +28,9 @@ def list_units(run: Run, *, cached: bool = False) -> Iterator[Found]:
         yield Found(model, label, step_of(path), path)
 
 
-def is_done(run: Run, model: str, label: str, step: int, *, digest: str, source: dict[str, Any], cached: bool = False) -> bool:
+def is_done(
+    run: Run, model: str, label: str, step: int, *, digest: str, source: dict[str, Any], cached: bool = False
+) -> bool:
     """Whether a unit is there and was made of the same: reads one footer, opens no connection."""
     footer = read_footer(run.unit_path(model, label, step, cached=cached))
     return footer is not None and footer.get("digest") == digest and footer.get("source") == source

@@ -54,7 +54,12 @@ class Run:
             if foreign and not (path / "run.json").exists():
                 raise StoreError(f"{path} holds {foreign[0]} and is no run: give an empty or a new directory")
             run = cls(path)
-            facts = {"kind": _MARKER, "id": uuid.uuid4().hex, "schema": schema.VERSION, "created": datetime.now(UTC).isoformat()}
+            facts = {
+                "kind": _MARKER,
+                "id": uuid.uuid4().hex,
+                "schema": schema.VERSION,
+                "created": datetime.now(UTC).isoformat(),
+            }
             with run.replacing(path / "run.json") as temporary:
                 temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
                 if not _link_exclusively(temporary, path / "run.json"):
@@ -77,7 +82,9 @@ class Run:
         if not isinstance(facts, dict) or facts.get("kind") != _MARKER:
             raise StoreError(f"{path / 'run.json'} was not written by pythia-traj: give another directory")
         if facts.get("schema", 0) > schema.VERSION:
-            raise StoreError(f"{path} was written by a newer pythia-traj (schema {facts['schema']}): update pythia-traj to read it")
+            raise StoreError(
+                f"{path} was written by a newer pythia-traj (schema {facts['schema']}): update pythia-traj to read it"
+            )
         return cls(path)
 
     @property

@@ -41,11 +41,10 @@ def load(run: str | Path, *, table: str | None = None, **where: Any) -> pd.DataF
     partitioning = ds.partitioning(pa.schema([(name, pa.string()) for name in _PARTITIONS]), flavor="hive")
     dataset = ds.dataset(files, format="parquet", partitioning=partitioning, partition_base_dir=str(root))
     found = dataset.to_table(filter=_filter(where, dataset.schema.names), columns=_columns(dataset.schema.names))
-    frame = found.to_pandas(types_mapper=_NULLABLE.get)
+    frame: pd.DataFrame = found.to_pandas(types_mapper=_NULLABLE.get)
     for name in _PARTITIONS:
         frame[name] = frame[name].astype("category")
-    frame = frame.sort_values([*_PARTITIONS, "step"], kind="stable", ignore_index=True)
-    return frame
+    return frame.sort_values([*_PARTITIONS, "step"], kind="stable", ignore_index=True)
 
 
 def _columns(names: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from pythia_traj import schema
 from pythia_traj.store.layout import Run, writing
-from pythia_traj.values import Item, Row, Rows
+from pythia_traj.values import Row, Rows
 
 FOOTER_KEY = b"pythia_traj"
 
@@ -52,7 +52,11 @@ def write_unit(run: Run, unit: UnitId, rows: Rows, footer: Mapping[str, Any], *,
     tables: dict[str, pa.Table] = {}
     if rows.items:
         keys = [item.key for item in rows.items]
-        own = {"item": [i.item for i in rows.items], "n": [i.n for i in rows.items], "value": [i.value for i in rows.items]}
+        own: dict[str, list[Any]] = {
+            "item": [i.item for i in rows.items],
+            "n": [i.n for i in rows.items],
+            "value": [i.value for i in rows.items],
+        }
         tables["items"] = _table(schema.ITEMS, unit, keys, own)
     for name, columns in rows.tables.items():
         tables[name] = _free_table(unit, columns)
@@ -76,7 +80,7 @@ def read_footer(path: Path) -> dict[str, Any] | None:
 
 
 def _metrics_table(unit: UnitId, rows: Sequence[Row]) -> pa.Table:
-    own = {
+    own: dict[str, list[Any]] = {
         "value": [row.value for row in rows],
         "stderr": [row.stderr for row in rows],
         "n": [row.n for row in rows],
@@ -85,8 +89,14 @@ def _metrics_table(unit: UnitId, rows: Sequence[Row]) -> pa.Table:
     return _table(schema.METRICS, unit, [row.key for row in rows], own)
 
 
-def _table(columns: Sequence[schema.Column], unit: UnitId, keys: Sequence[Any], own: Mapping[str, list[Any]]) -> pa.Table:
-    by_key = dict(zip(_KEY_FIELDS, zip(*map(astuple, keys), strict=True), strict=True)) if keys else dict.fromkeys(_KEY_FIELDS, ())
+def _table(
+    columns: Sequence[schema.Column], unit: UnitId, keys: Sequence[Any], own: Mapping[str, list[Any]]
+) -> pa.Table:
+    by_key = (
+        dict(zip(_KEY_FIELDS, zip(*map(astuple, keys), strict=True), strict=True))
+        if keys
+        else dict.fromkeys(_KEY_FIELDS, ())
+    )
     arrays = []
     for column in columns:
         if column.name in own:

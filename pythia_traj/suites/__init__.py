@@ -1,0 +1,4 @@
+"""Suites and models as data: where checkpoints lie, which steps there are.
+
+local.py   a directory of checkpoints
+"""

@@ -51,7 +51,9 @@ class LocalModel:
             SuiteError: it is no directory, or holds no checkpoints, or one step twice.
         """
         if not directory.is_dir():
-            raise SuiteError(f"{directory} is not a directory of checkpoints (step0/, step512/, or checkpoint-500/, ...)")
+            raise SuiteError(
+                f"{directory} is not a directory of checkpoints (step0/, step512/, or checkpoint-500/, ...)"
+            )
         facts = _suite_facts(directory)
         return cls(
             directory=directory,

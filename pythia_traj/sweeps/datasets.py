@@ -63,7 +63,9 @@ def read_vocabulary(checkpoint: Checkpoint) -> Vocabulary:
     try:
         d_vocab, n_ctx = int(config["vocab_size"]), int(config["max_position_embeddings"])
     except (KeyError, TypeError, ValueError):
-        raise CheckpointError(f"config.json of {checkpoint.revision} lacks vocab_size or max_position_embeddings") from None
+        raise CheckpointError(
+            f"config.json of {checkpoint.revision} lacks vocab_size or max_position_embeddings"
+        ) from None
     path = checkpoint.tokenizer()
     return Vocabulary(d_vocab, n_ctx, _read_tokenizer(path) if path else None, int(config.get("bos_token_id") or 0))
 

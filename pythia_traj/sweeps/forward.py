@@ -73,7 +73,9 @@ def measure_shared(model: HookedTransformer, data: Any, readers: list[Reader]) -
 def _check_reads(model: HookedTransformer, reads: set[str]) -> None:
     for name in reads & set(ACTIVATION_READS):
         if get_act_name(name, 0) not in model.hook_dict:
-            raise ConfigError(f"this model has no {name}: in a parallel model attention and MLP read the same residual stream")
+            raise ConfigError(
+                f"this model has no {name}: in a parallel model attention and MLP read the same residual stream"
+            )
 
 
 def _batches(model: HookedTransformer, groups: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
@@ -91,14 +93,18 @@ def batch_size(model: HookedTransformer, length: int, device_type: str) -> int:
     streams = 2 * cfg.n_layers * length * cfg.d_model
     per_item = 4 * (patterns + streams)
     budget = _BATCH_BYTES.get(device_type, _BATCH_BYTES["cpu"])
-    return max(1, min(budget // per_item, _MAX_BATCH_TOKENS // length))
+    return max(1, min(int(budget // per_item), _MAX_BATCH_TOKENS // length))
 
 
-def _pass(model: HookedTransformer, tokens: Tensor, reads: set[str]) -> tuple[dict[str, Tensor], dict[str, list[Tensor]]]:
+def _pass(
+    model: HookedTransformer, tokens: Tensor, reads: set[str]
+) -> tuple[dict[str, Tensor], dict[str, list[Tensor]]]:
     """The output measures [batch, pos - 1] and the activations of every layer that were asked for."""
     kept = _Kept({name: [] for name in sorted(reads & set(ACTIVATION_READS))})
     hooks = [
-        (get_act_name(name, layer), partial(kept.keep, name=name)) for name in kept.layers for layer in range(model.cfg.n_layers)
+        (get_act_name(name, layer), partial(kept.keep, name=name))
+        for name in kept.layers
+        for layer in range(model.cfg.n_layers)
     ]
     residual = model.run_with_hooks(tokens, fwd_hooks=hooks, stop_at_layer=model.cfg.n_layers)
     if not reads & set(OUTPUT_READS):

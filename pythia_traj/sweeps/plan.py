@@ -66,7 +66,9 @@ def make_plan(config: SweepConfig, models: Sequence[PublishedModel], is_done: Ca
     names = [published.model for published in models]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
-        raise SuiteError(f"two models are named {min(twice)}: results are stored by name, so rename one directory or use another --out")
+        raise SuiteError(
+            f"two models are named {min(twice)}: results are stored by name, so rename one directory or use another --out"
+        )
     steps = {m.model: select(config.steps, m.steps, tokens_per_step=m.tokens_per_step) for m in models}
     planner = _Planner(config, is_done)
     for published in models:
@@ -90,7 +92,9 @@ class _Planner:
         """Adds a unit once, after those it compares with."""
         name = (published.model, step, label)
         if name in self._in_progress:
-            raise ConfigError(f"{label}: its references lead from step {step} back to it: rows cannot be compared in a circle")
+            raise ConfigError(
+                f"{label}: its references lead from step {step} back to it: rows cannot be compared in a circle"
+            )
         if name in self._seen:
             return
         self._seen.add(name)

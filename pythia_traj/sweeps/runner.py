@@ -79,7 +79,9 @@ def plan_sweep(config: SweepConfig) -> tuple[Plan, list[PublishedModel]]:
             return False
         places = (False, True) if unit.cached else (False,)
         return any(
-            is_done(existing, unit.model, unit.label, unit.step, digest=unit.digest, source=dict(unit.source), cached=cached)
+            is_done(
+                existing, unit.model, unit.label, unit.step, digest=unit.digest, source=dict(unit.source), cached=cached
+            )
             for cached in places
         )
 
@@ -106,7 +108,9 @@ def sweep(config: SweepConfig, *, observer: Observer | None = None) -> SweepResu
     device = _device(config) if plan.todo else None
     run = Run.create(config.out)
     run.remove_leftovers()
-    run.record_request({**config.resolved(), "out": None, "explicit_steps": {m: list(s) for m, s in plan.steps.items()}})
+    run.record_request(
+        {**config.resolved(), "out": None, "explicit_steps": {m: list(s) for m, s in plan.steps.items()}}
+    )
     result = SweepResult(config.out, skipped=list(plan.done))
     observer.planned(plan)
     if device is None:
@@ -148,7 +152,10 @@ class _Worker:
 
         experiments = [self.config.experiments[unit.label].experiment for unit in todo]
         self.session = Session(
-            published, self.device, self.config.dtype, with_references=any(e.wants_reference_models for e in experiments)
+            published,
+            self.device,
+            self.config.dtype,
+            with_references=any(e.wants_reference_models for e in experiments),
         )
         self._check_fits(published, todo[0].step, with_references=any(e.wants_reference_models for e in experiments))
         self.observer.working("preparing data")
@@ -213,11 +220,14 @@ class _Worker:
         readers = []
         for unit in units:
             request = self.config.experiments[unit.label]
-            measure = partial(request.experiment.function, **_own_parameters(request.parameters, request.experiment.parameters))
+            measure = partial(
+                request.experiment.function, **_own_parameters(request.parameters, request.experiment.parameters)
+            )
             readers.append(Reader(unit.label, request.experiment.reads, measure))
         values = measure_shared(model, self.data.get(units[0].label), readers)
         return {
-            unit.label: values[unit.label].rows(keep_items=self.config.experiments[unit.label].experiment.items) for unit in units
+            unit.label: values[unit.label].rows(keep_items=self.config.experiments[unit.label].experiment.items)
+            for unit in units
         }
 
     def _call(self, unit: Unit, model: Any) -> Rows:
@@ -259,13 +269,23 @@ class _Worker:
     ) -> None:
         checkpoint = published.checkpoint(unit.step)
         identity = UnitId(
-            unit.model, unit.label, checkpoint.suite, checkpoint.revision, checkpoint.commit, unit.step, checkpoint.tokens
+            unit.model,
+            unit.label,
+            checkpoint.suite,
+            checkpoint.revision,
+            checkpoint.commit,
+            unit.step,
+            checkpoint.tokens,
         )
         rounded = {phase: round(value, 4) for phase, value in seconds.items()}
         start = time.perf_counter()
         path = write_unit(self.run, identity, rows, self._footer(unit, rounded, shared), cached=unit.cached)
         rounded["write"] = round(time.perf_counter() - start, 4)
-        facts = {"rows": len(rows.metrics), "seconds": rounded, "shared_with": [label for label in shared if label != unit.label]}
+        facts = {
+            "rows": len(rows.metrics),
+            "seconds": rounded,
+            "shared_with": [label for label in shared if label != unit.label],
+        }
         self.log.write("done", unit=unit.name, digest=unit.digest, file=str(path.relative_to(self.run.path)), **facts)
         self.result.done.append(unit)
         self.observer.ended(unit, None)
@@ -299,7 +319,9 @@ class _Worker:
 
     def _failed(self, units: Iterable[Unit], error: str, trace: str | None = None) -> None:
         for unit in units:
-            self.log.write("failed", unit=unit.name, digest=unit.digest, error=error, **({"traceback": trace} if trace else {}))
+            self.log.write(
+                "failed", unit=unit.name, digest=unit.digest, error=error, **({"traceback": trace} if trace else {})
+            )
             self.result.failed.append((unit, error))
             self.observer.ended(unit, error)
 

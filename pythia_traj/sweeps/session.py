@@ -24,7 +24,9 @@ from pythia_traj.processing import Processing
 class Weights:
     """One HookedTransformer and what is in it."""
 
-    def __init__(self, device: torch.device, dtype: str, *, copies: int, default_prepend_bos: bool | None = None) -> None:
+    def __init__(
+        self, device: torch.device, dtype: str, *, copies: int, default_prepend_bos: bool | None = None
+    ) -> None:
         self._device, self._dtype, self._copies, self._bos = device, DTYPES[dtype], copies, default_prepend_bos
         self._swappable: SwappableModel | None = None
         self._files = ExitStack()
@@ -122,7 +124,9 @@ class ReferenceModels:
     def __getitem__(self, name: str) -> HookedTransformer:
         """The model with the weights of that reference in it, until another one is asked for."""
         if name not in self.steps:
-            raise CheckpointError(f"there is no reference {name!r} at this step: there is {', '.join(self.steps) or 'none'}")
+            raise CheckpointError(
+                f"there is no reference {name!r} at this step: there is {', '.join(self.steps) or 'none'}"
+            )
         return self._session.reference_model(self.steps[name], self._processing)
 
 

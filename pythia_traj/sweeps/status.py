@@ -70,7 +70,9 @@ def status(run: str | Path) -> Status:
             units[name] = "running"
         else:
             units[name] = "left"
-    counts = {state: sum(1 for value in units.values() if value == state) for state in ("done", "running", "failed", "left")}
+    counts = {
+        state: sum(1 for value in units.values() if value == state) for state in ("done", "running", "failed", "left")
+    }
     remaining = counts["running"] + counts["left"]
     return Status(**counts, units=units, errors=errors, seconds_left=_seconds_left(finished, remaining))
 

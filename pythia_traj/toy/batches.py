@@ -74,4 +74,8 @@ def repeated_segments(recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
 
 def _text(recipe: Recipe, tokens: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     starts = rng.integers(0, len(tokens) - recipe.context, recipe.batch - recipe.repeats)
-    return np.stack([tokens[start : start + recipe.context] for start in starts]) if len(starts) else tokens[:0].reshape(0, recipe.context)
+    return (
+        np.stack([tokens[start : start + recipe.context] for start in starts])
+        if len(starts)
+        else tokens[:0].reshape(0, recipe.context)
+    )

@@ -75,7 +75,7 @@ def _train(root: Path, recipe: Recipe, on_step: OnStep | None) -> None:
         tokens = torch.from_numpy(ids)
         loss = _next_token_loss(model(tokens).logits, tokens)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.grad_clip)
         optimizer.step()
         if step + 1 in saved:
@@ -120,7 +120,9 @@ def _save(root: Path, step: int, model: GPTNeoXForCausalLM, corpus: Corpus) -> N
     folder = root / f"step{step}"
     model.config.save_pretrained(folder)
     # By the names of the published files: transformers 5.14 renamed the unembedding inside its model only.
-    weights = {name.replace("lm_head.", "embed_out."): tensor.contiguous() for name, tensor in model.state_dict().items()}
+    weights = {
+        name.replace("lm_head.", "embed_out."): tensor.contiguous() for name, tensor in model.state_dict().items()
+    }
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     corpus.tokenizer.save(str(folder / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT}

@@ -56,5 +56,7 @@ def test_a_seed_gives_the_same_tokens_and_another_seed_others():
 def test_what_does_not_fit_is_refused_or_left_out():
     short = Vocabulary(d_vocab=1000, n_ctx=64)
     assert set(RepeatedTokens(short, seed=0, length=25).groups) == {"two_halves", "two_halves/shuffled"}
-    with pytest.raises(DataError, match="two halves of 50 tokens need a context of 100, the model has 64: set length to at most 32"):
+    with pytest.raises(
+        DataError, match="two halves of 50 tokens need a context of 100, the model has 64: set length to at most 32"
+    ):
         RepeatedTokens(short, seed=0, length=50)

@@ -57,7 +57,10 @@ def test_olssons_conventions_have_their_stated_bounds():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_transformer_lens_detects_the_same(suite):
-    from transformer_lens.head_detector import compute_head_attention_similarity_score, get_induction_head_detection_pattern
+    from transformer_lens.head_detector import (
+        compute_head_attention_similarity_score,
+        get_induction_head_detection_pattern,
+    )
 
     import pythia_traj as pt
 
@@ -78,6 +81,10 @@ def test_transformer_lens_detects_the_same(suite):
             for head in range(4):
                 for measure, values in ours.items():
                     theirs = compute_head_attention_similarity_score(
-                        pattern[0, head], expected, exclude_bos=False, exclude_current_token=False, error_measure=measure
+                        pattern[0, head],
+                        expected,
+                        exclude_bos=False,
+                        exclude_current_token=False,
+                        error_measure=measure,
                     )
                     assert values[head].item() == pytest.approx(theirs, abs=6e-4 if measure == "abs" else 1e-6)

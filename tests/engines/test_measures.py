@@ -13,7 +13,9 @@ def test_nll_is_cross_entropy_and_ln_of_the_vocabulary_when_nothing_is_known():
     logits, targets = torch.randn(3, 7, 11), torch.randint(0, 11, (3, 7))
     expected = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view(3, 7)
     torch.testing.assert_close(measures.next_token_nll(logits, targets), expected)
-    assert measures.next_token_nll(torch.zeros(1, 1, 50304), torch.zeros(1, 1, dtype=torch.long)).item() == pytest.approx(math.log(50304))
+    assert measures.next_token_nll(
+        torch.zeros(1, 1, 50304), torch.zeros(1, 1, dtype=torch.long)
+    ).item() == pytest.approx(math.log(50304))
 
 
 def test_half_precision_logits_are_measured_in_fp32():

@@ -11,7 +11,9 @@ from pythia_traj.sweeps.datasets import Datasets
 @pytest.fixture(scope="module")
 def measured(suite, tmp_path_factory):
     out = tmp_path_factory.mktemp("induction") / "run"
-    config = pt.SweepConfig(model=str(suite), steps="4", experiments={"induction": {"length": 30, "n": 9}}, out=out, device="cpu")
+    config = pt.SweepConfig(
+        model=str(suite), steps="4", experiments={"induction": {"length": 30, "n": 9}}, out=out, device="cpu"
+    )
     pt.sweep(config)
     return pt.load(out), Datasets(config, LocalModel.open(suite).checkpoint(4)).get("induction"), out
 

@@ -4,14 +4,18 @@ import pytest
 import torch
 
 import pythia_traj as pt
-from pythia_traj.sweeps.datasets import Datasets
 from pythia_traj.suites.local import LocalModel
+from pythia_traj.sweeps.datasets import Datasets
 from tests.support import publish_suite, random_model
 
 
 def test_it_is_the_mean_loss_of_hugging_faces_model(suite, tmp_path):
     config = pt.SweepConfig(
-        model=str(suite), steps="4", experiments={"loss": {"length": 50, "n": 7, "null_n": 3}}, out=tmp_path / "run", device="cpu"
+        model=str(suite),
+        steps="4",
+        experiments={"loss": {"length": 50, "n": 7, "null_n": 3}},
+        out=tmp_path / "run",
+        device="cpu",
     )
     pt.sweep(config)
     rows = pt.load(tmp_path / "run")
@@ -19,7 +23,9 @@ def test_it_is_the_mean_loss_of_hugging_faces_model(suite, tmp_path):
     model = random_model(4).half().float()
     with torch.no_grad():
         logits = model(tokens).logits
-    nll = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), reduction="none").view(7, 49)
+    nll = torch.nn.functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), reduction="none"
+    ).view(7, 49)
     text = rows[rows.variant.isna()]
     mean = text[(text.metric == "nll") & text.position.isna()].iloc[0]
     assert mean.value == pytest.approx(nll.mean().item(), abs=1e-4)
@@ -33,10 +39,17 @@ def test_it_is_the_mean_loss_of_hugging_faces_model(suite, tmp_path):
 
 
 def test_in_context_learning_scores_are_null_with_a_reason_where_the_context_is_short(suite, tmp_path):
-    pt.sweep(pt.SweepConfig(model=str(suite), steps="0", experiments={"loss": {"length": 64, "n": 4}}, out=tmp_path / "r", device="cpu"))
+    pt.sweep(
+        pt.SweepConfig(
+            model=str(suite), steps="0", experiments={"loss": {"length": 64, "n": 4}}, out=tmp_path / "r", device="cpu"
+        )
+    )
     rows = pt.load(tmp_path / "r", metric=["icl_score", "icl_window"])
     assert rows.value.isna().all()
-    assert set(rows.reason) == {"context too short: 64 tokens, 501 are needed", "context too short: 64 tokens, 550 are needed"}
+    assert set(rows.reason) == {
+        "context too short: 64 tokens, 501 are needed",
+        "context too short: 64 tokens, 550 are needed",
+    }
 
 
 def test_in_context_learning_scores_are_differences_of_the_per_position_loss(tmp_path):

@@ -38,7 +38,11 @@ def reference(tmp_path, monkeypatch):
         commit = "a" * 40
         snapshot = cache / "snapshots" / commit
         shutil.copytree(run / f"step{STEP}", snapshot)
-        settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>", "bos_token": "<|endoftext|>"}
+        settings = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "eos_token": "<|endoftext|>",
+            "bos_token": "<|endoftext|>",
+        }
         (snapshot / "tokenizer_config.json").write_text(json.dumps(settings))
         (cache / "refs").mkdir()
         for ref in (f"step{STEP}", "main"):
@@ -63,7 +67,9 @@ def compare(load, run, options, tokens):
     assert theirs.keys() == mine.keys()
     for name, parameter in theirs.items():
         assert parameter.shape == mine[name].shape
-        torch.testing.assert_close(mine[name], parameter, atol=1e-5, rtol=0, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            mine[name], parameter, atol=1e-5, rtol=0, msg=lambda text, name=name: f"{name}: {text}"
+        )
     with torch.no_grad():
         difference = (ours.model(tokens).log_softmax(-1) - expected(tokens).log_softmax(-1)).abs().max()
     assert difference < 1e-4

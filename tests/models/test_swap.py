@@ -132,7 +132,9 @@ def test_another_architecture_is_refused(own_suite):
 
 def test_a_step_of_another_shape_is_refused(own_suite):
     config_of(own_suite, 2, intermediate_size=128)
-    with pytest.raises(CheckpointError, match="config of step2 is not that of the other steps: intermediate_size 128 instead of 64"):
+    with pytest.raises(
+        CheckpointError, match="config of step2 is not that of the other steps: intermediate_size 128 instead of 64"
+    ):
         load(own_suite)
 
 
@@ -174,15 +176,24 @@ def test_a_damaged_bin_file_is_refused(own_suite):
 
 def test_the_count_of_parameters_is_the_models(suite):
     (ckpt,) = pt.checkpoints(suite, steps="0", device="cpu", fold_ln=False)
-    assert parameter_count({**TINY, "architectures": ["GPTNeoXForCausalLM"]}) == sum(p.numel() for p in ckpt.model.parameters())
+    assert parameter_count({**TINY, "architectures": ["GPTNeoXForCausalLM"]}) == sum(
+        p.numel() for p in ckpt.model.parameters()
+    )
 
 
 def test_a_model_that_cannot_fit_is_refused_with_a_dtype_that_fits():
     free = free_memory(torch.device("cpu"))
     # As many embeddings as fill 1.5 times the free memory in fp32, so that half of it fits.
     width = 1024
-    config = {**TINY, "hidden_size": width, "vocab_size": int(free * 1.5 / 4 / 2 / width), "architectures": ["GPTNeoXForCausalLM"]}
-    with pytest.raises(DeviceError, match=r"big in float32 needs .* GB and cpu has .* GB free: use --dtype float16 or bfloat16"):
+    config = {
+        **TINY,
+        "hidden_size": width,
+        "vocab_size": int(free * 1.5 / 4 / 2 / width),
+        "architectures": ["GPTNeoXForCausalLM"],
+    }
+    with pytest.raises(
+        DeviceError, match=r"big in float32 needs .* GB and cpu has .* GB free: use --dtype float16 or bfloat16"
+    ):
         check_fits(config, model="big", dtype=torch.float32, device=torch.device("cpu"))
     config["vocab_size"] *= 10
     with pytest.raises(DeviceError, match="no dtype fits"):
@@ -218,7 +229,13 @@ SWAPS = """
 
 
 def test_24_swaps_of_pythia_70m_grow_no_memory(tmp_path):
-    shape = {"vocab_size": 50304, "hidden_size": 512, "num_hidden_layers": 6, "num_attention_heads": 8, "intermediate_size": 2048}
+    shape = {
+        "vocab_size": 50304,
+        "hidden_size": 512,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 8,
+        "intermediate_size": 2048,
+    }
     suite = publish_suite(tmp_path / "pythia-70m", steps=(0,), **shape)
     for step in range(1, 8):
         (suite / f"step{step}").symlink_to(suite / "step0", target_is_directory=True)

@@ -23,7 +23,9 @@ def rows(step):
     made = Rows()
     made.add(Key("nll"), 2.5 - step / 1000, stderr=0.1, n=10)
     for head in range(3):
-        made.add_items(Key("prefix_matching", variant="two_halves", component="head", layer=0, head=head), [0.1, 0.2, 0.4])
+        made.add_items(
+            Key("prefix_matching", variant="two_halves", component="head", layer=0, head=head), [0.1, 0.2, 0.4]
+        )
     made.undefined(Key("icl_score"), "context too short")
     return made
 
@@ -45,7 +47,9 @@ def run(tmp_path):
 READERS = {
     "pandas": lambda path: len(pd.read_parquet(path)),
     "pyarrow": lambda path: ds.dataset(path, partitioning="hive").to_table().num_rows,
-    "duckdb": lambda path: duckdb.sql(f"select count(*) from read_parquet('{path}/**/*.parquet', hive_partitioning=true)").fetchall()[0][0],
+    "duckdb": lambda path: duckdb.sql(
+        f"select count(*) from read_parquet('{path}/**/*.parquet', hive_partitioning=true)"
+    ).fetchall()[0][0],
     "polars": lambda path: pl.read_parquet(path, hive_partitioning=True).height,
 }
 
@@ -82,7 +86,9 @@ def test_the_partitions_are_columns_of_every_reader(run):
     assert {"model", "experiment"} <= set(pd.read_parquet(path).columns)
     assert {"model", "experiment"} <= set(ds.dataset(path, partitioning="hive").schema.names)
     assert {"model", "experiment"} <= set(pl.read_parquet(path, hive_partitioning=True).columns)
-    found = duckdb.sql(f"select distinct model from read_parquet('{path}/**/*.parquet', hive_partitioning=true) order by 1").fetchall()
+    found = duckdb.sql(
+        f"select distinct model from read_parquet('{path}/**/*.parquet', hive_partitioning=true) order by 1"
+    ).fetchall()
     assert found == [("a-1b",), ("b-70m",)]
 
 

@@ -67,13 +67,18 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
 
 def test_leftovers_of_dead_processes_are_removed_and_those_of_living_ones_kept(tmp_path):
     run = Run.create(tmp_path / "run")
-    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+    )
     host = os.uname().nodename
     for pid in (dead.stdout.strip(), os.getpid()):
         (run.path / ".tmp" / f"{host}-{pid}-x").touch()
     (run.path / ".tmp" / f"elsewhere-{dead.stdout.strip()}-x").touch()
     run.remove_leftovers()
-    assert {path.name for path in (run.path / ".tmp").iterdir()} == {f"{host}-{os.getpid()}-x", f"elsewhere-{dead.stdout.strip()}-x"}
+    assert {path.name for path in (run.path / ".tmp").iterdir()} == {
+        f"{host}-{os.getpid()}-x",
+        f"elsewhere-{dead.stdout.strip()}-x",
+    }
 
 
 @pytest.mark.parametrize(

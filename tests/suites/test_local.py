@@ -36,7 +36,9 @@ def test_suite_json_gives_tokens(tmp_path):
     assert (checkpoint.suite, checkpoint.tokens) == ("mine", 6144)
 
 
-@pytest.mark.parametrize(("name", "expected"), [("a b(c)", "a-b-c"), ("2024-01-01", "model-2024-01-01"), ("pythia-70m", "pythia-70m")])
+@pytest.mark.parametrize(
+    ("name", "expected"), [("a b(c)", "a-b-c"), ("2024-01-01", "model-2024-01-01"), ("pythia-70m", "pythia-70m")]
+)
 def test_a_models_name_can_be_a_partition(tmp_path, name, expected):
     assert LocalModel.open(folders(tmp_path / name, "step0")).model == expected
 
@@ -66,7 +68,11 @@ def test_one_format_only_is_read_safetensors_first(tmp_path):
 
 @pytest.mark.parametrize(
     ("shard", "message"),
-    [("../../etc/passwd", "not a plain file name"), ("..", "not a plain file name"), ("model-1.safetensors", "is missing: copy it again")],
+    [
+        ("../../etc/passwd", "not a plain file name"),
+        ("..", "not a plain file name"),
+        ("model-1.safetensors", "is missing: copy it again"),
+    ],
 )
 def test_an_index_cannot_name_what_is_not_beside_it(tmp_path, shard, message):
     folder = folders(tmp_path / "run", "step0") / "step0"
@@ -78,7 +84,10 @@ def test_an_index_cannot_name_what_is_not_beside_it(tmp_path, shard, message):
 def test_missing_and_damaged_files_are_named(tmp_path):
     root = folders(tmp_path / "run", "step0")
     checkpoint = LocalModel.open(root).checkpoint(0)
-    with pytest.raises(CheckpointError, match="step0 holds no weights: expected one of model.safetensors"), checkpoint.open():
+    with (
+        pytest.raises(CheckpointError, match="step0 holds no weights: expected one of model.safetensors"),
+        checkpoint.open(),
+    ):
         pass
     (root / "step0" / "model.safetensors").touch()
     with pytest.raises(CheckpointError, match="is empty: copy it again"), checkpoint.open():

@@ -24,7 +24,9 @@ class Published:
 
 
 def config(tmp_path, **settings):
-    return SweepConfig(**{"model": "m", "steps": "all", "experiments": {"induction": {}, "loss": {}}, "out": tmp_path, **settings})
+    return SweepConfig(
+        **{"model": "m", "steps": "all", "experiments": {"induction": {}, "loss": {}}, "out": tmp_path, **settings}
+    )
 
 
 def plan(request, *models, done=lambda unit: False):

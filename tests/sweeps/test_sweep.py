@@ -24,7 +24,9 @@ SMALL = {"induction": {"length": 20, "n": 6}, "loss": {"length": 64, "n": 6, "nu
 
 
 def request(suite, out, **settings):
-    return pt.SweepConfig(**{"model": str(suite), "steps": "all", "experiments": SMALL, "out": out, "device": "cpu", **settings})
+    return pt.SweepConfig(
+        **{"model": str(suite), "steps": "all", "experiments": SMALL, "out": out, "device": "cpu", **settings}
+    )
 
 
 def rows_of(run: Path) -> pd.DataFrame:
@@ -61,7 +63,17 @@ assert not any(name.startswith("pythia_traj.models.") for name in sys.modules), 
 def test_a_repeated_finished_sweep_loads_no_model_and_opens_no_connection(suite, tmp_path):
     pt.sweep(request(suite, tmp_path / "run"))
     sets = [f"--set={label}.{name}={value}" for label, given in SMALL.items() for name, value in given.items()]
-    command = ["--model", str(suite), "--steps", "all", "--experiment", "induction,loss", *sets, "--out", str(tmp_path / "run")]
+    command = [
+        "--model",
+        str(suite),
+        "--steps",
+        "all",
+        "--experiment",
+        "induction,loss",
+        *sets,
+        "--out",
+        str(tmp_path / "run"),
+    ]
     ended = subprocess.run([sys.executable, "-c", REPEAT, *command], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     assert "0 done, 8 already there, 0 failed" in ended.stdout
@@ -80,7 +92,9 @@ def test_a_unit_records_what_it_was_made_of(suite, tmp_path):
     assert footer["threads"] == torch.get_num_threads()
     assert "compute" in footer["seconds"]
     # Fetching and swapping are booked where they happened: on the first units of the step.
-    assert {"fetch", "swap", "compute"} <= read_footer(Run(tmp_path / "run").unit_path("tiny", "induction", 4))["seconds"].keys()
+    assert {"fetch", "swap", "compute"} <= read_footer(Run(tmp_path / "run").unit_path("tiny", "induction", 4))[
+        "seconds"
+    ].keys()
     assert footer["versions"]["torch"] == torch.__version__
     assert footer["source"]["files"]
     assert footer["attempt"] == 1
@@ -173,7 +187,9 @@ def test_an_experiment_that_raises_fails_alone_and_leaves_its_traceback(suite, t
         '    """Fails."""\n'
         "    return [1, 2][5]\n"
     )
-    result = pt.sweep(request(suite, tmp_path / "run", steps="0", experiments={"broken": {"use": str(file)}, "loss": SMALL["loss"]}))
+    result = pt.sweep(
+        request(suite, tmp_path / "run", steps="0", experiments={"broken": {"use": str(file)}, "loss": SMALL["loss"]})
+    )
     assert [(unit.label, error) for unit, error in result.failed] == [("broken", "IndexError: list index out of range")]
     assert [unit.label for unit in result.done] == ["loss"]
     (failure,) = [event for event in read_events(Run(tmp_path / "run")) if event["event"] == "failed"]
@@ -224,14 +240,23 @@ def growth(model, reference_rows) -> Rows:
 
 def test_references_serve_other_steps_weights_beside_the_models_own(suite, tmp_path):
     (tmp_path / "refs.py").write_text(REFERENCES)
-    pt.sweep(request(suite, tmp_path / "run", steps="1,4", experiments={"distance": {"use": f"{tmp_path / 'refs.py'}:distance"}}))
-    weights = {ckpt.step: ckpt.model.W_E.detach().clone() for ckpt in pt.checkpoints(suite, device="cpu", **dict.fromkeys(OPTIONS, False))}
+    pt.sweep(
+        request(
+            suite, tmp_path / "run", steps="1,4", experiments={"distance": {"use": f"{tmp_path / 'refs.py'}:distance"}}
+        )
+    )
+    weights = {
+        ckpt.step: ckpt.model.W_E.detach().clone()
+        for ckpt in pt.checkpoints(suite, device="cpu", **dict.fromkeys(OPTIONS, False))
+    }
     rows = rows_of(tmp_path / "run")
     found = rows[rows.metric == "distance"].set_index(["step", "dim"]).value
     for step in (1, 4):
         assert found[step, "init"] == pytest.approx((weights[step] - weights[0]).norm().item())
         assert found[step, "final"] == pytest.approx((weights[step] - weights[4]).norm().item())
-        assert rows[(rows.metric == "norm") & (rows.step == step)].value.item() == pytest.approx(weights[step].norm().item())
+        assert rows[(rows.metric == "norm") & (rows.step == step)].value.item() == pytest.approx(
+            weights[step].norm().item()
+        )
 
 
 OPTIONS = ("fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases")
@@ -268,7 +293,11 @@ def test_killed_five_times_at_random_moments_the_rows_are_those_of_an_undisturbe
         process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "killed.yaml")])
         # Wait until it has written one more unit, then kill at a random moment of the next ones: also in mid-write.
         deadline = time.monotonic() + 60
-        while len(list(metrics.rglob("*.parquet"))) < min(kill + 1, 7) and process.poll() is None and time.monotonic() < deadline:
+        while (
+            len(list(metrics.rglob("*.parquet"))) < min(kill + 1, 7)
+            and process.poll() is None
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.002)
         time.sleep(generator.uniform(0, 0.02))
         process.send_signal(signal.SIGKILL)
@@ -282,7 +311,13 @@ def test_killed_five_times_at_random_moments_the_rows_are_those_of_an_undisturbe
 
 
 def test_two_workers_on_one_run_never_corrupt_it(suite, tmp_path):
-    settings = {"model": str(suite), "steps": "all", "device": "cpu", "experiments": SMALL, "out": str(tmp_path / "run")}
+    settings = {
+        "model": str(suite),
+        "steps": "all",
+        "device": "cpu",
+        "experiments": SMALL,
+        "out": str(tmp_path / "run"),
+    }
     (tmp_path / "run.yaml").write_text(json.dumps(settings))
     workers = [subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "run.yaml")]) for _ in range(2)]
     assert [worker.wait() for worker in workers] == [0, 0]

@@ -1,0 +1,199 @@
+"""A request is checked when it is read, and what is wrong is said in one sentence."""
+
+import pytest
+
+from pythia_traj.config import SweepConfig, override, read_yaml
+from pythia_traj.discovery import describe, discover, find
+from pythia_traj.errors import ConfigError
+
+
+def made(**settings):
+    return SweepConfig(**{"model": "m", "steps": "all", "experiments": ["loss"], "out": "run", **settings})
+
+
+def test_defaults_are_filled_in_and_values_checked():
+    request = made(experiments={"short": {"use": "loss", "length": "64"}})
+    assert request.experiments["short"].use == "loss"
+    assert request.experiments["short"].parameters["length"] == 64
+    assert request.experiments["short"].parameters["source"] == "stdlib"
+
+
+def test_models_may_be_a_word_or_a_list():
+    assert made(model="a,b").model == ("a", "b")
+    assert made(model=["a", "b,c"]).model == ("a", "b", "c")
+
+
+def test_what_is_resolved_can_be_read_again():
+    request = made(experiments={"short": {"use": "loss", "length": 64, "seed": 3}})
+    assert SweepConfig(**request.resolved()) == request
+
+
+def test_a_request_cannot_be_changed():
+    with pytest.raises(Exception, match="frozen"):
+        made().seed = 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"experiments": ["indction"]}, "there is no experiment 'indction': did you mean induction?"),
+        (
+            {"experiments": {"loss": {"lenght": 3}}},
+            "loss: loss has no parameter 'lenght': did you mean length? (it has n=64, ",
+        ),
+        ({"experiments": {"loss": {"length": "long"}}}, "loss.length: 'long': input should be a valid integer"),
+        ({"experiments": {"loss": {"n": 0}}}, "loss.n: 0: input should be greater than or equal to 1"),
+        ({"experiments": {"loss": {"n": True}}}, "loss.n: True is not a number"),
+        ({"experiments": {"loss": 3}}, "loss: expected its parameters as name: value, got 3"),
+        ({"experiments": {"2x": {"use": "loss"}}}, "label '2x': a label is a letter followed by"),
+        ({"experiments": {"steps": {"use": "loss"}}}, "label 'steps' is the name of a setting"),
+        ({"experiments": {}}, "give at least one experiment"),
+        ({"modle": "x"}, "there is no setting 'modle': did you mean model?"),
+        ({"dtype": "float64"}, "dtype: 'float64': input should be 'float32', 'float16' or 'bfloat16'"),
+        ({"model": []}, "give at least one model"),
+        ({"seed": "x"}, "seed: 'x': input should be a valid integer"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(settings, message):
+    with pytest.raises(ConfigError) as error:
+        made(**settings)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_missing_is_named():
+    with pytest.raises(ConfigError, match="steps is missing: give it in the config or on the command line"):
+        SweepConfig(model="m", experiments=["loss"], out="x")
+
+
+def test_a_file_is_laid_over_its_base(tmp_path):
+    (tmp_path / "base.yaml").write_text("model: a\nsteps: all\nexperiments: {loss: {length: 64}}\n")
+    (tmp_path / "child.yaml").write_text("base: base.yaml\nmodel: b\nout: x\n")
+    request = SweepConfig.from_yaml(tmp_path / "child.yaml", seed=5)
+    assert (request.model, request.steps, request.seed) == (("b",), "all", 5)
+    assert request.experiments["loss"].parameters["length"] == 64
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "line 2 is not YAML"),
+        ("- a\n", "expected settings as name: value"),
+        ("base: it.yaml", "leads back to itself"),
+        ("!!python/object/apply:os.getcwd []", "is not YAML: could not determine a constructor"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path, text, message):
+    (tmp_path / "it.yaml").write_text(text + "\n")
+    with pytest.raises(ConfigError, match="it.yaml") as error:
+        read_yaml(tmp_path / "it.yaml")
+    assert message in str(error.value)
+
+
+def test_the_packages_own_configs_are_known_by_name():
+    assert read_yaml("demo")["steps"] == "all"
+    with pytest.raises(ConfigError, match=r"there is no config nosuch: .*\(demo, induction\)"):
+        read_yaml("nosuch")
+
+
+def test_set_reaches_parameters_settings_and_dotted_labels():
+    settings = {"model": "m", "steps": "all", "out": "x", "experiments": {"a.b": {"use": "loss"}, "induction": None}}
+    changed = override(settings, ["a.b.length=64", "induction.length=25", "steps=0,1", "seed=4"])
+    assert changed["experiments"] == {"a.b": {"use": "loss", "length": 64}, "induction": {"length": 25}}
+    assert (changed["steps"], changed["seed"]) == ("0,1", 4)
+    assert settings["experiments"]["induction"] is None
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("length", "write LABEL.PARAM=VALUE"),
+        ("los.length=3", "'los' is neither a label nor a setting: did you mean loss?"),
+        ("loss.length=[", "is not a YAML value"),
+    ],
+)
+def test_a_wrong_assignment_says_what_is_allowed(assignment, message):
+    with pytest.raises(ConfigError) as error:
+        override({"experiments": {"loss": {}}}, [assignment])
+    assert message in str(error.value)
+
+
+def test_experiments_are_found_in_files(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from pythia_traj.experiment import Count, experiment\n"
+        "@experiment(version=3)\n"
+        "def mine(model, *, k: Count = 2):\n"
+        '    """Mine."""\n'
+        "@experiment(version=1)\n"
+        "def other(model):\n"
+        '    """Other."""\n'
+    )
+    assert find(f"{file}:mine").version == 3
+    with pytest.raises(ConfigError, match="defines several experiments: choose one"):
+        find(str(file))
+    with pytest.raises(ConfigError, match="defines no experiment 'min': did you mean mine"):
+        find(f"{file}:min")
+    with pytest.raises(ConfigError, match="there is no experiment file"):
+        find(str(tmp_path / "no.py"))
+    (tmp_path / "bad.py").write_text("def (")
+    with pytest.raises(ConfigError, match=r"bad.py cannot be imported: SyntaxError"):
+        find(str(tmp_path / "bad.py"))
+    assert made(experiments=f"{file}:mine").experiments["mine"].parameters == {"k": 2}
+
+
+def test_an_experiment_whose_requirement_is_missing_is_listed_and_refused(tmp_path):
+    file = tmp_path / "needy.py"
+    file.write_text(
+        "from pythia_traj.experiment import experiment\n"
+        "@experiment(version=1, requires=('no-such-distribution',))\n"
+        "def needy(model):\n"
+        '    """Needs something."""\n'
+    )
+    with pytest.raises(
+        ConfigError, match="experiment needy needs no-such-distribution: pip install no-such-distribution"
+    ):
+        find(str(file))
+
+
+def test_entry_points_add_experiments(tmp_path, monkeypatch):
+    (tmp_path / "plugged.py").write_text(
+        "from pythia_traj.experiment import experiment\n"
+        "@experiment(version=1, cites='us')\n"
+        "def plugged(model):\n"
+        '    """Plugged in."""\n'
+    )
+    (tmp_path / "plugin-1.dist-info").mkdir()
+    (tmp_path / "plugin-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1\n")
+    (tmp_path / "plugin-1.dist-info" / "entry_points.txt").write_text(
+        "[pythia_traj.experiments]\nplugged = plugged\nabsent = no_such_module_at_all\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    discover.cache_clear()
+    try:
+        found = discover()
+        assert describe(found["plugged"])["description"] == "Plugged in."
+        assert describe(found["absent"])["requires"] == ["no_such_module_at_all"]
+        with pytest.raises(ConfigError, match="experiment absent needs no_such_module_at_all"):
+            find("absent")
+    finally:
+        discover.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("@experiment(version=1)\ndef f(model):\n    pass\n", "needs a docstring"),
+        ("@experiment(version=1)\ndef f(model, *, k):\n    'Doc.'\n", "parameters without a default: k"),
+        (
+            "@experiment(version=1, reads=('nothing',))\ndef f(acts):\n    'Doc.'\n",
+            "reads unknown activations: nothing",
+        ),
+        ("@experiment(version=1, reads=('loss',))\ndef f(acts):\n    'Doc.'\n", "it needs data"),
+    ],
+)
+def test_a_malformed_experiment_is_refused_at_its_definition(tmp_path, source, message):
+    file = tmp_path / "mine.py"
+    file.write_text("from pythia_traj.experiment import experiment\n" + source)
+    with pytest.raises(ConfigError, match=message):
+        find(str(file))
