@@ -11,7 +11,7 @@ def report(
     output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path("report.html"),
 ) -> None:
     """Draw a run as one self-contained HTML file."""
-    from pythia_traj.dashboard.report import report_run
+    from pythia_traj.dashboard.run import report_run
 
     report_run(run, output)
     typer.echo(f"report: {output}")
