@@ -1,5 +1,6 @@
 """What every benchmark here shares: alternating runs of a baseline and ours in one process, and one JSON object at the end."""
 
+import gc
 import json
 import os
 import platform
@@ -22,7 +23,9 @@ def alternate(contenders: Mapping[str, Callable[[], object]], *, pairs: int = PA
             start = time.perf_counter()
             result = contender()
             elapsed = time.perf_counter() - start
+            # A model is full of reference cycles: collected here, so that nobody pays for another's garbage.
             del result
+            gc.collect()
             if round_number >= DISCARDED:
                 seconds[name].append(elapsed)
     return seconds

@@ -12,7 +12,8 @@ run and in turn:
 
 `swap_vs_from_pretrained_<size>` is how many times faster the swap is; `swap_vs_cast_<size>` is how many times the faster cast it
 takes. Both are ratios of medians. `forward_vs_contiguous_<size>` is the time of a forward pass on the swapped model over the same
-on the model that `from_pretrained` built.
+on the model that `from_pretrained` built. Under `passes` stand the seconds of each kind of matrix by itself, all of one size (W_U's):
+cast alone, and with what is folded into it.
 """
 
 import argparse
@@ -42,6 +43,7 @@ from transformer_lens import HookedTransformer  # noqa: E402
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM  # noqa: E402
 from transformers.utils import logging as transformers_logging  # noqa: E402
 
+from pythia_traj.models.fold import Norm, fold_reading_matrix, fold_writing_matrix, mean_row  # noqa: E402
 from pythia_traj.models.swap import SwappableModel  # noqa: E402
 from pythia_traj.models.tensors import read_tensors  # noqa: E402
 from pythia_traj.processing import FOLDED  # noqa: E402
@@ -98,6 +100,29 @@ def casting(path: Path, threads: int) -> Callable[[], None]:
     return cast
 
 
+def passes(size: str) -> dict[str, dict[str, float]]:
+    """What each kind of processing costs, on one matrix of W_U's size (a writing matrix has the same elements)."""
+    rows, d_model = 50304, int(SHAPES[size]["hidden_size"])
+    source, out = torch.randn(rows, d_model).half(), torch.empty(rows, d_model)
+    norm, bias = Norm(torch.ones(d_model), torch.ones(d_model)), torch.zeros(rows)
+    wide_source, wide_out = source.view(d_model, rows), out.view(d_model, rows)
+
+    def unembedding() -> None:
+        fold_reading_matrix(out, source, norm=norm, bias=bias, minus=mean_row(source, out.device))
+
+    return summary(
+        alternate(
+            {
+                "cast": lambda: fold_reading_matrix(out, source),
+                "embedding": lambda: fold_reading_matrix(out, source, centre=True),
+                "reading": lambda: fold_reading_matrix(out, source, norm=norm, bias=bias),
+                "writing": lambda: fold_writing_matrix(wide_out, wide_source, centre=True),
+                "unembedding": unembedding,
+            }
+        )
+    )
+
+
 def measure(size: str, seconds: dict[str, object], ratios: dict[str, float]) -> None:
     """Adds one size's seconds and ratios."""
     run = publish(size)
@@ -127,6 +152,7 @@ def measure(size: str, seconds: dict[str, object], ratios: dict[str, float]) -> 
     del contiguous
     gc.collect()
     seconds[size] = {**summary(times), **summary(forward), "pairs": PAIRS}
+    seconds[f"passes_{size}"] = passes(size)
     floor = min(median(times["cast_1"]), median(times["cast_2"]))
     ratios[f"swap_vs_from_pretrained_{size}"] = median(slow["from_pretrained"]) / median(slow["swap"])
     ratios[f"swap_vs_cast_{size}"] = median(times["swap"]) / floor

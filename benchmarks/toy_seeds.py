@@ -3,7 +3,8 @@
     python benchmarks/toy_seeds.py [--seeds 6] [--json]
 
 For each seed, at the first and the last step: the largest head score of `two_halves` at length 25, the loss on the first and the second
-copy, and the loss on text the model was not trained on (nats); then the seconds of training and sweep. docs/toy.md lists one run of it.
+copy, and the loss on text the model was not trained on (nats); the phase change, which is the first saved step with a head above 0.5;
+then the seconds of training and sweep. docs/figures.md lists one run of it.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from pythia_traj.toy.recipe import Recipe
 from pythia_traj.toy.train import train
 
 
-def measure(seed: int, root: Path) -> dict[str, float]:
+def measure(seed: int, root: Path) -> dict[str, float | None]:
     """One seed's row."""
     suite, run = root / f"toy-seed{seed}", root / f"run-seed{seed}"
     start = time.perf_counter()
@@ -38,9 +39,10 @@ def measure(seed: int, root: Path) -> dict[str, float]:
         "nll text": text.set_index("step").value,
     }
     last = rows.step.max()
-    row = {"seed": seed}
+    row: dict[str, float | None] = {"seed": seed}
     for name, values in series.items():
         row |= {f"{name} at 0": round(float(values[0]), 3), f"{name} at {last}": round(float(values[last]), 3)}
+    row["phase change"] = next((int(step) for step, score in series["largest head"].items() if score > 0.5), None)
     return {**row, "train s": round(trained - start, 1), "sweep s": round(swept - trained, 1)}
 
 

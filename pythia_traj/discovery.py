@@ -18,6 +18,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from annotated_types import Ge
+
 from pythia_traj.errors import ConfigError, nearest
 from pythia_traj.experiment import Experiment
 
@@ -162,8 +164,12 @@ def describe(candidate: Experiment | Unavailable) -> dict[str, Any]:
 
 
 def _type_name(annotation: object) -> str:
-    """An annotation as a user writes it: `int`, not `typing.Annotated[int, Ge(ge=1)]`."""
-    origin = getattr(annotation, "__origin__", None)
+    """An annotation as a user reads it: `int, at least 1`, not `typing.Annotated[int, Ge(ge=1)]`."""
     if hasattr(annotation, "__metadata__"):
-        return f"{_type_name(origin)} ({', '.join(map(str, annotation.__metadata__))})"
+        origin = getattr(annotation, "__origin__", None)
+        return ", ".join([_type_name(origin), *map(_constraint, annotation.__metadata__)])
     return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+
+
+def _constraint(metadata: object) -> str:
+    return f"at least {metadata.ge}" if isinstance(metadata, Ge) else str(metadata)

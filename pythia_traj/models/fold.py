@@ -11,13 +11,15 @@ Every matrix is handled in the file's layout [out, in], where all of Transformer
 
 What each pass over memory costs, and why blocks: a cast alone reads 2 bytes and writes 4 per parameter, and is bound by memory. A
 fold written plainly adds four passes over the fp32 result (a product for the bias, the gain, the mean, its subtraction), each a read
-or more of memory. Here a block of about 1 MB is cast, multiplied and centred while it lies in the cores' own caches: against the
-cast alone, a reading matrix then takes about 1.6 times, the embedding 1.5, a writing matrix 2.1 (its mean is complete only after the
-last row, so the subtraction is a pass of its own), W_U 2.4 (its mean row is read first). `benchmarks/swap.py` prints the whole.
+or more of memory. Here a block is cast, multiplied and centred while it lies in the cores' own caches. Against the cast alone the
+embedding then takes about 1.4 times, a reading matrix 1.8, a writing matrix 2.0 (its mean is complete only after the last row, so the
+subtraction is a pass of its own), W_U 2.8 (its mean row is read first). `benchmarks/swap.py` prints each, and the whole.
 
 The blocks go one after the other, each split over the cores by torch: every core keeps its part of the block in its cache through
-all operations. Sharing blocks out to Python threads instead took 1.5 times as long, because operations this short spend their time
-handing over the interpreter lock.
+all operations. Products and sums over a block's rows are therefore batches of one part a thread; left to themselves, BLAS and torch's
+reductions give a core rows or columns that lie in another core's cache, and a swap takes 1.3 times as long where cores share an L3
+cache, 2 times where they do not. Sharing blocks out to Python threads instead took 1.5 times as long, because operations this short
+spend their time handing over the interpreter lock.
 
 All arithmetic is in fp32; a model of another dtype receives the fp32 result cast once. On a GPU a block is the whole matrix.
 """
@@ -28,8 +30,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-CORE_ELEMENTS = 1 << 17
-"""Elements of a block per core: 0.5 MB of fp32, which fits a core's L2 beside the 0.25 MB of fp16 it comes from."""
+CORE_ELEMENTS = 1 << 19
+"""Elements of a block per core: 2 MB of fp32, a share of the outer caches. Of pythia-160m, blocks of half that took 1.07 times as long,
+and of a quarter 1.3 times: there are more calls; blocks of twice that took 1.02 times."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,12 @@ class Norm:
 
 
 def row_blocks(matrix: Tensor, device: torch.device) -> Iterator[slice]:
-    """Slices of the first axis that make blocks of the right size for the device."""
+    """Slices of the first axis that make blocks of the right size for the device, each an equal number of rows for every thread."""
     total = matrix.shape[0]
-    per_row = max(matrix.numel() // max(total, 1), 1)
-    size = max(1, CORE_ELEMENTS * torch.get_num_threads() // per_row) if device.type == "cpu" else total
+    size = total
+    if device.type == "cpu":
+        per_row = max(matrix.numel() // max(total, 1), 1)
+        size = max(1, CORE_ELEMENTS // per_row) * torch.get_num_threads()
     for start in range(0, total, size):
         yield slice(start, min(start + size, total))
 
@@ -73,7 +78,7 @@ def fold_reading_matrix(
         work = _work(out[block], source[block])
         rows = work.view(-1, work.shape[-1])
         if norm is not None and sums_of is not None:
-            sums = sums_of @ rows.T
+            sums = _products(sums_of, rows)
             torch.addcmul(-sums[0].unsqueeze(1), rows, norm.gain, out=rows)
             if bias is not None:
                 bias[block].view(-1).add_(sums[1])
@@ -92,8 +97,10 @@ def fold_writing_matrix(out: Tensor, source: Tensor, *, centre: bool) -> None:
         source: the same matrix in the file.
     """
     if centre and out.dtype == torch.float32:
-        # The mean is summed while each block is in cache; only the subtraction passes over the matrix again.
-        out.sub_(mean_row(source, out.device, cast_into=out))
+        # The mean is summed while each block is in cache; only the subtraction passes over the matrix again, each core over its own.
+        mean = mean_row(source, out.device, cast_into=out)
+        for block in row_blocks(out, out.device):
+            out[block].sub_(mean)
         return
     mean = mean_row(source, out.device) if centre else None
     for block in row_blocks(out, out.device):
@@ -105,12 +112,10 @@ def fold_writing_matrix(out: Tensor, source: Tensor, *, centre: bool) -> None:
 
 def mean_row(source: Tensor, device: torch.device, cast_into: Tensor | None = None) -> Tensor:
     """The mean of a matrix's rows, fp32 on `device`; the fp32 of each block is kept only where `cast_into` is given to hold it."""
-    mean = torch.zeros(source.shape[1], dtype=torch.float32, device=device)
-    weight = torch.full((source.shape[0],), 1 / source.shape[0], dtype=torch.float32, device=device)
-    for block in row_blocks(source, device):
-        rows = _fp32(source[block], device) if cast_into is None else _work(cast_into[block], source[block])
-        mean.addmv_(rows.T, weight[block])
-    return mean
+    total = torch.zeros(source.shape[1], dtype=torch.float32, device=device)
+    for rows in _cast_blocks(source, device, cast_into):
+        total.add_(_by_core(rows).sum(1).sum(0))
+    return total.div_(source.shape[0])
 
 
 def add_product(out: Tensor, source: Tensor, vector: Tensor, *, centre: bool) -> None:
@@ -118,8 +123,32 @@ def add_product(out: Tensor, source: Tensor, vector: Tensor, *, centre: bool) ->
 
     Centring the product is the same as centring the matrix first, and needs no second copy of it in fp32.
     """
-    product = torch.cat([_fp32(source[block], out.device) @ vector for block in row_blocks(source, out.device)])
+    blocks = _cast_blocks(source, out.device)
+    product = torch.cat([_products(vector.unsqueeze(0), rows).squeeze(0) for rows in blocks])
     out.add_(product - product.mean() if centre else product)
+
+
+def _cast_blocks(source: Tensor, device: torch.device, into: Tensor | None = None) -> Iterator[Tensor]:
+    """A matrix in fp32 on the device, block by block: in `into`, or in the same memory again and again, valid until the next block."""
+    blocks = list(row_blocks(source, device))
+    # Fresh memory for each block would cost more than what is done with it.
+    again = torch.empty(blocks[0].stop, source.shape[1], dtype=torch.float32, device=device) if into is None else into
+    for block in blocks:
+        rows = again[: block.stop - block.start] if into is None else again[block]
+        yield _work(rows, source[block])
+
+
+def _products(vectors: Tensor, rows: Tensor) -> Tensor:
+    """`vectors` @ rows.T, [vectors, rows], each core multiplying the rows that it has in its cache."""
+    parts = _by_core(rows)
+    products = torch.bmm(vectors.expand(parts.shape[0], -1, -1), parts.mT)
+    return products.transpose(0, 1).reshape(vectors.shape[0], -1)
+
+
+def _by_core(rows: Tensor) -> Tensor:
+    """A block as [threads, rows, columns], as torch shares it out in elementwise operations; one part where that does not come out even."""
+    threads = torch.get_num_threads() if rows.device.type == "cpu" else 1
+    return rows.view(threads if rows.shape[0] % threads == 0 else 1, -1, rows.shape[1])
 
 
 def _fp32(source: Tensor, device: torch.device) -> Tensor:

@@ -81,7 +81,7 @@ def _train(root: Path, recipe: Recipe, on_step: OnStep | None) -> None:
         if step + 1 in saved:
             _save(root, step + 1, model, corpus)
         if on_step is not None and (step % 20 == 0 or step + 1 == recipe.steps):
-            on_step(step + 1, recipe.steps, float(loss))
+            on_step(step + 1, recipe.steps, loss.item())
     facts = {
         "suite": "toy",
         "tokens_per_step": recipe.tokens_per_step,

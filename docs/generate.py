@@ -1,0 +1,100 @@
+"""Writes the parts of the documentation that are made from the code and from the benchmarks' results.
+
+    python docs/generate.py
+
+`reference.md`: the columns and the experiments. `figures.md`: what the benchmarks measured, from benchmarks/results.json and
+benchmarks/toy_seeds.json.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pythia_traj import schema
+from pythia_traj.discovery import Unavailable, describe, discover
+
+DOCS = Path(__file__).parent
+BENCHMARKS = DOCS.parent / "benchmarks"
+
+
+def pages() -> dict[str, str]:
+    """The generated pages, by file name."""
+    return {"reference.md": _reference(), "figures.md": _figures()}
+
+
+def _reference() -> str:
+    parts = [
+        "# Reference\n\nMade from the code by `make docs`.",
+        "## Columns of `metrics/`\n\nOne row is one value of one metric. `model` and `experiment` (the label) are hive partitions "
+        "of the path, and columns wherever a run is read.",
+        _columns(schema.METRICS),
+        "## Columns of `tables/items/`\n\nPer-item values of experiments that keep them, with the same keys.",
+        _columns(schema.ITEMS),
+        "## Experiments\n\nEvery experiment with data also takes `seed`, for its data alone.",
+        *(_experiment(describe(found)) for found in discover().values() if not isinstance(found, Unavailable)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _columns(columns: Iterable[schema.Column]) -> str:
+    types = {"dictionary": "dictionary<int32, string>"}
+    rows = [(f"`{c.name}`", types.get(c.type, c.type), "yes" if c.nullable else "", c.meaning) for c in columns]
+    return _table(("column", "type", "null", "meaning"), rows)
+
+
+def _experiment(found: dict[str, Any]) -> str:
+    first, _, rest = found["documentation"].partition("\n")
+    body, _, arguments = rest.partition("\nArgs:\n")
+    meanings = dict(_argument(line) for line in arguments.splitlines() if line.strip())
+    rows = [(f"`{p['name']}`", f"`{p['default']!r}`", p["type"], meanings[p["name"]]) for p in found["parameters"]]
+    heading = f"### `{found['name']}`\n\n{first} Version {found['version']}; {found['cites'] or 'no source'}."
+    return "\n\n".join([heading, body.strip(), _table(("parameter", "default", "type", "meaning"), rows)])
+
+
+def _argument(line: str) -> tuple[str, str]:
+    name, _, meaning = line.strip().partition(": ")
+    return name, meaning
+
+
+def _figures() -> str:
+    results = json.loads((BENCHMARKS / "results.json").read_text(encoding="utf-8"))
+    seeds = json.loads((BENCHMARKS / "toy_seeds.json").read_text(encoding="utf-8"))
+    parts = ["# Figures\n\nMade from the benchmarks' results by `make docs`. Ratios compare with a baseline in the same run."]
+    for name, result in results.items():
+        machine = f"{result['machine']['cpus']} cores, {result['machine']['processor']}, Python {result['machine']['python']}"
+        versions = ", ".join(f"{package} {number}" for package, number in result["versions"].items())
+        parts += [
+            f"## `benchmarks/{name}.py`\n\n{machine}; {versions}.",
+            _table(("ratio", "figure"), [(f"`{key}`", value) for key, value in result["ratios"].items()]),
+            _table(("seconds", "median", "least"), list(_seconds(result["seconds"]))),
+        ]
+    parts += [
+        "## The toy suite, seed by seed\n\n`python benchmarks/toy_seeds.py --json > benchmarks/toy_seeds.json`: at the first and the last "
+        "step, the largest head score of `two_halves` at length 25, the loss on the first and second copy of 25 random tokens, and "
+        "the loss on held-out text (nats); `phase change` is the first saved step at which the largest score is above 0.5.",
+        _table(tuple(seeds[0]), [tuple(row.values()) for row in seeds]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _seconds(seconds: dict[str, Any]) -> Iterable[tuple[Any, ...]]:
+    for name, value in seconds.items():
+        yield (f"`{name}`", value["median"], value["min"]) if isinstance(value, dict) else (f"`{name}`", value, "")
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def main() -> None:
+    """Writes the pages."""
+    for name, text in pages().items():
+        (DOCS / name).write_text(text, encoding="utf-8")
+        sys.stdout.write(f"docs/{name}\n")
+
+
+if __name__ == "__main__":
+    main()
