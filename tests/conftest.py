@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,3 +25,15 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def own_suite(suite: Path, tmp_path: Path) -> Path:
     """A copy that the test may change."""
     return Path(shutil.copytree(suite, tmp_path / "own"))
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory in which `pythia-traj demo` was run: `toy/`, `run/`. Tests that ask for it share the xdist group `demo`."""
+    directory = tmp_path_factory.mktemp("demo")
+    command = [str(Path(sys.executable).with_name("pythia-traj")), "demo", "--out", "run"]
+    result = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == "", "the demo complains"
+    (directory / "printed.txt").write_text(result.stdout)
+    return directory

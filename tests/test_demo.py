@@ -1,0 +1,107 @@
+"""The demo's promises: a real training run, measured, stored and drawn, and a notebook on top of it."""
+
+import os
+import shlex
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+import pythia_traj as pt
+from pythia_traj.cli.main import app
+
+pytestmark = pytest.mark.xdist_group("demo")
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def rows(demo):
+    return pt.load(demo / "run")
+
+
+def test_it_ends_naming_the_report_and_the_parquet_directory(demo):
+    printed = (demo / "printed.txt").read_text().splitlines()
+    assert printed[-2] == "report: run/report.html"
+    assert printed[-1] == "66 done, 0 already there, 0 failed; Parquet: run/metrics"
+    assert (demo / "run" / "report.html").stat().st_size > 1_000_000
+
+
+def test_it_measures_at_least_twenty_steps_the_early_ones_log_spaced(rows):
+    steps = sorted(rows.step.unique())
+    assert len(steps) >= 20
+    assert steps[:11] == [0, *(2**i for i in range(10))]
+
+
+def test_induction_heads_form(rows):
+    scores = rows[(rows.metric == "prefix_matching") & (rows.variant == "two_halves")].groupby("step").value.max()
+    assert scores.iloc[0] <= 0.1
+    assert scores.iloc[-1] >= 0.5
+
+
+def test_the_second_copy_becomes_predictable(rows):
+    chosen = rows[(rows.metric == "nll") & (rows.variant == "two_halves")]
+    first, second = (chosen[chosen.dim == copy].set_index("step").value for copy in ("first_copy", "second_copy"))
+    assert second.iloc[0] >= 0.95 * first.iloc[0]
+    assert second.iloc[-1] <= first.iloc[-1] / 3
+
+
+def test_the_null_shows_no_induction(rows):
+    null = rows[(rows.metric == "nll") & (rows.variant == "null:shuffled:two_halves") & (rows.dim == "second_copy")]
+    assert null.set_index("step").value.iloc[-1] > 4
+
+
+def test_loss_on_unseen_text_falls_and_order_is_why(rows):
+    loss = rows[(rows.metric == "nll") & (rows.experiment == "loss") & rows.position.isna()]
+    text = loss[loss.variant.isna()].set_index("step").value
+    shuffled = loss[loss.variant == "null:shuffled"].set_index("step").value
+    assert text.iloc[0] > 5.5
+    assert text.iloc[-1] < 3.5 < shuffled.iloc[-1]
+
+
+def test_the_in_context_learning_score_is_null_and_says_why(rows):
+    scores = rows[rows.metric.isin(["icl_score", "icl_window"])]
+    assert len(scores)
+    assert scores.value.isna().all()
+    assert set(scores.reason) == {
+        "context too short: 64 tokens, 501 are needed",
+        "context too short: 64 tokens, 550 are needed",
+    }
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_notebook_runs_on_it(demo, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHIA_TRAJ_RUN", str(demo / "run"))
+    monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
+    monkeypatch.setenv("PYTHONWARNINGS", os.environ.get("PYTHONWARNINGS", "ignore"))
+    notebook = nbformat.read(ROOT / "notebooks" / "trajectory.ipynb", as_version=4)
+    assert all(not cell.get("outputs") for cell in notebook.cells), "commit notebooks without outputs"
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    printed = "".join(
+        output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []) if "text" in output
+    )
+    assert "largest difference from the stored values" in printed
+
+
+def test_the_readmes_commands_run(demo, tmp_path, monkeypatch, capsys):
+    """Every line of the README's block of commands, but for those that train."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "toy").symlink_to(demo / "toy")
+    monkeypatch.chdir(tmp_path)
+    readme = (ROOT / "README.md").read_text()
+    section = readme.partition("## At the command line")[2].partition("```sh\n")[2].partition("```")[0]
+    commands = [shlex.split(line, comments=True) for line in section.replace("\\\n", " ").splitlines()]
+    ran = set()
+    for command in commands:
+        assert command[0] == "pythia-traj"
+        if command[1] not in {"toy", "demo"}:
+            assert app(command[1:], standalone_mode=False) in (None, 0)
+            ran.add(command[1])
+    assert ran == {"steps", "experiments", "sweep", "status", "report", "doctor"}
+    assert (tmp_path / "first.html").exists()
+    config = readme.partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "induction.yaml").write_text(config)
+    app(["sweep", "induction.yaml", "--out", "runs/induction"], standalone_mode=False)
+    assert set(pt.load("runs/induction").experiment.unique()) == {"induction", "short"}
+    assert "0 failed" in capsys.readouterr().out
