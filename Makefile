@@ -29,7 +29,7 @@ demo: install
 
 test: dev
 	sh tests/system_packages.sh
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: dev
 	$(BIN)/ruff check .

@@ -61,9 +61,13 @@ def _argument(line: str) -> tuple[str, str]:
 def _figures() -> str:
     results = json.loads((BENCHMARKS / "results.json").read_text(encoding="utf-8"))
     seeds = json.loads((BENCHMARKS / "toy_seeds.json").read_text(encoding="utf-8"))
-    parts = ["# Figures\n\nMade from the benchmarks' results by `make docs`. Ratios compare with a baseline in the same run."]
+    parts = [
+        "# Figures\n\nMade from the benchmarks' results by `make docs`. Ratios compare with a baseline in the same run."
+    ]
     for name, result in results.items():
-        machine = f"{result['machine']['cpus']} cores, {result['machine']['processor']}, Python {result['machine']['python']}"
+        machine = (
+            f"{result['machine']['cpus']} cores, {result['machine']['processor']}, Python {result['machine']['python']}"
+        )
         versions = ", ".join(f"{package} {number}" for package, number in result["versions"].items())
         parts += [
             f"## `benchmarks/{name}.py`\n\n{machine}; {versions}.",
@@ -79,9 +83,13 @@ def _figures() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _seconds(seconds: dict[str, Any]) -> Iterable[tuple[Any, ...]]:
+def _seconds(seconds: dict[str, Any], prefix: str = "") -> Iterable[tuple[Any, ...]]:
+    """The timed contenders, named by their path; what is no timing (how many pairs were run) is left to the results' file."""
     for name, value in seconds.items():
-        yield (f"`{name}`", value["median"], value["min"]) if isinstance(value, dict) else (f"`{name}`", value, "")
+        if isinstance(value, dict) and "median" in value:
+            yield f"`{prefix}{name}`", value["median"], value["min"]
+        elif isinstance(value, dict):
+            yield from _seconds(value, f"{prefix}{name}: ")
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -40,8 +40,10 @@ class StoreError(PythiaTrajError):
     """The run's directory is not a run, or cannot be written."""
 
 
-class Interrupted(PythiaTrajError):  # noqa: N818 - it is asked for, not a mistake
+class Interrupted(BaseException):
     """The sweep was asked to stop (Ctrl-C, SIGTERM); what was finished before is stored.
+
+    No `Exception`, so that neither an experiment nor a library that catches all of those takes it for a failure of its own.
 
     Attributes:
         signum: the signal that asked; the exit status is 128 + signum.

@@ -11,6 +11,9 @@ import pytest
 # Nothing here may reach a model hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("HF_TOKEN", None)
+# Two workers with a thread per core each: threads that spin while they wait for the others keep those from running, and a training
+# of a minute takes ten.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from tests.support import publish_suite
 
@@ -29,7 +32,7 @@ def own_suite(suite: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory in which `pythia-traj demo` was run: `toy/`, `run/`. Tests that ask for it share the xdist group `demo`."""
+    """The directory in which `pythia-traj demo` was run: `toy/`, `run/`. One file asks for it, and has a worker to itself."""
     directory = tmp_path_factory.mktemp("demo")
     command = [str(Path(sys.executable).with_name("pythia-traj")), "demo", "--out", "run"]
     result = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)

@@ -11,8 +11,6 @@ from nbclient import NotebookClient
 import pythia_traj as pt
 from pythia_traj.cli.main import app
 
-pytestmark = pytest.mark.xdist_group("demo")
-
 ROOT = Path(__file__).parents[1]
 
 

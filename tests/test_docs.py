@@ -38,7 +38,7 @@ def test_the_readmes_experiment_runs(suite, tmp_path, monkeypatch):
         pt.SweepConfig(model=str(suite), steps="0,last", experiments="./entropy.py,induction", out=tmp_path / "run")
     )
     rows = pt.load(tmp_path / "run", metric="attention_entropy")
-    assert len(rows) == 2 * 2 * 2 * 4  # steps, groups, layers, heads
+    assert len(rows) == 2 * 2 * 4  # steps, layers, heads
     assert rows.value.between(0, 5).all()
 
 
@@ -46,5 +46,7 @@ def test_every_room_is_on_the_map():
     from tests.test_structure import FLOORS
 
     table = (ROOT / "docs" / "architecture.md").read_text()
-    shown = {name.strip("/"): int(floor) for floor, name in re.findall(r"^\| (\d) \| `([a-z]+/?)`", table, re.MULTILINE)}
+    shown = {
+        name.strip("/"): int(floor) for floor, name in re.findall(r"^\| (\d) \| `([a-z]+/?)`", table, re.MULTILINE)
+    }
     assert shown == FLOORS

@@ -24,7 +24,19 @@ def run(*command, **options):
 def installed(tmp_path_factory):
     """The bin directory of a fresh environment into which the wheel was installed."""
     root = tmp_path_factory.mktemp("wheel")
-    probe = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--retries", "1", "-d", str(root), "setuptools"]
+    probe = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "-q",
+        "--no-deps",
+        "--retries",
+        "1",
+        "-d",
+        str(root),
+        "setuptools",
+    ]
     if subprocess.run(probe, capture_output=True, check=False).returncode:
         pytest.skip("no package registry can be reached: a wheel cannot be installed")
     # Building writes into the source folder: into a copy, then, and without what happens to lie in this one.

@@ -12,8 +12,8 @@ Every matrix is handled in the file's layout [out, in], where all of Transformer
 What each pass over memory costs, and why blocks: a cast alone reads 2 bytes and writes 4 per parameter, and is bound by memory. A
 fold written plainly adds four passes over the fp32 result (a product for the bias, the gain, the mean, its subtraction), each a read
 or more of memory. Here a block is cast, multiplied and centred while it lies in the cores' own caches. Against the cast alone the
-embedding then takes about 1.4 times, a reading matrix 1.8, a writing matrix 2.0 (its mean is complete only after the last row, so the
-subtraction is a pass of its own), W_U 2.8 (its mean row is read first). `benchmarks/swap.py` prints each, and the whole.
+embedding then takes about 1.4 times, a reading matrix 1.9, a writing matrix 2.4 (its mean is complete only after the last row, so the
+subtraction is a pass of its own), W_U 2.9 (its mean row is read first). `benchmarks/swap.py` prints each, and the whole.
 
 The blocks go one after the other, each split over the cores by torch: every core keeps its part of the block in its cache through
 all operations. Products and sums over a block's rows are therefore batches of one part a thread; left to themselves, BLAS and torch's
@@ -102,11 +102,11 @@ def fold_writing_matrix(out: Tensor, source: Tensor, *, centre: bool) -> None:
         for block in row_blocks(out, out.device):
             out[block].sub_(mean)
         return
-    mean = mean_row(source, out.device) if centre else None
+    minus = mean_row(source, out.device) if centre else None
     for block in row_blocks(out, out.device):
         work = _work(out[block], source[block])
-        if mean is not None:
-            work.sub_(mean)
+        if minus is not None:
+            work.sub_(minus)
         _deliver(out[block], work)
 
 

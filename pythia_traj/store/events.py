@@ -18,6 +18,7 @@ class EventLog:
     def __init__(self, run: Run) -> None:
         self._run = run
         self.host = socket.gethostname()
+        self.job = os.environ.get("SLURM_JOB_ID")
         self.worker = f"{self.host}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._path = run.path / "log" / f"{self.worker}.jsonl"
 
@@ -28,8 +29,8 @@ class EventLog:
             StoreError: the disk is full, read-only or forbidden.
         """
         line = {"time": round(time.time(), 3), "event": event, **facts, "host": self.host, "pid": os.getpid()}
-        if job := os.environ.get("SLURM_JOB_ID"):
-            line["job"] = job
+        if self.job:
+            line["job"] = self.job
         with writing(self._run.path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             # One write of one line, so that a reader never sees half of it unless the machine died in the middle.

@@ -94,9 +94,17 @@ class Run:
 
     def unit_path(self, model: str, label: str, step: int, *, table: str | None = None, cached: bool = False) -> Path:
         """Where a unit's rows are, or a table of its; `cached`: where rows that only references need are."""
-        base = self.path / "cache" if cached else self.path
+        base = self._base(cached)
         folder = base / "metrics" if table is None else base / "tables" / table
         return folder / f"model={model}" / f"experiment={label}" / step_file(step)
+
+    def unit_tables(self, model: str, label: str, step: int, *, cached: bool = False) -> set[str]:
+        """The names of the tables that a unit has on disk."""
+        found = (self._base(cached) / "tables").glob(f"*/model={model}/experiment={label}/{step_file(step)}")
+        return {path.parents[2].name for path in found}
+
+    def _base(self, cached: bool) -> Path:
+        return self.path / "cache" if cached else self.path
 
     @contextmanager
     def replacing(self, target: Path) -> Iterator[Path]:

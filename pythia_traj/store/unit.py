@@ -42,6 +42,8 @@ class UnitId:
 def write_unit(run: Run, unit: UnitId, rows: Rows, footer: Mapping[str, Any], *, cached: bool = False) -> Path:
     """Writes a unit; when this returns it is on disk and done, and before that nothing of its metrics is to be seen.
 
+    A table that an earlier measurement of the unit left, and this one does not have, is removed.
+
     Args:
         footer: provenance, as JSON, stored in every file of the unit.
         cached: the rows are only needed as a reference, and go to the run's cache.
@@ -64,6 +66,8 @@ def write_unit(run: Run, unit: UnitId, rows: Rows, footer: Mapping[str, Any], *,
     with writing(run.path):
         for name, table in tables.items():
             _write(run, run.unit_path(unit.model, unit.label, unit.step, table=name, cached=cached), table, footer)
+        for stale in run.unit_tables(unit.model, unit.label, unit.step, cached=cached) - tables.keys():
+            run.unit_path(unit.model, unit.label, unit.step, table=stale, cached=cached).unlink(missing_ok=True)
         path = run.unit_path(unit.model, unit.label, unit.step, cached=cached)
         _write(run, path, metrics, footer)
     return path

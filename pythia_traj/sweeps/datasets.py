@@ -1,15 +1,13 @@
 """The data of a sweep: built once per model's vocabulary, before any step, and shared by all labels that ask for the same."""
 
 import json
-from pathlib import Path
 from typing import Any
-
-from tokenizers import Tokenizer
 
 from pythia_traj.checkpoint import Checkpoint
 from pythia_traj.config import ExperimentRequest, SweepConfig
 from pythia_traj.errors import CheckpointError, DataError
 from pythia_traj.experiment import Vocabulary
+from pythia_traj.models.tokenizer import read_tokenizer
 from pythia_traj.sweeps.plan import data_arguments, data_seed
 
 
@@ -67,11 +65,4 @@ def read_vocabulary(checkpoint: Checkpoint) -> Vocabulary:
             f"config.json of {checkpoint.revision} lacks vocab_size or max_position_embeddings"
         ) from None
     path = checkpoint.tokenizer()
-    return Vocabulary(d_vocab, n_ctx, _read_tokenizer(path) if path else None, int(config.get("bos_token_id") or 0))
-
-
-def _read_tokenizer(path: Path) -> Tokenizer:
-    try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises nothing more precise than Exception
-        raise CheckpointError(f"{path} is no tokenizer.json: {error}") from None
+    return Vocabulary(d_vocab, n_ctx, read_tokenizer(path) if path else None, int(config.get("bos_token_id") or 0))

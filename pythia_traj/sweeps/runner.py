@@ -1,5 +1,6 @@
 """The loop of a sweep: for each step swap the weights in, measure, write; a failed step fails its own units only."""
 
+import signal
 import time
 import traceback
 from collections import Counter
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pythia_traj import schema
 from pythia_traj.checkpoint import PublishedModel
 from pythia_traj.config import SweepConfig
-from pythia_traj.errors import DataError, DeviceError, Interrupted, PythiaTrajError, StoreError
+from pythia_traj.errors import CheckpointError, DataError, DeviceError, Interrupted, PythiaTrajError, StoreError
 from pythia_traj.store.done import is_done
 from pythia_traj.store.events import EventLog, read_events
 from pythia_traj.store.layout import Run
@@ -25,6 +26,8 @@ from pythia_traj.values import Rows
 
 if TYPE_CHECKING:
     import torch
+
+    from pythia_traj.sweeps.datasets import Datasets
 
 _VERSIONED = ("pythia-traj", "torch", "transformer-lens", "transformers", "numpy", "pyarrow")
 
@@ -121,8 +124,8 @@ def sweep(config: SweepConfig, *, observer: Observer | None = None) -> SweepResu
             todo = [unit for unit in plan.todo if unit.model == published.model]
             if todo:
                 worker.measure_model(published, todo)
-    except Interrupted as error:
-        worker.log.write("stopped", signal=error.signum)
+    except (Interrupted, KeyboardInterrupt) as stop:
+        worker.log.write("stopped", signal=getattr(stop, "signum", signal.SIGINT))
         raise
     return result
 
@@ -147,34 +150,47 @@ class _Worker:
 
     def measure_model(self, published: PublishedModel, todo: Sequence[Unit]) -> None:
         """All units of one model, step by step in the plan's order."""
-        from pythia_traj.sweeps.datasets import Datasets
         from pythia_traj.sweeps.session import Session
 
         experiments = [self.config.experiments[unit.label].experiment for unit in todo]
-        self.session = Session(
-            published,
-            self.device,
-            self.config.dtype,
-            with_references=any(e.wants_reference_models for e in experiments),
-        )
-        self._check_fits(published, todo[0].step, with_references=any(e.wants_reference_models for e in experiments))
-        self.observer.working("preparing data")
-        self.data = Datasets(self.config, published.checkpoint(todo[0].step))
-        for label in dict.fromkeys(unit.label for unit in todo):
-            self.data.get(label)
+        with_references = any(experiment.wants_reference_models for experiment in experiments)
+        data = self._prepare(published, todo, copies=2 if with_references else 1)
+        if data is None:
+            return
+        self.data = data
+        self.session = Session(published, self.device, self.config.dtype, with_references=with_references)
         try:
             for step, units in groupby(todo, key=lambda unit: unit.step):
                 self._measure_step(published, step, list(units))
         finally:
             self.session.close()
 
-    def _check_fits(self, published: PublishedModel, step: int, *, with_references: bool) -> None:
-        """Refuses a model that cannot fit before any data is made or weights are read."""
-        from pythia_traj.models.fit import DTYPES, check_fits
+    def _prepare(self, published: PublishedModel, todo: Sequence[Unit], *, copies: int) -> "Datasets | None":
+        """Refuses a model that cannot fit, then makes the data, both before any weights are read.
 
-        config = published.checkpoint(step).config()
-        dtype = DTYPES[self.config.dtype]
-        check_fits(config, model=published.model, dtype=dtype, device=self.device, copies=2 if with_references else 1)
+        They are made for the first checkpoint whose config and tokenizer can be read. Where none can, all units fail, each for its own
+        checkpoint's reason, and there is no data.
+        """
+        from pythia_traj.models.fit import DTYPES, check_fits
+        from pythia_traj.sweeps.datasets import Datasets
+
+        reasons: dict[int, str] = {}
+        for step in dict.fromkeys(unit.step for unit in todo):
+            checkpoint = published.checkpoint(step)
+            try:
+                dtype = DTYPES[self.config.dtype]
+                check_fits(checkpoint.config(), model=published.model, dtype=dtype, device=self.device, copies=copies)
+                data = Datasets(self.config, checkpoint)
+            except CheckpointError as error:
+                reasons[step] = str(error)
+                continue
+            self.observer.working("preparing data")
+            for label in dict.fromkeys(unit.label for unit in todo):
+                data.get(label)
+            return data
+        for step, units in groupby(todo, key=lambda unit: unit.step):
+            self._failed(units, reasons[step])
+        return None
 
     def _measure_step(self, published: PublishedModel, step: int, units: list[Unit]) -> None:
         """One step: units that share data and processing share a forward pass, the others come one by one."""
@@ -186,7 +202,7 @@ class _Worker:
             start = time.perf_counter()
             try:
                 measured = self._measure(together)
-            except (StoreError, Interrupted, DeviceError, DataError):
+            except (StoreError, DeviceError, DataError):
                 raise
             except PythiaTrajError as error:
                 self._failed(together, str(error))
@@ -260,7 +276,7 @@ class _Worker:
             paths = [self.run.unit_path(unit.model, unit.label, step, cached=cached) for cached in (False, True)]
             path = next((path for path in paths if path.exists()), None)
             if path is None:
-                raise StoreError(f"{unit.name} compares with step {step}, whose unit failed")
+                raise PythiaTrajError(f"{unit.name} compares with step {step}, whose unit failed")
             found[name] = pd.read_parquet(path, partitioning=None)
         return found
 
@@ -313,6 +329,7 @@ class _Worker:
             "shared_with": [label for label in shared if label != unit.label],
             "integrity": "not verified: a local directory publishes no digests",
             "host": self.log.host,
+            "job": self.log.job,
             "worker": self.log.worker,
             "attempt": self.attempts[unit.name] + 1,
         }

@@ -8,8 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+import pythia_traj as pt
 from pythia_traj.cli import main
 from pythia_traj.cli.main import app
 
@@ -210,7 +212,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
-def test_a_full_disk_ends_the_sweep_in_a_line_and_keeps_what_is_done(cli, suite, small_disk):
+def test_a_full_disk_ends_the_sweep_in_a_line_and_keeps_what_is_done(cli, suite, small_disk, tmp_path):
     arguments = sweep_arguments(
         suite, small_disk / "run", "--steps", "all", "--experiment", "loss", "--set", "loss.length=64"
     )
@@ -219,10 +221,14 @@ def test_a_full_disk_ends_the_sweep_in_a_line_and_keeps_what_is_done(cli, suite,
     assert "is full: free some space and repeat the command; what is finished is kept" in err
     assert err.count("\n") == 1
     done = len(list((small_disk / "run" / "metrics").rglob("*.parquet")))
+    assert 0 < done < 8
+    assert not list((small_disk / "run" / ".tmp").iterdir())
     subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
     code, out, _ = cli(*arguments)
     assert code == 0
     assert f"{8 - done} done, {done} already there" in out
+    cli(*(tmp_path / "calm" if word == small_disk / "run" else word for word in arguments))
+    pd.testing.assert_frame_equal(pt.load(small_disk / "run"), pt.load(tmp_path / "calm"), check_exact=True)
 
 
 def test_a_read_only_disk_is_named(cli, suite, tmp_path):
@@ -254,7 +260,7 @@ def test_usage_errors_exit_2(cli, arguments):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_a_sweep_cleanly(suite, tmp_path, number, status):
+def test_a_signal_ends_a_sweep_cleanly_whatever_an_experiment_catches(suite, tmp_path, number, status):
     file = tmp_path / "slow.py"
     file.write_text(
         "import time\n"
@@ -263,7 +269,10 @@ def test_a_signal_ends_a_sweep_cleanly(suite, tmp_path, number, status):
         "@experiment(version=1)\n"
         "def slow(model):\n"
         '    """Takes its time."""\n'
-        "    time.sleep(0.5)\n"
+        "    try:\n"
+        "        time.sleep(0.5)\n"
+        "    except Exception:\n"
+        "        pass\n"
         "    rows = Rows()\n"
         "    rows.add(Key('m'), 1.0)\n"
         "    return rows\n"

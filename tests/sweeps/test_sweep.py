@@ -178,6 +178,60 @@ def test_a_damaged_step_fails_its_own_units_and_is_retried(own_suite, tmp_path):
     assert read_footer(Run(tmp_path / "run").unit_path("own", "loss", 2))["attempt"] == 2
 
 
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), "config.json is missing"),
+        (lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'), "architecture llama"),
+        (lambda folder: (folder / "tokenizer.json").write_text("{}"), "tokenizer.json is no tokenizer.json"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "holds no weights"),
+    ],
+)
+def test_the_first_step_may_be_the_damaged_one(own_suite, tmp_path, damage, message):
+    damage(own_suite / "step0")
+    result = pt.sweep(request(own_suite, tmp_path / "run"))
+    assert {unit.name for unit, _ in result.failed} == {"own/induction/step0", "own/loss/step0"}
+    assert all(message in error for _, error in result.failed)
+    assert len(result.done) == 6
+    for step in (1, 2, 4):
+        damage(own_suite / f"step{step}")
+    result = pt.sweep(request(own_suite, tmp_path / "other"))
+    assert (len(result.failed), len(result.done)) == (8, 0)
+    assert all(message in error for _, error in result.failed)
+
+
+def test_a_unit_whose_reference_failed_fails_and_the_sweep_goes_on(own_suite, tmp_path):
+    (tmp_path / "refs.py").write_text(REFERENCES)
+    (own_suite / "step0" / "model.safetensors").write_bytes(b"broken")
+    experiments = {"growth": {"use": f"{tmp_path / 'refs.py'}:growth"}, "loss": SMALL["loss"]}
+    result = pt.sweep(request(own_suite, tmp_path / "run", steps="1,4", experiments=experiments))
+    failed = {unit.step: error for unit, error in result.failed}
+    assert "truncated" in failed[0]
+    assert failed[1] == "own/growth/step1 compares with step 0, whose unit failed"
+    assert {unit.name for unit in result.done} == {"own/loss/step1", "own/loss/step4"}
+
+
+def test_a_table_of_an_earlier_version_is_not_left_beside_newer_rows(suite, tmp_path):
+    source = '''
+from pythia_traj.experiment import experiment
+from pythia_traj.values import Key, Rows
+
+@experiment(version={version})
+def norms(model) -> Rows:
+    """Norms of W_in."""
+    rows = Rows()
+    rows.add(Key("norm"), 1.0)
+    {table}
+    return rows
+'''
+    run = tmp_path / "run"
+    for version, table in ((1, 'rows.table("norms", {"layer": [0, 1]})'), (2, "")):
+        file = tmp_path / f"norms{version}.py"
+        file.write_text(source.format(version=version, table=table))
+        pt.sweep(request(suite, run, experiments={"norms": {"use": str(file)}}))
+        assert bool(list((run / "tables").rglob("*.parquet"))) == (version == 1)
+
+
 def test_an_experiment_that_raises_fails_alone_and_leaves_its_traceback(suite, tmp_path):
     file = tmp_path / "broken.py"
     file.write_text(

@@ -32,9 +32,7 @@ def test_it_is_a_suite_in_hugging_face_layout(trained):
         assert names >= {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     weights = load_file(trained / "step6" / "model.safetensors")
     assert weights["embed_out.weight"].shape == (SHORT.vocab_size, 16)
-    assert model.checkpoint(6).config()["rotary_pct"] == 1.0 or (
-        model.checkpoint(6).config()["rope_parameters"]["partial_rotary_factor"] == 1.0
-    )
+    assert model.checkpoint(6).config()["rope_parameters"]["partial_rotary_factor"] == 1.0
 
 
 def test_transformers_reads_what_was_saved(trained):
