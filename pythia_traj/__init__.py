@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pythia_traj.config import SweepConfig as SweepConfig
     from pythia_traj.store.read import load as load
+    from pythia_traj.store.read import published_models as published_models
     from pythia_traj.sweeps.runner import sweep as sweep
     from pythia_traj.sweeps.status import status as status
     from pythia_traj.sweeps.stream import checkpoints as checkpoints
@@ -26,11 +27,12 @@ _LAZY = {
     "SweepConfig": "pythia_traj.config",
     "checkpoints": "pythia_traj.sweeps.stream",
     "load": "pythia_traj.store.read",
+    "published_models": "pythia_traj.store.read",
     "status": "pythia_traj.sweeps.status",
     "sweep": "pythia_traj.sweeps.runner",
 }
 
-__all__ = ["SweepConfig", "__version__", "checkpoints", "load", "status", "sweep"]
+__all__ = ["SweepConfig", "__version__", "checkpoints", "load", "published_models", "status", "sweep"]
 
 
 def __getattr__(name: str) -> Any:

@@ -33,6 +33,9 @@ class Checkpoint(Protocol):
         suite, model, step, revision: what it is, in the words of the design.
         tokens: tokens seen in training up to this step, if known.
         commit: the Hub commit, None for a directory.
+        integrity: what is known of the bytes' truth once they have been opened, in words, for the record.
+
+    Whatever cannot be had raises CheckpointError when it is asked for, `commit` included: a step that was announced and is not there.
     """
 
     @property
@@ -47,6 +50,8 @@ class Checkpoint(Protocol):
     def revision(self) -> str: ...
     @property
     def commit(self) -> str | None: ...
+    @property
+    def integrity(self) -> str: ...
 
     def config(self) -> Mapping[str, Any]:
         """The parsed `config.json`. Raises CheckpointError when it is missing or is not JSON."""
@@ -74,7 +79,16 @@ class PublishedModel(Protocol):
         """The name under which a step is published."""
 
     def source(self, step: int) -> dict[str, Any]:
-        """What identifies the step's files without reading them, as JSON: a unit measured on another source is redone."""
+        """What identifies the step's files, as JSON; recorded with every unit."""
+
+    def is_current(self, step: int, recorded: Mapping[str, Any]) -> bool:
+        """Whether a recorded source is still the step's: a unit measured on another one is redone. Reads no weights."""
+
+    def learning_rate(self, step: int) -> float | None:
+        """The learning rate of the update that leads from this step to the next, if known."""
+
+    def facts(self) -> Mapping[str, Any]:
+        """What is known of the model beside its config: `size`, `deduped`, `seed`, ... (see schema.MODELS)."""
 
     def checkpoint(self, step: int) -> Checkpoint:
         """The checkpoint of a published step."""

@@ -71,6 +71,7 @@ class SweepConfig(BaseModel):
         device: `auto`, `cpu`, `cuda`, `cuda:1`.
         dtype: of the model's parameters and activations.
         seed: of everything random in the data; one experiment can have its own, `LABEL.seed`.
+        refresh: whether the Hub is asked again where branches point; what was measured on another commit is then redone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -85,6 +86,7 @@ class SweepConfig(BaseModel):
     device: str = "auto"
     dtype: Dtype = "float32"
     seed: int = 0
+    refresh: bool = False
 
     def __init__(self, **settings: Any) -> None:
         """Checks all settings.

@@ -2,11 +2,15 @@
 
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 import psutil
+
+from pythia_traj.errors import HubError, PythiaTrajError
+from pythia_traj.steps import select
 
 _PACKAGES = (
     "pythia-traj",
@@ -18,9 +22,6 @@ _PACKAGES = (
     "pyarrow",
     "pandas",
 )
-
-_HUB_SECONDS = 5.0
-"""How long the Hub is waited for."""
 
 
 @dataclass(frozen=True)
@@ -83,25 +84,82 @@ def _disk(what: str, path: Path) -> Check:
 
 
 def _hub() -> Check:
-    from huggingface_hub import get_session
-    from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
+    from pythia_traj.hub.client import Client
 
-    if HF_HUB_OFFLINE:
+    client = Client()
+    if client.offline:
         return Check("hub", "HF_HUB_OFFLINE is set: only what is cached can be used", True)
     try:
-        answer = get_session().get(f"{ENDPOINT}/api/models?limit=1", timeout=_HUB_SECONDS)
-    except Exception as error:  # the client's HTTP library and its errors change between versions
-        return Check(
-            "hub",
-            f"{ENDPOINT} cannot be reached ({type(error).__name__}): directories of checkpoints still work",
-            False,
-        )
-    return Check("hub", f"{ENDPOINT} answers {answer.status_code}", answer.status_code < 400)
+        status = client.answer_of("api/models?limit=1").status_code
+    except HubError as error:
+        return Check("hub", f"{error}; directories of checkpoints still work", False)
+    return Check("hub", f"{client.endpoint} answers {status}", status < 400)
 
 
 def _token() -> Check:
     given = bool(os.environ.get("HF_TOKEN", "").strip())
     return Check("HF_TOKEN", "set" if given else "not set: only needed for gated and private models", True)
+
+
+def examine_hub(models: Sequence[str], steps: str) -> list[Check]:
+    """Whether network, token and disk will do for a sweep of models at steps: what it will fetch, in bytes and requests.
+
+    Asks the Hub for one small page, for the token's owner if one is set, and for each model for its branches and for the beginning of
+    one weight file; with no model named, for the first two alone.
+    """
+    checks = [_hub(), _whose_token()]
+    for name in models:
+        try:
+            checks += _examine_model(name, steps)
+        except PythiaTrajError as error:
+            checks.append(Check(name, str(error), False))
+    return checks
+
+
+def _whose_token() -> Check:
+    from pythia_traj.hub.client import Client
+
+    client = Client()
+    if not client.has_token or client.offline:
+        return _token()
+    try:
+        answer = client.answer_of("api/whoami-v2")
+    except HubError as error:
+        return Check("HF_TOKEN", str(error), False)
+    if answer.status_code != 200:
+        return Check("HF_TOKEN", f"refused ({answer.status_code}): make a new one, or unset it", False)
+    return Check("HF_TOKEN", f"belongs to {answer.json().get('name', 'somebody')}", True)
+
+
+def _examine_model(name: str, expression: str) -> list[Check]:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    from pythia_traj.hub.estimate import estimate, measure_rate
+    from pythia_traj.hub.model import HubModel
+    from pythia_traj.store.layout import free_bytes
+    from pythia_traj.sweeps.published import open_model
+
+    published = open_model(name)
+    if not isinstance(published, HubModel):
+        return [Check(name, "is a directory: nothing has to be fetched", True)]
+    steps = select(expression, published.steps, tokens_per_step=published.tokens_per_step)
+    cost = estimate(published, steps)
+    found = f"{cost.steps} steps of {_gb(cost.checkpoint_bytes)}, {cost.here} of them here; {_gb(cost.bytes)} to fetch"
+    checks = [Check(name, found, True)]
+    if cost.missing:
+        checks.append(
+            Check(name, f"no branch for steps {', '.join(map(str, cost.missing))}: their units will fail", False)
+        )
+    limits = (
+        f"{cost.api_requests} to the API (500 are allowed in 5 minutes), about {cost.file_requests} for files (3000)"
+    )
+    checks.append(Check("requests", limits, True))
+    free = free_bytes(Path(HF_HUB_CACHE))
+    checks.append(Check("disk", f"{_gb(cost.bytes)} of {_gb(free)} free in {HF_HUB_CACHE}", cost.bytes <= free))
+    if cost.bytes and not published.client.offline:
+        rate = measure_rate(published, next(step for step in steps if step not in cost.missing))
+        checks.append(Check("network", f"{rate / 1e6:.1f} MB/s: about {cost.bytes / rate / 60:.0f} minutes", True))
+    return checks
 
 
 def _gb(count: float) -> str:

@@ -28,6 +28,10 @@ class CheckpointError(PythiaTrajError):
     """One checkpoint's files are missing, truncated or not of the shape that its config promises."""
 
 
+class HubError(PythiaTrajError):
+    """The Hub cannot be asked: it does not answer, or the repository is not there for this token."""
+
+
 class DeviceError(PythiaTrajError):
     """The device does not exist, or the model cannot fit it."""
 
@@ -54,8 +58,12 @@ class Interrupted(BaseException):
         self.signum = signum
 
 
+_LISTED = 12
+"""How many known names a message lists before it breaks off."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A clause for an error message: the known names close to `name`, or all of them when few or none are close.
+    """A clause for an error message: the known names close to `name`, or the first of all of them when none is close.
 
     >>> nearest("indcution", ["induction", "loss"])
     'did you mean induction?'
@@ -64,4 +72,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     if close:
         return f"did you mean {' or '.join(close)}?"
-    return f"known: {', '.join(names)}" if names else "none is known"
+    more = ", ..." if len(names) > _LISTED else ""
+    return f"known: {', '.join(names[:_LISTED])}{more}" if names else "none is known"

@@ -10,7 +10,7 @@ from typing import Literal
 VERSION = 1
 """Raised when a column changes its meaning; part of every unit's digest."""
 
-ColumnType = Literal["dictionary", "int16", "int32", "int64", "float32", "float64"]
+ColumnType = Literal["dictionary", "bool", "int16", "int32", "int64", "float32", "float64"]
 
 
 @dataclass(frozen=True)
@@ -61,5 +61,23 @@ ITEMS = (
     Column("value", "float32", False, "the item's value"),
 )
 """Columns of `tables/items/`: what a bootstrap over items or a paired difference between steps needs."""
+
+MODELS = (
+    Column("suite", "dictionary", False, "the family of models it belongs to"),
+    Column("repo", "dictionary", True, "its repository on the Hub; null for a directory"),
+    Column("size", "dictionary", True, "its size as its suite names it, such as 1b"),
+    Column("deduped", "bool", True, "whether it was trained on the deduplicated Pile"),
+    Column("seed", "int32", True, "seed of data order and initialisation together; null for the original"),
+    Column("data_seed", "int32", True, "seed of the data order alone"),
+    Column("weight_seed", "int32", True, "seed of the initialisation alone"),
+    Column("n_layers", "int32", False, "layers"),
+    Column("n_heads", "int32", False, "heads of a layer"),
+    Column("d_model", "int32", False, "width of the residual stream"),
+    Column("d_vocab", "int32", False, "rows of the embedding, padding included"),
+    Column("n_parameters", "int64", False, "parameters, embedding and unembedding included"),
+    Column("tokens_per_step", "int64", True, "training tokens of one step"),
+    Column("n_steps", "int32", False, "how many steps it was published at"),
+)
+"""Columns of `tables/models/`, which joins on `model`: one row a model."""
 
 KEY_NAMES = tuple(column.name for column in KEY_COLUMNS)

@@ -6,6 +6,7 @@ and n are made. `Rows` is what an experiment that gets the model returns: finish
 """
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +20,10 @@ Axis = Literal["head", "position"]
 
 HEAD_BLOCKS = 16
 """Per-head values are kept as the means of this many blocks of consecutive items: enough for a paired bootstrap."""
+
+
+_TABLE = re.compile(r"[a-z][a-z0-9_]*")
+_STORES_TABLES = ("items", "models")
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,13 @@ class Rows:
         self.add(key, float(array.mean()), stderr=stderr, n=n)
 
     def table(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Adds a table of the experiment's own beside the metrics, as columns of equal length."""
+        """Adds a table of the experiment's own beside the metrics, as columns of equal length.
+
+        Raises:
+            ValueError: the name is not a lower-case word, or is one of the store's own tables.
+        """
+        if not _TABLE.fullmatch(name) or name in _STORES_TABLES:
+            raise ValueError(f"table {name!r}: a lower-case word other than {' and '.join(_STORES_TABLES)}")
         self.tables[name] = columns
 
 

@@ -22,6 +22,7 @@ FLOORS = {
     "discovery": 2,
     "values": 2,
     "store": 2,
+    "hub": 3,
     "models": 3,
     "config": 3,
     "experiments": 4,

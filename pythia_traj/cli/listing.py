@@ -1,4 +1,4 @@
-"""`status`, `steps`, `experiments`, `doctor`: what there is."""
+"""`status`, `models`, `steps`, `experiments`, `doctor`: what there is."""
 
 from pathlib import Path
 from typing import Annotated
@@ -25,31 +25,60 @@ def status(
         typer.echo(f"failed: {name}: {error}")
 
 
+def models(as_json: Annotated[bool, JSON_OPTION] = False) -> None:
+    """The published models that are known by name."""
+    from pythia_traj.suites.catalog import catalog
+
+    found = [record.as_dict() for record in catalog().values()]
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (
+            r["model"],
+            f"{r['n_parameters'] / 1e6:,.0f} M",
+            r["n_layers"],
+            r["n_heads"],
+            r["d_model"],
+            r["n_steps"],
+            r["aliases"][:1],
+        )
+        for r in found
+    ]
+    columns = ["model", "parameters", "layers", "heads", "width", "steps", "once called"]
+    print_table(columns, [[*row[:-1], *row[-1]] for row in rows])
+
+
 def steps(
-    model: Annotated[str, typer.Argument(help="Directory of checkpoints, or a name.")],
+    model: Annotated[str, typer.Argument(help="A name, org/name or a directory of checkpoints.")],
     select: Annotated[str, typer.Option("--steps", help="Only those an expression selects.")] = "all",
     source: Annotated[str, typer.Option(help="hub, or a directory that holds the models' directories.")] = "hub",
+    refresh: Annotated[bool, typer.Option("--refresh", help="Ask the Hub again which branches there are.")] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """The published steps of a model, with the tokens seen up to each."""
     from pythia_traj.steps import select as select_steps
     from pythia_traj.sweeps.published import open_model
 
-    published = open_model(model, source)
+    published = open_model(model, source, refresh=refresh)
     per_step = published.tokens_per_step
     found = [
         {
             "step": step,
             "tokens": None if per_step is None else step * per_step,
             "revision": published.revision(step),
-            "lr": None,
+            "lr": published.learning_rate(step),
         }
         for step in select_steps(select, published.steps, tokens_per_step=per_step)
     ]
     if as_json:
         print_json(found)
     else:
-        print_table(["step", "tokens", "revision"], [(row["step"], row["tokens"], row["revision"]) for row in found])
+        shown = [
+            (row["step"], row["tokens"], row["revision"], "" if row["lr"] is None else f"{row['lr']:.3g}")
+            for row in found
+        ]
+        print_table(["step", "tokens", "revision", "lr"], shown)
 
 
 def experiments(
@@ -75,18 +104,28 @@ def experiments(
         print_table(["experiment", "measures", ""], rows)
 
 
-def doctor(as_json: Annotated[bool, JSON_OPTION] = False) -> None:
-    """Versions, devices, disk and reachability of the Hub, in one screen."""
-    from pythia_traj.doctor import examine
+def doctor(
+    hub: Annotated[
+        bool, typer.Option("--hub", help="Ask the Hub whether network, token and disk will do for a sweep.")
+    ] = False,
+    model: Annotated[list[str] | None, typer.Option(help="The sweep's models; repeat or separate by commas.")] = None,
+    steps: Annotated[str, typer.Option(help="The sweep's steps.")] = "all",
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Versions, devices, disk and reachability of the Hub, in one screen; with --hub, whether they will do for a sweep."""
+    from pythia_traj.doctor import examine, examine_hub
 
-    checks = examine()
+    names = [name.strip() for word in model or [] for name in word.split(",") if name.strip()]
+    checks = examine_hub(names, steps) if hub or names else examine()
     if as_json:
         print_json([vars(check) for check in checks])
     else:
         print_table(["", "what", "found"], [("ok" if check.ok else "--", check.what, check.found) for check in checks])
+    if hub and not all(check.ok for check in checks):
+        raise typer.Exit(1)
 
 
 def add_to(app: typer.Typer) -> None:
     """Registers the commands."""
-    for command in (status, steps, experiments, doctor):
+    for command in (status, models, steps, experiments, doctor):
         app.command()(command)

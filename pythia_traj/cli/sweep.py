@@ -10,13 +10,14 @@ from pythia_traj.errors import ConfigError
 
 if TYPE_CHECKING:
     from pythia_traj.config import SweepConfig
-    from pythia_traj.sweeps.runner import SweepResult
+    from pythia_traj.sweeps.record import SweepResult
 
 
 def sweep(
     config: Annotated[str | None, typer.Argument(help="A YAML file, or the name of a config of the package.")] = None,
     model: Annotated[
-        list[str] | None, typer.Option(help="Directory of checkpoints, or a name; repeat or separate by commas.")
+        list[str] | None,
+        typer.Option(help="A name, org/name or a directory of checkpoints; repeat or separate by commas."),
     ] = None,
     steps: Annotated[str | None, typer.Option(help="Such as 0,512 or log:12 or all or 0:143000:5000.")] = None,
     experiment: Annotated[
@@ -31,6 +32,9 @@ def sweep(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, float16, bfloat16.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the experiments' data.")] = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Ask the Hub again where branches point, and redo what has moved.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
@@ -46,6 +50,7 @@ def sweep(
         "device": device,
         "dtype": dtype,
         "seed": seed,
+        "refresh": refresh or None,
     }
     request = read_request(config, given, experiment or [], assignments or [])
     if dry_run:

@@ -47,27 +47,13 @@ def hooked_config(
     Raises:
         CheckpointError: another architecture, or a setting that HookedTransformer cannot express.
     """
-    check_architecture(config)
-    d_head = config["hidden_size"] // config["num_attention_heads"]
-    rotary_dim, rotary_base = _rotary(config, d_head)
     return HookedTransformerConfig(
-        n_layers=config["num_hidden_layers"],
-        d_model=config["hidden_size"],
-        d_head=d_head,
-        n_heads=config["num_attention_heads"],
-        d_mlp=config["intermediate_size"],
-        n_ctx=config["max_position_embeddings"],
-        d_vocab=config["vocab_size"],
-        eps=config.get("layer_norm_eps", 1e-5),
-        act_fn=_ACTIVATIONS[config.get("hidden_act", "gelu")],
+        **shape(config),
         model_name=model,
         original_architecture=ARCHITECTURES[0],
         normalization_type="LN",
-        parallel_attn_mlp=config.get("use_parallel_residual", True),
         positional_embedding_type="rotary",
         rotary_adjacent_pairs=False,
-        rotary_dim=rotary_dim,
-        rotary_base=rotary_base,
         use_attn_scale=True,
         use_local_attn=False,
         scale_attn_by_inverse_layer_idx=False,
@@ -76,6 +62,42 @@ def hooked_config(
         dtype=dtype,
         device=str(device),
     )
+
+
+def shape(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a config decides what the model computes, by HookedTransformerConfig's names: two checkpoints of one model agree in it.
+
+    Raises:
+        CheckpointError: another architecture, or a setting that HookedTransformer cannot express.
+    """
+    check_architecture(config)
+    d_head = config["hidden_size"] // config["num_attention_heads"]
+    rotary_dim, rotary_base = _rotary(config, d_head)
+    return {
+        "n_layers": config["num_hidden_layers"],
+        "d_model": config["hidden_size"],
+        "d_head": d_head,
+        "n_heads": config["num_attention_heads"],
+        "d_mlp": config["intermediate_size"],
+        "n_ctx": config["max_position_embeddings"],
+        "d_vocab": config["vocab_size"],
+        "eps": config.get("layer_norm_eps", 1e-5),
+        "act_fn": _ACTIVATIONS[config.get("hidden_act", "gelu")],
+        "parallel_attn_mlp": config.get("use_parallel_residual", True),
+        "rotary_dim": rotary_dim,
+        "rotary_base": rotary_base,
+    }
+
+
+def parameter_count(config: Mapping[str, Any]) -> int:
+    """The number of parameters of a GPT-NeoX model as published, embedding and unembedding included."""
+    check_architecture(config)
+    d, mlp, vocab, layers = (
+        config[key] for key in ("hidden_size", "intermediate_size", "vocab_size", "num_hidden_layers")
+    )
+    attention = 4 * d * d + 4 * d
+    mlp_block = 2 * d * mlp + mlp + d
+    return int(2 * vocab * d + layers * (attention + mlp_block + 4 * d) + 2 * d)
 
 
 def check_architecture(config: Mapping[str, Any]) -> None:

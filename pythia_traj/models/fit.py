@@ -7,20 +7,9 @@ import psutil
 import torch
 
 from pythia_traj.errors import DeviceError
-from pythia_traj.models.architecture import check_architecture
+from pythia_traj.models.architecture import parameter_count
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-
-
-def parameter_count(config: Mapping[str, Any]) -> int:
-    """The number of parameters of a GPT-NeoX model, embedding and unembedding included."""
-    check_architecture(config)
-    d, mlp, vocab, layers = (
-        config[key] for key in ("hidden_size", "intermediate_size", "vocab_size", "num_hidden_layers")
-    )
-    attention = 4 * d * d + 4 * d
-    mlp_block = 2 * d * mlp + mlp + d
-    return int(2 * vocab * d + vocab + layers * (attention + mlp_block + 4 * d) + 2 * d)
 
 
 def pick_device(name: str) -> torch.device:
@@ -53,7 +42,8 @@ def check_fits(
     Raises:
         DeviceError: it does not fit; the message names a dtype that does, if one does.
     """
-    count = copies * parameter_count(config)
+    # HookedTransformer has a bias of the unembedding besides, which folding fills.
+    count = copies * (parameter_count(config) + config["vocab_size"])
     free = free_memory(device)
     if count * dtype.itemsize <= free:
         return
@@ -75,6 +65,17 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return int(psutil.virtual_memory().available)
+
+
+def describe_device(device: torch.device) -> dict[str, Any]:
+    """What of the device can change numbers: its name, threads, TF32."""
+    cuda = device.type == "cuda"
+    return {
+        "device": str(device),
+        "name": torch.cuda.get_device_name(device) if cuda else "cpu",
+        "threads": torch.get_num_threads(),
+        "tf32": bool(cuda and torch.backends.cuda.matmul.allow_tf32),
+    }
 
 
 def _gigabytes(count: int) -> str:

@@ -15,7 +15,7 @@ from transformer_lens.components import LayerNorm, LayerNormPre
 
 from pythia_traj.checkpoint import Checkpoint
 from pythia_traj.errors import CheckpointError
-from pythia_traj.models.architecture import check_architecture, hooked_config
+from pythia_traj.models.architecture import hooked_config, shape
 from pythia_traj.models.fit import check_fits
 from pythia_traj.models.fold import Norm, add_product, fold_reading_matrix, fold_writing_matrix, mean_row
 from pythia_traj.models.parameters import NORMS, bind_buffers
@@ -61,7 +61,7 @@ class SwappableModel:
             torch.nn.Module.to(self.model, device)
             self._norms = _NormSwitch(self.model, device)
             self.model.eval()
-        self._config = _identity(config)
+        self._config = config
         attach_tokenizer(self.model, checkpoint.tokenizer())
 
     def check_same_architecture(self, checkpoint: Checkpoint) -> None:
@@ -70,12 +70,10 @@ class SwappableModel:
         Raises:
             CheckpointError: naming the settings that differ.
         """
-        config = checkpoint.config()
-        check_architecture(config)
-        other = _identity(config)
-        differing = sorted(key for key in self._config.keys() | other.keys() if self._config.get(key) != other.get(key))
+        other, own = _identity(checkpoint.config()), _identity(self._config)
+        differing = sorted(key for key in own if own[key] != other[key])
         if differing:
-            settings = ", ".join(f"{key} {other.get(key)!r} instead of {self._config.get(key)!r}" for key in differing)
+            settings = ", ".join(f"{key} {other[key]!r} instead of {own[key]!r}" for key in differing)
             raise CheckpointError(f"the config of {checkpoint.revision} is not that of the other steps: {settings}")
 
     def swap(self, tensors: Mapping[str, Tensor], processing: Processing) -> None:
@@ -141,12 +139,12 @@ class _Source:
 
     def check(self, buffers: Mapping[str, Tensor]) -> None:
         """Every tensor the model needs is there and has the shape that its buffers have."""
-        for name, shape in self._expected(buffers):
+        for name, promised in self._expected(buffers):
             if name not in self._tensors:
                 raise CheckpointError(f"tensor {name} is missing from the checkpoint's weights")
-            if tuple(self[name].shape) != shape:
+            if tuple(self[name].shape) != promised:
                 raise CheckpointError(
-                    f"tensor {name} has shape {list(self[name].shape)}, the config promises {list(shape)}"
+                    f"tensor {name} has shape {list(self[name].shape)}, the config promises {list(promised)}"
                 )
 
     def _expected(self, buffers: Mapping[str, Tensor]) -> list[tuple[str, tuple[int, ...]]]:
@@ -154,7 +152,7 @@ class _Source:
         d_mlp = buffers["blocks.0.mlp.b_in"].shape[0]
         norm = [("weight", (d_model,)), ("bias", (d_model,))]
         layer: list[tuple[str, tuple[int, ...]]] = [
-            *((f"{norm_name}.{part}", shape) for norm_name in _FILE_NORMS.values() for part, shape in norm),
+            *((f"{norm_name}.{part}", size) for norm_name in _FILE_NORMS.values() for part, size in norm),
             ("attention.query_key_value.weight", (3 * d_model, d_model)),
             ("attention.dense.weight", (d_model, d_model)),
             ("mlp.dense_h_to_4h.weight", (d_mlp, d_model)),
@@ -167,8 +165,8 @@ class _Source:
         return [
             ("gpt_neox.embed_in.weight", (d_vocab, d_model)),
             (self.unembed, (d_vocab, d_model)),
-            *((f"gpt_neox.final_layer_norm.{part}", shape) for part, shape in norm),
-            *((f"gpt_neox.layers.{i}.{name}", shape) for i in range(self._n_layers) for name, shape in layer),
+            *((f"gpt_neox.final_layer_norm.{part}", size) for part, size in norm),
+            *((f"gpt_neox.layers.{i}.{name}", size) for i in range(self._n_layers) for name, size in layer),
         ]
 
 
@@ -261,6 +259,9 @@ class _Swap:
 
 
 def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a config that decide what the model computes: not versions, dtypes or token ids."""
-    irrelevant = {"torch_dtype", "dtype", "transformers_version", "_name_or_path", "use_cache", "architectures"}
-    return {key: value for key, value in config.items() if key not in irrelevant and not key.endswith("_token_id")}
+    """What checkpoints of one model agree in: not versions, dtypes, token ids, or how old a library wrote it."""
+    ties = {
+        key: bool(config.get(key, default))
+        for key, default in (("attention_bias", True), ("tie_word_embeddings", False))
+    }
+    return shape(config) | ties

@@ -28,9 +28,15 @@ def list_units(run: Run, *, cached: bool = False) -> Iterator[Found]:
         yield Found(model, label, step_of(path), path)
 
 
-def is_done(
-    run: Run, model: str, label: str, step: int, *, digest: str, source: dict[str, Any], cached: bool = False
-) -> bool:
-    """Whether a unit is there and was made of the same: reads one footer, opens no connection."""
+def recorded_source(
+    run: Run, model: str, label: str, step: int, *, digest: str, cached: bool = False
+) -> dict[str, Any] | None:
+    """The files that a unit was measured on, where it is there and has this digest; None where it has to be done.
+
+    Reads one footer, opens no connection.
+    """
     footer = read_footer(run.unit_path(model, label, step, cached=cached))
-    return footer is not None and footer.get("digest") == digest and footer.get("source") == source
+    if footer is None or footer.get("digest") != digest:
+        return None
+    source = footer.get("source")
+    return source if isinstance(source, dict) else None

@@ -4,6 +4,7 @@
     RUN/requests/<digest>.json   each distinct request, resolved
     RUN/metrics/model=<model>/experiment=<label>/step-000512.parquet
     RUN/tables/<table>/model=<model>/experiment=<label>/step-000512.parquet
+    RUN/tables/models/model=<model>/model.parquet
     RUN/cache/                   rows that only references need; may be deleted
     RUN/log/<worker>.jsonl       events
     RUN/.tmp/                    files being written
@@ -97,6 +98,10 @@ class Run:
         base = self._base(cached)
         folder = base / "metrics" if table is None else base / "tables" / table
         return folder / f"model={model}" / f"experiment={label}" / step_file(step)
+
+    def model_path(self, model: str) -> Path:
+        """Where a model's row of the `models` table is."""
+        return self.path / "tables" / "models" / f"model={model}" / "model.parquet"
 
     def unit_tables(self, model: str, label: str, step: int, *, cached: bool = False) -> set[str]:
         """The names of the tables that a unit has on disk."""

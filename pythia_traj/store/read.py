@@ -11,10 +11,18 @@ import pyarrow.dataset as ds
 from pythia_traj import schema
 from pythia_traj.errors import StoreError, nearest
 from pythia_traj.store.layout import Run
+from pythia_traj.suites.catalog import catalog
 
 _PARTITIONS = ("model", "experiment")
 
-_NULLABLE = {pa.int16(): pd.Int16Dtype(), pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype()}
+_PANDAS = {"dictionary": "category", "bool": "boolean", "int32": "Int32", "int64": "Int64"}
+
+_NULLABLE = {
+    pa.bool_(): pd.BooleanDtype(),
+    pa.int16(): pd.Int16Dtype(),
+    pa.int32(): pd.Int32Dtype(),
+    pa.int64(): pd.Int64Dtype(),
+}
 
 
 def load(run: str | Path, *, table: str | None = None, **where: Any) -> pd.DataFrame:
@@ -22,7 +30,7 @@ def load(run: str | Path, *, table: str | None = None, **where: Any) -> pd.DataF
 
     Args:
         run: the run's directory.
-        table: another table than the metrics: `items`, or one of an experiment's own.
+        table: another table than the metrics: `items`, one of an experiment's own, or `models`, which joins on `model`.
         **where: columns to filter by, pushed down to the files: a value, a list of values, or None for null, as in
             `load(run, experiment="induction", metric="prefix_matching", step=[0, 512])`.
 
@@ -35,21 +43,34 @@ def load(run: str | Path, *, table: str | None = None, **where: Any) -> pd.DataF
     """
     opened = Run.open(Path(run))
     root = opened.metrics if table is None else opened.path / "tables" / table
-    files = sorted(str(path) for path in root.glob("model=*/experiment=*/step-*.parquet"))
+    # Of each path only what a unit or a model is called by; half-written files lie elsewhere.
+    files = sorted(str(path) for path in root.glob("model=*/**/*.parquet"))
     if not files:
         return _empty(opened, table)
-    partitioning = ds.partitioning(pa.schema([(name, pa.string()) for name in _PARTITIONS]), flavor="hive")
+    partitions = [name for name in _PARTITIONS if f"{name}=" in files[0].removeprefix(str(root))]
+    partitioning = ds.partitioning(pa.schema([(name, pa.string()) for name in partitions]), flavor="hive")
     dataset = ds.dataset(files, format="parquet", partitioning=partitioning, partition_base_dir=str(root))
-    found = dataset.to_table(filter=_filter(where, dataset.schema.names), columns=_columns(dataset.schema.names))
+    columns = [*partitions, *(name for name in dataset.schema.names if name not in partitions)]
+    found = dataset.to_table(filter=_filter(where, dataset.schema.names), columns=columns)
     frame: pd.DataFrame = found.to_pandas(types_mapper=_NULLABLE.get)
-    for name in _PARTITIONS:
+    for name in partitions:
         frame[name] = frame[name].astype("category")
-    return frame.sort_values([*_PARTITIONS, "step"], kind="stable", ignore_index=True)
+    order = [name for name in (*_PARTITIONS, "step") if name in columns]
+    return frame.sort_values(order, kind="stable", ignore_index=True)
 
 
-def _columns(names: Sequence[str]) -> list[str]:
-    """The partitions in front."""
-    return [*_PARTITIONS, *(name for name in names if name not in _PARTITIONS)]
+def published_models() -> pd.DataFrame:
+    """The published models that are known by name, a row each.
+
+    A run has the same table of its own models, directories included: `load(run, table="models")`. Both join on `model`:
+    `load(run).merge(pythia_traj.published_models(), on="model", suffixes=("", "_of_model"))`.
+
+    Returns:
+        columns `model` and those of pythia_traj.schema.MODELS.
+    """
+    records = [record.as_dict() for record in catalog().values()]
+    frame = pd.DataFrame(records, columns=["model", *(column.name for column in schema.MODELS)])
+    return frame.astype({c.name: _PANDAS[c.type] for c in schema.MODELS})
 
 
 def _filter(where: dict[str, Any], names: Sequence[str]) -> ds.Expression | None:

@@ -1,4 +1,4 @@
-"""One unit -> Parquet: its tables first, its metrics last, because the metrics file alone means that the unit is done."""
+"""What is measured -> Parquet: a unit's tables first, its metrics last, because the metrics file alone means that the unit is done."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -18,6 +18,7 @@ FOOTER_KEY = b"pythia_traj"
 
 _TYPES = {
     "dictionary": pa.dictionary(pa.int32(), pa.string()),
+    "bool": pa.bool_(),
     "int16": pa.int16(),
     "int32": pa.int32(),
     "int64": pa.int64(),
@@ -71,6 +72,20 @@ def write_unit(run: Run, unit: UnitId, rows: Rows, footer: Mapping[str, Any], *,
         path = run.unit_path(unit.model, unit.label, unit.step, cached=cached)
         _write(run, path, metrics, footer)
     return path
+
+
+def write_model(run: Run, model: str, facts: Mapping[str, Any]) -> None:
+    """Writes a model's row of the `models` table.
+
+    Args:
+        facts: the columns of schema.MODELS by name; those left out are null.
+
+    Raises:
+        StoreError: the disk is full, read-only or forbidden.
+    """
+    arrays = [pa.array([facts.get(column.name)], type=_TYPES[column.type]) for column in schema.MODELS]
+    with writing(run.path):
+        _write(run, run.model_path(model), pa.Table.from_arrays(arrays, schema=_arrow_schema(schema.MODELS)), {})
 
 
 def read_footer(path: Path) -> dict[str, Any] | None:

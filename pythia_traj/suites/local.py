@@ -7,9 +7,6 @@ Weights may be one file or shards with an index, safetensors or `.bin`. A `suite
 (`suite`) and the tokens of a training step (`tokens_per_step`); without it tokens are unknown.
 """
 
-import json
-import mmap
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,11 +17,18 @@ from typing import Any
 
 from pythia_traj.checkpoint import WeightFile
 from pythia_traj.errors import CheckpointError, SuiteError
+from pythia_traj.suites.files import (
+    CONFIG,
+    TOKENIZER,
+    WEIGHTS,
+    is_index,
+    map_file,
+    preferred_weights,
+    read_json,
+    shard_names,
+)
 
 _REVISION = re.compile(r"(?:step|checkpoint-)(\d+)")
-
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-"""In order of preference; only the first that exists is read, because a stale second format can hide a right first one."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,18 @@ class LocalModel:
             files.append([path.name, stat.st_size, stat.st_mtime_ns])
         return {"kind": "directory", "files": files}
 
+    def is_current(self, step: int, recorded: Mapping[str, Any]) -> bool:
+        """Whether a source that was recorded is what is there now."""
+        return dict(recorded) == self.source(step)  # lists within, as JSON has them
+
+    def learning_rate(self, step: int) -> None:
+        """A directory does not say."""
+        return
+
+    def facts(self) -> dict[str, Any]:
+        """A directory does not say."""
+        return {}
+
     def checkpoint(self, step: int) -> "LocalCheckpoint":
         """The checkpoint of a step that is there."""
         tokens = None if self.tokens_per_step is None else step * self.tokens_per_step
@@ -97,6 +113,7 @@ class LocalCheckpoint:
     step: int
     tokens: int | None
     commit: None = None
+    integrity = "not verified: a local directory publishes no digests"
 
     @property
     def revision(self) -> str:
@@ -105,11 +122,11 @@ class LocalCheckpoint:
 
     def config(self) -> dict[str, Any]:
         """The parsed `config.json`."""
-        return _read_json(self.directory / "config.json", what="config.json")
+        return read_json(self.directory / CONFIG, what=CONFIG)
 
     def tokenizer(self) -> Path | None:
         """`tokenizer.json`, in the step's folder or beside the steps."""
-        for path in (self.directory / "tokenizer.json", self.directory.parent / "tokenizer.json"):
+        for path in (self.directory / TOKENIZER, self.directory.parent / TOKENIZER):
             if path.is_file():
                 return path
         return None
@@ -120,66 +137,31 @@ class LocalCheckpoint:
             weights = self._weight_paths()
         except CheckpointError:
             weights = []
-        index = [path for name in _WEIGHTS if name.endswith(".json") and (path := self.directory / name).is_file()]
+        index = [path for name in WEIGHTS if is_index(name) and (path := self.directory / name).is_file()]
         tokenizer = self.tokenizer()
-        others = [self.directory / "config.json", *([tokenizer] if tokenizer else []), *index]
+        others = [self.directory / CONFIG, *([tokenizer] if tokenizer else []), *index]
         return [path for path in (*others, *weights) if path.is_file()]
 
     def _weight_paths(self) -> list[Path]:
-        for name in _WEIGHTS:
-            path = self.directory / name
-            if path.is_file():
-                return _shards(path) if name.endswith(".json") else [path]
-        raise CheckpointError(f"{self.directory} holds no weights: expected one of {', '.join(_WEIGHTS)}")
+        there = [name for name in WEIGHTS if (self.directory / name).is_file()]
+        path = self.directory / preferred_weights(there, self.directory)
+        if not is_index(path.name):
+            return [path]
+        shards = [self.directory / name for name in shard_names(read_json(path, what="the index"), path)]
+        for shard in shards:
+            if not shard.is_file():
+                raise CheckpointError(f"shard {shard.name} named in {path} is missing: fetch it again")
+        return shards
 
     @contextmanager
     def open(self) -> Iterator[Sequence[WeightFile]]:
         """Maps the weight files into memory: nothing is read before it is used, and nothing is copied."""
-        files = [WeightFile(path.name, _map(path), path) for path in self._weight_paths()]
+        files = [WeightFile(path.name, map_file(path), path) for path in self._weight_paths()]
         try:
             yield files
         finally:
             # A map is closed when the last tensor that lies in it is gone: closing it here would fail while one is alive.
             files.clear()
-
-
-def _map(path: Path) -> memoryview:
-    try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
-                raise CheckpointError(f"{path} is empty: copy it again")
-            # A private map: torch refuses to share read-only memory without a warning. Nothing ever writes to it.
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-
-
-def _shards(index: Path) -> list[Path]:
-    weight_map = _read_json(index, what="the index of the shards").get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(f"{index} has no weight_map, so its shards are unknown: copy it again")
-    names = sorted({str(name) for name in weight_map.values()})
-    for name in names:
-        # An index comes from whoever published the weights: a name that is a path could point anywhere.
-        if Path(name).name != name or name in {".", ".."}:
-            raise CheckpointError(f"{index} names a shard {name!r}, which is not a plain file name")
-        if not (index.parent / name).is_file():
-            raise CheckpointError(f"shard {name} named in {index} is missing: copy it again")
-    return [index.parent / name for name in names]
-
-
-def _read_json(path: Path, *, what: str) -> dict[str, Any]:
-    try:
-        parsed = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing: every checkpoint needs {what}") from None
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError:
-        raise CheckpointError(f"{path} is not JSON: copy it again") from None
-    if not isinstance(parsed, dict):
-        raise CheckpointError(f"{path} holds {type(parsed).__name__} where {what} is an object")
-    return parsed
 
 
 def _revisions(directory: Path) -> dict[int, str]:
@@ -203,7 +185,7 @@ def _suite_facts(directory: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        facts = _read_json(path, what="suite.json")
+        facts = read_json(path, what="suite.json")
     except CheckpointError as error:
         raise SuiteError(str(error)) from error
     tokens = facts.get("tokens_per_step")

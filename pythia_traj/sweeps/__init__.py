@@ -1,10 +1,12 @@
 """A request -> units -> rows in a run.
 
-published.py   a model's name -> its published checkpoints
+published.py   a model's name -> its published checkpoints, and the files of a unit
 plan.py        which units are to be done, in which order: config and what is done -> units, pure
 datasets.py    the data of a sweep, built once and shared
 forward.py     one forward pass for all experiments that read the same data
 session.py     one model's weights and those of its references, swapped in as units need them
+measure.py     units of a step -> rows
+record.py      what happened to a unit -> its files, the log, the result
 runner.py      the loop: swap, measure, write
 stream.py      `checkpoints()`: the same stream of weights for a loop of one's own
 status.py      how far a run is, from its files

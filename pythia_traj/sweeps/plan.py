@@ -21,7 +21,6 @@ class Unit:
     Attributes:
         digest: of all that its values are made of, but for the files.
         made_of: what the digest is of.
-        source: what identifies the files, its references' included.
         references: the step of each named reference.
         cached: nobody asked for it: another unit compares with its rows.
     """
@@ -31,7 +30,6 @@ class Unit:
     label: str
     digest: str = field(repr=False)
     made_of: Mapping[str, Any] = field(repr=False, compare=False)
-    source: Mapping[str, Any] = field(repr=False, compare=False)
     references: Mapping[str, int] = field(default_factory=dict, compare=False)
     cached: bool = False
 
@@ -86,7 +84,6 @@ class _Planner:
         self._specs = {label: data_spec(config, label) for label in config.experiments}
         self._seen: set[tuple[str, int, str]] = set()
         self._in_progress: list[tuple[str, int, str]] = []
-        self._sources: dict[tuple[str, int], dict[str, Any]] = {}
 
     def add(self, published: PublishedModel, step: int, label: str, *, cached: bool) -> None:
         """Adds a unit once, after those it compares with."""
@@ -111,13 +108,6 @@ class _Planner:
             self._in_progress.pop()
         self.todo.append(unit)
 
-    def _source(self, published: PublishedModel, step: int) -> dict[str, Any]:
-        key = (published.model, step)
-        if key not in self._sources:
-            # Through JSON, so that what is compared with a stored footer has been through the same.
-            self._sources[key] = json.loads(json.dumps(published.source(step)))
-        return self._sources[key]
-
     def _unit(self, published: PublishedModel, step: int, label: str, request: ExperimentRequest, cached: bool) -> Unit:
         experiment = request.experiment
         references = resolve_references(experiment.references, published, step)
@@ -132,10 +122,7 @@ class _Planner:
             "references": references,
         }
         made_of = json.loads(json.dumps(made_of))
-        source = dict(self._source(published, step))
-        if references:
-            source["references"] = {name: self._source(published, other) for name, other in references.items()}
-        return Unit(published.model, step, label, digest(made_of), made_of, source, references, cached)
+        return Unit(published.model, step, label, digest(made_of), made_of, references, cached)
 
 
 def digest(made_of: Mapping[str, Any]) -> str:

@@ -7,7 +7,6 @@ one step are made from the same open files.
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -128,14 +127,3 @@ class ReferenceModels:
                 f"there is no reference {name!r} at this step: there is {', '.join(self.steps) or 'none'}"
             )
         return self._session.reference_model(self.steps[name], self._processing)
-
-
-def describe_device(device: torch.device) -> dict[str, Any]:
-    """What of the device can change numbers: its name, threads, TF32."""
-    cuda = device.type == "cuda"
-    return {
-        "device": str(device),
-        "name": torch.cuda.get_device_name(device) if cuda else "cpu",
-        "threads": torch.get_num_threads(),
-        "tf32": bool(cuda and torch.backends.cuda.matmul.allow_tf32),
-    }

@@ -91,7 +91,7 @@ def test_steps_lists_tokens_and_revisions(cli, suite):
     code, out, _ = cli("steps", suite, "--json")
     assert json.loads(out)[3] == {"step": 4, "tokens": 8192, "revision": "step4", "lr": None}
     _code, out, _ = cli("steps", suite, "--steps", "last")
-    assert out.split() == ["step", "tokens", "revision", "4", "8192", "step4"]
+    assert out.split() == ["step", "tokens", "revision", "lr", "4", "8192", "step4"]
 
 
 def test_experiments_are_listed_with_parameters(cli):
@@ -146,7 +146,7 @@ WRONG = {
     "an unknown label": (["--set", "loss.length=3"], "'loss' is neither a label nor a setting"),
     "no such device": (["--device", "cuda:9"], "there is no device 'cuda:9' here"),
     "an unknown dtype": (["--dtype", "int8"], "dtype: 'int8': input should be 'float32', 'float16' or 'bfloat16'"),
-    "a model that is not there": (["--model", "nowhere"], "there is no directory 'nowhere'"),
+    "a model that is not there": (["--model", "nowhere"], "there is no model 'nowhere', nor a directory"),
     "too long a context": (["--set", "induction.length=90"], "set length to at most 64"),
 }
 

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 import pythia_traj as pt
 from pythia_traj.errors import CheckpointError, DeviceError
-from pythia_traj.models.fit import check_fits, free_memory, parameter_count
+from pythia_traj.models.architecture import parameter_count
+from pythia_traj.models.fit import check_fits, free_memory
 from pythia_traj.models.swap import SwappableModel
 from pythia_traj.models.tensors import read_tensors
 from pythia_traj.processing import FOLDED, RAW
@@ -133,7 +134,7 @@ def test_another_architecture_is_refused(own_suite):
 def test_a_step_of_another_shape_is_refused(own_suite):
     config_of(own_suite, 2, intermediate_size=128)
     with pytest.raises(
-        CheckpointError, match="config of step2 is not that of the other steps: intermediate_size 128 instead of 64"
+        CheckpointError, match="config of step2 is not that of the other steps: d_mlp 128 instead of 64"
     ):
         load(own_suite)
 
@@ -176,9 +177,9 @@ def test_a_damaged_bin_file_is_refused(own_suite):
 
 def test_the_count_of_parameters_is_the_models(suite):
     (ckpt,) = pt.checkpoints(suite, steps="0", device="cpu", fold_ln=False)
-    assert parameter_count({**TINY, "architectures": ["GPTNeoXForCausalLM"]}) == sum(
-        p.numel() for p in ckpt.model.parameters()
-    )
+    count = parameter_count({**TINY, "architectures": ["GPTNeoXForCausalLM"]})
+    published = sum(tensor.numel() for tensor in load_file(suite / "step0" / "model.safetensors").values())
+    assert count == published == sum(p.numel() for p in ckpt.model.parameters()) - ckpt.model.unembed.b_U.numel()
 
 
 def test_a_model_that_cannot_fit_is_refused_with_a_dtype_that_fits():

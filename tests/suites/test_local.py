@@ -71,7 +71,7 @@ def test_one_format_only_is_read_safetensors_first(tmp_path):
     [
         ("../../etc/passwd", "not a plain file name"),
         ("..", "not a plain file name"),
-        ("model-1.safetensors", "is missing: copy it again"),
+        ("model-1.safetensors", "is missing: fetch it again"),
     ],
 )
 def test_an_index_cannot_name_what_is_not_beside_it(tmp_path, shard, message):
@@ -90,7 +90,7 @@ def test_missing_and_damaged_files_are_named(tmp_path):
     ):
         pass
     (root / "step0" / "model.safetensors").touch()
-    with pytest.raises(CheckpointError, match="is empty: copy it again"), checkpoint.open():
+    with pytest.raises(CheckpointError, match="is empty: fetch it again"), checkpoint.open():
         pass
     (root / "step0" / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match="is not JSON"):

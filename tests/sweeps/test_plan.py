@@ -5,6 +5,7 @@ import pytest
 from pythia_traj.config import SweepConfig
 from pythia_traj.errors import ConfigError, SuiteError
 from pythia_traj.sweeps.plan import make_plan, resolve_references
+from pythia_traj.sweeps.published import is_current, source_of
 
 
 class Published:
@@ -21,6 +22,9 @@ class Published:
 
     def source(self, step):
         return {"kind": "directory", "files": [["w", self.size[step], 0]]}
+
+    def is_current(self, step, recorded):
+        return recorded == self.source(step)
 
 
 def config(tmp_path, **settings):
@@ -79,10 +83,11 @@ def test_a_label_is_not_part_of_the_digest_but_its_parameters_are(tmp_path):
 
 def test_the_files_of_a_step_are_its_source(tmp_path):
     published = Published()
-    before = {unit.name: unit.source for unit in plan(config(tmp_path), published).todo}
+    units = plan(config(tmp_path), published).todo
+    recorded = {unit.name: source_of(published, unit) for unit in units}
     published.size[2] = 5
-    after = {unit.name: unit.source for unit in plan(config(tmp_path), published).todo}
-    assert {name for name in before if before[name] != after[name]} == {"m/induction/step2", "m/loss/step2"}
+    stale = {unit.name for unit in units if not is_current(published, unit, recorded[unit.name])}
+    assert stale == {"m/induction/step2", "m/loss/step2"}
 
 
 def test_two_models_of_one_name_are_refused(tmp_path):
@@ -138,4 +143,9 @@ def test_references_to_weights_need_no_other_unit(tmp_path):
     planned = plan(config(tmp_path, steps="2", experiments={"drift": {"use": str(file)}}))
     assert [unit.step for unit in planned.todo] == [2]
     assert planned.todo[0].references == {"final": 4}
-    assert planned.todo[0].source["references"]["final"]["files"]
+    published = Published()
+    recorded = source_of(published, planned.todo[0])
+    assert recorded["references"]["final"]["files"]
+    assert is_current(published, planned.todo[0], recorded)
+    published.size[4] = 5
+    assert not is_current(published, planned.todo[0], recorded)

@@ -229,7 +229,7 @@ def norms(model) -> Rows:
         file = tmp_path / f"norms{version}.py"
         file.write_text(source.format(version=version, table=table))
         pt.sweep(request(suite, run, experiments={"norms": {"use": str(file)}}))
-        assert bool(list((run / "tables").rglob("*.parquet"))) == (version == 1)
+        assert bool(list((run / "tables" / "norms").rglob("*.parquet"))) == (version == 1)
 
 
 def test_an_experiment_that_raises_fails_alone_and_leaves_its_traceback(suite, tmp_path):
@@ -362,6 +362,16 @@ def test_killed_five_times_at_random_moments_the_rows_are_those_of_an_undisturbe
         assert len(calm)
         pd.testing.assert_frame_equal(calm, killed, check_exact=True)
     assert not list((tmp_path / "killed" / ".tmp").iterdir())
+
+
+def test_the_models_of_a_run_are_a_table_that_joins(suite, tmp_path):
+    pt.sweep(request(suite, tmp_path / "run", steps="0"))
+    models = pt.load(tmp_path / "run", table="models")
+    (model,) = models.to_dict("records")
+    assert (model["model"], model["n_layers"], model["n_heads"], model["d_vocab"]) == ("tiny", 2, 4, 300)
+    assert (model["n_parameters"], model["n_steps"], model["tokens_per_step"]) == (36_352, 4, 2048)
+    joined = rows_of(tmp_path / "run").merge(models, on="model", suffixes=("", "_of_model"))
+    assert len(joined) == len(rows_of(tmp_path / "run"))
 
 
 def test_two_workers_on_one_run_never_corrupt_it(suite, tmp_path):

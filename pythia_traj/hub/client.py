@@ -1,0 +1,218 @@
+"""What is asked of the Hub: its answers as data, its refusals as sentences.
+
+Everything goes through `huggingface_hub`, so endpoint, proxies, tokens and the offline switch are those of every other tool.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+from huggingface_hub import (
+    CachedRevisionInfo,
+    HfApi,
+    constants,
+    get_session,
+    get_token,
+    hf_hub_download,
+    hf_hub_url,
+    scan_cache_dir,
+    try_to_load_from_cache,
+)
+from huggingface_hub.errors import (
+    CacheNotFound,
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
+
+from pythia_traj.errors import CheckpointError, HubError
+
+_TIMEOUT = httpx2.Timeout(30.0, connect=10.0)
+"""Seconds without an answer, and without a connection. The client itself would wait for ever."""
+
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a commit, as the Hub lists it.
+
+    Attributes:
+        path: its name, as whoever uploaded it chose it.
+        size: in bytes.
+        blob: what its content is known by: the sha256 of a large file, the git blob id (sha1) of a small one.
+    """
+
+    path: str
+    size: int
+    blob: str
+
+    @property
+    def sha256(self) -> str | None:
+        """The sha256 of the content, if that is what the Hub knows it by."""
+        return self.blob if len(self.blob) == 64 else None
+
+
+class Client:
+    """The Hub at the configured endpoint (`HF_ENDPOINT`), with the configured token (`HF_TOKEN`), if any."""
+
+    def __init__(self) -> None:
+        self.endpoint = constants.ENDPOINT.rstrip("/")
+        self._api = HfApi(endpoint=self.endpoint)
+
+    @property
+    def has_token(self) -> bool:
+        """Whether the user has a token here."""
+        return bool(self._token())
+
+    @property
+    def offline(self) -> bool:
+        """Whether `HF_HUB_OFFLINE` forbids to ask anything."""
+        return constants.is_offline_mode()
+
+    def branches(self, repo: str) -> dict[str, str]:
+        """The commit of every branch, from one listing.
+
+        Raises:
+            HubError: it cannot be had.
+        """
+        with self._asking(repo):
+            refs = self._api.list_repo_refs(repo, token=self._token())
+        branches = {branch.name: branch.target_commit for branch in refs.branches}
+        if not all(_COMMIT.fullmatch(commit) for commit in branches.values()):
+            # It becomes a file's name here.
+            raise HubError(f"{self.endpoint} names commits of {repo} that are none: check HF_ENDPOINT")
+        return branches
+
+    def files(self, repo: str, commit: str) -> tuple[RemoteFile, ...]:
+        """The files of a commit.
+
+        Raises:
+            HubError: they cannot be listed.
+        """
+        with self._asking(repo):
+            listed = list(self._api.list_repo_tree(repo, recursive=True, revision=commit, token=self._token()))
+        return tuple(
+            RemoteFile(entry.path, entry.size, entry.lfs.sha256 if entry.lfs else entry.blob_id)
+            for entry in listed
+            if isinstance(entry, RepoFile)
+        )
+
+    def download(self, repo: str, commit: str, name: str) -> Path:
+        """Fetches a file of a commit into the Hub's cache on this machine.
+
+        Raises:
+            CheckpointError: it cannot be had.
+        """
+        try:
+            with self._asking(repo):
+                return Path(hf_hub_download(repo, name, revision=commit, endpoint=self.endpoint, token=self._token()))
+        except HubError as error:
+            raise CheckpointError(f"{name} at commit {commit[:12]}: {error}") from None
+
+    def cached(self, repo: str, commit: str, name: str) -> Path | None:
+        """A file of a commit that is in the Hub's cache already."""
+        found = try_to_load_from_cache(repo, name, revision=commit)
+        return Path(found) if isinstance(found, str) else None
+
+    def cached_blob(self, repo: str, blob: str) -> Path | None:
+        """A file in the Hub's cache by its content, whichever commit it was fetched for."""
+        # As the Hub's documentation lays the cache out; a file that is not whole yet has an ending.
+        path = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / "blobs" / blob
+        return path if path.is_file() else None
+
+    def cached_commits(self, repo: str) -> dict[str, CachedRevisionInfo]:
+        """What any tool has left of a repository in the Hub's cache, by commit; asks nothing of the Hub."""
+        try:
+            repositories = scan_cache_dir().repos
+        except CacheNotFound:
+            return {}
+        ours = [found for found in repositories if found.repo_type == "model" and found.repo_id == repo]
+        return {revision.commit_hash: revision for found in ours for revision in found.revisions}
+
+    def answer_of(self, path: str, *, seconds: float = 5.0) -> httpx2.Response:
+        """The answer to a GET of a path of the endpoint, whatever its status.
+
+        Raises:
+            HubError: there is none.
+        """
+        with self._asking("this request"):
+            return get_session().get(f"{self.endpoint}/{path}", headers=self._headers(), timeout=seconds)
+
+    def beginning(self, repo: str, commit: str, name: str, count: int) -> bytes:
+        """The first bytes of a file.
+
+        Raises:
+            HubError: they cannot be had.
+        """
+        with self._asking(repo):
+            url = hf_hub_url(repo, name, revision=commit, endpoint=self.endpoint)
+            headers = {**self._headers(), "range": f"bytes=0-{count - 1}"}
+            with get_session().stream("GET", url, headers=headers, timeout=_TIMEOUT) as answer:
+                hf_raise_for_status(answer)
+                # A server that ignores the range would send the whole file.
+                return b"".join(_first(answer.iter_raw(), count))
+
+    def _headers(self) -> dict[str, str]:
+        return dict(build_hf_headers(token=self._token()))
+
+    def _token(self) -> str | bool:
+        """The user's token, or False: an empty one would be sent as a malformed header."""
+        return get_token() or False
+
+    @contextmanager
+    def _asking(self, repo: str) -> Iterator[None]:
+        """Limits the wait for the Hub's answers, and turns its refusals into sentences."""
+        session = get_session()
+        if session.timeout == httpx2.Timeout(None):
+            session.timeout = _TIMEOUT
+        try:
+            yield
+        except GatedRepoError:
+            raise HubError(f"{repo} is gated: accept its terms on its page, then {self._token_advice()}") from None
+        except RepositoryNotFoundError:
+            raise HubError(
+                f"there is no repository {repo} at {self.endpoint}; if it is private, {self._token_advice()}"
+            ) from None
+        except RevisionNotFoundError:
+            raise HubError(f"{repo} has no such revision any more: repeat with --refresh") from None
+        except EntryNotFoundError:
+            raise HubError(f"{repo} has no such file") from None
+        except HFValidationError as error:
+            raise HubError(f"{repo!r} is no name of a repository: {error}") from None
+        except OfflineModeIsEnabled:
+            raise HubError(f"HF_HUB_OFFLINE is set and this part of {repo} is not on this machine") from None
+        except HfHubHTTPError as error:
+            status = f"{error.response.status_code} {error.response.reason_phrase}"
+            advice = self._token_advice() if error.response.status_code in {401, 403} else "try again later"
+            raise HubError(f"{self.endpoint} answers {status} for {repo}: {advice}") from None
+        except (httpx2.HTTPError, OSError) as error:
+            reason = str(error) or type(error).__name__
+            raise HubError(
+                f"{self.endpoint} cannot be reached ({reason}): check the network, proxies and HF_ENDPOINT; "
+                "with HF_HUB_OFFLINE=1 only what is on this machine is used"
+            ) from None
+
+    def _token_advice(self) -> str:
+        if self.has_token:
+            return "use a token that has access: the one in use (HF_TOKEN, or of `hf auth login`) has none"
+        return "set HF_TOKEN to a token that has access"
+
+
+def _first(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
+    """So many bytes of a stream."""
+    for chunk in chunks:
+        yield chunk[:count]
+        count -= len(chunk)
+        if count <= 0:
+            return

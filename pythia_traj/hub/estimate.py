@@ -1,0 +1,73 @@
+"""What a sweep of a model will cost in bytes and requests, before it is begun."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pythia_traj.errors import CheckpointError
+from pythia_traj.hub.model import HubModel
+from pythia_traj.suites.files import is_weights
+
+PROBE_BYTES = 16 << 20
+"""How much of a weight file is fetched to measure the rate of the network."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The cost of fetching some steps of a model.
+
+    Attributes:
+        here: of the steps, how many have their weights on this machine already.
+        missing: steps that are announced and have no branch.
+        checkpoint_bytes: weights of one checkpoint; those of one model are of one size.
+        api_requests, file_requests: that the Hub counts against its limits, which differ for the two.
+    """
+
+    steps: int
+    here: int
+    missing: tuple[int, ...]
+    checkpoint_bytes: int
+    api_requests: int
+    file_requests: int
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that have to be fetched."""
+        return (self.steps - self.here - len(self.missing)) * self.checkpoint_bytes
+
+
+def estimate(model: HubModel, steps: Sequence[int]) -> Estimate:
+    """Asks for the branches and, unless they are remembered, for the files of one commit; measures nothing.
+
+    Raises:
+        HubError: the Hub cannot be asked, or refuses.
+        CheckpointError: the first of the steps that has a branch has no weights.
+    """
+    branches = model.branches()
+    missing = tuple(step for step in steps if model.revision(step) not in branches)
+    there = [step for step in steps if step not in missing]
+    if not there:
+        raise CheckpointError(f"{model.repo} has none of the branches asked for")
+    weights = [file for file in model.checkpoint(there[0]).listed() if is_weights(file.path)]
+    unknown = here = 0
+    for step in there:
+        commit = model.commit(step)
+        unknown += not model.remembers(commit)
+        here += all(model.client.cached(model.repo, commit, file.path) for file in weights)
+    # A file is asked for by a HEAD and a GET, which leads a large one on to another host. Config and tokenizer are fetched once in all.
+    files = 3 * len(weights) * (len(there) - here) + 2 * 2
+    size = sum(file.size for file in weights)
+    return Estimate(len(steps), here, missing, size, api_requests=1 + unknown, file_requests=files)
+
+
+def measure_rate(model: HubModel, step: int) -> float:
+    """Bytes per second at which the beginning of a step's weights arrives.
+
+    Raises:
+        HubError: the Hub cannot be asked, or refuses.
+    """
+    file = max(model.checkpoint(step).listed(), key=lambda file: file.size)
+    count = min(file.size, PROBE_BYTES)
+    start = time.perf_counter()
+    answer = model.client.beginning(model.repo, model.commit(step), file.path, count)
+    return len(answer) / (time.perf_counter() - start)

@@ -1,0 +1,97 @@
+"""The files of a checkpoint in Hugging Face layout: which of them are its weights, and how they are read.
+
+Shared by everything that serves checkpoints, from a directory or from the Hub.
+"""
+
+import json
+import mmap
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from pythia_traj.errors import CheckpointError
+
+CONFIG, TOKENIZER = "config.json", "tokenizer.json"
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+"""In order of preference; only the first that exists is read, because a stale second format can hide a right first one."""
+
+
+def preferred_weights(names: Collection[str], where: object) -> str:
+    """The weight file to read, or the index of its shards.
+
+    Raises:
+        CheckpointError: there are no weights.
+    """
+    for name in WEIGHTS:
+        if name in names:
+            return name
+    raise CheckpointError(f"{where} holds no weights: expected one of {', '.join(WEIGHTS)}")
+
+
+def is_index(name: str) -> bool:
+    """Whether a weight file names shards instead of holding tensors."""
+    return name.endswith(".index.json")
+
+
+def is_weights(name: str) -> bool:
+    """Whether a file holds tensors, by its ending."""
+    return name.endswith((".safetensors", ".bin"))
+
+
+def shard_names(index: Mapping[str, Any], where: object) -> list[str]:
+    """The shards an index names, sorted.
+
+    Raises:
+        CheckpointError: it names none, or something that is no plain file name.
+    """
+    weight_map = index.get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{where} has no weight_map, so its shards are unknown: fetch it again")
+    names = sorted({str(name) for name in weight_map.values()})
+    for name in names:
+        # An index comes from whoever published the weights: a name that is a path could point anywhere.
+        if not is_plain(name):
+            raise CheckpointError(f"{where} names a shard {name!r}, which is not a plain file name")
+    return names
+
+
+def is_plain(name: str) -> bool:
+    """Whether a name from elsewhere is the name of a file in the folder at hand, and leads nowhere else."""
+    return Path(name).name == name and name not in {".", ".."} and "\\" not in name and "\0" not in name
+
+
+def read_json(path: Path, *, what: str) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        CheckpointError: it is missing, cannot be read, or is something else.
+    """
+    try:
+        parsed = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing: every checkpoint needs {what}") from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError:
+        raise CheckpointError(f"{path} is not JSON: fetch it again") from None
+    if not isinstance(parsed, dict):
+        raise CheckpointError(f"{path} holds {type(parsed).__name__} where {what} is an object")
+    return parsed
+
+
+def map_file(path: Path) -> memoryview:
+    """A file's bytes as a map: nothing is read before it is used. It is closed when the last view of it is gone.
+
+    Raises:
+        CheckpointError: it is empty or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                raise CheckpointError(f"{path} is empty: fetch it again")
+            # A private map: torch refuses to share read-only memory without a warning. Nothing ever writes to it.
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error

@@ -1,0 +1,84 @@
+"""Units of one step -> rows: which of them share a forward pass, and what each experiment is handed."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from pythia_traj.config import ExperimentRequest, SweepConfig
+from pythia_traj.errors import PythiaTrajError
+from pythia_traj.store.layout import Run
+from pythia_traj.sweeps.datasets import Datasets
+from pythia_traj.sweeps.forward import Reader, measure_shared
+from pythia_traj.sweeps.plan import Unit
+from pythia_traj.sweeps.session import ReferenceModels, Session
+from pythia_traj.values import Rows
+
+
+class Measurer:
+    """Measures the units of one model."""
+
+    def __init__(self, config: SweepConfig, run: Run, session: Session, data: Datasets) -> None:
+        self._requests, self._run, self._session, self._data = config.experiments, run, session, data
+
+    def passes(self, units: Iterable[Unit]) -> Iterator[list[Unit]]:
+        """Units to be measured together, those of one processing after each other, so that each kind is swapped in once."""
+        groups: dict[tuple[str, str], list[Unit]] = {}
+        for unit in units:
+            request = self._requests[unit.label]
+            experiment = request.experiment
+            own = self._data.key(request) if experiment.reads else unit.label
+            groups.setdefault((repr(experiment.processing), own), []).append(unit)
+        yield from (groups[key] for key in sorted(groups, key=lambda key: key[0]))
+
+    def measure(self, units: Sequence[Unit]) -> Mapping[str, Rows]:
+        """The rows of units that belong together, by label.
+
+        Raises:
+            Exception: whatever an experiment raises; a PythiaTrajError of the checkpoint or of the request.
+        """
+        first = self._requests[units[0].label].experiment
+        model = self._session.model(units[0].step, first.processing)
+        if not first.reads:
+            return {units[0].label: self._call(units[0], model)}
+        requests = {unit.label: self._requests[unit.label] for unit in units}
+        readers = [Reader(label, request.experiment.reads, _bound(request)) for label, request in requests.items()]
+        values = measure_shared(model, self._data.get(units[0].label), readers)
+        return {label: values[label].rows(keep_items=request.experiment.items) for label, request in requests.items()}
+
+    def _call(self, unit: Unit, model: Any) -> Rows:
+        """Runs an experiment that gets the model, with what else its signature asks for."""
+        request = self._requests[unit.label]
+        handed: list[Any] = [model]
+        for name in request.experiment.positional[1:]:
+            if name == "reference_models":
+                handed.append(ReferenceModels(self._session, dict(unit.references), request.experiment.processing))
+            elif name == "reference_rows":
+                handed.append(self._reference_rows(unit))
+            else:
+                handed.append(self._data.get(unit.label))
+        rows = _bound(request)(*handed)
+        if not isinstance(rows, Rows):
+            raise TypeError(f"experiment {request.experiment.name} returned {type(rows).__name__}, not Rows")
+        return rows
+
+    def _reference_rows(self, unit: Unit) -> dict[str, Any]:
+        """The metric rows of this label at its references, but for a reference to the unit itself."""
+        import pandas as pd
+
+        found = {}
+        for name, step in unit.references.items():
+            if step == unit.step:
+                continue
+            paths = [self._run.unit_path(unit.model, unit.label, step, cached=cached) for cached in (False, True)]
+            path = next((path for path in paths if path.exists()), None)
+            if path is None:
+                raise PythiaTrajError(f"{unit.name} compares with step {step}, whose unit failed")
+            found[name] = pd.read_parquet(path, partitioning=None)
+        return found
+
+
+def _bound(request: ExperimentRequest) -> Any:
+    """An experiment's function with the label's parameters; a label's seed is its data's alone unless the function asks for one."""
+    declared = request.experiment.parameters
+    own = {name: value for name, value in request.parameters.items() if name in declared}
+    return partial(request.experiment.function, **own)

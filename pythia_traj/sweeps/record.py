@@ -1,0 +1,157 @@
+"""What happened to a unit -> its files, the log, the result of the sweep and whoever watches."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+from pythia_traj import schema
+from pythia_traj.checkpoint import Checkpoint
+from pythia_traj.experiment import Vocabulary
+from pythia_traj.store.events import EventLog, read_events
+from pythia_traj.store.layout import Run
+from pythia_traj.store.unit import UnitId, write_unit
+from pythia_traj.sweeps.plan import Plan, Unit
+from pythia_traj.values import Rows
+
+_VERSIONED = ("pythia-traj", "torch", "transformer-lens", "transformers", "numpy", "pyarrow")
+
+
+class Observer(Protocol):
+    """Is told how a sweep goes on; the command line draws its progress bar from this."""
+
+    def planned(self, plan: Plan) -> None:
+        """Before the first unit."""
+
+    def working(self, what: str) -> None:
+        """What is being done now, in a few words."""
+
+    def ended(self, unit: Unit, error: str | None) -> None:
+        """A unit was written (error None) or failed."""
+
+
+class Silent:
+    """An observer that says nothing."""
+
+    def planned(self, plan: Plan) -> None:
+        """Nothing."""
+
+    def working(self, what: str) -> None:
+        """Nothing."""
+
+    def ended(self, unit: Unit, error: str | None) -> None:
+        """Nothing."""
+
+
+@dataclass
+class SweepResult:
+    """How a sweep ended.
+
+    Attributes:
+        out: the run.
+        done: units written now.
+        skipped: units that were there already.
+        failed: units that failed, with the reason.
+    """
+
+    out: Path
+    done: list[Unit] = field(default_factory=list)
+    skipped: list[Unit] = field(default_factory=list)
+    failed: list[tuple[Unit, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """Under what circumstances units were measured together: what of them is recorded.
+
+    Attributes:
+        checkpoint: whose weights they were measured on.
+        vocabulary: what the data was made for.
+        device: see models.fit.describe_device.
+        seconds: of each phase, of all of them together.
+        labels: of all units that shared the pass.
+    """
+
+    checkpoint: Checkpoint
+    vocabulary: Vocabulary
+    device: Mapping[str, Any]
+    seconds: Mapping[str, float]
+    labels: Sequence[str]
+
+
+class Recorder:
+    """Keeps the record of one process's part in a sweep."""
+
+    def __init__(self, run: Run, observer: Observer, result: SweepResult) -> None:
+        self._run, self._observer, self._result = run, observer, result
+        self._attempts = Counter(event.get("unit") for event in read_events(run) if event.get("event") == "started")
+        self._versions = {name: version(name) for name in _VERSIONED}
+        self.log = EventLog(run)
+
+    def started(self, units: Iterable[Unit]) -> None:
+        """Work on units begins."""
+        for unit in units:
+            self._attempts[unit.name] += 1
+            self.log.write("started", unit=unit.name, digest=unit.digest)
+
+    def done(self, unit: Unit, rows: Rows, source: Mapping[str, Any], under: Circumstances) -> None:
+        """Writes a measured unit.
+
+        Raises:
+            StoreError: the disk is full, read-only or forbidden.
+        """
+        checkpoint = under.checkpoint
+        identity = UnitId(
+            model=unit.model,
+            label=unit.label,
+            suite=checkpoint.suite,
+            revision=checkpoint.revision,
+            commit=checkpoint.commit,
+            step=unit.step,
+            tokens=checkpoint.tokens,
+        )
+        seconds = {phase: round(value, 4) for phase, value in under.seconds.items()}
+        shared = [label for label in under.labels if label != unit.label]
+        start = time.perf_counter()
+        footer = self._footer(unit, source, under) | {"seconds": seconds, "shared_with": shared}
+        path = write_unit(self._run, identity, rows, footer, cached=unit.cached)
+        seconds["write"] = round(time.perf_counter() - start, 4)
+        file = str(path.relative_to(self._run.path))
+        facts = {"file": file, "rows": len(rows.metrics), "seconds": seconds, "shared_with": shared}
+        self.log.write("done", unit=unit.name, digest=unit.digest, **facts)
+        self._result.done.append(unit)
+        self._observer.ended(unit, None)
+
+    def failed(self, units: Iterable[Unit], error: str, trace: str | None = None) -> None:
+        """Notes that units failed, and why."""
+        more = {"traceback": trace} if trace else {}
+        for unit in units:
+            self.log.write("failed", unit=unit.name, digest=unit.digest, error=error, **more)
+            self._result.failed.append((unit, error))
+            self._observer.ended(unit, error)
+
+    def _footer(self, unit: Unit, source: Mapping[str, Any], under: Circumstances) -> dict[str, Any]:
+        """Provenance: what the unit was made of, from which files, where and how."""
+        vocabulary, tokenizer = under.vocabulary, under.vocabulary.tokenizer
+        return {
+            "schema": schema.VERSION,
+            "digest": unit.digest,
+            "made_of": unit.made_of,
+            "source": source,
+            "integrity": under.checkpoint.integrity,
+            "bos": unit.made_of["parameters"].get("bos"),
+            "vocabulary": {
+                "rows": vocabulary.d_vocab,
+                "tokenizer": tokenizer.get_vocab_size() if tokenizer else None,
+                "softmax": vocabulary.d_vocab,
+            },
+            **under.device,
+            "versions": self._versions,
+            "host": self.log.host,
+            "job": self.log.job,
+            "worker": self.log.worker,
+            "attempt": self._attempts[unit.name],
+        }
