@@ -134,7 +134,7 @@ class Client:
     def cached_commits(self, repo: str) -> dict[str, CachedRevisionInfo]:
         """What any tool has left of a repository in the Hub's cache, by commit; asks nothing of the Hub."""
         try:
-            repositories = scan_cache_dir().repos
+            repositories = scan_cache_dir(constants.HF_HUB_CACHE).repos
         except CacheNotFound:
             return {}
         ours = [found for found in repositories if found.repo_type == "model" and found.repo_id == repo]
