@@ -5,11 +5,14 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
+
+import psutil
 
 PAIRS = 7
 DISCARDED = 2
@@ -39,22 +42,57 @@ def summary(seconds: Mapping[str, list[float]]) -> dict[str, dict[str, float]]:
     }
 
 
-def emit(seconds: Mapping[str, object], ratios: Mapping[str, float], *, as_json: bool) -> None:
-    """Prints the result: one JSON object, or a table for a person."""
+def emit(
+    seconds: Mapping[str, object],
+    ratios: Mapping[str, float],
+    *,
+    as_json: bool,
+    memory: Mapping[str, int] | None = None,
+) -> None:
+    """Prints the result: one JSON object, or a table for a person; `memory` is in bytes."""
     result = {
         "machine": {"cpus": os.cpu_count(), "processor": platform.machine(), "python": platform.python_version()},
         "versions": {name: version(name) for name in ("torch", "transformer-lens", "transformers", "safetensors")},
         "seconds": seconds,
         "ratios": {name: round(value, 3) for name, value in ratios.items()},
     }
+    if memory:
+        result["memory"] = dict(memory)
     if as_json:
         json.dump(result, sys.stdout, indent=1)
         sys.stdout.write("\n")
         return
     for name, value in seconds.items():
         sys.stdout.write(f"{name:32} {value}\n")
+    for name, value in (memory or {}).items():
+        sys.stdout.write(f"{name:32} {value / 1e9:.2f} GB\n")
     for name, value in ratios.items():
         sys.stdout.write(f"{name:44} {value:8.2f}\n")
+
+
+def watch_memory(process: "subprocess.Popen[bytes]", *, every: float = 0.05) -> dict[str, int]:
+    """Waits for a process to end; the peaks, in bytes, of its anonymous memory (what it allocated) and of all that was resident."""
+    peaks = {"anonymous": 0, "resident": 0}
+    watched = psutil.Process(process.pid)
+    while process.poll() is None:
+        try:
+            memory = watched.memory_info()
+        except psutil.Error:
+            break
+        peaks["resident"] = max(peaks["resident"], memory.rss)
+        peaks["anonymous"] = max(peaks["anonymous"], _anonymous(process.pid))
+        time.sleep(every)
+    process.wait()
+    return peaks
+
+
+def _anonymous(pid: int) -> int:
+    """Linux tells what of a process's resident memory is no file's."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon"))
 
 
 def hub_cache(root: Path, repo: str, revision: str, commit: str) -> Path:

@@ -32,6 +32,9 @@ def _reference() -> str:
         _columns(schema.METRICS),
         "## Columns of `tables/items/`\n\nPer-item values of experiments that keep them, with the same keys.",
         _columns(schema.ITEMS),
+        "## Columns of `tables/models/`\n\nA row for each model of the run; joins on `model`. `pythia_traj.published_models()` has the same "
+        "columns for all that are known.",
+        _columns(schema.MODELS),
         "## Experiments\n\nEvery experiment with data also takes `seed`, for its data alone.",
         *(_experiment(describe(found)) for found in discover().values() if not isinstance(found, Unavailable)),
     ]
@@ -73,6 +76,7 @@ def _figures() -> str:
             f"## `benchmarks/{name}.py`\n\n{machine}; {versions}.",
             _table(("ratio", "figure"), [(f"`{key}`", value) for key, value in result["ratios"].items()]),
             _table(("seconds", "median", "least"), list(_seconds(result["seconds"]))),
+            *([_table(("gigabytes", "peak"), list(_memory(result["memory"])))] if "memory" in result else []),
         ]
     parts += [
         "## The toy suite, seed by seed\n\n`python benchmarks/toy_seeds.py --json > benchmarks/toy_seeds.json`: at the first and the last "
@@ -90,6 +94,10 @@ def _seconds(seconds: dict[str, Any], prefix: str = "") -> Iterable[tuple[Any, .
             yield f"`{prefix}{name}`", value["median"], value["min"]
         elif isinstance(value, dict):
             yield from _seconds(value, f"{prefix}{name}: ")
+
+
+def _memory(memory: dict[str, float]) -> Iterable[tuple[str, str]]:
+    return ((f"`{name}`", f"{count / 1e9:.2f}") for name, count in memory.items())
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

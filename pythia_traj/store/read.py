@@ -55,6 +55,9 @@ def load(run: str | Path, *, table: str | None = None, **where: Any) -> pd.DataF
     frame: pd.DataFrame = found.to_pandas(types_mapper=_NULLABLE.get)
     for name in partitions:
         frame[name] = frame[name].astype("category")
+    if "step" in frame:
+        # step x tokens per step, which everybody computes sooner or later, exceeds 32 bits, and pandas would not say so.
+        frame["step"] = frame["step"].astype("Int64")
     order = [name for name in (*_PARTITIONS, "step") if name in columns]
     return frame.sort_values(order, kind="stable", ignore_index=True)
 

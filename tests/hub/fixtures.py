@@ -1,12 +1,17 @@
 """Fixtures for tests that talk to a loopback hub; import them into a test file by name."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import pytest
 from huggingface_hub import constants
 from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+from tests.hub.repository import Repository
+from tests.hub.server import Hub
 
 
 @pytest.fixture
@@ -29,3 +34,23 @@ def online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     huggingface_hub.close_session()
     if not silent:
         enable_progress_bars()
+
+
+def point_to(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    """As HF_ENDPOINT does for a new process."""
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+
+
+@pytest.fixture
+def serve(online: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., Hub]]:
+    """Starts hubs, `serve(*repositories, **options)`, and points the client to the latest; its caches are the test's own."""
+    monkeypatch.setenv("PYTHIA_TRAJ_CACHE", str(tmp_path / "cache"))
+    with ExitStack() as running:
+
+        def start(*repositories: Repository, **options: Any) -> Hub:
+            hub = running.enter_context(Hub(*repositories, **options))
+            point_to(monkeypatch, hub.endpoint)
+            return hub
+
+        yield start

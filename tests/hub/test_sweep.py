@@ -16,36 +16,14 @@ from pythia_traj.store.layout import Run
 from pythia_traj.store.unit import read_footer
 from pythia_traj.suites.catalog import catalog
 from tests.hub.fixtures import online as online
+from tests.hub.fixtures import point_to
+from tests.hub.fixtures import serve as serve
 from tests.hub.publish import publish_steps
 from tests.hub.repository import Repository
-from tests.hub.server import Hub
 from tests.support import publish, random_model
 
 SMALL = {"induction": {"length": 20, "n": 4}, "loss": {"length": 64, "n": 4, "null_n": 2}}
 API = {"refs", "revision", "tree", "paths-info", "commits", "models", "whoami"}
-
-
-def point_to(monkeypatch, endpoint):
-    """As HF_ENDPOINT does for a new process."""
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-
-
-@pytest.fixture
-def serve(online, monkeypatch, tmp_path):
-    """Starts hubs that the client is pointed to; its caches are the test's own."""
-    running = []
-    monkeypatch.setenv("PYTHIA_TRAJ_CACHE", str(tmp_path / "cache"))
-
-    def start(*repositories, **options):
-        hub = Hub(*repositories, **options)
-        running.append(hub.__enter__())
-        point_to(monkeypatch, hub.endpoint)
-        return hub
-
-    yield start
-    for hub in running:
-        hub.__exit__(None, None, None)
 
 
 @pytest.fixture
