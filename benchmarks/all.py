@@ -16,18 +16,22 @@ HERE = Path(__file__).parent
 BENCHMARKS = {"swap": ["--full"], "startup": []}
 """Each program, and what it is given for --full."""
 
+FULL_ONLY = {"pythia_1b": []}
+"""Programs that are run for --full alone; without it, their earlier results are kept."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--full", action="store_true", help="large shapes too")
     arguments = parser.parse_args()
-    results = {}
-    for name, full in BENCHMARKS.items():
+    path = HERE / "results.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
+    for name, full in {**BENCHMARKS, **(FULL_ONLY if arguments.full else {})}.items():
         more = full if arguments.full else []
         command = [sys.executable, str(HERE / f"{name}.py"), "--json", *more]
         results[name] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         sys.stdout.write(f"{name}: {json.dumps(results[name]['ratios'])}\n")
-    (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    path.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

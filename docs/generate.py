@@ -32,8 +32,8 @@ def _reference() -> str:
         _columns(schema.METRICS),
         "## Columns of `tables/items/`\n\nPer-item values of experiments that keep them, with the same keys.",
         _columns(schema.ITEMS),
-        "## Columns of `tables/models/`\n\nA row for each model of the run; joins on `model`. `pythia_traj.published_models()` has the same "
-        "columns for all that are known.",
+        "## Columns of `tables/models/`\n\nA row for each model of the run; joins on `model`. `pythia_traj.published_models()` has "
+        "the same columns for all that are known.",
         _columns(schema.MODELS),
         "## Experiments\n\nEvery experiment with data also takes `seed`, for its data alone.",
         *(_experiment(describe(found)) for found in discover().values() if not isinstance(found, Unavailable)),
