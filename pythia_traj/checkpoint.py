@@ -4,7 +4,7 @@
 checkpoint into weights of a HookedTransformer. Neither side knows more of the other than what stands here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,34 @@ class WeightFile:
     name: str
     data: memoryview
     path: Path | None = None
+
+
+@dataclass(frozen=True)
+class Room:
+    """What checkpoints on their way into the model may take.
+
+    Attributes:
+        prefetch: how many are opened ahead of the one in use.
+        disk_budget: bytes on disk for what comes over a network; None and not `keep`: nothing of it is put on disk.
+        keep: what is put on disk stays there.
+        allocate: makes a buffer in memory; None is ordinary memory.
+    """
+
+    prefetch: int = 2
+    disk_budget: int | None = None
+    keep: bool = False
+    allocate: Callable[[int], memoryview] | None = None
+
+
+class Staging(Protocol):
+    """Where checkpoints are put on their way into the model."""
+
+    @property
+    def ahead(self) -> int:
+        """How many are opened ahead: what was asked for, or fewer where the room is smaller."""
+
+    def stop(self) -> None:
+        """Ends whatever is on its way; whoever waits for it is told that it failed."""
 
 
 class Checkpoint(Protocol):
@@ -59,8 +87,12 @@ class Checkpoint(Protocol):
     def tokenizer(self) -> Path | None:
         """The checkpoint's `tokenizer.json`, if it has one."""
 
-    def open(self) -> AbstractContextManager[Sequence[WeightFile]]:
-        """The weight files, in one format only (safetensors first). Their bytes are valid inside the context."""
+    def open(self, staging: Any) -> AbstractContextManager[Sequence[WeightFile]]:
+        """The weight files, in one format only (safetensors first). Their bytes are valid inside the context.
+
+        Args:
+            staging: the published model's own.
+        """
 
 
 class PublishedModel(Protocol):
@@ -92,3 +124,10 @@ class PublishedModel(Protocol):
 
     def checkpoint(self, step: int) -> Checkpoint:
         """The checkpoint of a published step."""
+
+    def staging(self, room: Room, steps: Sequence[int]) -> Staging:
+        """What checkpoints of these steps are opened with.
+
+        Raises:
+            ConfigError: they cannot fit the room.
+        """

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
+from annotated_types import Ge
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -43,6 +44,21 @@ def _as_tuple(value: Any) -> Any:
     if not isinstance(words, Sequence):
         return words
     return tuple(part.strip() for word in words for part in str(word).split(",") if part.strip())
+
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+_BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
+
+
+def _as_bytes(value: Any) -> Any:
+    """`20GB` as a number of bytes."""
+    if not isinstance(value, str):
+        return value
+    match = _BYTES.fullmatch(value.strip())
+    if match is None or match[2].upper() not in _UNITS:
+        raise ConfigError(f"disk_budget: {value!r} is no number of bytes: write 20GB, 500MB or 20000000000")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
 class ExperimentRequest(BaseModel):
@@ -71,6 +87,9 @@ class SweepConfig(BaseModel):
         device: `auto`, `cpu`, `cuda`, `cuda:1`.
         dtype: of the model's parameters and activations.
         seed: of everything random in the data; one experiment can have its own, `LABEL.seed`.
+        prefetch: how many checkpoints are fetched ahead while experiments run.
+        disk_budget: bytes (or `20GB`) on disk for checkpoints that come over a network; None: they are put into memory only.
+        keep: checkpoints that come over a network stay on disk.
         refresh: whether the Hub is asked again where branches point; what was measured on another commit is then redone.
     """
 
@@ -86,6 +105,9 @@ class SweepConfig(BaseModel):
     device: str = "auto"
     dtype: Dtype = "float32"
     seed: int = 0
+    prefetch: Annotated[int, Ge(0)] = 2
+    disk_budget: Annotated[int | None, BeforeValidator(_as_bytes)] = None
+    keep: bool = False
     refresh: bool = False
 
     def __init__(self, **settings: Any) -> None:
@@ -126,6 +148,10 @@ class SweepConfig(BaseModel):
     def resolved(self) -> dict[str, Any]:
         """All settings as plain JSON values, defaults included."""
         return self.model_dump(mode="json")
+
+    def requested(self) -> dict[str, Any]:
+        """What is to be measured, without where it goes and how it gets there."""
+        return self.model_dump(mode="json", exclude={"out", "refresh", "prefetch", "disk_budget", "keep"})
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

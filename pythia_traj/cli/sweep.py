@@ -32,6 +32,11 @@ def sweep(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, float16, bfloat16.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the experiments' data.")] = None,
+    prefetch: Annotated[int | None, typer.Option(help="Checkpoints fetched ahead while experiments run.")] = None,
+    disk_budget: Annotated[
+        str | None, typer.Option(help="Put checkpoints of the Hub on disk, within so many bytes: 20GB.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep checkpoints of the Hub on disk.")] = False,
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Ask the Hub again where branches point, and redo what has moved.")
     ] = False,
@@ -50,6 +55,9 @@ def sweep(
         "device": device,
         "dtype": dtype,
         "seed": seed,
+        "prefetch": prefetch,
+        "disk_budget": disk_budget,
+        "keep": keep or None,
         "refresh": refresh or None,
     }
     request = read_request(config, given, experiment or [], assignments or [])

@@ -4,16 +4,19 @@ Everything goes through `huggingface_hub`, so endpoint, proxies, tokens and the 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import httpx2
 from huggingface_hub import (
     CachedRevisionInfo,
     HfApi,
+    HfFileMetadata,
     constants,
+    get_hf_file_metadata,
     get_session,
     get_token,
     hf_hub_download,
@@ -31,13 +34,13 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
+from huggingface_hub.hf_api import RepoFile, RepoFolder
+from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
 from pythia_traj.errors import CheckpointError, HubError
+from pythia_traj.hub.patience import Patience, describe, patiently
 
-_TIMEOUT = httpx2.Timeout(30.0, connect=10.0)
-"""Seconds without an answer, and without a connection. The client itself would wait for ever."""
+_Answer = TypeVar("_Answer")
 
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -66,7 +69,8 @@ class RemoteFile:
 class Client:
     """The Hub at the configured endpoint (`HF_ENDPOINT`), with the configured token (`HF_TOKEN`), if any."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: Patience | None = None) -> None:
+        self.patience = patience or Patience()
         self.endpoint = constants.ENDPOINT.rstrip("/")
         self._api = HfApi(endpoint=self.endpoint)
 
@@ -86,8 +90,8 @@ class Client:
         Raises:
             HubError: it cannot be had.
         """
-        with self._asking(repo):
-            refs = self._api.list_repo_refs(repo, token=self._token())
+        with self.asking(repo):
+            refs = self._patiently(f"branches of {repo}", lambda: self._api.list_repo_refs(repo, token=self._token()))
         branches = {branch.name: branch.target_commit for branch in refs.branches}
         if not all(_COMMIT.fullmatch(commit) for commit in branches.values()):
             # It becomes a file's name here.
@@ -100,8 +104,12 @@ class Client:
         Raises:
             HubError: they cannot be listed.
         """
-        with self._asking(repo):
-            listed = list(self._api.list_repo_tree(repo, recursive=True, revision=commit, token=self._token()))
+
+        def ask() -> list[RepoFile | RepoFolder]:
+            return list(self._api.list_repo_tree(repo, recursive=True, revision=commit, token=self._token()))
+
+        with self.asking(repo):
+            listed = self._patiently(f"files of {repo} at {commit[:12]}", ask)
         return tuple(
             RemoteFile(entry.path, entry.size, entry.lfs.sha256 if entry.lfs else entry.blob_id)
             for entry in listed
@@ -114,9 +122,13 @@ class Client:
         Raises:
             CheckpointError: it cannot be had.
         """
+
+        def ask() -> str:
+            return hf_hub_download(repo, name, revision=commit, endpoint=self.endpoint, token=self._token())
+
         try:
-            with self._asking(repo):
-                return Path(hf_hub_download(repo, name, revision=commit, endpoint=self.endpoint, token=self._token()))
+            with self.asking(repo):
+                return Path(self._patiently(f"{repo}/{name} at {commit[:12]}", ask))
         except HubError as error:
             raise CheckpointError(f"{name} at commit {commit[:12]}: {error}") from None
 
@@ -146,22 +158,24 @@ class Client:
         Raises:
             HubError: there is none.
         """
-        with self._asking("this request"):
+        with self.asking("this request"):
             return get_session().get(f"{self.endpoint}/{path}", headers=self._headers(), timeout=seconds)
 
-    def beginning(self, repo: str, commit: str, name: str, count: int) -> bytes:
-        """The first bytes of a file.
+    def address(self, repo: str, commit: str, name: str) -> tuple[str, dict[str, str]]:
+        """Where the bytes of a file are, and the headers to send there; for a large file a signed address that expires.
 
         Raises:
-            HubError: they cannot be had.
+            httpx2.HTTPError: the Hub does not say.
         """
-        with self._asking(repo):
-            url = hf_hub_url(repo, name, revision=commit, endpoint=self.endpoint)
-            headers = {**self._headers(), "range": f"bytes=0-{count - 1}"}
-            with get_session().stream("GET", url, headers=headers, timeout=_TIMEOUT) as answer:
-                hf_raise_for_status(answer)
-                # A server that ignores the range would send the whole file.
-                return b"".join(_first(answer.iter_raw(), count))
+        url, headers = hf_hub_url(repo, name, revision=commit, endpoint=self.endpoint), self._headers()
+
+        def ask() -> HfFileMetadata:
+            return get_hf_file_metadata(url, token=self._token(), timeout=self.patience.timeout, endpoint=self.endpoint)
+
+        location = self._patiently(f"address of {repo}/{name} at {commit[:12]}", ask).location
+        theirs, ours = httpx2.URL(location), httpx2.URL(self.endpoint)
+        # A token is for the Hub alone: the content host of a signed address refuses it.
+        return location, headers if (theirs.host, theirs.port) == (ours.host, ours.port) else {}
 
     def _headers(self) -> dict[str, str]:
         return dict(build_hf_headers(token=self._token()))
@@ -171,11 +185,12 @@ class Client:
         return get_token() or False
 
     @contextmanager
-    def _asking(self, repo: str) -> Iterator[None]:
-        """Limits the wait for the Hub's answers, and turns its refusals into sentences."""
+    def asking(self, repo: str) -> Iterator[None]:
+        """Limits the wait for the Hub's answers, and turns its refusals into HubErrors that are sentences."""
         session = get_session()
         if session.timeout == httpx2.Timeout(None):
-            session.timeout = _TIMEOUT
+            # The client itself would wait for ever.
+            session.timeout = self.patience.timeouts
         try:
             yield
         except GatedRepoError:
@@ -193,26 +208,19 @@ class Client:
         except OfflineModeIsEnabled:
             raise HubError(f"HF_HUB_OFFLINE is set and this part of {repo} is not on this machine") from None
         except HfHubHTTPError as error:
-            status = f"{error.response.status_code} {error.response.reason_phrase}"
+            status = describe(error)
             advice = self._token_advice() if error.response.status_code in {401, 403} else "try again later"
             raise HubError(f"{self.endpoint} answers {status} for {repo}: {advice}") from None
         except (httpx2.HTTPError, OSError) as error:
-            reason = str(error) or type(error).__name__
             raise HubError(
-                f"{self.endpoint} cannot be reached ({reason}): check the network, proxies and HF_ENDPOINT; "
+                f"{self.endpoint} cannot be reached ({describe(error)}): check the network, proxies and HF_ENDPOINT; "
                 "with HF_HUB_OFFLINE=1 only what is on this machine is used"
             ) from None
+
+    def _patiently(self, what: str, ask: Callable[[], _Answer]) -> _Answer:
+        return patiently(self.patience, what, ask)
 
     def _token_advice(self) -> str:
         if self.has_token:
             return "use a token that has access: the one in use (HF_TOKEN, or of `hf auth login`) has none"
         return "set HF_TOKEN to a token that has access"
-
-
-def _first(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
-    """So many bytes of a stream."""
-    for chunk in chunks:
-        yield chunk[:count]
-        count -= len(chunk)
-        if count <= 0:
-            return

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from pythia_traj.errors import CheckpointError
 from pythia_traj.hub.model import HubModel
+from pythia_traj.hub.staging import anonymous
+from pythia_traj.hub.transfer import Source, Transfer
 from pythia_traj.suites.files import is_weights
 
 PROBE_BYTES = 16 << 20
@@ -68,6 +70,8 @@ def measure_rate(model: HubModel, step: int) -> float:
     """
     file = max(model.checkpoint(step).listed(), key=lambda file: file.size)
     count = min(file.size, PROBE_BYTES)
+    transfer = Transfer(Source(model.client, model.repo, model.commit(step), file), anonymous(file.size))
     start = time.perf_counter()
-    answer = model.client.beginning(model.repo, model.commit(step), file.path, count)
-    return len(answer) / (time.perf_counter() - start)
+    with model.client.asking(model.repo):
+        transfer.fetch([(0, count)])
+    return count / (time.perf_counter() - start)

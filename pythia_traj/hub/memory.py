@@ -31,7 +31,7 @@ class Memory:
     """What is remembered of one repository at one endpoint."""
 
     def __init__(self, endpoint: str, repo: str) -> None:
-        self._folder = cache_directory() / "hub" / _plain(endpoint) / _plain(repo.replace("/", "--"))
+        self._folder = cache_directory() / "hub" / plain_name(endpoint) / plain_name(repo.replace("/", "--"))
 
     def branches(self) -> dict[str, str] | None:
         """The commit of every branch, as last seen."""
@@ -75,6 +75,6 @@ def _as_is(value: Any) -> Any:
     return value
 
 
-def _plain(text: str) -> str:
+def plain_name(text: str) -> str:
     """Text from elsewhere as the name of a folder."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "unnamed"

@@ -11,17 +11,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pythia_traj.checkpoint import WeightFile
+from pythia_traj.checkpoint import Room, WeightFile
 from pythia_traj.errors import CheckpointError, SuiteError
+from pythia_traj.hub import weights
 from pythia_traj.hub.client import Client, RemoteFile
+from pythia_traj.hub.constants import Constants
+from pythia_traj.hub.disk import OnDisk
 from pythia_traj.hub.memory import Memory
+from pythia_traj.hub.staging import HubStaging, InMemory
 from pythia_traj.suites.catalog import ModelRecord
 from pythia_traj.suites.files import (
     CONFIG,
     TOKENIZER,
     WEIGHTS,
     is_index,
-    map_file,
+    is_weights,
     preferred_weights,
     read_json,
     shard_names,
@@ -45,6 +49,7 @@ class HubModel:
         self._memory = Memory(self.client.endpoint, repo)
         self._branches: dict[str, str] | None = None
         self._checkpoints: dict[int, HubCheckpoint] = {}
+        self.constants = Constants()
 
     @classmethod
     def of(cls, record: ModelRecord, *, refresh: bool = False) -> "HubModel":
@@ -187,14 +192,33 @@ class HubModel:
             self._checkpoints[step] = HubCheckpoint(self, step)
         return self._checkpoints[step]
 
+    def staging(self, room: Room, steps: Sequence[int]) -> HubStaging:
+        """Memory, or within a disk budget if there is one.
+
+        Raises:
+            ConfigError: the budget is smaller than a checkpoint, or than all of them where they are to be kept.
+        """
+        if room.disk_budget is None and not room.keep:
+            return InMemory(room.prefetch, room.allocate)
+        sizes = self._weight_bytes(steps)
+        return OnDisk.within(room, checkpoint=sizes, total=sizes * len(steps))
+
+    def _weight_bytes(self, steps: Sequence[int]) -> int:
+        """Bytes of the weights of one checkpoint: those of one model are alike, so the first that has any tells."""
+        for step in steps:
+            try:
+                return sum(file.size for file in self.checkpoint(step).listed() if is_weights(file.path))
+            except CheckpointError:
+                continue
+        return 0
+
 
 class HubCheckpoint:
     """One branch of a model's repository, at the commit it pointed to."""
 
-    integrity = "size only"
-
     def __init__(self, published: HubModel, step: int) -> None:
         self._published, self.step = published, step
+        self.integrity = "not opened"
 
     @property
     def suite(self) -> str:
@@ -242,14 +266,18 @@ class HubCheckpoint:
         return [self._files[name] for name in (*others, *self._weights()) if name in self._files]
 
     @contextmanager
-    def open(self) -> Iterator[Sequence[WeightFile]]:
-        """Fetches the weight files of one format into the Hub's cache, and maps them into memory."""
-        paths = [(name, self._fetch(name)) for name in self._weights()]
-        files = [WeightFile(name, map_file(path), path) for name, path in paths]
-        try:
-            yield files
-        finally:
-            files.clear()
+    def open(self, staging: HubStaging) -> Iterator[Sequence[WeightFile]]:
+        """The weight files of one format, whole and checked: from this machine if they are here, else fetched into the staging."""
+        files = [self._files[name] for name in self._weights()]
+        with weights.hold(
+            self._published.client, self._published.repo, self.commit, files, staging, self._published.constants
+        ) as held:
+            self.integrity = (
+                "sha256 of every file is the Hub's"
+                if all(file.sha256 for file in files)
+                else "git blob ids are the Hub's"
+            )
+            yield held
 
     def _weights(self) -> list[str]:
         """The names of the weight files: one, or all shards."""

@@ -1,24 +1,20 @@
 """Weight files -> named tensors that lie in the files' own bytes: nothing is copied, and nothing is unpickled unsafely."""
 
 import io
-import json
 import pickle
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from pythia_traj.checkpoint import WeightFile
 from pythia_traj.errors import CheckpointError
+from pythia_traj.suites.tensors import tensor_entries
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """Floating types of safetensors. Tensors of other types (causal masks of early Pythia files) are never wanted."""
-
-_HEADER_LIMIT = 100_000_000
-"""safetensors' own limit for a header, in bytes."""
 
 
 def read_tensors(files: Sequence[WeightFile]) -> dict[str, Tensor]:
@@ -37,49 +33,9 @@ def read_tensors(files: Sequence[WeightFile]) -> dict[str, Tensor]:
 
 
 def _read_safetensors(file: WeightFile) -> dict[str, Tensor]:
-    header, start = _header(file)
-    available = len(file.data) - start
-    tensors = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        try:
-            dtype, shape, (low, high) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-        except (KeyError, TypeError, ValueError):
-            raise CheckpointError(
-                f"{file.name}: the header's entry of {name} is malformed: fetch the file again"
-            ) from None
-        if high > available:
-            raise CheckpointError(
-                f"{file.name} is truncated: {name} ends at byte {start + high}, the file at {len(file.data)}: fetch it again"
-            )
-        if dtype not in _DTYPES:
-            continue
-        size = _DTYPES[dtype].itemsize
-        if low < 0 or high - low != prod(shape) * size:
-            raise CheckpointError(
-                f"{file.name}: the header gives {name} {high - low} bytes for shape {list(shape)} of {dtype}"
-            )
-        tensors[name] = _view(file.data, start + low, _DTYPES[dtype], shape)
-    return tensors
-
-
-def _header(file: WeightFile) -> tuple[dict[str, Any], int]:
-    """The parsed header of a safetensors file, and the byte at which the tensors begin."""
-    length = int.from_bytes(file.data[:8], "little")
-    if len(file.data) < 8 or length > _HEADER_LIMIT or 8 + length > len(file.data):
-        raise CheckpointError(
-            f"{file.name} is truncated or no safetensors file ({len(file.data)} bytes): fetch it again"
-        )
-    try:
-        header = json.loads(bytes(file.data[8 : 8 + length]))
-    except ValueError:
-        raise CheckpointError(
-            f"{file.name}: its header is not JSON, so it is no safetensors file: fetch it again"
-        ) from None
-    if not isinstance(header, dict):
-        raise CheckpointError(f"{file.name}: its header is not an object, so it is no safetensors file: fetch it again")
-    return header, 8 + length
+    entries = tensor_entries(file.data, len(file.data), file.name)
+    wanted = [entry for entry in entries if entry.dtype in _DTYPES]
+    return {entry.name: _view(file.data, entry.start, _DTYPES[entry.dtype], entry.shape) for entry in wanted}
 
 
 def _view(data: memoryview, offset: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
@@ -112,3 +68,13 @@ def _read_bin(file: WeightFile) -> dict[str, Tensor]:
     return {
         str(name): value for name, value in state.items() if isinstance(value, Tensor) and value.is_floating_point()
     }
+
+
+def buffers_for(device: torch.device) -> Callable[[int], memoryview] | None:
+    """How buffers are made from which weights reach a device; None is ordinary memory.
+
+    For CUDA they are pinned, so that a copy from them goes on while the processor does something else.
+    """
+    if device.type != "cuda":
+        return None
+    return lambda size: memoryview(torch.empty(size, dtype=torch.uint8, pin_memory=True).numpy().data)

@@ -92,6 +92,8 @@ def map_file(path: Path) -> memoryview:
             if os.fstat(file.fileno()).st_size == 0:
                 raise CheckpointError(f"{path} is empty: fetch it again")
             # A private map: torch refuses to share read-only memory without a warning. Nothing ever writes to it.
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            mapped.madvise(mmap.MADV_WILLNEED)
+            return memoryview(mapped)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pythia_traj.checkpoint import WeightFile
+from pythia_traj.checkpoint import Room, WeightFile
 from pythia_traj.errors import CheckpointError, SuiteError
 from pythia_traj.suites.files import (
     CONFIG,
@@ -102,6 +102,20 @@ class LocalModel:
         tokens = None if self.tokens_per_step is None else step * self.tokens_per_step
         return LocalCheckpoint(self.directory / self.revisions[step], self.suite, self.model, step, tokens)
 
+    def staging(self, room: Room, steps: Sequence[int]) -> "InPlace":
+        """Nothing has to be put anywhere."""
+        return InPlace(room.prefetch)
+
+
+@dataclass(frozen=True)
+class InPlace:
+    """Files that are here already are mapped where they lie; ahead means that the system reads them ahead."""
+
+    ahead: int = 0
+
+    def stop(self) -> None:
+        """Nothing is on its way."""
+
 
 @dataclass(frozen=True)
 class LocalCheckpoint:
@@ -154,8 +168,8 @@ class LocalCheckpoint:
         return shards
 
     @contextmanager
-    def open(self) -> Iterator[Sequence[WeightFile]]:
-        """Maps the weight files into memory: nothing is read before it is used, and nothing is copied."""
+    def open(self, staging: "InPlace | None" = None) -> Iterator[Sequence[WeightFile]]:
+        """Maps the weight files into memory, and asks the system to read ahead: nothing is copied."""
         files = [WeightFile(path.name, map_file(path), path) for path in self._weight_paths()]
         try:
             yield files

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from pythia_traj.checkpoint import PublishedModel
+from pythia_traj.checkpoint import PublishedModel, Room
 from pythia_traj.config import SweepConfig
 from pythia_traj.errors import CheckpointError, DataError, DeviceError, Interrupted, PythiaTrajError, StoreError
 from pythia_traj.store.done import recorded_source
 from pythia_traj.store.layout import Run
 from pythia_traj.store.unit import write_model
 from pythia_traj.sweeps.plan import Plan, Unit, make_plan
+from pythia_traj.sweeps.prefetch import Prefetcher
 from pythia_traj.sweeps.published import facts_of, is_current, open_model, source_of
 from pythia_traj.sweeps.record import Circumstances, Observer, Recorder, Silent, SweepResult
 
@@ -68,7 +69,7 @@ def sweep(config: SweepConfig, *, observer: Observer | None = None) -> SweepResu
     run = Run.create(config.out)
     run.remove_leftovers()
     explicit = {model: list(steps) for model, steps in plan.steps.items()}
-    run.record_request({**config.resolved(), "out": None, "refresh": None, "explicit_steps": explicit})
+    run.record_request({**config.requested(), "explicit_steps": explicit})
     result = SweepResult(config.out, skipped=list(plan.done))
     observer.planned(plan)
     if device is None:
@@ -109,6 +110,7 @@ class _ModelSweep:
 
     def measure(self, todo: Sequence[Unit]) -> None:
         """All its units, step by step in the plan's order."""
+        from pythia_traj.models.tensors import buffers_for
         from pythia_traj.sweeps.measure import Measurer
         from pythia_traj.sweeps.session import Session
 
@@ -117,13 +119,17 @@ class _ModelSweep:
         data = self._prepare(todo, copies=2 if with_references else 1)
         if data is None:
             return
-        session = Session(self.published, self.device, self.config.dtype, with_references=with_references)
-        measurer = Measurer(self.config, self.run, session, data)
-        try:
-            for step, units in groupby(todo, key=lambda unit: unit.step):
-                self._measure_step(step, list(units), session, measurer, data)
-        finally:
-            session.close()
+        room = Room(self.config.prefetch, self.config.disk_budget, self.config.keep, buffers_for(self.device))
+        with Prefetcher(self.published, [unit.step for unit in todo], room) as prefetcher:
+            session = Session(
+                self.published, self.device, self.config.dtype, prefetcher, with_references=with_references
+            )
+            measurer = Measurer(self.config, self.run, session, data)
+            try:
+                for step, units in groupby(todo, key=lambda unit: unit.step):
+                    self._measure_step(step, list(units), session, measurer, data)
+            finally:
+                session.close()
 
     def _prepare(self, todo: Sequence[Unit], *, copies: int) -> "Datasets | None":
         """Refuses a model that cannot fit, then makes the data, both before any weights are read.
@@ -179,7 +185,8 @@ class _ModelSweep:
                 self.recorder.failed(together, f"{type(error).__name__}: {error}", traceback.format_exc())
                 continue
             seconds = session.take_seconds()
-            seconds["compute"] = time.perf_counter() - start - sum(seconds.values())
+            spent = sum(value for phase, value in seconds.items() if phase != "fetch")
+            seconds["compute"] = time.perf_counter() - start - spent
             under = Circumstances(
                 self.published.checkpoint(step), data.vocabulary, describe_device(self.device), seconds, labels
             )

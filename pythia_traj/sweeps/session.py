@@ -5,8 +5,8 @@ one step are made from the same open files.
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import torch
 from torch import Tensor
@@ -18,15 +18,26 @@ from pythia_traj.models.fit import DTYPES
 from pythia_traj.models.swap import SwappableModel
 from pythia_traj.models.tensors import read_tensors
 from pythia_traj.processing import Processing
+from pythia_traj.sweeps.prefetch import Opened, Prefetcher
+
+Opener = Callable[[Checkpoint], AbstractContextManager[Opened]]
+"""Opens a checkpoint's weight files."""
 
 
 class Weights:
     """One HookedTransformer and what is in it."""
 
     def __init__(
-        self, device: torch.device, dtype: str, *, copies: int, default_prepend_bos: bool | None = None
+        self,
+        device: torch.device,
+        dtype: str,
+        open_files: Opener,
+        *,
+        copies: int,
+        default_prepend_bos: bool | None = None,
     ) -> None:
         self._device, self._dtype, self._copies, self._bos = device, DTYPES[dtype], copies, default_prepend_bos
+        self._open_files = open_files
         self._swappable: SwappableModel | None = None
         self._files = ExitStack()
         self._opened: tuple[str, int] | None = None
@@ -55,11 +66,13 @@ class Weights:
             return self._swappable.model
         self._loaded = None
         if self._opened != wanted:
-            with self._timed("fetch"):
-                self.close()
-                self._swappable.check_same_architecture(checkpoint)
-                self._tensors = read_tensors(self._files.enter_context(checkpoint.open()))
-                self._opened = wanted
+            self.close()
+            self._swappable.check_same_architecture(checkpoint)
+            with self._timed("wait"):
+                opened = self._files.enter_context(self._open_files(checkpoint))
+            self.seconds["fetch"] = self.seconds.get("fetch", 0.0) + opened.seconds
+            self._tensors = read_tensors(opened.files)
+            self._opened = wanted
         with self._timed("swap"):
             self._swappable.swap(self._tensors, processing)
         self._loaded = (wanted, processing)
@@ -81,11 +94,19 @@ class Weights:
 class Session:
     """The weights of one model in a sweep, and those of the steps its experiments compare with."""
 
-    def __init__(self, published: PublishedModel, device: torch.device, dtype: str, *, with_references: bool) -> None:
-        self.published, self.device, self.dtype = published, device, dtype
+    def __init__(
+        self,
+        published: PublishedModel,
+        device: torch.device,
+        dtype: str,
+        prefetcher: Prefetcher,
+        *,
+        with_references: bool,
+    ) -> None:
+        self.published = published
         copies = 2 if with_references else 1
-        self._current = Weights(device, dtype, copies=copies)
-        self._reference = Weights(device, dtype, copies=1)
+        self._current = Weights(device, dtype, prefetcher.open, copies=copies)
+        self._reference = Weights(device, dtype, prefetcher.open_aside, copies=1)
 
     def model(self, step: int, processing: Processing) -> HookedTransformer:
         """The model at a step."""
@@ -96,7 +117,11 @@ class Session:
         return self._reference.load(self.published.checkpoint(step), processing)
 
     def take_seconds(self) -> dict[str, float]:
-        """Seconds spent on each phase since this was last asked."""
+        """Seconds spent on each phase since this was last asked.
+
+        `wait`, `build` and `swap` were spent; `fetch` is how long the files that were waited for took to come, most of it beside
+        other work.
+        """
         total: dict[str, float] = {}
         for weights in (self._current, self._reference):
             for phase, seconds in weights.seconds.items():

@@ -6,10 +6,13 @@ from pathlib import Path
 
 from transformer_lens import HookedTransformer
 
+from pythia_traj.checkpoint import Room
 from pythia_traj.config import Dtype
 from pythia_traj.models.fit import pick_device
+from pythia_traj.models.tensors import buffers_for
 from pythia_traj.processing import Processing
 from pythia_traj.steps import select
+from pythia_traj.sweeps.prefetch import Prefetcher
 from pythia_traj.sweeps.published import HUB, open_model
 from pythia_traj.sweeps.session import Weights
 
@@ -43,6 +46,7 @@ def checkpoints(
     fold_value_biases: bool = True,
     default_prepend_bos: bool | None = None,
     source: str = HUB,
+    prefetch: int = 2,
 ) -> Iterator[LoadedCheckpoint]:
     """Streams the checkpoints of a model through one HookedTransformer, whose weights are swapped in place.
 
@@ -58,6 +62,7 @@ def checkpoints(
             the model then has.
         default_prepend_bos: as there; None is its default for GPT-NeoX, which is not to.
         source: `hub`, or the directory below which the models' directories lie.
+        prefetch: how many checkpoints are fetched ahead, into memory, while you work on one.
 
     Raises:
         PythiaTrajError: at the call, when the request is wrong; while streaming, when a checkpoint is damaged.
@@ -65,15 +70,17 @@ def checkpoints(
     published = open_model(str(model), source)
     selected = select(steps, published.steps, tokens_per_step=published.tokens_per_step)
     processing = Processing(fold_ln, center_writing_weights, center_unembed, fold_value_biases)
-    weights = Weights(pick_device(device), dtype, copies=1, default_prepend_bos=default_prepend_bos)
+    target = pick_device(device)
 
     def stream() -> Iterator[LoadedCheckpoint]:
-        try:
-            for step in selected:
-                checkpoint = published.checkpoint(step)
-                hooked = weights.load(checkpoint, processing)
-                yield LoadedCheckpoint(hooked, step, checkpoint.tokens, checkpoint.revision, checkpoint.commit)
-        finally:
-            weights.close()
+        with Prefetcher(published, selected, Room(prefetch, allocate=buffers_for(target))) as prefetcher:
+            weights = Weights(target, dtype, prefetcher.open, copies=1, default_prepend_bos=default_prepend_bos)
+            try:
+                for step in selected:
+                    checkpoint = published.checkpoint(step)
+                    hooked = weights.load(checkpoint, processing)
+                    yield LoadedCheckpoint(hooked, step, checkpoint.tokens, checkpoint.revision, checkpoint.commit)
+            finally:
+                weights.close()
 
     return stream()

@@ -11,7 +11,6 @@ from huggingface_hub import constants
 from transformers import AutoModelForCausalLM
 
 import pythia_traj as pt
-from pythia_traj.sweeps.session import Weights
 from tests.hub.fixtures import online as online
 from tests.hub.fixtures import serve as serve
 from tests.hub.publish import random_pythia
@@ -86,14 +85,6 @@ def test_logits_are_those_of_transformers(pythia_14m, tmp_path):
             assert (ckpt.model(tokens).log_softmax(-1) - expected).abs().max() < 1e-3
 
 
-def test_weights_are_let_go_between_steps(pythia_14m):
-    import torch
-
-    from pythia_traj.processing import FOLDED
-    from pythia_traj.sweeps.published import open_model
-
-    published = open_model("pythia-14m")
-    weights = Weights(torch.device("cpu"), "float32", copies=1)
-    models = {id(weights.load(published.checkpoint(step), FOLDED)) for step in STEPS}
-    weights.close()
+def test_one_model_holds_all_steps(pythia_14m):
+    models = {id(ckpt.model) for ckpt in pt.checkpoints("pythia-14m", steps=",".join(map(str, STEPS)), device="cpu")}
     assert len(models) == 1

@@ -92,16 +92,17 @@ def test_154_revisions_cost_three_calls_and_one_each_and_none_when_repeated(serv
     assert rows.groupby("step").commit.first().to_dict() == {
         int(branch.removeprefix("step")): commit for branch, commit in pythia_14m.branches.items()
     }
-    # Three different files were published, so three were fetched.
-    fetched = [record for record in hub.requests if record.kind == "content"]
-    assert len(fetched) == 3
+    assert len({record.path for record in hub.requests if record.path.endswith("config.json")}) == 1
     hub.reset_log()
     assert len(pt.sweep(request("pythia-14m", tmp_path / "run", **settings)).skipped) == 154
     pt.sweep(request("pythia-14m", tmp_path / "run", **settings, steps="log:5"))
     assert hub.requests == []
-    # More of the same model asks for nothing either: branches and files are remembered, weights lie in the Hub's cache.
+    # More of the same model asks for weights alone: branches and files are remembered.
     assert len(pt.sweep(request("pythia-14m", tmp_path / "run", experiments=SMALL, steps="0,512")).done) == 2
-    assert hub.requests == []
+    assert {record.path.rpartition("/")[2] for record in hub.requests if record.origin == "hub"} == {
+        "model.safetensors"
+    }
+    assert asked(hub)[0] == 0
 
 
 def test_a_moved_branch_is_noticed_with_refresh_only_and_redoes_exactly_its_units(serve, tiny, suite, tmp_path):
@@ -210,7 +211,7 @@ def test_a_private_repository_needs_a_token_and_an_empty_one_is_harmless(serve, 
 
 def test_offline_works_from_what_is_here_and_names_what_is_not(serve, tiny, tmp_path, monkeypatch):
     hub = serve(tiny)
-    pt.sweep(request("me/tiny", tmp_path / "warm", steps="0,2"))
+    pt.sweep(request("me/tiny", tmp_path / "warm", steps="0,2", keep=True))
     hub.reset_log()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     result = pt.sweep(request("me/tiny", tmp_path / "run", experiments={"loss": SMALL["loss"]}))

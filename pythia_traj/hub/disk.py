@@ -1,0 +1,257 @@
+"""Weight files on disk, within a budget: downloaded once, used by any number of processes, the oldest evicted when room is needed.
+
+    <cache>/weights/<org>--<name>/<digest>        a whole file, checked; nothing else has such a name
+    <cache>/weights/<org>--<name>/<digest>.part   one that is being written
+    <cache>/weights/.lock                         held for a moment by whoever makes room, begins a file or removes one
+
+A file is known by its content, so that revisions that share it share it here. Who uses a file holds a shared lock on it, who writes one an
+exclusive lock; the system drops the locks of a killed process, so that its half-written file is removed by the next who needs room and
+nobody ever waits for the dead.
+"""
+
+import errno
+import fcntl
+import mmap
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pythia_traj.checkpoint import Room, WeightFile
+from pythia_traj.errors import CheckpointError, ConfigError, StoreError
+from pythia_traj.hub.client import RemoteFile
+from pythia_traj.hub.memory import cache_directory, plain_name
+from pythia_traj.hub.patience import log
+from pythia_traj.hub.staging import Fill
+from pythia_traj.suites.files import map_file
+
+_PART = ".part"
+_POLL = 0.1
+"""Seconds between looks at whether another process has finished or made room."""
+
+
+def weights_directory() -> Path:
+    """Where weight files are kept."""
+    return cache_directory() / "weights"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file that is kept.
+
+    Attributes:
+        repo: the folder it is in: the repository's name with `--` for the slash.
+        used: when it was last used, in seconds since the epoch.
+    """
+
+    path: Path
+    repo: str
+    size: int
+    used: float
+
+
+class OnDisk:
+    """Files within a budget.
+
+    Args:
+        ahead: how many checkpoints are to be opened ahead.
+        budget: bytes that all files here may take together; None is no limit but the disk's.
+        keep: nothing is evicted to make room.
+    """
+
+    def __init__(self, ahead: int = 0, *, budget: int | None = None, keep: bool = False) -> None:
+        self.ahead, self.stopped = ahead, threading.Event()
+        self.root, self._budget, self._keep = weights_directory(), budget, keep
+
+    @classmethod
+    def within(cls, room: Room, *, checkpoint: int, total: int) -> "OnDisk":
+        """A way in that respects a room, looking no farther ahead than its budget allows.
+
+        Args:
+            checkpoint: bytes of one checkpoint.
+            total: bytes of all that are asked for.
+
+        Raises:
+            ConfigError: the budget is smaller than what has to be there at once.
+        """
+        if room.disk_budget is None:
+            return cls(room.prefetch, keep=room.keep)
+        needed, what = (total, "all the checkpoints to be kept,") if room.keep else (checkpoint, "a checkpoint")
+        if needed > room.disk_budget:
+            raise ConfigError(
+                f"a disk budget of {room.disk_budget / 1e9:.3g} GB cannot hold {what} of {needed / 1e9:.3g} GB: "
+                "give more, or leave --disk-budget and --keep out, and nothing is put on disk"
+            )
+        ahead = min(room.prefetch, room.disk_budget // checkpoint - 1)
+        return cls(ahead, budget=room.disk_budget, keep=room.keep)
+
+    def stop(self) -> None:
+        """Ends whatever is on its way."""
+        self.stopped.set()
+
+    @contextmanager
+    def hold(self, repo: str, files: Sequence[RemoteFile], fill: Fill) -> Iterator[list[WeightFile]]:
+        """The files, mapped; they are not evicted before the block ends.
+
+        Raises:
+            StoreError: the disk is full.
+        """
+        paths = [self._path(repo, file) for file in files]
+        with ExitStack() as stack:
+            acquired = self._acquire(paths, files)
+            for (descriptor, is_new), path in zip(acquired, paths, strict=True):
+                stack.callback(os.close, descriptor)
+                if is_new:
+                    # What fails leaves nothing; what has its name by then is not touched.
+                    stack.callback(_part(path).unlink, missing_ok=True)
+            for (descriptor, is_new), path, file in zip(acquired, paths, files, strict=True):
+                if is_new:
+                    self._write(path, descriptor, file, fill)
+                os.utime(path)
+            yield [WeightFile(file.path, map_file(path), path) for file, path in zip(files, paths, strict=True)]
+
+    @contextmanager
+    def hold_if_there(self, repo: str, file: RemoteFile) -> Iterator[Path | None]:
+        """The file's path if it is here, and None if not; it is not evicted before the block ends."""
+        path = self._path(repo, file)
+        descriptor = _use(path)
+        try:
+            if descriptor is not None:
+                os.utime(path)
+            yield path if descriptor is not None else None
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def _path(self, repo: str, file: RemoteFile) -> Path:
+        return self.root / plain_name(repo.replace("/", "--")) / file.blob
+
+    def remove(self, path: Path) -> bool:
+        """Removes a file unless it is in use; says whether it did."""
+        with self._locked():
+            return _evict(path)
+
+    def files(self) -> list[Stored]:
+        """All that is kept, the oldest first."""
+        found = []
+        for path in self.root.glob("*/*"):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue
+            found.append(Stored(path, path.parent.name, status.st_size, status.st_mtime))
+        return sorted(found, key=lambda stored: (stored.used, stored.path.name))
+
+    def _acquire(self, paths: Sequence[Path], files: Sequence[RemoteFile]) -> list[tuple[int, bool]]:
+        """For each file a descriptor that holds it, and whether it is a new part that has to be filled."""
+        while True:
+            held: list[tuple[int, bool]] = []
+            with self._locked():
+                for path, file in zip(paths, files, strict=True):
+                    descriptor = _use(path)
+                    is_new = descriptor is None
+                    descriptor = self._begin(path, file.size) if descriptor is None else descriptor
+                    if descriptor is None:
+                        break
+                    held.append((descriptor, is_new))
+                else:
+                    return held
+                for (descriptor, is_new), path in zip(held, paths, strict=False):
+                    os.close(descriptor)
+                    if is_new:
+                        _part(path).unlink()
+            # Another process writes one of them, or all room is in use: both end. Nothing is held while waiting.
+            if self.stopped.wait(_POLL):
+                raise CheckpointError("stopped while waiting for room on the disk")
+
+    def _begin(self, path: Path, size: int) -> int | None:
+        """A new, exclusively locked part of the full size, if nobody writes it and there is room; else None."""
+        part = _part(path)
+        if (part.exists() and not _evict(part)) or not self._make_room(size):
+            return None
+        part.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            # The room is taken at once: a disk that is too full says so before the first byte is fetched.
+            os.posix_fallocate(descriptor, 0, size)
+        except OSError as error:
+            part.unlink()
+            os.close(descriptor)
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
+            raise StoreError(
+                f"the disk of {self.root} is full: {size / 1e9:.2f} GB are needed; free some, set PYTHIA_TRAJ_CACHE to another "
+                "disk, or leave --disk-budget and --keep out"
+            ) from None
+        return descriptor
+
+    def _write(self, path: Path, descriptor: int, file: RemoteFile, fill: Fill) -> None:
+        """Fills a part and gives it its name; its lock, shared from then on, goes with it."""
+        mapped = mmap.mmap(descriptor, file.size)
+        fill(file, memoryview(mapped))
+        mapped.flush()
+        with self._locked():
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            _part(path).replace(path)
+
+    def _make_room(self, size: int) -> bool:
+        """Evicts the oldest files that nobody uses until there is room; says whether there is."""
+        stored = self.files()
+        for old in stored:
+            if old.path.name.endswith(_PART) and _evict(old.path):
+                log.warning("%s was left half-written: removed", old.path)
+        if self._budget is None:
+            return True
+        taken = sum(old.size for old in self.files())
+        for old in stored:
+            if taken + size <= self._budget:
+                break
+            if not self._keep and old.path.exists() and _evict(old.path):
+                taken -= old.size
+        return taken + size <= self._budget
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Whatever looks at all files at once is done by one process at a time, and takes no longer than that."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / ".lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _use(path: Path) -> int | None:
+    """A descriptor with a shared lock on a file; None where there is none."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    if not path.exists():  # evicted between the two
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _evict(path: Path) -> bool:
+    """Removes a file unless somebody holds a lock on it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        path.unlink(missing_ok=True)
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def _part(path: Path) -> Path:
+    """The name of a file that is being written."""
+    return path.with_name(path.name + _PART)

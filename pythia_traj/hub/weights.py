@@ -1,0 +1,72 @@
+"""The weight files of a checkpoint, whole and checked, from the nearest place that has them.
+
+Looked for in this order: what pythia-traj keeps on disk, the Hub's own cache, the network. Nothing is trusted: what lies on disk is hashed
+like what arrives. What is in the Hub's cache is never removed, whatever is found.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+from pythia_traj.checkpoint import WeightFile
+from pythia_traj.errors import CheckpointError, HubError
+from pythia_traj.hub.client import Client, RemoteFile
+from pythia_traj.hub.constants import Constants, fetch_file
+from pythia_traj.hub.disk import OnDisk
+from pythia_traj.hub.patience import log
+from pythia_traj.hub.staging import HubStaging
+from pythia_traj.hub.transfer import Source, is_file
+from pythia_traj.suites.files import map_file
+
+
+@contextmanager
+def hold(
+    client: Client, repo: str, commit: str, files: Sequence[RemoteFile], staging: HubStaging, constants: Constants
+) -> Iterator[list[WeightFile]]:
+    """The files of a checkpoint, until the block ends.
+
+    Args:
+        files: the weight files, in order.
+        staging: where what has to be fetched is put.
+        constants: what was learnt from earlier checkpoints of the model, and learns from this one.
+
+    Raises:
+        CheckpointError: one of them is corrupt, or cannot be had.
+        StoreError: the disk is full.
+    """
+
+    def fill(file: RemoteFile, buffer: memoryview) -> None:
+        try:
+            with client.asking(repo):
+                fetch_file(Source(client, repo, commit, file, staging.stopped), buffer, constants)
+        except HubError as error:
+            raise CheckpointError(f"{file.path} at commit {commit[:12]}: {error}") from None
+
+    with ExitStack() as stack:
+        held = {file.path: found for file in files if (found := _here(client, repo, commit, file, stack))}
+        missing = [file for file in files if file.path not in held]
+        if missing:
+            held |= {found.name: found for found in stack.enter_context(staging.hold(repo, missing, fill))}
+        ordered = [held[file.path] for file in files]
+        held.clear()
+        yield ordered
+        # The bytes are valid in the block only: nothing here outlives it.
+        ordered.clear()
+
+
+def _here(client: Client, repo: str, commit: str, file: RemoteFile, stack: ExitStack) -> WeightFile | None:
+    """A file that is on this machine and is what was listed, held by the stack; None where it has to be fetched."""
+    kept = OnDisk()
+    with ExitStack() as own:
+        ours = own.enter_context(kept.hold_if_there(repo, file))
+        path = ours or client.cached(repo, commit, file.path) or client.cached_blob(repo, file.blob)
+        if path is None:
+            return None
+        if path.stat().st_size == file.size:
+            found = WeightFile(file.path, map_file(path), path)
+            if is_file(found.data, file):
+                stack.push(own.pop_all())
+                return found
+    log.warning("%s is damaged: its content is not what the Hub lists for %s of %s", path, file.path, repo)
+    if ours:
+        kept.remove(ours)
+    return None

@@ -1,0 +1,154 @@
+"""Checkpoints opened ahead: while experiments run on one step, the next ones arrive.
+
+One background thread opens them in the order in which they will be asked for; what goes wrong with one surfaces where it is asked for. At
+no time are more than 1 + `ahead` open: the one in use, those that wait, the one that is arriving.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from pythia_traj.checkpoint import Checkpoint, PublishedModel, Room, Staging, WeightFile
+
+
+@dataclass
+class Opened:
+    """A checkpoint whose files are here.
+
+    Attributes:
+        files: its weight files, empty if it could not be opened.
+        seconds: how long that took.
+        waited: how long it was waited for.
+        error: why it could not be opened.
+    """
+
+    files: Sequence[WeightFile] = ()
+    seconds: float = 0.0
+    waited: float = 0.0
+    error: Exception | None = None
+    _held: ExitStack = field(default_factory=ExitStack, repr=False)
+
+
+class Prefetcher:
+    """Opens the checkpoints of a model ahead, from `with` to its end."""
+
+    def __init__(self, published: PublishedModel, steps: Sequence[int], room: Room) -> None:
+        """What will be opened: these steps, in this order.
+
+        Raises:
+            ConfigError: they cannot fit the room.
+        """
+        self._published, self._steps = published, list(dict.fromkeys(steps))
+        self._staging = published.staging(room, self._steps)
+        # In memory: who waits for room on disk while holding some could wait for ever.
+        self._aside = published.staging(Room(prefetch=0, allocate=room.allocate), self._steps)
+        self._slots = threading.Semaphore(1 + self._staging.ahead)
+        self._changed = threading.Condition()
+        self._ready: dict[int, Opened] = {}
+        self._passed: set[int] = set()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> "Prefetcher":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._closed = True
+            left, self._ready = list(self._ready.values()), {}
+        for opened in left:
+            self._let_go(opened)
+        self._staging.stop()
+        self._aside.stop()
+        self._slots.release()
+        if self._thread is not None:
+            self._thread.join()
+
+    @contextmanager
+    def open(self, checkpoint: Checkpoint) -> Iterator[Opened]:
+        """A checkpoint's files, valid until the block ends. One that is asked for out of turn is opened now.
+
+        Raises:
+            Exception: what opening it raised.
+        """
+        start = time.perf_counter()
+        expected = checkpoint.step in self._steps and checkpoint.step not in self._passed
+        opened = self._take(checkpoint.step) if expected else self._open(checkpoint, self._aside)
+        opened.waited = time.perf_counter() - start
+        try:
+            if opened.error is not None:
+                raise opened.error
+            yield opened
+        finally:
+            opened._held.close()
+            opened.files = ()
+            if expected:
+                self._slots.release()
+
+    @contextmanager
+    def open_aside(self, checkpoint: Checkpoint) -> Iterator[Opened]:
+        """Another checkpoint's files beside those in turn: a reference's.
+
+        Raises:
+            Exception: what opening it raised.
+        """
+        opened = self._open(checkpoint, self._aside)
+        opened.waited = opened.seconds
+        try:
+            if opened.error is not None:
+                raise opened.error
+            yield opened
+        finally:
+            opened._held.close()
+            opened.files = ()
+
+    def _take(self, step: int) -> Opened:
+        """The step's checkpoint when it is ready; the steps before it will not be asked for any more."""
+        passed = self._steps[: self._steps.index(step)]
+        with self._changed:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="pythia-traj-prefetch", daemon=True)
+                self._thread.start()
+            self._passed.update(passed, [step])
+            left = [self._ready.pop(other) for other in passed if other in self._ready]
+        for opened in left:
+            self._let_go(opened)
+        with self._changed:
+            self._changed.wait_for(lambda: step in self._ready)
+            return self._ready.pop(step)
+
+    def _run(self) -> None:
+        """The background thread."""
+        for i, step in enumerate(self._steps):
+            self._slots.acquire()
+            with self._changed:
+                if self._closed:
+                    return
+                # A later step was asked for meanwhile: nobody will want this one.
+                if any(other in self._passed for other in self._steps[i + 1 :]):
+                    self._slots.release()
+                    continue
+            opened = self._open(self._published.checkpoint(step), self._staging)
+            with self._changed:
+                unwanted = self._closed or any(other in self._passed for other in self._steps[i + 1 :])
+                if not unwanted:
+                    self._ready[step] = opened
+                    self._changed.notify_all()
+            if unwanted:
+                self._let_go(opened)
+
+    def _open(self, checkpoint: Checkpoint, staging: Staging) -> Opened:
+        opened, start = Opened(), time.perf_counter()
+        try:
+            opened.files = opened._held.enter_context(checkpoint.open(staging))
+        except Exception as error:
+            # It belongs to whoever asks for this step, not to this thread.
+            opened.error = error
+        opened.seconds = time.perf_counter() - start
+        return opened
+
+    def _let_go(self, opened: Opened) -> None:
+        opened._held.close()
+        self._slots.release()
