@@ -47,6 +47,10 @@ class Staging(Protocol):
     """Where checkpoints are put on their way into the model."""
 
     @property
+    def source(self) -> str:
+        """What they come from, and are waited for from: `network` or `disk`."""
+
+    @property
     def ahead(self) -> int:
         """How many are opened ahead: what was asked for, or fewer where the room is smaller."""
 

@@ -51,8 +51,12 @@ _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 
 
-def _as_bytes(value: Any) -> Any:
-    """`20GB` as a number of bytes."""
+def as_bytes(value: Any) -> Any:
+    """`20GB` as a number of bytes; what is no text is left as it is.
+
+    Raises:
+        ConfigError: it is no number of bytes.
+    """
     if not isinstance(value, str):
         return value
     match = _BYTES.fullmatch(value.strip())
@@ -106,7 +110,7 @@ class SweepConfig(BaseModel):
     dtype: Dtype = "float32"
     seed: int = 0
     prefetch: Annotated[int, Ge(0)] = 2
-    disk_budget: Annotated[int | None, BeforeValidator(_as_bytes)] = None
+    disk_budget: Annotated[int | None, BeforeValidator(as_bytes)] = None
     keep: bool = False
     refresh: bool = False
 

@@ -132,11 +132,8 @@ def _whose_token() -> Check:
 
 
 def _examine_model(name: str, expression: str) -> list[Check]:
-    from huggingface_hub.constants import HF_HUB_CACHE
-
     from pythia_traj.hub.estimate import estimate, measure_rate
     from pythia_traj.hub.model import HubModel
-    from pythia_traj.store.layout import free_bytes
     from pythia_traj.sweeps.published import open_model
 
     published = open_model(name)
@@ -154,8 +151,16 @@ def _examine_model(name: str, expression: str) -> list[Check]:
         f"{cost.api_requests} to the API (500 are allowed in 5 minutes), about {cost.file_requests} for files (3000)"
     )
     checks.append(Check("requests", limits, True))
-    free = free_bytes(Path(HF_HUB_CACHE))
-    checks.append(Check("disk", f"{_gb(cost.bytes)} of {_gb(free)} free in {HF_HUB_CACHE}", cost.bytes <= free))
+    here = f"none for a sweep; to keep them (fetch, --keep) {_gb(cost.bytes)} of {_gb(cost.free_bytes)} free"
+    checks.append(Check("disk", here, True))
+    memory = psutil.virtual_memory().available
+    checks.append(
+        Check(
+            "memory",
+            f"{_gb(cost.checkpoint_bytes)} a checkpoint on its way, {_gb(memory)} free",
+            cost.checkpoint_bytes < memory,
+        )
+    )
     if cost.bytes and not published.client.offline:
         rate = measure_rate(published, next(step for step in steps if step not in cost.missing))
         checks.append(Check("network", f"{rate / 1e6:.1f} MB/s: about {cost.bytes / rate / 60:.0f} minutes", True))

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from pythia_traj.cli import demo, listing, report, sweep
+from pythia_traj.cli import demo, fetch, listing, report, sweep
 from pythia_traj.errors import Interrupted, PythiaTrajError
 
 app = typer.Typer(
@@ -20,7 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (demo, sweep, listing, report):
+for module in (demo, sweep, listing, fetch, report):
     module.add_to(app)
 
 

@@ -1,12 +1,22 @@
 """How commands speak: one JSON document or a table, on standard output; progress on standard error."""
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -37,6 +47,7 @@ def progress_bar() -> Progress:
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}", markup=False),
+        _NetworkColumn(),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -46,6 +57,16 @@ def progress_bar() -> Progress:
         disable=not console.is_terminal,
         transient=True,
     )
+
+
+class _NetworkColumn(ProgressColumn):
+    """The rate at which bytes arrive, while some do."""
+
+    def render(self, task: Task) -> Text:
+        # Nothing can have arrived before that module was there.
+        transfer = sys.modules.get("pythia_traj.hub.transfer")
+        rate = transfer.METER.rate() if transfer is not None else 0.0
+        return Text(f"{rate / 1e6:.1f} MB/s" if rate else "")
 
 
 class SweepProgress:

@@ -61,6 +61,8 @@ class OnDisk:
         keep: nothing is evicted to make room.
     """
 
+    source = "network"
+
     def __init__(self, ahead: int = 0, *, budget: int | None = None, keep: bool = False) -> None:
         self.ahead, self.stopped = ahead, threading.Event()
         self.root, self._budget, self._keep = weights_directory(), budget, keep

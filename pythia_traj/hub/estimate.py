@@ -1,10 +1,13 @@
 """What a sweep of a model will cost in bytes and requests, before it is begun."""
 
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pythia_traj.errors import CheckpointError
+from pythia_traj.hub.disk import weights_directory
 from pythia_traj.hub.model import HubModel
 from pythia_traj.hub.staging import anonymous
 from pythia_traj.hub.transfer import Source, Transfer
@@ -37,6 +40,24 @@ class Estimate:
         """Bytes that have to be fetched."""
         return (self.steps - self.here - len(self.missing)) * self.checkpoint_bytes
 
+    def as_dict(self) -> dict[str, Any]:
+        """As `pythia-traj fetch --dry-run --json` prints it."""
+        return {**vars(self), "missing": list(self.missing), "bytes": self.bytes, "free_bytes": self.free_bytes}
+
+    @property
+    def free_bytes(self) -> int:
+        """Free space where fetched weights are kept."""
+        directory = weights_directory().absolute()
+        return shutil.disk_usage(next(path for path in (directory, *directory.parents) if path.exists())).free
+
+    def sentence(self, rate: float | None) -> str:
+        """The cost in a line, at so many bytes per second."""
+        minutes = f", about {self.bytes / rate / 60:.0f} minutes at {rate / 1e6:.1f} MB/s" if rate else ""
+        return (
+            f"{self.steps} steps of {self.checkpoint_bytes / 1e9:.2f} GB, {self.here} of them here: "
+            f"{self.bytes / 1e9:.2f} GB to fetch{minutes}; {self.free_bytes / 1e9:.1f} GB are free in {weights_directory()}"
+        )
+
 
 def estimate(model: HubModel, steps: Sequence[int]) -> Estimate:
     """Asks for the branches and, unless they are remembered, for the files of one commit; measures nothing.
@@ -55,9 +76,9 @@ def estimate(model: HubModel, steps: Sequence[int]) -> Estimate:
     for step in there:
         commit = model.commit(step)
         unknown += not model.remembers(commit)
-        here += all(model.client.cached(model.repo, commit, file.path) for file in weights)
-    # A file is asked for by a HEAD and a GET, which leads a large one on to another host. Config and tokenizer are fetched once in all.
-    files = 3 * len(weights) * (len(there) - here) + 2 * 2
+        here += all(model.has(commit, file) for file in weights)
+    # The Hub is asked once for the address of a large file, whose bytes are another host's. Config and tokenizer are fetched once in all.
+    files = len(weights) * (len(there) - here) + 2 * 2
     size = sum(file.size for file in weights)
     return Estimate(len(steps), here, missing, size, api_requests=1 + unknown, file_requests=files)
 

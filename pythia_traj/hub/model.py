@@ -148,6 +148,14 @@ class HubModel:
         """Whether the files of a commit are known without asking."""
         return self._memory.files(commit) is not None
 
+    def has(self, commit: str, file: RemoteFile) -> bool:
+        """Whether a file of a commit is on this machine, by its name."""
+        with OnDisk().hold_if_there(self.repo, file) as path:
+            if path is not None:
+                return True
+        cached = self.client.cached(self.repo, commit, file.path) or self.client.cached_blob(self.repo, file.blob)
+        return cached is not None
+
     def files(self, commit: str) -> tuple[RemoteFile, ...]:
         """The files of a commit: remembered, or from one listing."""
         known = self._memory.files(commit)
@@ -198,10 +206,10 @@ class HubModel:
         Raises:
             ConfigError: the budget is smaller than a checkpoint, or than all of them where they are to be kept.
         """
+        size = self._weight_bytes(steps)
         if room.disk_budget is None and not room.keep:
-            return InMemory(room.prefetch, room.allocate)
-        sizes = self._weight_bytes(steps)
-        return OnDisk.within(room, checkpoint=sizes, total=sizes * len(steps))
+            return InMemory.within(room, checkpoint=size)
+        return OnDisk.within(room, checkpoint=size, total=size * len(steps))
 
     def _weight_bytes(self, steps: Sequence[int]) -> int:
         """Bytes of the weights of one checkpoint: those of one model are alike, so the first that has any tells."""

@@ -11,7 +11,10 @@ from contextlib import AbstractContextManager, contextmanager
 from itertools import accumulate
 from typing import Protocol
 
-from pythia_traj.checkpoint import WeightFile
+import psutil
+
+from pythia_traj.checkpoint import Room, WeightFile
+from pythia_traj.errors import ConfigError
 from pythia_traj.hub.client import RemoteFile
 
 Fill = Callable[[RemoteFile, memoryview], None]
@@ -22,6 +25,7 @@ class HubStaging(Protocol):
     """A way in for checkpoints of the Hub: `checkpoint.Staging`, and the place for their files."""
 
     ahead: int
+    source: str
     stopped: threading.Event
 
     def stop(self) -> None:
@@ -39,12 +43,32 @@ def anonymous(size: int) -> memoryview:
 class InMemory:
     """Buffers that are used again and again, one a checkpoint: as many as are held at once, never more."""
 
+    source = "network"
+
     def __init__(self, ahead: int, allocate: Callable[[int], memoryview] | None = None) -> None:
         """How a buffer is made: for a GPU, of pinned memory, from which it copies without waiting."""
         self.ahead, self.stopped = ahead, threading.Event()
         self._allocate = allocate or anonymous
         self._lock = threading.Lock()
         self._free: list[memoryview] = []
+
+    @classmethod
+    def within(cls, room: Room, *, checkpoint: int) -> "InMemory":
+        """Buffers that take at most half of the memory that is free now, looking no farther ahead than that allows.
+
+        Args:
+            checkpoint: bytes of one checkpoint.
+
+        Raises:
+            ConfigError: not even one fits.
+        """
+        free = psutil.virtual_memory().available
+        if checkpoint > free:
+            raise ConfigError(
+                f"a checkpoint of {checkpoint / 1e9:.1f} GB exceeds the {free / 1e9:.1f} GB of free memory: "
+                "put it on disk instead, with --disk-budget"
+            )
+        return cls(max(0, min(room.prefetch, free // 2 // max(checkpoint, 1) - 1)), room.allocate)
 
     def stop(self) -> None:
         """Ends whatever is on its way."""

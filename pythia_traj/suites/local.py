@@ -112,6 +112,7 @@ class InPlace:
     """Files that are here already are mapped where they lie; ahead means that the system reads them ahead."""
 
     ahead: int = 0
+    source: str = "disk"
 
     def stop(self) -> None:
         """Nothing is on its way."""

@@ -6,7 +6,7 @@ no time are more than 1 + `ahead` open: the one in use, those that wait, the one
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -21,25 +21,43 @@ class Opened:
         files: its weight files, empty if it could not be opened.
         seconds: how long that took.
         waited: how long it was waited for.
+        source: what it came from, and so what was waited for: `network` or `disk`.
         error: why it could not be opened.
     """
 
     files: Sequence[WeightFile] = ()
     seconds: float = 0.0
     waited: float = 0.0
+    source: str = "disk"
     error: Exception | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Of all its files."""
+        return sum(len(file.data) for file in self.files)
+
     _held: ExitStack = field(default_factory=ExitStack, repr=False)
 
 
 class Prefetcher:
     """Opens the checkpoints of a model ahead, from `with` to its end."""
 
-    def __init__(self, published: PublishedModel, steps: Sequence[int], room: Room) -> None:
+    def __init__(
+        self,
+        published: PublishedModel,
+        steps: Sequence[int],
+        room: Room,
+        on_wait: Callable[[str], None] = lambda what: None,
+    ) -> None:
         """What will be opened: these steps, in this order.
+
+        Args:
+            on_wait: is told what is being waited for, when something is.
 
         Raises:
             ConfigError: they cannot fit the room.
         """
+        self._on_wait = on_wait
         self._published, self._steps = published, list(dict.fromkeys(steps))
         self._staging = published.staging(room, self._steps)
         # In memory: who waits for room on disk while holding some could wait for ever.
@@ -116,7 +134,9 @@ class Prefetcher:
         for opened in left:
             self._let_go(opened)
         with self._changed:
-            self._changed.wait_for(lambda: step in self._ready)
+            if step not in self._ready:
+                self._on_wait(f"step {step}: waiting for the {self._staging.source}")
+                self._changed.wait_for(lambda: step in self._ready)
             return self._ready.pop(step)
 
     def _run(self) -> None:
@@ -140,7 +160,7 @@ class Prefetcher:
                 self._let_go(opened)
 
     def _open(self, checkpoint: Checkpoint, staging: Staging) -> Opened:
-        opened, start = Opened(), time.perf_counter()
+        opened, start = Opened(source=staging.source), time.perf_counter()
         try:
             opened.files = opened._held.enter_context(checkpoint.open(staging))
         except Exception as error:

@@ -1,8 +1,10 @@
 """What happened to a unit -> its files, the log, the result of the sweep and whoever watches."""
 
+import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -72,6 +74,8 @@ class Circumstances:
         vocabulary: what the data was made for.
         device: see models.fit.describe_device.
         seconds: of each phase, of all of them together.
+        fetched: bytes of the weight files that were opened for them.
+        waited_for: what took longer: `network`, `disk` or `compute`.
         labels: of all units that shared the pass.
     """
 
@@ -79,6 +83,8 @@ class Circumstances:
     vocabulary: Vocabulary
     device: Mapping[str, Any]
     seconds: Mapping[str, float]
+    fetched: int
+    waited_for: str
     labels: Sequence[str]
 
 
@@ -90,6 +96,16 @@ class Recorder:
         self._attempts = Counter(event.get("unit") for event in read_events(run) if event.get("event") == "started")
         self._versions = {name: version(name) for name in _VERSIONED}
         self.log = EventLog(run)
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Puts what the library has to say meanwhile, a retry of a request for one, into the run's log."""
+        logger, handler = logging.getLogger("pythia_traj"), _Notes(self.log)
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
 
     def started(self, units: Iterable[Unit]) -> None:
         """Work on units begins."""
@@ -120,7 +136,10 @@ class Recorder:
         path = write_unit(self._run, identity, rows, footer, cached=unit.cached)
         seconds["write"] = round(time.perf_counter() - start, 4)
         file = str(path.relative_to(self._run.path))
-        facts = {"file": file, "rows": len(rows.metrics), "seconds": seconds, "shared_with": shared}
+        facts: dict[str, Any] = {"file": file, "rows": len(rows.metrics), "seconds": seconds, "shared_with": shared}
+        if under.fetched:
+            facts |= {"bytes": under.fetched, "megabytes_per_second": _rate(under.fetched, seconds.get("fetch", 0.0))}
+        facts["waited_for"] = under.waited_for
         self.log.write("done", unit=unit.name, digest=unit.digest, **facts)
         self._result.done.append(unit)
         self._observer.ended(unit, None)
@@ -155,3 +174,19 @@ class Recorder:
             "worker": self.log.worker,
             "attempt": self._attempts[unit.name],
         }
+
+
+class _Notes(logging.Handler):
+    """Log records of the library as events of the run."""
+
+    def __init__(self, log: EventLog) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._log.write("note", level=record.levelname.lower(), message=record.getMessage())
+
+
+def _rate(count: int, seconds: float) -> float | None:
+    """Megabytes per second."""
+    return round(count / seconds / 1e6, 1) if seconds else None

@@ -76,10 +76,11 @@ def sweep(config: SweepConfig, *, observer: Observer | None = None) -> SweepResu
         return result
     recorder = Recorder(run, observer, result)
     try:
-        for published in models:
-            todo = [unit for unit in plan.todo if unit.model == published.model]
-            if todo:
-                _ModelSweep(config, run, device, published, observer, recorder).measure(todo)
+        with recorder.noting():
+            for published in models:
+                todo = [unit for unit in plan.todo if unit.model == published.model]
+                if todo:
+                    _ModelSweep(config, run, device, published, observer, recorder).measure(todo)
     except (Interrupted, KeyboardInterrupt) as stop:
         recorder.log.write("stopped", signal=getattr(stop, "signum", signal.SIGINT))
         raise
@@ -120,7 +121,7 @@ class _ModelSweep:
         if data is None:
             return
         room = Room(self.config.prefetch, self.config.disk_budget, self.config.keep, buffers_for(self.device))
-        with Prefetcher(self.published, [unit.step for unit in todo], room) as prefetcher:
+        with Prefetcher(self.published, [unit.step for unit in todo], room, self.observer.working) as prefetcher:
             session = Session(
                 self.published, self.device, self.config.dtype, prefetcher, with_references=with_references
             )
@@ -169,7 +170,7 @@ class _ModelSweep:
         for together in measurer.passes(units):
             labels = [unit.label for unit in together]
             self.observer.working(f"step {step}: {', '.join(labels)}")
-            session.take_seconds()
+            session.take_traffic()
             start = time.perf_counter()
             try:
                 # Before the files are read: what is changed while they are is measured anew the next time.
@@ -184,11 +185,16 @@ class _ModelSweep:
                 # An experiment is anybody's code: whatever it raises fails its units, not the sweep; the log keeps the traceback.
                 self.recorder.failed(together, f"{type(error).__name__}: {error}", traceback.format_exc())
                 continue
-            seconds = session.take_seconds()
-            spent = sum(value for phase, value in seconds.items() if phase != "fetch")
-            seconds["compute"] = time.perf_counter() - start - spent
+            traffic = session.take_traffic()
+            compute = time.perf_counter() - start - traffic.spent
             under = Circumstances(
-                self.published.checkpoint(step), data.vocabulary, describe_device(self.device), seconds, labels
+                checkpoint=self.published.checkpoint(step),
+                vocabulary=data.vocabulary,
+                device=describe_device(self.device),
+                seconds={**traffic.seconds, "compute": compute},
+                fetched=traffic.bytes,
+                waited_for=traffic.source if traffic.seconds.get("wait", 0.0) > compute else "compute",
+                labels=labels,
             )
             for unit in together:
                 self.recorder.done(unit, measured[unit.label], sources[unit.label], under)

@@ -7,6 +7,7 @@ one step are made from the same open files.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -44,6 +45,7 @@ class Weights:
         self._tensors: dict[str, Tensor] = {}
         self._loaded: tuple[tuple[str, int], Processing] | None = None
         self.seconds: dict[str, float] = {}
+        self.bytes, self.source = 0, ""
 
     def load(self, checkpoint: Checkpoint, processing: Processing) -> HookedTransformer:
         """The model with the weights of a checkpoint in it; what is there already is not loaded again.
@@ -71,6 +73,8 @@ class Weights:
             with self._timed("wait"):
                 opened = self._files.enter_context(self._open_files(checkpoint))
             self.seconds["fetch"] = self.seconds.get("fetch", 0.0) + opened.seconds
+            self.bytes += opened.bytes
+            self.source = opened.source
             self._tensors = read_tensors(opened.files)
             self._opened = wanted
         with self._timed("swap"):
@@ -89,6 +93,27 @@ class Weights:
         start = time.perf_counter()
         yield
         self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
+
+
+@dataclass
+class Traffic:
+    """What was loaded for some units.
+
+    Attributes:
+        seconds: by phase. `wait`, `build` and `swap` were spent; `fetch` is how long the files that were waited for took to come,
+            most of it beside other work.
+        bytes: of the files.
+        source: `network` or `disk`; empty if nothing was opened.
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    bytes: int = 0
+    source: str = ""
+
+    @property
+    def spent(self) -> float:
+        """Seconds that nothing else could be done in."""
+        return sum(seconds for phase, seconds in self.seconds.items() if phase != "fetch")
 
 
 class Session:
@@ -116,18 +141,17 @@ class Session:
         """A second model, at another step."""
         return self._reference.load(self.published.checkpoint(step), processing)
 
-    def take_seconds(self) -> dict[str, float]:
-        """Seconds spent on each phase since this was last asked.
-
-        `wait`, `build` and `swap` were spent; `fetch` is how long the files that were waited for took to come, most of it beside
-        other work.
-        """
-        total: dict[str, float] = {}
+    def take_traffic(self) -> Traffic:
+        """What was loaded since this was last asked, and how long it took."""
+        traffic = Traffic()
         for weights in (self._current, self._reference):
             for phase, seconds in weights.seconds.items():
-                total[phase] = total.get(phase, 0.0) + seconds
+                traffic.seconds[phase] = traffic.seconds.get(phase, 0.0) + seconds
+            traffic.bytes += weights.bytes
+            traffic.source = traffic.source or weights.source
             weights.seconds.clear()
-        return total
+            weights.bytes, weights.source = 0, ""
+        return traffic
 
     def close(self) -> None:
         """Lets go of all open files."""

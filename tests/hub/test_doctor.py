@@ -2,6 +2,7 @@
 
 import json
 
+import psutil
 import pytest
 
 from pythia_traj.cli import main
@@ -43,8 +44,8 @@ def test_a_sweep_is_priced_in_bytes_and_requests(serve, repository, suite, docto
     assert code == 0
     size = (suite / "step0" / "model.safetensors").stat().st_size
     assert found["pythia-14m"]["found"].startswith("4 steps of 0.0 GB, 0 of them here")
-    assert found["requests"]["found"].startswith("4 to the API (500 are allowed in 5 minutes), about 16 for files")
-    assert "GB free in" in found["disk"]["found"]
+    assert found["requests"]["found"].startswith("4 to the API (500 are allowed in 5 minutes), about 8 for files")
+    assert found["disk"]["found"].startswith("none for a sweep; to keep them (fetch, --keep) 0.0 GB of ")
     assert "MB/s: about 0 minutes" in found["network"]["found"]
     assert found["HF_TOKEN"]["found"].startswith("not set")
     assert estimate(HubModel.of(look_up("pythia-14m")), (0, 1, 2, 4)).bytes == 4 * size
@@ -83,9 +84,10 @@ def test_a_gated_model_and_a_hub_that_is_down_are_said(serve, repository, doctor
     assert "cannot be reached" in found["hub"]["found"]
 
 
-def test_a_disk_that_is_too_small_is_said(serve, repository, doctor, monkeypatch):
+def test_too_little_memory_is_said(serve, repository, doctor, monkeypatch):
     serve(repository)
-    monkeypatch.setattr("pythia_traj.store.layout.free_bytes", lambda path: 1000)
+    available = psutil.virtual_memory()._replace(available=1000)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: available)
     code, found = doctor("--model", "pythia-14m", "--steps", "0,1")
     assert code == 1
-    assert not found["disk"]["ok"]
+    assert not found["memory"]["ok"]

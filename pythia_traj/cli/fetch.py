@@ -1,0 +1,91 @@
+"""`fetch` and `cache`: checkpoints that stay on this machine."""
+
+import time
+from typing import Annotated
+
+import typer
+
+from pythia_traj.cli.output import JSON_OPTION, print_json, print_table, progress_bar
+from pythia_traj.errors import PythiaTrajError
+
+
+def fetch(
+    model: Annotated[str, typer.Argument(help="A name, or org/name on the Hub.")],
+    steps: Annotated[str, typer.Option(help="Such as 0,512 or log:12 or all.")] = "all",
+    disk_budget: Annotated[
+        str | None, typer.Option(help="Bytes that all kept checkpoints may take together: 20GB.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and fetch nothing.")] = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Ask the Hub again where branches point.")] = False,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Download checkpoints to stay, for nodes without network."""
+    from pythia_traj.config import as_bytes
+    from pythia_traj.hub.estimate import estimate, measure_rate
+    from pythia_traj.hub.fetch import fetch as fetch_steps
+    from pythia_traj.hub.model import HubModel
+    from pythia_traj.steps import select
+    from pythia_traj.sweeps.published import open_model
+
+    published = open_model(model, refresh=refresh)
+    if not isinstance(published, HubModel):
+        raise PythiaTrajError(f"{model} is a directory: nothing has to be fetched")
+    budget = as_bytes(disk_budget)
+    selected = select(steps, published.steps, tokens_per_step=published.tokens_per_step)
+    cost = estimate(published, selected)
+    rate = measure_rate(published, next(s for s in selected if s not in cost.missing)) if cost.bytes else None
+    plan = cost.as_dict() | {"bytes_per_second": rate, "seconds": cost.bytes / rate if rate else 0.0}
+    if not as_json:
+        typer.echo(cost.sentence(rate))
+    if dry_run:
+        if as_json:
+            print_json(plan)
+        return
+    with progress_bar() as progress:
+        task = progress.add_task("fetching", total=len(selected))
+        result = fetch_steps(published, selected, disk_budget=budget, on_step=lambda step: progress.advance(task))
+    if as_json:
+        print_json(plan | {"fetched": result.steps, "failed": result.failed})
+    else:
+        for step, error in result.failed.items():
+            typer.echo(f"failed: step {step}: {error}", err=True)
+        typer.echo(f"{len(result.steps)} steps are here, {len(result.failed)} failed")
+    if result.failed:
+        raise typer.Exit(3 if result.steps else 1)
+
+
+def cache(
+    remove: Annotated[
+        str | None, typer.Option(help="Remove what is kept of this repository (org/name), or `all`.")
+    ] = None,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """What pythia-traj keeps on this machine: list it, or remove it."""
+    from pythia_traj.hub.disk import weights_directory
+    from pythia_traj.hub.fetch import kept
+    from pythia_traj.hub.fetch import remove as remove_kept
+
+    if remove is not None:
+        size, in_use = remove_kept(None if remove == "all" else remove)
+        if as_json:
+            print_json({"removed_bytes": size, "in_use": in_use})
+        else:
+            more = f"; {in_use} files are in use and stay" if in_use else ""
+            typer.echo(f"removed {size / 1e9:.2f} GB{more}")
+        return
+    found = kept()
+    if as_json:
+        print_json([entry.as_dict() for entry in found])
+        return
+    rows = [
+        (entry.repo, entry.files, f"{entry.size / 1e9:.2f} GB", time.strftime("%Y-%m-%d", time.localtime(entry.used)))
+        for entry in found
+    ]
+    print_table(["repository", "files", "size", "last used"], rows)
+    typer.echo(f"{sum(entry.size for entry in found) / 1e9:.2f} GB in {weights_directory()}")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the commands."""
+    app.command()(fetch)
+    app.command()(cache)
