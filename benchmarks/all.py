@@ -13,7 +13,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 
-BENCHMARKS = {"swap": ["--full"], "startup": []}
+BENCHMARKS = {"swap": ["--full"], "startup": [], "transfer": [], "overlap": [], "memory": [], "growth": []}
 """Each program, and what it is given for --full."""
 
 FULL_ONLY = {"pythia_1b": []}

@@ -80,13 +80,13 @@ def watch_memory(process: "subprocess.Popen[bytes]", *, every: float = 0.05) -> 
         except psutil.Error:
             break
         peaks["resident"] = max(peaks["resident"], memory.rss)
-        peaks["anonymous"] = max(peaks["anonymous"], _anonymous(process.pid))
+        peaks["anonymous"] = max(peaks["anonymous"], anonymous_bytes(process.pid))
         time.sleep(every)
     process.wait()
     return peaks
 
 
-def _anonymous(pid: int) -> int:
+def anonymous_bytes(pid: int) -> int:
     """Linux tells what of a process's resident memory is no file's."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()

@@ -31,25 +31,33 @@ class Constants:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._digests: dict[tuple[str, str, tuple[int, ...]], str] = {}
-        self._contents: dict[str, bytes] = {}
+        self._contents: dict[tuple[str, tuple[int, ...]], dict[str, bytes]] = {}
 
     def learn(self, entries: Iterable[TensorEntry], data: memoryview) -> None:
         """Keeps the constant tensors of a file that is known to be right."""
         for entry in entries:
             if _CONSTANT.search(entry.name):
-                content = bytes(data[entry.start : entry.end])
-                digest = sha256(content).hexdigest()
                 with self._lock:
+                    digest = self._digest_of(entry, bytes(data[entry.start : entry.end]))
                     self._digests[entry.name, entry.dtype, entry.shape] = digest
-                    # The layers' masks are alike: one copy stands for all.
-                    self._contents.setdefault(digest, content)
+
+    def _digest_of(self, entry: TensorEntry, content: bytes) -> str:
+        """The sha256 of a content, which is kept; the layers' masks are alike, so that mostly one is hashed and one is kept."""
+        alike = self._contents.setdefault((entry.dtype, entry.shape), {})
+        for digest, known in alike.items():
+            if known == content:
+                return digest
+        digest = sha256(content).hexdigest()
+        alike[digest] = content
+        return digest
 
     def fill(self, entries: Iterable[TensorEntry], buffer: memoryview) -> list[Span]:
         """Puts what is known into its place, and returns where."""
         filled = []
         for entry in entries:
             with self._lock:
-                content = self._contents.get(self._digests.get((entry.name, entry.dtype, entry.shape), ""))
+                digest = self._digests.get((entry.name, entry.dtype, entry.shape), "")
+                content = self._contents.get((entry.dtype, entry.shape), {}).get(digest)
             if content is not None and len(content) == entry.end - entry.start:
                 buffer[entry.start : entry.end] = content
                 filled.append((entry.start, entry.end))
@@ -78,17 +86,19 @@ def fetch_file(source: Source, buffer: memoryview, constants: Constants) -> None
 
 def _fetch_without_constants(transfer: Transfer, source: Source, buffer: memoryview, constants: Constants) -> bool:
     size, name = source.file.size, source.name
-    transfer.fetch([(0, _HEADER)])
+    in_parts = transfer.fetch([(0, _HEADER)])
     try:
         start = header_end(buffer[:8], size, name)
-        if start > _HEADER:
-            transfer.fetch([(_HEADER, start)])
+        if start > _HEADER and in_parts:
+            in_parts = transfer.fetch([(_HEADER, start)])
         entries = tensor_entries(buffer, size, name)
     except CheckpointError:
         # Damaged on the way, perhaps: the digest will tell.
         return False
-    known = constants.fill(entries, buffer)
-    here = [(0, max(start, _HEADER)), *(span for span in _joined(known) if span[1] - span[0] >= _GAP)]
+    # A server that ignores ranges has sent everything. Otherwise what is known is put where nothing has been received.
+    begun = max(start, _HEADER) if in_parts else size
+    known = constants.fill((entry for entry in entries if entry.start >= begun), buffer)
+    here = [(0, begun), *(span for span in _joined(known) if span[1] - span[0] >= _GAP)]
     if transfer.complete(_between(here, size)):
         constants.learn(entries, buffer)
         return True

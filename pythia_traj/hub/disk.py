@@ -14,7 +14,7 @@ import fcntl
 import mmap
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from pythia_traj.hub.client import RemoteFile
 from pythia_traj.hub.memory import cache_directory, plain_name
 from pythia_traj.hub.patience import log
 from pythia_traj.hub.staging import Fill
+from pythia_traj.hub.transfer import is_file
 from pythia_traj.suites.files import map_file
 
 _PART = ".part"
@@ -86,7 +87,7 @@ class OnDisk:
                 f"a disk budget of {room.disk_budget / 1e9:.3g} GB cannot hold {what} of {needed / 1e9:.3g} GB: "
                 "give more, or leave --disk-budget and --keep out, and nothing is put on disk"
             )
-        ahead = min(room.prefetch, room.disk_budget // checkpoint - 1)
+        ahead = min(room.prefetch, room.disk_budget // max(checkpoint, 1) - 1)
         return cls(ahead, budget=room.disk_budget, keep=room.keep)
 
     def stop(self) -> None:
@@ -98,21 +99,24 @@ class OnDisk:
         """The files, mapped; they are not evicted before the block ends.
 
         Raises:
-            StoreError: the disk is full.
+            CheckpointError: the budget is smaller than they are, or one of them is damaged and in use.
+            StoreError: the disk is full, or with what is kept, or cannot be written.
         """
-        paths = [self._path(repo, file) for file in files]
+        wanted = {self._path(repo, file): file for file in files}
         with ExitStack() as stack:
-            acquired = self._acquire(paths, files)
-            for (descriptor, is_new), path in zip(acquired, paths, strict=True):
+            acquired = self._acquire(wanted)
+            for (descriptor, is_new), path in zip(acquired, wanted, strict=True):
                 stack.callback(os.close, descriptor)
                 if is_new:
                     # What fails leaves nothing; what has its name by then is not touched.
                     stack.callback(_part(path).unlink, missing_ok=True)
-            for (descriptor, is_new), path, file in zip(acquired, paths, files, strict=True):
+            for (descriptor, is_new), (path, file) in zip(acquired, wanted.items(), strict=True):
                 if is_new:
                     self._write(path, descriptor, file, fill)
+                elif not is_file(map_file(path), file):
+                    raise CheckpointError(f"{path} is damaged and in use by another process: end that one first")
                 os.utime(path)
-            yield [WeightFile(file.path, map_file(path), path) for file, path in zip(files, paths, strict=True)]
+            yield [WeightFile(file.path, map_file(path := self._path(repo, file)), path) for file in files]
 
     @contextmanager
     def hold_if_there(self, repo: str, file: RemoteFile) -> Iterator[Path | None]:
@@ -146,24 +150,29 @@ class OnDisk:
             found.append(Stored(path, path.parent.name, status.st_size, status.st_mtime))
         return sorted(found, key=lambda stored: (stored.used, stored.path.name))
 
-    def _acquire(self, paths: Sequence[Path], files: Sequence[RemoteFile]) -> list[tuple[int, bool]]:
+    def _acquire(self, wanted: Mapping[Path, RemoteFile]) -> list[tuple[int, bool]]:
         """For each file a descriptor that holds it, and whether it is a new part that has to be filled."""
+        needed = sum(file.size for file in wanted.values())
+        if self._budget is not None and needed > self._budget:
+            raise CheckpointError(
+                f"a disk budget of {self._budget / 1e9:.3g} GB cannot hold this checkpoint of {needed / 1e9:.3g} GB"
+            )
         while True:
             held: list[tuple[int, bool]] = []
-            with self._locked():
-                for path, file in zip(paths, files, strict=True):
+            with self._locked(), ExitStack() as undo:
+                for path, file in wanted.items():
                     descriptor = _use(path)
                     is_new = descriptor is None
                     descriptor = self._begin(path, file.size) if descriptor is None else descriptor
                     if descriptor is None:
                         break
+                    undo.callback(os.close, descriptor)
+                    if is_new:
+                        undo.callback(_part(path).unlink)
                     held.append((descriptor, is_new))
                 else:
+                    undo.pop_all()
                     return held
-                for (descriptor, is_new), path in zip(held, paths, strict=False):
-                    os.close(descriptor)
-                    if is_new:
-                        _part(path).unlink()
             # Another process writes one of them, or all room is in use: both end. Nothing is held while waiting.
             if self.stopped.wait(_POLL):
                 raise CheckpointError("stopped while waiting for room on the disk")
@@ -213,13 +222,24 @@ class OnDisk:
                 break
             if not self._keep and old.path.exists() and _evict(old.path):
                 taken -= old.size
+        if self._keep and taken + size > self._budget:
+            raise StoreError(
+                f"the disk budget of {self._budget / 1e9:.3g} GB is used up by what is kept in {self.root}: give more, "
+                "or see what `pythia-traj cache` can remove"
+            )
         return taken + size <= self._budget
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Whatever looks at all files at once is done by one process at a time, and takes no longer than that."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / ".lock").open("a") as file:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            file = (self.root / ".lock").open("a")
+        except OSError as error:
+            raise StoreError(
+                f"{self.root} cannot be written ({error.strerror}): set PYTHIA_TRAJ_CACHE to a directory that can"
+            ) from None
+        with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -231,7 +251,7 @@ def _use(path: Path) -> int | None:
     except FileNotFoundError:
         return None
     fcntl.flock(descriptor, fcntl.LOCK_SH)
-    if not path.exists():  # evicted between the two
+    if os.fstat(descriptor).st_nlink == 0:  # evicted between the two; another of that name may be there by now
         os.close(descriptor)
         return None
     return descriptor

@@ -1,10 +1,12 @@
 """How often, and after how long, what went wrong on the network is tried again."""
 
 import logging
+import math
 import random
-import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TypeVar
 
 import httpx2
@@ -16,6 +18,9 @@ _Answer = TypeVar("_Answer")
 
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 """Statuses that say nothing about the request itself."""
+
+_POLL = 0.1
+"""Seconds between looks at whether a pause has lost its purpose."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +55,21 @@ class Patience:
         return min(self.first * 2.0 ** (failures - 1), self.longest) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
-class Attempts:
-    """The attempts at one thing: counts failures in a row and waits between them."""
+class StatusError(httpx2.HTTPError):
+    """An answer whose status says that something went wrong."""
 
-    def __init__(self, patience: Patience, what: str, stopped: threading.Event | None = None) -> None:
+    def __init__(self, status: int, headers: Mapping[str, str]) -> None:
+        known = {int(entry): f" {entry.phrase}" for entry in HTTPStatus}
+        super().__init__(f"{status}{known.get(status, '')}")
+        self.status, self.headers = status, headers
+
+
+class Attempts:
+    """The attempts at one thing: counts failures in a row and waits between them, until nobody wants it any more."""
+
+    def __init__(self, patience: Patience, what: str, is_unwanted: Callable[[], bool] = lambda: False) -> None:
         self._patience, self._what, self._failures = patience, what, 0
-        self._stopped = stopped or threading.Event()
+        self._is_unwanted = is_unwanted
 
     def progressed(self) -> None:
         """Something was achieved: the count begins anew."""
@@ -75,7 +89,10 @@ class Attempts:
         log.warning(
             "%s: %s; attempt %d of %d in %.1f s", self._what, reason, self._failures + 1, self._patience.attempts, pause
         )
-        if self._stopped.wait(pause):
+        until = time.monotonic() + pause
+        while (left := until - time.monotonic()) > 0 and not self._is_unwanted():
+            time.sleep(min(left, _POLL))
+        if self._is_unwanted():
             raise error
 
 
@@ -91,23 +108,32 @@ def patiently(patience: Patience, what: str, ask: Callable[[], _Answer]) -> _Ans
 
 def passing(error: Exception) -> bool:
     """Whether the same request may well succeed later."""
-    if isinstance(error, httpx2.HTTPStatusError | HfHubHTTPError):
-        return error.response.status_code in _PASSING
+    status = _answer_to(error)[0]
+    if status is not None:
+        return status in _PASSING
     return isinstance(error, httpx2.TransportError) and not isinstance(error, httpx2.UnsupportedProtocol)
 
 
 def describe(error: Exception) -> str:
     """An error of the network in a few words."""
-    if isinstance(error, httpx2.HTTPStatusError | HfHubHTTPError):
+    if isinstance(error, HfHubHTTPError):
         return f"{error.response.status_code} {error.response.reason_phrase}"
     return str(error) or type(error).__name__
 
 
+def _answer_to(error: Exception) -> tuple[int | None, Mapping[str, str]]:
+    """Status and headers of the answer that an error is about, if it is about one."""
+    if isinstance(error, StatusError):
+        return error.status, error.headers
+    if isinstance(error, HfHubHTTPError):
+        return error.response.status_code, error.response.headers
+    return None, {}
+
+
 def _retry_after(error: Exception) -> float | None:
     """What the server asked for, in seconds; a date is not understood and answered with the usual pause."""
-    response = getattr(error, "response", None)
-    asked = response.headers.get("retry-after") if response is not None else None
     try:
-        return None if asked is None else max(float(asked), 0.0)
+        seconds = float(_answer_to(error)[1].get("retry-after", ""))
     except ValueError:
         return None
+    return None if math.isnan(seconds) else max(seconds, 0.0)

@@ -7,23 +7,27 @@ order; the thread that asked follows them with the digest, so that checking cost
 import hashlib
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import httpx2
-from huggingface_hub import get_session
 
 from pythia_traj.errors import CheckpointError
 from pythia_traj.hub.client import Client, RemoteFile
-from pythia_traj.hub.patience import Attempts, describe, log
+from pythia_traj.hub.patience import Attempts, StatusError, describe, log
+from pythia_traj.hub.stream import Answer, get
 
 CONNECTIONS = 4
 """Ranges on their way at once."""
 
 SEGMENT = 16 << 20
 """Bytes of a range: large enough to hide a request's latency, small enough that the digest is never far behind."""
+
+_SLOT, _SLOTS = 0.1, 100
+"""Seconds that are counted as one, and how many of them are remembered."""
 
 Span = tuple[int, int]
 """First byte, and one after the last."""
@@ -34,21 +38,25 @@ class Meter:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._recent: list[tuple[float, int]] = []
+        self._recent: deque[tuple[float, int]] = deque(maxlen=_SLOTS)
         self.total = 0
 
     def add(self, count: int) -> None:
         """So many bytes have arrived."""
+        now = time.monotonic()
         with self._lock:
             self.total += count
-            self._recent.append((time.monotonic(), count))
+            if self._recent and now - self._recent[-1][0] < _SLOT:
+                when, before = self._recent.pop()
+                self._recent.append((when, before + count))
+            else:
+                self._recent.append((now, count))
 
     def rate(self, over: float = 3.0) -> float:
-        """Bytes per second over the last seconds."""
+        """Bytes per second over the last seconds, ten at most."""
         since = time.monotonic() - over
         with self._lock:
-            self._recent = [(when, count) for when, count in self._recent if when >= since]
-            return sum(count for _, count in self._recent) / over
+            return sum(count for when, count in self._recent if when >= since) / over
 
 
 METER = Meter()
@@ -113,13 +121,13 @@ class Transfer:
         self._address = _Address(source)
         self._failed = threading.Event()
 
-    def fetch(self, spans: Sequence[Span]) -> None:
-        """Fetches spans of the file and leaves the rest of the buffer alone.
+    def fetch(self, spans: Sequence[Span]) -> bool:
+        """Fetches spans of the file and leaves the rest of the buffer alone; False where it had to fetch the whole file instead.
 
         Raises:
             httpx2.HTTPError: they cannot be had, for all patience.
         """
-        self._run(spans, lambda end: None)
+        return self._run(spans, lambda end: None)
 
     def complete(self, spans: Sequence[Span]) -> bool:
         """Fetches what is missing of the file, and says whether the whole buffer then is the file that was listed.
@@ -144,6 +152,8 @@ class Transfer:
 
     def _run(self, spans: Sequence[Span], follow: Callable[[int], None]) -> bool:
         """Fetches spans, calling `follow` with the end of each piece in order; False where it had to begin again with the whole file."""
+        # Once, before several threads want it: where the Hub does not say, each of them would find that out for itself.
+        self._address.get()
         try:
             with self._workers() as submit:
                 pending = [(piece, submit(piece)) for span in spans for piece in _pieces(span)]
@@ -169,77 +179,85 @@ class Transfer:
                 raise
 
     def _fetch_piece(self, piece: Span) -> None:
-        """One range, resumed until it is whole."""
-        position, end = piece
+        """One range, resumed until it is whole; if it cannot be had, the others end as well."""
+        try:
+            self._persist(*piece)
+        except BaseException:
+            self._failed.set()
+            raise
+
+    def _persist(self, position: int, end: int) -> None:
         attempts = self._attempts()
         while position < end and not self._failed.is_set():
-            before = position
+            before, address = position, self._address.get()
             try:
-                for count in self._receive(position, end):
+                for count in self._receive(address, position, end):
                     position += count
                 self._require(position == end or self._failed.is_set(), f"it ended {end - position} bytes early")
-            except (httpx2.TransportError, httpx2.HTTPStatusError) as error:
+            except (httpx2.TransportError, StatusError) as error:
                 if position > before:
                     attempts.progressed()
-                attempts.failed(self._address.refused(error) or error)
+                attempts.failed(self._address.refused(address, error) or error)
 
     def _fetch_whole(self) -> None:
         """The file by one request without a range, from the start again when it breaks off."""
         attempts = self._attempts()
         size = self._source.file.size
         while True:
+            address = self._address.get()
             try:
-                received = sum(self._receive(0, size, ranged=False))
+                received = sum(self._receive(address, 0, size, ranged=False))
                 self._require(received == size, f"it ended {size - received} bytes early")
                 return
-            except (httpx2.TransportError, httpx2.HTTPStatusError) as error:
-                attempts.failed(self._address.refused(error) or error)
+            except (httpx2.TransportError, StatusError) as error:
+                attempts.failed(self._address.refused(address, error) or error)
 
-    def _receive(self, position: int, end: int, *, ranged: bool = True) -> Iterator[int]:
+    def _receive(self, address: "_Found", position: int, end: int, *, ranged: bool = True) -> Iterator[int]:
         """Writes what one answer brings into the buffer, and yields how much as it comes."""
-        url, headers = self._address.get()
+        url, headers = address
         headers = {**headers, "accept-encoding": "identity"}
         if ranged:
             headers["range"] = f"bytes={position}-{end - 1}"
-        timeouts = self._source.client.patience.timeouts
-        with get_session().stream("GET", url, headers=headers, timeout=timeouts, follow_redirects=True) as answer:
-            answer.raise_for_status()
+        with get(url, headers, self._source.client.patience.timeouts) as answer:
             self._check(answer, position, end, ranged)
-            for chunk in answer.iter_raw():
+            # More than was promised is not read: a buffer's neighbour is another range.
+            while position < end and (count := answer.read_into(self._buffer[position:end])):
+                METER.add(count)
+                position += count
+                yield count
                 if self._source.stopped.is_set():
                     raise CheckpointError(f"{self._source.name}: stopped")
                 if self._failed.is_set():
                     return
-                # More than was promised is dropped: a buffer's neighbour is another range.
-                kept = memoryview(chunk)[: end - position]
-                self._buffer[position : position + len(kept)] = kept
-                METER.add(len(kept))
-                position += len(kept)
-                yield len(kept)
-                if position == end:
-                    return
 
-    def _check(self, answer: httpx2.Response, position: int, end: int, ranged: bool) -> None:
+    def _check(self, answer: Answer, position: int, end: int, ranged: bool) -> None:
         """An answer to a range has to be that range: a naive reader would put the first bytes of a whole file into its place."""
+        if answer.status >= 400:
+            raise StatusError(answer.status, answer.headers)
         size = self._source.file.size
-        if answer.status_code == 206:
+        if answer.status == 206:
             sent = answer.headers.get("content-range")
             self._require(ranged and sent == f"bytes {position}-{end - 1}/{size}", f"it sent {sent}")
             return
         length = answer.headers.get("content-length")
-        self._require(
-            answer.status_code == 200 and length in {None, str(size)},
-            f"it sent {length} bytes, status {answer.status_code}",
-        )
+        right = answer.status == 200 and length in {None, str(size)}
+        self._require(right, f"it sent {length} bytes, status {answer.status}")
         if ranged and (position, end) != (0, size):
             raise _RangesIgnoredError
 
     def _attempts(self) -> Attempts:
-        return Attempts(self._source.client.patience, self._source.name, self._source.stopped)
+        return Attempts(self._source.client.patience, self._source.name, self._is_unwanted)
+
+    def _is_unwanted(self) -> bool:
+        return self._failed.is_set() or self._source.stopped.is_set()
 
     def _require(self, condition: bool, otherwise: str) -> None:
         if not condition:
             raise httpx2.RemoteProtocolError(f"not what was asked for: {otherwise}")
+
+
+_Found = tuple[str, dict[str, str]]
+"""An address, and the headers that may be sent there."""
 
 
 class _Address:
@@ -248,23 +266,36 @@ class _Address:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._lock = threading.Lock()
-        self._known: tuple[str, dict[str, str]] | None = None
+        self._known: _Found | None = None
+        self._error: httpx2.HTTPError | None = None
 
-    def get(self) -> tuple[str, dict[str, str]]:
-        """The address, and the headers that may be sent there."""
+    def get(self) -> _Found:
+        """The address.
+
+        Raises:
+            httpx2.HTTPError: the Hub does not say, for all patience; who asks after that is not kept waiting again.
+        """
         with self._lock:
+            if self._error is not None:
+                raise self._error
             if self._known is None:
-                self._known = self._source.client.address(
-                    self._source.repo, self._source.commit, self._source.file.path
-                )
+                try:
+                    self._known = self._source.client.address(
+                        self._source.repo, self._source.commit, self._source.file.path
+                    )
+                except httpx2.HTTPError as error:
+                    self._error = error
+                    raise
             return self._known
 
-    def refused(self, error: Exception) -> Exception | None:
+    def refused(self, found: _Found, error: Exception) -> Exception | None:
         """For a refused address, which is then asked for anew, an error that passes; None for any other error."""
-        if not (isinstance(error, httpx2.HTTPStatusError) and error.response.status_code in {401, 403, 404, 410}):
+        if not (isinstance(error, StatusError) and error.status in {401, 403, 404, 410}):
             return None
         with self._lock:
-            self._known = None
+            # Another thread may have a new one already.
+            if self._known is found:
+                self._known = None
         return httpx2.ReadError(f"the address is not valid any more ({describe(error)})")
 
 

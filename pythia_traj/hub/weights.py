@@ -41,6 +41,9 @@ def hold(
         except HubError as error:
             raise CheckpointError(f"{file.path} at commit {commit[:12]}: {error}") from None
 
+    for file in files:
+        if file.size == 0:
+            raise CheckpointError(f"{file.path} of {repo} at commit {commit[:12]} is empty: it was published so")
     with ExitStack() as stack:
         held = {file.path: found for file in files if (found := _here(client, repo, commit, file, stack))}
         missing = [file for file in files if file.path not in held]

@@ -44,7 +44,9 @@ def check_fits(
     """
     # HookedTransformer has a bias of the unembedding besides, which folding fills.
     count = copies * (parameter_count(config) + config["vocab_size"])
-    free = free_memory(device)
+    # A checkpoint on its way lies on a GPU beside the parameters, in the precision of its file.
+    passing = parameter_count(config) * torch.float16.itemsize if device.type == "cuda" else 0
+    free = free_memory(device) - passing
     if count * dtype.itemsize <= free:
         return
     smaller = [

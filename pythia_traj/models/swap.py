@@ -20,6 +20,7 @@ from pythia_traj.models.fit import check_fits
 from pythia_traj.models.fold import Norm, add_product, fold_reading_matrix, fold_writing_matrix, mean_row
 from pythia_traj.models.parameters import NORMS, bind_buffers
 from pythia_traj.models.tokenizer import attach_tokenizer
+from pythia_traj.models.upload import Upload
 from pythia_traj.processing import Processing
 
 
@@ -89,9 +90,12 @@ class SwappableModel:
             CheckpointError: a tensor is missing or of the wrong shape.
         """
         source = _Source(tensors, self._config)
-        source.check(self._buffers)
+        source.begin(self._buffers)
         self._norms.switch(folded=processing.fold_ln)
-        _Swap(self.model, self._buffers, source, processing).run()
+        try:
+            _Swap(self.model, self._buffers, source, processing).run()
+        finally:
+            source.finish()
 
 
 class _NormSwitch:
@@ -131,21 +135,26 @@ class _Source:
         self.unembed = next((name for name in candidates if name in tensors), candidates[0])
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._tensors[name]
+        return self._upload[name]
 
     def fp32(self, name: str, like: Tensor) -> Tensor:
         """A vector in fp32, in memory of its own on like's device."""
         return torch.empty(self[name].shape, dtype=torch.float32, device=like.device).copy_(self[name])
 
-    def check(self, buffers: Mapping[str, Tensor]) -> None:
-        """Every tensor the model needs is there and has the shape that its buffers have."""
-        for name, promised in self._expected(buffers):
+    def begin(self, buffers: Mapping[str, Tensor]) -> None:
+        """Checks that every tensor the model needs is there and has the shape that its buffers have; then sends them on their way."""
+        expected = self._expected(buffers)
+        for name, promised in expected:
             if name not in self._tensors:
                 raise CheckpointError(f"tensor {name} is missing from the checkpoint's weights")
-            if tuple(self[name].shape) != promised:
-                raise CheckpointError(
-                    f"tensor {name} has shape {list(self[name].shape)}, the config promises {list(promised)}"
-                )
+            found = list(self._tensors[name].shape)
+            if found != list(promised):
+                raise CheckpointError(f"tensor {name} has shape {found}, the config promises {list(promised)}")
+        self._upload = Upload(self._tensors, [name for name, _ in expected], buffers["embed.W_E"].device)
+
+    def finish(self) -> None:
+        """Lets go of the checkpoint's own memory."""
+        self._upload.finish()
 
     def _expected(self, buffers: Mapping[str, Tensor]) -> list[tuple[str, tuple[int, ...]]]:
         d_vocab, d_model = buffers["embed.W_E"].shape
@@ -164,9 +173,9 @@ class _Source:
             layer += [("attention.query_key_value.bias", (3 * d_model,)), ("attention.dense.bias", (d_model,))]
         return [
             ("gpt_neox.embed_in.weight", (d_vocab, d_model)),
-            (self.unembed, (d_vocab, d_model)),
-            *((f"gpt_neox.final_layer_norm.{part}", size) for part, size in norm),
             *((f"gpt_neox.layers.{i}.{name}", size) for i in range(self._n_layers) for name, size in layer),
+            *((f"gpt_neox.final_layer_norm.{part}", size) for part, size in norm),
+            (self.unembed, (d_vocab, d_model)),
         ]
 
 

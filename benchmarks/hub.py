@@ -1,0 +1,45 @@
+"""What the benchmarks of the Hub as a source share: a hub on this machine, in a process of its own, and this process pointed to it.
+
+Import it first: huggingface_hub reads its settings when it is imported.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(Path(__file__).parent), str(ROOT)]
+
+PLACE = Path(tempfile.mkdtemp(prefix="pythia-traj-bench-"))
+"""Everything a benchmark writes lies here."""
+
+os.environ |= {
+    "HF_HOME": str(PLACE / "hf"),
+    "PYTHIA_TRAJ_CACHE": str(PLACE / "cache"),
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_XET": "1",
+    "NO_PROXY": "127.0.0.1",
+}
+os.environ.pop("HF_HUB_OFFLINE", None)
+os.environ.pop("HF_TOKEN", None)
+
+
+@contextmanager
+def served(size: str, steps: str, *options: str) -> Iterator[str]:
+    """A hub that serves random weights of a Pythia's shape at some steps as `pythia-<size>`; yields its endpoint.
+
+    It goes into the environment of this process too, for whatever is imported or started afterwards.
+    """
+    from tests.hub.publish import hub_process
+
+    random = ["--random", f"{size}=EleutherAI/pythia-{size}", "--steps", steps]
+    try:
+        with hub_process(PLACE / "hub", *random, *options) as endpoint:
+            os.environ["HF_ENDPOINT"] = endpoint
+            yield endpoint
+    finally:
+        shutil.rmtree(PLACE, ignore_errors=True)

@@ -1,0 +1,120 @@
+"""One GET whose body goes straight into a buffer.
+
+The client's own session hands a body out in small pieces, each copied several times while the interpreter's lock is held: several
+connections then get in each other's way, and a fast network waits for Python. Here the socket writes into the buffer itself. Where a proxy
+stands between, and for redirects, the client's session is used, which knows how.
+"""
+
+import http.client
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from ssl import SSLContext
+from urllib.parse import urlsplit
+
+import httpx2
+from huggingface_hub import get_session
+
+_CHUNK = 1 << 20
+"""Bytes asked of a socket at once: between two calls it can be noticed that nobody waits any more."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A status, headers (names in lower case), and a body to be read into buffers."""
+
+    status: int
+    headers: Mapping[str, str]
+    read_into: Callable[[memoryview], int]
+    """Fills the beginning of a buffer and says how much; 0 is the end."""
+
+
+@contextmanager
+def get(url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout) -> Iterator[Answer]:
+    """The answer to a GET; a status that says that something went wrong is the caller's to judge.
+
+    Raises:
+        httpx2.TransportError: there is none, or it breaks off.
+    """
+    if _needs_the_client(url):
+        with _by_client(url, headers, timeouts) as answer:
+            yield answer
+        return
+    with _by_socket(url, headers, timeouts) as direct:
+        if not 300 <= direct.status < 400:
+            yield direct
+            return
+    with _by_client(url, headers, timeouts) as answer:
+        yield answer
+
+
+@contextmanager
+def _by_socket(url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout) -> Iterator[Answer]:
+    parts = urlsplit(url)
+    connection: http.client.HTTPConnection
+    if parts.scheme == "https":
+        connection = http.client.HTTPSConnection(
+            parts.netloc.rpartition("@")[2], timeout=timeouts.connect, context=_ssl_context()
+        )
+    else:
+        connection = http.client.HTTPConnection(parts.netloc.rpartition("@")[2], timeout=timeouts.connect)
+    try:
+        with _as_transport_errors(httpx2.ConnectError, httpx2.ConnectTimeout):
+            connection.connect()
+            connection.sock.settimeout(timeouts.read)
+        with _as_transport_errors(httpx2.ReadError, httpx2.ReadTimeout):
+            connection.request(
+                "GET", f"{parts.path}?{parts.query}" if parts.query else parts.path, headers=dict(headers)
+            )
+            response = connection.getresponse()
+
+        def read_into(buffer: memoryview) -> int:
+            with _as_transport_errors(httpx2.ReadError, httpx2.ReadTimeout):
+                return response.readinto(buffer[:_CHUNK])
+
+        yield Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, read_into)
+    finally:
+        connection.close()
+
+
+@contextmanager
+def _by_client(url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout) -> Iterator[Answer]:
+    with get_session().stream("GET", url, headers=dict(headers), timeout=timeouts, follow_redirects=True) as response:
+        chunks = response.iter_raw()
+        left = memoryview(b"")
+
+        def read_into(buffer: memoryview) -> int:
+            nonlocal left
+            if not left:
+                left = memoryview(next(chunks, b""))
+            count = min(len(left), len(buffer))
+            buffer[:count] = left[:count]
+            left = left[count:]
+            return count
+
+        yield Answer(response.status_code, dict(response.headers), read_into)
+
+
+@contextmanager
+def _as_transport_errors(broken: type[httpx2.TransportError], late: type[httpx2.TransportError]) -> Iterator[None]:
+    """The standard library's errors by the names of the client's."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise late(str(error) or "nothing came for too long") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise broken(str(error) or type(error).__name__) from error
+
+
+def _needs_the_client(url: str) -> bool:
+    """Whether a proxy is set for an address."""
+    parts = urlsplit(url)
+    return parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(parts.hostname or "")
+
+
+@cache
+def _ssl_context() -> SSLContext:
+    """The certificates that the client trusts."""
+    return httpx2.create_ssl_context()
