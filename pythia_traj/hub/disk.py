@@ -15,7 +15,7 @@ import mmap
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,7 +115,7 @@ class OnDisk:
                     self._write(path, descriptor, file, fill)
                 elif not is_file(map_file(path), file):
                     raise CheckpointError(f"{path} is damaged and in use by another process: end that one first")
-                os.utime(path)
+                _mark_used(path)
             yield [WeightFile(file.path, map_file(path := self._path(repo, file)), path) for file in files]
 
     @contextmanager
@@ -125,7 +125,7 @@ class OnDisk:
         descriptor = _use(path)
         try:
             if descriptor is not None:
-                os.utime(path)
+                _mark_used(path)
             yield path if descriptor is not None else None
         finally:
             if descriptor is not None:
@@ -245,16 +245,21 @@ class OnDisk:
 
 
 def _use(path: Path) -> int | None:
-    """A descriptor with a shared lock on a file; None where there is none."""
+    """A descriptor with a shared lock on a file; None where there is none that can be read."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     if os.fstat(descriptor).st_nlink == 0:  # evicted between the two; another of that name may be there by now
         os.close(descriptor)
         return None
     return descriptor
+
+
+def _mark_used(path: Path) -> None:
+    with suppress(PermissionError):  # Another user's, in a cache that is shared.
+        os.utime(path)
 
 
 def _evict(path: Path) -> bool:

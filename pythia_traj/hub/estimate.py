@@ -75,8 +75,10 @@ def estimate(model: HubModel, steps: Sequence[int]) -> Estimate:
     unknown = here = 0
     for step in there:
         commit = model.commit(step)
-        unknown += not model.remembers(commit)
-        here += all(model.has(commit, file) for file in weights)
+        if model.remembers(commit):
+            here += all(model.has(commit, file) for file in model.checkpoint(step).listed() if is_weights(file.path))
+        else:
+            unknown += 1
     # The Hub is asked once for the address of a large file, whose bytes are another host's. Config and tokenizer are fetched once in all.
     files = len(weights) * (len(there) - here) + 2 * 2
     size = sum(file.size for file in weights)
