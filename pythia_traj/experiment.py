@@ -59,7 +59,8 @@ class Vocabulary:
 class Data(Protocol):
     """What experiments run on: built once per sweep, before any step.
 
-    `__init__(vocabulary, *, seed, ...)`: keyword-only parameters that an experiment also has are passed on to it.
+    `__init__(vocabulary, *, seed, ...)`: keyword-only parameters that an experiment also has are passed on to it. What it knows of
+    itself beyond its spec (how many items were dropped) can stand in a mapping `facts`, and is recorded with the results.
     """
 
     groups: "Mapping[str, np.ndarray]"

@@ -88,11 +88,13 @@ class Rows:
             blocks: keep the means of so many blocks of consecutive items instead of the items.
         """
         array = np.asarray(values, dtype=np.float64)
-        self._add_mean(key, array)
+        self.add_mean(key, array)
         parts = np.array_split(array, min(blocks, len(array))) if blocks else array[:, None]
         self.items += [Item(key, i, len(part), float(part.mean())) for i, part in enumerate(parts)]
 
-    def _add_mean(self, key: Key, array: np.ndarray) -> None:
+    def add_mean(self, key: Key, values: "Iterable[float] | np.ndarray") -> None:
+        """Adds the mean of per-item values with its standard error, without keeping them."""
+        array = np.asarray(values, dtype=np.float64)
         n = len(array)
         stderr = float(array.std(ddof=1) / math.sqrt(n)) if n > 1 else None
         self.add(key, float(array.mean()), stderr=stderr, n=n)
@@ -159,7 +161,7 @@ class ItemValues:
                 if keep_items and "position" not in entry.axes:
                     rows.add_items(key, column, blocks=HEAD_BLOCKS if "head" in entry.axes else None)
                 else:
-                    rows._add_mean(key, np.asarray(column, dtype=np.float64))
+                    rows.add_mean(key, column)
         for key, reason in self._undefined.items():
             rows.undefined(key, reason)
         return rows

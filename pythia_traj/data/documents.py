@@ -12,7 +12,7 @@ A source is written as one word in a config:
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ def read(source: str, column: str = "text") -> Iterator[str]:
         yield from _read_dataset(source, column)
     else:
         path = _existing(source)
-        readers = {".jsonl": _read_jsonl, ".json": _read_jsonl, ".parquet": _read_parquet}
+        readers = dict.fromkeys((".jsonl", ".json", ".parquet"), _read_table)
         yield from readers.get(path.suffix, _read_text)(path, column)
 
 
@@ -87,26 +87,26 @@ def _read_text(path: Path, _column: str) -> Iterator[str]:
     yield from (document for document in documents if document.strip())
 
 
-def _read_jsonl(path: Path, column: str) -> Iterator[str]:
+def read_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The rows of a `.jsonl` or `.parquet` file, in order; each has at least these columns.
+
+    Raises:
+        DataError: it cannot be read, or lacks a column.
+    """
+    if path.suffix == ".parquet":
+        yield from _parquet_rows(path, columns)
+        return
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError:
-                raise DataError(f"{path} line {number} is not JSON: expected one object a line") from None
-            yield _text_of(row, column, f"{path} line {number}")
+            if line.strip():
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    raise DataError(f"{path} line {number} is not JSON: expected one object a line") from None
+                yield _with_columns(row, columns, f"{path} line {number}")
 
 
-def _text_of(row: Any, column: str, where: str) -> str:
-    if not isinstance(row, dict) or not isinstance(row.get(column), str):
-        names = ", ".join(sorted(row)) if isinstance(row, dict) else "none"
-        raise DataError(f"{where} has no text in column {column!r}: its columns are {names}")
-    return str(row[column])
-
-
-def _read_parquet(path: Path, column: str) -> Iterator[str]:
+def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as pq
     from pyarrow import ArrowException
 
@@ -114,10 +114,31 @@ def _read_parquet(path: Path, column: str) -> Iterator[str]:
         file = pq.ParquetFile(path)
     except (ArrowException, OSError) as error:
         raise DataError(f"{path} is no Parquet file: {error}") from None
-    if column not in file.schema_arrow.names:
-        raise DataError(f"{path} has no column {column!r}: its columns are {', '.join(file.schema_arrow.names)}")
-    for batch in file.iter_batches(columns=[column]):
-        yield from (str(text) for text in batch.column(0).to_pylist() if text)
+    _with_columns(dict.fromkeys(file.schema_arrow.names), columns, str(path))
+    for batch in file.iter_batches():
+        yield from batch.to_pylist()
+
+
+def _with_columns(row: Any, columns: Sequence[str], where: str) -> dict[str, Any]:
+    there = list(row) if isinstance(row, dict) else []
+    for column in columns:
+        if column not in there:
+            raise DataError(f"{where} has no column {column!r}: its columns are {', '.join(there) or 'none'}")
+    return dict(row)
+
+
+def _read_table(path: Path, column: str) -> Iterator[str]:
+    for number, row in enumerate(read_rows(path, (column,)), 1):
+        text = row[column]
+        if path.suffix == ".parquet" and not text:
+            continue  # a null, or an empty document
+        yield _text_of(row, column, f"{path} row {number}")
+
+
+def _text_of(row: Any, column: str, where: str) -> str:
+    if not isinstance(row.get(column), str):
+        raise DataError(f"{where} has no text in column {column!r}: its columns are {', '.join(row)}")
+    return str(row[column])
 
 
 def _read_dataset(source: str, column: str) -> Iterator[str]:

@@ -50,6 +50,10 @@ class Datasets:
                 raise DataError(f"{label}: {error}") from error
         return self._built[key]
 
+    def facts(self, label: str) -> dict[str, Any]:
+        """What a label's data says of itself, for the record: its `facts`, if it has any."""
+        return dict(getattr(self.get(label), "facts", {}))
+
 
 def read_vocabulary(checkpoint: Checkpoint) -> Vocabulary:
     """What data needs to know of a model, from its config and tokenizer.

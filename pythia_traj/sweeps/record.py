@@ -113,8 +113,10 @@ class Recorder:
             self._attempts[unit.name] += 1
             self.log.write("started", unit=unit.name, digest=unit.digest)
 
-    def done(self, unit: Unit, rows: Rows, source: Mapping[str, Any], under: Circumstances) -> None:
-        """Writes a measured unit.
+    def done(
+        self, unit: Unit, rows: Rows, source: Mapping[str, Any], data: Mapping[str, Any], under: Circumstances
+    ) -> None:
+        """Writes a measured unit, with its files and what its data says of itself.
 
         Raises:
             StoreError: the disk is full, read-only or forbidden.
@@ -132,7 +134,7 @@ class Recorder:
         seconds = {phase: round(value, 4) for phase, value in under.seconds.items()}
         shared = [label for label in under.labels if label != unit.label]
         start = time.perf_counter()
-        footer = self._footer(unit, source, under) | {"seconds": seconds, "shared_with": shared}
+        footer = self._footer(unit, source, under) | {"data": data, "seconds": seconds, "shared_with": shared}
         path = write_unit(self._run, identity, rows, footer, cached=unit.cached)
         seconds["write"] = round(time.perf_counter() - start, 4)
         file = str(path.relative_to(self._run.path))

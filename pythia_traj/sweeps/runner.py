@@ -197,4 +197,4 @@ class _ModelSweep:
                 labels=labels,
             )
             for unit in together:
-                self.recorder.done(unit, measured[unit.label], sources[unit.label], under)
+                self.recorder.done(unit, measured[unit.label], sources[unit.label], data.facts(unit.label), under)

@@ -48,7 +48,7 @@ def test_a_column_can_be_chosen(sources):
     assert list(documents.read(sources["parquet"], "other")) == TEXTS[::-1]
     with pytest.raises(DataError, match="no column 'body': its columns are text, other"):
         list(documents.read(sources["parquet"], "body"))
-    with pytest.raises(DataError, match="line 1 has no text in column 'body': its columns are n, text"):
+    with pytest.raises(DataError, match="line 1 has no column 'body': its columns are text, n"):
         list(documents.read(sources["jsonl"], "body"))
 
 

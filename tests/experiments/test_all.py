@@ -1,6 +1,7 @@
 """Every experiment there is: documented, finite, deterministic, in the schema's terms."""
 
 import math
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ import pythia_traj as pt
 from pythia_traj.discovery import describe, discover
 
 SMALL = {
+    "behaviour": {"task": str(Path(__file__).with_name("own_task.jsonl"))},
     "induction": {"length": 20, "n": 6},
     "loss": {"length": 64, "n": 6, "null_n": 4},
 }

@@ -1,0 +1,81 @@
+"""Does the model do a task? The first question about any circuit, asked at every step.
+
+Beside the task's metrics on its prompts stand those on their corrupted twins, as a null: there the same continuations are scored, and what
+decides between them is not what it was.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from transformer_lens import HookedTransformer
+
+from pythia_traj.data.prompts import TaskPrompts
+from pythia_traj.engines.answers import AnswerScores, answer_scores
+from pythia_traj.experiment import Count, experiment
+from pythia_traj.values import Key, Rows
+
+METRICS = ("logit_diff", "prob_diff", "accuracy", "rank0", "nll")
+_FIELDS = {"accuracy": "correct"}
+_ITEMS_AT_ONCE = 64
+
+
+@experiment(version=1, cites="Wang et al. 2023", data=TaskPrompts, items=True)
+def behaviour(
+    model: HookedTransformer, prompts: TaskPrompts, *, task: str = "ioi", n: Count = 100, bos: bool = False
+) -> Rows:
+    """Logit difference, probability difference, accuracy, rank-0 rate and loss on a task's prompts.
+
+    `logit_diff` is right minus wrong continuation (the mean over each where there are several), `prob_diff` the sum of probabilities of the
+    right minus that of the wrong ones over the whole vocabulary, `accuracy` the share of items with a positive `prob_diff`, `rank0` the
+    share whose first choice is a right one, `nll` the loss on the right ones in nats. Rows with a `dim` are those of one template;
+    `null:corrupted` are the same continuations after the corrupted prompts. Prompts that the tokenizer does not allow are dropped; how
+    many, and why, stands in the unit's footer.
+
+    Args:
+        task: ioi, ioi_abc, greater_than, agreement, agreement_attractor, pronoun, or a .jsonl or .parquet file of your own.
+        n: prompts.
+        bos: whether BOS is prepended.
+    """
+    rows = Rows()
+    for variant, name in ((None, "clean"), ("null:corrupted", "corrupted")):
+        values: dict[str, list[tuple[int, float]]] = {metric: [] for metric in METRICS}
+        templates: dict[int, str] = {}
+        for numbers, labels, scores in _scored(model, prompts, name):
+            templates |= dict(zip(numbers, labels, strict=True))
+            for metric in METRICS:
+                column = getattr(scores, _FIELDS.get(metric, metric)).tolist()
+                values[metric] += zip(numbers, column, strict=True)
+        for metric in METRICS:
+            in_order = [value for _, value in sorted(values[metric])]
+            rows.add_items(Key(metric, variant=variant), in_order)
+            _add_templates(rows, Key(metric, variant=variant), values[metric], templates)
+    return rows
+
+
+def _scored(
+    model: HookedTransformer, prompts: TaskPrompts, name: str
+) -> Iterator[tuple[list[int], tuple[str, ...], AnswerScores]]:
+    """Numbers, templates and scores of the items, batch by batch; the unembedding is applied at the last position only."""
+    device = model.W_E.device
+    for batch in prompts.batches:
+        for start in range(0, len(batch.item), _ITEMS_AT_ONCE):
+            part = slice(start, start + _ITEMS_AT_ONCE)
+            tokens, candidates, is_right = (
+                torch.from_numpy(array[part]).to(device)
+                for array in (getattr(batch, name), batch.candidates, batch.is_right)
+            )
+            with torch.inference_mode():
+                residual = model(tokens, stop_at_layer=model.cfg.n_layers)
+                logits = model.unembed(model.ln_final(residual[:, -1:]))[:, 0]
+                scores = answer_scores(logits, candidates, is_right)
+            yield batch.item[part].tolist(), batch.templates[part], scores
+
+
+def _add_templates(rows: Rows, key: Key, values: list[tuple[int, float]], templates: dict[int, str]) -> None:
+    """Means by template: templates differ in when they are learnt."""
+    by_template: dict[str, list[float]] = {}
+    for number, value in sorted(values):
+        by_template.setdefault(templates[number], []).append(value)
+    for template, members in sorted(by_template.items()):
+        if template:
+            rows.add_mean(Key(key.metric, variant=key.variant, dim=template), members)

@@ -1,0 +1,107 @@
+"""The prompts of a task as token batches, for the model in use."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pythia_traj.data import documents
+from pythia_traj.data.tasks import agreement, greater_than, ioi, own, pronoun
+from pythia_traj.data.tasks.prompt import Dropped, Prompt, TaskBatch, encode
+from pythia_traj.errors import DataError, nearest
+from pythia_traj.experiment import Vocabulary
+
+log = logging.getLogger(__name__)
+
+TASKS = {
+    "ioi": lambda rng: ioi.prompts(rng, "abba"),
+    "ioi_abc": lambda rng: ioi.prompts(rng, "abc"),
+    "greater_than": greater_than.prompts,
+    "agreement": lambda rng: agreement.prompts(rng, attractor=False),
+    "agreement_attractor": lambda rng: agreement.prompts(rng, attractor=True),
+    "pronoun": pronoun.prompts,
+}
+"""Tasks by name; anything else is the path of a user's file."""
+
+_TRIES = 20
+"""Prompts that are looked at for each that is asked for, before a tokenizer is taken to allow no more."""
+
+
+class TaskPrompts:
+    """Prompts of a task that the model's tokenizer allows.
+
+    Attributes:
+        batches: the items, those of one length together.
+        dropped: how many were not used, by reason.
+        groups: the clean prompts by batch, as all data has them: int64 [item, pos].
+        facts: how many items there are, and how many were dropped, for the record.
+    """
+
+    def __init__(
+        self, vocabulary: Vocabulary, *, seed: int, task: str = "ioi", n: int = 100, bos: bool = False
+    ) -> None:
+        """Draws the prompts, or reads the file.
+
+        Raises:
+            DataError: there is no such task, or none of its items can be used with this model.
+        """
+        source = _source(task, seed)
+        self.batches: list[TaskBatch]
+        self.dropped: Dropped
+        self.batches, self.dropped = encode(
+            source if task not in TASKS else _first(source, _TRIES * n),
+            vocabulary.tokenizer,
+            n,
+            vocabulary.bos_token_id if bos else None,
+        )
+        reasons = "; ".join(f"{reason} ({count})" for reason, count in self.dropped.most_common())
+        if not self.batches:
+            raise DataError(
+                f"task {task} has no items for this model's tokenizer: all were dropped, {reasons or 'there were none'}"
+            )
+        longest = max(batch.clean.shape[1] for batch in self.batches)
+        largest = max(
+            int(max(batch.clean.max(), batch.corrupted.max(), batch.candidates.max())) for batch in self.batches
+        )
+        if longest > vocabulary.n_ctx:
+            raise DataError(f"task {task} has prompts of {longest} tokens, the model's context is {vocabulary.n_ctx}")
+        if largest >= vocabulary.d_vocab:
+            raise DataError(f"task {task} uses token {largest}, the model has {vocabulary.d_vocab}")
+        if self.dropped:
+            log.warning("task %s: %d prompts are not used: %s", task, sum(self.dropped.values()), reasons)
+        self.facts = {"items": self.n, "dropped": dict(self.dropped)}
+        self.groups = {f"{task}/{i}": batch.clean for i, batch in enumerate(self.batches)}
+
+    @property
+    def n(self) -> int:
+        """How many items there are."""
+        return sum(len(batch.clean) for batch in self.batches)
+
+    @classmethod
+    def spec(cls, *, seed: int, task: str = "ioi", **_: Any) -> dict[str, Any]:
+        """The task and the seed of the draw; of a file, its content."""
+        if task in TASKS:
+            return {"source": f"task:{task}", "version": 1, "seed": seed}
+        return documents.identify(str(_file(task)))
+
+
+def _source(task: str, seed: int) -> Iterator[Prompt]:
+    if task in TASKS:
+        return TASKS[task](np.random.default_rng(seed))
+    return own.prompts(_file(task))
+
+
+def _file(task: str) -> Path:
+    path = Path(task)
+    if path.suffix not in {".jsonl", ".json", ".parquet"}:
+        raise DataError(f"there is no task {task!r}: {nearest(task, TASKS)} (or a .jsonl or .parquet file of your own)")
+    if not path.is_file():
+        raise DataError(f"there is no file {task}: give one of the tasks {', '.join(TASKS)}, or a file")
+    return path
+
+
+def _first(prompts: Iterator[Prompt], count: int) -> Iterator[Prompt]:
+    for _, prompt in zip(range(count), prompts, strict=False):
+        yield prompt
