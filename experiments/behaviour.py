@@ -56,19 +56,14 @@ def _scored(
     model: HookedTransformer, prompts: TaskPrompts, name: str
 ) -> Iterator[tuple[list[int], tuple[str, ...], AnswerScores]]:
     """Numbers, templates and scores of the items, batch by batch; the unembedding is applied at the last position only."""
-    device = model.W_E.device
-    for batch in prompts.batches:
-        for start in range(0, len(batch.item), _ITEMS_AT_ONCE):
-            part = slice(start, start + _ITEMS_AT_ONCE)
-            tokens, candidates, is_right = (
-                torch.from_numpy(array[part]).to(device)
-                for array in (getattr(batch, name), batch.candidates, batch.is_right)
-            )
-            with torch.inference_mode():
-                residual = model(tokens, stop_at_layer=model.cfg.n_layers)
-                logits = model.unembed(model.ln_final(residual[:, -1:]))[:, 0]
-                scores = answer_scores(logits, candidates, is_right)
-            yield batch.item[part].tolist(), batch.templates[part], scores
+    for batch in (part for whole in prompts.batches for part in whole.parts(_ITEMS_AT_ONCE)):
+        arrays = (getattr(batch, name), batch.candidates, batch.is_right)
+        tokens, candidates, is_right = (torch.from_numpy(array).to(model.W_E.device) for array in arrays)
+        with torch.inference_mode():
+            residual = model(tokens, stop_at_layer=model.cfg.n_layers)
+            logits = model.unembed(model.ln_final(residual[:, -1:]))[:, 0]
+            scores = answer_scores(logits, candidates, is_right)
+        yield batch.item.tolist(), batch.templates, scores
 
 
 def _add_templates(rows: Rows, key: Key, values: list[tuple[int, float]], templates: dict[int, str]) -> None:

@@ -11,6 +11,7 @@ from pythia_traj.discovery import describe, discover
 SMALL = {
     "behaviour": {"task": str(Path(__file__).with_name("own_task.jsonl"))},
     "induction": {"length": 20, "n": 6},
+    "logit_attribution": {"task": str(Path(__file__).with_name("own_task.jsonl"))},
     "loss": {"length": 64, "n": 6, "null_n": 4},
 }
 """Parameters that fit the tiny model; an experiment that is not named here runs with its defaults."""

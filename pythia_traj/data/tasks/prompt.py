@@ -49,6 +49,13 @@ class TaskBatch:
     item: np.ndarray
     templates: tuple[str, ...]
 
+    def parts(self, size: int) -> "Iterator[TaskBatch]":
+        """The same items, at most so many at a time."""
+        for start in range(0, len(self.item), size):
+            part = slice(start, start + size)
+            arrays = (self.clean, self.corrupted, self.candidates, self.is_right, self.item)
+            yield TaskBatch(*(array[part] for array in arrays), self.templates[part])
+
 
 Dropped = Counter[str]
 """How many items were not used, by reason."""

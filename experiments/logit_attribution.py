@@ -1,0 +1,70 @@
+"""Which parts of the model write the answer? Direct logit attribution on a task, at every step.
+
+Only the direct path is counted, from a part's output through the last LayerNorm to the logits; what a head does to later layers is not.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from transformer_lens import HookedTransformer
+
+from pythia_traj.data.prompts import TaskPrompts
+from pythia_traj.engines.direct import answer_direction, answer_weights, head_terms, term
+from pythia_traj.experiment import Count, experiment
+from pythia_traj.values import HEAD_BLOCKS, Key, Rows
+
+_ITEMS_AT_ONCE = 64
+
+
+@experiment(version=1, cites="Elhage et al. 2021", data=TaskPrompts, items=True)
+def logit_attribution(
+    model: HookedTransformer, prompts: TaskPrompts, *, task: str = "ioi", n: Count = 100, bos: bool = False
+) -> Rows:
+    """Direct contribution of the embedding, each head, each MLP and the biases to a task's logit difference, in logits.
+
+    Rows by `component`: `embed`, `head` (layer, head), `attn_bias` (layer), `mlp` (layer) and `unembed_bias`; they add up to the row
+    without a component, which is the logit difference. Weights are folded and centred, as is customary: without that, single terms mean
+    something else. `null:corrupted` are the same after the corrupted prompts, scored for the same continuations.
+
+    Args:
+        task: as for behaviour.
+        n: prompts.
+        bos: whether BOS is prepended.
+    """
+    rows = Rows()
+    for variant, name in ((None, "clean"), ("null:corrupted", "corrupted")):
+        parts: dict[Key, list[Tensor]] = {}
+        for tokens, candidates, is_right in _batches(model, prompts, name):
+            for key, values in _terms(model, tokens, candidates, is_right, variant):
+                parts.setdefault(key, []).append(values)
+        for key, pieces in parts.items():
+            rows.add_items(
+                key, torch.cat(pieces).cpu().numpy(), blocks=HEAD_BLOCKS if key.component == "head" else None
+            )
+    return rows
+
+
+@torch.inference_mode()
+def _terms(
+    model: HookedTransformer, tokens: Tensor, candidates: Tensor, is_right: Tensor, variant: str | None
+) -> Iterator[tuple[Key, Tensor]]:
+    """The terms of one batch by key, [item] each, and their sum as the model itself has it."""
+
+    def key(component: str | None, layer: int | None = None, head: int | None = None) -> Key:
+        return Key("logit_attribution", variant=variant, component=component, layer=layer, head=head)
+
+    wanted = ("hook_embed", "hook_z", "hook_mlp_out", "ln_final.hook_scale")
+    logits, cache = model.run_with_cache(tokens, names_filter=lambda name: name.endswith(wanted))
+    last = logits[:, -1].float().gather(-1, candidates)
+    direction, scale = answer_direction(model.W_U, candidates, is_right), cache["ln_final.hook_scale"][:, -1]
+    yield key("embed"), term(cache["hook_embed"][:, -1], scale, direction)
+    for layer in range(model.cfg.n_layers):
+        heads = head_terms(cache["z", layer][:, -1], model.W_O[layer], scale, direction)
+        for head in range(model.cfg.n_heads):
+            yield key("head", layer, head), heads[:, head]
+        yield key("attn_bias", layer), term(model.b_O[layer].expand(len(tokens), -1), scale, direction)
+        yield key("mlp", layer), term(cache["mlp_out", layer][:, -1], scale, direction)
+    weights = answer_weights(is_right)
+    yield key("unembed_bias"), (model.b_U.float()[candidates] * weights).sum(-1)
+    yield key(None), (last * weights).sum(-1)
