@@ -5,6 +5,7 @@ Only the direct path is counted, from a part's output through the last LayerNorm
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformer_lens import HookedTransformer
@@ -33,15 +34,18 @@ def logit_attribution(
         bos: whether BOS is prepended.
     """
     rows = Rows()
+    batches = [part for batch in prompts.batches for part in batch.parts(_ITEMS_AT_ONCE)]
+    in_order = np.argsort(np.concatenate([batch.item for batch in batches]))
     for variant, name in ((None, "clean"), ("null:corrupted", "corrupted")):
         parts: dict[Key, list[Tensor]] = {}
-        for tokens, candidates, is_right in _batches(model, prompts, name):
+        for batch in batches:
+            arrays = (getattr(batch, name), batch.candidates, batch.is_right)
+            tokens, candidates, is_right = (torch.from_numpy(array).to(model.W_E.device) for array in arrays)
             for key, values in _terms(model, tokens, candidates, is_right, variant):
                 parts.setdefault(key, []).append(values)
         for key, pieces in parts.items():
-            rows.add_items(
-                key, torch.cat(pieces).cpu().numpy(), blocks=HEAD_BLOCKS if key.component == "head" else None
-            )
+            values = torch.cat(pieces).cpu().numpy()[in_order]
+            rows.add_items(key, values, blocks=HEAD_BLOCKS if key.component == "head" else None)
     return rows
 
 

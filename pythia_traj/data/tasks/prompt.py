@@ -53,8 +53,14 @@ class TaskBatch:
         """The same items, at most so many at a time."""
         for start in range(0, len(self.item), size):
             part = slice(start, start + size)
-            arrays = (self.clean, self.corrupted, self.candidates, self.is_right, self.item)
-            yield TaskBatch(*(array[part] for array in arrays), self.templates[part])
+            yield TaskBatch(
+                clean=self.clean[part],
+                corrupted=self.corrupted[part],
+                candidates=self.candidates[part],
+                is_right=self.is_right[part],
+                item=self.item[part],
+                templates=self.templates[part],
+            )
 
 
 Dropped = Counter[str]
