@@ -1,7 +1,7 @@
 """Does the model do a task? The first question about any circuit, asked at every step.
 
-Beside the task's metrics on its prompts stand those on their corrupted twins, as a null: there the same continuations are scored, and what
-decides between them is not what it was.
+Beside the task's metrics on its prompts stand those on their corrupted twins, for the same continuations, and as a null those on the
+prompts' tokens in random order.
 """
 
 from collections.abc import Iterator
@@ -15,6 +15,9 @@ from pythia_traj.experiment import Count, experiment
 from pythia_traj.values import Key, Rows
 
 METRICS = ("logit_diff", "prob_diff", "accuracy", "rank0", "nll")
+VARIANTS = {None: "clean", "corrupted": "corrupted", "null:shuffled": "shuffled"}
+"""Which prompts stand behind a variant."""
+
 _FIELDS = {"accuracy": "correct"}
 _ITEMS_AT_ONCE = 64
 
@@ -28,8 +31,8 @@ def behaviour(
     `logit_diff` is right minus wrong continuation (the mean over each where there are several), `prob_diff` the sum of probabilities of the
     right minus that of the wrong ones over the whole vocabulary, `accuracy` the share of items with a positive `prob_diff`, `rank0` the
     share whose first choice is a right one, `nll` the loss on the right ones in nats. Rows with a `dim` are those of one template;
-    `null:corrupted` are the same continuations after the corrupted prompts. Prompts that the tokenizer does not allow are dropped; how
-    many, and why, stands in the unit's footer.
+    `corrupted` are the same continuations after the corrupted prompts, `null:shuffled` after the prompts' tokens in random order.
+    Prompts that the tokenizer does not allow are dropped; how many, and why, stands in the unit's footer.
 
     Args:
         task: ioi, ioi_abc, greater_than, agreement, agreement_attractor, pronoun, or a .jsonl or .parquet file of your own.
@@ -37,7 +40,7 @@ def behaviour(
         bos: whether BOS is prepended.
     """
     rows = Rows()
-    for variant, name in ((None, "clean"), ("null:corrupted", "corrupted")):
+    for variant, name in VARIANTS.items():
         values: dict[str, list[tuple[int, float]]] = {metric: [] for metric in METRICS}
         templates: dict[int, str] = {}
         for numbers, labels, scores in _scored(model, prompts, name):

@@ -11,9 +11,12 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from pythia_traj.data.prompts import TaskPrompts
-from pythia_traj.engines.direct import answer_direction, answer_weights, head_terms, term
+from pythia_traj.engines.direct import answer_direction, answer_weights, head_terms, layer_norm_scale, term
 from pythia_traj.experiment import Count, experiment
 from pythia_traj.values import HEAD_BLOCKS, Key, Rows
+
+VARIANTS = {None: "clean", "corrupted": "corrupted", "null:shuffled": "shuffled"}
+"""Which prompts stand behind a variant."""
 
 _ITEMS_AT_ONCE = 64
 
@@ -26,7 +29,8 @@ def logit_attribution(
 
     Rows by `component`: `embed`, `head` (layer, head), `attn_bias` (layer), `mlp` (layer) and `unembed_bias`; they add up to the row
     without a component, which is the logit difference. Weights are folded and centred, as is customary: without that, single terms mean
-    something else. `null:corrupted` are the same after the corrupted prompts, scored for the same continuations.
+    something else. `corrupted` are the same after the corrupted prompts, for the same continuations, `null:shuffled` after the
+    prompts' tokens in random order.
 
     Args:
         task: as for behaviour.
@@ -36,7 +40,7 @@ def logit_attribution(
     rows = Rows()
     batches = [part for batch in prompts.batches for part in batch.parts(_ITEMS_AT_ONCE)]
     in_order = np.argsort(np.concatenate([batch.item for batch in batches]))
-    for variant, name in ((None, "clean"), ("null:corrupted", "corrupted")):
+    for variant, name in VARIANTS.items():
         parts: dict[Key, list[Tensor]] = {}
         for batch in batches:
             arrays = (getattr(batch, name), batch.candidates, batch.is_right)
@@ -58,10 +62,14 @@ def _terms(
     def key(component: str | None, layer: int | None = None, head: int | None = None) -> Key:
         return Key("logit_attribution", variant=variant, component=component, layer=layer, head=head)
 
-    wanted = ("hook_embed", "hook_z", "hook_mlp_out", "ln_final.hook_scale")
-    logits, cache = model.run_with_cache(tokens, names_filter=lambda name: name.endswith(wanted))
-    last = logits[:, -1].float().gather(-1, candidates)
-    direction, scale = answer_direction(model.W_U, candidates, is_right), cache["ln_final.hook_scale"][:, -1]
+    residual, cache = model.run_with_cache(
+        tokens,
+        stop_at_layer=model.cfg.n_layers,
+        names_filter=lambda name: name.endswith(("hook_embed", "hook_z", "hook_mlp_out")),
+    )
+    final = residual[:, -1]
+    logits = model.unembed(model.ln_final(final[:, None]))[:, 0].float()
+    direction, scale = answer_direction(model.W_U, candidates, is_right), layer_norm_scale(final, model.cfg.eps)
     yield key("embed"), term(cache["hook_embed"][:, -1], scale, direction)
     for layer in range(model.cfg.n_layers):
         heads = head_terms(cache["z", layer][:, -1], model.W_O[layer], scale, direction)
@@ -71,4 +79,4 @@ def _terms(
         yield key("mlp", layer), term(cache["mlp_out", layer][:, -1], scale, direction)
     weights = answer_weights(is_right)
     yield key("unembed_bias"), (model.b_U.float()[candidates] * weights).sum(-1)
-    yield key(None), (last * weights).sum(-1)
+    yield key(None), (logits.gather(-1, candidates) * weights).sum(-1)

@@ -33,6 +33,27 @@ from pythia_traj.discovery import find
 from pythia_traj.errors import ConfigError, nearest
 from pythia_traj.experiment import Experiment, Parameter
 
+
+class _Loader(yaml.SafeLoader):
+    """YAML without its numbers of base 60: `1:4` is a range of steps, not 64."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:int"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789"))
+
+
+def _load(text: str) -> Any:
+    """YAML's safe subset.
+
+    Raises:
+        yaml.YAMLError, ValueError: it is none.
+    """
+    return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
+
+
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 
 Dtype = Literal["float32", "float16", "bfloat16"]
@@ -108,7 +129,7 @@ class SweepConfig(BaseModel):
     source: str = "hub"
     device: str = "auto"
     dtype: Dtype = "float32"
-    seed: int = 0
+    seed: Annotated[int, Ge(0)] = 0
     prefetch: Annotated[int, Ge(0)] = 2
     disk_budget: Annotated[int | None, BeforeValidator(as_bytes)] = None
     keep: bool = False
@@ -129,7 +150,7 @@ class SweepConfig(BaseModel):
     @classmethod
     def _read_experiments(cls, value: Any) -> Any:
         if isinstance(value, str | Path) or (isinstance(value, Sequence) and not isinstance(value, Mapping)):
-            value = {find(use).name: {"use": use} for use in _as_tuple(value)}
+            value = by_name(_as_tuple(value))
         if not isinstance(value, Mapping) or not value:
             raise ConfigError("experiments: give at least one experiment, such as induction")
         return {str(label): _request(str(label), settings) for label, settings in value.items()}
@@ -173,14 +194,14 @@ def override(settings: dict[str, Any], assignments: Sequence[str]) -> dict[str, 
     Raises:
         ConfigError: an assignment has another form, or its first segment is neither a label nor a setting.
     """
-    changed = {**settings, "experiments": _by_label(settings.get("experiments", {}))}
+    changed = {**settings, "experiments": _by_label(settings.get("experiments") or {})}
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals or not path.strip():
             raise ConfigError(f"--set {assignment!r}: write LABEL.PARAM=VALUE, such as induction.length=25")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
+            value = _load(text)
+        except (yaml.YAMLError, ValueError):
             raise ConfigError(f"--set {assignment!r}: {text!r} is not a YAML value") from None
         _assign(changed, path.strip(), value)
     return changed
@@ -190,7 +211,10 @@ def _assign(settings: dict[str, Any], path: str, value: Any) -> None:
     labels: dict[str, Any] = settings["experiments"]
     label = next((label for label in sorted(labels, key=len, reverse=True) if path.startswith(f"{label}.")), None)
     if label is not None:
-        labels[label] = {**(labels[label] or {}), path[len(label) + 1 :]: value}
+        own = labels[label] or {}
+        if not isinstance(own, Mapping):
+            raise ConfigError(f"{label}: expected its parameters as name: value, got {own!r}")
+        labels[label] = {**own, path[len(label) + 1 :]: value}
     elif path in SweepConfig.model_fields and path != "experiments":
         settings[path] = value
     else:
@@ -202,8 +226,27 @@ def _assign(settings: dict[str, Any], path: str, value: Any) -> None:
 def _by_label(experiments: Any) -> dict[str, Any]:
     """The experiments of unchecked settings as label -> settings."""
     if isinstance(experiments, Mapping):
-        return dict(experiments)
-    return {find(use).name: {"use": use} for use in _as_tuple(experiments)}
+        return {str(label): settings for label, settings in experiments.items()}
+    return by_name(_as_tuple(experiments))
+
+
+def by_name(uses: Any) -> dict[str, Any]:
+    """Experiments without labels, each under its own name.
+
+    Raises:
+        ConfigError: two have one name, or it is no list of them.
+    """
+    if not isinstance(uses, tuple):
+        raise ConfigError(f"experiments: {uses!r}: give names, or labels with their parameters")
+    labelled: dict[str, Any] = {}
+    for use in uses:
+        name = find(use).name
+        if name in labelled and labelled[name]["use"] != use:
+            raise ConfigError(
+                f"{labelled[name]['use']} and {use} are both named {name}: give them labels, with use: in a config"
+            )
+        labelled[name] = {"use": use}
+    return labelled
 
 
 def _request(label: str, settings: Any) -> ExperimentRequest:
@@ -217,13 +260,19 @@ def _request(label: str, settings: Any) -> ExperimentRequest:
         raise ConfigError(f"{label}: expected its parameters as name: value, got {settings!r}")
     given = dict(settings or {})
     # What `resolved` wrote comes back in this form.
-    parameters = {**given.pop("parameters", {}), **{key: value for key, value in given.items() if key != "use"}}
+    nested = given.pop("parameters", {})
+    if not isinstance(nested, Mapping):
+        raise ConfigError(f"{label}.parameters: expected parameters as name: value, got {nested!r}")
+    parameters = {**nested, **{key: value for key, value in given.items() if key != "use"}}
     use = str(given.get("use", label))
     return ExperimentRequest(use=use, parameters=_check_parameters(label, find(use), parameters))
 
 
 def _check_parameters(label: str, experiment: Experiment, given: Mapping[str, Any]) -> dict[str, Any]:
-    schema = {**experiment.parameters, "seed": experiment.parameters.get("seed", Parameter("seed", int | None, None))}
+    schema = {
+        **experiment.parameters,
+        "seed": experiment.parameters.get("seed", Parameter("seed", Annotated[int, Ge(0)] | None, None)),
+    }
     for name in given:
         if name not in schema:
             defaults = ", ".join(f"{p.name}={p.default!r}" for p in experiment.parameters.values())
@@ -271,16 +320,18 @@ def _read_layers(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in seen:
         raise ConfigError(f"{path}: its base: leads back to itself")
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings = _load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}{where} is not YAML: {getattr(error, 'problem', error)}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path} holds a value that cannot be: {error}") from None
     if settings is None:
         settings = {}
-    if not isinstance(settings, dict):
+    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
         raise ConfigError(f"{path}: expected settings as name: value")
     base = settings.pop("base", None)
     if base is None:

@@ -125,7 +125,7 @@ def _in_file(path: Path, name: str) -> Experiment:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except (ImportError, SyntaxError, TypeError, NameError, AttributeError) as error:
+    except Exception as error:  # a user's file may raise anything
         raise ConfigError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
     found = {value.name: value for value in _in_module(module)}
     if not found:

@@ -128,7 +128,11 @@ def _whose_token() -> Check:
         return Check("HF_TOKEN", str(error), False)
     if answer.status_code != 200:
         return Check("HF_TOKEN", f"refused ({answer.status_code}): make a new one, or unset it", False)
-    return Check("HF_TOKEN", f"belongs to {answer.json().get('name', 'somebody')}", True)
+    try:
+        owner = answer.json()["name"]
+    except (ValueError, KeyError, TypeError):
+        return Check("HF_TOKEN", f"{client.endpoint} does not say whose it is: something else answers there", False)
+    return Check("HF_TOKEN", f"belongs to {owner}", True)
 
 
 def _examine_model(name: str, expression: str) -> list[Check]:

@@ -63,6 +63,9 @@ class Data(Protocol):
     itself beyond its spec (how many items were dropped) can stand in a mapping `facts`, and is recorded with the results.
     """
 
+    identified: "tuple[str, ...]"
+    """Parameters whose meaning is in the spec, by content: a file's path says nothing of what is in it. May be left out."""
+
     groups: "Mapping[str, np.ndarray]"
     """Token ids [item, pos] by the name of a group; a batch comes from one group."""
 
@@ -202,4 +205,7 @@ def _parameters(function: Callable[..., Any]) -> dict[str, Parameter]:
     missing = [p.name for p in keyword_only if p.default is inspect.Parameter.empty]
     if missing:
         raise TypeError(f"experiment {function.__name__}: parameters without a default: {', '.join(missing)}")
+    bare = [p.name for p in keyword_only if p.annotation is inspect.Parameter.empty]
+    if bare:
+        raise TypeError(f"experiment {function.__name__}: parameters without an annotation: {', '.join(bare)}")
     return {p.name: Parameter(p.name, p.annotation, p.default) for p in keyword_only}

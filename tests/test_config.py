@@ -2,7 +2,7 @@
 
 import pytest
 
-from pythia_traj.config import SweepConfig, override, read_yaml
+from pythia_traj.config import SweepConfig, as_bytes, override, read_yaml
 from pythia_traj.discovery import describe, discover, find
 from pythia_traj.errors import ConfigError
 
@@ -197,3 +197,50 @@ def test_a_malformed_experiment_is_refused_at_its_definition(tmp_path, source, m
     file.write_text("from pythia_traj.experiment import experiment\n" + source)
     with pytest.raises(ConfigError, match=message):
         find(str(file))
+
+
+def test_a_range_of_steps_is_no_number_of_base_60(tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_text("model: m\nsteps: 1:4\nexperiments: induction\nout: run\n")
+    assert SweepConfig.from_yaml(file).steps == "1:4"
+    assert override({"experiments": "induction"}, ["steps=2:8"])["steps"] == "2:8"
+    assert override({"experiments": "induction"}, ["induction.n=8"])["experiments"]["induction"]["n"] == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1: 2", "expected settings as name: value"),
+        ("model: m\nsteps: all\nout: run\nexperiments: 5", "experiments: give at least one experiment"),
+        ("model: m\nsteps: all\nout: run\nexperiments: {induction: {parameters: 5}}", "induction.parameters: expected"),
+        ("model: m\nsteps: 2024-99-99\nout: run\nexperiments: loss", "holds a value that cannot be"),
+        ("model: m\nsteps: all\nout: run\nexperiments: loss\nseed: -1", "seed: -1: input should be greater than"),
+        ("model: m\nsteps: all\nout: run\nexperiments: {loss: {seed: -1}}", "loss.seed: -1: input should be greater"),
+        (
+            "model: m\nsteps: all\nout: run\nexperiments: loss\ndisk_budget: lots",
+            "disk_budget: 'lots' is no number of bytes",
+        ),
+        ("model: m\nsteps: all\nout: run\nexperiments: loss\nprefetch: -1", "prefetch: -1: input should be greater"),
+    ],
+)
+def test_odd_yaml_gets_a_sentence(tmp_path, text, message):
+    file = tmp_path / "a.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        SweepConfig.from_yaml(file)
+
+
+def test_two_files_with_one_name_need_labels(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.py").write_text(
+            'from pythia_traj.experiment import experiment\n@experiment(version=1)\ndef mine(model):\n    """Mine."""\n'
+        )
+    uses = [str(tmp_path / folder / "mine.py") for folder in ("a", "b")]
+    with pytest.raises(ConfigError, match="are both named mine: give them labels"):
+        SweepConfig(model="m", steps="all", experiments=uses, out="run")
+
+
+@pytest.mark.parametrize(("text", "count"), [("20GB", 20 * 10**9), ("1.5 MiB", 3 * 2**19), ("500", 500), (7, 7)])
+def test_bytes_are_read_with_their_unit(text, count):
+    assert as_bytes(text) == count

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def toy(
     directory: Annotated[Path, typer.Argument(help="Where the suite goes; it must not exist yet.")],
-    seed: Annotated[int, typer.Option(help="Seed of the training run.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the training run.")] = 0,
 ) -> None:
     """Train a small GPT-NeoX here and lay it out as checkpoints."""
     from pythia_traj.toy.recipe import Recipe
@@ -24,7 +24,7 @@ def toy(
 
 def demo(
     out: Annotated[Path, typer.Option(help="The run's directory.")] = Path("runs/demo"),
-    seed: Annotated[int, typer.Option(help="Seed of the training run.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the training run.")] = 0,
 ) -> None:
     """Train a toy suite, sweep its checkpoints, draw the report: everything, offline."""
     from pythia_traj.cli.sweep import report_result

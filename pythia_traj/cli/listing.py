@@ -121,7 +121,7 @@ def doctor(
         print_json([vars(check) for check in checks])
     else:
         print_table(["", "what", "found"], [("ok" if check.ok else "--", check.what, check.found) for check in checks])
-    if hub and not all(check.ok for check in checks):
+    if (hub or names) and not all(check.ok for check in checks):
         raise typer.Exit(1)
 
 

@@ -34,7 +34,14 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         typer.echo(str(error), err=True)
         sys.exit(128 + error.signum)
     except PythiaTrajError as error:
-        typer.echo(f"error: {error}", err=True)
+        # One line, whatever a library had to say in several.
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        # A path that cannot be read or written, wherever it was met; anything else that escapes is a defect.
+        if error.filename is None:
+            raise
+        typer.echo(f"error: cannot use {error.filename}: {error.strerror}", err=True)
         sys.exit(1)
     sys.exit(0)
 

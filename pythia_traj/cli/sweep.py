@@ -75,8 +75,7 @@ def read_request(
     config: str | None, given: dict[str, Any], experiments: list[str], assignments: list[str]
 ) -> "SweepConfig":
     """The request: the file's settings, then the command line's over them."""
-    from pythia_traj.config import SweepConfig, override, read_yaml
-    from pythia_traj.discovery import find
+    from pythia_traj.config import SweepConfig, by_name, override, read_yaml
 
     settings = read_yaml(config) if config else {}
     settings |= {name: value for name, value in given.items() if value is not None}
@@ -84,10 +83,10 @@ def read_request(
     if names:
         in_file = settings.get("experiments") or {}
         if not isinstance(in_file, dict):
-            in_file = dict.fromkeys(in_file)
+            in_file = {}
         settings["experiments"] = {
             **({name: in_file[name] for name in names if name in in_file}),
-            **{find(name).name: {"use": name} for name in names if name not in in_file},
+            **by_name(tuple(name for name in names if name not in in_file)),
         }
     if not settings.get("experiments"):
         raise ConfigError(

@@ -41,12 +41,12 @@ _POSITIONS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000]
 
 def loss_over_steps(rows: pd.DataFrame) -> go.Figure:
     """Mean loss on text at each step, in nats per token, and on the same tokens shuffled."""
-    return _mean_over_steps(rows, {"nll": "text"}, LOSS)
+    return _mean_over_steps(_on_text(rows), {"nll": "text"}, LOSS)
 
 
 def accuracy_over_steps(rows: pd.DataFrame) -> go.Figure:
     """Share of tokens predicted rightly at each step, on text and on the same tokens shuffled."""
-    return _mean_over_steps(rows, {"accuracy": "text"}, ACCURACY)
+    return _mean_over_steps(_on_text(rows), {"accuracy": "text"}, ACCURACY)
 
 
 def icl_over_steps(rows: pd.DataFrame) -> go.Figure:
@@ -165,6 +165,15 @@ def head_heatmaps(rows: pd.DataFrame, metric: str = "prefix_matching", variant: 
     figure.add_annotation(text=str(ATTENTION), xanchor="left", showarrow=False, **place)
     looks = {"template": style.TEMPLATE, "plot_bgcolor": style.ABSENT, "coloraxis": style.scale()}
     return figure.update_layout(height=height, margin={"t": above, "b": below, "l": 60, "r": 24}, **looks)
+
+
+def _on_text(rows: pd.DataFrame) -> pd.DataFrame:
+    """Without the rows of tasks, which have a loss and an accuracy too, of their answers: known by a metric that only tasks have."""
+    if rows.empty:
+        return rows
+    of_tasks = rows[rows["metric"] == "prob_diff"]
+    tasks = set(zip(of_tasks["model"], of_tasks["experiment"], strict=True))
+    return rows[[unit not in tasks for unit in zip(rows["model"], rows["experiment"], strict=True)]] if tasks else rows
 
 
 def _mean_over_steps(rows: pd.DataFrame, metrics: dict[str, str], quantity: Quantity) -> go.Figure:

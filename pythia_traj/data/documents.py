@@ -96,8 +96,10 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     if path.suffix == ".parquet":
         yield from _parquet_rows(path, columns)
         return
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8", errors="surrogateescape") as lines:
         for number, line in enumerate(lines, 1):
+            if any("\udc80" <= character <= "\udcff" for character in line):
+                raise DataError(f"{path} line {number} is not UTF-8 text: convert it first")
             if line.strip():
                 try:
                     row = json.loads(line)

@@ -39,6 +39,8 @@ class TaskPrompts:
         facts: how many items there are, and how many were dropped, for the record.
     """
 
+    identified = ("task",)
+
     def __init__(
         self, vocabulary: Vocabulary, *, seed: int, task: str = "ioi", n: int = 100, bos: bool = False
     ) -> None:
@@ -55,6 +57,7 @@ class TaskPrompts:
             vocabulary.tokenizer,
             n,
             vocabulary.bos_token_id if bos else None,
+            np.random.default_rng(seed),
         )
         reasons = "; ".join(f"{reason} ({count})" for reason, count in self.dropped.most_common())
         if not self.batches:

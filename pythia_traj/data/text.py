@@ -23,6 +23,8 @@ class TextTokens:
             sequence, which keeps their types and takes away their order. BOS stays in front.
     """
 
+    identified = ("source",)
+
     def __init__(
         self,
         vocabulary: Vocabulary,

@@ -27,6 +27,11 @@ def answer_direction(
     return torch.einsum("icd,ic->id", columns, answer_weights(is_right))
 
 
+def layer_norm_scale(residual: Float[Tensor, "item d_model"], eps: float) -> Float[Tensor, "item 1"]:
+    """What a LayerNorm divides by: the root of the variance over d_model, plus eps under the root."""
+    return (residual.float().var(-1, correction=0, keepdim=True) + eps).sqrt()
+
+
 def term(
     written: Float[Tensor, "item d_model"], scale: Float[Tensor, "item 1"], direction: Direction
 ) -> Float[Tensor, " item"]:

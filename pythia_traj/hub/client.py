@@ -3,10 +3,12 @@
 Everything goes through `huggingface_hub`, so endpoint, proxies, tokens and the offline switch are those of every other tool.
 """
 
+import errno
 import re
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,6 +32,7 @@ from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
+    LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -37,13 +40,15 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile, RepoFolder
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-from pythia_traj.errors import CheckpointError, HubError
+from pythia_traj.errors import CheckpointError, HubError, StoreError
 from pythia_traj.hub.patience import Patience, describe, patiently
 
 _Answer = TypeVar("_Answer")
 
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_OF_THE_DISK = {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+_BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -60,10 +65,23 @@ class RemoteFile:
     size: int
     blob: str
 
+    def __post_init__(self) -> None:
+        # The blob becomes a file's name on this machine, and comes from whoever answers for the Hub.
+        if not (isinstance(self.path, str) and isinstance(self.size, int) and self.size >= 0 and _is_blob(self.blob)):
+            raise ValueError(f"{self.path!r} is listed with size {self.size!r} and digest {self.blob!r}")
+
     @property
     def sha256(self) -> str | None:
         """The sha256 of the content, if that is what the Hub knows it by."""
         return self.blob if len(self.blob) == 64 else None
+
+
+def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
+def _is_blob(text: object) -> bool:
+    return isinstance(text, str) and _BLOB.fullmatch(text) is not None
 
 
 class Client:
@@ -71,6 +89,8 @@ class Client:
 
     def __init__(self, patience: Patience | None = None) -> None:
         self.patience = patience or Patience()
+        self.stopped = threading.Event()
+        """Set when nobody waits for answers any more."""
         self.endpoint = constants.ENDPOINT.rstrip("/")
         self._api = HfApi(endpoint=self.endpoint)
 
@@ -110,11 +130,16 @@ class Client:
 
         with self.asking(repo):
             listed = self._patiently(f"files of {repo} at {commit[:12]}", ask)
-        return tuple(
-            RemoteFile(entry.path, entry.size, entry.lfs.sha256 if entry.lfs else entry.blob_id)
-            for entry in listed
-            if isinstance(entry, RepoFile)
-        )
+        try:
+            return tuple(
+                RemoteFile(entry.path, entry.size, entry.lfs.sha256 if entry.lfs else entry.blob_id)
+                for entry in listed
+                if isinstance(entry, RepoFile)
+            )
+        except ValueError as error:
+            raise HubError(
+                f"{self.endpoint} lists files of {repo} that cannot be: {error}; check HF_ENDPOINT"
+            ) from None
 
     def download(self, repo: str, commit: str, name: str) -> Path:
         """Fetches a file of a commit into the Hub's cache on this machine.
@@ -124,11 +149,17 @@ class Client:
         """
 
         def ask() -> str:
-            return hf_hub_download(repo, name, revision=commit, endpoint=self.endpoint, token=self._token())
+            try:
+                return hf_hub_download(repo, name, revision=commit, endpoint=self.endpoint, token=self._token())
+            except LocalEntryNotFoundError as error:
+                # The client says so of whatever went wrong when nothing is cached; what it was stands behind it.
+                raise error.__cause__ or OfflineModeIsEnabled(str(error)) from None
 
         try:
             with self.asking(repo):
-                return Path(self._patiently(f"{repo}/{name} at {commit[:12]}", ask))
+                # The client has tried several times itself by the time it gives up.
+                patience = replace(self.patience, attempts=min(2, self.patience.attempts))
+                return Path(patiently(patience, f"{repo}/{name} at {commit[:12]}", ask, self.stopped.is_set))
         except HubError as error:
             raise CheckpointError(f"{name} at commit {commit[:12]}: {error}") from None
 
@@ -175,7 +206,7 @@ class Client:
         location = self._patiently(f"address of {repo}/{name} at {commit[:12]}", ask).location
         theirs, ours = httpx2.URL(location), httpx2.URL(self.endpoint)
         # A token is for the Hub alone: the content host of a signed address refuses it.
-        return location, headers if (theirs.host, theirs.port) == (ours.host, ours.port) else {}
+        return location, headers if _origin(theirs) == _origin(ours) else {}
 
     def _headers(self) -> dict[str, str]:
         return dict(build_hf_headers(token=self._token()))
@@ -211,14 +242,23 @@ class Client:
             status = describe(error)
             advice = self._token_advice() if error.response.status_code in {401, 403} else "try again later"
             raise HubError(f"{self.endpoint} answers {status} for {repo}: {advice}") from None
-        except (httpx2.HTTPError, OSError) as error:
-            raise HubError(
-                f"{self.endpoint} cannot be reached ({describe(error)}): check the network, proxies and HF_ENDPOINT; "
-                "with HF_HUB_OFFLINE=1 only what is on this machine is used"
+        except OSError as error:
+            if isinstance(error, ConnectionError) or error.errno not in _OF_THE_DISK:
+                raise self._unreachable(error) from None
+            raise StoreError(
+                f"cannot write to the Hub's cache in {constants.HF_HUB_CACHE}: {error.strerror}; set HF_HOME"
             ) from None
+        except httpx2.HTTPError as error:
+            raise self._unreachable(error) from None
+
+    def _unreachable(self, error: Exception) -> HubError:
+        return HubError(
+            f"{self.endpoint} cannot be reached ({describe(error)}): check the network, proxies and HF_ENDPOINT; "
+            "with HF_HUB_OFFLINE=1 only what is on this machine is used"
+        )
 
     def _patiently(self, what: str, ask: Callable[[], _Answer]) -> _Answer:
-        return patiently(self.patience, what, ask)
+        return patiently(self.patience, what, ask, self.stopped.is_set)
 
     def _token_advice(self) -> str:
         if self.has_token:

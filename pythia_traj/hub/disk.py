@@ -2,6 +2,7 @@
 
     <cache>/weights/<org>--<name>/<digest>        a whole file, checked; nothing else has such a name
     <cache>/weights/<org>--<name>/<digest>.part   one that is being written
+    <cache>/weights/<org>--<name>/<digest>.keep   empty: the file of that digest stays
     <cache>/weights/.lock                         held for a moment by whoever makes room, begins a file or removes one
 
 A file is known by its content, so that revisions that share it share it here. Who uses a file holds a shared lock on it, who writes one an
@@ -28,7 +29,7 @@ from pythia_traj.hub.staging import Fill
 from pythia_traj.hub.transfer import is_file
 from pythia_traj.suites.files import map_file
 
-_PART = ".part"
+_PART, _KEEP = ".part", ".keep"
 _POLL = 0.1
 """Seconds between looks at whether another process has finished or made room."""
 
@@ -45,12 +46,14 @@ class Stored:
     Attributes:
         repo: the folder it is in: the repository's name with `--` for the slash.
         used: when it was last used, in seconds since the epoch.
+        stays: whether it was fetched to stay.
     """
 
     path: Path
     repo: str
     size: int
     used: float
+    stays: bool
 
 
 class OnDisk:
@@ -58,18 +61,23 @@ class OnDisk:
 
     Args:
         ahead: how many checkpoints are to be opened ahead.
-        budget: bytes that all files here may take together; None is no limit but the disk's.
-        keep: nothing is evicted to make room.
+        budget: bytes that the files may take together: those that are kept if these are to be, else all others. None is no limit but
+            the disk's.
+        keep: the files stay: no process ever evicts them to make room.
     """
 
     source = "network"
 
-    def __init__(self, ahead: int = 0, *, budget: int | None = None, keep: bool = False) -> None:
-        self.ahead, self.stopped = ahead, threading.Event()
+    holds_kept = True
+
+    def __init__(
+        self, ahead: int = 0, *, budget: int | None = None, keep: bool = False, stopped: threading.Event | None = None
+    ) -> None:
+        self.ahead, self.stopped = ahead, stopped or threading.Event()
         self.root, self._budget, self._keep = weights_directory(), budget, keep
 
     @classmethod
-    def within(cls, room: Room, *, checkpoint: int, total: int) -> "OnDisk":
+    def within(cls, room: Room, *, checkpoint: int, total: int, stopped: threading.Event | None = None) -> "OnDisk":
         """A way in that respects a room, looking no farther ahead than its budget allows.
 
         Args:
@@ -80,7 +88,7 @@ class OnDisk:
             ConfigError: the budget is smaller than what has to be there at once.
         """
         if room.disk_budget is None:
-            return cls(room.prefetch, keep=room.keep)
+            return cls(room.prefetch, keep=room.keep, stopped=stopped)
         needed, what = (total, "all the checkpoints to be kept,") if room.keep else (checkpoint, "a checkpoint")
         if needed > room.disk_budget:
             raise ConfigError(
@@ -88,7 +96,7 @@ class OnDisk:
                 "give more, or leave --disk-budget and --keep out, and nothing is put on disk"
             )
         ahead = min(room.prefetch, room.disk_budget // max(checkpoint, 1) - 1)
-        return cls(ahead, budget=room.disk_budget, keep=room.keep)
+        return cls(ahead, budget=room.disk_budget, keep=room.keep, stopped=stopped)
 
     def stop(self) -> None:
         """Ends whatever is on its way."""
@@ -108,8 +116,7 @@ class OnDisk:
             for (descriptor, is_new), path in zip(acquired, wanted, strict=True):
                 stack.callback(os.close, descriptor)
                 if is_new:
-                    # What fails leaves nothing; what has its name by then is not touched.
-                    stack.callback(_part(path).unlink, missing_ok=True)
+                    stack.callback(_abandon, path)
             for (descriptor, is_new), (path, file) in zip(acquired, wanted.items(), strict=True):
                 if is_new:
                     self._write(path, descriptor, file, fill)
@@ -137,17 +144,24 @@ class OnDisk:
     def remove(self, path: Path) -> bool:
         """Removes a file unless it is in use; says whether it did."""
         with self._locked():
-            return _evict(path)
+            removed = _evict(path)
+            if removed:
+                _keep(path).unlink(missing_ok=True)
+            return removed
 
     def files(self) -> list[Stored]:
         """All that is kept, the oldest first."""
         found = []
         for path in self.root.glob("*/*"):
+            if path.name.endswith(_KEEP):
+                continue
             try:
                 status = path.stat()
             except FileNotFoundError:
                 continue
-            found.append(Stored(path, path.parent.name, status.st_size, status.st_mtime))
+            # One that is being written counts as what it will be.
+            stays = _keep(path.with_name(path.name.removesuffix(_PART))).exists()
+            found.append(Stored(path, path.parent.name, status.st_size, status.st_mtime, stays))
         return sorted(found, key=lambda stored: (stored.used, stored.path.name))
 
     def _acquire(self, wanted: Mapping[Path, RemoteFile]) -> list[tuple[int, bool]]:
@@ -163,12 +177,17 @@ class OnDisk:
                 for path, file in wanted.items():
                     descriptor = _use(path)
                     is_new = descriptor is None
-                    descriptor = self._begin(path, file.size) if descriptor is None else descriptor
+                    if descriptor is None:
+                        descriptor = self._begin(path, file.size)
                     if descriptor is None:
                         break
                     undo.callback(os.close, descriptor)
                     if is_new:
-                        undo.callback(_part(path).unlink)
+                        undo.callback(_abandon, path)
+                    elif self._keep and not _keep(path).exists():
+                        self._make_room(file.size)
+                    if self._keep:
+                        _mark_kept(path)
                     held.append((descriptor, is_new))
                 else:
                     undo.pop_all()
@@ -183,6 +202,7 @@ class OnDisk:
         if (part.exists() and not _evict(part)) or not self._make_room(size):
             return None
         part.parent.mkdir(parents=True, exist_ok=True)
+        _keep(path).unlink(missing_ok=True)  # An earlier file's, that somebody removed by hand.
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
@@ -216,11 +236,12 @@ class OnDisk:
                 log.warning("%s was left half-written: removed", old.path)
         if self._budget is None:
             return True
-        taken = sum(old.size for old in self.files())
-        for old in stored:
+        counted = [old for old in self.files() if old.stays == self._keep]
+        taken = sum(old.size for old in counted)
+        for old in counted:
             if taken + size <= self._budget:
                 break
-            if not self._keep and old.path.exists() and _evict(old.path):
+            if not old.stays and old.path.exists() and _evict(old.path):
                 taken -= old.size
         if self._keep and taken + size > self._budget:
             raise StoreError(
@@ -258,19 +279,40 @@ def _use(path: Path) -> int | None:
 
 
 def _mark_used(path: Path) -> None:
-    with suppress(PermissionError):  # Another user's, in a cache that is shared.
+    with suppress(OSError):  # Another user's, or on a disk that can only be read.
         os.utime(path)
 
 
+def _abandon(path: Path) -> None:
+    """What fails leaves nothing; what has its name by then is not touched."""
+    part = _part(path)
+    if part.exists():
+        part.unlink()
+        _keep(path).unlink(missing_ok=True)
+
+
+def _mark_kept(path: Path) -> None:
+    with suppress(OSError):
+        _keep(path).touch()
+
+
+def _keep(path: Path) -> Path:
+    """The mark of a file that stays."""
+    return path.with_name(path.name + _KEEP)
+
+
 def _evict(path: Path) -> bool:
-    """Removes a file unless somebody holds a lock on it."""
+    """Removes a file unless somebody holds a lock on it, or it is not ours to remove."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        # For writing: some network file systems lock nothing else exclusively.
+        descriptor = os.open(path, os.O_RDWR)
     except FileNotFoundError:
         return True
+    except OSError:
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError:
         return False
     else:
         path.unlink(missing_ok=True)

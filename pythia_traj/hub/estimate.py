@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pythia_traj.errors import CheckpointError
+from pythia_traj.hub.client import RemoteFile
 from pythia_traj.hub.disk import weights_directory
 from pythia_traj.hub.model import HubModel
 from pythia_traj.hub.staging import anonymous
-from pythia_traj.hub.transfer import Source, Transfer
+from pythia_traj.hub.transfer import METER, Source, Transfer
 from pythia_traj.suites.files import is_weights
 
 PROBE_BYTES = 16 << 20
@@ -23,7 +24,7 @@ class Estimate:
 
     Attributes:
         here: of the steps, how many have their weights on this machine already.
-        missing: steps that are announced and have no branch.
+        missing: steps that are announced and have no branch, or are known to have no weights.
         checkpoint_bytes: weights of one checkpoint; those of one model are of one size.
         api_requests, file_requests: that the Hub counts against its limits, which differ for the two.
     """
@@ -64,25 +65,41 @@ def estimate(model: HubModel, steps: Sequence[int]) -> Estimate:
 
     Raises:
         HubError: the Hub cannot be asked, or refuses.
-        CheckpointError: the first of the steps that has a branch has no weights.
+        CheckpointError: none of the steps has weights.
     """
     branches = model.branches()
-    missing = tuple(step for step in steps if model.revision(step) not in branches)
+    missing = [step for step in steps if model.revision(step) not in branches]
     there = [step for step in steps if step not in missing]
     if not there:
         raise CheckpointError(f"{model.repo} has none of the branches asked for")
-    weights = [file for file in model.checkpoint(there[0]).listed() if is_weights(file.path)]
+    weights = _first_weights(model, there)
     unknown = here = 0
     for step in there:
         commit = model.commit(step)
-        if model.remembers(commit):
-            here += all(model.has(commit, file) for file in model.checkpoint(step).listed() if is_weights(file.path))
-        else:
+        if not model.remembers(commit):
             unknown += 1
+            continue
+        try:
+            own = [file for file in model.checkpoint(step).listed() if is_weights(file.path)]
+        except CheckpointError:
+            missing.append(step)
+        else:
+            here += all(model.has(commit, file) for file in own)
     # The Hub is asked once for the address of a large file, whose bytes are another host's. Config and tokenizer are fetched once in all.
     files = len(weights) * (len(there) - here) + 2 * 2
     size = sum(file.size for file in weights)
-    return Estimate(len(steps), here, missing, size, api_requests=1 + unknown, file_requests=files)
+    return Estimate(len(steps), here, tuple(sorted(missing)), size, api_requests=1 + unknown, file_requests=files)
+
+
+def _first_weights(model: HubModel, steps: Sequence[int]) -> list[RemoteFile]:
+    """The weight files of the first step that has any: those of one model are alike."""
+    failure: CheckpointError | None = None
+    for step in steps:
+        try:
+            return [file for file in model.checkpoint(step).listed() if is_weights(file.path)]
+        except CheckpointError as error:
+            failure = failure or error
+    raise failure or CheckpointError(f"{model.repo} has no weights")
 
 
 def measure_rate(model: HubModel, step: int) -> float:
@@ -94,7 +111,8 @@ def measure_rate(model: HubModel, step: int) -> float:
     file = max(model.checkpoint(step).listed(), key=lambda file: file.size)
     count = min(file.size, PROBE_BYTES)
     transfer = Transfer(Source(model.client, model.repo, model.commit(step), file), anonymous(file.size))
-    start = time.perf_counter()
+    start, before = time.perf_counter(), METER.total
     with model.client.asking(model.repo):
         transfer.fetch([(0, count)])
-    return count / (time.perf_counter() - start)
+    # Where ranges are ignored more than was asked for has come.
+    return (METER.total - before) / (time.perf_counter() - start)

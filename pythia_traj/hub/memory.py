@@ -47,7 +47,7 @@ class Memory:
         found = self._read(f"files/{commit}.json")
         try:
             return None if found is None else tuple(RemoteFile(*map(_as_is, entry)) for entry in found)
-        except TypeError:
+        except (TypeError, ValueError):
             return None
 
     def keep_files(self, commit: str, files: Sequence[RemoteFile]) -> None:

@@ -11,8 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import CachedFileInfo
+
 from pythia_traj.checkpoint import Room, WeightFile
-from pythia_traj.errors import CheckpointError, SuiteError
+from pythia_traj.errors import CheckpointError, HubError, SuiteError
 from pythia_traj.hub import weights
 from pythia_traj.hub.client import Client, RemoteFile
 from pythia_traj.hub.constants import Constants
@@ -162,7 +164,11 @@ class HubModel:
         if known is None and self.client.offline:
             known = self._cached_files(commit)
         if known is None:
-            known = self.client.files(self.repo, commit)
+            try:
+                known = self.client.files(self.repo, commit)
+            except HubError as error:
+                # Where the branches could be had, it is this commit's alone: gone since, or not kept for use offline.
+                raise CheckpointError(f"files of commit {commit[:12]}: {error}") from None
             self._memory.keep_files(commit, known)
         return known
 
@@ -171,7 +177,8 @@ class HubModel:
         revision = self.client.cached_commits(self.repo).get(commit)
         if revision is None:
             return None
-        return tuple(RemoteFile(file.file_name, file.size_on_disk, file.blob_path.name) for file in revision.files)
+        top = [file for file in revision.files if file.file_path.parent.name == commit and _is_named_by_digest(file)]
+        return tuple(RemoteFile(file.file_name, file.size_on_disk, file.blob_path.name) for file in top)
 
     def fetch(self, commit: str, file: RemoteFile) -> Path:
         """A file on this machine. Commits that share its content share one download: configs and tokenizers rarely change.
@@ -206,10 +213,11 @@ class HubModel:
         Raises:
             ConfigError: the budget is smaller than a checkpoint, or than all of them where they are to be kept.
         """
+        self.client.stopped.clear()
         size = self._weight_bytes(steps)
         if room.disk_budget is None and not room.keep:
-            return InMemory.within(room, checkpoint=size)
-        return OnDisk.within(room, checkpoint=size, total=size * len(steps))
+            return InMemory.within(room, checkpoint=size, stopped=self.client.stopped)
+        return OnDisk.within(room, checkpoint=size, total=size * len(steps), stopped=self.client.stopped)
 
     def _weight_bytes(self, steps: Sequence[int]) -> int:
         """Bytes of the weights of one checkpoint: those of one model are alike, so the first that has any tells."""
@@ -256,7 +264,7 @@ class HubCheckpoint:
 
     @cached_property
     def _files(self) -> dict[str, RemoteFile]:
-        """Listed files whose names are plain; whatever else a listing holds is none of a checkpoint's."""
+        """Listed files by name. No name becomes a path here: only those that a checkpoint's files have are looked up."""
         return {file.path: file for file in self._published.files(self.commit)}
 
     def config(self) -> dict[str, Any]:
@@ -305,3 +313,8 @@ class HubCheckpoint:
 
     def _where(self) -> str:
         return f"{self._published.repo} at {self.revision} ({self.commit[:12]})"
+
+
+def _is_named_by_digest(file: CachedFileInfo) -> bool:
+    """Where links are not possible the Hub's cache holds plain copies, whose names say nothing of their content."""
+    return re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", file.blob_path.name) is not None

@@ -1,5 +1,6 @@
 """How often, and after how long, what went wrong on the network is tried again."""
 
+import json
 import logging
 import math
 import random
@@ -96,14 +97,19 @@ class Attempts:
             raise error
 
 
-def patiently(patience: Patience, what: str, ask: Callable[[], _Answer]) -> _Answer:
-    """The answer to a question that may be asked again."""
-    attempts = Attempts(patience, what)
+def patiently(
+    patience: Patience, what: str, ask: Callable[[], _Answer], is_unwanted: Callable[[], bool] = lambda: False
+) -> _Answer:
+    """The answer to a question that may be asked again, until nobody waits for it any more."""
+    attempts = Attempts(patience, what, is_unwanted)
     while True:
         try:
             return ask()
         except (httpx2.TransportError, HfHubHTTPError) as error:
             attempts.failed(error)
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            # Damaged on the way, or a page of whoever stands between.
+            attempts.failed(httpx2.RemoteProtocolError("the answer is not JSON"))
 
 
 def passing(error: Exception) -> bool:

@@ -26,6 +26,8 @@ class HubStaging(Protocol):
 
     ahead: int
     source: str
+    holds_kept: bool
+    """Whether it finds what is kept on disk by itself, and holds it together with what is missing."""
     stopped: threading.Event
 
     def stop(self) -> None:
@@ -44,16 +46,22 @@ class InMemory:
     """Buffers that are used again and again, one a checkpoint: as many as are held at once, never more."""
 
     source = "network"
+    holds_kept = False
 
-    def __init__(self, ahead: int, allocate: Callable[[int], memoryview] | None = None) -> None:
+    def __init__(
+        self,
+        ahead: int,
+        allocate: Callable[[int], memoryview] | None = None,
+        stopped: threading.Event | None = None,
+    ) -> None:
         """How a buffer is made: for a GPU, of pinned memory, from which it copies without waiting."""
-        self.ahead, self.stopped = ahead, threading.Event()
+        self.ahead, self.stopped = ahead, stopped or threading.Event()
         self._allocate = allocate or anonymous
         self._lock = threading.Lock()
         self._free: list[memoryview] = []
 
     @classmethod
-    def within(cls, room: Room, *, checkpoint: int) -> "InMemory":
+    def within(cls, room: Room, *, checkpoint: int, stopped: threading.Event | None = None) -> "InMemory":
         """Buffers that take at most half of the memory that is free now, looking no farther ahead than that allows.
 
         Args:
@@ -68,7 +76,7 @@ class InMemory:
                 f"a checkpoint of {checkpoint / 1e9:.1f} GB exceeds the {free / 1e9:.1f} GB of free memory: "
                 "put it on disk instead, with --disk-budget"
             )
-        return cls(max(0, min(room.prefetch, free // 2 // max(checkpoint, 1) - 1)), room.allocate)
+        return cls(max(0, min(room.prefetch, free // 2 // max(checkpoint, 1) - 1)), room.allocate, stopped)
 
     def stop(self) -> None:
         """Ends whatever is on its way."""

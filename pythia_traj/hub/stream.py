@@ -111,7 +111,8 @@ def _as_transport_errors(broken: type[httpx2.TransportError], late: type[httpx2.
 def _needs_the_client(url: str) -> bool:
     """Whether a proxy is set for an address."""
     parts = urlsplit(url)
-    return parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(parts.hostname or "")
+    proxies = urllib.request.getproxies()
+    return (parts.scheme in proxies or "all" in proxies) and not urllib.request.proxy_bypass(parts.hostname or "")
 
 
 @cache

@@ -5,10 +5,10 @@ like what arrives. What is in the Hub's cache is never removed, whatever is foun
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from pythia_traj.checkpoint import WeightFile
-from pythia_traj.errors import CheckpointError, HubError
+from pythia_traj.errors import CheckpointError, HubError, StoreError
 from pythia_traj.hub.client import Client, RemoteFile
 from pythia_traj.hub.constants import Constants, fetch_file
 from pythia_traj.hub.disk import OnDisk
@@ -45,7 +45,7 @@ def hold(
         if file.size == 0:
             raise CheckpointError(f"{file.path} of {repo} at commit {commit[:12]} is empty: it was published so")
     with ExitStack() as stack:
-        held = {file.path: found for file in files if (found := _here(client, repo, commit, file, stack))}
+        held = {file.path: found for file in files if (found := _here(client, repo, commit, file, staging, stack))}
         missing = [file for file in files if file.path not in held]
         if missing:
             held |= {found.name: found for found in stack.enter_context(staging.hold(repo, missing, fill))}
@@ -56,8 +56,10 @@ def hold(
         ordered.clear()
 
 
-def _here(client: Client, repo: str, commit: str, file: RemoteFile, stack: ExitStack) -> WeightFile | None:
-    """A file that is on this machine and is what was listed, held by the stack; None where it has to be fetched."""
+def _here(
+    client: Client, repo: str, commit: str, file: RemoteFile, staging: HubStaging, stack: ExitStack
+) -> WeightFile | None:
+    """A file that is on this machine and is what was listed, held by the stack; None where it is the staging's to hold or to fetch."""
     kept = OnDisk()
     with ExitStack() as own:
         ours = own.enter_context(kept.hold_if_there(repo, file))
@@ -67,9 +69,13 @@ def _here(client: Client, repo: str, commit: str, file: RemoteFile, stack: ExitS
         if path.stat().st_size == file.size:
             found = WeightFile(file.path, map_file(path), path)
             if is_file(found.data, file):
+                if ours and staging.holds_kept:
+                    # Together with what is missing, by the staging: who waits for room while holding some could wait for ever.
+                    return None
                 stack.push(own.pop_all())
                 return found
     log.warning("%s is damaged: its content is not what the Hub lists for %s of %s", path, file.path, repo)
     if ours:
-        kept.remove(ours)
+        with suppress(StoreError):  # A cache that can only be read stays as it is.
+            kept.remove(ours)
     return None

@@ -81,7 +81,7 @@ def shape(config: Mapping[str, Any]) -> dict[str, Any]:
         "d_mlp": config["intermediate_size"],
         "n_ctx": config["max_position_embeddings"],
         "d_vocab": config["vocab_size"],
-        "eps": config.get("layer_norm_eps", 1e-5),
+        "eps": _number(config.get("layer_norm_eps", 1e-5), "layer_norm_eps"),
         "act_fn": _ACTIVATIONS[config.get("hidden_act", "gelu")],
         "parallel_attn_mlp": config.get("use_parallel_residual", True),
         "rotary_dim": rotary_dim,
@@ -107,6 +107,8 @@ def check_architecture(config: Mapping[str, Any]) -> None:
         CheckpointError: see above.
     """
     architectures = config.get("architectures") or [config.get("model_type", "unknown")]
+    if not isinstance(architectures, list):
+        raise CheckpointError(f"config.json: architectures is {architectures!r}: it must be a list of names")
     if architectures[0] not in ARCHITECTURES:
         raise CheckpointError(
             f"config.json is of architecture {architectures[0]}: supported is {', '.join(ARCHITECTURES)}"
@@ -119,7 +121,7 @@ def check_architecture(config: Mapping[str, Any]) -> None:
             f"config.json: hidden_size {config['hidden_size']} is not a multiple of num_attention_heads {config['num_attention_heads']}"
         )
     activation = config.get("hidden_act", "gelu")
-    if activation not in _ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in _ACTIVATIONS:
         raise CheckpointError(
             f"config.json: hidden_act {activation!r} is not supported ({nearest(str(activation), _ACTIVATIONS)})"
         )
@@ -129,7 +131,16 @@ def check_architecture(config: Mapping[str, Any]) -> None:
 
 
 def _rope_parameters(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    return config.get("rope_parameters") or config.get("rope_scaling") or {}
+    found = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if not isinstance(found, dict):
+        raise CheckpointError(f"config.json: rope_parameters is {found!r}: it must be an object")
+    return found
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        raise CheckpointError(f"config.json: {name} is {value!r}: it must be a number above 0")
+    return value
 
 
 def _rotary(config: Mapping[str, Any], d_head: int) -> tuple[int, float]:
@@ -140,8 +151,8 @@ def _rotary(config: Mapping[str, Any], d_head: int) -> tuple[int, float]:
     frequencies is base ** (rotated / dim); it is the base itself wherever dim is even, as in every published Pythia.
     """
     rope = _rope_parameters(config)
-    pct = config.get("rotary_pct", rope.get("partial_rotary_factor", 0.25))
-    base = config.get("rotary_emb_base", rope.get("rope_theta", 10_000))
+    pct = _number(config.get("rotary_pct", rope.get("partial_rotary_factor", 0.25)), "rotary_pct")
+    base = _number(config.get("rotary_emb_base", rope.get("rope_theta", 10_000)), "rotary_emb_base")
     dim = int(d_head * pct)
     if dim < 1:
         raise CheckpointError(f"config.json: rotary_pct {pct} of a head of {d_head} dimensions rotates none")

@@ -1,5 +1,6 @@
 """Does the model fit the device? Asked from its config alone, before the first byte of weights is read."""
 
+import gc
 from collections.abc import Mapping
 from typing import Any
 
@@ -67,6 +68,14 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return int(psutil.virtual_memory().available)
+
+
+def release_memory(device: torch.device) -> None:
+    """Gives back what a model that is not used any more held on a GPU, so that the next finds it free."""
+    if device.type == "cuda":
+        # A model is full of reference cycles.
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def describe_device(device: torch.device) -> dict[str, Any]:

@@ -137,7 +137,13 @@ class Run:
     def requests(self) -> list[dict[str, Any]]:
         """All requests recorded, oldest first."""
         paths = sorted((self.path / "requests").glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name))
-        return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+        found = []
+        for path in paths:
+            try:
+                found.append(json.loads(path.read_text(encoding="utf-8")))
+            except ValueError:
+                raise StoreError(f"{path} is damaged: remove it and repeat the sweep, which writes it again") from None
+        return found
 
     def remove_leftovers(self) -> None:
         """Removes what processes of this host that no longer live left in `.tmp/`."""

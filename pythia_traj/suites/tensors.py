@@ -57,7 +57,7 @@ def tensor_entries(data: memoryview, size: int, name: str) -> list[TensorEntry]:
     start = header_end(data, size, name)
     try:
         header = json.loads(bytes(data[8:start]))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise CheckpointError(f"{name}: its header is not JSON, so it is no safetensors file: fetch it again") from None
     if not isinstance(header, dict):
         raise CheckpointError(f"{name}: its header is not an object, so it is no safetensors file: fetch it again")
@@ -74,6 +74,8 @@ def tensor_entries(data: memoryview, size: int, name: str) -> list[TensorEntry]:
 def _entry(tensor: str, facts: Any, start: int, name: str) -> TensorEntry | None:
     try:
         dtype, shape, (low, high) = facts["dtype"], tuple(facts["shape"]), facts["data_offsets"]
+        if not all(type(number) is int and number >= 0 for number in (*shape, high)) or type(low) is not int:
+            raise ValueError("not whole numbers")
         if dtype not in _SIZES:
             return None
         expected = prod(shape) * _SIZES[dtype]

@@ -1,6 +1,7 @@
 """The data of a sweep: built once per model's vocabulary, before any step, and shared by all labels that ask for the same."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pythia_traj.checkpoint import Checkpoint
@@ -55,6 +56,11 @@ class Datasets:
         return dict(getattr(self.get(label), "facts", {}))
 
 
+def _bos(config: Mapping[str, Any]) -> int:
+    found = config.get("bos_token_id")
+    return found if isinstance(found, int) else 0
+
+
 def read_vocabulary(checkpoint: Checkpoint) -> Vocabulary:
     """What data needs to know of a model, from its config and tokenizer.
 
@@ -69,4 +75,4 @@ def read_vocabulary(checkpoint: Checkpoint) -> Vocabulary:
             f"config.json of {checkpoint.revision} lacks vocab_size or max_position_embeddings"
         ) from None
     path = checkpoint.tokenizer()
-    return Vocabulary(d_vocab, n_ctx, read_tokenizer(path) if path else None, int(config.get("bos_token_id") or 0))
+    return Vocabulary(d_vocab, n_ctx, read_tokenizer(path) if path else None, _bos(config))

@@ -7,6 +7,7 @@ from typing import Any
 from pythia_traj.config import ExperimentRequest, SweepConfig
 from pythia_traj.errors import PythiaTrajError
 from pythia_traj.store.layout import Run
+from pythia_traj.store.unit import read_footer
 from pythia_traj.sweeps.datasets import Datasets
 from pythia_traj.sweeps.forward import Reader, measure_shared
 from pythia_traj.sweeps.plan import Unit
@@ -69,8 +70,10 @@ class Measurer:
         for name, step in unit.references.items():
             if step == unit.step:
                 continue
+            digest = unit.reference_digests[step]
             paths = [self._run.unit_path(unit.model, unit.label, step, cached=cached) for cached in (False, True)]
-            path = next((path for path in paths if path.exists()), None)
+            # Rows that were measured with other parameters may still lie there.
+            path = next((path for path in paths if (read_footer(path) or {}).get("digest") == digest), None)
             if path is None:
                 raise PythiaTrajError(f"{unit.name} compares with step {step}, whose unit failed")
             found[name] = pd.read_parquet(path, partitioning=None)

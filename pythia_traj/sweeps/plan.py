@@ -22,6 +22,7 @@ class Unit:
         digest: of all that its values are made of, but for the files.
         made_of: what the digest is of.
         references: the step of each named reference.
+        reference_digests: the digest that this label has at each of those steps, where it compares with its rows.
         cached: nobody asked for it: another unit compares with its rows.
     """
 
@@ -31,6 +32,7 @@ class Unit:
     digest: str = field(repr=False)
     made_of: Mapping[str, Any] = field(repr=False, compare=False)
     references: Mapping[str, int] = field(default_factory=dict, compare=False)
+    reference_digests: Mapping[int, str] = field(default_factory=dict, repr=False, compare=False)
     cached: bool = False
 
     @property
@@ -109,20 +111,32 @@ class _Planner:
         self.todo.append(unit)
 
     def _unit(self, published: PublishedModel, step: int, label: str, request: ExperimentRequest, cached: bool) -> Unit:
+        references = resolve_references(request.experiment.references, published, step)
+        made_of = self._made_of(label, references)
+        compared: dict[int, str] = {}
+        if request.experiment.wants_reference_rows:
+            for other in references.values():
+                its_own = resolve_references(request.experiment.references, published, other)
+                compared[other] = digest(self._made_of(label, its_own))
+        return Unit(published.model, step, label, digest(made_of), made_of, references, compared, cached)
+
+    def _made_of(self, label: str, references: Mapping[str, int]) -> dict[str, Any]:
+        """All that a unit's values are made of, but for its files, through JSON as it will be stored."""
+        request = self.config.experiments[label]
         experiment = request.experiment
-        references = resolve_references(experiment.references, published, step)
+        # What the data's spec knows by content is not known by its name too: a moved file is the same file.
+        by_content = getattr(experiment.data, "identified", ())
         made_of = {
             "schema": schema.VERSION,
             "experiment": experiment.name,
             "version": experiment.version,
-            "parameters": request.parameters,
+            "parameters": {name: value for name, value in request.parameters.items() if name not in by_content},
             "processing": experiment.processing.as_dict(),
             "dtype": self.config.dtype,
             "data": self._specs[label],
-            "references": references,
+            "references": dict(references),
         }
-        made_of = json.loads(json.dumps(made_of))
-        return Unit(published.model, step, label, digest(made_of), made_of, references, cached)
+        return dict(json.loads(json.dumps(made_of)))
 
 
 def digest(made_of: Mapping[str, Any]) -> str:

@@ -61,7 +61,8 @@ class Prefetcher:
         self._published, self._steps = published, list(dict.fromkeys(steps))
         self._staging = published.staging(room, self._steps)
         # In memory: who waits for room on disk while holding some could wait for ever.
-        self._aside = published.staging(Room(prefetch=0, allocate=room.allocate), self._steps)
+        self._room_aside = Room(prefetch=0, allocate=room.allocate)
+        self._aside: Staging | None = None
         self._slots = threading.Semaphore(1 + self._staging.ahead)
         self._changed = threading.Condition()
         self._ready: dict[int, Opened] = {}
@@ -79,7 +80,8 @@ class Prefetcher:
         for opened in left:
             self._let_go(opened)
         self._staging.stop()
-        self._aside.stop()
+        if self._aside is not None:
+            self._aside.stop()
         self._slots.release()
         if self._thread is not None:
             self._thread.join()
@@ -93,7 +95,7 @@ class Prefetcher:
         """
         start = time.perf_counter()
         expected = checkpoint.step in self._steps and checkpoint.step not in self._passed
-        opened = self._take(checkpoint.step) if expected else self._open(checkpoint, self._aside)
+        opened = self._take(checkpoint.step) if expected else self._open_now(checkpoint)
         opened.waited = time.perf_counter() - start
         try:
             if opened.error is not None:
@@ -112,7 +114,7 @@ class Prefetcher:
         Raises:
             Exception: what opening it raised.
         """
-        opened = self._open(checkpoint, self._aside)
+        opened = self._open_now(checkpoint)
         opened.waited = opened.seconds
         try:
             if opened.error is not None:
@@ -158,6 +160,12 @@ class Prefetcher:
                     self._changed.notify_all()
             if unwanted:
                 self._let_go(opened)
+
+    def _open_now(self, checkpoint: Checkpoint) -> Opened:
+        # Made when it is needed: what goes by disk because it is too large for the memory is not refused for that.
+        if self._aside is None:
+            self._aside = self._published.staging(self._room_aside, self._steps)
+        return self._open(checkpoint, self._aside)
 
     def _open(self, checkpoint: Checkpoint, staging: Staging) -> Opened:
         opened, start = Opened(source=staging.source), time.perf_counter()

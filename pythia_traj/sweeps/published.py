@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pythia_traj.checkpoint import PublishedModel
-from pythia_traj.errors import SuiteError
+from pythia_traj.errors import HubError, SuiteError
 from pythia_traj.suites.catalog import look_up, unknown_model
 from pythia_traj.suites.local import LocalModel
 from pythia_traj.sweeps.plan import Unit
@@ -43,7 +43,14 @@ def open_model(name: str, source: str = HUB, *, refresh: bool = False) -> Publis
         raise unknown_model(name)
     from pythia_traj.hub.model import HubModel
 
-    return HubModel.of(record, refresh=refresh) if record else HubModel.open(name, refresh=refresh)
+    if record is not None:
+        return HubModel.of(record, refresh=refresh)
+    if name.startswith((".", "/", "~")):
+        raise SuiteError(f"there is no directory {name!r}")
+    try:
+        return HubModel.open(name, refresh=refresh)
+    except HubError as error:
+        raise HubError(f"{error} (nor is there a directory {name!r} here)") from None
 
 
 def facts_of(published: PublishedModel, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -111,6 +111,7 @@ class _ModelSweep:
 
     def measure(self, todo: Sequence[Unit]) -> None:
         """All its units, step by step in the plan's order."""
+        from pythia_traj.models.fit import release_memory
         from pythia_traj.models.tensors import buffers_for
         from pythia_traj.sweeps.measure import Measurer
         from pythia_traj.sweeps.session import Session
@@ -131,6 +132,7 @@ class _ModelSweep:
                     self._measure_step(step, list(units), session, measurer, data)
             finally:
                 session.close()
+                release_memory(self.device)
 
     def _prepare(self, todo: Sequence[Unit], *, copies: int) -> "Datasets | None":
         """Refuses a model that cannot fit, then makes the data, both before any weights are read.
@@ -148,13 +150,14 @@ class _ModelSweep:
                 config, dtype = checkpoint.config(), DTYPES[self.config.dtype]
                 check_fits(config, model=self.published.model, dtype=dtype, device=self.device, copies=copies)
                 data = Datasets(self.config, checkpoint)
+                facts = facts_of(self.published, config)
             except CheckpointError as error:
                 reasons[step] = str(error)
                 continue
             self.observer.working("preparing data")
             for label in dict.fromkeys(unit.label for unit in todo):
                 data.get(label)
-            write_model(self.run, self.published.model, facts_of(self.published, config))
+            write_model(self.run, self.published.model, facts)
             return data
         for step, units in groupby(todo, key=lambda unit: unit.step):
             self.recorder.failed(units, reasons[step])
@@ -197,4 +200,11 @@ class _ModelSweep:
                 labels=labels,
             )
             for unit in together:
-                self.recorder.done(unit, measured[unit.label], sources[unit.label], data.facts(unit.label), under)
+                try:
+                    self.recorder.done(unit, measured[unit.label], sources[unit.label], data.facts(unit.label), under)
+                except PythiaTrajError:
+                    raise
+                except Exception as error:
+                    # Rows that no table can hold: a word for a layer, columns of unequal length.
+                    reason = f"its rows cannot be written: {type(error).__name__}: {error}"
+                    self.recorder.failed([unit], reason, traceback.format_exc())

@@ -44,6 +44,7 @@ class Weights:
         self._opened: tuple[str, int] | None = None
         self._tensors: dict[str, Tensor] = {}
         self._loaded: tuple[tuple[str, int], Processing] | None = None
+        self._failed: tuple[tuple[str, int], CheckpointError] | None = None
         self.seconds: dict[str, float] = {}
         self.bytes, self.source = 0, ""
 
@@ -68,10 +69,17 @@ class Weights:
             return self._swappable.model
         self._loaded = None
         if self._opened != wanted:
+            if self._failed is not None and self._failed[0] == wanted:
+                # Other units of the step ask again: a file that could not be had is not fetched once for each of them.
+                raise self._failed[1]
             self.close()
             self._swappable.check_same_architecture(checkpoint)
-            with self._timed("wait"):
+            try:
                 opened = self._files.enter_context(self._open_files(checkpoint))
+            except CheckpointError as error:
+                self._failed = wanted, error
+                raise
+            self.seconds["wait"] = self.seconds.get("wait", 0.0) + opened.waited
             self.seconds["fetch"] = self.seconds.get("fetch", 0.0) + opened.seconds
             self.bytes += opened.bytes
             self.source = opened.source

@@ -8,6 +8,7 @@ from transformer_lens import HookedTransformer
 
 from pythia_traj.checkpoint import Room
 from pythia_traj.config import Dtype
+from pythia_traj.errors import ConfigError
 from pythia_traj.models.fit import pick_device
 from pythia_traj.models.tensors import buffers_for
 from pythia_traj.processing import Processing
@@ -70,6 +71,8 @@ def checkpoints(
     published = open_model(str(model), source)
     selected = select(steps, published.steps, tokens_per_step=published.tokens_per_step)
     processing = Processing(fold_ln, center_writing_weights, center_unembed, fold_value_biases)
+    if prefetch < 0:
+        raise ConfigError(f"prefetch: {prefetch}: give how many checkpoints are fetched ahead, 0 or more")
     target = pick_device(device)
 
     def stream() -> Iterator[LoadedCheckpoint]:

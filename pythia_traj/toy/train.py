@@ -57,7 +57,8 @@ def _check_same(directory: Path, recipe: Recipe) -> None:
     except (OSError, ValueError):
         facts = {}
     if not isinstance(facts, dict) or facts.get("recipe") != recipe.as_dict():
-        what = "a toy suite of another recipe" if "recipe" in facts else "no toy suite"
+        is_toy = isinstance(facts, dict) and "recipe" in facts
+        what = "a toy suite of another recipe" if is_toy else "no toy suite"
         raise SuiteError(f"{directory} exists and is {what}: remove it or give another directory")
 
 

@@ -134,7 +134,7 @@ def test_items_that_cannot_be_used_are_counted_by_reason(tiny):
         Prompt("d", "x", ("e",), ("[",)),
         Prompt("def 12", "def 13", ("(",), ("[",), splits=(("12", ("12",)),)),
     ]
-    batches, dropped = encode(prompts, tiny.tokenizer, 10, None)
+    batches, dropped = encode(prompts, tiny.tokenizer, 10, None, np.random.default_rng(0))
     assert sum(len(batch.item) for batch in batches) == 1
     assert dropped == {
         "clean and corrupted prompt differ in length": 1,

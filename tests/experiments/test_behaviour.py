@@ -30,7 +30,8 @@ def test_it_equals_a_plain_pass_item_by_item(run, suite):
     prompts = TaskPrompts(Vocabulary(300, 128), seed=0, task=OWN)
     expected = {}
     for batch in prompts.batches:
-        for variant, tokens in (("", batch.clean), ("null:corrupted", batch.corrupted)):
+        by_variant = {"": batch.clean, "corrupted": batch.corrupted, "null:shuffled": batch.shuffled}
+        for variant, tokens in by_variant.items():
             logits = ckpt.model(torch.from_numpy(tokens))[:, -1].detach()
             for row, item in enumerate(batch.item):
                 right, wrong = batch.candidates[row]

@@ -25,7 +25,7 @@ def swept(request, tmp_path_factory):
     return root / "run", suite
 
 
-@pytest.mark.parametrize("variant", [None, "null:corrupted"])
+@pytest.mark.parametrize("variant", [None, "corrupted", "null:shuffled"])
 def test_the_terms_add_up_to_the_logit_difference(swept, variant):
     run, _ = swept
     rows = pt.load(run, metric="logit_attribution", variant=variant)

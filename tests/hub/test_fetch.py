@@ -121,3 +121,13 @@ def test_kept_checkpoints_are_used_and_others_go_through_memory(serve, repositor
     hub.reset_log()
     sweep(tmp_path / "again")
     assert [record for record in hub.requests if record.kind == "content"] == []
+
+
+def test_what_was_fetched_to_stay_is_not_evicted_by_a_sweep_with_a_budget(serve, repository, cli, tmp_path, suite):
+    serve(repository)
+    cli("fetch", "me/tiny", "--steps", "0,1")
+    size = (suite / "step0" / "model.safetensors").stat().st_size
+    assert len(sweep(tmp_path / "run", disk_budget=int(1.5 * size)).done) == 4
+    stays = [stored.stays for stored in OnDisk().files()]
+    assert stays.count(True) == 2
+    assert stays.count(False) == 1

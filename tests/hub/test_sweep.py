@@ -2,6 +2,7 @@
 
 import shutil
 from collections import Counter
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ from pythia_traj.hub.model import HubModel
 from pythia_traj.store.layout import Run
 from pythia_traj.store.unit import read_footer
 from pythia_traj.suites.catalog import catalog
+from tests.hub.faults import Fault
 from tests.hub.fixtures import online as online
 from tests.hub.fixtures import point_to
 from tests.hub.fixtures import serve as serve
@@ -293,3 +295,37 @@ def test_checkpoints_streams_from_the_hub_too(serve, tiny, suite):
     for ckpt in pt.checkpoints("me/tiny", steps="all", device="cpu"):
         assert torch.equal(ckpt.model(tokens), here[ckpt.step])
         assert ckpt.commit == tiny.branches[f"step{ckpt.step}"]
+
+
+def test_a_listing_whose_digests_are_paths_is_refused_and_touches_no_file(serve, tiny, tmp_path):
+    victim = tmp_path / "precious"
+    victim.write_text("mine")
+    files = dict(tiny.commits[tiny.branches["step0"]])
+    files["model.safetensors"] = replace(files["model.safetensors"], sha256=str(victim), size=4)
+    tiny.commits[tiny.branches["step0"]] = files
+    serve(tiny)
+    result = pt.sweep(request("me/tiny", tmp_path / "run"))
+    assert {unit.step for unit, _ in result.failed} == {0}
+    assert all("lists files of me/tiny that cannot be" in error for _, error in result.failed)
+    assert victim.read_text() == "mine"
+
+
+def test_a_step_that_cannot_be_listed_fails_alone_wherever_it_stands(serve, tiny, tmp_path, monkeypatch):
+    serve(tiny)
+    pt.sweep(request("me/tiny", tmp_path / "warm", steps="2,4", keep=True))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    result = pt.sweep(request("me/tiny", tmp_path / "run"))
+    assert {unit.step for unit in result.done} == {2, 4}
+    assert {unit.step for unit, _ in result.failed} == {0, 1}
+
+
+def test_a_file_that_cannot_be_had_is_asked_for_once_for_all_units_of_its_step(serve, tiny, tmp_path):
+    hub = serve(tiny)
+    weights = next(blob for path, blob in tiny.commits[tiny.branches["step2"]].items() if path == "model.safetensors")
+    hub.faults.add(Fault("corrupt", where=weights.sha256, times=100))
+    experiments = {**SMALL, "other": {"use": "induction", "length": 10, "n": 2}}
+    result = pt.sweep(request("me/tiny", tmp_path / "run", experiments=experiments))
+    assert {unit.name for unit, _ in result.failed} == {f"tiny/{label}/step2" for label in experiments}
+    assert all("is corrupt: fetched twice" in error for _, error in result.failed)
+    fetched = [record for record in hub.requests if record.kind == "content" and weights.sha256 in record.path]
+    assert len(fetched) == 2

@@ -399,3 +399,51 @@ def test_status_counts_names(suite, tmp_path):
     assert found.units["tiny/loss/step2"] == "left"
     with pytest.raises(StoreError, match="is no run"):
         pt.status(tmp_path)
+
+
+def test_references_are_rows_of_the_same_parameters(suite, tmp_path):
+    source = REFERENCES.replace(
+        "def growth(model, reference_rows)", "def growth(model, reference_rows, *, scale: int = 1)"
+    )
+    (tmp_path / "refs.py").write_text(source.replace("norm = float(", "norm = scale * float("))
+    use = f"{tmp_path / 'refs.py'}:growth"
+    pt.sweep(request(suite, tmp_path / "run", experiments={"growth": {"use": use, "scale": 5}}))
+    pt.sweep(request(suite, tmp_path / "run", steps="4", experiments={"growth": {"use": use, "scale": 1}}))
+    pt.sweep(request(suite, tmp_path / "calm", steps="4", experiments={"growth": {"use": use, "scale": 1}}))
+    changed, calm = (pt.load(tmp_path / name, step=4) for name in ("run", "calm"))
+    assert changed.value.tolist() == calm.value.tolist()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        'rows.add(Key("m", dim=3), 1.0)',
+        'rows.table("t", {"a": [1], "b": [1, 2]})',
+        'rows.add(Key("m", layer=10**9), 1.0)',
+    ],
+)
+def test_rows_that_no_table_can_hold_fail_their_unit(suite, tmp_path, bad):
+    (tmp_path / "odd.py").write_text(
+        "from pythia_traj.experiment import experiment\n"
+        "from pythia_traj.values import Key, Rows\n"
+        "@experiment(version=1)\n"
+        "def odd(model):\n"
+        '    """Odd."""\n'
+        "    rows = Rows()\n"
+        f"    {bad}\n"
+        "    return rows\n"
+    )
+    experiments = {"odd": {"use": str(tmp_path / "odd.py")}, "loss": SMALL["loss"]}
+    result = pt.sweep(request(suite, tmp_path / "run", steps="0", experiments=experiments))
+    assert [unit.label for unit, _ in result.failed] == ["odd"]
+    assert "its rows cannot be written" in result.failed[0][1]
+    assert [unit.label for unit in result.done] == ["loss"]
+    assert not list((tmp_path / "run" / "metrics" / "model=tiny" / "experiment=odd").glob("*"))
+
+
+def test_a_moved_corpus_is_the_same_corpus(suite, tmp_path, monkeypatch):
+    (tmp_path / "corpus.txt").write_text("def measure(model, step): return model(step)\n" * 400)
+    monkeypatch.chdir(tmp_path)
+    for source, done in (("corpus.txt", 1), ("./corpus.txt", 0), (str(tmp_path / "corpus.txt"), 0)):
+        experiments = {"loss": {**SMALL["loss"], "source": source}}
+        assert len(pt.sweep(request(suite, tmp_path / "run", steps="0", experiments=experiments)).done) == done

@@ -36,6 +36,7 @@ class TaskBatch:
 
     Attributes:
         clean, corrupted: token ids [item, pos].
+        shuffled: the clean prompts with their tokens permuted within each item: the same types, nothing to go by.
         candidates: token ids of the continuations [item, candidate].
         is_right: which of them are right [item, candidate].
         item: the items' numbers in the task, from 0 [item].
@@ -44,6 +45,7 @@ class TaskBatch:
 
     clean: np.ndarray
     corrupted: np.ndarray
+    shuffled: np.ndarray
     candidates: np.ndarray
     is_right: np.ndarray
     item: np.ndarray
@@ -56,6 +58,7 @@ class TaskBatch:
             yield TaskBatch(
                 clean=self.clean[part],
                 corrupted=self.corrupted[part],
+                shuffled=self.shuffled[part],
                 candidates=self.candidates[part],
                 is_right=self.is_right[part],
                 item=self.item[part],
@@ -77,7 +80,7 @@ class _Encoded:
 
 
 def encode(
-    prompts: Iterable[Prompt], tokenizer: Tokenizer | None, n: int, bos: int | None
+    prompts: Iterable[Prompt], tokenizer: Tokenizer | None, n: int, bos: int | None, rng: np.random.Generator
 ) -> tuple[list[TaskBatch], Dropped]:
     """The first n prompts that the tokenizer allows, as batches, and why the others were dropped.
 
@@ -87,6 +90,7 @@ def encode(
     Args:
         tokenizer: of the model in use; None where prompts are ids.
         bos: what is prepended, if anything.
+        rng: shuffles the null.
     """
     dropped: Dropped = Counter()
     kept: list[_Encoded] = []
@@ -97,7 +101,7 @@ def encode(
             kept.append(_encode(prompt, tokenizer, bos))
         except _UnusableError as reason:
             dropped[str(reason)] += 1
-    return list(_batches(kept)), dropped
+    return list(_batches(kept, int(bos is not None), rng)), dropped
 
 
 class _UnusableError(Exception):
@@ -147,7 +151,7 @@ def _check_boundary(prompt: Text, answer: Text, ids: Callable[[Text], tuple[int,
         raise _UnusableError("an answer merges with the end of the prompt")
 
 
-def _batches(encoded: Sequence[_Encoded]) -> Iterator[TaskBatch]:
+def _batches(encoded: Sequence[_Encoded], start: int, rng: np.random.Generator) -> Iterator[TaskBatch]:
     """Items of one length and number of candidates together, in their order."""
     groups: dict[tuple[int, int], list[int]] = {}
     for i, item in enumerate(encoded):
@@ -155,9 +159,11 @@ def _batches(encoded: Sequence[_Encoded]) -> Iterator[TaskBatch]:
     for (_, candidates), members in sorted(groups.items()):
         items = [encoded[i] for i in members]
         n_right = np.array([[len(item.right)] for item in items])
+        clean = np.array([item.clean for item in items], dtype=np.int64)
         yield TaskBatch(
-            clean=np.array([item.clean for item in items], dtype=np.int64),
+            clean=clean,
             corrupted=np.array([item.corrupted for item in items], dtype=np.int64),
+            shuffled=np.concatenate([clean[:, :start], rng.permuted(clean[:, start:], axis=1)], axis=1),
             candidates=np.array([(*item.right, *item.wrong) for item in items], dtype=np.int64),
             is_right=np.arange(candidates) < n_right,
             item=np.array(members, dtype=np.int64),
