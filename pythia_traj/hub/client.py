@@ -41,7 +41,7 @@ from huggingface_hub.hf_api import RepoFile, RepoFolder
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
 from pythia_traj.errors import CheckpointError, HubError, StoreError
-from pythia_traj.hub.patience import Patience, describe, patiently
+from pythia_traj.hub.patience import Patience, StatusError, describe, patiently
 
 _Answer = TypeVar("_Answer")
 
@@ -242,6 +242,8 @@ class Client:
             status = describe(error)
             advice = self._token_advice() if error.response.status_code in {401, 403} else "try again later"
             raise HubError(f"{self.endpoint} answers {status} for {repo}: {advice}") from None
+        except StatusError as error:
+            raise HubError(f"{self.endpoint} answers {describe(error)} for {repo}: try again later") from None
         except OSError as error:
             if isinstance(error, ConnectionError) or error.errno not in _OF_THE_DISK:
                 raise self._unreachable(error) from None

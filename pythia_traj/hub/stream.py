@@ -6,19 +6,25 @@ stands between, and for redirects, the client's session is used, which knows how
 """
 
 import http.client
+import socket
+import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from ssl import SSLContext
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
 from huggingface_hub import get_session
 
-_CHUNK = 1 << 20
-"""Bytes asked of a socket at once: between two calls it can be noticed that nobody waits any more."""
+_CHUNK, _PAUSE = 1 << 20, 0.1
+"""A call returns after so many bytes, or so many seconds: then it can be noticed that nobody waits any more."""
+
+Aborts = set[Callable[[], None]]
+"""What ends the connections that are open now, even one that is waiting for the other side."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +38,11 @@ class Answer:
 
 
 @contextmanager
-def get(url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout) -> Iterator[Answer]:
+def get(url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout, aborts: Aborts) -> Iterator[Answer]:
     """The answer to a GET; a status that says that something went wrong is the caller's to judge.
+
+    Args:
+        aborts: gains an entry for as long as the connection is open.
 
     Raises:
         httpx2.TransportError: there is none, or it breaks off.
@@ -42,7 +51,7 @@ def get(url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout) -> Itera
         with _by_client(url, headers, timeouts) as answer:
             yield answer
         return
-    with _by_socket(url, headers, timeouts) as direct:
+    with _by_socket(url, headers, timeouts, aborts) as direct:
         if not 300 <= direct.status < 400:
             yield direct
             return
@@ -51,7 +60,7 @@ def get(url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout) -> Itera
 
 
 @contextmanager
-def _by_socket(url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout) -> Iterator[Answer]:
+def _by_socket(url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout, aborts: Aborts) -> Iterator[Answer]:
     parts = urlsplit(url)
     connection: http.client.HTTPConnection
     if parts.scheme == "https":
@@ -60,23 +69,68 @@ def _by_socket(url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout) -
         )
     else:
         connection = http.client.HTTPConnection(parts.netloc.rpartition("@")[2], timeout=timeouts.connect)
+
+    def abort() -> None:
+        with suppress(OSError):
+            connection.sock.shutdown(socket.SHUT_RDWR)
+
     try:
         with _as_transport_errors(httpx2.ConnectError, httpx2.ConnectTimeout):
             connection.connect()
             connection.sock.settimeout(timeouts.read)
+        aborts.add(abort)
         with _as_transport_errors(httpx2.ReadError, httpx2.ReadTimeout):
-            connection.request(
-                "GET", f"{parts.path}?{parts.query}" if parts.query else parts.path, headers=dict(headers)
-            )
+            target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+            connection.request("GET", target, headers={**headers, "connection": "close"})
             response = connection.getresponse()
-
-        def read_into(buffer: memoryview) -> int:
-            with _as_transport_errors(httpx2.ReadError, httpx2.ReadTimeout):
-                return response.readinto(buffer[:_CHUNK])
-
-        yield Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, read_into)
+        named = {name.lower(): value for name, value in response.getheaders()}
+        yield Answer(response.status, named, _Body(response).read_into)
     finally:
+        aborts.discard(abort)
         connection.close()
+
+
+class _Body:
+    """A response's body, of which nothing that has arrived is lost when the connection breaks."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self._response = response
+        self._broken: httpx2.TransportError | None = None
+        self._buffered: int | None = None
+
+    def read_into(self, buffer: memoryview) -> int:
+        if self._broken is not None:
+            raise self._broken
+        buffer, filled, until = buffer[:_CHUNK], 0, time.monotonic() + _PAUSE
+        while filled < len(buffer) and time.monotonic() < until:
+            try:
+                with _as_transport_errors(httpx2.ReadError, httpx2.ReadTimeout):
+                    count = self._read_once(buffer[filled:])
+            except httpx2.TransportError as error:
+                if not filled:
+                    raise
+                self._broken = error
+                break
+            if not count:
+                break
+            filled += count
+        return filled
+
+    def _read_once(self, buffer: memoryview) -> int:
+        """What one read of the socket brings. The response's own method waits until the buffer is full, and loses it all at an error."""
+        if self._response.chunked:
+            return self._response.readinto(buffer)
+        stream: Any = self._response.fp
+        if stream is None:
+            return 0
+        if self._buffered is None:
+            # What came with the headers, or the first of the rest.
+            self._buffered = len(stream.peek(1))
+        if self._buffered:
+            count = int(stream.readinto(buffer[: self._buffered]))
+            self._buffered -= count
+            return count
+        return int(stream.raw.readinto(buffer))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -18,7 +18,7 @@ import httpx2
 from pythia_traj.errors import CheckpointError
 from pythia_traj.hub.client import Client, RemoteFile
 from pythia_traj.hub.patience import Attempts, StatusError, describe, log
-from pythia_traj.hub.stream import Answer, get
+from pythia_traj.hub.stream import Aborts, Answer, get
 
 CONNECTIONS = 4
 """Ranges on their way at once."""
@@ -28,6 +28,9 @@ SEGMENT = 16 << 20
 
 _SLOT, _SLOTS = 0.1, 100
 """Seconds that are counted as one, and how many of them are remembered."""
+
+_POLL = 0.1
+"""Seconds between looks at whether anybody waits for the file any more."""
 
 Span = tuple[int, int]
 """First byte, and one after the last."""
@@ -120,6 +123,8 @@ class Transfer:
         self._source, self._buffer = source, buffer
         self._address = _Address(source)
         self._failed = threading.Event()
+        self._error: BaseException | None = None
+        self._aborts: Aborts = set()
 
     def fetch(self, spans: Sequence[Span]) -> bool:
         """Fetches spans of the file and leaves the rest of the buffer alone; False where it had to fetch the whole file instead.
@@ -158,11 +163,12 @@ class Transfer:
             with self._workers() as submit:
                 pending = [(piece, submit(piece)) for span in spans for piece in _pieces(span)]
                 for (_, end), future in pending:
-                    future.result()
+                    self._wait_for(future)
                     follow(end)
         except _RangesIgnoredError:
             log.warning("%s: the server ignores ranges: fetching it whole, which cannot be resumed", self._source.name)
-            self._fetch_whole()
+            with ThreadPoolExecutor(1, thread_name_prefix="pythia-traj-fetch") as pool:
+                self._wait_for(pool.submit(self._fetch_whole))
             return False
         return True
 
@@ -172,17 +178,29 @@ class Transfer:
         with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="pythia-traj-fetch") as pool:
             try:
                 yield lambda piece: pool.submit(self._fetch_piece, piece)
-            except BaseException:
+            except BaseException as error:
                 self._failed.set()
                 pool.shutdown(wait=True, cancel_futures=True)
                 self._failed.clear()
-                raise
+                first, self._error = self._error, None
+                raise (first or error) from None
+
+    def _wait_for(self, future: Future[None]) -> None:
+        """A piece's end; where it is not wanted any more, connections are ended that wait for the other side."""
+        while not future.done():
+            if self._is_unwanted():
+                for abort in list(self._aborts):
+                    abort()
+            wait([future], timeout=_POLL)
+        future.result()
 
     def _fetch_piece(self, piece: Span) -> None:
         """One range, resumed until it is whole; if it cannot be had, the others end as well."""
         try:
             self._persist(*piece)
-        except BaseException:
+        except BaseException as error:
+            # The others end because of this one: it is what has to be told.
+            self._error = self._error or error
             self._failed.set()
             raise
 
@@ -218,7 +236,7 @@ class Transfer:
         headers = {**headers, "accept-encoding": "identity"}
         if ranged:
             headers["range"] = f"bytes={position}-{end - 1}"
-        with get(url, headers, self._source.client.patience.timeouts) as answer:
+        with get(url, headers, self._source.client.patience.timeouts, self._aborts) as answer:
             self._check(answer, position, end, ranged)
             # More than was promised is not read: a buffer's neighbour is another range.
             while position < end and (count := answer.read_into(self._buffer[position:end])):
