@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 # Nothing here may reach a model hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("HF_TOKEN", None)
+# Nor touch what is kept for the user.
+os.environ["PYTHIA_TRAJ_CACHE"] = tempfile.mkdtemp(prefix="pythia-traj-tests-")
 # Two workers with a thread per core each: threads that spin while they wait for the others keep those from running, and a training
 # of a minute takes ten.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

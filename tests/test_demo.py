@@ -89,14 +89,15 @@ def test_the_readmes_commands_run(demo, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     readme = (ROOT / "README.md").read_text()
     section = readme.partition("## At the command line")[2].partition("```sh\n")[2].partition("```")[0]
-    commands = [shlex.split(line, comments=True) for line in section.replace("\\\n", " ").splitlines()]
+    lines = section.replace("\\\n", " ").splitlines()
+    commands = [shlex.split(line, comments=True) for line in lines if line.strip()]
     ran = set()
     for command in commands:
         assert command[0] == "pythia-traj"
         if command[1] not in {"toy", "demo"} and "pythia-70m" not in command:
             assert app(command[1:], standalone_mode=False) in (None, 0)
             ran.add(command[1])
-    assert ran == {"models", "steps", "experiments", "sweep", "status", "report", "doctor"}
+    assert ran == {"models", "cache", "steps", "experiments", "sweep", "status", "report", "doctor"}
     assert (tmp_path / "first.html").exists()
     config = readme.partition("```yaml\n")[2].partition("```")[0]
     (tmp_path / "induction.yaml").write_text(config)

@@ -161,50 +161,61 @@ class Transfer:
         self._address.get()
         try:
             with self._workers() as submit:
-                pending = [(piece, submit(piece)) for span in spans for piece in _pieces(span)]
-                for (_, end), future in pending:
-                    self._wait_for(future)
+                pieces = [piece for span in spans for piece in _pieces(span)]
+                pending = [(end, submit(self._fetch_piece, start, end)) for start, end in pieces]
+                for end, future in pending:
+                    self._wait_for([future])
+                    future.result()
                     follow(end)
         except _RangesIgnoredError:
             log.warning("%s: the server ignores ranges: fetching it whole, which cannot be resumed", self._source.name)
-            with ThreadPoolExecutor(1, thread_name_prefix="pythia-traj-fetch") as pool:
-                self._wait_for(pool.submit(self._fetch_whole))
+            with self._workers() as submit:
+                whole = submit(self._fetch_whole)
+                self._wait_for([whole])
+                whole.result()
             return False
         return True
 
     @contextmanager
-    def _workers(self) -> Iterator[Callable[[Span], Future[None]]]:
+    def _workers(self) -> Iterator[Callable[..., Future[None]]]:
         """A few threads; if one fails, or the asking thread does, the others stop."""
+        submitted: list[Future[None]] = []
+
+        def submit(work: Callable[..., None], *arguments: int) -> Future[None]:
+            submitted.append(pool.submit(self._work, work, *arguments))
+            return submitted[-1]
+
         with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="pythia-traj-fetch") as pool:
             try:
-                yield lambda piece: pool.submit(self._fetch_piece, piece)
+                yield submit
             except BaseException as error:
                 self._failed.set()
-                pool.shutdown(wait=True, cancel_futures=True)
+                # Whoever has begun is waited for: it writes into the buffer.
+                self._wait_for([future for future in submitted if not future.cancel()])
                 self._failed.clear()
                 first, self._error = self._error, None
-                raise (first or error) from None
+                # What a signal raises is no failure of the transfer: nothing takes its place.
+                raise (first or error if isinstance(error, Exception) else error) from None
 
-    def _wait_for(self, future: Future[None]) -> None:
-        """A piece's end; where it is not wanted any more, connections are ended that wait for the other side."""
-        while not future.done():
+    def _wait_for(self, futures: Sequence[Future[None]]) -> None:
+        """Until they have ended; where they are not wanted any more, connections are ended that wait for the other side."""
+        while wait(futures, timeout=_POLL).not_done:
             if self._is_unwanted():
                 for abort in list(self._aborts):
                     abort()
-            wait([future], timeout=_POLL)
-        future.result()
 
-    def _fetch_piece(self, piece: Span) -> None:
-        """One range, resumed until it is whole; if it cannot be had, the others end as well."""
+    def _work(self, work: Callable[..., None], *arguments: int) -> None:
+        """What one of the threads does; if it fails, the others end as well."""
         try:
-            self._persist(*piece)
+            work(*arguments)
         except BaseException as error:
             # The others end because of this one: it is what has to be told.
             self._error = self._error or error
             self._failed.set()
             raise
 
-    def _persist(self, position: int, end: int) -> None:
+    def _fetch_piece(self, position: int, end: int) -> None:
+        """One range, resumed until it is whole."""
         attempts = self._attempts()
         while position < end and not self._failed.is_set():
             before, address = position, self._address.get()

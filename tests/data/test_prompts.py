@@ -119,9 +119,7 @@ def test_bos_is_prepended_where_it_is_asked_for(pythia):
 
 
 def test_a_task_that_the_tokenizer_cannot_do_is_refused_with_the_reason(tiny):
-    with pytest.raises(
-        DataError, match="task ioi has no items for this model's tokenizer: all were dropped, "
-    ):
+    with pytest.raises(DataError, match="task ioi has no items for this model's tokenizer: all were dropped, "):
         TaskPrompts(tiny, seed=0, task="ioi")
 
 

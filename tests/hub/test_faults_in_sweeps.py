@@ -245,7 +245,7 @@ def test_of_two_processes_in_one_run_within_one_budget_one_is_killed_and_the_oth
     hub = serve(twelve_steps)
     out, cache = tmp_path / "run", tmp_path / "shared-cache"
     size = max(blob.size for blob in twelve_steps.blobs.values())
-    hub.bytes_per_second = 6 * size
+    hub.bytes_per_second = 9 * size
     arguments = ("me/twelve", out, cache, "--disk-budget", str(3 * size))
     with sweeping(hub, *arguments) as doomed, sweeping(hub, *arguments) as other:
         eventually(lambda: list(cache.rglob("*.part")), doomed, other)

@@ -4,6 +4,7 @@ import itertools
 import logging
 import random
 import re
+import signal
 import threading
 import time
 from collections import Counter
@@ -517,6 +518,41 @@ def test_a_transfer_can_be_stopped_while_none_arrive(published, ignored):
     assert stopped_after(remote, InMemory(0), 0.3) < 1
 
 
+def test_a_transfer_can_be_stopped_where_the_server_ends_connections_itself(published, monkeypatch):
+    def closing(host, request, answer):
+        return replace(answer, headers={**answer.headers, "Connection": "close"})
+
+    misanswering(monkeypatch, ALWAYS, closing)
+    remote = published(10 * PIECE, patience=PATIENT)
+    remote.hub.faults.add(Fault("stall", where="content", after=100, seconds=30, times=ALWAYS))
+    assert stopped_after(remote, InMemory(0), 0.3) < 1
+
+
+class Left(BaseException):
+    """As a signal's handler raises it: no Exception."""
+
+
+@pytest.mark.parametrize("kind", ["stall", "429"])
+def test_what_a_signal_raises_comes_out_at_once_and_as_it_is(published, kind):
+    remote = published(10 * PIECE, patience=PATIENT)
+    remote.hub.faults.add(Fault(kind, where="content", after=100, seconds=60, times=ALWAYS))
+
+    def leave(*_):
+        raise Left
+
+    before = signal.signal(signal.SIGALRM, leave)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    start = time.monotonic()
+    try:
+        with pytest.raises(Left):
+            remote.fetch()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - start < 2
+    assert threads_of_transfers() == []
+
+
 def test_a_transfer_can_be_stopped_before_the_first_answer(published, monkeypatch):
     def late(host, request, answer):
         time.sleep(2)
@@ -532,20 +568,23 @@ def test_a_transfer_can_be_stopped_while_it_waits_for_its_next_attempt(published
     assert stopped_after(remote, InMemory(0), 0.3) < 1
 
 
-def test_one_range_that_fails_for_good_ends_the_waiting_of_the_others(published, monkeypatch):
+@pytest.mark.parametrize("place", [0, 2])
+def test_one_range_that_fails_for_good_ends_the_waiting_of_the_others(published, monkeypatch, place):
     """One stands still, one is asked to come back in a minute, one is told that there is no such range."""
+    spans = [f"bytes={start}-{start + PIECE - 1}" for start in range(0, 4 * PIECE, PIECE)]
+    refused, stalled, busy = spans.pop(place), spans[0], spans[1]
 
     class ByRange:
         def take(self, request, answer):
-            if request.range == f"bytes=0-{PIECE - 1}":
+            if request.range == stalled:
                 return Fault("stall", after=100, seconds=30)
-            if request.range == f"bytes={PIECE}-{2 * PIECE - 1}":
+            if request.range == busy:
                 return Fault("429", seconds=60)
             return None
 
     def no_such_range(host, request, answer):
         time.sleep(0.3)
-        return replace(answer, status=416) if request.range == f"bytes={2 * PIECE}-{3 * PIECE - 1}" else answer
+        return replace(answer, status=416) if request.range == refused else answer
 
     misanswering(monkeypatch, ALWAYS, no_such_range)
     remote = published(4 * PIECE, patience=PATIENT)
