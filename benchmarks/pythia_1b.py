@@ -5,8 +5,9 @@
 Random weights of the full shape (16 layers, d_model 2048, 8 heads, 1.01 B parameters, fp16, causal masks included) are served at three
 steps by the tests' loopback hub, in a process of its own, under the model's own name. `pythia-traj sweep` measures both experiments on
 `--items` sequences each: two cores do about a hundred billion operations a second, and one sequence of 550 tokens takes a trillion.
-Memory does not depend on how many there are. Printed are the seconds of each phase (medians over steps, from the footers), and the peak of
-the sweep's memory: `anonymous` is what it allocated; `resident` counts mapped weight files too, which the system may drop at any time.
+Memory does not depend on how many there are. Printed are the seconds of each phase (medians over steps, from the footers), and
+the peak of all memory that the sweep had in use, the model's, three checkpoints' on their way and mapped files' together;
+`memory_vs_limit_1b` is that over 12 GB.
 """
 
 import argparse
@@ -67,8 +68,8 @@ def main() -> None:
         for phase, value in footer["seconds"].items():
             phases.setdefault(f"{footer['made_of']['experiment']}: {phase}", []).append(value)
     seconds = {**summary(phases), "whole sweep": {"median": round(wall, 1), "min": round(wall, 1)}}
-    ratios = {f"anonymous_memory_vs_limit_{arguments.size}": peaks["anonymous"] / LIMIT}
-    emit(seconds, ratios, memory=peaks, as_json=arguments.json)
+    ratios = {f"memory_vs_limit_{arguments.size}": peaks["resident"] / LIMIT}
+    emit(seconds, ratios, memory={"resident": peaks["resident"]}, as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,8 @@ class HubStaging(Protocol):
 
 def anonymous(size: int) -> memoryview:
     """Memory of the process, which it takes from the system page by page as it is written."""
-    return memoryview(mmap.mmap(-1, size))
+    # Private: a shared mapping would count as a file's, and every limit and measurement of a process's own memory would miss it.
+    return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
 class InMemory:
