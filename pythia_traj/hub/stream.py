@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from ssl import SSLContext
 from typing import Any
 from urllib.parse import urlsplit
@@ -70,14 +70,14 @@ def _by_socket(url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout, a
     else:
         connection = http.client.HTTPConnection(parts.netloc.rpartition("@")[2], timeout=timeouts.connect)
 
-    def abort() -> None:
-        with suppress(OSError):
-            connection.sock.shutdown(socket.SHUT_RDWR)
-
+    abort: Callable[[], None] | None = None
     try:
         with _as_transport_errors(httpx2.ConnectError, httpx2.ConnectTimeout):
             connection.connect()
-            connection.sock.settimeout(timeouts.read)
+            sock = connection.sock
+            sock.settimeout(timeouts.read)
+        # The connection forgets its socket where the server is going to close it.
+        abort = partial(_shut_down, sock)
         aborts.add(abort)
         with _as_transport_errors(httpx2.ReadError, httpx2.ReadTimeout):
             target = f"{parts.path}?{parts.query}" if parts.query else parts.path
@@ -86,8 +86,14 @@ def _by_socket(url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout, a
         named = {name.lower(): value for name, value in response.getheaders()}
         yield Answer(response.status, named, _Body(response).read_into)
     finally:
-        aborts.discard(abort)
+        if abort is not None:
+            aborts.discard(abort)
         connection.close()
+
+
+def _shut_down(sock: socket.socket) -> None:
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 class _Body:

@@ -377,9 +377,11 @@ def test_progress_between_failures_resets_their_count(published):
     assert len(remote.gets) == 13 > QUICK.attempts
 
 
-def test_an_address_that_expired_is_asked_for_anew(published):
-    remote = published(8 * PIECE)
-    remote.hub.faults.add(Fault("expired", where="content", skip=2, times=1))
+@pytest.mark.parametrize("times", [1, CONNECTIONS])
+def test_an_address_that_expired_is_asked_for_anew_once_for_all(published, times):
+    # So late that all connections have used the old address by then.
+    remote = published(8 * PIECE, latency=0.1)
+    remote.hub.faults.add(Fault("expired", where="content", times=times))
     assert remote.fetch() == remote.content
     assert len(remote.addresses) == 2
 
