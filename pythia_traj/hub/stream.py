@@ -83,8 +83,10 @@ def _by_socket(url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout, a
             target = f"{parts.path}?{parts.query}" if parts.query else parts.path
             connection.request("GET", target, headers={**headers, "connection": "close"})
             response = connection.getresponse()
-        named = {name.lower(): value for name, value in response.getheaders()}
-        yield Answer(response.status, named, _Body(response).read_into)
+        # Where the server is going to end the connection, the socket is the response's to close.
+        with response:
+            named = {name.lower(): value for name, value in response.getheaders()}
+            yield Answer(response.status, named, _Body(response).read_into)
     finally:
         if abort is not None:
             aborts.discard(abort)
