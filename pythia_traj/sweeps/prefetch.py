@@ -98,12 +98,9 @@ class Prefetcher:
         opened = self._take(checkpoint.step) if expected else self._open_now(checkpoint)
         opened.waited = time.perf_counter() - start
         try:
-            if opened.error is not None:
-                raise opened.error
-            yield opened
+            with _lent(opened):
+                yield opened
         finally:
-            opened._held.close()
-            opened.files = ()
             if expected:
                 self._slots.release()
 
@@ -116,13 +113,8 @@ class Prefetcher:
         """
         opened = self._open_now(checkpoint)
         opened.waited = opened.seconds
-        try:
-            if opened.error is not None:
-                raise opened.error
+        with _lent(opened):
             yield opened
-        finally:
-            opened._held.close()
-            opened.files = ()
 
     def _take(self, step: int) -> Opened:
         """The step's checkpoint when it is ready; the steps before it will not be asked for any more."""
@@ -180,3 +172,15 @@ class Prefetcher:
     def _let_go(self, opened: Opened) -> None:
         opened._held.close()
         self._slots.release()
+
+
+@contextmanager
+def _lent(opened: Opened) -> Iterator[None]:
+    """Raises what opening raised; afterwards lets go of the files."""
+    try:
+        if opened.error is not None:
+            raise opened.error
+        yield
+    finally:
+        opened._held.close()
+        opened.files = ()
