@@ -43,10 +43,10 @@ def logit_attribution(
     for variant, name in VARIANTS.items():
         parts: dict[Key, list[Tensor]] = {}
         for batch in batches:
-            arrays = (getattr(batch, name), batch.candidates, batch.is_right)
-            tokens, candidates, is_right = (torch.from_numpy(array).to(model.W_E.device) for array in arrays)
-            for key, values in _terms(model, tokens, candidates, is_right, variant):
-                parts.setdefault(key, []).append(values)
+            arrays = (getattr(batch, name), batch.reads, batch.candidates, batch.is_right)
+            tokens, reads, candidates, is_right = (torch.from_numpy(array).to(model.W_E.device) for array in arrays)
+            for key, values in _terms(model, tokens, reads, candidates, is_right, variant):
+                parts.setdefault(key, []).append(values.unflatten(0, (-1, len(reads))).mean(1))
         for key, pieces in parts.items():
             values = torch.cat(pieces).cpu().numpy()[in_order]
             rows.add_items(key, values, blocks=HEAD_BLOCKS if key.component == "head" else None)
@@ -55,28 +55,31 @@ def logit_attribution(
 
 @torch.inference_mode()
 def _terms(
-    model: HookedTransformer, tokens: Tensor, candidates: Tensor, is_right: Tensor, variant: str | None
+    model: HookedTransformer, tokens: Tensor, reads: Tensor, candidates: Tensor, is_right: Tensor, variant: str | None
 ) -> Iterator[tuple[Key, Tensor]]:
-    """The terms of one batch by key, [item] each, and their sum as the model itself has it."""
+    """The terms of one batch by key, [item x read] each, and their sum as the model itself has it."""
 
     def key(component: str | None, layer: int | None = None, head: int | None = None) -> Key:
         return Key("logit_attribution", variant=variant, component=component, layer=layer, head=head)
+
+    def read(activation: Tensor) -> Tensor:
+        return activation[:, reads].flatten(0, 1)
 
     residual, cache = model.run_with_cache(
         tokens,
         stop_at_layer=model.cfg.n_layers,
         names_filter=lambda name: name.endswith(("hook_embed", "hook_z", "hook_mlp_out")),
     )
-    final = residual[:, -1]
+    final, candidates, is_right = read(residual), candidates.flatten(0, 1), is_right.flatten(0, 1)
     logits = model.unembed(model.ln_final(final[:, None]))[:, 0].float()
     direction, scale = answer_direction(model.W_U, candidates, is_right), layer_norm_scale(final, model.cfg.eps)
-    yield key("embed"), term(cache["hook_embed"][:, -1], scale, direction)
+    yield key("embed"), term(read(cache["hook_embed"]), scale, direction)
     for layer in range(model.cfg.n_layers):
-        heads = head_terms(cache["z", layer][:, -1], model.W_O[layer], scale, direction)
+        heads = head_terms(read(cache["z", layer]), model.W_O[layer], scale, direction)
         for head in range(model.cfg.n_heads):
             yield key("head", layer, head), heads[:, head]
-        yield key("attn_bias", layer), term(model.b_O[layer].expand(len(tokens), -1), scale, direction)
-        yield key("mlp", layer), term(cache["mlp_out", layer][:, -1], scale, direction)
+        yield key("attn_bias", layer), term(model.b_O[layer].expand(len(final), -1), scale, direction)
+        yield key("mlp", layer), term(read(cache["mlp_out", layer]), scale, direction)
     weights = answer_weights(is_right)
     yield key("unembed_bias"), (model.b_U.float()[candidates] * weights).sum(-1)
     yield key(None), (logits.gather(-1, candidates) * weights).sum(-1)

@@ -99,6 +99,11 @@ class ExperimentRequest(BaseModel):
         """The experiment itself."""
         return find(self.use)
 
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The steps whose weights it compares with: the request's, where the experiment has a parameter for them."""
+        return tuple(self.parameters.get("references", self.experiment.references))
+
 
 class SweepConfig(BaseModel):
     """What a sweep is to do.

@@ -8,7 +8,8 @@
 
 With `reads` it is called per batch with the activations it named, which come from one forward pass shared by all experiments that read
 the same data, and returns per-item values. Without, it gets the model once a step, with `data` and, if its signature has them,
-`reference_models` (name -> HookedTransformer) or `reference_rows` (name -> DataFrame), and returns rows.
+`reference_models` (name -> HookedTransformer) or `reference_rows` (name -> DataFrame), and returns rows. Which other steps those are the
+decorator says, or for weights a parameter named `references`.
 
 Keyword-only parameters are the configuration: their annotations are checked and their values stored with the results.
 """
@@ -121,6 +122,7 @@ class Experiment:
     reads: tuple[str, ...]
     processing: Processing
     references: tuple[str, ...]
+    row_references: tuple[str, ...]
     items: bool
     requires: tuple[str, ...]
     parameters: Mapping[str, Parameter]
@@ -136,11 +138,6 @@ class Experiment:
         return tuple(p.name for p in inspect.signature(self.function).parameters.values() if p.kind in kinds)
 
     @property
-    def wants_reference_rows(self) -> bool:
-        """Whether it compares with the rows of other steps, which then have to be computed first."""
-        return "reference_rows" in self.positional
-
-    @property
     def wants_reference_models(self) -> bool:
         """Whether it compares with the weights of other steps."""
         return "reference_models" in self.positional
@@ -154,6 +151,7 @@ def experiment(
     reads: tuple[str, ...] = (),
     processing: Processing = FOLDED,
     references: tuple[str, ...] = (),
+    row_references: tuple[str, ...] = (),
     items: bool = False,
     requires: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Experiment]:
@@ -165,7 +163,9 @@ def experiment(
         data: the class of the data it runs on.
         reads: activations it reads (see ACTIVATION_READS, OUTPUT_READS); empty for an experiment that gets the model.
         processing: how weights are processed before it runs.
-        references: other steps it compares with: `init`, `final`, `previous`, `step:512`.
+        references: other steps whose weights it compares with: `init`, `final`, `previous`, `step:512`. A parameter of that name lets
+            the request say which, and then this is not given.
+        row_references: other steps whose rows it compares with, in the same words.
         items: per-item values are kept in `tables/items`.
         requires: distributions it needs beyond the project's own.
     """
@@ -177,7 +177,7 @@ def experiment(
         unknown = set(reads) - set(ACTIVATION_READS) - set(OUTPUT_READS)
         if unknown:
             raise TypeError(f"experiment {function.__name__} reads unknown activations: {', '.join(sorted(unknown))}")
-        if reads and (data is None or references):
+        if reads and (data is None or references or row_references):
             raise TypeError(
                 f"experiment {function.__name__} reads activations: it needs data, and cannot have references"
             )
@@ -191,6 +191,7 @@ def experiment(
             reads=reads,
             processing=processing,
             references=references,
+            row_references=row_references,
             items=items,
             requires=requires,
             parameters=_parameters(function),

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from pythia_traj.data import documents
-from pythia_traj.data.tasks import agreement, greater_than, ioi, own, pronoun
+from pythia_traj.data.tasks import agreement, greater_than, ioi, own, pronoun, repeats
 from pythia_traj.data.tasks.prompt import Dropped, Prompt, TaskBatch, encode
 from pythia_traj.errors import DataError, nearest
 from pythia_traj.experiment import Vocabulary
 
 log = logging.getLogger(__name__)
 
-TASKS = {
+_PROMPTS = {
     "ioi": lambda rng: ioi.prompts(rng, "abba"),
     "ioi_abc": lambda rng: ioi.prompts(rng, "abc"),
     "greater_than": greater_than.prompts,
@@ -23,7 +23,13 @@ TASKS = {
     "agreement_attractor": lambda rng: agreement.prompts(rng, attractor=True),
     "pronoun": pronoun.prompts,
 }
-"""Tasks by name; anything else is the path of a user's file."""
+"""Tasks of prompts in words, by name."""
+
+TASKS = (*_PROMPTS, "repeats")
+"""The tasks by name; anything else is the path of a user's file."""
+
+_METRICS = {"greater_than": "prob_diff", "repeats": "nll"}
+"""What a task is measured by; others by `logit_diff`."""
 
 _TRIES = 20
 """Prompts that are looked at for each that is asked for, before a tokenizer is taken to allow no more."""
@@ -33,6 +39,7 @@ class TaskPrompts:
     """Prompts of a task that the model's tokenizer allows.
 
     Attributes:
+        metric: what the task is measured by: `logit_diff`, `prob_diff` or `nll`.
         batches: the items, those of one length together.
         dropped: how many were not used, by reason.
         groups: the clean prompts by batch, as all data has them: int64 [item, pos].
@@ -49,16 +56,10 @@ class TaskPrompts:
         Raises:
             DataError: there is no such task, or none of its items can be used with this model.
         """
-        source = _source(task, seed)
+        self.metric = _METRICS.get(task, "logit_diff")
         self.batches: list[TaskBatch]
         self.dropped: Dropped
-        self.batches, self.dropped = encode(
-            source if task not in TASKS else _first(source, _TRIES * n),
-            vocabulary.tokenizer,
-            n,
-            vocabulary.bos_token_id if bos else None,
-            np.random.default_rng(seed),
-        )
+        self.batches, self.dropped = _batches(vocabulary, seed, task, n, bos)
         reasons = "; ".join(f"{reason} ({count})" for reason, count in self.dropped.most_common())
         if not self.batches:
             raise DataError(
@@ -90,10 +91,14 @@ class TaskPrompts:
         return documents.identify(str(_file(task)))
 
 
-def _source(task: str, seed: int) -> Iterator[Prompt]:
-    if task in TASKS:
-        return TASKS[task](np.random.default_rng(seed))
-    return own.prompts(_file(task))
+def _batches(vocabulary: Vocabulary, seed: int, task: str, n: int, bos: bool) -> tuple[list[TaskBatch], Dropped]:
+    rng = np.random.default_rng(seed)
+    if task == "repeats":
+        return [repeats.batch(vocabulary, rng, n, bos=bos)], Dropped()
+    prompts = (
+        _first(_PROMPTS[task](np.random.default_rng(seed)), _TRIES * n) if task in TASKS else own.prompts(_file(task))
+    )
+    return encode(prompts, vocabulary.tokenizer, n, vocabulary.bos_token_id if bos else None, rng)
 
 
 def _file(task: str) -> Path:

@@ -12,9 +12,12 @@ Direction = Float[Tensor, "item d_model"]
 
 
 def answer_weights(is_right: Bool[Tensor, "item candidate"]) -> Float[Tensor, "item candidate"]:
-    """Weights of the candidates' logits whose sum is the logit difference: the mean over the right minus the mean over the wrong ones."""
+    """Weights of the candidates' logits whose sum is the logit difference: the mean over the right minus the mean over the wrong ones.
+
+    Where there is no wrong one, the right one's logit stands alone: with a centred unembedding that is the logit above the mean of all.
+    """
     right = is_right.float()
-    return right / right.sum(-1, keepdim=True) - (1 - right) / (1 - right).sum(-1, keepdim=True)
+    return right / right.sum(-1, keepdim=True) - (1 - right) / (1 - right).sum(-1, keepdim=True).clamp(min=1)
 
 
 def answer_direction(
@@ -22,7 +25,10 @@ def answer_direction(
     candidates: Int[Tensor, "item candidate"],
     is_right: Bool[Tensor, "item candidate"],
 ) -> Direction:
-    """The direction of the residual stream along which the logit difference grows, for each item."""
+    """The direction of the residual stream along which the logit difference grows, for each item.
+
+    `item` is an item's position that is read, here and below.
+    """
     columns = W_U.T[candidates].float()
     return torch.einsum("icd,ic->id", columns, answer_weights(is_right))
 

@@ -52,7 +52,8 @@ class Measurer:
         handed: list[Any] = [model]
         for name in request.experiment.positional[1:]:
             if name == "reference_models":
-                handed.append(ReferenceModels(self._session, dict(unit.references), request.experiment.processing))
+                steps = {name: step for name, step in unit.references.items() if name in request.references}
+                handed.append(ReferenceModels(self._session, steps, request.experiment.processing))
             elif name == "reference_rows":
                 handed.append(self._reference_rows(unit))
             else:
@@ -67,7 +68,7 @@ class Measurer:
         import pandas as pd
 
         found = {}
-        for name, step in unit.references.items():
+        for name, step in unit.row_references.items():
             if step == unit.step:
                 continue
             digest = unit.reference_digests[step]

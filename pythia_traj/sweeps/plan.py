@@ -21,8 +21,9 @@ class Unit:
     Attributes:
         digest: of all that its values are made of, but for the files.
         made_of: what the digest is of.
-        references: the step of each named reference.
-        reference_digests: the digest that this label has at each of those steps, where it compares with its rows.
+        references: the step of each named reference, be it for its weights or its rows.
+        row_references: those of them whose rows it compares with.
+        reference_digests: the digest that this label has at each of those.
         cached: nobody asked for it: another unit compares with its rows.
     """
 
@@ -32,6 +33,7 @@ class Unit:
     digest: str = field(repr=False)
     made_of: Mapping[str, Any] = field(repr=False, compare=False)
     references: Mapping[str, int] = field(default_factory=dict, compare=False)
+    row_references: Mapping[str, int] = field(default_factory=dict, compare=False)
     reference_digests: Mapping[int, str] = field(default_factory=dict, repr=False, compare=False)
     cached: bool = False
 
@@ -102,23 +104,23 @@ class _Planner:
         if self.is_done(unit):
             self.done.append(unit)
             return
-        if request.experiment.wants_reference_rows:
+        if unit.row_references:
             selected = select(self.config.steps, published.steps, tokens_per_step=published.tokens_per_step)
             self._in_progress.append(name)
-            for other in sorted(set(unit.references.values()) - {step}):
+            for other in sorted(set(unit.row_references.values()) - {step}):
                 self.add(published, other, label, cached=other not in selected)
             self._in_progress.pop()
         self.todo.append(unit)
 
     def _unit(self, published: PublishedModel, step: int, label: str, request: ExperimentRequest, cached: bool) -> Unit:
-        references = resolve_references(request.experiment.references, published, step)
+        rows = resolve_references(request.experiment.row_references, published, step)
+        references = resolve_references(request.references, published, step) | rows
         made_of = self._made_of(label, references)
         compared: dict[int, str] = {}
-        if request.experiment.wants_reference_rows:
-            for other in references.values():
-                its_own = resolve_references(request.experiment.references, published, other)
-                compared[other] = digest(self._made_of(label, its_own))
-        return Unit(published.model, step, label, digest(made_of), made_of, references, compared, cached)
+        for other in rows.values():
+            names = (*request.references, *request.experiment.row_references)
+            compared[other] = digest(self._made_of(label, resolve_references(names, published, other)))
+        return Unit(published.model, step, label, digest(made_of), made_of, references, rows, compared, cached)
 
     def _made_of(self, label: str, references: Mapping[str, int]) -> dict[str, Any]:
         """All that a unit's values are made of, but for its files, through JSON as it will be stored."""

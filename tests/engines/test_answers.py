@@ -5,7 +5,12 @@ import math
 import pytest
 import torch
 
-from pythia_traj.engines.answers import answer_scores
+from pythia_traj.engines import answers
+
+
+def answer_scores(logits, candidates, is_right):
+    """With one position read."""
+    return answers.answer_scores(logits[:, None], candidates[:, None], is_right[:, None])
 
 
 def test_one_right_and_one_wrong_continuation():
@@ -40,3 +45,14 @@ def test_a_shift_of_all_logits_changes_nothing():
     one, two = answer_scores(logits, candidates, is_right), answer_scores(logits + 7.5, candidates, is_right)
     for name in ("logit_diff", "prob_diff", "nll"):
         torch.testing.assert_close(getattr(one, name), getattr(two, name), atol=1e-5, rtol=1e-5)
+
+
+def test_without_a_wrong_continuation_the_right_one_is_compared_with_all_and_positions_are_averaged():
+    torch.manual_seed(0)
+    logits, candidates = torch.randn(3, 4, 10), torch.randint(0, 10, (3, 4, 1))
+    scores = answers.answer_scores(logits, candidates, torch.ones(3, 4, 1, dtype=torch.bool))
+    right = logits.gather(-1, candidates)[..., 0]
+    torch.testing.assert_close(scores.logit_diff, (right - logits.mean(-1)).mean(-1))
+    torch.testing.assert_close(scores.nll, (logits.logsumexp(-1) - right).mean(-1))
+    torch.testing.assert_close(scores.correct, (logits.argmax(-1) == candidates[..., 0]).float().mean(-1))
+    assert scores.rank0.tolist() == scores.correct.tolist()

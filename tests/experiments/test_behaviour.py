@@ -34,7 +34,7 @@ def test_it_equals_a_plain_pass_item_by_item(run, suite):
         for variant, tokens in by_variant.items():
             logits = ckpt.model(torch.from_numpy(tokens))[:, -1].detach()
             for row, item in enumerate(batch.item):
-                right, wrong = batch.candidates[row]
+                right, wrong = batch.candidates[row, 0]
                 expected[variant, int(item)] = (logits[row, right] - logits[row, wrong]).item()
     items = pt.load(run, table="items", metric="logit_diff")
     found = {

@@ -46,7 +46,7 @@ def test_a_heads_term_is_its_output_along_the_direction(swept):
         with torch.no_grad():
             _, cache = ckpt.model.run_with_cache(torch.from_numpy(batch.clean))
             direction = answer_direction(
-                ckpt.model.W_U, torch.from_numpy(batch.candidates), torch.from_numpy(batch.is_right)
+                ckpt.model.W_U, torch.from_numpy(batch.candidates[:, 0]), torch.from_numpy(batch.is_right[:, 0])
             )
             result = cache["result", 1][:, -1] / cache["ln_final.hook_scale"][:, -1, None]
             total += torch.einsum("ihd,id->h", result, direction)

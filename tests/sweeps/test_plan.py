@@ -108,8 +108,8 @@ WITH_REFERENCES = '''
 from pythia_traj.experiment import experiment
 from pythia_traj.values import Key, Rows
 
-@experiment(version=1, references={references})
-def drift(model, {wanted}) -> Rows:
+@experiment(version=1, {references})
+def drift(model, {wanted}{parameters}) -> Rows:
     """How far a number is from its reference."""
     return Rows()
 '''
@@ -124,7 +124,9 @@ def drift(model, {wanted}) -> Rows:
 )
 def test_units_that_others_compare_with_come_first_and_unasked_ones_are_cached(tmp_path, references, expected):
     file = tmp_path / "drift.py"
-    file.write_text(WITH_REFERENCES.format(references=references, wanted="reference_rows"))
+    file.write_text(
+        WITH_REFERENCES.format(references=f"row_references={references}", wanted="reference_rows", parameters="")
+    )
     planned = plan(config(tmp_path, steps="2", experiments={"drift": {"use": str(file)}}))
     assert [(unit.step, unit.cached) for unit in planned.todo] == expected
 
@@ -132,14 +134,18 @@ def test_units_that_others_compare_with_come_first_and_unasked_ones_are_cached(t
 def test_rows_are_not_compared_in_a_circle(tmp_path):
     file = tmp_path / "drift.py"
     # Step 1 compares with step 0, and step 0 with step 1.
-    file.write_text(WITH_REFERENCES.format(references=("init", "step:1"), wanted="reference_rows"))
+    file.write_text(
+        WITH_REFERENCES.format(references='row_references=("init", "step:1")', wanted="reference_rows", parameters="")
+    )
     with pytest.raises(ConfigError, match="rows cannot be compared in a circle"):
         plan(config(tmp_path, steps="2", experiments={"drift": {"use": str(file)}}))
 
 
 def test_references_to_weights_need_no_other_unit(tmp_path):
     file = tmp_path / "drift.py"
-    file.write_text(WITH_REFERENCES.format(references=("final",), wanted="reference_models"))
+    file.write_text(
+        WITH_REFERENCES.format(references='references=("final",)', wanted="reference_models", parameters="")
+    )
     planned = plan(config(tmp_path, steps="2", experiments={"drift": {"use": str(file)}}))
     assert [unit.step for unit in planned.todo] == [2]
     assert planned.todo[0].references == {"final": 4}
@@ -149,3 +155,17 @@ def test_references_to_weights_need_no_other_unit(tmp_path):
     assert is_current(published, planned.todo[0], recorded)
     published.size[4] = 5
     assert not is_current(published, planned.todo[0], recorded)
+
+
+def test_a_request_says_which_references_where_the_experiment_lets_it(tmp_path):
+    file = tmp_path / "drift.py"
+    parameter = ", *, references: tuple[str, ...] = ('final',)"
+    file.write_text(WITH_REFERENCES.format(references="", wanted="reference_models", parameters=parameter))
+    settings = {"use": str(file), "references": ["init", "step:1"]}
+    planned = plan(config(tmp_path, steps="2", experiments={"drift": settings, "other": {"use": str(file)}}))
+    assert {unit.label: unit.references for unit in planned.todo} == {
+        "drift": {"init": 0, "step:1": 1},
+        "other": {"final": 4},
+    }
+    with pytest.raises(ConfigError, match="there is no reference 'first'"):
+        plan(config(tmp_path, steps="2", experiments={"drift": {**settings, "references": ["first"]}}))

@@ -279,7 +279,7 @@ def distance(model, reference_models) -> Rows:
     rows.add(Key("norm"), float(model.W_E.detach().norm()))
     return rows
 
-@experiment(version=1, processing=RAW, references=("previous",))
+@experiment(version=1, processing=RAW, row_references=("previous",))
 def growth(model, reference_rows) -> Rows:
     """Norm of W_E, and its change since the previous published step."""
     rows = Rows()

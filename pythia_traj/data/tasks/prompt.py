@@ -37,8 +37,9 @@ class TaskBatch:
     Attributes:
         clean, corrupted: token ids [item, pos].
         shuffled: the clean prompts with their tokens permuted within each item: the same types, nothing to go by.
-        candidates: token ids of the continuations [item, candidate].
-        is_right: which of them are right [item, candidate].
+        reads: the positions after which continuations are judged [read]; the last one alone, but for tasks that say otherwise.
+        candidates: token ids of the continuations [item, read, candidate].
+        is_right: which of them are right [item, read, candidate].
         item: the items' numbers in the task, from 0 [item].
         templates: each item's template.
     """
@@ -46,6 +47,7 @@ class TaskBatch:
     clean: np.ndarray
     corrupted: np.ndarray
     shuffled: np.ndarray
+    reads: np.ndarray
     candidates: np.ndarray
     is_right: np.ndarray
     item: np.ndarray
@@ -59,6 +61,7 @@ class TaskBatch:
                 clean=self.clean[part],
                 corrupted=self.corrupted[part],
                 shuffled=self.shuffled[part],
+                reads=self.reads,
                 candidates=self.candidates[part],
                 is_right=self.is_right[part],
                 item=self.item[part],
@@ -163,9 +166,15 @@ def _batches(encoded: Sequence[_Encoded], start: int, rng: np.random.Generator) 
         yield TaskBatch(
             clean=clean,
             corrupted=np.array([item.corrupted for item in items], dtype=np.int64),
-            shuffled=np.concatenate([clean[:, :start], rng.permuted(clean[:, start:], axis=1)], axis=1),
-            candidates=np.array([(*item.right, *item.wrong) for item in items], dtype=np.int64),
-            is_right=np.arange(candidates) < n_right,
+            shuffled=permuted(clean, start, rng),
+            reads=np.array([clean.shape[1] - 1]),
+            candidates=np.array([[(*item.right, *item.wrong)] for item in items], dtype=np.int64),
+            is_right=(np.arange(candidates) < n_right)[:, None],
             item=np.array(members, dtype=np.int64),
             templates=tuple(item.template for item in items),
         )
+
+
+def permuted(tokens: np.ndarray, start: int, rng: np.random.Generator) -> np.ndarray:
+    """The tokens from `start` on in random order, each item by itself."""
+    return np.concatenate([tokens[:, :start], rng.permuted(tokens[:, start:], axis=1)], axis=1)

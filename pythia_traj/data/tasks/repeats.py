@@ -1,0 +1,41 @@
+"""Repeated tokens as a task: random tokens, then the same again; judged on the whole second copy.
+
+Nothing competes with the right continuation, so what counts is its loss. The twin's first copy is other random tokens: its second copy
+can be continued from nothing.
+"""
+
+import numpy as np
+
+from pythia_traj.data.tasks.prompt import TaskBatch, permuted
+from pythia_traj.errors import DataError
+from pythia_traj.experiment import Vocabulary
+
+LENGTH = 25
+"""Tokens of one copy."""
+
+
+def batch(vocabulary: Vocabulary, rng: np.random.Generator, n: int, *, bos: bool) -> TaskBatch:
+    """So many items, their ids uniform over the whole embedding.
+
+    Raises:
+        DataError: two copies do not fit the model's context.
+    """
+    start = int(bos)
+    needed = start + 2 * LENGTH
+    if needed > vocabulary.n_ctx:
+        raise DataError(
+            f"task repeats needs a context of {needed}, for two copies of {LENGTH} tokens; the model has {vocabulary.n_ctx}"
+        )
+    copy, other = rng.integers(0, vocabulary.d_vocab, (2, n, LENGTH))
+    prefix = np.full((n, start), vocabulary.bos_token_id)
+    clean, corrupted = (np.concatenate([prefix, first, copy], axis=1).astype(np.int64) for first in (copy, other))
+    return TaskBatch(
+        clean=clean,
+        corrupted=corrupted,
+        shuffled=permuted(clean, start, rng),
+        reads=np.arange(start + LENGTH - 1, start + 2 * LENGTH - 1),
+        candidates=copy[:, :, None].astype(np.int64),
+        is_right=np.ones((n, LENGTH, 1), dtype=bool),
+        item=np.arange(n),
+        templates=("",) * n,
+    )

@@ -1,0 +1,245 @@
+"""Ablation: what changes where the output of some components is replaced.
+
+A head's output is its z, before W_O; an attention layer is all its heads; an MLP's output is what it adds to the stream. Kinds:
+
+- `zero`: replaced by zeros.
+- `mean`: by its mean over items and positions.
+- `positional_mean`: by its mean over items at the same position.
+- `resample`: by what it is in the corrupted prompt of the same item.
+- `pattern_preserving`: by zeros, all attention patterns of later layers frozen to those of the clean prompt (Olsson et al. 2022).
+- `direct`: as `resample`, but only along the path to the logits: nothing in between sees it.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import combinations
+from math import comb, prod
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pythia_traj.engines.runs import Batches, Hooks, KeptRun, Question, finish, leave_layer, score
+
+if TYPE_CHECKING:
+    from transformer_lens import HookedTransformer
+
+KINDS = ("zero", "mean", "positional_mean", "resample", "pattern_preserving", "direct")
+
+Head = tuple[int, int]
+"""Layer and head."""
+
+
+@dataclass(frozen=True)
+class Components:
+    """Components that are replaced together: heads as (layer, head), and MLPs by layer."""
+
+    heads: frozenset[Head] = frozenset()
+    mlps: frozenset[int] = frozenset()
+
+    @property
+    def head_layers(self) -> tuple[int, ...]:
+        """The layers that have a head among them."""
+        return tuple(sorted({layer for layer, _ in self.heads}))
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that any of them is in."""
+        return tuple(sorted({*self.head_layers, *self.mlps}))
+
+    @property
+    def shape(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Components of one shape can be replaced in one batch: the same layers, attention and MLPs apart."""
+        return self.head_layers, tuple(sorted(self.mlps))
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """What stands in for the components' outputs, layer by layer; broadcast over items and positions.
+
+    Attributes:
+        z: [item or 1, pos or 1, head_index, d_head].
+        mlp_out: [item or 1, pos or 1, d_model].
+    """
+
+    z: list[Tensor]
+    mlp_out: list[Tensor]
+
+
+@dataclass
+class Means:
+    """Means of outputs over items, gathered batch by batch; of one length of prompts where they are by position."""
+
+    by_position: bool
+    _sums: list[Tensor] = field(default_factory=list)
+    _count: int = 0
+
+    def add(self, run: KeptRun) -> None:
+        """Counts a batch in."""
+        axes = (0,) if self.by_position else (0, 1)
+        sums = [activation.float().sum(axes, keepdim=True) for activation in (*run.z, *run.mlp_out)]
+        self._sums = [a + b for a, b in zip(self._sums, sums, strict=True)] if self._sums else sums
+        items, length = run.tokens.shape
+        self._count += items if self.by_position else items * length
+
+    def replacement(self, like: KeptRun) -> Replacement:
+        """The means in the precision of a run."""
+        means = [(total / self._count).to(like.final.dtype) for total in self._sums]
+        return Replacement(means[: len(like.z)], means[len(like.z) :])
+
+
+def zeros(run: KeptRun) -> Replacement:
+    """Nothing in place of everything."""
+    return Replacement([torch.zeros_like(z[:1, :1]) for z in run.z], [torch.zeros_like(m[:1, :1]) for m in run.mlp_out])
+
+
+def outputs(run: KeptRun) -> Replacement:
+    """The outputs of another run over prompts of the same length, item by item."""
+    return Replacement(run.z, run.mlp_out)
+
+
+@torch.inference_mode()
+def replaced(
+    model: "HookedTransformer",
+    run: KeptRun,
+    question: Question,
+    targets: Sequence[Components],
+    replacement: Replacement,
+    *,
+    direct: bool = False,
+    frozen_patterns: bool = False,
+    budget: int | None = None,
+) -> dict[str, Tensor]:
+    """Scores with each target's outputs replaced, everything above recomputed: by metric [target, item].
+
+    Args:
+        run: the pass that is intervened upon.
+        targets: components replaced together, target by target.
+        direct: only what the targets write to the logits is replaced.
+        frozen_patterns: attention of later layers is that of `run`, which must have kept it.
+        budget: bytes for the activations of a batch; None is what `Batches` takes.
+    """
+    batches = Batches(model, run.tokens, question, budget)
+    shapes: dict[Any, list[int]] = {}
+    for i, target in enumerate(targets):
+        shapes.setdefault(target.shape, []).append(i)
+    parts: list[dict[str, Tensor]] = []
+    for members in shapes.values():
+        together = [targets[i] for i in members]
+        if direct:
+            work = partial(_direct, model, run, question, together, replacement)
+        else:
+            work = partial(_recomputed, model, run, question, together, replacement, frozen_patterns)
+        parts.append(batches.over(len(members), work))
+    order = torch.tensor([i for members in shapes.values() for i in members]).argsort()
+    return {name: torch.cat([part[name] for part in parts])[order.to(run.tokens.device)] for name in parts[0]}
+
+
+def _recomputed(
+    model: "HookedTransformer",
+    run: KeptRun,
+    question: Question,
+    targets: list[Components],
+    replacement: Replacement,
+    frozen_patterns: bool,
+    part: slice,
+) -> dict[str, Tensor]:
+    """Scores of some targets of one shape: the first layer by its difference, later ones by hooks, everything above recomputed."""
+    targets = targets[part]
+    first, *later = targets[0].layers
+    change = _attn_change(model, run, targets, replacement, first)
+    stream = leave_layer(model, run, first, change, _mlp_out(run, targets[0], replacement, first))
+    stream = stream.expand(len(targets), *run.final.shape).flatten(0, 1)
+    hooks: Hooks = []
+    for layer in later:
+        mask = _mask(targets, layer, model.cfg.n_heads, stream.device)
+        if mask.any():
+            hook = partial(_replace_heads, mask=mask, values=replacement.z[layer], items=len(run.tokens))
+            hooks.append((f"blocks.{layer}.attn.hook_z", hook))
+        if layer in targets[0].mlps:
+            hooks.append((f"blocks.{layer}.hook_mlp_out", partial(_replace, values=replacement.mlp_out[layer])))
+    if frozen_patterns:
+        for layer in range(first + 1, model.cfg.n_layers):
+            hooks.append((f"blocks.{layer}.attn.hook_pattern", partial(_replace, values=run.pattern[layer])))
+    return score(model, finish(model, stream, first + 1, question.reads, hooks), question)
+
+
+def _direct(
+    model: "HookedTransformer",
+    run: KeptRun,
+    question: Question,
+    targets: list[Components],
+    replacement: Replacement,
+    part: slice,
+) -> dict[str, Tensor]:
+    """Scores with the targets' difference added to the last stream alone."""
+    targets = targets[part]
+    final = run.final.expand(len(targets), *run.final.shape)
+    for layer in targets[0].layers:
+        change = _attn_change(model, run, targets, replacement, layer)
+        final = final if change is None else final + change
+        if layer in targets[0].mlps:
+            final = final + (replacement.mlp_out[layer] - run.mlp_out[layer])
+    return score(model, final.flatten(0, 1)[:, question.reads], question)
+
+
+def _attn_change(
+    model: "HookedTransformer", run: KeptRun, targets: list[Components], replacement: Replacement, layer: int
+) -> Tensor | None:
+    """What replacing each target's heads of a layer adds to the attention's output [target, item, pos, d_model]; None without heads."""
+    mask = _mask(targets, layer, model.cfg.n_heads, run.tokens.device)
+    if not mask.any():
+        return None
+    difference = replacement.z[layer] - run.z[layer]
+    masked = difference * mask[:, None, None, :, None].to(difference.dtype)
+    W_O: Tensor = model.W_O[layer].flatten(0, 1)
+    return masked.flatten(-2) @ W_O
+
+
+def _mlp_out(run: KeptRun, target: Components, replacement: Replacement, layer: int) -> Tensor | None:
+    return replacement.mlp_out[layer].expand_as(run.mlp_out[layer]) if layer in target.mlps else None
+
+
+def _mask(targets: list[Components], layer: int, n_heads: int, device: torch.device) -> Tensor:
+    """Which heads of a layer each target replaces [target, head_index]."""
+    mask = torch.tensor([[(layer, head) in target.heads for head in range(n_heads)] for target in targets])
+    return mask.to(device, non_blocking=True)
+
+
+def _replace_heads(z: Tensor, hook: Any, mask: Tensor, values: Tensor, items: int) -> Tensor:
+    by_target = z.view(-1, items, *z.shape[1:])
+    return torch.where(mask[:, None, None, :, None], values, by_target).flatten(0, 1)
+
+
+def _replace(activation: Tensor, hook: Any, values: Tensor) -> Tensor:
+    """The values for every row; they have one item, or one for each item of the batch."""
+    times = len(activation) // len(values)
+    return values.repeat(times, *(1,) * (values.ndim - 1)).expand_as(activation)
+
+
+def disjoint_sets(target: Components, n_heads: int, at_most: int, seed: int) -> list[Components]:
+    """Sets of heads with as many in each layer as the target has, none of them in it: all there are, or so many drawn at random."""
+    sizes = {layer: sum(other == layer for other, _ in target.heads) for layer in target.head_layers}
+    others = {
+        layer: [head for head in range(n_heads) if (layer, head) not in target.heads] for layer in target.head_layers
+    }
+    there_are = prod(comb(len(others[layer]), size) for layer, size in sizes.items())
+    if target.mlps or not sizes or not there_are:
+        return []
+    if there_are <= at_most:
+        choices: list[list[frozenset[Head]]] = [
+            [frozenset((layer, head) for head in chosen) for chosen in combinations(others[layer], size)]
+            for layer, size in sizes.items()
+        ]
+        found = {frozenset[Head]()}
+        for choice in choices:
+            found = {one | other for one in found for other in choice}
+        return [Components(heads) for heads in sorted(found, key=sorted)]
+    rng = random.Random(f"{seed} {sorted(target.heads)}")  # noqa: S311 - nothing secret
+    drawn: dict[frozenset[Head], None] = {}
+    while len(drawn) < at_most:
+        heads = ((layer, head) for layer, size in sizes.items() for head in sorted(rng.sample(others[layer], size)))
+        drawn[frozenset(heads)] = None
+    return [Components(heads) for heads in drawn]
