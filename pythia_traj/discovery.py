@@ -16,7 +16,7 @@ from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge
 
@@ -166,10 +166,11 @@ def describe(candidate: Experiment | Unavailable) -> dict[str, Any]:
 def _type_name(annotation: object) -> str:
     """An annotation as a user reads it: `int, at least 1`, not `typing.Annotated[int, Ge(ge=1)]`."""
     if hasattr(annotation, "__metadata__"):
-        origin = getattr(annotation, "__origin__", None)
-        return ", ".join([_type_name(origin), *map(_constraint, annotation.__metadata__)])
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
-
-
-def _constraint(metadata: object) -> str:
-    return f"at least {metadata.ge}" if isinstance(metadata, Ge) else str(metadata)
+        limits = [f"at least {limit.ge}" for limit in annotation.__metadata__ if isinstance(limit, Ge)]
+        return ", ".join([_type_name(getattr(annotation, "__origin__", None)), *limits])
+    inner = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return " | ".join(map(str, inner))
+    if get_origin(annotation) is tuple and inner[-1] is Ellipsis:
+        return f"list of {_type_name(inner[0])}"
+    return annotation.__name__ if isinstance(annotation, type) and not inner else str(annotation).replace("typing.", "")

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from annotated_types import Ge
+from pydantic import BeforeValidator
 
 from pythia_traj.processing import FOLDED, Processing
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 Count = Annotated[int, Ge(1)]
 """A parameter that counts something: at least 1."""
+
+COMMA_SEPARATED = BeforeValidator(lambda value: tuple(value.split(",")) if isinstance(value, str) else value)
+"""Beside the annotation of a tuple: `a,b` stands for its entries, as on the command line."""
 
 OUTPUT_READS = ("loss", "correct")
 """What can be read of the output: the NLL of each next token in nats, and whether the model's first choice was right."""

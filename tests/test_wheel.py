@@ -61,7 +61,15 @@ def test_it_lists_experiments_and_runs_the_packaged_config_from_another_director
     package = Path(run(installed / "python", "-c", "import pythia_traj; print(pythia_traj.__file__)", **where).strip())
     assert installed.parent in package.parents
     listed = json.loads(run(installed / "pythia-traj", "experiments", "--json", **where))
-    assert [experiment["name"] for experiment in listed] == ["behaviour", "induction", "logit_attribution", "loss"]
+    assert [experiment["name"] for experiment in listed] == [
+        "ablation",
+        "behaviour",
+        "induction",
+        "logit_attribution",
+        "loss",
+        "patching",
+        "transplant",
+    ]
     swept = run(installed / "pythia-traj", "sweep", "demo", "--model", suite, "--out", "run", "--json", **where)
     outcome = json.loads(swept)
     assert len(outcome["done"]) == 2 * 4

@@ -11,6 +11,7 @@ A head's output is its z, before W_O; an attention layer is all its heads; an ML
 """
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -53,6 +54,27 @@ class Components:
     def shape(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Components of one shape can be replaced in one batch: the same layers, attention and MLPs apart."""
         return self.head_layers, tuple(sorted(self.mlps))
+
+
+_HEAD = re.compile(r"L(\d+)H(\d+)")
+
+
+def named_heads(name: str) -> Components:
+    """Heads by name, such as L4H6+L5H1.
+
+    Raises:
+        ValueError: it names something else.
+    """
+    matches = [_HEAD.fullmatch(word.strip()) for word in name.split("+")]
+    if not all(matches):
+        raise ValueError("heads are written as L4H6+L5H1")
+    return Components(frozenset((int(match[1]), int(match[2])) for match in matches if match))
+
+
+def checked_name(name: str) -> str:
+    """The name, if `named_heads` knows it."""
+    named_heads(name)
+    return name
 
 
 @dataclass(frozen=True)

@@ -140,9 +140,15 @@ def score(
     model: "HookedTransformer", final: Float[Tensor, "row read d_model"], question: Question
 ) -> dict[str, Float[Tensor, "intervention item"]]:
     """The scores of rows that are interventions times items, by metric: `logit_diff`, `prob_diff`, `nll`."""
+    return score_logits(model.unembed(model.ln_final(final)), question)
+
+
+def score_logits(
+    logits: Float[Tensor, "row read d_vocab"], question: Question
+) -> dict[str, Float[Tensor, "intervention item"]]:
+    """The same of logits at the positions that are read."""
     items = len(question.candidates)
-    times = len(final) // items
-    logits = model.unembed(model.ln_final(final))
+    times = len(logits) // items
     scores = answer_scores(logits, question.candidates.repeat(times, 1, 1), question.is_right.repeat(times, 1, 1))
     return {name: getattr(scores, name).view(times, items) for name in METRICS}
 

@@ -8,11 +8,15 @@ import pytest
 import pythia_traj as pt
 from pythia_traj.discovery import describe, discover
 
+OWN = str(Path(__file__).with_name("own_task.jsonl"))
 SMALL = {
-    "behaviour": {"task": str(Path(__file__).with_name("own_task.jsonl"))},
+    "ablation": {"task": OWN, "sets": "L0H1+L1H2"},
+    "behaviour": {"task": OWN},
     "induction": {"length": 20, "n": 6},
-    "logit_attribution": {"task": str(Path(__file__).with_name("own_task.jsonl"))},
+    "logit_attribution": {"task": OWN},
     "loss": {"length": 64, "n": 6, "null_n": 4},
+    "patching": {"task": OWN},
+    "transplant": {"task": OWN, "references": "init,step:1"},
 }
 """Parameters that fit the tiny model; an experiment that is not named here runs with its defaults."""
 

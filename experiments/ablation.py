@@ -1,0 +1,238 @@
+"""Which components does a task need? Every head, attention layer and MLP is removed in turn, and named sets of heads together.
+
+Each effect is the change of the task's metric and of its loss, paired item by item. Beside it stands what removing other heads of the
+same layers does: the matched control. Zero ablation takes a model where it never is, so it is not among the default kinds.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from annotated_types import Ge
+from pydantic import AfterValidator
+from transformer_lens import HookedTransformer
+
+from pythia_traj.data.prompts import TaskPrompts
+from pythia_traj.data.tasks.prompt import TaskBatch
+from pythia_traj.engines.ablation import (
+    Components,
+    Means,
+    Replacement,
+    checked_name,
+    disjoint_sets,
+    named_heads,
+    outputs,
+    replaced,
+    zeros,
+)
+from pythia_traj.engines.runs import KeptRun, Question, keep_run, score
+from pythia_traj.errors import DataError
+from pythia_traj.experiment import COMMA_SEPARATED, Count, experiment
+from pythia_traj.values import HEAD_BLOCKS, Key, Rows
+
+Kind = Literal["zero", "mean", "positional_mean", "resample", "pattern_preserving", "direct"]
+Component = Literal["head", "attn", "mlp"]
+
+HeadSet = Annotated[str, AfterValidator(checked_name)]
+
+Tested = tuple[str, int | None, int | None]
+"""Component, layer and head, as the rows have them."""
+
+_ITEMS_AT_ONCE = 16
+
+
+@experiment(version=1, cites="Wang et al. 2023", data=TaskPrompts, items=True)
+def ablation(
+    model: HookedTransformer,
+    prompts: TaskPrompts,
+    *,
+    task: str = "ioi",
+    n: Count = 16,
+    bos: bool = False,
+    kinds: Annotated[tuple[Kind, ...], COMMA_SEPARATED] = ("mean", "resample"),
+    components: Annotated[tuple[Component, ...], COMMA_SEPARATED] = ("head", "attn", "mlp"),
+    sets: Annotated[tuple[HeadSet, ...], COMMA_SEPARATED] = (),
+    top: Annotated[int, Ge(0)] = 3,
+    controls: Count = 20,
+) -> Rows:
+    """Effect on a task of removing each head, attention layer and MLP, and sets of heads, beside matched controls.
+
+    `effect` is the metric with the component removed minus the metric as it is, by kind of removal (`variant`), for the task's own
+    metric and its `nll` (`dim`). `null:matched:<kind>` is the same for other heads: the mean over sets that have as many heads in each
+    layer and none in common, `n` of them; with it their `effect_sd`, and `effect_rank`, 1 where the real effect harms more than each
+    of them. An attention layer or MLP has no other of its layer to be matched with. Sets have the `component` `set:<name>`; `set:top3`
+    are the heads that harm most on the even items, measured on the odd ones; which they are is in the table `sets`. The metrics as they
+    are stand under their own names, also after the corrupted prompts and, as `null:shuffled`, after shuffled ones.
+
+    Args:
+        task: as for behaviour.
+        n: prompts.
+        bos: whether BOS is prepended.
+        kinds: of removal: zero, mean (over items and positions), positional_mean, resample (from the corrupted prompt),
+            pattern_preserving (zero, later attention frozen), direct (resample, along the path to the logits alone).
+        components: what is removed one by one: head, attn (all heads of a layer), mlp.
+        sets: heads to be removed together, such as L4H6+L5H1.
+        top: so many of the most harmful heads are removed together; 0 for none, or where no head is removed alone.
+        controls: at most so many sets stand beside a tested one.
+    """
+    rows = Rows()
+    bench = _Bench(model, prompts, rows, controls)
+    single = _single(model, components)
+    named = {(f"set:{name}", None, None): _in_model(name, model) for name in sets}
+    chosen: dict[str, list[object]] = {"kind": [], "set": [], "layer": [], "head": []}
+    for kind in kinds:
+        effects = bench.effects(kind, list(single.values()))
+        for i, tested in enumerate(single):
+            same_layer = [j for j, other in enumerate(single) if other[:2] == tested[:2] and j != i]
+            bench.write(kind, tested, effects[:, i], effects[:, same_layer])
+        for tested, target in named.items():
+            bench.write_set(kind, tested, target)
+        heads = [i for i, tested in enumerate(single) if tested[0] == "head"]
+        if top and heads and bench.even.any():
+            harm = bench.harm(effects[:, heads][:, :, bench.even].mean(-1))[0]
+            most = [tuple(single.values())[heads[i]] for i in np.argsort(-harm, kind="stable")[:top]]
+            target = Components(frozenset[tuple[int, int]]().union(*(one.heads for one in most)))
+            bench.write_set(kind, (f"set:top{top}", None, None), target, items=~bench.even)
+            for layer, head in sorted(target.heads):
+                for column, value in zip(chosen.values(), (kind, f"top{top}", layer, head), strict=True):
+                    column.append(value)
+    if chosen["kind"]:
+        rows.table("sets", chosen)
+    return rows
+
+
+def _single(model: HookedTransformer, components: Sequence[Component]) -> dict[Tested, Components]:
+    layers, heads = range(model.cfg.n_layers), range(model.cfg.n_heads)
+    found: dict[Tested, Components] = {}
+    if "head" in components:
+        found |= {("head", layer, head): Components(frozenset({(layer, head)})) for layer in layers for head in heads}
+    if "attn" in components:
+        found |= {("attn", layer, None): Components(frozenset((layer, head) for head in heads)) for layer in layers}
+    if "mlp" in components:
+        found |= {("mlp", layer, None): Components(mlps=frozenset({layer})) for layer in layers}
+    return found
+
+
+def _in_model(name: str, model: HookedTransformer) -> Components:
+    target = named_heads(name)
+    if any(layer >= model.cfg.n_layers or head >= model.cfg.n_heads for layer, head in target.heads):
+        raise DataError(f"ablation: set {name}: the model has {model.cfg.n_layers} layers of {model.cfg.n_heads} heads")
+    return target
+
+
+class _Bench:
+    """A model and a task: what they score as they are, and what is left with components removed."""
+
+    def __init__(self, model: HookedTransformer, prompts: TaskPrompts, rows: Rows, controls: int) -> None:
+        self._model, self._prompts, self._rows, self._controls = model, prompts, rows, controls
+        self._metrics = list(dict.fromkeys((prompts.metric, "nll")))
+        numbers = np.concatenate([batch.item for batch in prompts.batches])
+        self._in_order = np.argsort(numbers)
+        self.even = np.arange(len(numbers)) % 2 == 0
+        self._clean = self._baseline("clean", None)
+        self._baseline("corrupted", "corrupted")
+        self._baseline("shuffled", "null:shuffled")
+
+    def effects(self, kind: Kind, targets: Sequence[Components]) -> np.ndarray:
+        """Changes of the metrics with each target removed [metric, target, item]."""
+        if not targets:
+            return np.empty((len(self._metrics), 0, len(self._in_order)))
+        found = [
+            self._stack(
+                replaced(
+                    self._model,
+                    run,
+                    question,
+                    targets,
+                    replacement,
+                    direct=kind == "direct",
+                    frozen_patterns=kind == "pattern_preserving",
+                )
+            )
+            for run, question, replacement in self._prepared(kind)
+        ]
+        return np.concatenate(found, -1)[..., self._in_order] - self._clean[:, None]
+
+    def harm(self, effects: np.ndarray) -> np.ndarray:
+        """Effects [metric, ...] as what grows with harm: a loss does, the other metrics fall."""
+        signs = np.array([1.0 if metric == "nll" else -1.0 for metric in self._metrics])
+        return effects * signs.reshape(-1, *(1,) * (effects.ndim - 1))
+
+    def write_set(
+        self, kind: Kind, tested: Tested, target: Components, items: np.ndarray | slice = slice(None)
+    ) -> None:
+        """Measures a set of heads and its controls, and writes their rows, for some of the items."""
+        others = disjoint_sets(target, self._model.cfg.n_heads, self._controls, seed=0)
+        effects = self.effects(kind, [target, *others])[..., items]
+        self.write(kind, tested, effects[:, 0], effects[:, 1:])
+
+    def write(self, kind: Kind, tested: Tested, real: np.ndarray, controls: np.ndarray) -> None:
+        """The rows of one tested target: its effects [metric, item] beside those of its controls [metric, set, item]."""
+        component, layer, head = tested
+        blocks = HEAD_BLOCKS if component == "head" else None
+        means = controls.mean(-1)
+        worse = (self.harm(means) >= self.harm(real.mean(-1))[:, None]).sum(-1)
+        for i, metric in enumerate(self._metrics):
+
+            def key(name: str, variant: str, dim: str = metric) -> Key:
+                return Key(name, variant=variant, component=component, layer=layer, head=head, dim=dim)
+
+            self._rows.add_items(key("effect", kind), real[i], blocks=blocks)
+            null = f"null:matched:{kind}"
+            if means.shape[1]:
+                self._rows.add(key("effect", null), float(means[i].mean()), n=means.shape[1])
+                self._rows.add(key("effect_rank", null), float(worse[i] + 1), n=means.shape[1] + 1)
+            elif component not in ("attn", "mlp"):
+                self._rows.undefined(key("effect", null), "there is no other set of as many heads in these layers")
+            if means.shape[1] > 1:
+                self._rows.add(key("effect_sd", null), float(means[i].std(ddof=1)), n=means.shape[1])
+
+    def _parts(self) -> Iterator[tuple[TaskBatch, int]]:
+        """The items, as many at once as are kept in memory, and the batch that they are of."""
+        for number, batch in enumerate(self._prompts.batches):
+            for part in batch.parts(_ITEMS_AT_ONCE):
+                yield part, number
+
+    def _run(self, tokens: np.ndarray, *, patterns: bool = False) -> KeptRun:
+        with torch.inference_mode():
+            return keep_run(self._model, torch.from_numpy(tokens).to(self._model.W_E.device), patterns=patterns)
+
+    def _prepared(self, kind: Kind) -> Iterator[tuple[KeptRun, Question, Replacement]]:
+        """Part by part: the run on the clean prompts, what is asked of it, and what stands in for outputs."""
+        means = self._means(kind) if kind in ("mean", "positional_mean") else {}
+        for part, number in self._parts():
+            run = self._run(part.clean, patterns=kind == "pattern_preserving")
+            if kind in ("resample", "direct"):
+                replacement = outputs(self._run(part.corrupted))
+            elif means:
+                replacement = means[number].replacement(run)
+            else:
+                replacement = zeros(run)
+            yield run, Question.of(part, run.tokens.device), replacement
+
+    def _means(self, kind: Kind) -> Mapping[int, Means]:
+        """Means of outputs on the clean prompts, by batch: over all of them, or by position over those of one length."""
+        by_position = kind == "positional_mean"
+        overall = Means(by_position=False)
+        means = {i: Means(by_position) if by_position else overall for i in range(len(self._prompts.batches))}
+        for part, number in self._parts():
+            means[number].add(self._run(part.clean))
+        return means
+
+    def _baseline(self, prompts: str, variant: str | None) -> np.ndarray:
+        """The metrics as they are, after one kind of prompts [metric, item]; written as rows."""
+        found = []
+        for part, _ in self._parts():
+            tokens = torch.from_numpy(getattr(part, prompts)).to(self._model.W_E.device)
+            question = Question.of(part, tokens.device)
+            with torch.inference_mode():
+                final = self._model(tokens, stop_at_layer=self._model.cfg.n_layers)[:, question.reads]
+                found.append(self._stack(score(self._model, final, question)))
+        values = np.concatenate(found, -1)[:, 0, self._in_order]
+        for metric, row in zip(self._metrics, values, strict=True):
+            self._rows.add_items(Key(metric, variant=variant), row)
+        return values
+
+    def _stack(self, scores: Mapping[str, torch.Tensor]) -> np.ndarray:
+        return torch.stack([scores[metric] for metric in self._metrics]).cpu().numpy()

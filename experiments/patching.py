@@ -1,0 +1,129 @@
+"""Where is what decides a task? Activations of one prompt are put into the run on its twin, one at a time.
+
+Denoising puts what the clean prompt has into the run on the corrupted one and asks what is restored: is it enough? Noising is the other way
+round: is it needed? Neither answers the other's question.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from transformer_lens import HookedTransformer
+
+from pythia_traj.data.prompts import TaskPrompts
+from pythia_traj.engines.ablation import Components, outputs, replaced
+from pythia_traj.engines.patching import patched_positions
+from pythia_traj.engines.runs import KeptRun, Question, keep_run, score
+from pythia_traj.experiment import COMMA_SEPARATED, Count, experiment
+from pythia_traj.values import HEAD_BLOCKS, Key, Rows
+
+Component = Literal["resid_pre", "head", "attn", "mlp"]
+Direction = Literal["denoising", "noising"]
+Patched = tuple[str, int, int | None, int | None]
+"""Component, layer, head, position."""
+
+_ITEMS_AT_ONCE = 16
+
+
+@experiment(version=1, cites="Zhang and Nanda 2024", data=TaskPrompts, items=True)
+def patching(
+    model: HookedTransformer,
+    prompts: TaskPrompts,
+    *,
+    task: str = "ioi",
+    n: Count = 16,
+    bos: bool = False,
+    directions: Annotated[tuple[Direction, ...], COMMA_SEPARATED] = ("denoising", "noising"),
+    components: Annotated[tuple[Component, ...], COMMA_SEPARATED] = ("resid_pre", "head", "attn", "mlp"),
+) -> Rows:
+    """Share of a task that patching one activation restores or destroys, by layer and position or by head.
+
+    `patching` is (patched - corrupted) / (clean - corrupted) for `denoising`, 1 where all is restored, and (patched - clean) /
+    (clean - corrupted) for `noising`, -1 where all is destroyed: of means over prompts of the task's own metric, and undefined where the
+    denominator is within 3 of its standard errors of 0. `patched` is the metric itself. `resid_pre` is patched at one `position`, which
+    counts from the end, -1 being the last; `head`, `attn` and `mlp` at all positions. The null, `null:shuffled:<direction>`, patches in
+    what the shuffled prompt has. Metrics without a component are those of whole runs.
+
+    Args:
+        task: as for behaviour.
+        n: prompts.
+        bos: whether BOS is prepended.
+        directions: denoising, noising.
+        components: what is patched: resid_pre, head, attn (all heads of a layer), mlp.
+    """
+    rows, metric = Rows(), prompts.metric
+    parts = [part for batch in prompts.batches for part in batch.parts(_ITEMS_AT_ONCE)]
+    numbers = np.concatenate([part.item for part in parts])
+    whole: dict[str, list[np.ndarray]] = {"clean": [], "corrupted": [], "shuffled": []}
+    patched: dict[tuple[str, Patched], list[tuple[np.ndarray, np.ndarray]]] = {}
+    for part in parts:
+        question = Question.of(part, model.W_E.device)
+        runs = {name: _run(model, getattr(part, name)) for name in whole}
+        for name, run in runs.items():
+            final = run.final[:, question.reads]
+            with torch.inference_mode():
+                whole[name].append(score(model, final, question)[metric][0].cpu().numpy())
+        for direction in directions:
+            base, source = ("corrupted", "clean") if direction == "denoising" else ("clean", "corrupted")
+            for variant, other in ((direction, source), (f"null:shuffled:{direction}", "shuffled")):
+                for what, values in _patched(model, runs[base], runs[other], question, components, metric):
+                    patched.setdefault((variant, what), []).append((part.item, values))
+    by_item = {name: np.concatenate(values)[np.argsort(numbers)] for name, values in whole.items()}
+    for name, values in by_item.items():
+        variant = {"clean": None, "corrupted": "corrupted", "shuffled": "null:shuffled"}[name]
+        rows.add_items(Key(metric, variant=variant), values)
+    for (variant, what), pieces in patched.items():
+        items, values = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
+        _write(
+            rows, variant, what, metric, values[np.argsort(items)], {k: v[np.sort(items)] for k, v in by_item.items()}
+        )
+    return rows
+
+
+def _run(model: HookedTransformer, tokens: np.ndarray) -> KeptRun:
+    with torch.inference_mode():
+        return keep_run(model, torch.from_numpy(tokens).to(model.W_E.device))
+
+
+def _patched(
+    model: HookedTransformer,
+    base: KeptRun,
+    source: KeptRun,
+    question: Question,
+    components: Sequence[Component],
+    metric: str,
+) -> Iterator[tuple[Patched, np.ndarray]]:
+    """The metric with each activation of the source in the base run [item]."""
+    layers, heads = range(model.cfg.n_layers), range(model.cfg.n_heads)
+    targets: dict[Patched, Components] = {}
+    if "head" in components:
+        targets |= {("head", x, h, None): Components(frozenset({(x, h)})) for x in layers for h in heads}
+    if "attn" in components:
+        targets |= {("attn", x, None, None): Components(frozenset((x, h) for h in heads)) for x in layers}
+    if "mlp" in components:
+        targets |= {("mlp", x, None, None): Components(mlps=frozenset({x})) for x in layers}
+    if targets:
+        scores = replaced(model, base, question, list(targets.values()), outputs(source))[metric].cpu().numpy()
+        yield from zip(targets, scores, strict=True)
+    length = base.tokens.shape[1]
+    for layer in layers if "resid_pre" in components else ():
+        scores = patched_positions(model, base, source, question, layer)[metric].cpu().numpy()
+        for position, values in enumerate(scores):
+            yield ("resid_pre", layer, None, position - length), values
+
+
+def _write(
+    rows: Rows, variant: str, what: Patched, metric: str, values: np.ndarray, whole: dict[str, np.ndarray]
+) -> None:
+    """The metric as it is patched, and what share of the task that is."""
+    component, layer, head, position = what
+    where = {"variant": variant, "component": component, "layer": layer, "head": head, "position": position}
+    key = Key("patched", dim=metric, **where)  # type: ignore[arg-type]
+    if position is None:
+        rows.add_items(key, values, blocks=HEAD_BLOCKS if head is not None else None)
+    else:
+        rows.add_mean(key, values)
+    before = whole["corrupted" if variant.endswith("denoising") else "clean"]
+    key = Key("patching", dim=metric, **where)  # type: ignore[arg-type]
+    rows.add_ratio(key, values - before, whole["clean"] - whole["corrupted"])

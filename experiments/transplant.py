@@ -1,0 +1,105 @@
+"""Is a component of another step as good here? It is put in the place of this step's own, and the task is asked again.
+
+What breaks where a late head is put into an early model tells what had to be learnt around it; what is as good where an early one is put
+into a late model was learnt by then.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import numpy as np
+import torch
+from transformer_lens import HookedTransformer
+
+from pythia_traj.data.prompts import TaskPrompts
+from pythia_traj.data.tasks.prompt import TaskBatch
+from pythia_traj.engines.patching import Named, transplanted
+from pythia_traj.engines.runs import Question, keep_run, score
+from pythia_traj.experiment import COMMA_SEPARATED, Count, experiment
+from pythia_traj.processing import RAW
+from pythia_traj.values import HEAD_BLOCKS, Key, Rows
+
+VARIANTS = {"": "clean", "null:shuffled:": "shuffled"}
+"""Prefix of a variant, and which prompts stand behind it."""
+
+_ITEMS_AT_ONCE = 16
+
+
+@experiment(version=1, cites="Wang et al. 2023", data=TaskPrompts, processing=RAW, items=True)
+def transplant(
+    model: HookedTransformer,
+    prompts: TaskPrompts,
+    reference_models: dict[str, HookedTransformer],
+    *,
+    task: str = "ioi",
+    n: Count = 16,
+    bos: bool = False,
+    references: Annotated[tuple[str, ...], COMMA_SEPARATED] = ("final",),
+) -> Rows:
+    """Effect on a task of putting another step's head, layer, MLP, LayerNorm or embedding in the place of this step's.
+
+    `transplant` is the task's metric with the component in place minus the metric as it is, paired; `variant` says whose component, as
+    `final`. Components are `head` (its four matrices and their biases), `attn`, `mlp`, `ln1`, `ln2`, `layer` (all of those), `embed`,
+    `ln_final` and `unembed`; weights are as trained, so that LayerNorms are there. The other step's whole model is the row without a
+    component. The null, `null:shuffled:<step>`, is the same after shuffled prompts.
+
+    Args:
+        task: as for behaviour.
+        n: prompts.
+        bos: whether BOS is prepended.
+        references: whose components: init, final, previous, step:512.
+    """
+    rows, metric = Rows(), prompts.metric
+    for prefix, name in VARIANTS.items():
+        own = _in_order(prompts, ((part, _whole(model, part, name, metric)) for part in _parts(prompts)))
+        rows.add_items(Key(metric, variant=prefix.rstrip(":") or None), own)
+        for reference in references:
+            # `previous` of the first step is nobody.
+            if reference not in reference_models:
+                continue
+            donor = reference_models[reference]
+            whole = _in_order(prompts, ((part, _whole(donor, part, name, metric)) for part in _parts(prompts)))
+            rows.add_items(Key("transplant", variant=prefix + reference, dim=metric), whole - own)
+            pieces: dict[Named, list[tuple[TaskBatch, np.ndarray]]] = {}
+            for part in _parts(prompts):
+                for what, values in _transplanted(model, donor, part, name, metric).items():
+                    pieces.setdefault(what, []).append((part, values))
+            for (component, layer, head), found in pieces.items():
+                key = Key(
+                    "transplant", variant=prefix + reference, component=component, layer=layer, head=head, dim=metric
+                )
+                blocks = HEAD_BLOCKS if head is not None else None
+                rows.add_items(key, _in_order(prompts, iter(found)) - own, blocks=blocks)
+    return rows
+
+
+def _parts(prompts: TaskPrompts) -> Iterator[TaskBatch]:
+    for batch in prompts.batches:
+        yield from batch.parts(_ITEMS_AT_ONCE)
+
+
+def _in_order(prompts: TaskPrompts, pieces: Iterator[tuple[TaskBatch, np.ndarray]]) -> np.ndarray:
+    """Values of all items in their order."""
+    values = np.empty(prompts.n)
+    for part, found in pieces:
+        values[part.item] = found
+    return values
+
+
+@torch.inference_mode()
+def _whole(model: HookedTransformer, part: TaskBatch, name: str, metric: str) -> np.ndarray:
+    """The metric of a model as it is [item]."""
+    question = Question.of(part, model.W_E.device)
+    tokens = torch.from_numpy(getattr(part, name)).to(model.W_E.device)
+    final = model(tokens, stop_at_layer=model.cfg.n_layers)[:, question.reads]
+    return score(model, final, question)[metric][0].cpu().numpy()
+
+
+@torch.inference_mode()
+def _transplanted(
+    model: HookedTransformer, donor: HookedTransformer, part: TaskBatch, name: str, metric: str
+) -> dict[Named, np.ndarray]:
+    """The metric with each of the donor's components in place [item]."""
+    run = keep_run(model, torch.from_numpy(getattr(part, name)).to(model.W_E.device))
+    found = transplanted(model, donor, run, Question.of(part, model.W_E.device))
+    return {what: scores[metric].cpu().numpy() for what, scores in found.items()}

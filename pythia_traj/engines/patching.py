@@ -1,0 +1,115 @@
+"""Activation patching: a run in which one activation is that of another run. Heads, attention layers and MLPs by engines.ablation.
+
+Transplants are the same with another model's component in place: it reads the run's own stream, and what it makes of it is put in.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pythia_traj.engines.runs import (
+    Batches,
+    KeptRun,
+    Question,
+    Stream,
+    finish,
+    keeping,
+    leave_layer,
+    score,
+    score_logits,
+)
+
+if TYPE_CHECKING:
+    from transformer_lens import HookedTransformer
+
+Scores = dict[str, Float[Tensor, "intervention item"]]
+
+Named = tuple[str, int | None, int | None]
+"""Component, layer and head."""
+
+
+@torch.inference_mode()
+def patched_positions(
+    model: "HookedTransformer",
+    base: KeptRun,
+    source: KeptRun,
+    question: Question,
+    layer: int,
+    budget: int | None = None,
+) -> Scores:
+    """Scores with the stream before a layer replaced at one position by that of another run: by metric [pos, item]."""
+
+    def at(part: slice) -> Scores:
+        positions = torch.arange(length, device=base.tokens.device)[part]
+        here = torch.arange(length, device=positions.device) == positions[:, None]
+        stream = torch.where(here[:, None, :, None], source.resid_pre[layer], base.resid_pre[layer])
+        return score(model, finish(model, stream.flatten(0, 1), layer, question.reads), question)
+
+    length = base.tokens.shape[1]
+    return Batches(model, base.tokens, question, budget).over(length, at)
+
+
+@torch.inference_mode()
+def transplanted(
+    model: "HookedTransformer",
+    donor: "HookedTransformer",
+    run: KeptRun,
+    question: Question,
+    budget: int | None = None,
+) -> dict[Named, dict[str, Float[Tensor, " item"]]]:
+    """Scores with one component of another model in place of the model's own, which reads the stream that its place has.
+
+    A head is its W_Q, W_K, W_V, W_O and their biases but b_O, which is the attention layer's; a `layer` is attention, MLP and both
+    LayerNorms. LayerNorms are there to be transplanted only where they are not folded into weights.
+
+    Returns:
+        by component (`embed`, `head`, `attn`, `mlp`, `ln1`, `ln2`, `layer`, `ln_final`, `unembed`), layer and head, the scores by metric.
+    """
+    batches = Batches(model, run.tokens, question, budget)
+    found: dict[Named, dict[str, Tensor]] = {}
+    embedded = finish(model, donor.embed(run.tokens), 0, question.reads)
+    found["embed", None, None] = _first(score(model, embedded, question))
+    for layer in range(model.cfg.n_layers):
+        streams = dict(_streams(model, donor, run, layer))
+
+        def above(part: slice, streams: dict[Named, Stream] = streams, layer: int = layer) -> Scores:
+            stacked = torch.cat(list(streams.values())[part])
+            return score(model, finish(model, stacked, layer + 1, question.reads), question)
+
+        scores = batches.over(len(streams), above)
+        for i, name in enumerate(streams):
+            found[name] = {metric: values[i] for metric, values in scores.items()}
+    final = run.final[:, question.reads]
+    found["ln_final", None, None] = _first(score_logits(model.unembed(donor.ln_final(final)), question))
+    found["unembed", None, None] = _first(score_logits(donor.unembed(model.ln_final(final)), question))
+    return found
+
+
+def _streams(
+    model: "HookedTransformer", donor: "HookedTransformer", run: KeptRun, layer: int
+) -> Iterator[tuple[Named, Stream]]:
+    """The stream after a layer with each of the donor's components of that layer in place [item, pos, d_model]."""
+    own, other = model.blocks[layer], donor.blocks[layer]
+    stream = run.resid_pre[layer]
+    normed = own.ln1(stream)
+    attn_out = own.attn(normed, normed, normed)
+    with keeping([other.attn.hook_z]) as kept:
+        from_other = other.attn(normed, normed, normed)
+    for head in range(model.cfg.n_heads):
+        change = kept[0][:, :, head] @ other.attn.W_O[head] - run.z[layer][:, :, head] @ own.attn.W_O[head]
+        yield ("head", layer, head), leave_layer(model, run, layer, change[None])[0]
+    yield ("attn", layer, None), leave_layer(model, run, layer, (from_other - attn_out)[None])[0]
+    renormed = other.ln1(stream)
+    change = own.attn(renormed, renormed, renormed) - attn_out
+    yield ("ln1", layer, None), leave_layer(model, run, layer, change[None])[0]
+    middle = run.resid_mid[layer] if run.resid_mid else stream
+    yield ("mlp", layer, None), leave_layer(model, run, layer, mlp_out=other.apply_mlp(own.ln2(middle)))
+    yield ("ln2", layer, None), leave_layer(model, run, layer, mlp_out=own.apply_mlp(other.ln2(middle)))
+    yield ("layer", layer, None), other(stream)
+
+
+def _first(scores: Scores) -> dict[str, Tensor]:
+    return {name: values[0] for name, values in scores.items()}

@@ -1,0 +1,144 @@
+"""`ablation` as rows: effects, matched controls and ranks, sets chosen on other items."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import pythia_traj as pt
+from pythia_traj.data.prompts import TaskPrompts
+from pythia_traj.engines.answers import answer_scores
+from pythia_traj.errors import ConfigError, DataError
+from pythia_traj.experiment import Vocabulary
+
+OWN = str(Path(__file__).with_name("own_task.jsonl"))
+KINDS = ["zero", "mean", "positional_mean", "resample", "pattern_preserving", "direct"]
+EXPERIMENTS = {
+    "all": {"use": "ablation", "task": OWN, "kinds": KINDS, "sets": ["L0H1+L1H2", "L0H0+L0H1+L0H2"], "top": 2},
+    "repeats": {"use": "ablation", "task": "repeats", "n": 6, "kinds": ["mean"], "components": ["head"], "top": 1},
+}
+
+
+def request(suite, out, experiments, steps="4"):
+    return pt.SweepConfig(model=str(suite), steps=steps, experiments=experiments, out=out, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def run(suite, tmp_path_factory):
+    out = tmp_path_factory.mktemp("ablation") / "run"
+    assert not pt.sweep(request(suite, out, EXPERIMENTS)).failed
+    return out
+
+
+def by_item(suite, prompts, hook_name=None, hook=None):
+    """Logit difference of every item in order, on a whole pass with one hook."""
+    (ckpt,) = pt.checkpoints(suite, steps="4", device="cpu")
+    found = {}
+    for batch in prompts.batches:
+        hooks = [(hook_name, hook(ckpt.model, batch))] if hook_name else []
+        with torch.inference_mode():
+            logits = ckpt.model.run_with_hooks(torch.from_numpy(batch.clean), fwd_hooks=hooks)[:, batch.reads]
+        scores = answer_scores(logits, torch.from_numpy(batch.candidates), torch.from_numpy(batch.is_right))
+        found |= dict(zip(batch.item.tolist(), scores.logit_diff.tolist(), strict=True))
+    return np.array([found[item] for item in sorted(found)])
+
+
+@pytest.fixture(scope="module")
+def prompts():
+    return TaskPrompts(Vocabulary(300, 128), seed=0, task=OWN)
+
+
+def test_an_effect_is_paired_and_so_is_its_error(run, suite, prompts):
+    def zero(model, batch):
+        def hook(z, hook):
+            z = z.clone()
+            z[:, :, 3] = 0
+            return z
+
+        return hook
+
+    clean, without = by_item(suite, prompts), by_item(suite, prompts, "blocks.0.attn.hook_z", zero)
+    row = pt.load(run, experiment="all", metric="effect", variant="zero", component="head", layer=0, head=3)
+    row = row[row.dim == "logit_diff"]
+    difference = without - clean
+    assert row.value.item() == pytest.approx(difference.mean(), abs=1e-5)
+    assert row.stderr.item() == pytest.approx(difference.std(ddof=1) / len(difference) ** 0.5, abs=1e-5)
+    assert row.n.item() == len(clean) == prompts.n
+    as_it_is = pt.load(run, experiment="all", metric="logit_diff", variant=None)
+    assert as_it_is.value.item() == pytest.approx(clean.mean(), abs=1e-5)
+
+
+def test_every_kind_has_every_component_and_every_head_its_control(run):
+    rows = pt.load(run, experiment="all", metric="effect")
+    assert set(rows.variant) == {*KINDS, *(f"null:matched:{kind}" for kind in KINDS)}
+    for kind in KINDS:
+        of_kind = rows[(rows.variant == kind) & (rows.dim == "nll")]
+        assert of_kind.component.value_counts().to_dict() == {
+            "head": 8,
+            "attn": 2,
+            "mlp": 2,
+            "set:L0H1+L1H2": 1,
+            "set:L0H0+L0H1+L0H2": 1,
+            "set:top2": 1,
+        }
+    heads = rows[(rows.variant == "zero") & (rows.component == "head") & (rows.layer == 1) & (rows.dim == "nll")]
+    values = heads.sort_values("head").value.to_numpy()
+    control = pt.load(run, experiment="all", variant="null:matched:zero", component="head", layer=1)
+    control = control[control.dim == "nll"].set_index(["metric", "head"])
+    for head in range(4):
+        others = np.delete(values, head)
+        assert control.loc[("effect", head), "value"] == pytest.approx(others.mean(), abs=1e-6)
+        assert control.loc[("effect_sd", head), "value"] == pytest.approx(others.std(ddof=1), abs=1e-6)
+        assert control.loc[("effect_rank", head), "value"] == 1 + (others >= values[head]).sum()
+        assert control.loc[("effect", head), "n"] == 3
+
+
+def test_a_set_has_the_sets_of_other_heads_beside_it(run):
+    rows = pt.load(run, experiment="all", variant="null:matched:mean", metric="effect")
+    beside = rows[rows.component == "set:L0H1+L1H2"]
+    assert beside.n.tolist() == [9, 9]
+    none = rows[rows.component == "set:L0H0+L0H1+L0H2"]
+    assert none.value.isna().all()
+    assert set(none.reason) == {"there is no other set of as many heads in these layers"}
+
+
+def test_the_most_harmful_heads_are_chosen_on_even_items_and_measured_on_odd_ones(run, suite):
+    chosen = pt.load(run, experiment="repeats", table="sets")
+    assert chosen[["kind", "set"]].drop_duplicates().to_numpy().tolist() == [["mean", "top1"]]
+    items = pt.load(run, experiment="repeats", table="items", metric="effect", variant="mean")
+    heads = items[items.component == "head"]
+    harm = heads[heads["item"] % 2 == 0].groupby(["layer", "head"]).value.mean()
+    assert harm.idxmax() == (chosen["layer"].item(), chosen["head"].item())
+    top = items[items.component == "set:top1"].value.to_numpy()
+    odd = heads[(heads.layer == chosen["layer"].item()) & (heads["head"] == chosen["head"].item())]
+    assert top == pytest.approx(odd[odd["item"] % 2 == 1].sort_values("item").value.to_numpy(), abs=1e-5)
+
+
+def test_repeats_are_measured_by_their_loss_alone(run):
+    rows = pt.load(run, experiment="repeats", metric="effect")
+    assert set(rows.dim) == {"nll"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sets": "L4"}, "heads are written as L4H6"),
+        ({"kinds": "mena"}, "'mena'"),
+        ({"top": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_when_the_request_is_read(suite, tmp_path, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        request(suite, tmp_path, {"ablation": settings})
+
+
+def test_heads_that_the_model_lacks_end_the_sweep_with_one_line(suite, tmp_path):
+    config = request(suite, tmp_path / "run", {"ablation": {"task": OWN, "sets": "L7H1"}})
+    with pytest.raises(DataError, match="set L7H1: the model has 2 layers of 4 heads"):
+        pt.sweep(config)
+
+
+def test_a_task_that_the_tokenizer_does_not_allow_fails_before_any_step(suite, tmp_path):
+    with pytest.raises(DataError, match="ablation: task ioi has no items for this model's tokenizer"):
+        pt.sweep(request(suite, tmp_path / "run", {"ablation": {"task": "ioi"}}))

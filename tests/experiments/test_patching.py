@@ -1,0 +1,91 @@
+"""`patching` and `transplant` as rows: normalised, guarded, positions from the end, steps by name."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pythia_traj as pt
+from pythia_traj.values import Key, Rows
+
+OWN = str(Path(__file__).with_name("own_task.jsonl"))
+
+
+@pytest.fixture(scope="module")
+def run(suite, tmp_path_factory):
+    out = tmp_path_factory.mktemp("patching") / "run"
+    experiments = {
+        "patching": {"task": OWN},
+        "behaviour": {"task": OWN},
+        "transplant": {"task": OWN, "references": "final,step:1"},
+    }
+    config = pt.SweepConfig(model=str(suite), steps="0,4", experiments=experiments, out=out, device="cpu")
+    assert not pt.sweep(config).failed
+    return out
+
+
+def test_whole_runs_have_rows_and_positions_count_from_the_end(run):
+    rows = pt.load(run, experiment="patching", metric="patched", step=4)
+    behaviour = pt.load(run, experiment="behaviour", metric="logit_diff", step=4, dim=None)
+    clean = behaviour[behaviour.variant.isna()].value.item()
+    corrupted = behaviour[behaviour.variant == "corrupted"].value.item()
+    assert clean != pytest.approx(corrupted, abs=1e-3)
+    whole = pt.load(run, experiment="patching", metric="logit_diff", step=4)
+    assert whole[whole.variant.isna()].value.item() == pytest.approx(clean, abs=1e-5)
+    assert whole[whole.variant == "corrupted"].value.item() == pytest.approx(corrupted, abs=1e-5)
+    assert set(rows.component) == {"resid_pre", "head", "attn", "mlp"}
+    assert rows[rows.component == "resid_pre"].position.max() == -1
+
+
+def test_a_share_is_of_means_and_undefined_where_twins_differ_too_little(run):
+    rows = pt.load(run, experiment="patching", step=4)
+    whole = rows[rows.metric == "logit_diff"]
+    clean, corrupted = (
+        whole[whole.variant.isna()].value.item(),
+        whole[whole.variant == "corrupted"].value.item(),
+    )
+    shares = rows[(rows.metric == "patching") & rows.component.isin(["head", "mlp"])]
+    assert len(shares) == 4 * (8 + 2)
+    keys = ["variant", "component", "layer", "head"]
+    patched = rows[rows.metric == "patched"].drop_duplicates(keys).set_index(keys).value
+    for share in shares.itertuples():
+        if share.value == share.value:
+            before = corrupted if share.variant.endswith("denoising") else clean
+            raw = patched[share.variant, share.component, share.layer, share.head]
+            assert share.value == pytest.approx((raw - before) / (clean - corrupted), abs=1e-5)
+        else:
+            assert "of its standard errors" in share.reason
+
+
+def test_ratios_are_guarded():
+    rows = Rows()
+    rng = np.random.default_rng(0)
+    below = rng.normal(0, 1, 100)
+    rows.add_ratio(Key("a"), below, below + 10)
+    rows.add_ratio(Key("a"), below, below)
+    rows.add_ratio(Key("a"), below, below - 10)
+    rows.add_ratio(Key("a"), below, below - 10, positive=True)
+    rows.add_ratio(Key("a"), [1.0], [1.0])
+    values = [row.value for row in rows.metrics]
+    assert [value is None for value in values] == [False, True, False, True, True]
+    assert values[0] == pytest.approx(below.mean() / (below.mean() + 10))
+    assert "is within 3 of its standard errors" in rows.metrics[1].reason
+    assert "is not above 3 of its standard errors" in rows.metrics[3].reason
+    draws = rng.normal((1.0, 4.0), (0.5, 0.5), (2000, 50, 2)).mean(1)
+    many = Rows()
+    many.add_ratio(Key("a"), *rng.normal((1.0, 4.0), (0.5, 0.5), (50, 2)).T)
+    assert many.metrics[0].stderr == pytest.approx((draws[:, 0] / draws[:, 1]).std(), rel=0.3)
+
+
+def test_a_steps_own_components_change_nothing_and_another_steps_do(run):
+    rows = pt.load(run, experiment="transplant", metric="transplant")
+    own = rows[(rows.step == 4) & (rows.variant == "final")]
+    assert np.abs(own.value).max() < 1e-4
+    other = rows[(rows.step == 4) & (rows.variant == "step:1")]
+    assert set(other.component.dropna()) == {
+        "embed", "head", "attn", "mlp", "ln1", "ln2", "layer", "ln_final", "unembed",
+    }  # fmt: skip
+    assert np.abs(other.value).max() > 1e-2
+    at_zero = rows[(rows.step == 0) & (rows.variant == "final") & rows.component.isna()].value.item()
+    levels = pt.load(run, experiment="transplant", metric="logit_diff", variant=None).set_index("step").value
+    assert at_zero == pytest.approx(levels[4] - levels[0], abs=1e-5)
