@@ -28,7 +28,7 @@ from pythia_traj.engines.ablation import (
 )
 from pythia_traj.engines.runs import KeptRun, Question, keep_run, score
 from pythia_traj.errors import DataError
-from pythia_traj.experiment import COMMA_SEPARATED, Count, experiment
+from pythia_traj.experiment import COMMA_SEPARATED, Count, Passes, Shape, experiment
 from pythia_traj.values import HEAD_BLOCKS, Key, Rows
 
 Kind = Literal["zero", "mean", "positional_mean", "resample", "pattern_preserving", "direct"]
@@ -42,7 +42,38 @@ Tested = tuple[str, int | None, int | None]
 _ITEMS_AT_ONCE = 16
 
 
-@experiment(version=1, cites="Wang et al. 2023", data=TaskPrompts, items=True)
+def passes(
+    shape: Shape,
+    prompts: TaskPrompts,
+    *,
+    kinds: Sequence[Kind],
+    components: Sequence[Component],
+    sets: Sequence[str],
+    top: int,
+    controls: int,
+    **_: object,
+) -> Passes:
+    """Kept passes, and for each target those of the layers above it; of a set that is chosen later, as if it had a head in layer 0."""
+    in_layer = {"head": shape.n_heads, "attn": 1, "mlp": 1}
+    targets = sum(in_layer[component] for component in set(components))
+    replaced_once = Passes((shape.n_layers - 1) / 2, shape.n_layers) * targets
+    whole = len(sets)
+    for target in map(named_heads, sets):
+        others = disjoint_sets(target, shape.n_heads, controls, seed=0)
+        above = (shape.n_layers - 1 - target.layers[0]) / shape.n_layers
+        replaced_once += Passes(above, 1) * (1 + len(others))
+    if top and "head" in components:
+        whole += 1
+        replaced_once += Passes((shape.n_layers - 1) / shape.n_layers, 1) * (1 + controls)
+    found = Passes(3, 3)
+    for kind in kinds:
+        kept = 1 + (kind in ("mean", "positional_mean", "resample", "direct"))
+        found += Passes(kept * (1 + whole), 0)
+        found += Passes(0, replaced_once.reads) if kind == "direct" else replaced_once
+    return found * prompts.n
+
+
+@experiment(version=1, cites="Wang et al. 2023", data=TaskPrompts, items=True, passes=passes)
 def ablation(
     model: HookedTransformer,
     prompts: TaskPrompts,

@@ -11,7 +11,7 @@ from transformer_lens import HookedTransformer
 
 from pythia_traj.data.prompts import TaskPrompts
 from pythia_traj.engines.answers import AnswerScores, answer_scores
-from pythia_traj.experiment import Count, experiment
+from pythia_traj.experiment import Count, Passes, Shape, experiment
 from pythia_traj.values import Key, Rows
 
 METRICS = ("logit_diff", "prob_diff", "accuracy", "rank0", "nll")
@@ -22,7 +22,12 @@ _FIELDS = {"accuracy": "correct"}
 _ITEMS_AT_ONCE = 64
 
 
-@experiment(version=1, cites="Wang et al. 2023", data=TaskPrompts, items=True)
+def passes(shape: Shape, prompts: TaskPrompts, **_: object) -> Passes:
+    """One for each kind of prompts."""
+    return Passes(1, 1) * (len(VARIANTS) * prompts.n)
+
+
+@experiment(version=1, cites="Wang et al. 2023", data=TaskPrompts, items=True, passes=passes)
 def behaviour(
     model: HookedTransformer, prompts: TaskPrompts, *, task: str = "ioi", n: Count = 100, bos: bool = False
 ) -> Rows:

@@ -12,7 +12,7 @@ from transformer_lens import HookedTransformer
 
 from pythia_traj.data.prompts import TaskPrompts
 from pythia_traj.engines.direct import answer_direction, answer_weights, head_terms, layer_norm_scale, term
-from pythia_traj.experiment import Count, experiment
+from pythia_traj.experiment import Count, Passes, Shape, experiment
 from pythia_traj.values import HEAD_BLOCKS, Key, Rows
 
 VARIANTS = {None: "clean", "corrupted": "corrupted", "null:shuffled": "shuffled"}
@@ -21,7 +21,12 @@ VARIANTS = {None: "clean", "corrupted": "corrupted", "null:shuffled": "shuffled"
 _ITEMS_AT_ONCE = 64
 
 
-@experiment(version=1, cites="Elhage et al. 2021", data=TaskPrompts, items=True)
+def passes(shape: Shape, prompts: TaskPrompts, **_: object) -> Passes:
+    """One for each kind of prompts."""
+    return Passes(1, 1) * (len(VARIANTS) * prompts.n)
+
+
+@experiment(version=1, cites="Elhage et al. 2021", data=TaskPrompts, items=True, passes=passes)
 def logit_attribution(
     model: HookedTransformer, prompts: TaskPrompts, *, task: str = "ioi", n: Count = 100, bos: bool = False
 ) -> Rows:

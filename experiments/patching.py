@@ -15,7 +15,7 @@ from pythia_traj.data.prompts import TaskPrompts
 from pythia_traj.engines.ablation import Components, outputs, replaced
 from pythia_traj.engines.patching import patched_positions
 from pythia_traj.engines.runs import KeptRun, Question, keep_run, score
-from pythia_traj.experiment import COMMA_SEPARATED, Count, experiment
+from pythia_traj.experiment import COMMA_SEPARATED, Count, Passes, Shape, experiment
 from pythia_traj.values import HEAD_BLOCKS, Key, Rows
 
 Component = Literal["resid_pre", "head", "attn", "mlp"]
@@ -26,7 +26,21 @@ Patched = tuple[str, int, int | None, int | None]
 _ITEMS_AT_ONCE = 16
 
 
-@experiment(version=1, cites="Zhang and Nanda 2024", data=TaskPrompts, items=True)
+def passes(
+    shape: Shape, prompts: TaskPrompts, *, directions: Sequence[Direction], components: Sequence[Component], **_: object
+) -> Passes:
+    """Kept passes, and for each activation those of the layers above it, in both directions and with the null's."""
+    layers = shape.n_layers
+    in_layer = {"head": shape.n_heads, "attn": 1, "mlp": 1}
+    targets = sum(in_layer.get(component, 0) for component in set(components))
+    patched = Passes((layers - 1) / 2, layers) * (targets * prompts.n)
+    if "resid_pre" in components:
+        positions = sum(batch.clean.size for batch in prompts.batches)
+        patched += Passes((layers + 1) / 2, layers) * positions
+    return Passes(3, 3) * prompts.n + patched * (2 * len(directions))
+
+
+@experiment(version=1, cites="Zhang and Nanda 2024", data=TaskPrompts, items=True, passes=passes)
 def patching(
     model: HookedTransformer,
     prompts: TaskPrompts,

@@ -4,7 +4,7 @@ What breaks where a late head is put into an early model tells what had to be le
 into a late model was learnt by then.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import numpy as np
@@ -15,7 +15,7 @@ from pythia_traj.data.prompts import TaskPrompts
 from pythia_traj.data.tasks.prompt import TaskBatch
 from pythia_traj.engines.patching import Named, transplanted
 from pythia_traj.engines.runs import Question, keep_run, score
-from pythia_traj.experiment import COMMA_SEPARATED, Count, experiment
+from pythia_traj.experiment import COMMA_SEPARATED, Count, Passes, Shape, experiment
 from pythia_traj.processing import RAW
 from pythia_traj.values import HEAD_BLOCKS, Key, Rows
 
@@ -25,7 +25,15 @@ VARIANTS = {"": "clean", "null:shuffled:": "shuffled"}
 _ITEMS_AT_ONCE = 16
 
 
-@experiment(version=1, cites="Wang et al. 2023", data=TaskPrompts, processing=RAW, items=True)
+def passes(shape: Shape, prompts: TaskPrompts, *, references: Sequence[str], **_: object) -> Passes:
+    """Whole passes of both models, and for each component those of the layers above it; its own attention and MLP count as a layer."""
+    layers = shape.n_layers
+    in_layer = shape.n_heads + 5
+    each = Passes(in_layer * (layers - 1) / 2 + 3 + 1, in_layer * layers + 3) + Passes(2, 1)
+    return (Passes(1, 1) + each * len(references)) * (len(VARIANTS) * prompts.n)
+
+
+@experiment(version=1, cites="Wang et al. 2023", data=TaskPrompts, processing=RAW, items=True, passes=passes)
 def transplant(
     model: HookedTransformer,
     prompts: TaskPrompts,

@@ -105,6 +105,35 @@ class Activations:
 
 
 @dataclass(frozen=True)
+class Passes:
+    """What an experiment that gets the model costs at a step, in sequences of its data.
+
+    Attributes:
+        layers: passes of one sequence through all layers; one that begins in the middle counts for its share, one with gradients for 3.
+        reads: how often the positions of a sequence that are read are unembedded.
+    """
+
+    layers: float
+    reads: float
+
+    def __add__(self, other: "Passes") -> "Passes":
+        """Both."""
+        return Passes(self.layers + other.layers, self.reads + other.reads)
+
+    def __mul__(self, times: float) -> "Passes":
+        """So many times as much."""
+        return Passes(self.layers * times, self.reads * times)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What of a model an experiment's cost depends on."""
+
+    n_layers: int
+    n_heads: int
+
+
+@dataclass(frozen=True)
 class Parameter:
     """One parameter of an experiment: its annotation and default."""
 
@@ -129,6 +158,7 @@ class Experiment:
     row_references: tuple[str, ...]
     items: bool
     requires: tuple[str, ...]
+    passes: Callable[..., Passes] | None = field(repr=False)
     parameters: Mapping[str, Parameter]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -158,6 +188,7 @@ def experiment(
     row_references: tuple[str, ...] = (),
     items: bool = False,
     requires: tuple[str, ...] = (),
+    passes: Callable[..., Passes] | None = None,
 ) -> Callable[[Callable[..., Any]], Experiment]:
     """Makes an experiment of a function; its name is the function's, its listing the first line of the docstring.
 
@@ -172,6 +203,7 @@ def experiment(
         row_references: other steps whose rows it compares with, in the same words.
         items: per-item values are kept in `tables/items`.
         requires: distributions it needs beyond the project's own.
+        passes: what it costs, for one that gets the model: called with a Shape, its data and its parameters by name; at most so much.
     """
 
     def decorate(function: Callable[..., Any]) -> Experiment:
@@ -198,6 +230,7 @@ def experiment(
             row_references=row_references,
             items=items,
             requires=requires,
+            passes=passes,
             parameters=_parameters(function),
         )
 

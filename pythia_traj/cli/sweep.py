@@ -1,15 +1,19 @@
 """`sweep`: measure models at steps, store rows."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pythia_traj.cli.output import JSON_OPTION, SweepProgress, print_json, print_table, progress_bar
-from pythia_traj.errors import ConfigError
+from pythia_traj.errors import CheckpointError, ConfigError, DeviceError
 
 if TYPE_CHECKING:
+    from pythia_traj.checkpoint import PublishedModel
     from pythia_traj.config import SweepConfig
+    from pythia_traj.sweeps.cost import Cost
+    from pythia_traj.sweeps.plan import Plan
     from pythia_traj.sweeps.record import SweepResult
 
 
@@ -98,24 +102,46 @@ def read_request(
 def _dry_run(request: "SweepConfig", as_json: bool) -> None:
     from pythia_traj.sweeps.runner import plan_sweep
 
-    plan, _ = plan_sweep(request)
+    plan, models = plan_sweep(request)
+    costs = {published.model: _costs(request, plan, published) for published in models}
     if as_json:
         print_json(
             {
                 "steps": {name: list(selected) for name, selected in plan.steps.items()},
                 "todo": [unit.name for unit in plan.todo],
                 "done": [unit.name for unit in plan.done],
+                "cost_per_step": {
+                    name: {label: asdict(cost) for label, cost in by_label.items()} for name, by_label in costs.items()
+                },
                 "request": request.resolved(),
             }
         )
         return
     for name, selected in plan.steps.items():
         typer.echo(f"{name}: {len(selected)} steps: {', '.join(map(str, selected))}")
-    labels = request.experiments
-    counts = [
-        (label, sum(u.label == label for u in plan.todo), sum(u.label == label for u in plan.done)) for label in labels
-    ]
-    print_table(["experiment", "to do", "done"], counts)
+    table = []
+    for name in plan.steps:
+        for label in request.experiments:
+            counts = [sum(u.label == label and u.model == name for u in units) for units in (plan.todo, plan.done)]
+            cost = costs[name].get(label)
+            passes = f"{cost.passes:,.0f} of {cost.tokens:.0f} tokens" if cost else "not known"
+            seconds = f"{cost.seconds:.2g}" if cost else "not known"
+            table.append((name, label, *counts, passes, seconds))
+    print_table(["model", "experiment", "to do", "done", "forward passes a step", "seconds a step"], table)
+
+
+def _costs(request: "SweepConfig", plan: "Plan", published: "PublishedModel") -> "dict[str, Cost]":
+    """By label; nothing, and a line that says why, where it cannot be found out here."""
+    todo = [unit for unit in plan.todo if unit.model == published.model]
+    if not todo:
+        return {}
+    from pythia_traj.sweeps.cost import estimate
+
+    try:
+        return estimate(request, published, todo)
+    except (CheckpointError, DeviceError) as error:
+        typer.echo(f"what it costs is not known: {error}", err=True)
+        return {}
 
 
 def report_result(result: "SweepResult", as_json: bool) -> None:

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pythia_traj.engines.answers import answer_scores
+from pythia_traj.engines.last_block import last_block
 
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
@@ -129,11 +130,16 @@ def finish(
     hooks: Hooks = [],  # noqa: B006 - never changed
 ) -> Float[Tensor, "row read d_model"]:
     """Runs a stream that enters `layer` through the layers from there on; what comes out at the positions that are read."""
-    if layer < model.cfg.n_layers:
+    last = model.cfg.n_layers - 1
+    if layer > last:
+        return stream[:, reads]
+    hooked = any(name.startswith(f"blocks.{last}.") for name, _ in hooks)
+    stop = last + 1 if hooked else last
+    if layer < stop:
         stream = model.run_with_hooks(
-            stream, start_at_layer=layer, stop_at_layer=model.cfg.n_layers, fwd_hooks=hooks, return_type=None
+            stream, start_at_layer=layer, stop_at_layer=stop, fwd_hooks=hooks, return_type=None
         )
-    return stream[:, reads]
+    return stream[:, reads] if hooked else last_block(model.blocks[last], stream, reads)
 
 
 def score(

@@ -70,6 +70,42 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(cli, suite, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+def test_a_dry_run_prints_passes_and_seconds(cli, suite, tmp_path):
+    own = str(Path(__file__).parents[1] / "experiments" / "own_task.jsonl")
+    arguments = [
+        "sweep",
+        "--model",
+        suite,
+        "--steps",
+        "0,4",
+        "--experiment",
+        "ablation,loss",
+        "--out",
+        tmp_path / "run",
+    ]
+    arguments += ["--set", f"ablation.task={own}", "--set", "loss.length=64", "--dry-run"]
+    code, out, _ = cli(*arguments)
+    assert code == 0
+    assert "forward passes a step" in out
+    assert "seconds a step" in out
+    costs = json.loads(cli(*arguments, "--json")[1])["cost_per_step"]["tiny"]
+    assert costs["ablation"]["passes"] > 100
+    assert costs["ablation"]["seconds"] > 0
+    assert costs["loss"]["tokens"] == 64
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_of_what_cannot_be_read_still_lists_the_units(cli, own_suite, tmp_path):
+    for step in own_suite.glob("step*"):
+        (step / "config.json").unlink()
+    code, out, err = cli(
+        "sweep", "--model", own_suite, "--steps", "0", "--experiment", "loss", "--out", tmp_path / "run", "--dry-run"
+    )
+    assert code == 0
+    assert "what it costs is not known: " in err
+    assert "not known" in out
+
+
 def test_the_command_line_beats_the_file(cli, suite, tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text(

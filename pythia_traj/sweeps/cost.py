@@ -1,0 +1,100 @@
+"""What a sweep is going to take, before it is begun: forward passes counted from the request, seconds from one measured pass.
+
+The pass is over a model of the same shape with random weights: no weights are fetched for it.
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pythia_traj.checkpoint import PublishedModel
+from pythia_traj.config import SweepConfig
+from pythia_traj.experiment import Passes, Shape
+from pythia_traj.models.fit import DTYPES, pick_device
+from pythia_traj.models.swap import SwappableModel
+from pythia_traj.sweeps.datasets import Datasets
+from pythia_traj.sweeps.forward import batch_size
+from pythia_traj.sweeps.plan import Unit
+
+_MEASURED_SEQUENCES = 8
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one step of one experiment takes.
+
+    Attributes:
+        passes: forward passes of one sequence through the whole model; parts of one count for their share, gradients twice as much again.
+        tokens: of a sequence, on average.
+        seconds: estimated; what is computed besides the passes is not in it, nor is fetching and swapping weights.
+    """
+
+    passes: float
+    tokens: float
+    seconds: float
+
+
+def estimate(config: SweepConfig, published: PublishedModel, units: Iterable[Unit]) -> dict[str, Cost]:
+    """The cost of a step, by label, of those experiments that say what they cost.
+
+    Raises:
+        CheckpointError: config or tokenizer of the first step cannot be had.
+        DataError: the data cannot be made for this model.
+        DeviceError: the model does not fit.
+    """
+    todo = list(units)
+    if not todo:
+        return {}
+    checkpoint, device = published.checkpoint(todo[0].step), pick_device(config.device)
+    swappable = SwappableModel(checkpoint, device=device, dtype=DTYPES[config.dtype])
+    swappable.fill_randomly()
+    datasets = Datasets(config, checkpoint)
+    costs: dict[str, Cost] = {}
+    for label in dict.fromkeys(unit.label for unit in todo):
+        data = datasets.get(label)
+        passes = _passes(config, label, data, Shape(swappable.model.cfg.n_layers, swappable.model.cfg.n_heads))
+        if passes is not None:
+            costs[label] = _measured(swappable.model, data, passes)
+    return costs
+
+
+def _passes(config: SweepConfig, label: str, data: Any, shape: Shape) -> Passes | None:
+    request = config.experiments[label]
+    if request.experiment.reads:
+        sequences = sum(len(tokens) for tokens in data.groups.values())
+        return Passes(sequences, sequences if {"loss", "correct"} & set(request.experiment.reads) else 0)
+    if request.experiment.passes is None:
+        return None
+    own = {name: value for name, value in request.parameters.items() if name in request.experiment.parameters}
+    return request.experiment.passes(shape, data, **own)
+
+
+@torch.inference_mode()
+def _measured(model: Any, data: Any, passes: Passes) -> Cost:
+    """One pass over some sequences of the data's largest group, timed, and what so many of them take."""
+    groups = list(data.groups.values())
+    sequences, tokens = sum(len(group) for group in groups), sum(group.size for group in groups)
+    largest = max(groups, key=len)
+    length = largest.shape[1]
+    device = model.W_E.device
+    size = min(len(largest), _MEASURED_SEQUENCES, batch_size(model, length, device.type))
+    some = torch.from_numpy(largest[:size]).to(device)
+    reads = next((torch.from_numpy(batch.reads) for batch in getattr(data, "batches", ())), torch.arange(length))
+    model(some[:1], stop_at_layer=model.cfg.n_layers)
+    start = _now(device)
+    final = model(some, stop_at_layer=model.cfg.n_layers)
+    middle = _now(device)
+    model.unembed(model.ln_final(final[:, reads.to(device)]))
+    per_pass, per_read = (middle - start) / size, (_now(device) - middle) / size
+    mean_length = tokens / sequences
+    seconds = passes.layers * per_pass * mean_length / length + passes.reads * per_read
+    return Cost(passes.layers, mean_length, seconds)
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

@@ -1,0 +1,72 @@
+"""What a dry run says a step costs, against what the step then does."""
+
+import pytest
+import torch
+
+import pythia_traj as pt
+from pythia_traj.discovery import discover
+from pythia_traj.sweeps.cost import estimate
+from pythia_traj.sweeps.runner import plan_sweep
+from tests.experiments.test_all import SMALL
+from tests.support import publish_suite
+
+LAYERS = 4
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory):
+    """A suite with more layers, so that beginning in the middle makes a difference."""
+    return publish_suite(tmp_path_factory.mktemp("deep") / "deep", steps=(0, 1, 4), num_hidden_layers=LAYERS)
+
+
+@pytest.fixture
+def rows_through_layers(monkeypatch):
+    """Counts the sequences that pass each layer: every layer calls its MLP's LayerNorm once."""
+    counted = [0]
+
+    def count(module, inputs):
+        if getattr(module, "name_in_layer", None) == "ln2":
+            counted[0] += len(inputs[0])
+
+    original = torch.nn.Module.__setattr__
+
+    def named(self, name, value):
+        if name == "ln2":
+            object.__setattr__(value, "name_in_layer", "ln2")
+        original(self, name, value)
+
+    monkeypatch.setattr(torch.nn.Module, "__setattr__", named)
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(count)
+    yield counted
+    handle.remove()
+
+
+def request(suite, out, label, experiment, parameters):
+    experiments = {label: {"use": experiment, **parameters}}
+    return pt.SweepConfig(model=str(suite), steps="4", experiments=experiments, out=out, device="cpu")
+
+
+CASES = {
+    **{name: (name, SMALL.get(name, {})) for name, found in discover().items() if not found.reads},
+    "every_kind": (
+        "ablation",
+        {**SMALL["ablation"], "kinds": "zero,mean,positional_mean,resample,pattern_preserving,direct", "top": 0},
+    ),
+    "noising": ("patching", {**SMALL["patching"], "directions": "noising", "components": "resid_pre,mlp"}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_passes_that_are_announced_are_those_that_are_made(deep, tmp_path, rows_through_layers, case):
+    config = request(deep, tmp_path / "run", case, *CASES[case])
+    plan, (published,) = plan_sweep(config)
+    cost = estimate(config, published, plan.todo)[case]
+    assert cost.seconds > 0
+    rows_through_layers[0] = 0
+    (only,) = plan.todo[-1:]
+    result = pt.sweep(config)
+    assert not result.failed
+    made = rows_through_layers[0] / LAYERS / len(result.done)
+    assert made <= cost.passes * 1.02, only
+    # Which heads are chosen later is not known: they are taken to be as dear as can be.
+    assert made >= cost.passes * (0.5 if case == "ablation" else 0.9)
