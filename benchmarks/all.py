@@ -13,7 +13,15 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 
-BENCHMARKS = {"swap": ["--full"], "startup": [], "transfer": [], "overlap": [], "memory": [], "growth": []}
+BENCHMARKS = {
+    "swap": ["--full"],
+    "startup": [],
+    "transfer": [],
+    "overlap": [],
+    "memory": [],
+    "growth": [],
+    "ablation": [],
+}
 """Each program, and what it is given for --full."""
 
 FULL_ONLY = {"pythia_1b": []}

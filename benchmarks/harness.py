@@ -18,10 +18,12 @@ PAIRS = 7
 DISCARDED = 2
 
 
-def alternate(contenders: Mapping[str, Callable[[], object]], *, pairs: int = PAIRS) -> dict[str, list[float]]:
-    """Seconds of each contender, run in turn so that a noisy neighbour disturbs all alike; the first two rounds are discarded."""
+def alternate(
+    contenders: Mapping[str, Callable[[], object]], *, pairs: int = PAIRS, discarded: int = DISCARDED
+) -> dict[str, list[float]]:
+    """Seconds of each contender, run in turn so that a noisy neighbour disturbs all alike; the first rounds are discarded."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for round_number in range(DISCARDED + pairs):
+    for round_number in range(discarded + pairs):
         for name, contender in contenders.items():
             start = time.perf_counter()
             result = contender()
@@ -29,7 +31,7 @@ def alternate(contenders: Mapping[str, Callable[[], object]], *, pairs: int = PA
             # A model is full of reference cycles: collected here, so that nobody pays for another's garbage.
             del result
             gc.collect()
-            if round_number >= DISCARDED:
+            if round_number >= discarded:
                 seconds[name].append(elapsed)
     return seconds
 

@@ -1,0 +1,128 @@
+"""How much faster than the usual loop are all heads of a model ablated?
+
+    python benchmarks/ablation.py [--json]
+
+Random weights in the shape of pythia-160m, prompts of 20 tokens, all 144 heads resampled one by one, the logit difference at the last
+position. In one run and in turn, three times:
+
+- `loop`: what a user writes today, `run_with_hooks` once a head over the whole model, the corrupted run cached once, gradients off;
+- `ours`: `pythia_traj.engines.ablation.replaced`, from the kept clean run.
+
+`ablation_vs_loop_<prompts>` is the ratio of medians. `floor_<prompts>` is what ours cannot be faster than: the operations of its matrix
+products over the rate of one large product, measured in the same run. The values of both are compared first.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import torch
+from harness import alternate, emit, summary
+from shapes import COMMON, SHAPES
+from torch import Tensor
+from transformer_lens import HookedTransformer
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+import pythia_traj as pt
+from pythia_traj.engines.ablation import Components, outputs, replaced
+from pythia_traj.engines.runs import Question, keep_run
+
+SIZE, LENGTH, PROMPTS, PAIRS = "160m", 20, (8, 32), 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="pythia-traj-bench-") as root:
+        model = random_model(Path(root))
+        seconds: dict[str, object] = {}
+        ratios: dict[str, float] = {}
+        for prompts in PROMPTS:
+            task = Task(model, prompts)
+            torch.testing.assert_close(task.ours()[::29], task.loop(task.heads[::29]), atol=1e-4, rtol=0)
+            times = alternate({"loop": task.loop, "ours": task.ours}, pairs=PAIRS, discarded=0)
+            ratios[f"ablation_vs_loop_{prompts}"] = median(times["loop"]) / median(times["ours"])
+            seconds |= {f"{name}_{prompts}": value for name, value in summary(times).items()}
+            seconds[f"floor_{prompts}"] = round(operations(model, prompts) / rate(), 3)
+    emit(seconds, ratios, as_json=arguments.json)
+
+
+def random_model(root: Path) -> HookedTransformer:
+    """A model of the shape, loaded as a sweep loads it."""
+    torch.manual_seed(0)
+    config = GPTNeoXConfig(**SHAPES[SIZE], **COMMON, tie_word_embeddings=False, dtype="float16")
+    GPTNeoXForCausalLM(config).half().save_pretrained(root / "step0")
+    (ckpt,) = pt.checkpoints(root, steps="0", device="cpu")
+    model = ckpt.model
+    model.requires_grad_(requires_grad=False)
+    return model
+
+
+class Task:
+    """All heads of a model, resampled on some prompts."""
+
+    def __init__(self, model: HookedTransformer, prompts: int) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.model = model
+        self.clean, self.corrupted = torch.randint(0, 50000, (2, prompts, LENGTH), generator=generator)
+        candidates = torch.randint(0, 50000, (prompts, 1, 2), generator=generator)
+        self.question = Question(
+            torch.tensor([LENGTH - 1]), candidates, torch.tensor([True, False]).expand(prompts, 1, 2)
+        )
+        self.heads = [(layer, head) for layer in range(model.cfg.n_layers) for head in range(model.cfg.n_heads)]
+
+    @torch.inference_mode()
+    def loop(self, heads: list[tuple[int, int]] | None = None) -> Tensor:
+        """The logit difference of every prompt with each head resampled [head, item]."""
+        _, cache = self.model.run_with_cache(self.corrupted, names_filter=lambda name: name.endswith("hook_z"))
+        found = []
+        for layer, head in heads or self.heads:
+
+            def resample(z: Tensor, hook: object, head: int = head, layer: int = layer) -> Tensor:
+                z[:, :, head] = cache["z", layer][:, :, head]
+                return z
+
+            logits = self.model.run_with_hooks(self.clean, fwd_hooks=[(f"blocks.{layer}.attn.hook_z", resample)])
+            chosen = logits[:, -1].gather(-1, self.question.candidates[:, 0])
+            found.append(chosen[:, 0] - chosen[:, 1])
+        return torch.stack(found)
+
+    @torch.inference_mode()
+    def ours(self) -> Tensor:
+        """The same."""
+        run, other = keep_run(self.model, self.clean), keep_run(self.model, self.corrupted)
+        targets = [Components(frozenset({head})) for head in self.heads]
+        return replaced(self.model, run, self.question, targets, outputs(other))["logit_diff"]
+
+
+def operations(model: HookedTransformer, prompts: int) -> float:
+    """Of ours, in matrix products with weights: two kept passes; for each head the layers above it, of the last one keys and values."""
+    cfg = model.cfg
+    d_mlp = cfg.d_mlp or 0
+    layer = 2 * (4 * cfg.d_model**2 + 2 * cfg.d_model * d_mlp)
+    keys_and_values = 2 * 2 * cfg.d_model**2
+    above = sum(max(cfg.n_layers - 2 - at, 0) for at in range(cfg.n_layers))
+    per_token = cfg.n_heads * (above * layer + (cfg.n_layers - 1) * keys_and_values) + 2 * cfg.n_layers * layer
+    read = cfg.n_heads * ((cfg.n_layers - 1) * (layer - keys_and_values) + cfg.n_layers * 2 * cfg.d_model * cfg.d_vocab)
+    return float(prompts * (LENGTH * per_token + read))
+
+
+def rate() -> float:
+    """Operations a second of one large matrix product, the best of five."""
+    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        a @ b
+        seconds.append(time.perf_counter() - start)
+    return float(2 * 2048**3 / min(seconds))
+
+
+if __name__ == "__main__":
+    main()
