@@ -14,7 +14,7 @@ from pydantic import AfterValidator
 from transformer_lens import HookedTransformer
 
 from pythia_traj.data.prompts import TaskPrompts
-from pythia_traj.data.tasks.prompt import TaskBatch
+from pythia_traj.data.tasks.prompt import EVALUATION, SELECTION, TaskBatch, half_of
 from pythia_traj.engines.ablation import (
     Components,
     Means,
@@ -93,7 +93,7 @@ def ablation(
     metric and its `nll` (`dim`). `null:matched:<kind>` is the same for other heads: the mean over sets that have as many heads in each
     layer and none in common, `n` of them; with it their `effect_sd`, and `effect_rank`, 1 where the real effect harms more than each
     of them. An attention layer or MLP has no other of its layer to be matched with. Sets have the `component` `set:<name>`; `set:top3`
-    are the heads that harm most on the even items, measured on the odd ones; which they are is in the table `sets`. The metrics as they
+    are the heads that harm most on one half of the items, measured on the other; which they are is in the table `sets`. The metrics as they
     are stand under their own names, also after the corrupted prompts and, as `null:shuffled`, after shuffled ones.
 
     Args:
@@ -120,11 +120,11 @@ def ablation(
         for tested, target in named.items():
             bench.write_set(kind, tested, target)
         heads = [i for i, tested in enumerate(single) if tested[0] == "head"]
-        if top and heads and bench.even.any():
-            harm = bench.harm(effects[:, heads][:, :, bench.even].mean(-1))[0]
+        if top and heads and (bench.half == EVALUATION).any():
+            harm = bench.harm(effects[:, heads][:, :, bench.half == SELECTION].mean(-1))[0]
             most = [tuple(single.values())[heads[i]] for i in np.argsort(-harm, kind="stable")[:top]]
             target = Components(frozenset[tuple[int, int]]().union(*(one.heads for one in most)))
-            bench.write_set(kind, (f"set:top{top}", None, None), target, items=~bench.even)
+            bench.write_set(kind, (f"set:top{top}", None, None), target, items=bench.half == EVALUATION)
             for layer, head in sorted(target.heads):
                 for column, value in zip(chosen.values(), (kind, f"top{top}", layer, head), strict=True):
                     column.append(value)
@@ -160,7 +160,7 @@ class _Bench:
         self._metrics = list(dict.fromkeys((prompts.metric, "nll")))
         numbers = np.concatenate([batch.item for batch in prompts.batches])
         self._in_order = np.argsort(numbers)
-        self.even = np.arange(len(numbers)) % 2 == 0
+        self.half = half_of(np.arange(len(numbers)))
         self._clean = self._baseline("clean", None)
         self._baseline("corrupted", "corrupted")
         self._baseline("shuffled", "null:shuffled")

@@ -14,6 +14,7 @@ from transformer_lens import HookedTransformer
 from pythia_traj.data.prompts import TaskPrompts
 from pythia_traj.engines.ablation import Components, outputs, replaced
 from pythia_traj.engines.patching import patched_positions
+from pythia_traj.engines.ratios import guarded_ratio
 from pythia_traj.engines.runs import KeptRun, Question, keep_run, score
 from pythia_traj.experiment import COMMA_SEPARATED, Count, Passes, Shape, experiment
 from pythia_traj.values import HEAD_BLOCKS, Key, Rows
@@ -140,4 +141,5 @@ def _write(
         rows.add_mean(key, values)
     before = whole["corrupted" if variant.endswith("denoising") else "clean"]
     key = Key("patching", dim=metric, **where)  # type: ignore[arg-type]
-    rows.add_ratio(key, values - before, whole["clean"] - whole["corrupted"])
+    difference = whole["clean"] - whole["corrupted"]
+    rows.add_ratio(key, guarded_ratio(values - before, difference, "clean - corrupted"))

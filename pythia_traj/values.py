@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from pythia_traj.engines.ratios import Ratio
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -20,9 +22,6 @@ Axis = Literal["head", "position"]
 
 HEAD_BLOCKS = 16
 """Per-head values are kept as the means of this many blocks of consecutive items: enough for a paired bootstrap."""
-
-GUARD = 3
-"""A ratio has no value where its denominator lies within so many of its own standard errors of 0."""
 
 _TABLE = re.compile(r"[a-z][a-z0-9_]*")
 _STORES_TABLES = ("items", "models")
@@ -101,28 +100,12 @@ class Rows:
         stderr = float(array.std(ddof=1) / math.sqrt(n)) if n > 1 else None
         self.add(key, float(array.mean()), stderr=stderr, n=n)
 
-    def add_ratio(
-        self,
-        key: Key,
-        above: "Iterable[float] | np.ndarray",
-        below: "Iterable[float] | np.ndarray",
-        *,
-        positive: bool = False,
-    ) -> None:
-        """Adds a ratio of means over paired items, its standard error by the delta method; undefined where the denominator says nothing.
-
-        That is where its mean lies within 3 of its standard errors of 0, or, with `positive`, below that.
-        """
-        over, under = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
-        n, mean = len(under), float(under.mean())
-        error = float(under.std(ddof=1) / math.sqrt(n)) if n > 1 else math.inf
-        if (mean if positive else abs(mean)) <= GUARD * error:
-            why = "is not above" if positive else "is within"
-            self.undefined(key, f"denominator {mean:.4g} {why} {GUARD} of its standard errors ({error:.2g}) of 0")
-            return
-        ratio = float(over.mean()) / mean
-        residuals = (over - ratio * under) / mean
-        self.add(key, ratio, stderr=float(residuals.std(ddof=1) / math.sqrt(n)), n=n)
+    def add_ratio(self, key: Key, ratio: Ratio) -> None:
+        """Adds a ratio of means, or says why it has no value."""
+        if ratio.value is None:
+            self.undefined(key, ratio.reason or "not defined")
+        else:
+            self.add(key, ratio.value, stderr=ratio.stderr, n=ratio.n)
 
     def table(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
         """Adds a table of the experiment's own beside the metrics, as columns of equal length.

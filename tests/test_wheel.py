@@ -63,7 +63,9 @@ def test_it_lists_experiments_and_runs_the_packaged_config_from_another_director
     listed = json.loads(run(installed / "pythia-traj", "experiments", "--json", **where))
     assert [experiment["name"] for experiment in listed] == [
         "ablation",
+        "attribution",
         "behaviour",
+        "head_roles",
         "induction",
         "logit_attribution",
         "loss",

@@ -8,6 +8,7 @@ import torch
 
 import pythia_traj as pt
 from pythia_traj.data.prompts import TaskPrompts
+from pythia_traj.data.tasks.prompt import EVALUATION, SELECTION, half_of
 from pythia_traj.engines.answers import answer_scores
 from pythia_traj.errors import ConfigError, DataError
 from pythia_traj.experiment import Vocabulary
@@ -103,16 +104,18 @@ def test_a_set_has_the_sets_of_other_heads_beside_it(run):
     assert set(none.reason) == {"there is no other set of as many heads in these layers"}
 
 
-def test_the_most_harmful_heads_are_chosen_on_even_items_and_measured_on_odd_ones(run, suite):
+def test_the_most_harmful_heads_are_chosen_on_one_half_and_measured_on_the_other(run, suite):
     chosen = pt.load(run, experiment="repeats", table="sets")
     assert chosen[["kind", "set"]].drop_duplicates().to_numpy().tolist() == [["mean", "top1"]]
     items = pt.load(run, experiment="repeats", table="items", metric="effect", variant="mean")
     heads = items[items.component == "head"]
-    harm = heads[heads["item"] % 2 == 0].groupby(["layer", "head"]).value.mean()
+    harm = heads[half_of(heads["item"].to_numpy()) == SELECTION].groupby(["layer", "head"]).value.mean()
     assert harm.idxmax() == (chosen["layer"].item(), chosen["head"].item())
     top = items[items.component == "set:top1"].value.to_numpy()
-    odd = heads[(heads.layer == chosen["layer"].item()) & (heads["head"] == chosen["head"].item())]
-    assert top == pytest.approx(odd[odd["item"] % 2 == 1].sort_values("item").value.to_numpy(), abs=1e-5)
+    other = heads[(heads.layer == chosen["layer"].item()) & (heads["head"] == chosen["head"].item())]
+    assert top == pytest.approx(
+        other[half_of(other["item"].to_numpy()) == EVALUATION].sort_values("item").value.to_numpy(), abs=1e-5
+    )
 
 
 def test_repeats_are_measured_by_their_loss_alone(run):

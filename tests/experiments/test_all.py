@@ -11,7 +11,9 @@ from pythia_traj.discovery import describe, discover
 OWN = str(Path(__file__).with_name("own_task.jsonl"))
 SMALL = {
     "ablation": {"task": OWN, "sets": "L0H1+L1H2"},
+    "attribution": {"task": OWN, "sizes": "5,20,60", "circuit": 20, "points": 2, "references": "init,previous"},
     "behaviour": {"task": OWN},
+    "head_roles": {"length": 20, "n": 8},
     "induction": {"length": 20, "n": 6},
     "logit_attribution": {"task": OWN},
     "loss": {"length": 64, "n": 6, "null_n": 4},

@@ -26,7 +26,8 @@ def rows_through_layers(monkeypatch):
 
     def count(module, inputs):
         if getattr(module, "name_in_layer", None) == "ln2":
-            counted[0] += len(inputs[0])
+            # Gradients take twice as much again.
+            counted[0] += len(inputs[0]) * (3 if inputs[0].requires_grad else 1)
 
     original = torch.nn.Module.__setattr__
 
@@ -68,5 +69,5 @@ def test_the_passes_that_are_announced_are_those_that_are_made(deep, tmp_path, r
     assert not result.failed
     made = rows_through_layers[0] / LAYERS / len(result.done)
     assert made <= cost.passes * 1.02, only
-    # Which heads are chosen later is not known: they are taken to be as dear as can be.
-    assert made >= cost.passes * (0.5 if case == "ablation" else 0.9)
+    # What is found out on the way is taken to be as dear as can be: which heads are chosen, how many circuits are tried, what lives.
+    assert made >= cost.passes * (0.4 if case in ("ablation", "attribution") else 0.9)

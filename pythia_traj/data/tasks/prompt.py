@@ -178,3 +178,16 @@ def _batches(encoded: Sequence[_Encoded], start: int, rng: np.random.Generator) 
 def permuted(tokens: np.ndarray, start: int, rng: np.random.Generator) -> np.ndarray:
     """The tokens from `start` on in random order, each item by itself."""
     return np.concatenate([tokens[:, :start], rng.permuted(tokens[:, start:], axis=1)], axis=1)
+
+
+SELECTION, EVALUATION = 0, 1
+"""The halves of a task's items: what is chosen on one is measured on the other."""
+
+
+def half_of(item: np.ndarray) -> np.ndarray:
+    """Which half items belong to, by their numbers: 0, 1, 1, 0, and again.
+
+    Not every other one: tasks make two kinds of items in turn, and each half is to have both.
+    """
+    halves: np.ndarray = (item + item // 2) % 2
+    return halves

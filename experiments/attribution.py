@@ -1,0 +1,259 @@
+"""Which edges carry a task, how many of them are enough, and are they those of another step?
+
+Edges are scored on one half of the items, circuits are measured on the other: half of every kind of item a task has in turn.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from annotated_types import Ge, Le, MinLen
+from torch import Tensor
+from transformer_lens import HookedTransformer
+
+from pythia_traj.data.prompts import TaskPrompts
+from pythia_traj.data.tasks.prompt import EVALUATION, SELECTION, half_of
+from pythia_traj.engines.circuits import (
+    Bench,
+    Size,
+    at_random,
+    expected_jaccard,
+    first,
+    grid_of,
+    jaccard,
+    normalised,
+    pruned,
+    ranked,
+    ratio,
+    smallest_size,
+)
+from pythia_traj.engines.edges import Attribution, Graph, Twins, attribute, fractions
+from pythia_traj.engines.ratios import Ratio
+from pythia_traj.engines.runs import Question
+from pythia_traj.errors import DataError
+from pythia_traj.experiment import COMMA_SEPARATED, Count, Passes, Shape, experiment
+from pythia_traj.values import HEAD_BLOCKS, Key, Rows
+
+RANDOM, SHUFFLED = "null:random", "null:shuffled"
+
+SEED = 0
+"""Of the order of edges that circuits of random edges are taken from: one order for all steps."""
+
+
+def passes(
+    shape: Shape,
+    prompts: TaskPrompts,
+    *,
+    method: str,
+    points: int,
+    sizes: Sequence[int],
+    references: Sequence[str],
+    **_: object,
+) -> Passes:
+    """Two kept passes and one with gradients a point for each attribution; a circuit counts as a pass, of six more in the bisection."""
+    attributions = Passes(2 + 3 * (points if method == "eap_ig" else 1), 3) * (2 + len(references))
+    circuits = Passes(1, 1) * (2 * (len(sizes) + 1 + 6) + len(references))
+    return (attributions + circuits + Passes(3, 2)) * ((prompts.n + 1) / 2)
+
+
+@experiment(version=1, cites="Hanna et al. 2024", data=TaskPrompts, items=True, passes=passes)
+def attribution(
+    model: HookedTransformer,
+    prompts: TaskPrompts,
+    reference_models: Mapping[str, HookedTransformer],
+    *,
+    task: str = "ioi",
+    n: Annotated[int, Ge(2)] = 32,
+    bos: bool = False,
+    method: Literal["eap", "eap_denoising", "eap_ig"] = "eap_ig",
+    points: Count = 5,
+    grid: Literal["midpoint", "endpoint"] = "midpoint",
+    metric: Literal["task", "logit_diff", "prob_diff", "nll"] = "task",
+    sizes: Annotated[tuple[Count, ...], MinLen(1), COMMA_SEPARATED] = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000),
+    threshold: Annotated[float, Ge(0), Le(1)] = 0.8,
+    circuit: Count = 200,
+    edges: Count = 5000,
+    references: Annotated[tuple[str, ...], COMMA_SEPARATED] = (),
+) -> Rows:
+    """Attribution patching of nodes and edges, the circuit they make, how faithful it is, and how it fares at other steps.
+
+    `attribution` is the estimated effect of replacing a node's output, `tables/edges` has the same for edges; `faithfulness_normalised` and
+    `faithfulness_ratio` are what circuits of a `dim` of so many edges keep of the metric, `circuit_size` is how many it takes.
+    `null:shuffled` attributes the prompts' tokens in random order, `null:random` are circuits of random edges.
+
+    Args:
+        task: as for behaviour.
+        n: prompts; edges are chosen on half of them, circuits measured on the other half.
+        bos: whether BOS is prepended.
+        method: eap_ig averages gradients between the prompts' embeddings, eap takes that of the clean, eap_denoising of the corrupted ones.
+        points: of eap_ig.
+        grid: midpoint, or endpoint as published.
+        metric: what circuits are judged by; task is the task's own.
+        sizes: the grid of circuit sizes, in edges; it ends with all edges where there are fewer.
+        threshold: the normalised faithfulness that is enough for circuit_size.
+        circuit: edges of the circuit that is compared with those of references.
+        edges: how many go into the table, from the largest absolute score down.
+        references: steps whose circuits are evaluated at this one: init, final, previous, step:512.
+    """
+    plan = _Plan(prompts, prompts.metric if metric == "task" else metric, method, fractions(method, points, grid))
+    rows, graph = Rows(), Graph.of(model)
+    found = plan.attribution(model)
+    ranking = ranked(found.edges, graph.exists())
+    _add_attribution(rows, method, found, graph, plan.order(SELECTION))
+    _add_attribution(rows, SHUFFLED, plan.attribution(model, "shuffled"), graph, plan.order(SELECTION))
+    _add_table(rows, method, found, graph, ranking[:edges])
+    measured = _Circuits(rows, plan, model, {method: ranking, RANDOM: at_random(graph.exists(), SEED)})
+    for variant in measured.rankings:
+        measured.add_sizes(variant, sizes, threshold, also=circuit)
+    for name in references:
+        other = plan.attribution(reference_models[name]) if name in reference_models else None
+        measured.add_transfer(method, name, circuit, other)
+    return rows
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is asked of which items, and how edges are scored; the same for every model it is asked of."""
+
+    prompts: TaskPrompts
+    metric: str
+    method: str
+    at: tuple[float, ...]
+
+    def attribution(self, model: HookedTransformer, clean: str = "clean") -> Attribution:
+        """Scores on the items of selection; of denoising, the clean prompts' activations are what is put in."""
+        twins = self.twins(SELECTION, model.W_E.device, clean)
+        twins = [pair.turned() for pair in twins] if self.method == "eap_denoising" else twins
+        return attribute(model, twins, self.metric, self.at)
+
+    def twins(self, half: int, device: torch.device, clean: str = "clean") -> list[Twins]:
+        """A half of the items, those of one length together."""
+        parts = []
+        for batch in self.prompts.batches:
+            own, corrupted = (torch.from_numpy(getattr(batch, name)).to(device) for name in (clean, "corrupted"))
+            chosen = torch.from_numpy((half_of(batch.item) == half).nonzero()[0]).to(device)
+            if len(chosen):
+                parts.append(Twins(own, corrupted, Question.of(batch, device)).part(chosen))
+        if not parts:
+            raise DataError(f"attribution chooses edges on one half of the items: {self.prompts.n} cannot be halved")
+        return parts
+
+    def order(self, half: int) -> Tensor:
+        """Where the items, as `twins` has them, are in their own order."""
+        numbers = np.concatenate([batch.item[half_of(batch.item) == half] for batch in self.prompts.batches])
+        return torch.from_numpy(numbers.argsort())
+
+
+def _add_attribution(rows: Rows, variant: str, found: Attribution, graph: Graph, order: Tensor) -> None:
+    """Nodes, and how far the edges that leave the embedding are from adding up to the whole effect."""
+    nodes, effect = found.nodes.cpu()[order], (found.other - found.own).cpu()[order]
+    for place, values in zip(graph.senders(), nodes.T.numpy(), strict=True):
+        key = Key("attribution", variant=variant, component=place.name, layer=place.layer, head=place.head)
+        rows.add_items(key, values, blocks=HEAD_BLOCKS if place.name == "head" else None)
+    embed_edges = float(found.edges[0].sum())
+    rows.add(Key("embed_edges", variant=variant), embed_edges, n=len(effect))
+    rows.add_items(Key("effect", variant=variant), effect.numpy())
+    rows.add(Key("completeness_gap", variant=variant), embed_edges - float(effect.double().mean()), n=len(effect))
+
+
+def _add_table(rows: Rows, method: str, found: Attribution, graph: Graph, ranking: Tensor) -> None:
+    senders, readers = graph.senders(), graph.readers()
+    ends = [(senders[i // graph.n_readers], readers[i % graph.n_readers]) for i in ranking.tolist()]
+    columns = {
+        "method": [method] * len(ends),
+        "sender": [sender.name for sender, _ in ends],
+        "sender_layer": [sender.layer for sender, _ in ends],
+        "sender_head": [sender.head for sender, _ in ends],
+        "reader": [reader.name for _, reader in ends],
+        "layer": [reader.layer for _, reader in ends],
+        "head": [reader.head for _, reader in ends],
+        "score": found.edges.cpu().flatten()[ranking].tolist(),
+        "rank": list(range(1, len(ends) + 1)),
+    }
+    rows.table("edges", columns)
+
+
+class _Circuits:
+    """Circuits measured on the items of evaluation, as rows; no circuit of a ranking is run twice."""
+
+    def __init__(self, rows: Rows, plan: _Plan, model: HookedTransformer, rankings: Mapping[str, Tensor]) -> None:
+        self.rankings = rankings
+        self._rows, self._metric, self._graph = rows, plan.metric, Graph.of(model)
+        self._bench = Bench(model, plan.twins(EVALUATION, model.W_E.device), plan.metric)
+        self._order, self._known = plan.order(EVALUATION), dict[tuple[str, int], Tensor]()
+        self._full, self._corrupted = self._in_order(self._bench.clean()), self._in_order(self._bench.corrupted())
+        for dim, values in (("full", self._full), ("corrupted", self._corrupted)):
+            rows.add_items(Key(plan.metric, dim=dim), values.numpy())
+
+    def add_sizes(self, variant: str, sizes: Sequence[int], threshold: float, also: int) -> None:
+        """Circuits of the grid and of one size more, and how many edges are enough."""
+        grid = grid_of(sizes, len(self.rankings[variant]))
+        for size in sorted({*grid, self._cut(also)}):
+            values, dim = self._values(variant, size), str(size)
+            self._rows.add_items(Key(self._metric, variant=variant, dim=dim), values.numpy())
+            self._rows.add_ratio(Key("faithfulness_normalised", variant=variant, dim=dim), self._normalised(values))
+            self._rows.add_ratio(
+                Key("faithfulness_ratio", variant=variant, dim=dim), ratio(values, self._full, self._metric)
+            )
+            self._rows.add(Key("edges_left", variant=variant, dim=dim), self._edges_left(variant, size))
+        self._add_smallest(variant, grid, threshold)
+
+    def _add_smallest(self, variant: str, grid: Sequence[int], threshold: float) -> None:
+        def faithfulness(size: int) -> float:
+            return self._normalised(self._values(variant, size)).value or 0.0
+
+        # Whether it is defined is a matter of the items, not of the circuit.
+        reason = self._normalised(self._full).reason
+        found = Size(None, reason=reason) if reason else smallest_size(faithfulness, grid, threshold)
+        names = ("circuit_size", "edges_left", "circuit_falls")
+        if found.edges is None:
+            for name in names:
+                self._rows.undefined(Key(name, variant=variant), found.reason or "")
+            return
+        values = (found.edges, self._edges_left(variant, found.edges), found.falls or 0)
+        for name, value in zip(names, values, strict=True):
+            self._rows.add(Key(name, variant=variant), value, n=len(self._full))
+
+    def add_transfer(self, method: str, name: str, size: int, other: Attribution | None) -> None:
+        """A reference's circuit of this size in this model, and how much of it is this model's own."""
+        size = self._cut(size)
+        if other is None:
+            for metric in ("transfer_faithfulness", "jaccard"):
+                for variant in (method, RANDOM):
+                    self._rows.undefined(
+                        Key(metric, variant=variant, dim=name), "there is no such reference at this step"
+                    )
+            return
+        own = self._circuit(self.rankings[method], size)
+        theirs = self._circuit(ranked(other.edges, self._graph.exists()), size)
+        for variant, values in ((method, self._run(theirs)), (RANDOM, self._values(RANDOM, size))):
+            self._rows.add_items(Key(self._metric, variant=variant, dim=name), values.numpy())
+            self._rows.add_ratio(Key("transfer_faithfulness", variant=variant, dim=name), self._normalised(values))
+        self._rows.add(Key("jaccard", variant=method, dim=name), jaccard(own, theirs))
+        at_chance = expected_jaccard(size, len(self.rankings[method]))
+        self._rows.add(Key("jaccard", variant=RANDOM, dim=name), at_chance)
+
+    def _normalised(self, values: Tensor) -> Ratio:
+        return normalised(values, self._full, self._corrupted)
+
+    def _values(self, variant: str, size: int) -> Tensor:
+        if (variant, size) not in self._known:
+            self._known[variant, size] = self._run(self._circuit(self.rankings[variant], size))
+        return self._known[variant, size]
+
+    def _run(self, edges: Tensor) -> Tensor:
+        return self._in_order(self._bench.circuit(edges))
+
+    def _circuit(self, ranking: Tensor, size: int) -> Tensor:
+        return first(ranking, size, self._graph)
+
+    def _edges_left(self, variant: str, size: int) -> int:
+        return int(pruned(self._circuit(self.rankings[variant], size), self._graph).sum())
+
+    def _cut(self, size: int) -> int:
+        return min(size, *(len(ranking) for ranking in self.rankings.values()))
+
+    def _in_order(self, values: Tensor) -> Tensor:
+        return values.cpu()[self._order]

@@ -1,0 +1,142 @@
+"""The data of roles: where names stand, which words follow which, and what cannot be had with a tokenizer."""
+
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from pythia_traj.data.roles import ORDERED, SUPPRESSION_LENGTH, RolePrompts
+from pythia_traj.data.tasks import ioi
+from pythia_traj.errors import DataError
+from pythia_traj.experiment import Vocabulary
+from tests.support import byte_tokenizer
+
+PYTHIAS = Path(__file__).parents[3] / "shared" / "reference" / "pythia_tokenizer.json"
+
+
+def word_tokenizer(extra=()):
+    """A tokenizer of whole words that has those of the name prompts, and no others."""
+    words = {"[UNK]": 0}
+    texts = [re.sub(r"\{\w+\}", " ", text) for text in ioi.TEMPLATES.values()]
+    for word in re.findall(r"\w+|[^\w\s]+", " ".join([*texts, *ioi.NAMES, *ioi.PLACES, *ioi.THINGS, *extra])):
+        words.setdefault(word, len(words))
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return tokenizer
+
+
+@pytest.fixture(scope="module", params=["words", "pythia"])
+def vocabulary(request):
+    if request.param == "words":
+        tokenizer = word_tokenizer(ORDERED["days"][0])
+        return Vocabulary(tokenizer.get_vocab_size(), 128, tokenizer)
+    if not PYTHIAS.exists():
+        pytest.skip("Pythia's tokenizer is not at hand")
+    return Vocabulary(50304, 2048, Tokenizer.from_file(str(PYTHIAS)))
+
+
+@pytest.fixture(scope="module")
+def data(vocabulary):
+    return RolePrompts(vocabulary, seed=0, n=40)
+
+
+def test_names_stand_where_it_says(data):
+    assert sorted(np.concatenate([batch.item for batch in data.names])) == list(range(40))
+    for batch in data.names:
+        rows = np.arange(len(batch.item))
+        io, s = batch.candidates[:, 0].T
+        assert (batch.clean[rows, batch.io] == io).all()
+        assert (batch.clean[rows, batch.s1] == s).all()
+        assert (batch.clean[rows, batch.s2] == s).all()
+        assert (batch.s1 < batch.s2).all()
+        assert (batch.io < batch.s2).all()
+        assert batch.reads.tolist() == [batch.clean.shape[1] - 1]
+        differs = batch.clean != batch.twin
+        assert (differs.sum(1) == 3).all()
+        for place in (batch.io, batch.s1, batch.s2):
+            assert differs[rows, place].all()
+
+
+def test_prompt_and_twin_are_shuffled_alike(data):
+    for batch in data.names:
+        assert (np.sort(batch.shuffled) == np.sort(batch.clean)).all()
+        assert (np.sort(batch.shuffled_twin) == np.sort(batch.twin)).all()
+        assert ((batch.shuffled != batch.shuffled_twin).sum(1) == 3).all()
+        assert (batch.shuffled != batch.clean).any()
+
+
+def test_each_ordered_word_is_followed_by_the_next_one(data, vocabulary):
+    follows = {
+        (space + a, space + b)
+        for spellings in ORDERED.values()
+        for spelling in spellings
+        for a, b in pairwise(spelling)
+        for space in ("", " ")
+    }
+    decode = vocabulary.tokenizer.decode
+    for task in data.ordered:
+        assert len(task.words) == len(set(task.targets.tolist())) >= 3
+        for word, target in zip(task.words, task.targets, strict=True):
+            assert (decode([word]), decode([target])) in follows
+        assert sorted(task.shuffled) == list(range(len(task.words)))
+        assert (task.shuffled != np.arange(len(task.words))).all()
+    assert data.chances.mean() == pytest.approx(len(data.ordered) / len(data.chances))
+
+
+@pytest.mark.skipif(not PYTHIAS.exists(), reason="Pythia's tokenizer is not at hand")
+def test_pythias_tokenizer_has_all_six_vocabularies():
+    tokenizer = Tokenizer.from_file(str(PYTHIAS))
+    data = RolePrompts(Vocabulary(50304, 2048, tokenizer), seed=0)
+    words = {tokenizer.decode([word]) for task in data.ordered for word in task.words}
+    assert {"7", " 7", " one", " Monday", "Monday", " January", " a", "A", " III"} <= words
+    assert data.facts == {"sequences": 16, "names": 16, "ordered": len(data.chances)}
+
+
+def test_random_keys_are_no_later_than_their_query():
+    data = RolePrompts(Vocabulary(300, 128), seed=0, n=200, length=10, bos=True)
+    queries = np.arange(11, 21)
+    assert (data.random_keys >= 0).all()
+    assert (data.random_keys <= queries).all()
+    assert (data.random_keys == queries).any(0).all()
+
+
+def test_bos_stands_before_everything(vocabulary):
+    data = RolePrompts(vocabulary, seed=0, n=4, bos=True)
+    assert all((tokens[:, 0] == 0).all() for tokens in data.groups.values())
+    assert all((batch.shuffled[:, 0] == 0).all() for batch in data.names)
+    assert data.groups["short/two_halves"].shape == (4, 1 + 2 * SUPPRESSION_LENGTH)
+
+
+@pytest.mark.parametrize(("tokenizer", "ordered"), [(byte_tokenizer(), True), (None, False)])
+def test_what_a_tokenizer_does_not_allow_says_why(tokenizer, ordered):
+    data = RolePrompts(Vocabulary(300, 128, tokenizer), seed=0)
+    assert data.names == []
+    assert data.facts["names"].startswith("task ioi_abc has no items for this model's tokenizer")
+    # Single letters are tokens of every byte-level tokenizer.
+    assert bool(data.ordered) == ordered
+    if not ordered:
+        assert data.facts["ordered"] == "this model's tokenizer has no 4 ordered words in a row that are one token each"
+
+
+def test_too_few_prompts_are_none():
+    tokenizer = word_tokenizer()
+    data = RolePrompts(Vocabulary(tokenizer.get_vocab_size(), 128, tokenizer), seed=0, n=3)
+    assert data.names == []
+    assert data.no_names == "only 3 prompts of task ioi_abc can be used with this model's tokenizer, 4 are needed"
+
+
+def test_the_draw_depends_on_the_seed_alone(vocabulary):
+    one, same, other = (RolePrompts(vocabulary, seed=seed, n=8) for seed in (1, 1, 2))
+    assert one.groups.keys() == same.groups.keys()
+    assert all((one.groups[name] == same.groups[name]).all() for name in one.groups)
+    assert (one.random_keys == same.random_keys).all()
+    assert (one.groups["two_halves"] != other.groups["two_halves"]).any()
+    assert RolePrompts.spec(seed=1, n=8) != RolePrompts.spec(seed=2, n=8)
+
+
+def test_halves_that_do_not_fit_are_refused():
+    with pytest.raises(DataError, match="set length to at most 16"):
+        RolePrompts(Vocabulary(300, 32), seed=0)

@@ -1,0 +1,170 @@
+"""Attribution as an experiment: halves, nulls, sizes, other steps' circuits, the table of edges."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pythia_traj.data.tasks.prompt import half_of
+
+import pythia_traj as pt
+from pythia_traj.errors import DataError
+from tests.support import publish_suite
+
+OWN = str(Path(__file__).with_name("own_task.jsonl"))
+SIZES = (5, 20, 60, 120)
+EDGES = {True: 13 * (1 + 6) + 11, False: 13 * (1 + 6) + 11 + 4 + 4}
+"""How many there are in two layers of four heads, parallel or not."""
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["parallel", "sequential"])
+def run(request, tmp_path_factory):
+    """A run over two steps, each compared with the other."""
+    root = tmp_path_factory.mktemp("attribution")
+    suite = publish_suite(root / "tiny", steps=(0, 4), use_parallel_residual=request.param)
+    common = {"use": "attribution", "task": OWN, "sizes": SIZES, "circuit": 30, "points": 3}
+    experiments = {
+        "attribution": {**common, "references": ("init", "final"), "edges": 40},
+        "plain": {**common, "method": "eap", "edges": 10_000},
+        "plain_denoising": {**common, "method": "eap_denoising"},
+        "denoising": {**common, "method": "eap_denoising", "metric": "nll"},
+    }
+    config = pt.SweepConfig(model=str(suite), steps="0,4", experiments=experiments, out=root / "run", device="cpu")
+    assert not pt.sweep(config).failed
+    return root / "run"
+
+
+@pytest.fixture
+def n_edges(run, request):
+    return EDGES[request.node.callspec.params["run"]]
+
+
+def value(run, metric, **key):
+    rows = pt.load(run, **{"experiment": "attribution", "step": 4, "metric": metric, **key})
+    return rows.value.item()
+
+
+def test_nodes_heads_and_mlps_have_rows_and_kept_items(run):
+    rows = pt.load(run, experiment="attribution", step=4, metric="attribution", variant="eap_ig")
+    assert rows.component.value_counts().to_dict() == {"head": 8, "mlp": 2, "embed": 1}
+    assert set(rows.n) == {6}
+    items = pd.read_parquet(next((run / "tables" / "items").rglob("experiment=attribution/step-000004.parquet")))
+    kept = items[(items.metric == "attribution") & (items.variant == "eap_ig") & (items.component == "embed")]
+    assert kept.value.mean() == pytest.approx(rows[rows.component == "embed"].value.item(), rel=1e-4)
+
+
+def test_the_gap_is_the_sum_of_the_embeddings_edges_minus_the_effect(run):
+    for label, variant in (("attribution", "eap_ig"), ("plain", "eap"), ("denoising", "eap_denoising")):
+        total, effect, gap = (
+            value(run, metric, experiment=label, variant=variant)
+            for metric in ("embed_edges", "effect", "completeness_gap")
+        )
+        assert gap == pytest.approx(total - effect, abs=1e-9)
+        embed = value(run, "attribution", experiment=label, variant=variant, component="embed")
+        assert embed == pytest.approx(total, abs=1e-5)
+
+
+def test_denoising_has_the_effect_of_the_other_direction(run):
+    noising, denoising = (
+        value(run, "effect", experiment=label, variant=variant)
+        for label, variant in (("plain", "eap"), ("plain_denoising", "eap_denoising"))
+    )
+    assert denoising == pytest.approx(-noising, abs=1e-6)
+
+
+def test_the_metric_and_the_grid_are_for_the_request_to_say(run, n_edges):
+    nll = pt.load(run, experiment="denoising", step=4, metric="nll")
+    assert set(nll.dim) == {"full", "corrupted", "5", "20", "30", "60", str(n_edges)}
+
+
+def test_the_largest_edges_are_in_the_table(run):
+    table = pd.read_parquet(next((run / "tables" / "edges").rglob("experiment=attribution/step-000004.parquet")))
+    assert list(table["rank"]) == list(range(1, 41))
+    assert table.score.abs().is_monotonic_decreasing
+    assert set(table.sender) <= {"embed", "head", "mlp"}
+    assert set(table.reader) <= {"q", "k", "v", "mlp", "logits"}
+    assert table[table.sender == "embed"].sender_layer.isna().all()
+    assert table[table.reader == "logits"].layer.isna().all()
+    assert (table.method == "eap_ig").all()
+
+
+def test_a_nodes_row_is_the_sum_of_its_edges_in_the_table(run):
+    table = pd.read_parquet(next((run / "tables" / "edges").rglob("experiment=plain/step-000004.parquet")))
+    sums = table[table.sender == "head"].groupby(["sender_layer", "sender_head"]).score.sum()
+    rows = pt.load(run, experiment="plain", step=4, metric="attribution", variant="eap", component="head")
+    nodes = rows.set_index(["layer", "head"]).value.sort_index()
+    np.testing.assert_allclose(sums.sort_index().to_numpy(), nodes.to_numpy(), rtol=1e-3, atol=1e-6)
+
+
+def test_the_circuit_of_all_edges_is_the_model(run, n_edges):
+    full, corrupted = (value(run, "logit_diff", dim=dim) for dim in ("full", "corrupted"))
+    assert abs(full - corrupted) > 1e-3
+    for variant in ("eap_ig", "null:random"):
+        assert value(run, "logit_diff", variant=variant, dim=str(n_edges)) == pytest.approx(full, abs=1e-5)
+        assert value(run, "edges_left", variant=variant, dim=str(n_edges)) == n_edges
+
+
+def test_faithfulness_is_a_ratio_of_the_rows_or_says_why_not(run):
+    full, corrupted = (value(run, "logit_diff", dim=dim) for dim in ("full", "corrupted"))
+    for variant in ("eap_ig", "null:random"):
+        for dim in map(str, SIZES[:-1]):
+            own = value(run, "logit_diff", variant=variant, dim=dim)
+            for metric, expected in (
+                ("faithfulness_normalised", (own - corrupted) / (full - corrupted)),
+                ("faithfulness_ratio", own / full),
+            ):
+                row = pt.load(run, experiment="attribution", step=4, metric=metric, variant=variant, dim=dim)
+                if row.reason.notna().item():
+                    assert "standard errors" in row.reason.item() or "positive" in row.reason.item()
+                else:
+                    assert row.value.item() == pytest.approx(expected, rel=1e-5)
+    nll = pt.load(run, experiment="denoising", metric="faithfulness_ratio")
+    assert set(nll.reason) == {"a ratio of losses means nothing"}
+
+
+def test_a_circuit_transferred_to_its_own_step_is_the_own_circuit(run):
+    assert value(run, "jaccard", variant="eap_ig", dim="final") == 1
+    assert value(run, "jaccard", variant="eap_ig", dim="init") < 1
+    assert 0 < value(run, "jaccard", variant="null:random", dim="init") < 1
+    own = value(run, "logit_diff", variant="eap_ig", dim="30")
+    assert value(run, "logit_diff", variant="eap_ig", dim="final") == pytest.approx(own, abs=1e-6)
+    rows = pt.load(run, experiment="attribution", step=4, metric="transfer_faithfulness")
+    assert set(zip(rows.variant, rows.dim, strict=True)) == {
+        (variant, dim) for variant in ("eap_ig", "null:random") for dim in ("init", "final")
+    }
+
+
+def test_both_halves_have_both_of_two_kinds_in_turn():
+    item = np.arange(40)
+    half = half_of(item)
+    assert half.sum() == 20
+    for kind in (item % 2, item // 2 % 5, item % 10):
+        for which in set(kind.tolist()):
+            assert half[kind == which].sum() * 2 == (kind == which).sum()
+
+
+def test_a_circuit_grows_from_nothing_to_the_model(suite, tmp_path):
+    """Items that are all alike have no standard error, so that every ratio is defined."""
+    alike = tmp_path / "alike.jsonl"
+    alike.write_text((Path(OWN).read_text().splitlines()[0] + "\n") * 6)
+    own = {"attribution": {"task": str(alike), "sizes": (1, 50, 100, 102)}}
+    config = pt.SweepConfig(model=str(suite), steps="4", experiments=own, out=tmp_path / "run", device="cpu")
+    assert not pt.sweep(config).failed
+    rows = pt.load(tmp_path / "run", metric="faithfulness_normalised")
+    for variant in ("eap_ig", "null:random"):
+        curve = rows[rows.variant == variant].set_index("dim").value
+        assert curve["1"] == pytest.approx(0, abs=1e-4)
+        assert curve["102"] == pytest.approx(1, abs=1e-4)
+        size = pt.load(tmp_path / "run", metric="circuit_size", variant=variant).value.item()
+        left = pt.load(tmp_path / "run", metric="edges_left", variant=variant)
+        assert 1 < left[left.dim.isna()].value.item() <= size <= 102
+
+
+def test_one_item_cannot_be_halved(suite, tmp_path):
+    one = tmp_path / "one.jsonl"
+    one.write_text(Path(OWN).read_text().splitlines()[0] + "\n")
+    config = pt.SweepConfig(
+        model=str(suite), steps="4", experiments={"attribution": {"task": str(one)}}, out=tmp_path / "run", device="cpu"
+    )
+    with pytest.raises(DataError, match="on one half of the items: 1 cannot be halved"):
+        pt.sweep(config)

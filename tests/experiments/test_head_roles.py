@@ -1,0 +1,227 @@
+"""`head_roles` on a tiny model whose tokenizer has names: scores, their nulls, thresholds, and what happens where a part is missing."""
+
+import numpy as np
+import pytest
+import torch
+from pythia_traj.experiments.head_roles import (
+    COPYING,
+    ROLES,
+    UNIFORM,
+    _receivers,
+    _score_name_mover,
+    _score_suppression,
+    _selection,
+)
+
+import pythia_traj as pt
+from pythia_traj.data.roles import ORDERED, RolePrompts
+from pythia_traj.engines import roles
+from pythia_traj.engines.runs import Question, keep_run
+from pythia_traj.errors import ConfigError
+from pythia_traj.experiment import Vocabulary
+from pythia_traj.models.tokenizer import read_tokenizer
+from tests.data.test_roles import word_tokenizer
+from tests.support import publish_suite
+
+SETTINGS = {"n": 8, "length": 12}
+LAYERS, HEADS = 3, 4
+
+
+@pytest.fixture(scope="module")
+def named_suite(tmp_path_factory):
+    """Three checkpoints with a tokenizer of words."""
+    root = tmp_path_factory.mktemp("named") / "words"
+    tokenizer = word_tokenizer(ORDERED["days"][0])
+    publish_suite(root, (0, 2, 4), num_hidden_layers=LAYERS, vocab_size=tokenizer.get_vocab_size())
+    for folder in root.glob("step*"):
+        tokenizer.save(str(folder / "tokenizer.json"))
+    return root
+
+
+def sweep(suite, out, steps="all", **settings):
+    experiments = {"head_roles": {**SETTINGS, **settings}}
+    return pt.sweep(pt.SweepConfig(model=str(suite), steps=steps, experiments=experiments, out=out, device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def swept(named_suite, tmp_path_factory):
+    out = tmp_path_factory.mktemp("head_roles") / "run"
+    assert not sweep(named_suite, out).failed
+    return out
+
+
+@pytest.fixture(scope="module")
+def data(named_suite):
+    tokenizer = read_tokenizer(named_suite / "step0" / "tokenizer.json")
+    return RolePrompts(Vocabulary(tokenizer.get_vocab_size(), 128, tokenizer), seed=0, **SETTINGS)
+
+
+def model_at(suite, step):
+    (ckpt,) = pt.checkpoints(suite, steps=str(step), device="cpu", fold_value_biases=False)
+    return ckpt.model
+
+
+def per_head(rows, metric, variant, step):
+    """Values [layer, head]."""
+    rows = rows[(rows.metric == metric) & (rows.step == step) & (rows.component == "head")]
+    chosen = rows[rows.variant.isna() if variant is None else rows.variant == variant]
+    return chosen.sort_values(["layer", "head"]).value.to_numpy().reshape(LAYERS, HEADS)
+
+
+def test_every_role_has_a_score_for_every_head(swept):
+    rows = pt.load(swept)
+    for role in ROLES:
+        for variant in (None, "selection", "null:shuffled", "null:shuffled:selection"):
+            for step in (0, 2, 4):
+                assert np.isfinite(per_head(rows, role, variant, step)).all(), (role, variant)
+    undefined = rows[rows.value.isna()]
+    assert set(undefined.metric) <= {"suppression_rise"}
+
+
+def test_scores_are_means_over_the_evaluation_half(swept, named_suite, data):
+    rows, model = pt.load(swept), model_at(named_suite, 4)
+    half = ~_selection(8)
+    assert half.tolist() == [False, False, True, True] * 2
+    for variant, name in ((None, "two_halves"), ("null:shuffled", "two_halves/shuffled")):
+        _, cache = model.run_with_cache(torch.from_numpy(data.groups[name][half]))
+        for role, offset in (("induction", 11), ("duplicate_token", 12), ("previous_token", 1)):
+            if variant and role == "previous_token":
+                continue
+            pattern = torch.stack([cache["pattern", layer] for layer in range(LAYERS)], 1)
+            expected = torch.stack([pattern[..., p, p - offset] for p in range(12, 24)]).mean((0, 1))
+            np.testing.assert_allclose(per_head(rows, role, variant, 4), expected.detach().numpy(), atol=1e-6)
+    random = torch.from_numpy(data.random_keys[half])
+    _, cache = model.run_with_cache(torch.from_numpy(data.groups["two_halves"][half]))
+    for layer in range(LAYERS):
+        pattern = cache["pattern", layer]
+        expected = [pattern[i, :, 12 + q, random[i, q]] for i in range(4) for q in range(12)]
+        found = per_head(rows, "previous_token", "null:shuffled", 4)[layer]
+        np.testing.assert_allclose(found, torch.stack(expected).mean(0).detach().numpy(), atol=1e-6)
+
+
+def test_names_are_measured_item_by_item(swept, named_suite, data):
+    rows, model = pt.load(swept), model_at(named_suite, 2)
+    half = ~_selection(8)
+    by_item = {}
+    for batch in data.names:
+        tokens = torch.from_numpy(batch.clean)
+        _, cache = model.run_with_cache(tokens)
+        for i, item in enumerate(batch.item):
+            pattern = torch.stack([cache["pattern", layer][i, :, -1] for layer in range(LAYERS)])
+            by_item[item] = torch.stack([pattern[..., place[i]] for place in (batch.io, batch.s1, batch.s2)])
+    expected = torch.stack([by_item[item] for item in range(8)])[half].mean(0).detach().numpy()
+    for i, name in enumerate(("io", "s1", "s2")):
+        np.testing.assert_allclose(per_head(rows, f"attention_to_{name}", None, 2), expected[i], atol=1e-6)
+
+
+def test_a_threshold_is_the_end_of_the_null_pooled_with_the_first_step(swept):
+    rows = pt.load(swept)
+    for role in ROLES:
+        for step in (0, 2, 4):
+            shuffled = per_head(rows, role, "null:shuffled:selection", step).ravel()
+            at_init = per_head(rows, role, "selection", 0).ravel()
+            pools = {None: np.concatenate([shuffled, at_init]), "null:shuffled": shuffled, "null:init": at_init}
+            found = rows[(rows.metric == "role_threshold") & (rows.dim == role) & (rows.step == step)]
+            for variant, pool in pools.items():
+                row = found[found.variant.isna() if variant is None else found.variant == variant]
+                assert row.value.item() == pytest.approx(np.quantile(pool, 0.999))
+                assert row.n.item() == len(pool)
+            threshold = np.quantile(pools[None], 0.999)
+            for variant in (None, "null:shuffled"):
+                above = rows[(rows.metric == "above_null") & (rows.dim == role)]
+                expected = per_head(rows, role, variant, step) > threshold
+                np.testing.assert_array_equal(per_head(above, "above_null", variant, step), expected)
+                count = rows[(rows.metric == "heads_above_null") & (rows.dim == role) & (rows.step == step)]
+                count = count[count.variant.isna() if variant is None else count.variant == variant]
+                assert count.value.item() == expected.sum()
+
+
+def test_receivers_are_chosen_once_at_the_named_step(swept, named_suite, data, tmp_path):
+    final = _receivers({"final": model_at(named_suite, 4)}, "final", data)
+    model = model_at(named_suite, 2)
+    by_item = {}
+    for batch in data.names:
+        places = torch.from_numpy(np.stack([batch.s2, batch.io]))
+        base, twin = (keep_run(model, torch.from_numpy(tokens)) for tokens in (batch.clean, batch.twin))
+        question = Question.of(batch, torch.device("cpu"))
+        rises = roles.inhibition(model, base, twin, question, final, places)
+        by_item |= dict(zip(batch.item.tolist(), rises, strict=True))
+    expected = torch.stack([by_item[item] for item in range(8)])[~_selection(8)].mean(0)
+    np.testing.assert_allclose(per_head(pt.load(swept), "s_inhibition", None, 2), expected.numpy(), atol=1e-6)
+    assert not sweep(named_suite, tmp_path / "run", steps="2", references=["init"]).failed
+    other = per_head(pt.load(tmp_path / "run"), "s_inhibition", None, 2)
+    assert not np.allclose(other, expected.numpy(), atol=1e-6)
+
+
+def test_receivers_have_the_largest_direct_effect(named_suite, data):
+    model = model_at(named_suite, 4)
+    effects = np.zeros((8, LAYERS, HEADS))
+    for batch in data.names:
+        run = keep_run(model, torch.from_numpy(batch.clean))
+        effects[batch.item] = roles.answer_effects(model, run, Question.of(batch, torch.device("cpu"))).numpy()
+    mean = effects[_selection(8)].mean(0)
+    chosen = _receivers({"final": model}, "final", data)
+    assert len(chosen) == 4
+    assert [mean[head] for head in chosen] == sorted(mean.ravel(), reverse=True)[:4]
+
+
+def test_without_the_reference_s_inhibition_says_so(named_suite, tmp_path):
+    assert not sweep(named_suite, tmp_path / "run", steps="0,2", references=["previous"]).failed
+    rows = pt.load(tmp_path / "run", metric="s_inhibition")
+    first = rows[rows.step == 0]
+    assert set(first.reason) == {
+        "its receivers are chosen at the reference previous, which there is none of at this step"
+    }
+    assert rows[rows.step == 2].value.notna().all()
+    threshold = pt.load(tmp_path / "run", metric="role_threshold", dim="s_inhibition", variant="null:init", step=2)
+    assert threshold.reason.item() == "the role is not defined at the first step"
+
+
+@pytest.mark.parametrize("references", [[], ["init", "final"]])
+def test_the_named_step_is_one(named_suite, tmp_path, references):
+    with pytest.raises(ConfigError, match="references"):
+        sweep(named_suite, tmp_path / "run", references=references)
+
+
+def test_items_of_scores_are_kept_in_blocks(swept):
+    items = pt.load(swept, table="items", step=4)
+    for role in ROLES:
+        for variant in (None, "null:shuffled"):
+            chosen = items[
+                (items.metric == role) & (items.variant.isna() if variant is None else items.variant == variant)
+            ]
+            sizes = chosen.groupby(["layer", "head"]).size()
+            assert len(sizes) == LAYERS * HEADS
+            # Of six weekdays with a successor two are measured on.
+            assert sizes.unique().tolist() == [2 if role == "successor" else 4]
+
+
+# Attention of three heads to IO, S1, S2, two items each: a mover, one that prefers S2 in one item, one that hardly copies.
+MOVERS = {
+    "name_copying": [[1.0, 1.0, 0.05], [0.5, 1.0, 0.05]],
+    "attention_to_io": [[0.6, 0.9, 0.9], [0.5, 0.2, 0.9]],
+    "attention_to_s1": [[0.1, 0.1, 0.0], [0.1, 0.1, 0.0]],
+    "attention_to_s2": [[0.2, 0.0, 0.0], [0.1, 0.3, 0.0]],
+}
+
+
+def test_a_name_mover_copies_and_attends_to_io_most():
+    arrays = {name: np.array(values)[:, None] for name, values in MOVERS.items()}
+    both = np.array([True, True])
+    np.testing.assert_array_equal(_score_name_mover(arrays, both)[:, 0], [[1, 1, 0], [0.5, 0, 0]])
+    # In the second item alone the second head attends to S2 most.
+    np.testing.assert_array_equal(_score_name_mover(arrays, ~both | [False, True])[:, 0], [[0.5, 0, 0]])
+    # In the null it is what is copied of the real prompt that counts.
+    arrays[COPYING] = np.zeros_like(arrays["name_copying"])
+    assert (_score_name_mover(arrays, both) == 0).all()
+
+
+def test_copy_suppression_takes_attention_a_negative_effect_and_the_rise():
+    arrays = {
+        "suppression_attention": np.array([[[0.5, 0.1, 0.5, 0.5]]]),
+        UNIFORM: np.array([[[0.1]]]),
+        "suppression_direct": np.array([[[-1.0, -1.0, 1.0, -1.0]]]),
+        "suppression_rise": np.array([[[2.0, np.nan, np.nan, -2.0]]]),
+    }
+    # The last one attends and writes against the token, and ablating it lowers the logit all the same.
+    np.testing.assert_array_equal(_score_suppression(arrays, np.array([True])), [[[2, 0, 0, -2]]])
