@@ -199,7 +199,9 @@ def test_repeats_are_judged_on_their_second_copy(tiny, bos):
     assert (batch.candidates[:, :, 0] == second).all()
     assert batch.reads.tolist() == list(range(start + 24, start + 49))
     assert (batch.corrupted[:, start + 25 :] == second).all()
-    assert (batch.corrupted[:, start : start + 25] != first).mean() > 0.9
+    other = batch.corrupted[:, start : start + 25]
+    assert (np.sort(other) == np.sort(first)).all()
+    assert (other != first).mean() > 0.8
     assert (np.sort(batch.shuffled) == np.sort(batch.clean)).all()
     assert batch.is_right.all()
     assert data.metric == "nll"

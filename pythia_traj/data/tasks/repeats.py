@@ -1,7 +1,8 @@
 """Repeated tokens as a task: random tokens, then the same again; judged on the whole second copy.
 
-Nothing competes with the right continuation, so what counts is its loss. The twin's first copy is other random tokens: its second copy
-can be continued from nothing.
+Nothing competes with the right continuation, so what counts is its loss. The twin's first copy has the same tokens in another order: what
+has been seen is the same, what followed it is not. With other tokens instead, a model that only knows that seen tokens come again would
+tell the twins apart long before it can continue anything.
 """
 
 import numpy as np
@@ -26,7 +27,8 @@ def batch(vocabulary: Vocabulary, rng: np.random.Generator, n: int, *, bos: bool
         raise DataError(
             f"task repeats needs a context of {needed}, for two copies of {LENGTH} tokens; the model has {vocabulary.n_ctx}"
         )
-    copy, other = rng.integers(0, vocabulary.d_vocab, (2, n, LENGTH))
+    copy = rng.integers(0, vocabulary.d_vocab, (n, LENGTH))
+    other = rng.permuted(copy, axis=1)
     prefix = np.full((n, start), vocabulary.bos_token_id)
     clean, corrupted = (np.concatenate([prefix, first, copy], axis=1).astype(np.int64) for first in (copy, other))
     return TaskBatch(
