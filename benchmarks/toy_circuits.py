@@ -9,7 +9,8 @@ The bounds below were written down before the seeds (0 to 4) were run; one other
    an effect on the loss of the second copy above that of every disjoint set of as many heads of the same layers, by `mean` and by
    `resample`: in at least 4 of 5 seeds.
 2. At step 0 removing the same heads moves that loss by at most 0.02 nats.
-3. The circuit of the last step (60 of 102 edges by EAP-IG, chosen on one half of the prompts) is at least 80 % faithful there, on the other.
+3. The circuit of the last step (60 of 102 edges by EAP-IG, chosen on one half of the prompts) is at least 80 % faithful there, on the
+   other half.
 4. At every saved step before the onset, which is before any head's prefix matching is above 0.03 (uniform attention gives 0.027), the
    faithfulness of that circuit is null, and its loss lies within 3 standard errors of that on the corrupted prompts.
 """

@@ -1,0 +1,388 @@
+"""Which head does what? A score for each of seven roles, per head, and whether it stands out from its own null.
+
+A fixed cut finds heads of some roles in a model that has learnt nothing. Here a head stands out where its score exceeds the 99.9th
+percentile of the same score where there is nothing to find: at the first step, and with what it depends on shuffled.
+
+Thresholds are set on one half of the items, scores measured on the other.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from annotated_types import Ge, Len
+from torch import Tensor
+from transformer_lens import HookedTransformer
+
+from pythia_traj.data.roles import FEWEST, NamePrompts, RolePrompts
+from pythia_traj.data.tasks.prompt import half_of
+from pythia_traj.engines import heads, roles
+from pythia_traj.engines.ablation import Head, Means
+from pythia_traj.engines.runs import KeptRun, Question, keep_run
+from pythia_traj.experiment import COMMA_SEPARATED, experiment
+from pythia_traj.processing import Processing
+from pythia_traj.values import HEAD_BLOCKS, Key, Rows
+
+AtLeastFour = Annotated[int, Ge(FEWEST)]
+Arrays = dict[str, np.ndarray]
+"""What was measured of every head, by metric or metric/variant: [item, layer, head]."""
+
+NULL, SELECTION = "null:shuffled", "selection"
+
+QUANTILE = 0.999
+"""Where a null ends."""
+
+COPIES = 0.1
+"""The share of names that a name mover copies at least."""
+
+N_RECEIVERS = 4
+"""S-inhibition is measured on the attention of so many heads."""
+
+ATTENDS = 2.0
+"""A head attends to copies where it does so this many times as much as one that attends to all positions alike."""
+
+SUPPRESSION_READS = 4
+"""Queries of a sequence at which copy suppression is measured: the last ones whose continuation is still in it."""
+
+ITEMS_AT_ONCE = 64
+
+UNIFORM, COPYING = "suppression_uniform", "own_copying"
+"""Measurements that scores need and that are no rows of their own."""
+
+
+@dataclass
+class Measured:
+    """What one role was measured to be.
+
+    Attributes:
+        clean, shuffled: the measurements, and the same where there is nothing to find.
+        undefined: why there are none.
+    """
+
+    clean: Arrays = field(default_factory=dict)
+    shuffled: Arrays = field(default_factory=dict)
+    undefined: str = ""
+
+
+class Collected:
+    """Values of heads, gathered batch by batch."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, list[Tensor]] = {}
+
+    def add(self, metric: str, values: Tensor) -> None:
+        """Adds the values of a batch [item, layer, head]."""
+        self._parts.setdefault(metric, []).append(values)
+
+    def arrays(self, items: np.ndarray | None = None) -> Arrays:
+        """All values in the order of the items' numbers; from the device once each."""
+        order = slice(None) if items is None else np.argsort(items)
+        return {metric: torch.cat(parts).float().cpu().numpy()[order] for metric, parts in self._parts.items()}
+
+
+@experiment(
+    version=1,
+    cites="Wang et al. 2023; Olsson et al. 2022; Gould et al. 2024; McDougall et al. 2023",
+    data=RolePrompts,
+    processing=Processing(fold_value_biases=False),
+    row_references=("init",),
+    items=True,
+)
+def head_roles(
+    model: HookedTransformer,
+    prompts: RolePrompts,
+    reference_models: Mapping[str, HookedTransformer],
+    reference_rows: Mapping[str, Any],
+    *,
+    n: AtLeastFour = 16,
+    length: AtLeastFour = 25,
+    bos: bool = False,
+    b_V: bool = False,
+    references: Annotated[tuple[str, ...], COMMA_SEPARATED, Len(1, 1)] = ("final",),
+) -> Rows:
+    """Seven roles, from previous-token heads to copy suppression: each head's scores, and whether they stand out from their null.
+
+    The roles are `previous_token`, `duplicate_token`, `induction`, `name_mover`, `s_inhibition`, `successor` and `copy_suppression`: a
+    metric each, with a row per head. `above_null` (`dim`: the role) is 1 where the score exceeds `role_threshold`, the 99.9th percentile of
+    its null, and `heads_above_null` counts those heads. The null are the scores with tokens, targets or successors shuffled, of the
+    variant `null:shuffled`, and those of the first step. Thresholds come from one half of the items (`selection`), scores from the
+    other. A role that the tokenizer does not allow is null, with the reason.
+
+    Args:
+        n: sequences, and prompts with names: half for thresholds, half for scores.
+        length: tokens of one half of the repeated tokens.
+        bos: whether BOS is prepended.
+        b_V: whether a head's OV has its value bias, in name_mover and successor.
+        references: the one step at which the receivers of S-inhibition are chosen: init, final, previous or step:512.
+    """
+    (reference,) = references
+    measured = {
+        **_on_repeated_tokens(model, prompts),
+        **_on_names(model, prompts, b_V, partial(_receivers, reference_models, reference, prompts)),
+        "successor": _successor(model, prompts, b_V),
+        "copy_suppression": _suppression(model, prompts),
+    }
+    rows = Rows()
+    for role, (metrics, score) in ROLES.items():
+        if measured[role].undefined:
+            _add_undefined(rows, role, metrics, measured[role].undefined)
+            continue
+        _add_parts(rows, metrics, measured[role])
+        _add_role(rows, role, score, measured[role], reference_rows.get("init"))
+    if prompts.ordered:
+        rows.add_mean(Key("successor", variant="null:chance"), prompts.chances)
+    return rows
+
+
+def _parts(model: HookedTransformer, tokens: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
+    for start in range(0, len(tokens), ITEMS_AT_ONCE):
+        part = slice(start, start + ITEMS_AT_ONCE)
+        yield part, torch.from_numpy(tokens[part]).to(model.W_E.device)
+
+
+@torch.inference_mode()
+def _on_repeated_tokens(model: HookedTransformer, prompts: RolePrompts) -> dict[str, Measured]:
+    """The roles that attention shows. Tokens mean nothing to a previous-token head: in its null the targets are random."""
+    length = prompts.repeated.length
+    second = prompts.repeated.start + length
+    found = {}
+    for name in ("two_halves", "two_halves/shuffled"):
+        collected = Collected()
+        for part, tokens in _parts(model, prompts.repeated.groups[name]):
+            patterns = keep_run(model, tokens, patterns=True).pattern
+            keys = torch.from_numpy(prompts.random_keys[part]).to(tokens.device)
+            for role, offset in (("previous_token", 1), ("duplicate_token", length), ("induction", length - 1)):
+                values = [heads.attention_at_offset(pattern, offset, second) for pattern in patterns]
+                collected.add(role, torch.stack(values, 1))
+            values = [roles.attention_to_keys(pattern, keys, second) for pattern in patterns]
+            collected.add("random", torch.stack(values, 1))
+        found[name] = collected.arrays()
+    clean, shuffled = found.values()
+    shuffled["previous_token"] = clean["random"]
+    names = ("previous_token", "duplicate_token", "induction")
+    return {role: Measured({role: clean[role]}, {role: shuffled[role]}) for role in names}
+
+
+def _on_names(
+    model: HookedTransformer, prompts: RolePrompts, b_V: bool, receivers: Callable[[], list[Head] | str]
+) -> dict[str, Measured]:
+    """Name movers and S-inhibition, on prompts with names; in the null at the same positions of the shuffled prompts.
+
+    What a head copies is a matter of its weights, which shuffling leaves: the null of a name mover is what it copies, and where it attends
+    to in shuffled prompts. The null of copying by itself asks for the names of the twin.
+    """
+    if not prompts.names:
+        return {role: Measured(undefined=prompts.no_names) for role in ("name_mover", "s_inhibition")}
+    chosen = receivers()
+    collected = {null: Collected() for null in ("", NULL)}
+    for batch in prompts.names:
+        for null, both in (("", (batch.clean, batch.twin)), (NULL, (batch.shuffled, batch.shuffled_twin))):
+            for part, tokens in _parts(model, both[0]):
+                run, found = keep_run(model, tokens, patterns=True), collected[null]
+                places = torch.from_numpy(np.stack([batch.io, batch.s1, batch.s2])[:, part]).to(tokens.device)
+                twin = torch.from_numpy(both[1][part]).to(tokens.device)
+                for name, place in zip(("io", "s1", "s2"), places, strict=True):
+                    found.add(f"attention_to_{name}", roles.attention_from_last(run.pattern, place))
+                if not null:
+                    own, other = roles.copied_share(model, run, places.T, twin.gather(1, places.T), b_V=b_V)
+                    found.add("name_copying", own)
+                    collected[NULL].add("name_copying", other)
+                    collected[NULL].add(COPYING, own)
+                if not isinstance(chosen, str):
+                    rises = roles.inhibition(
+                        model, run, keep_run(model, twin), _question(batch, part, tokens.device), chosen, places[[2, 0]]
+                    )
+                    found.add("s_inhibition", rises)
+    items = np.concatenate([batch.item for batch in prompts.names])
+    clean, shuffled = (found.arrays(items) for found in collected.values())
+    return {
+        "name_mover": Measured(clean, shuffled),
+        "s_inhibition": Measured(clean, shuffled, chosen if isinstance(chosen, str) else ""),
+    }
+
+
+def _question(batch: NamePrompts, part: slice, device: torch.device) -> Question:
+    arrays = (batch.reads, batch.candidates[part], batch.is_right[part])
+    return Question(*(torch.from_numpy(array).to(device) for array in arrays))
+
+
+@torch.inference_mode()
+def _receivers(models: Mapping[str, HookedTransformer], name: str, prompts: RolePrompts) -> list[Head] | str:
+    """The heads of the named step that write most towards the right name, on the selection half; or why there are none."""
+    if name not in models:
+        return f"its receivers are chosen at the reference {name}, which there is none of at this step"
+    model, collected = models[name], Collected()
+    for batch in prompts.names:
+        for part, tokens in _parts(model, batch.clean):
+            question = _question(batch, part, tokens.device)
+            collected.add("effect", roles.answer_effects(model, keep_run(model, tokens), question))
+    effects = collected.arrays(np.concatenate([batch.item for batch in prompts.names]))["effect"]
+    mean = effects[_selection(len(effects))].mean(0)
+    best = np.argsort(-mean, axis=None, kind="stable")[:N_RECEIVERS]
+    return [(int(i) // mean.shape[1], int(i) % mean.shape[1]) for i in best]
+
+
+def _successor(model: HookedTransformer, prompts: RolePrompts, b_V: bool) -> Measured:
+    """Successors of ordered words; in the null each word's right target is another one's."""
+    if not prompts.ordered:
+        return Measured(undefined=prompts.no_ordered)
+    clean, shuffled = Collected(), Collected()
+    for task in prompts.ordered:
+        arrays = (task.words, task.targets, np.arange(len(task.words)), task.shuffled)
+        words, targets, *orders = (torch.from_numpy(array).to(model.W_E.device) for array in arrays)
+        for kind, metric in roles.SUCCESSOR_KINDS.items():
+            right, exchanged = roles.is_succeeded(model, words, targets, orders, kind, b_V=b_V)
+            clean.add(metric, right)
+            shuffled.add(metric, exchanged)
+    return Measured(clean.arrays(), shuffled.arrays())
+
+
+def _suppression(model: HookedTransformer, prompts: RolePrompts) -> Measured:
+    """Copy suppression on repeated tokens. Only heads that pass the first two conditions are ablated; the others have no rise."""
+    measured = Measured()
+    last = prompts.short.start + 2 * prompts.short.length - 1
+    for name, arrays in (("two_halves", measured.clean), ("two_halves/shuffled", measured.shuffled)):
+        parts = list(_parts(model, prompts.short.groups[name]))
+        reads = torch.arange(last - SUPPRESSION_READS, last, device=model.W_E.device)
+        runs: list[KeptRun] = [keep_run(model, tokens, patterns=True) for _, tokens in parts]
+        found = [roles.suppression(model, run, reads) for run in runs]
+        collected, means = Collected(), Means(by_position=False)
+        for run, parts_of_it in zip(runs, found, strict=True):
+            means.add(run)
+            collected.add("suppression_attention", parts_of_it.attention)
+            collected.add("suppression_direct", parts_of_it.direct)
+            collected.add(UNIFORM, parts_of_it.uniform[:, None, None])
+        arrays |= collected.arrays()
+        half = _selection(len(arrays[UNIFORM]))
+        heads_of_it = np.argwhere(_suppresses(arrays, half) | _suppresses(arrays, ~half))
+        arrays["suppression_rise"] = np.full_like(arrays["suppression_direct"], np.nan)
+        if len(heads_of_it):
+            ablated: list[Head] = [(int(layer), int(head)) for layer, head in heads_of_it]
+            rises = Collected()
+            for run, parts_of_it in zip(runs, found, strict=True):
+                rise = roles.ablation_rise(model, run, reads, parts_of_it.favoured, ablated, means)
+                rises.add("rise", rise.T)
+            arrays["suppression_rise"][:, heads_of_it[:, 0], heads_of_it[:, 1]] = rises.arrays()["rise"]
+    return measured
+
+
+def _selection(items: int) -> np.ndarray:
+    """The half of the items that thresholds are set on."""
+    return np.asarray(half_of(np.arange(items)) == 0)
+
+
+def _suppresses(arrays: Arrays, half: np.ndarray) -> np.ndarray:
+    """Which heads attend to the copies of the favoured token and write against it [layer, head]."""
+    attention, uniform, direct = (
+        arrays[name][half].mean(0) for name in ("suppression_attention", UNIFORM, "suppression_direct")
+    )
+    return (attention > ATTENDS * uniform) & (direct < 0)
+
+
+def _score_itself(role: str) -> Callable[[Arrays, np.ndarray], np.ndarray]:
+    return lambda arrays, half: arrays[role][half]
+
+
+def _score_name_mover(arrays: Arrays, half: np.ndarray) -> np.ndarray:
+    """The share that is copied in items where END attends to IO most, of heads that copy and do so on average; else 0."""
+    copying = arrays.get(COPYING, arrays["name_copying"])[half]
+    io, s1, s2 = (arrays[f"attention_to_{name}"][half] for name in ("io", "s1", "s2"))
+    is_mover = (copying.mean(0) > COPIES) & (io.mean(0) > s1.mean(0)) & (io.mean(0) > s2.mean(0))
+    return copying * ((io > s1) & (io > s2)) * is_mover
+
+
+def _score_suppression(arrays: Arrays, half: np.ndarray) -> np.ndarray:
+    """The rise of the favoured token's logit where the head is ablated, if the first two conditions hold; else 0."""
+    return np.where(_suppresses(arrays, half), arrays["suppression_rise"][half], 0.0)
+
+
+ROLES: dict[str, tuple[tuple[str, ...], Callable[[Arrays, np.ndarray], np.ndarray]]] = {
+    "previous_token": ((), _score_itself("previous_token")),
+    "duplicate_token": ((), _score_itself("duplicate_token")),
+    "induction": ((), _score_itself("induction")),
+    "name_mover": (("name_copying", "attention_to_io", "attention_to_s1", "attention_to_s2"), _score_name_mover),
+    "s_inhibition": ((), _score_itself("s_inhibition")),
+    "successor": (("successor/with_embed", "successor/cot"), _score_itself("successor")),
+    "copy_suppression": (("suppression_attention", "suppression_direct", "suppression_rise"), _score_suppression),
+}
+"""Each role with what its score is made of (metric, or metric/variant), and the score of the items of a half [item, layer, head]."""
+
+
+def _variant(*words: str) -> str | None:
+    return ":".join(word for word in words if word) or None
+
+
+def _add_parts(rows: Rows, metrics: tuple[str, ...], measured: Measured) -> None:
+    """What a score is made of, on the items that scores are measured on."""
+    for null, arrays in (("", measured.clean), (NULL, measured.shuffled)):
+        for name in metrics:
+            metric, _, kind = name.partition("/")
+            values = arrays[name]
+            _add_heads(rows, metric, _variant(null, kind), values[~_selection(len(values))])
+    if UNIFORM in measured.clean:
+        rows.add_mean(Key("suppression_attention", variant="null:uniform"), measured.clean[UNIFORM][:, 0, 0])
+
+
+def _add_heads(rows: Rows, metric: str, variant: str | None, values: np.ndarray, *, keep: bool = True) -> None:
+    for layer, head in np.ndindex(values.shape[1:]):
+        key = Key(metric, variant=variant, component="head", layer=layer, head=head)
+        of_head = values[:, layer, head]
+        if np.isnan(of_head).all():
+            rows.undefined(key, "not ablated: it does not attend to the copies, or does not write against the token")
+        elif keep:
+            rows.add_items(key, of_head, blocks=HEAD_BLOCKS)
+        else:
+            rows.add_mean(key, of_head)
+
+
+def _add_role(
+    rows: Rows, role: str, score: Callable[[Arrays, np.ndarray], np.ndarray], measured: Measured, init: Any
+) -> None:
+    """A role's scores, its threshold, and the heads above."""
+    evaluated, selected = {}, {}
+    for null, arrays in (("", measured.clean), (NULL, measured.shuffled)):
+        half = _selection(len(next(iter(arrays.values()))))
+        by_half = {"": score(arrays, ~half), SELECTION: score(arrays, half)}
+        for name, values in by_half.items():
+            _add_heads(rows, role, _variant(null, name), values, keep=not name)
+        # In the precision of the rows that later steps compare with, or equal shares would differ in the last digit.
+        evaluated[null], selected[null] = (values.mean(0, dtype=np.float64) for values in by_half.values())
+    # The first step has no rows of an earlier one: its own scores are the null's.
+    at_init = selected[""].ravel() if init is None else _selected(init, role)
+    nulls = {
+        None: np.concatenate([selected[NULL].ravel(), at_init]),
+        NULL: selected[NULL].ravel(),
+        "null:init": at_init,
+    }
+    for variant, pool in nulls.items():
+        key = Key("role_threshold", variant=variant, dim=role)
+        if len(pool):
+            rows.add(key, float(np.quantile(pool, QUANTILE)), n=len(pool))
+        else:
+            rows.undefined(key, "the role is not defined at the first step")
+    threshold = np.quantile(nulls[None], QUANTILE)
+    for null, values in evaluated.items():
+        above = values > threshold
+        for layer, head in np.ndindex(above.shape):
+            key = Key("above_null", _variant(null), component="head", layer=layer, head=head, dim=role)
+            rows.add(key, float(above[layer, head]))
+        rows.add(Key("heads_above_null", variant=_variant(null), dim=role), float(above.sum()), n=above.size)
+
+
+def _selected(rows: Any, role: str) -> np.ndarray:
+    """A role's scores on the selection half, from the rows of another step."""
+    chosen = rows[(rows["metric"] == role) & (rows["variant"] == SELECTION)]
+    return np.asarray(chosen["value"].dropna(), dtype=np.float64)
+
+
+def _add_undefined(rows: Rows, role: str, metrics: tuple[str, ...], reason: str) -> None:
+    for null in ("", NULL):
+        for name in (role, *metrics):
+            metric, _, kind = name.partition("/")
+            rows.undefined(Key(metric, variant=_variant(null, kind), component="head"), reason)
+        rows.undefined(Key("above_null", variant=_variant(null), component="head", dim=role), reason)
+        rows.undefined(Key("heads_above_null", variant=_variant(null), dim=role), reason)
+        rows.undefined(Key("role_threshold", variant=_variant(null), dim=role), reason)
