@@ -2,8 +2,8 @@
 
     python docs/generate.py
 
-`reference.md`: the columns and the experiments. `figures.md`: what the benchmarks measured, from benchmarks/results.json and
-benchmarks/toy_seeds.json.
+`reference.md`: the columns and the experiments. `figures.md`: what the benchmarks measured, from benchmarks/results.json,
+benchmarks/toy_seeds.json and benchmarks/toy_circuits.json.
 """
 
 import json
@@ -64,6 +64,7 @@ def _argument(line: str) -> tuple[str, str]:
 def _figures() -> str:
     results = json.loads((BENCHMARKS / "results.json").read_text(encoding="utf-8"))
     seeds = json.loads((BENCHMARKS / "toy_seeds.json").read_text(encoding="utf-8"))
+    circuits = json.loads((BENCHMARKS / "toy_circuits.json").read_text(encoding="utf-8"))
     parts = [
         "# Figures\n\nMade from the benchmarks' results by `make docs`. Ratios compare with a baseline in the same run."
     ]
@@ -83,8 +84,19 @@ def _figures() -> str:
         "step, the largest head score of `two_halves` at length 25, the loss on the first and second copy of 25 random tokens, and "
         "the loss on held-out text (nats); `phase change` is the first saved step at which the largest score is above 0.5.",
         _table(tuple(seeds[0]), [tuple(row.values()) for row in seeds]),
+        "## Ablation and circuits on the toy suite, seed by seed\n\n`python benchmarks/toy_circuits.py --json > "
+        "benchmarks/toy_circuits.json`, which says what the bounds are. Effects are those of the two strongest induction heads on the loss "
+        "of the second copy (nats), controls the mean of all disjoint pairs of their layers, of which four heads a layer leave one; `errors "
+        "from corrupted` is how far, before the onset, the loss with the last step's circuit lies at most from that on the corrupted prompts, "
+        "in standard errors.",
+        _table(("", *(f"seed {row['seed']}" for row in circuits)), _turned(circuits)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _turned(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """Rows as columns."""
+    return [(name, *(row[name] for row in rows)) for name in rows[0] if name != "seed"]
 
 
 def _seconds(seconds: dict[str, Any], prefix: str = "") -> Iterable[tuple[Any, ...]]:

@@ -21,36 +21,33 @@ from pythia_traj.data.roles import FEWEST, NamePrompts, RolePrompts
 from pythia_traj.data.tasks.prompt import half_of
 from pythia_traj.engines import heads, roles
 from pythia_traj.engines.ablation import Head, Means
+from pythia_traj.engines.role_scores import (
+    COPYING,
+    UNIFORM,
+    Arrays,
+    score_itself,
+    score_name_mover,
+    score_suppression,
+    suppresses,
+)
 from pythia_traj.engines.runs import KeptRun, Question, keep_run
-from pythia_traj.experiment import COMMA_SEPARATED, experiment
+from pythia_traj.experiment import COMMA_SEPARATED, Passes, Shape, experiment
 from pythia_traj.processing import Processing
 from pythia_traj.values import HEAD_BLOCKS, Key, Rows
 
 AtLeastFour = Annotated[int, Ge(FEWEST)]
-Arrays = dict[str, np.ndarray]
-"""What was measured of every head, by metric or metric/variant: [item, layer, head]."""
-
 NULL, SELECTION = "null:shuffled", "selection"
 
 QUANTILE = 0.999
 """Where a null ends."""
 
-COPIES = 0.1
-"""The share of names that a name mover copies at least."""
-
 N_RECEIVERS = 4
 """S-inhibition is measured on the attention of so many heads."""
-
-ATTENDS = 2.0
-"""A head attends to copies where it does so this many times as much as one that attends to all positions alike."""
 
 SUPPRESSION_READS = 4
 """Queries of a sequence at which copy suppression is measured: the last ones whose continuation is still in it."""
 
 ITEMS_AT_ONCE = 64
-
-UNIFORM, COPYING = "suppression_uniform", "own_copying"
-"""Measurements that scores need and that are no rows of their own."""
 
 
 @dataclass
@@ -83,6 +80,16 @@ class Collected:
         return {metric: torch.cat(parts).float().cpu().numpy()[order] for metric, parts in self._parts.items()}
 
 
+def passes(shape: Shape, prompts: RolePrompts, **_: object) -> Passes:
+    """Kept passes, reads for what heads copy, and ablations: of one head in four, as which have to be is found out on the way."""
+    names = sum(len(batch.clean) for batch in prompts.names)
+    short = sum(len(tokens) for tokens in prompts.short.groups.values())
+    repeated = sum(len(tokens) for tokens in prompts.repeated.groups.values())
+    ablated = Passes((shape.n_layers - 1) / 2, shape.n_layers) * (shape.n_heads * short / 4)
+    copied = Passes(0, 3 * shape.n_layers * shape.n_heads) * names
+    return Passes(1, 0) * (5 * names + short + repeated) + ablated + copied
+
+
 @experiment(
     version=1,
     cites="Wang et al. 2023; Olsson et al. 2022; Gould et al. 2024; McDougall et al. 2023",
@@ -90,6 +97,7 @@ class Collected:
     processing=Processing(fold_value_biases=False),
     row_references=("init",),
     items=True,
+    passes=passes,
 )
 def head_roles(
     model: HookedTransformer,
@@ -109,7 +117,7 @@ def head_roles(
     metric each, with a row per head. `above_null` (`dim`: the role) is 1 where the score exceeds `role_threshold`, the 99.9th percentile of
     its null, and `heads_above_null` counts those heads. The null are the scores with tokens, targets or successors shuffled, of the
     variant `null:shuffled`, and those of the first step. Thresholds come from one half of the items (`selection`), scores from the
-    other. A role that the tokenizer does not allow is null, with the reason.
+    other. A role that the tokenizer does not allow is null, with the reason. The table `receivers` has those of S-inhibition.
 
     Args:
         n: sequences, and prompts with names: half for thresholds, half for scores.
@@ -119,13 +127,13 @@ def head_roles(
         references: the one step at which the receivers of S-inhibition are chosen: init, final, previous or step:512.
     """
     (reference,) = references
+    rows = Rows()
     measured = {
         **_on_repeated_tokens(model, prompts),
-        **_on_names(model, prompts, b_V, partial(_receivers, reference_models, reference, prompts)),
+        **_on_names(model, prompts, b_V, partial(_receivers, reference_models, reference, prompts), rows),
         "successor": _successor(model, prompts, b_V),
         "copy_suppression": _suppression(model, prompts),
     }
-    rows = Rows()
     for role, (metrics, score) in ROLES.items():
         if measured[role].undefined:
             _add_undefined(rows, role, metrics, measured[role].undefined)
@@ -167,7 +175,11 @@ def _on_repeated_tokens(model: HookedTransformer, prompts: RolePrompts) -> dict[
 
 
 def _on_names(
-    model: HookedTransformer, prompts: RolePrompts, b_V: bool, receivers: Callable[[], list[Head] | str]
+    model: HookedTransformer,
+    prompts: RolePrompts,
+    b_V: bool,
+    receivers: Callable[[], list[Head] | str],
+    rows: Rows,
 ) -> dict[str, Measured]:
     """Name movers and S-inhibition, on prompts with names; in the null at the same positions of the shuffled prompts.
 
@@ -177,6 +189,8 @@ def _on_names(
     if not prompts.names:
         return {role: Measured(undefined=prompts.no_names) for role in ("name_mover", "s_inhibition")}
     chosen = receivers()
+    if not isinstance(chosen, str):
+        rows.table("receivers", {"layer": [layer for layer, _ in chosen], "head": [head for _, head in chosen]})
     collected = {null: Collected() for null in ("", NULL)}
     for batch in prompts.names:
         for null, both in (("", (batch.clean, batch.twin)), (NULL, (batch.shuffled, batch.shuffled_twin))):
@@ -257,7 +271,7 @@ def _suppression(model: HookedTransformer, prompts: RolePrompts) -> Measured:
             collected.add(UNIFORM, parts_of_it.uniform[:, None, None])
         arrays |= collected.arrays()
         half = _selection(len(arrays[UNIFORM]))
-        heads_of_it = np.argwhere(_suppresses(arrays, half) | _suppresses(arrays, ~half))
+        heads_of_it = np.argwhere(suppresses(arrays, half) | suppresses(arrays, ~half))
         arrays["suppression_rise"] = np.full_like(arrays["suppression_direct"], np.nan)
         if len(heads_of_it):
             ablated: list[Head] = [(int(layer), int(head)) for layer, head in heads_of_it]
@@ -274,39 +288,14 @@ def _selection(items: int) -> np.ndarray:
     return np.asarray(half_of(np.arange(items)) == 0)
 
 
-def _suppresses(arrays: Arrays, half: np.ndarray) -> np.ndarray:
-    """Which heads attend to the copies of the favoured token and write against it [layer, head]."""
-    attention, uniform, direct = (
-        arrays[name][half].mean(0) for name in ("suppression_attention", UNIFORM, "suppression_direct")
-    )
-    return (attention > ATTENDS * uniform) & (direct < 0)
-
-
-def _score_itself(role: str) -> Callable[[Arrays, np.ndarray], np.ndarray]:
-    return lambda arrays, half: arrays[role][half]
-
-
-def _score_name_mover(arrays: Arrays, half: np.ndarray) -> np.ndarray:
-    """The share that is copied in items where END attends to IO most, of heads that copy and do so on average; else 0."""
-    copying = arrays.get(COPYING, arrays["name_copying"])[half]
-    io, s1, s2 = (arrays[f"attention_to_{name}"][half] for name in ("io", "s1", "s2"))
-    is_mover = (copying.mean(0) > COPIES) & (io.mean(0) > s1.mean(0)) & (io.mean(0) > s2.mean(0))
-    return copying * ((io > s1) & (io > s2)) * is_mover
-
-
-def _score_suppression(arrays: Arrays, half: np.ndarray) -> np.ndarray:
-    """The rise of the favoured token's logit where the head is ablated, if the first two conditions hold; else 0."""
-    return np.where(_suppresses(arrays, half), arrays["suppression_rise"][half], 0.0)
-
-
 ROLES: dict[str, tuple[tuple[str, ...], Callable[[Arrays, np.ndarray], np.ndarray]]] = {
-    "previous_token": ((), _score_itself("previous_token")),
-    "duplicate_token": ((), _score_itself("duplicate_token")),
-    "induction": ((), _score_itself("induction")),
-    "name_mover": (("name_copying", "attention_to_io", "attention_to_s1", "attention_to_s2"), _score_name_mover),
-    "s_inhibition": ((), _score_itself("s_inhibition")),
-    "successor": (("successor/with_embed", "successor/cot"), _score_itself("successor")),
-    "copy_suppression": (("suppression_attention", "suppression_direct", "suppression_rise"), _score_suppression),
+    "previous_token": ((), score_itself("previous_token")),
+    "duplicate_token": ((), score_itself("duplicate_token")),
+    "induction": ((), score_itself("induction")),
+    "name_mover": (("name_copying", "attention_to_io", "attention_to_s1", "attention_to_s2"), score_name_mover),
+    "s_inhibition": ((), score_itself("s_inhibition")),
+    "successor": (("successor/with_embed", "successor/cot"), score_itself("successor")),
+    "copy_suppression": (("suppression_attention", "suppression_direct", "suppression_rise"), score_suppression),
 }
 """Each role with what its score is made of (metric, or metric/variant), and the score of the items of a half [item, layer, head]."""
 

@@ -43,6 +43,23 @@ def test_a_sweep_gives_the_rows_of_the_cpu(suite, tmp_path):
     assert cuda.value.to_numpy() == pytest.approx(cpu.value.to_numpy(), rel=1e-4, abs=1e-5, nan_ok=True)
 
 
+def test_interventions_give_the_values_of_the_cpu(suite, tmp_path):
+    """On tiny batches, so that on CUDA one of them holds all interventions."""
+    on_repeats = {name: {"task": "repeats", "n": 8} for name in ("ablation", "patching", "attribution", "transplant")}
+    experiments = {**on_repeats, "head_roles": {"n": 8, "length": 12}}
+    experiments["ablation"] |= {"kinds": "zero,mean,positional_mean,resample,pattern_preserving,direct"}
+    for device in ("cpu", "cuda"):
+        config = pt.SweepConfig(
+            model=str(suite), steps="4", experiments=experiments, out=tmp_path / device, device=device
+        )
+        assert not pt.sweep(config).failed
+    keys = ["experiment", "metric", "variant", "component", "layer", "head", "position", "dim"]
+    cpu, cuda = (pt.load(tmp_path / device) for device in ("cpu", "cuda"))
+    for metric in ("effect", "patched", "attribution", "transplant", "induction", "suppression_direct"):
+        one, other = (rows[rows.metric == metric].set_index(keys).value.sort_index() for rows in (cpu, cuda))
+        assert other.to_numpy() == pytest.approx(one.to_numpy(), abs=1e-3, nan_ok=True), metric
+
+
 def test_24_swaps_grow_no_memory(suite):
     weights = []
     for i in range(6):

@@ -22,7 +22,7 @@ def rows(demo):
 def test_it_ends_naming_the_report_and_the_parquet_directory(demo):
     printed = (demo / "printed.txt").read_text().splitlines()
     assert printed[-2] == "report: run/report.html"
-    assert printed[-1] == "66 done, 0 already there, 0 failed; Parquet: run/metrics"
+    assert printed[-1] == "165 done, 0 already there, 0 failed; Parquet: run/metrics"
     assert (demo / "run" / "report.html").stat().st_size > 1_000_000
 
 
@@ -43,6 +43,29 @@ def test_the_second_copy_becomes_predictable(rows):
     first, second = (chosen[chosen.dim == copy].set_index("step").value for copy in ("first_copy", "second_copy"))
     assert second.iloc[0] >= 0.95 * first.iloc[0]
     assert second.iloc[-1] <= first.iloc[-1] / 3
+
+
+def test_the_induction_heads_are_needed_once_they_are_there(rows):
+    """The bounds of benchmarks/toy_circuits.py, on its first seed."""
+    effect = rows[(rows.metric == "effect") & (rows.component == "set:top2") & (rows.dim == "nll")]
+    for kind in ("mean", "resample"):
+        real, control = (
+            effect[effect.variant == variant].set_index("step").value for variant in (kind, f"null:matched:{kind}")
+        )
+        assert abs(real.iloc[0]) <= 0.02
+        assert real.iloc[-1] > max(1, control.iloc[-1])
+
+
+def test_its_circuit_is_faithful_at_the_end_and_nothing_before_the_onset(rows):
+    circuit = rows[(rows.experiment == "attribution") & rows.variant.isin(["eap_ig"])]
+    faithful = circuit[(circuit.metric == "faithfulness_normalised") & (circuit.dim == "60")].set_index("step").value
+    assert faithful.iloc[-1] >= 0.8
+    early = circuit[(circuit.dim == "final") & (circuit.step <= 32)]
+    assert early[early.metric == "transfer_faithfulness"].value.isna().all()
+    with_circuit = early[early.metric == "nll"].set_index("step").value
+    corrupted = rows[(rows.experiment == "attribution") & (rows.metric == "nll") & (rows.dim == "corrupted")]
+    corrupted = corrupted.set_index("step").loc[with_circuit.index]
+    assert ((with_circuit - corrupted.value).abs() <= 3 * corrupted.stderr).all()
 
 
 def test_the_null_shows_no_induction(rows):

@@ -41,12 +41,12 @@ _POSITIONS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000]
 
 def loss_over_steps(rows: pd.DataFrame) -> go.Figure:
     """Mean loss on text at each step, in nats per token, and on the same tokens shuffled."""
-    return _mean_over_steps(_on_text(rows), {"nll": "text"}, LOSS)
+    return _mean_over_steps(on_text(rows), {"nll": "text"}, LOSS)
 
 
 def accuracy_over_steps(rows: pd.DataFrame) -> go.Figure:
     """Share of tokens predicted rightly at each step, on text and on the same tokens shuffled."""
-    return _mean_over_steps(_on_text(rows), {"accuracy": "text"}, ACCURACY)
+    return _mean_over_steps(on_text(rows), {"accuracy": "text"}, ACCURACY)
 
 
 def icl_over_steps(rows: pd.DataFrame) -> go.Figure:
@@ -60,7 +60,7 @@ def copies_over_steps(rows: pd.DataFrame) -> go.Figure:
     chosen = choose(rows, ["nll"])
     chosen = chosen[chosen["dim"].isin(["first_copy", "second_copy"])]
     chosen = chosen.assign(what=chosen["dim"].str.replace("_", " "))
-    return _over_steps(drawable(chosen, "loss on copies"), LOSS)
+    return over_steps(drawable(chosen, "loss on copies"), LOSS)
 
 
 def induction_over_steps(rows: pd.DataFrame, variant: str = "two_halves", top: int = 5) -> go.Figure:
@@ -73,7 +73,7 @@ def induction_over_steps(rows: pd.DataFrame, variant: str = "two_halves", top: i
     """
     chosen = choose(rows, ["prefix_matching"], component="head")
     chosen = drawable(chosen[chosen["variant"] == variant], f"prefix matching, {variant}")
-    figure = _over_steps(largest_head(chosen.assign(what="largest head")), ATTENTION)
+    figure = over_steps(largest_head(chosen.assign(what="largest head")), ATTENTION)
     units = _unit_names(chosen)
     alone, colours = units.nunique() == 1, {unit: i for i, unit in enumerate(units.unique())}
     thin = []
@@ -96,14 +96,14 @@ def conventions_over_steps(rows: pd.DataFrame) -> go.Figure:
     """Prefix matching of the head that has most of it, at each step, in every convention that was measured."""
     chosen = choose(rows, ["prefix_matching"], component="head")
     chosen = drawable(chosen.assign(what=chosen["variant"]), "prefix matching")
-    return _over_steps(largest_head(chosen), ATTENTION)
+    return over_steps(largest_head(chosen), ATTENTION)
 
 
 def attention_over_steps(rows: pd.DataFrame, variant: str = "two_halves") -> go.Figure:
     """Where attention goes: for each kind of target, the share of the head that gives it most, at each step."""
     chosen = choose(rows, list(HEAD_LABELS), component="head")
     chosen = drawable(chosen[chosen["variant"] == variant], f"attention, {variant}")
-    return _over_steps(largest_head(chosen.assign(what=chosen["metric"].map(HEAD_LABELS))), ATTENTION)
+    return over_steps(largest_head(chosen.assign(what=chosen["metric"].map(HEAD_LABELS))), ATTENTION)
 
 
 def loss_by_position(rows: pd.DataFrame, most: int = 7) -> go.Figure:
@@ -167,11 +167,15 @@ def head_heatmaps(rows: pd.DataFrame, metric: str = "prefix_matching", variant: 
     return figure.update_layout(height=height, margin={"t": above, "b": below, "l": 60, "r": 24}, **looks)
 
 
-def _on_text(rows: pd.DataFrame) -> pd.DataFrame:
-    """Without the rows of tasks, which have a loss and an accuracy too, of their answers: known by a metric that only tasks have."""
+TASK_METRICS = ("prob_diff", "logit_diff", "effect", "patched", "transplant", "faithfulness_normalised")
+"""Metrics that only experiments on tasks have."""
+
+
+def on_text(rows: pd.DataFrame) -> pd.DataFrame:
+    """Without the rows of tasks, which have a loss and an accuracy too, of their answers: known by a metric that only they have."""
     if rows.empty:
         return rows
-    of_tasks = rows[rows["metric"] == "prob_diff"]
+    of_tasks = rows[rows["metric"].isin(TASK_METRICS)]
     tasks = set(zip(of_tasks["model"], of_tasks["experiment"], strict=True))
     return rows[[unit not in tasks for unit in zip(rows["model"], rows["experiment"], strict=True)]] if tasks else rows
 
@@ -179,10 +183,10 @@ def _on_text(rows: pd.DataFrame) -> pd.DataFrame:
 def _mean_over_steps(rows: pd.DataFrame, metrics: dict[str, str], quantity: Quantity) -> go.Figure:
     chosen = choose(rows, list(metrics))
     chosen = chosen[(chosen["variant"] == "") & (chosen["dim"] == "")]
-    return _over_steps(drawable(chosen.assign(what=chosen["metric"].map(metrics)), ", ".join(metrics)), quantity)
+    return over_steps(drawable(chosen.assign(what=chosen["metric"].map(metrics)), ", ".join(metrics)), quantity)
 
 
-def _over_steps(chosen: pd.DataFrame, quantity: Quantity) -> go.Figure:
+def over_steps(chosen: pd.DataFrame, quantity: Quantity) -> go.Figure:
     """A line for each model, label and `what`, dotted in the same colour for its null; bands of one standard error."""
     figure = style.blank(style.step_axis(chosen["step"]), quantity)
     measured = chosen.groupby([*WHICH, "what", NULL])["value"].transform("count") > 0
@@ -284,18 +288,19 @@ def largest_head(chosen: pd.DataFrame) -> pd.DataFrame:
     known = chosen.dropna(subset=["value", "layer", "head"])
     keys = [*WHICH, "what", NULL, "step"]
     largest = known.loc[known.groupby(keys, sort=False)["value"].idxmax()]
-    return largest.assign(note=_head_names(largest))
+    return largest.assign(note=head_names(largest))
 
 
 def _top_heads(chosen: pd.DataFrame, top: int) -> Iterator[pd.DataFrame]:
     """The trajectories of the heads that reach most at any step: so many of each model and label, highest first."""
     known = chosen.dropna(subset=["value", "layer", "head"])
-    known = known.assign(note=_head_names(known)).sort_values("step")
+    known = known.assign(note=head_names(known)).sort_values("step")
     for _, unit in known.groupby(list(WHICH), sort=False):
         reached = unit.groupby("note", sort=False)["value"].max().nlargest(top)
         for name in reached.index:
             yield unit[unit["note"] == name]
 
 
-def _head_names(heads: pd.DataFrame) -> list[str]:
+def head_names(heads: pd.DataFrame) -> list[str]:
+    """The heads of some rows, as L4H6."""
     return [f"L{layer:.0f}H{head:.0f}" for layer, head in zip(heads["layer"], heads["head"], strict=True)]

@@ -20,7 +20,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from pythia_traj.dashboard import figures, style
+from pythia_traj.dashboard import circuits, figures, style
 from pythia_traj.dashboard.figures import NULL, NothingToDraw
 from pythia_traj.errors import StoreError
 
@@ -96,6 +96,46 @@ CHARTS = (
         "Attention of every head to the previous token",
         "One map a layer, read as the one above.",
         lambda rows: figures.head_heatmaps(rows, metric="previous_token"),
+        per_label=True,
+    ),
+    Chart(
+        "Removing sets of heads",
+        "What a task's loss rises by when heads are removed together, measured on other prompts than they were chosen on. Dotted: "
+        "the mean of other heads of the same layers, as many.",
+        circuits.sets_over_steps,
+        per_label=True,
+    ),
+    Chart(
+        "Removing single heads",
+        "The heads whose removal ever costs most.",
+        circuits.removed_heads_over_steps,
+        per_label=True,
+    ),
+    Chart(
+        "Circuits: the metric",
+        "The whole model, the corrupted prompts, and a circuit that was found at another step. Where the first two do not differ "
+        "there is nothing for a circuit to explain. Dotted: a circuit of random edges.",
+        circuits.circuit_metric_over_steps,
+        per_label=True,
+    ),
+    Chart(
+        "Circuits: faithfulness",
+        "How much of the difference between clean and corrupted prompts a circuit keeps. Not drawn where that difference is "
+        "within three standard errors of 0. Dotted: circuits of as many random edges.",
+        circuits.faithfulness_over_steps,
+        per_label=True,
+    ),
+    Chart(
+        "Circuits: size",
+        "The fewest edges that are faithful enough, from the best attributed ones down. Dotted: taken in random order.",
+        circuits.circuit_size_over_steps,
+        per_label=True,
+    ),
+    Chart(
+        "Roles of heads",
+        "How many heads exceed the 99.9th percentile of their own null, by role. Dotted: the same of shuffled tokens; a head or "
+        "two stand out by chance.",
+        circuits.roles_over_steps,
         per_label=True,
     ),
 )
@@ -225,8 +265,10 @@ def _facts(facts: Mapping[str, str]) -> str:
 
 def _key_numbers(rows: pd.DataFrame) -> str:
     """A table of the first and the last value of each metric, with the null of the last."""
-    scalars = figures.choose(rows, SCALARS)
+    scalars = figures.choose(figures.on_text(rows), SCALARS)
     heads = figures.choose(rows, list(figures.HEAD_LABELS), component="head")
+    # Roles of heads have some of these metrics too, without a convention.
+    heads = heads[~heads["variant"].isin(["", "selection"])]
     numbers = pd.concat([scalars.assign(what=_what(scalars)), figures.largest_head(heads.assign(what=_what(heads)))])
     numbers = numbers.dropna(subset=["value"]).sort_values("step", kind="stable")
     bodies = []

@@ -141,8 +141,11 @@ class Client:
                 f"{self.endpoint} lists files of {repo} that cannot be: {error}; check HF_ENDPOINT"
             ) from None
 
-    def download(self, repo: str, commit: str, name: str) -> Path:
+    def download(self, repo: str, commit: str, name: str, *, anew: bool = False) -> Path:
         """Fetches a file of a commit into the Hub's cache on this machine.
+
+        Args:
+            anew: also where it is there already.
 
         Raises:
             CheckpointError: it cannot be had.
@@ -150,7 +153,9 @@ class Client:
 
         def ask() -> str:
             try:
-                return hf_hub_download(repo, name, revision=commit, endpoint=self.endpoint, token=self._token())
+                return hf_hub_download(
+                    repo, name, revision=commit, endpoint=self.endpoint, token=self._token(), force_download=anew
+                )
             except LocalEntryNotFoundError as error:
                 # The client says so of whatever went wrong when nothing is cached; what it was stands behind it.
                 raise error.__cause__ or OfflineModeIsEnabled(str(error)) from None

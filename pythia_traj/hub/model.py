@@ -21,6 +21,7 @@ from pythia_traj.hub.constants import Constants
 from pythia_traj.hub.disk import OnDisk
 from pythia_traj.hub.memory import Memory
 from pythia_traj.hub.staging import HubStaging, InMemory
+from pythia_traj.hub.transfer import is_file
 from pythia_traj.suites.catalog import ModelRecord
 from pythia_traj.suites.files import (
     CONFIG,
@@ -181,13 +182,24 @@ class HubModel:
         return tuple(RemoteFile(file.file_name, file.size_on_disk, file.blob_path.name) for file in top)
 
     def fetch(self, commit: str, file: RemoteFile) -> Path:
-        """A file on this machine. Commits that share its content share one download: configs and tokenizers rarely change.
+        """A small file on this machine, as it is listed. Commits that share its content share one download.
+
+        One that is something else, in the cache or as it came, is fetched once more.
 
         Raises:
-            CheckpointError: it cannot be had.
+            CheckpointError: it cannot be had, or is something else again.
         """
         cached = self.client.cached(self.repo, commit, file.path) or self.client.cached_blob(self.repo, file.blob)
-        return cached or self.client.download(self.repo, commit, file.path)
+        path = cached or self.client.download(self.repo, commit, file.path)
+        if _is_as_listed(path, file):
+            return path
+        path = self.client.download(self.repo, commit, file.path, anew=True)
+        if not _is_as_listed(path, file):
+            path.resolve().unlink(missing_ok=True)
+            raise CheckpointError(
+                f"{file.path} of {self.repo} at {commit[:12]} is corrupt: fetched twice, its content is not what the Hub lists"
+            )
+        return path
 
     def source(self, step: int) -> dict[str, Any]:
         """The commit, and the digests of the files that a measurement rests on."""
@@ -313,6 +325,10 @@ class HubCheckpoint:
 
     def _where(self) -> str:
         return f"{self._published.repo} at {self.revision} ({self.commit[:12]})"
+
+
+def _is_as_listed(path: Path, file: RemoteFile) -> bool:
+    return is_file(memoryview(path.read_bytes()), file)
 
 
 def _is_named_by_digest(file: CachedFileInfo) -> bool:

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pythia_traj.data.tasks.prompt import half_of
 
 import pythia_traj as pt
+from pythia_traj.data.tasks.prompt import half_of
 from pythia_traj.errors import DataError
 from tests.support import publish_suite
 

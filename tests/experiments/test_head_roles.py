@@ -8,9 +8,9 @@ from pythia_traj.experiments.head_roles import (
     ROLES,
     UNIFORM,
     _receivers,
-    _score_name_mover,
-    _score_suppression,
     _selection,
+    score_name_mover,
+    score_suppression,
 )
 
 import pythia_traj as pt
@@ -208,12 +208,12 @@ MOVERS = {
 def test_a_name_mover_copies_and_attends_to_io_most():
     arrays = {name: np.array(values)[:, None] for name, values in MOVERS.items()}
     both = np.array([True, True])
-    np.testing.assert_array_equal(_score_name_mover(arrays, both)[:, 0], [[1, 1, 0], [0.5, 0, 0]])
+    np.testing.assert_array_equal(score_name_mover(arrays, both)[:, 0], [[1, 1, 0], [0.5, 0, 0]])
     # In the second item alone the second head attends to S2 most.
-    np.testing.assert_array_equal(_score_name_mover(arrays, ~both | [False, True])[:, 0], [[0.5, 0, 0]])
+    np.testing.assert_array_equal(score_name_mover(arrays, ~both | [False, True])[:, 0], [[0.5, 0, 0]])
     # In the null it is what is copied of the real prompt that counts.
     arrays[COPYING] = np.zeros_like(arrays["name_copying"])
-    assert (_score_name_mover(arrays, both) == 0).all()
+    assert (score_name_mover(arrays, both) == 0).all()
 
 
 def test_copy_suppression_takes_attention_a_negative_effect_and_the_rise():
@@ -224,4 +224,4 @@ def test_copy_suppression_takes_attention_a_negative_effect_and_the_rise():
         "suppression_rise": np.array([[[2.0, np.nan, np.nan, -2.0]]]),
     }
     # The last one attends and writes against the token, and ablating it lowers the logit all the same.
-    np.testing.assert_array_equal(_score_suppression(arrays, np.array([True])), [[[2, 0, 0, -2]]])
+    np.testing.assert_array_equal(score_suppression(arrays, np.array([True])), [[[2, 0, 0, -2]]])

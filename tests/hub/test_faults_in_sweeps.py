@@ -30,8 +30,6 @@ from tests.support import publish, random_model
 
 EXPERIMENTS = {"induction": {"length": 20, "n": 4}}
 API = {"refs", "revision", "tree", "paths-info", "commits", "models", "whoami"}
-SMALL_FILES = r"/(config|tokenizer)\.json$"
-ALL_BUT_SMALL_FILES = rf"^(?!.*{SMALL_FILES})"
 ALWAYS = 10**9
 
 
@@ -136,6 +134,26 @@ def test_what_was_tried_again_stands_in_the_log_of_the_run(serve, tiny, quick, t
     )
 
 
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_a_small_file_that_arrives_damaged_is_fetched_once_more(serve, tiny, expected, quick, tmp_path, name):
+    hub = serve(tiny)
+    hub.faults.add(Fault("corrupt", where=name, times=1))
+    assert not sweep("me/tiny", tmp_path / "run").failed
+    assert sum(record.fault == "corrupt" for record in hub.requests) == 1
+    pd.testing.assert_frame_equal(rows(tmp_path / "run"), expected, check_exact=True)
+
+
+def test_a_small_file_that_never_arrives_well_fails_and_leaves_nothing_behind(serve, tiny, expected, quick, tmp_path):
+    hub = serve(tiny)
+    hub.faults.add(Fault("corrupt", where="config.json", times=ALWAYS))
+    result = sweep("me/tiny", tmp_path / "run")
+    assert len(result.failed) == 4
+    assert all("config.json of me/tiny" in error and "is corrupt: fetched twice" in error for _, error in result.failed)
+    hub.faults.clear()
+    assert not sweep("me/tiny", tmp_path / "run").failed
+    pd.testing.assert_frame_equal(rows(tmp_path / "run"), expected, check_exact=True)
+
+
 def test_weights_that_never_arrive_well_fail_their_step_and_no_other(serve, tiny, expected, quick, tmp_path):
     hub = serve(tiny)
     sha256 = tiny.commits[tiny.branches["step2"]]["model.safetensors"].sha256
@@ -162,11 +180,7 @@ def test_a_sweep_of_154_revisions_through_a_bad_network_is_that_through_a_good_o
     clean = rows(tmp_path / "clean")
     monkeypatch.setenv("PYTHIA_TRAJ_CACHE", str(tmp_path / "other-cache"))
     hub.reset_log()
-    without_corruption = tuple(kind for kind in FAULTS if kind != "corrupt")
-    hub.faults.add(
-        RandomFaults(0.05, seed=20, where=ALL_BUT_SMALL_FILES, seconds=0.7),
-        RandomFaults(0.05, seed=20, kinds=without_corruption, where=SMALL_FILES, seconds=0.7),
-    )
+    hub.faults.add(RandomFaults(0.05, seed=20, seconds=0.7))
     result = sweep("pythia-14m", tmp_path / "run")
     assert (len(result.done), result.failed) == (154, [])
     by_seed = [clean[clean.step == step] for step in steps[:3]]
