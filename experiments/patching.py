@@ -35,10 +35,15 @@ def passes(
     in_layer = {"head": shape.n_heads, "attn": 1, "mlp": 1}
     targets = sum(in_layer.get(component, 0) for component in set(components))
     patched = Passes((layers - 1) / 2, layers) * (targets * prompts.n)
-    if "resid_pre" in components:
-        positions = sum(batch.clean.size for batch in prompts.batches)
-        patched += Passes((layers + 1) / 2, layers) * positions
-    return Passes(3, 3) * prompts.n + patched * (2 * len(directions))
+    patched = patched * (2 * len(directions))
+    for batch in prompts.batches if "resid_pre" in components else ():
+        others = {"denoising": (batch.clean, batch.shuffled), "noising": (batch.corrupted, batch.shuffled)}
+        for direction in directions:
+            base = batch.corrupted if direction == "denoising" else batch.clean
+            for other in others[direction]:
+                changed = base.shape[1] - _first_difference(base, other)
+                patched += Passes((layers + 1) / 2, layers) * (changed * len(base))
+    return Passes(3, 3) * prompts.n + patched
 
 
 @experiment(version=1, cites="Zhang and Nanda 2024", data=TaskPrompts, items=True, passes=passes)
@@ -47,7 +52,7 @@ def patching(
     prompts: TaskPrompts,
     *,
     task: str = "ioi",
-    n: Count = 16,
+    n: Count = 8,
     bos: bool = False,
     directions: Annotated[tuple[Direction, ...], COMMA_SEPARATED] = ("denoising", "noising"),
     components: Annotated[tuple[Component, ...], COMMA_SEPARATED] = ("resid_pre", "head", "attn", "mlp"),
@@ -82,7 +87,9 @@ def patching(
         for direction in directions:
             base, source = ("corrupted", "clean") if direction == "denoising" else ("clean", "corrupted")
             for variant, other in ((direction, source), (f"null:shuffled:{direction}", "shuffled")):
-                for what, values in _patched(model, runs[base], runs[other], question, components, metric):
+                for what, values in _patched(
+                    model, runs[base], runs[other], question, components, metric, whole[base][-1]
+                ):
                     patched.setdefault((variant, what), []).append((part.item, values))
     by_item = {name: np.concatenate(values)[np.argsort(numbers)] for name, values in whole.items()}
     for name, values in by_item.items():
@@ -108,8 +115,9 @@ def _patched(
     question: Question,
     components: Sequence[Component],
     metric: str,
+    unpatched: np.ndarray,
 ) -> Iterator[tuple[Patched, np.ndarray]]:
-    """The metric with each activation of the source in the base run [item]."""
+    """The metric with each activation of the source in the base run [item]; `unpatched` is that of the base run."""
     layers, heads = range(model.cfg.n_layers), range(model.cfg.n_heads)
     targets: dict[Patched, Components] = {}
     if "head" in components:
@@ -121,11 +129,20 @@ def _patched(
     if targets:
         scores = replaced(model, base, question, list(targets.values()), outputs(source))[metric].cpu().numpy()
         yield from zip(targets, scores, strict=True)
-    length = base.tokens.shape[1]
+    length, first = base.tokens.shape[1], _first_difference(base.tokens.cpu().numpy(), source.tokens.cpu().numpy())
     for layer in layers if "resid_pre" in components else ():
-        scores = patched_positions(model, base, source, question, layer)[metric].cpu().numpy()
-        for position, values in enumerate(scores):
-            yield ("resid_pre", layer, None, position - length), values
+        scores = patched_positions(model, base, source, question, layer, first)[metric].cpu().numpy()
+        for position in range(length):
+            yield (
+                ("resid_pre", layer, None, position - length),
+                unpatched if position < first else scores[position - first],
+            )
+
+
+def _first_difference(one: np.ndarray, other: np.ndarray) -> int:
+    """The first position at which any item's tokens differ: before it two runs are one. At most the last position."""
+    differs = (one != other).any(0)
+    return int(differs.argmax()) if differs.any() else len(differs) - 1
 
 
 def _write(

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pythia_traj.config import SweepConfig as SweepConfig
+    from pythia_traj.dashboard.roles import role_timeline as role_timeline
+    from pythia_traj.dashboard.roles import tracked_heads as tracked_heads
     from pythia_traj.store.read import load as load
     from pythia_traj.store.read import published_models as published_models
     from pythia_traj.sweeps.runner import sweep as sweep
@@ -28,11 +30,23 @@ _LAZY = {
     "checkpoints": "pythia_traj.sweeps.stream",
     "load": "pythia_traj.store.read",
     "published_models": "pythia_traj.store.read",
+    "role_timeline": "pythia_traj.dashboard.roles",
     "status": "pythia_traj.sweeps.status",
     "sweep": "pythia_traj.sweeps.runner",
+    "tracked_heads": "pythia_traj.dashboard.roles",
 }
 
-__all__ = ["SweepConfig", "__version__", "checkpoints", "load", "published_models", "status", "sweep"]
+__all__ = [
+    "SweepConfig",
+    "__version__",
+    "checkpoints",
+    "load",
+    "published_models",
+    "role_timeline",
+    "status",
+    "sweep",
+    "tracked_heads",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -125,7 +125,7 @@ def _dry_run(request: "SweepConfig", as_json: bool) -> None:
             counts = [sum(u.label == label and u.model == name for u in units) for units in (plan.todo, plan.done)]
             cost = costs[name].get(label)
             passes = f"{cost.passes:,.0f} of {cost.tokens:.0f} tokens" if cost else "not known"
-            seconds = f"{cost.seconds:.2g}" if cost else "not known"
+            seconds = (f"{cost.seconds:.0f}" if cost.seconds >= 10 else f"{cost.seconds:.2g}") if cost else "not known"
             table.append((name, label, *counts, passes, seconds))
     print_table(["model", "experiment", "to do", "done", "forward passes a step", "seconds a step"], table)
 

@@ -38,18 +38,23 @@ def patched_positions(
     source: KeptRun,
     question: Question,
     layer: int,
+    first: int = 0,
     budget: int | None = None,
 ) -> Scores:
-    """Scores with the stream before a layer replaced at one position by that of another run: by metric [pos, item]."""
+    """Scores with the stream before a layer replaced at one position by that of another run: by metric [pos, item].
+
+    Args:
+        first: the position to begin with; before the first token that differs there is nothing to replace.
+    """
 
     def at(part: slice) -> Scores:
-        positions = torch.arange(length, device=base.tokens.device)[part]
+        positions = torch.arange(first, length, device=base.tokens.device)[part]
         here = torch.arange(length, device=positions.device) == positions[:, None]
         stream = torch.where(here[:, None, :, None], source.resid_pre[layer], base.resid_pre[layer])
         return score(model, finish(model, stream.flatten(0, 1), layer, question.reads), question)
 
     length = base.tokens.shape[1]
-    return Batches(model, base.tokens, question, budget).over(length, at)
+    return Batches(model, base.tokens, question, budget).over(length - first, at)
 
 
 @torch.inference_mode()

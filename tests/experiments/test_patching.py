@@ -14,7 +14,7 @@ OWN = str(Path(__file__).with_name("own_task.jsonl"))
 def run(suite, tmp_path_factory):
     out = tmp_path_factory.mktemp("patching") / "run"
     experiments = {
-        "patching": {"task": OWN},
+        "patching": {"task": OWN, "n": 12},
         "behaviour": {"task": OWN},
         "transplant": {"task": OWN, "references": "final,step:1"},
     }
