@@ -18,10 +18,12 @@ from pythia_traj.data.tasks.prompt import EVALUATION, SELECTION, TaskBatch, half
 from pythia_traj.engines.ablation import (
     Components,
     Means,
+    Named,
     Replacement,
     checked_name,
     disjoint_sets,
     named_heads,
+    one_by_one,
     outputs,
     replaced,
     zeros,
@@ -35,9 +37,6 @@ Kind = Literal["zero", "mean", "positional_mean", "resample", "pattern_preservin
 Component = Literal["head", "attn", "mlp"]
 
 HeadSet = Annotated[str, AfterValidator(checked_name)]
-
-Tested = tuple[str, int | None, int | None]
-"""Component, layer and head, as the rows have them."""
 
 _ITEMS_AT_ONCE = 16
 
@@ -109,7 +108,7 @@ def ablation(
     """
     rows = Rows()
     bench = _Bench(model, prompts, rows, controls)
-    single = _single(model, components)
+    single = one_by_one(model.cfg.n_layers, model.cfg.n_heads, components)
     named = {(f"set:{name}", None, None): _in_model(name, model) for name in sets}
     chosen: dict[str, list[object]] = {"kind": [], "set": [], "layer": [], "head": []}
     for kind in kinds:
@@ -131,18 +130,6 @@ def ablation(
     if chosen["kind"]:
         rows.table("sets", chosen)
     return rows
-
-
-def _single(model: HookedTransformer, components: Sequence[Component]) -> dict[Tested, Components]:
-    layers, heads = range(model.cfg.n_layers), range(model.cfg.n_heads)
-    found: dict[Tested, Components] = {}
-    if "head" in components:
-        found |= {("head", layer, head): Components(frozenset({(layer, head)})) for layer in layers for head in heads}
-    if "attn" in components:
-        found |= {("attn", layer, None): Components(frozenset((layer, head) for head in heads)) for layer in layers}
-    if "mlp" in components:
-        found |= {("mlp", layer, None): Components(mlps=frozenset({layer})) for layer in layers}
-    return found
 
 
 def _in_model(name: str, model: HookedTransformer) -> Components:
@@ -190,15 +177,13 @@ class _Bench:
         signs = np.array([1.0 if metric == "nll" else -1.0 for metric in self._metrics])
         return effects * signs.reshape(-1, *(1,) * (effects.ndim - 1))
 
-    def write_set(
-        self, kind: Kind, tested: Tested, target: Components, items: np.ndarray | slice = slice(None)
-    ) -> None:
+    def write_set(self, kind: Kind, tested: Named, target: Components, items: np.ndarray | slice = slice(None)) -> None:
         """Measures a set of heads and its controls, and writes their rows, for some of the items."""
         others = disjoint_sets(target, self._model.cfg.n_heads, self._controls, seed=0)
         effects = self.effects(kind, [target, *others])[..., items]
         self.write(kind, tested, effects[:, 0], effects[:, 1:])
 
-    def write(self, kind: Kind, tested: Tested, real: np.ndarray, controls: np.ndarray) -> None:
+    def write(self, kind: Kind, tested: Named, real: np.ndarray, controls: np.ndarray) -> None:
         """The rows of one tested target: its effects [metric, item] beside those of its controls [metric, set, item]."""
         component, layer, head = tested
         blocks = HEAD_BLOCKS if component == "head" else None

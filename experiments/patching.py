@@ -12,7 +12,7 @@ import torch
 from transformer_lens import HookedTransformer
 
 from pythia_traj.data.prompts import TaskPrompts
-from pythia_traj.engines.ablation import Components, outputs, replaced
+from pythia_traj.engines.ablation import one_by_one, outputs, replaced
 from pythia_traj.engines.patching import patched_positions
 from pythia_traj.engines.ratios import guarded_ratio
 from pythia_traj.engines.runs import KeptRun, Question, keep_run, score
@@ -21,7 +21,7 @@ from pythia_traj.values import HEAD_BLOCKS, Key, Rows
 
 Component = Literal["resid_pre", "head", "attn", "mlp"]
 Direction = Literal["denoising", "noising"]
-Patched = tuple[str, int, int | None, int | None]
+Patched = tuple[str, int | None, int | None, int | None]
 """Component, layer, head, position."""
 
 _ITEMS_AT_ONCE = 16
@@ -118,19 +118,12 @@ def _patched(
     unpatched: np.ndarray,
 ) -> Iterator[tuple[Patched, np.ndarray]]:
     """The metric with each activation of the source in the base run [item]; `unpatched` is that of the base run."""
-    layers, heads = range(model.cfg.n_layers), range(model.cfg.n_heads)
-    targets: dict[Patched, Components] = {}
-    if "head" in components:
-        targets |= {("head", x, h, None): Components(frozenset({(x, h)})) for x in layers for h in heads}
-    if "attn" in components:
-        targets |= {("attn", x, None, None): Components(frozenset((x, h) for h in heads)) for x in layers}
-    if "mlp" in components:
-        targets |= {("mlp", x, None, None): Components(mlps=frozenset({x})) for x in layers}
+    targets = one_by_one(model.cfg.n_layers, model.cfg.n_heads, components)
     if targets:
         scores = replaced(model, base, question, list(targets.values()), outputs(source))[metric].cpu().numpy()
-        yield from zip(targets, scores, strict=True)
+        yield from (((*name, None), values) for name, values in zip(targets, scores, strict=True))
     length, first = base.tokens.shape[1], _first_difference(base.tokens.cpu().numpy(), source.tokens.cpu().numpy())
-    for layer in layers if "resid_pre" in components else ():
+    for layer in range(model.cfg.n_layers) if "resid_pre" in components else ():
         scores = patched_positions(model, base, source, question, layer, first)[metric].cpu().numpy()
         for position in range(length):
             yield (

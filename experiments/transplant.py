@@ -13,7 +13,8 @@ from transformer_lens import HookedTransformer
 
 from pythia_traj.data.prompts import TaskPrompts
 from pythia_traj.data.tasks.prompt import TaskBatch
-from pythia_traj.engines.patching import Named, transplanted
+from pythia_traj.engines.ablation import Named
+from pythia_traj.engines.patching import transplanted
 from pythia_traj.engines.runs import Question, keep_run, score
 from pythia_traj.experiment import COMMA_SEPARATED, Count, Passes, Shape, experiment
 from pythia_traj.processing import RAW

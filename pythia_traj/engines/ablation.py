@@ -12,7 +12,7 @@ A head's output is its z, before W_O; an attention layer is all its heads; an ML
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
@@ -54,6 +54,23 @@ class Components:
     def shape(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Components of one shape can be replaced in one batch: the same layers, attention and MLPs apart."""
         return self.head_layers, tuple(sorted(self.mlps))
+
+
+Named = tuple[str, int | None, int | None]
+"""Component, layer and head."""
+
+
+def one_by_one(n_layers: int, n_heads: int, components: Collection[str]) -> dict[Named, Components]:
+    """Every `head`, every `attn` (all heads of a layer) and every `mlp`, of those kinds that are asked for, each by itself."""
+    layers, heads = range(n_layers), range(n_heads)
+    found: dict[Named, Components] = {}
+    if "head" in components:
+        found |= {("head", layer, head): Components(frozenset({(layer, head)})) for layer in layers for head in heads}
+    if "attn" in components:
+        found |= {("attn", layer, None): Components(frozenset((layer, head) for head in heads)) for layer in layers}
+    if "mlp" in components:
+        found |= {("mlp", layer, None): Components(mlps=frozenset({layer})) for layer in layers}
+    return found
 
 
 _HEAD = re.compile(r"L(\d+)H(\d+)")

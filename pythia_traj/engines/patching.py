@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pythia_traj.engines.ablation import Named
 from pythia_traj.engines.runs import (
     Batches,
     KeptRun,
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
 
 Scores = dict[str, Float[Tensor, "intervention item"]]
-
-Named = tuple[str, int | None, int | None]
-"""Component, layer and head."""
 
 
 @torch.inference_mode()
