@@ -193,8 +193,8 @@ def _recomputed(
     stream = stream.expand(len(targets), *run.final.shape).flatten(0, 1)
     hooks: Hooks = []
     for layer in later:
-        mask = _mask(targets, layer, model.cfg.n_heads, stream.device)
-        if mask.any():
+        if layer in targets[0].head_layers:
+            mask = _mask(targets, layer, model.cfg.n_heads, stream.device)
             hook = partial(_replace_heads, mask=mask, values=replacement.z[layer], items=len(run.tokens))
             hooks.append((f"blocks.{layer}.attn.hook_z", hook))
         if layer in targets[0].mlps:
@@ -228,9 +228,10 @@ def _attn_change(
     model: "HookedTransformer", run: KeptRun, targets: list[Components], replacement: Replacement, layer: int
 ) -> Tensor | None:
     """What replacing each target's heads of a layer adds to the attention's output [target, item, pos, d_model]; None without heads."""
-    mask = _mask(targets, layer, model.cfg.n_heads, run.tokens.device)
-    if not mask.any():
+    # All targets have one shape; asking the mask would wait for the device.
+    if layer not in targets[0].head_layers:
         return None
+    mask = _mask(targets, layer, model.cfg.n_heads, run.tokens.device)
     difference = replacement.z[layer] - run.z[layer]
     masked = difference * mask[:, None, None, :, None].to(difference.dtype)
     W_O: Tensor = model.W_O[layer].flatten(0, 1)
