@@ -21,6 +21,7 @@ BENCHMARKS = {
     "memory": [],
     "growth": [],
     "ablation": [],
+    "probing": [],
 }
 """Each program, and what it is given for --full."""
 

@@ -85,10 +85,10 @@ def _figures() -> str:
         "the loss on held-out text (nats); `phase change` is the first saved step at which the largest score is above 0.5.",
         _table(tuple(seeds[0]), [tuple(row.values()) for row in seeds]),
         "## Ablation and circuits on the toy suite, seed by seed\n\n`python benchmarks/toy_circuits.py --json > "
-        "benchmarks/toy_circuits.json`, which says what the bounds are. Effects are those of the two strongest induction heads on the loss "
-        "of the second copy (nats), controls the mean of all disjoint pairs of their layers, of which four heads a layer leave one; `errors "
-        "from corrupted` is how far, before the onset, the loss with the last step's circuit lies at most from that on the corrupted prompts, "
-        "in standard errors.",
+        "benchmarks/toy_circuits.json`, which says what the bounds are. Effects are those of the two strongest induction heads on the "
+        "loss of the second copy (nats), controls the mean of all disjoint pairs of their layers, of which four heads a layer leave one; "
+        "`errors from corrupted` is how far, before the onset, the loss with the last step's circuit lies at most from that on the "
+        "corrupted prompts, in standard errors.",
         _table(("", *(f"seed {row['seed']}" for row in circuits)), _turned(circuits)),
     ]
     return "\n\n".join(parts) + "\n"

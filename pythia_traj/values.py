@@ -68,6 +68,7 @@ class Rows:
         self.metrics: list[Row] = []
         self.items: list[Item] = []
         self.tables: dict[str, Mapping[str, Sequence[Any]]] = {}
+        self.arrays: dict[str, Mapping[str, np.ndarray]] = {}
 
     def add(self, key: Key, value: float, *, stderr: float | None = None, n: int | None = None) -> None:
         """Adds a finished value. One that is not a finite number is stored as undefined, saying so."""
@@ -111,11 +112,30 @@ class Rows:
         """Adds a table of the experiment's own beside the metrics, as columns of equal length.
 
         Raises:
-            ValueError: the name is not a lower-case word, or is one of the store's own tables.
+            ValueError: the name is not a lower-case word, is one of the store's own tables, or is taken by tensors.
         """
-        if not _TABLE.fullmatch(name) or name in _STORES_TABLES:
-            raise ValueError(f"table {name!r}: a lower-case word other than {' and '.join(_STORES_TABLES)}")
+        _check_name(name, taken=self.arrays)
         self.tables[name] = columns
+
+    def tensors(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Adds a safetensors file beside the metrics, where tables are: what is too large, or of the wrong shape, for rows.
+
+        Args:
+            name: as of a table; the file stands alone under it, because readers of a table's folder fail on other files in it.
+            arrays: by their name in the file, of the types that safetensors knows.
+
+        Raises:
+            ValueError: the name is not a lower-case word, is one of the store's own tables, or is taken by a table.
+        """
+        _check_name(name, taken=self.tables)
+        self.arrays[name] = arrays
+
+
+def _check_name(name: str, taken: Iterable[str]) -> None:
+    if not _TABLE.fullmatch(name) or name in _STORES_TABLES:
+        raise ValueError(f"table {name!r}: a lower-case word other than {' and '.join(_STORES_TABLES)}")
+    if name in taken:
+        raise ValueError(f"{name!r} is the name of a table and of tensors: give one of them another")
 
 
 @dataclass(frozen=True)

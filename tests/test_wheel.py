@@ -63,18 +63,26 @@ def test_it_lists_experiments_and_runs_the_packaged_config_from_another_director
     listed = json.loads(run(installed / "pythia-traj", "experiments", "--json", **where))
     assert [experiment["name"] for experiment in listed] == [
         "ablation",
+        "activations",
         "attribution",
         "behaviour",
         "head_roles",
         "induction",
+        "linear_probe",
         "logit_attribution",
+        "logit_lens",
         "loss",
+        "memorization",
+        "ngram",
         "patching",
+        "representation",
+        "samples",
         "transplant",
+        "weights",
     ]
     swept = run(installed / "pythia-traj", "sweep", "demo", "--model", suite, "--out", "run", "--json", **where)
     outcome = json.loads(swept)
-    assert len(outcome["done"]) == 2 * 4
+    assert len(outcome["done"]) == 5 * 4
     assert not outcome["failed"]
     run(installed / "pythia-traj", "report", "run", "-o", "page.html", **where)
     assert (tmp_path / "page.html").stat().st_size > 1_000_000

@@ -1,9 +1,16 @@
 """What experiments are run on: tokens, made once per sweep and the same at every step.
 
-repeated.py   random tokens that repeat, and the same shuffled
-text.py       token sequences cut from documents
-documents.py  where documents come from: the standard library, a file, a Hugging Face dataset
-prompts.py    the prompts of a task, as the model's tokenizer allows them
-tasks/        the tasks themselves
-stdlib.py     the standard library's source
+repeated.py      random tokens that repeat, and the same shuffled
+text.py          token sequences cut from documents, and what kind of tokens they are made of
+ngrams.py        n-gram models of a corpus, and text sampled from them
+documents.py     where documents come from: the standard library, a file, a Hugging Face dataset
+prompts.py       the prompts of a task, as the model's tokenizer allows them
+tasks/           the tasks themselves
+labelled.py      tokens with labels, split by document
+labels/          the labels: Python's syntax, properties of tokens, a user's file
+roles.py         what heads are given their roles on
+sequences.py     training sequences, for memorisation
+continuations.py prompts in words, to be continued
+passages.py      one passage each of many documents
+stdlib.py        the standard library's source
 """

@@ -1,15 +1,33 @@
-"""Token sequences cut from documents, and the same with their tokens shuffled: what losses are measured on."""
+"""Token sequences cut from documents, the same with their tokens shuffled, and what kind of tokens they are made of."""
 
-from typing import Any
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from functools import cached_property, lru_cache
+from typing import Any, Literal
 
 import numpy as np
+from tokenizers import Tokenizer
 
-from pythia_traj.data import documents
+from pythia_traj.data import documents, stdlib
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import Vocabulary
 
+TOKEN_CLASSES = ("word_after_space", "word", "number", "punctuation", "whitespace", "other")
+"""Classes that any tokenizer's tokens fall into: letters with a space in front, letters alone, digits (with or without a space),
+neither letters nor digits (with or without a space), whitespace alone, and all else: mixtures, special tokens, parts of a character."""
+
+BAND_ENDS = (10, 100, 1000, 10_000)
+"""The last rank of each band of frequency, the most frequent token having rank 1."""
+
+FREQUENCY_BANDS = ("rank_1_10", "rank_11_100", "rank_101_1000", "rank_1001_10000", "rank_from_10001", "unseen")
+"""Bands by the rank of a token's count; `unseen` where it does not occur."""
+
 _ENOUGH = 16
 """Sequences to choose from for each that is asked for, before reading of the source stops."""
+
+_COUNTED_CHARACTERS = 1 << 20
+"""Text from which frequencies are counted, before reading of the source stops: some 300,000 tokens."""
 
 
 class TextTokens:
@@ -42,35 +60,199 @@ class TextTokens:
         Raises:
             DataError: there is no tokenizer, the source is shorter than n sequences, or the sequences exceed the context.
         """
-        if vocabulary.tokenizer is None:
-            raise DataError(
-                "the checkpoint has no tokenizer.json, so text cannot be tokenised for it: put one beside its config.json"
-            )
-        if length > vocabulary.n_ctx:
-            raise DataError(
-                f"sequences of {length} tokens exceed the model's context of {vocabulary.n_ctx}: set length to at most {vocabulary.n_ctx}"
-            )
-        text_length = length - int(bos)
-        if text_length < 2:
-            raise DataError(f"sequences of {length} tokens predict nothing: set length to at least {2 + int(bos)}")
+        self._vocabulary, self._source, self._column = vocabulary, source, column
         rng = np.random.default_rng(seed)
-        sequences = _cut(vocabulary, documents.read(source, column), text_length, _ENOUGH * n)
-        if len(sequences) < n:
-            raise DataError(
-                f"{source} holds {len(sequences)} sequences of {text_length} tokens, {n} were asked for: set n or length lower"
-            )
-        tokens = sequences[np.sort(rng.permutation(len(sequences))[:n])]
-        shuffled = rng.permuted(tokens[:null_n], axis=1)
-        prefix = [vocabulary.bos_token_id] if bos else []
-        self.groups = {name: _prepend(prefix, group) for name, group in (("text", tokens), ("shuffled", shuffled))}
+        tokens = draw(vocabulary, documents.read(source, column), source, n=n, length=length, bos=bos, rng=rng)
+        self.groups = with_shuffled(vocabulary, tokens, null_n, bos, rng)
+
+    @cached_property
+    def token_bytes(self) -> np.ndarray:
+        """How many bytes of text each token stands for: int64 [d_vocab], 0 where the tokenizer has no such token."""
+        return np.array([len(token) for token in self._tokens], dtype=np.int64)
+
+    @cached_property
+    def token_classes(self) -> np.ndarray:
+        """The class of each token, as an index of TOKEN_CLASSES: int64 [d_vocab]."""
+        return np.array([TOKEN_CLASSES.index(class_of(token)) for token in self._tokens], dtype=np.int64)
+
+    @cached_property
+    def token_bands(self) -> np.ndarray:
+        """The band of each token by its frequency in training text, as an index of FREQUENCY_BANDS: int64 [d_vocab].
+
+        Counted in about a million characters: of the standard library's training documents, or of the source itself where that is
+        another, since it says nothing of what is trained on.
+        """
+        assert self._vocabulary.tokenizer is not None
+        tokenizer, d_vocab = self._vocabulary.tokenizer.to_str(), self._vocabulary.d_vocab
+        if self._source == "stdlib":
+            return bands(_counts_of_stdlib(tokenizer, d_vocab))
+        return bands(_counts(self._vocabulary.tokenizer, documents.read(self._source, self._column), d_vocab))
 
     @classmethod
     def spec(cls, *, seed: int, source: str = "stdlib", **_: Any) -> dict[str, Any]:
-        """The source's content and the seed of the draw."""
-        return {**documents.identify(source), "seed": seed}
+        """The source's content, that of what frequencies are counted in, and the seed of the draw."""
+        return {**identify_split(source), "seed": seed}
+
+    @cached_property
+    def _tokens(self) -> list[bytes]:
+        assert self._vocabulary.tokenizer is not None
+        return bytes_of_tokens(self._vocabulary.tokenizer, self._vocabulary.d_vocab)
 
 
-def _cut(vocabulary: Vocabulary, texts: Any, length: int, enough: int) -> np.ndarray:
+class LensText:
+    """Sequences of text and the positions of each that are read, with others to train on.
+
+    Where there is training, documents are split: one in ten is measured, the others are trained on. Without, all are measured (of
+    the standard library, those the toy suite is not trained on in either case).
+
+    Attributes:
+        groups: `text` and `shuffled` as in TextTokens, and where there is training `train`, its sequences in the order of their
+            updates: int64 [item, pos].
+        positions: of each group's sequences, those whose next token's prediction is read: int64 [item, read], ascending.
+        facts: tokens that are trained on, those that are read, and how many sequences there were to draw them from.
+    """
+
+    identified = ("source",)
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        seed: int,
+        n: int = 16,
+        length: int = 128,
+        null_n: int = 4,
+        positions: int = 16,
+        updates: int = 0,
+        batch: int = 16,
+        source: str = "stdlib",
+        column: str = "text",
+        bos: bool = False,
+    ) -> None:
+        """Reads, tokenises and cuts the source, and draws the positions.
+
+        Raises:
+            DataError: as TextTokens, or more positions are asked for than sequences have.
+        """
+        if positions > length - 1 - int(bos):
+            raise DataError(
+                f"sequences of {length} tokens have {length - 1 - int(bos)} positions to read, {positions} were asked for: "
+                "set positions lower"
+            )
+        rng = np.random.default_rng(seed)
+        measured = heldout(source, column) if updates or source == "stdlib" else documents.read(source, column)
+        tokens = draw(vocabulary, measured, source, n=n, length=length, bos=bos, rng=rng)
+        self.groups = with_shuffled(vocabulary, tokens, null_n, bos, rng)
+        self.facts: dict[str, int] = {}
+        if updates:
+            cut = _cut(vocabulary, training(source, column), length - int(bos), _ENOUGH * n + updates * batch)
+            if not len(cut):
+                raise DataError(
+                    f"{source} holds no sequence of {length} tokens to train on: set length or updates lower"
+                )
+            # A source that is too short is gone through again, in another order.
+            rounds = -(-updates * batch // len(cut))
+            order = np.concatenate([rng.permutation(len(cut)) for _ in range(rounds)])[: updates * batch]
+            self.groups["train"] = _prepend(vocabulary, cut[order], bos)
+            self.facts = {
+                "training_tokens": updates * batch * length,
+                "training_positions": updates * batch * positions,
+                "training_sequences_to_draw_from": len(cut),
+            }
+        self.positions = {
+            name: np.sort(
+                rng.permuted(np.tile(np.arange(int(bos), length - 1), (len(group), 1)), axis=1)[:, :positions]
+            )
+            for name, group in self.groups.items()
+        }
+
+    @classmethod
+    def spec(cls, *, seed: int, source: str = "stdlib", **_: Any) -> dict[str, Any]:
+        """The source's content and the seed of the draws."""
+        return {**identify_split(source), "seed": seed}
+
+
+def identify_split(source: str) -> dict[str, Any]:
+    """What identifies a source of which one part is measured and another trained or counted on."""
+    found = documents.identify(source)
+    if source != "stdlib":
+        return found
+    digest = hashlib.sha256()
+    for name, text in stdlib.documents("train"):
+        digest.update(f"{name}\0{len(text)}\0{text}".encode())
+    return {**found, "train_sha256": digest.hexdigest()}
+
+
+def training(source: str, column: str = "text") -> Iterator[str]:
+    """Documents of a source that are not measured: nine in ten, the same at every call.
+
+    Those of the standard library come in the order of a hash of their names, so that the first of them are as mixed as all; those of
+    another source in its order, split by a hash of their text, so that copies of a document are on one side.
+    """
+    return _part(source, column, "train")
+
+
+def heldout(source: str, column: str = "text") -> Iterator[str]:
+    """The other documents of a source, one in ten, in the same order."""
+    return _part(source, column, "heldout")
+
+
+def _part(source: str, column: str, part: Literal["train", "heldout"]) -> Iterator[str]:
+    if source == "stdlib":
+        yield from (text for _, text in sorted(stdlib.documents(part), key=lambda found: _hash(found[0])))
+    else:
+        for text in documents.read(source, column):
+            if (_hash(text)[0] % 10 == 0) == (part == "heldout"):
+                yield text
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+def draw(
+    vocabulary: Vocabulary,
+    texts: Iterable[str],
+    source: str,
+    *,
+    n: int,
+    length: int,
+    bos: bool,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Sequences of texts, drawn without replacement and in their order, without BOS: int64 [n, length - bos].
+
+    Raises:
+        DataError: there is no tokenizer, the texts are shorter than n sequences, or the sequences exceed the context.
+    """
+    if vocabulary.tokenizer is None:
+        raise DataError(
+            "the checkpoint has no tokenizer.json, so text cannot be tokenised for it: put one beside its config.json"
+        )
+    if length > vocabulary.n_ctx:
+        raise DataError(
+            f"sequences of {length} tokens exceed the model's context of {vocabulary.n_ctx}: set length to at most {vocabulary.n_ctx}"
+        )
+    text_length = length - int(bos)
+    if text_length < 2:
+        raise DataError(f"sequences of {length} tokens predict nothing: set length to at least {2 + int(bos)}")
+    sequences = _cut(vocabulary, texts, text_length, _ENOUGH * n)
+    if len(sequences) < n:
+        raise DataError(
+            f"{source} holds {len(sequences)} sequences of {text_length} tokens, {n} were asked for: set n or length lower"
+        )
+    return sequences[np.sort(rng.permutation(len(sequences))[:n])]
+
+
+def with_shuffled(
+    vocabulary: Vocabulary, tokens: np.ndarray, null_n: int, bos: bool, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """`text`, and `shuffled`: the first null_n sequences, each with its tokens permuted; BOS is put in front of both."""
+    shuffled = rng.permuted(tokens[:null_n], axis=1)
+    return {name: _prepend(vocabulary, group, bos) for name, group in (("text", tokens), ("shuffled", shuffled))}
+
+
+def _cut(vocabulary: Vocabulary, texts: Iterable[str], length: int, enough: int) -> np.ndarray:
     """Consecutive sequences of `length` tokens of each document, until there are enough."""
     found: list[np.ndarray] = []
     count = 0
@@ -83,13 +265,96 @@ def _cut(vocabulary: Vocabulary, texts: Any, length: int, enough: int) -> np.nda
         if count >= enough:
             break
     tokens = np.concatenate(found) if found else np.empty((0, length), dtype=np.int64)
+    check_ids(vocabulary, tokens)
+    return tokens[:enough]
+
+
+def check_ids(vocabulary: Vocabulary, tokens: np.ndarray) -> None:
+    """Raises a DataError where the tokenizer yields ids that the model has no embedding for."""
     if tokens.size and tokens.max() >= vocabulary.d_vocab:
         raise DataError(
             f"the tokenizer yields id {tokens.max()}, the model has {vocabulary.d_vocab} embeddings: "
             "tokenizer and model do not belong together"
         )
-    return tokens[:enough]
 
 
-def _prepend(prefix: list[int], tokens: np.ndarray) -> np.ndarray:
-    return np.concatenate([np.tile(np.array(prefix, dtype=np.int64), (len(tokens), 1)), tokens], axis=1)
+def _prepend(vocabulary: Vocabulary, tokens: np.ndarray, bos: bool) -> np.ndarray:
+    prefix = np.full((len(tokens), int(bos)), vocabulary.bos_token_id, dtype=np.int64)
+    return np.concatenate([prefix, tokens], axis=1)
+
+
+def bytes_of_tokens(tokenizer: Tokenizer, d_vocab: int) -> list[bytes]:
+    """The UTF-8 bytes each id stands for, which need not be whole characters; none for an id the tokenizer lacks.
+
+    Byte-level tokenizers write each byte as a character of their own, except in the tokens added later; others mark a space as U+2581
+    and a single byte as <0x0A>.
+    """
+    described = json.loads(tokenizer.to_str())
+    added = {token["id"] for token in described.get("added_tokens") or ()}
+    is_byte_level = "ByteLevel" in json.dumps([described.get("decoder"), described.get("pre_tokenizer")])
+    found = [b""] * d_vocab
+    for token, number in tokenizer.get_vocab().items():
+        if number >= d_vocab:
+            continue
+        if number in added:
+            found[number] = token.encode()
+        elif is_byte_level:
+            found[number] = bytes(_BYTES[character] for character in token)
+        elif len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
+            found[number] = bytes.fromhex(token[3:5])
+        else:
+            found[number] = token.replace("\u2581", " ").encode()
+    return found
+
+
+def _byte_characters() -> dict[str, int]:
+    """The character that stands for each byte in GPT-2's byte-level vocabulary: itself where it can be printed."""
+    printed = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printed]
+    return {chr(byte): byte for byte in printed} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+_BYTES = _byte_characters()
+
+
+def class_of(token: bytes) -> str:
+    """Which of TOKEN_CLASSES a token belongs to, by its bytes."""
+    try:
+        text = token.decode()
+    except UnicodeDecodeError:
+        return "other"
+    if not text or (text.startswith("<|") and text.endswith("|>")):
+        return "other"
+    body = text.removeprefix(" ")
+    if text.isspace():
+        return "whitespace"
+    if body.isalpha():
+        return "word_after_space" if body != text else "word"
+    if body.isdecimal():
+        return "number"
+    return "other" if any(c.isalnum() or c.isspace() for c in body) else "punctuation"
+
+
+def bands(counts: np.ndarray) -> np.ndarray:
+    """The band of each token by its count, as an index of FREQUENCY_BANDS; of equal counts the lower id has the lower rank."""
+    ranks = np.empty(len(counts), dtype=np.int64)
+    ranks[np.argsort(-counts, kind="stable")] = np.arange(1, len(counts) + 1)
+    return np.where(counts > 0, np.searchsorted(BAND_ENDS, ranks), len(FREQUENCY_BANDS) - 1)
+
+
+@lru_cache(maxsize=4)
+def _counts_of_stdlib(tokenizer: str, d_vocab: int) -> np.ndarray:
+    return _counts(Tokenizer.from_str(tokenizer), training("stdlib"), d_vocab)
+
+
+def _counts(tokenizer: Tokenizer, texts: Iterable[str], d_vocab: int) -> np.ndarray:
+    """How often each token occurs in so many characters of the texts: int64 [d_vocab]."""
+    counts = np.zeros(d_vocab, dtype=np.int64)
+    left = _COUNTED_CHARACTERS
+    for text in texts:
+        ids = np.asarray(tokenizer.encode(text[:left], add_special_tokens=False).ids, dtype=np.int64)
+        counts += np.bincount(ids[ids < d_vocab], minlength=d_vocab)
+        left -= len(text)
+        if left <= 0:
+            break
+    return counts

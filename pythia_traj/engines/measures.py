@@ -1,5 +1,8 @@
-"""What is measured on logits: losses, accuracy, in-context learning."""
+"""What is measured on logits: losses, accuracy, in-context learning, and how far distributions are apart."""
 
+import math
+
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -36,3 +39,23 @@ def window_difference(
         return nll[:, window[0] - 1 : window[1]].mean(-1)
 
     return mean_over(late) - mean_over(early)
+
+
+def entropy(log_p: Float[Tensor, "*batch d_vocab"]) -> Float[Tensor, "*batch"]:
+    """Entropy of a distribution given as log-probabilities, in nats; 0 to ln(d_vocab)."""
+    return -(log_p.exp() * log_p).sum(-1)
+
+
+def kl_divergence(
+    log_p: Float[Tensor, "*batch d_vocab"], log_q: Float[Tensor, "*batch d_vocab"]
+) -> Float[Tensor, "*batch"]:
+    """KL(p || q) of log-probabilities, in nats: what is lost by taking p for q; 0 where they are equal, without an upper bound."""
+    return (log_p.exp() * (log_p - log_q)).sum(-1)
+
+
+def jensen_shannon(
+    log_p: Float[Tensor, "*batch d_vocab"], log_q: Float[Tensor, "*batch d_vocab"]
+) -> Float[Tensor, "*batch"]:
+    """Half the sum of the divergences of p and of q from their mean, in nats; symmetric, 0 to ln 2 (Lin 1991)."""
+    log_mean = torch.logaddexp(log_p, log_q) - math.log(2)
+    return (kl_divergence(log_p, log_mean) + kl_divergence(log_q, log_mean)) / 2

@@ -4,6 +4,7 @@
     RUN/requests/<digest>.json   each distinct request, resolved
     RUN/metrics/model=<model>/experiment=<label>/step-000512.parquet
     RUN/tables/<table>/model=<model>/experiment=<label>/step-000512.parquet
+    RUN/tables/<name>/model=<model>/experiment=<label>/step-000512.safetensors
     RUN/tables/models/model=<model>/model.parquet
     RUN/cache/                   rows that only references need; may be deleted
     RUN/log/<worker>.jsonl       events
@@ -93,20 +94,29 @@ class Run:
         """The directory of the metric rows."""
         return self.path / "metrics"
 
-    def unit_path(self, model: str, label: str, step: int, *, table: str | None = None, cached: bool = False) -> Path:
-        """Where a unit's rows are, or a table of its; `cached`: where rows that only references need are."""
+    def unit_path(
+        self,
+        model: str,
+        label: str,
+        step: int,
+        *,
+        table: str | None = None,
+        suffix: str = ".parquet",
+        cached: bool = False,
+    ) -> Path:
+        """Where a unit's rows are, or a table or tensors of its; `cached`: where rows that only references need are."""
         base = self._base(cached)
         folder = base / "metrics" if table is None else base / "tables" / table
-        return folder / f"model={model}" / f"experiment={label}" / step_file(step)
+        return folder / f"model={model}" / f"experiment={label}" / step_file(step, suffix)
 
     def model_path(self, model: str) -> Path:
         """Where a model's row of the `models` table is."""
         return self.path / "tables" / "models" / f"model={model}" / "model.parquet"
 
-    def unit_tables(self, model: str, label: str, step: int, *, cached: bool = False) -> set[str]:
-        """The names of the tables that a unit has on disk."""
-        found = (self._base(cached) / "tables").glob(f"*/model={model}/experiment={label}/{step_file(step)}")
-        return {path.parents[2].name for path in found}
+    def unit_tables(self, model: str, label: str, step: int, *, cached: bool = False) -> set[Path]:
+        """The files that a unit has beside its metrics: tables and tensors."""
+        pattern = f"*/model={model}/experiment={label}/{step_file(step, '.*')}"
+        return set((self._base(cached) / "tables").glob(pattern))
 
     def _base(self, cached: bool) -> Path:
         return self.path / "cache" if cached else self.path
@@ -153,9 +163,9 @@ class Run:
                 path.unlink(missing_ok=True)
 
 
-def step_file(step: int) -> str:
+def step_file(step: int, suffix: str = ".parquet") -> str:
     """The name of a unit's file; names sort as steps do."""
-    return f"step-{step:06d}.parquet"
+    return f"step-{step:06d}{suffix}"
 
 
 def step_of(path: Path) -> int:

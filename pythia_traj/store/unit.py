@@ -1,14 +1,16 @@
-"""What is measured -> Parquet: a unit's tables first, its metrics last, because the metrics file alone means that the unit is done."""
+"""What is measured -> files: a unit's tables and tensors first, its metrics last: the metrics file alone means that the unit is done."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from safetensors.numpy import save_file
 
 from pythia_traj import schema
 from pythia_traj.store.layout import Run, writing
@@ -43,7 +45,7 @@ class UnitId:
 def write_unit(run: Run, unit: UnitId, rows: Rows, footer: Mapping[str, Any], *, cached: bool = False) -> Path:
     """Writes a unit; when this returns it is on disk and done, and before that nothing of its metrics is to be seen.
 
-    A table that an earlier measurement of the unit left, and this one does not have, is removed.
+    A table or tensors that an earlier measurement of the unit left, and this one does not have, are removed.
 
     Args:
         footer: provenance, as JSON, stored in every file of the unit.
@@ -64,12 +66,18 @@ def write_unit(run: Run, unit: UnitId, rows: Rows, footer: Mapping[str, Any], *,
     for name, columns in rows.tables.items():
         tables[name] = _free_table(unit, columns)
     metrics = _metrics_table(unit, rows.metrics)
+    place = partial(run.unit_path, unit.model, unit.label, unit.step, cached=cached)
+    written = set()
     with writing(run.path):
         for name, table in tables.items():
-            _write(run, run.unit_path(unit.model, unit.label, unit.step, table=name, cached=cached), table, footer)
-        for stale in run.unit_tables(unit.model, unit.label, unit.step, cached=cached) - tables.keys():
-            run.unit_path(unit.model, unit.label, unit.step, table=stale, cached=cached).unlink(missing_ok=True)
-        path = run.unit_path(unit.model, unit.label, unit.step, cached=cached)
+            written.add(place(table=name))
+            _write(run, place(table=name), table, footer)
+        for name, arrays in rows.arrays.items():
+            written.add(place(table=name, suffix=".safetensors"))
+            _write_tensors(run, place(table=name, suffix=".safetensors"), arrays, footer)
+        for stale in run.unit_tables(unit.model, unit.label, unit.step, cached=cached) - written:
+            stale.unlink(missing_ok=True)
+        path = place()
         _write(run, path, metrics, footer)
     return path
 
@@ -154,3 +162,10 @@ def _write(run: Run, path: Path, table: pa.Table, footer: Mapping[str, Any]) -> 
     table = table.replace_schema_metadata({FOOTER_KEY: json.dumps(footer, sort_keys=True).encode()})
     with run.replacing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
+
+
+def _write_tensors(run: Run, path: Path, arrays: Mapping[str, np.ndarray], footer: Mapping[str, Any]) -> None:
+    # safetensors writes the memory of an array, whatever its strides say.
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    with run.replacing(path) as temporary:
+        save_file(whole, temporary, metadata={FOOTER_KEY.decode(): json.dumps(footer, sort_keys=True)})

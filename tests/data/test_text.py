@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models
 
 from pythia_traj.data import documents, stdlib
-from pythia_traj.data.text import TextTokens
+from pythia_traj.data.text import FREQUENCY_BANDS, TOKEN_CLASSES, TextTokens, bands, bytes_of_tokens, class_of
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import Vocabulary
 from tests.support import byte_tokenizer
@@ -138,6 +138,57 @@ def test_pythias_own_tokenizer_cuts_text():
     vocabulary = Vocabulary(50304, 2048, Tokenizer.from_file(str(path)))
     data = TextTokens(vocabulary, seed=0, n=8, length=550)
     assert data.groups["text"].max() < 50277
+
+
+def test_the_bytes_of_tokens_add_up_to_those_of_the_text():
+    text = "def naïve(x):\n    return '→ 日本' + x  # 😀 12 %\n"
+    for tokenizer in (VOCABULARY.tokenizer, *pythias()):
+        found = bytes_of_tokens(tokenizer, 60_000)
+        assert b"".join(found[i] for i in tokenizer.encode(text, add_special_tokens=False).ids) == text.encode()
+        assert found[tokenizer.get_vocab_size()] == b""
+
+
+def pythias():
+    path = Path(__file__).parents[3] / "shared" / "reference" / "pythia_tokenizer.json"
+    return [Tokenizer.from_file(str(path))] if path.is_file() else []
+
+
+def test_a_tokenizer_that_marks_spaces_and_spells_bytes_is_understood():
+    tokenizer = Tokenizer(models.BPE(vocab={"\u2581a": 0, "<0x0A>": 1, "b": 2}, merges=[]))
+    assert bytes_of_tokens(tokenizer, 4) == [b" a", b"\n", b"b", b""]
+
+
+@pytest.mark.parametrize(
+    ("token", "expected"),
+    [
+        (b" model", "word_after_space"), ("Straße".encode(), "word"), (b"12", "number"), (b" 7", "number"), (b"):", "punctuation"),
+        (b" =", "punctuation"), (b"\n    ", "whitespace"), (b" ", "whitespace"), (b"x1", "other"), (b"\xe6\x97", "other"),
+        (b"<|endoftext|>", "other"), (b"", "other"), (b"_a", "other"), (b"  a", "other"),
+    ],
+)  # fmt: skip
+def test_every_token_has_a_class(token, expected):
+    assert class_of(token) == expected
+    assert expected in TOKEN_CLASSES
+
+
+def test_bands_are_ranks_of_counts():
+    counts = np.arange(200, 0, -1)
+    counts[150:] = 0
+    named = [FREQUENCY_BANDS[band] for band in bands(counts)]
+    assert named[:11] == ["rank_1_10"] * 10 + ["rank_11_100"]
+    assert named[99:101] == ["rank_11_100", "rank_101_1000"]
+    assert named[149:] == ["rank_101_1000"] + ["unseen"] * 50
+    assert bands(np.arange(20_000, 0, -1))[[999, 1000, 9999, 10_000]].tolist() == [2, 3, 3, 4]
+
+
+def test_frequencies_are_counted_in_training_documents_or_in_the_source_itself(sources):
+    own = TextTokens(VOCABULARY, seed=0, n=4, length=32, source=sources["text"])
+    ids = VOCABULARY.tokenizer.encode("".join(TEXTS)).ids
+    assert own.token_bands[np.bincount(ids, minlength=300).argmax()] == 0
+    assert {FREQUENCY_BANDS[own.token_bands[i]] for i in set(range(300)) - set(ids)} == {"unseen"}
+    library = TextTokens(VOCABULARY, seed=0, n=4, length=32)
+    assert (library.token_bands != own.token_bands).any()
+    assert library.token_bands.tolist() == TextTokens(VOCABULARY, seed=1, n=4, length=32).token_bands.tolist()
 
 
 def test_python_of_this_machine_is_what_the_digest_speaks_of():

@@ -32,3 +32,13 @@ def test_window_difference_counts_predicted_tokens_from_zero():
     nll = torch.arange(1, 600).float()[None]  # the loss of predicted token i is i
     assert measures.window_difference(nll, (50, 50), (500, 500)).item() == 450
     assert measures.window_difference(nll, (40, 59), (450, 549)).item() == 499.5 - 49.5
+
+
+def test_divergences_and_entropy_by_hand():
+    p, q = torch.tensor([0.5, 0.5, 0.0 + 1e-30]), torch.tensor([0.25, 0.5, 0.25])
+    assert measures.entropy(q.log()).item() == pytest.approx(1.5 * math.log(2))
+    assert measures.kl_divergence(p.log(), q.log()).item() == pytest.approx(0.5 * math.log(2))
+    assert measures.kl_divergence(q.log(), q.log()).item() == 0
+    one, other = measures.jensen_shannon(p.log(), q.log()), measures.jensen_shannon(q.log(), p.log())
+    assert one.item() == pytest.approx(other.item())
+    assert 0 < one.item() < math.log(2)

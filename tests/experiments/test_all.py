@@ -11,14 +11,22 @@ from pythia_traj.discovery import describe, discover
 OWN = str(Path(__file__).with_name("own_task.jsonl"))
 SMALL = {
     "ablation": {"task": OWN, "sets": "L0H1+L1H2"},
+    "activations": {"n": 4, "length": 20, "null_n": 2},
     "attribution": {"task": OWN, "sizes": "5,20,60", "circuit": 20, "points": 2, "references": "init,previous"},
     "behaviour": {"task": OWN},
     "head_roles": {"length": 20, "n": 8},
     "induction": {"length": 20, "n": 6},
+    "linear_probe": {"n": 600, "length": 64, "k": 4, "resamples": 50},
     "logit_attribution": {"task": OWN},
+    "logit_lens": {"length": 32, "n": 6, "updates": 3, "batch": 4},
     "loss": {"length": 64, "n": 6, "null_n": 4},
+    "memorization": {"n": 6, "prompt": 8, "continuation": 5},
+    "ngram": {"length": 32, "n": 6, "train_tokens": 100_000},
     "patching": {"task": OWN},
+    "representation": {"n": 5, "length": 20, "references": "init,previous"},
+    "samples": {"prompts": "def one|class", "tokens": 5, "temperature": 1.0, "samples": 2},
     "transplant": {"task": OWN, "references": "init,step:1"},
+    "weights": {"references": "init,previous", "sketch": 64},
 }
 """Parameters that fit the tiny model; an experiment that is not named here runs with its defaults."""
 

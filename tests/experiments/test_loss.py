@@ -1,9 +1,12 @@
-"""`loss` against a plain computation with Hugging Face's model, and in-context learning scores by hand."""
+"""`loss` against a plain computation with Hugging Face's model; in-context learning scores and losses by kind of token by hand."""
+
+import math
 
 import pytest
 import torch
 
 import pythia_traj as pt
+from pythia_traj.data.text import FREQUENCY_BANDS, TOKEN_CLASSES
 from pythia_traj.suites.local import LocalModel
 from pythia_traj.sweeps.datasets import Datasets
 from tests.support import publish_suite, random_model
@@ -62,3 +65,57 @@ def test_in_context_learning_scores_are_differences_of_the_per_position_loss(tmp
     window = rows[rows.metric == "icl_window"].iloc[0].value
     assert score == pytest.approx(nll[500] - nll[50], abs=1e-5)
     assert window == pytest.approx(nll.loc[450:549].mean() - nll.loc[40:59].mean(), abs=1e-5)
+
+
+def losses(suite, out, **parameters):
+    """The rows of a sweep of one step, its text, and its run."""
+    experiments = {"loss": {"length": 50, "n": 7, "null_n": 3, **parameters}}
+    config = pt.SweepConfig(model=str(suite), steps="4", experiments=experiments, out=out, device="cpu")
+    assert not pt.sweep(config).failed
+    return pt.load(out), Datasets(config, LocalModel.open(suite).checkpoint(4)).get("loss")
+
+
+@pytest.fixture(scope="module")
+def by_kind(suite, tmp_path_factory):
+    """Each token's own loss [item, pos] beside the rows."""
+    out = tmp_path_factory.mktemp("loss") / "run"
+    rows, data = losses(suite, out, per_token=True)
+    items = pt.load(out, table="items", variant=None, metric="nll")
+    nll = items[items.position.notna()].pivot(index="item", columns="position", values="value").to_numpy()
+    return rows, data, nll
+
+
+def test_each_tokens_loss_is_kept_when_asked_and_its_means_are_the_same_rows(suite, tmp_path, by_kind):
+    rows, _, nll = by_kind
+    assert nll.shape == (7, 49)
+    plain, _ = losses(suite, tmp_path / "plain")
+    items = pt.load(tmp_path / "plain", table="items")
+    assert items.position.isna().all()
+    keys = ["metric", "variant", "position", "dim"]
+    for one, other in zip(plain.sort_values(keys).itertuples(), rows.sort_values(keys).itertuples(), strict=True):
+        assert (one.metric, one.n) == (other.metric, other.n)
+        assert one.value == pytest.approx(other.value, abs=1e-6, nan_ok=True)
+
+
+def test_bits_per_byte_are_all_bits_over_all_bytes(by_kind):
+    rows, data, nll = by_kind
+    (bits,) = rows[(rows.metric == "bits_per_byte") & rows.variant.isna()].itertuples()
+    texts = [data._vocabulary.tokenizer.decode(row[1:].tolist()) for row in data.groups["text"]]
+    assert bits.value == pytest.approx(nll.sum() / math.log(2) / sum(len(text.encode()) for text in texts), rel=1e-5)
+    (per_token,) = rows[(rows.metric == "bytes_per_token") & rows.variant.isna()].itertuples()
+    assert per_token.value == pytest.approx(sum(len(text.encode()) for text in texts) / nll.size, rel=1e-5)
+
+
+@pytest.mark.parametrize(("names", "table"), [(TOKEN_CLASSES, "token_classes"), (FREQUENCY_BANDS, "token_bands")])
+def test_surprisal_is_the_mean_over_all_tokens_of_a_kind(by_kind, names, table):
+    rows, data, nll = by_kind
+    kinds = getattr(data, table)[data.groups["text"][:, 1:]]
+    text = rows[rows.variant.isna()].set_index(["metric", "dim"])
+    for kind, name in enumerate(names):
+        share, surprisal = text.loc["share", name], text.loc["surprisal", name]
+        assert share.value == pytest.approx((kinds == kind).mean(), abs=1e-6)
+        if (kinds == kind).any():
+            assert surprisal.value == pytest.approx(nll[kinds == kind].mean(), rel=1e-5)
+        else:
+            assert surprisal.reason == "no token of the text is of this kind"
+    assert sum(text.loc["share", name].value for name in names) == pytest.approx(1)

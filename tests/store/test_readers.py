@@ -5,12 +5,14 @@ import threading
 import time
 
 import duckdb
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from safetensors import safe_open
 
 import pythia_traj as pt
 from pythia_traj import schema
@@ -173,3 +175,36 @@ def test_an_experiments_own_table_has_the_units_columns_in_front(tmp_path):
     edges = pt.load(run.path, table="edges")
     assert edges[["model", "step", "sender", "score"]].values.tolist() == [["m", 1, "a", 0.5], ["m", 1, "b", -0.5]]
     assert pt.load(run.path).empty
+
+
+def test_tensors_are_a_safetensors_file_beside_the_metrics_with_the_footer_in_it(run):
+    made = rows(512)
+    arrays = {"acts": np.arange(12, dtype=np.float32).reshape(3, 4).T, "tokens": np.array([[1, 2]], np.int32)}
+    made.tensors("activations", arrays)
+    unit = UnitId("a-1b", "loss", "toy", "step512", None, 512, None)
+    write_unit(run, unit, made, {"digest": "d"})
+    path = run.path / "tables" / "activations" / "model=a-1b" / "experiment=loss" / "step-000512.safetensors"
+    with safe_open(path, "numpy") as file:
+        assert json.loads(file.metadata()["pythia_traj"]) == {"digest": "d"}
+        assert (file.get_tensor("acts") == arrays["acts"]).all()
+        assert file.get_tensor("tokens").dtype == np.int32
+    assert not list((run.path / ".tmp").iterdir())
+    assert len(pt.load(run.path, table="items", model="a-1b", experiment="loss", step=512)) == 9
+    for name, reader in READERS.items():
+        assert reader(str(run.metrics)) == 8 * 5, name
+        assert reader(str(run.path / "tables" / "items")) == 8 * 9, name
+    # Measured again without them: nothing of the earlier unit is left.
+    write_unit(run, unit, rows(512), {"digest": "e"})
+    assert not path.exists()
+
+
+def test_a_name_is_a_table_or_tensors_and_not_both():
+    made = Rows()
+    made.table("edges", {"score": [1.0]})
+    with pytest.raises(ValueError, match="'edges' is the name of a table and of tensors"):
+        made.tensors("edges", {"a": np.zeros(1)})
+    made.tensors("acts", {"a": np.zeros(1)})
+    with pytest.raises(ValueError, match="give one of them another"):
+        made.table("acts", {"score": [1.0]})
+    with pytest.raises(ValueError, match="a lower-case word other than items and models"):
+        made.tensors("items", {})

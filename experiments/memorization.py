@@ -1,0 +1,63 @@
+"""Which of its training sequences does a model write by heart? It is given the beginning of each, and what it adds is compared.
+
+By default on modules of Python's standard library, of which any model trained on code has seen much, and the toy suite all; a model's own
+training data, or a sample of them, are a file away.
+"""
+
+from typing import Annotated
+
+import torch
+from annotated_types import Ge
+from transformer_lens import HookedTransformer
+
+from pythia_traj.data.sequences import ROW_LENGTH, TrainingSequences
+from pythia_traj.engines.decoding import continued, matches
+from pythia_traj.experiment import Count, Passes, Shape, experiment
+from pythia_traj.values import Key, Rows
+
+
+def passes(_shape: Shape, data: TrainingSequences, *, prompt: int, continuation: int, **_: object) -> Passes:
+    """Each token but the last is read once, and each one that is written unembedded: shares of a sequence."""
+    n, length = data.groups["sequences"].shape
+    return Passes(n * (prompt + continuation - 1) / length, n * continuation / length)
+
+
+@experiment(version=1, cites="Biderman et al. 2023", data=TrainingSequences, items=True, passes=passes)
+def memorization(
+    model: HookedTransformer,
+    data: TrainingSequences,
+    *,
+    n: Count = 128,
+    prompt: Count = 32,
+    continuation: Count = 32,
+    source: str = "stdlib",
+    column: str = "text",
+    row_length: Annotated[int, Ge(2)] = ROW_LENGTH,
+    seed: int | None = None,
+) -> Rows:
+    """Share of training sequences that greedy decoding continues as they were, and the mean share of matching tokens.
+
+    `match` is the share of the continuation's positions with the true token, `extractible` is 1 where it is all of them (a sequence that is
+    k-extractible, k the length of the prompt), 0 elsewhere; means over sequences. No BOS is prepended. The null, `null:other`, compares
+    with the continuation of another sequence: what common tokens match by chance.
+
+    Args:
+        n: sequences, drawn from the source.
+        prompt: tokens that the model is given.
+        continuation: tokens that it adds.
+        source: stdlib, or a file: .npy or .bin with token ids a row, .jsonl or .parquet with tokens or text, .txt, hf:org/name@commit.
+        column: the column of a table that holds the text.
+        row_length: tokens of a row of a .bin file.
+        seed: of the draw; the sweep's if not given.
+    """
+    tokens = torch.from_numpy(data.groups["sequences"]).to(model.W_E.device)
+    written = continued(model, tokens[:, :prompt], continuation).tokens
+    rows = Rows()
+    for variant, true in ((None, tokens), ("null:other", tokens.roll(1, 0))):
+        match, extractible = matches(written, true[:, prompt:])
+        for metric, values in (("match", match), ("extractible", extractible)):
+            if variant and len(tokens) == 1:
+                rows.undefined(Key(metric, variant), "there is no other sequence")
+            else:
+                rows.add_items(Key(metric, variant), values.cpu().numpy())
+    return rows

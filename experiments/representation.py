@@ -1,0 +1,159 @@
+"""How the residual stream turns from what it was into what it becomes: its likeness to other steps', and its shape.
+
+The same tokens at every step, one passage a document. The first position, to which heads attend when they have nothing to do, and whose
+norm dwarfs all others', is left out.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Ge
+from torch import Tensor
+from transformer_lens import HookedTransformer
+from transformer_lens.utilities import get_act_name
+
+from pythia_traj.data.passages import Passages
+from pythia_traj.engines.representations import (
+    anisotropy,
+    cka,
+    collect,
+    cosine,
+    hsic,
+    participation_ratio,
+    standardised,
+)
+from pythia_traj.errors import DataError
+from pythia_traj.experiment import COMMA_SEPARATED, Passes, Shape, experiment
+from pythia_traj.processing import RAW
+from pythia_traj.values import Key, Rows
+
+Site = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"]
+
+Places = dict[str, tuple[Site, int]]
+"""Site and layer by the name of its hook."""
+
+_FEWEST_TOKENS = 4
+"""The unbiased estimator divides by n - 3."""
+
+
+def passes(shape: Shape, data: Passages, *, references: Sequence[str], **_: object) -> Passes:
+    """One pass over the passages, one over them shuffled, one more over them for each reference; the logits are not made."""
+    return Passes(len(data.groups["text"]) * (2 + len(references)), 0)
+
+
+@experiment(
+    version=1,
+    cites="Kornblith et al. 2019; Nguyen et al. 2021; Ethayarajh 2019",
+    data=Passages,
+    processing=RAW,
+    items=True,
+    passes=passes,
+)
+def representation(
+    model: HookedTransformer,
+    data: Passages,
+    reference_models: Mapping[str, HookedTransformer],
+    *,
+    n: Annotated[int, Ge(2)] = 32,
+    length: Annotated[int, Ge(2)] = 64,
+    references: Annotated[tuple[str, ...], COMMA_SEPARATED] = ("init", "final"),
+    sites: Annotated[tuple[Site, ...], COMMA_SEPARATED] = ("resid_post",),
+    skip: Annotated[int, Ge(0)] = 1,
+    source: str = "stdlib",
+    column: str = "text",
+    seed: int | None = None,
+) -> Rows:
+    """CKA and cosine of each layer's activations with those of named steps, their participation ratio and anisotropy.
+
+    `cka` and `mean_cosine` have the reference as variant, `cka` also `biased:<reference>`; their nulls, `null:permuted:<reference>`,
+    compare each token with the one at its position in another passage. `participation_ratio` is `centred` or `uncentred`; `anisotropy` is
+    the mean cosine between tokens of different documents; the null of both, `null:shuffled` (and `null:shuffled:uncentred`), is the same
+    on shuffled tokens. `component` is the site; weights are as trained, so that the residual stream is that of other libraries.
+
+    Args:
+        n: passages, each of another document.
+        length: tokens of a passage.
+        references: steps to compare with: init, final, previous, step:512.
+        sites: whose activations: resid_pre, resid_mid, resid_post, attn_out, mlp_out.
+        skip: so many positions at the beginning of a passage are left out.
+        source: what text: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR.
+        column: the column of a table that holds it.
+        seed: of the passages and the null; the sweep's if not given.
+    """
+    if n * (length - skip) < _FEWEST_TOKENS or skip >= length:
+        raise DataError(
+            f"representation: {n} passages of {length} tokens without the first {skip} leave too few: set skip lower"
+        )
+    rows = Rows()
+    places = _places(model, sites)
+    with torch.inference_mode():
+        own = _activations(model, data, "text", places, skip)
+        _shape(rows, own, places, {"centred": "centred", "uncentred": "uncentred", "anisotropy": None})
+        null = {"centred": "null:shuffled", "uncentred": "null:shuffled:uncentred", "anisotropy": "null:shuffled"}
+        _shape(rows, _activations(model, data, "shuffled", places, skip), places, null)
+        # The same position of a passage half of all passages on.
+        moved = n // 2
+        for reference in references:
+            # `previous` of the first step is nobody.
+            if reference in reference_models:
+                theirs = _activations(reference_models[reference], data, "text", places, skip)
+                _compare(rows, own, theirs, places, reference, moved)
+    return rows
+
+
+def _places(model: HookedTransformer, sites: Sequence[Site]) -> Places:
+    places: Places = {get_act_name(site, layer): (site, layer) for site in sites for layer in range(model.cfg.n_layers)}
+    lacking = next((site for name, (site, _) in places.items() if name not in model.hook_dict), None)
+    if lacking is not None:
+        raise DataError(
+            f"representation: this model has no {lacking}: in a parallel model attention and MLP read the same residual stream"
+        )
+    return places
+
+
+def _activations(model: HookedTransformer, data: Passages, group: str, places: Places, skip: int) -> dict[str, Tensor]:
+    tokens = torch.from_numpy(data.groups[group]).to(model.W_E.device)
+    return {name: found[:, skip:] for name, found in collect(model, tokens, list(places)).items()}
+
+
+def _shape(rows: Rows, activations: Mapping[str, Tensor], places: Places, variants: Mapping[str, str | None]) -> None:
+    """Rows of what is measured on one set of activations."""
+    measures: dict[str, Callable[[Tensor], Tensor]] = {
+        "centred": lambda x: participation_ratio(x.flatten(0, 1)),
+        "uncentred": lambda x: participation_ratio(x.flatten(0, 1), centred=False),
+    }
+    ratios = {
+        kind: torch.stack([measure(x) for x in activations.values()]).tolist() for kind, measure in measures.items()
+    }
+    documents = torch.stack([anisotropy(x) for x in activations.values()]).cpu()
+    for i, (site, layer) in enumerate(places[name] for name in activations):
+        for kind, values in ratios.items():
+            rows.add(Key("participation_ratio", variants[kind], component=site, layer=layer), values[i])
+        n = documents.shape[1]
+        # A mean over pairs: each document is in the values of all others too, which doubles the standard error.
+        stderr = 2 * float(documents[i].std()) / n**0.5
+        key = Key("anisotropy", variants["anisotropy"], component=site, layer=layer)
+        rows.add(key, float(documents[i].mean()), stderr=stderr, n=n)
+
+
+def _compare(
+    rows: Rows, own: Mapping[str, Tensor], theirs: Mapping[str, Tensor], places: Places, reference: str, moved: int
+) -> None:
+    """Rows of the likeness of two models' activations, and of that between one token's and another's."""
+    for name, x in own.items():
+        site, layer = places[name]
+        y = theirs[name]
+        ours, others = (standardised(one.flatten(0, 1)) for one in (x, y))
+        alone = hsic(ours, ours), hsic(others, others)
+        pairs = {"": (y, others), "null:permuted:": (y.roll(moved, 0), others.roll(moved * y.shape[1], 0))}
+        for prefix, (activation, features) in pairs.items():
+            kinds = prefix + reference, f"{prefix}biased:{reference}"
+            for kind, value in zip(kinds, cka(hsic(ours, features), *alone).tolist(), strict=True):
+                key = Key("cka", kind, component=site, layer=layer)
+                if value == value:
+                    rows.add(key, value)
+                else:
+                    rows.undefined(key, "the activations of one of the two do not vary")
+            per_passage = cosine(x, activation).mean(1).cpu().numpy()
+            rows.add_items(Key("mean_cosine", prefix + reference, component=site, layer=layer), per_passage)

@@ -1,0 +1,292 @@
+"""Tokens with labels, split by document: what probes are fitted to and tested on. Made once per sweep, the same at every step."""
+
+import hashlib
+import logging
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pythia_traj.data import documents
+from pythia_traj.data.labels import TASKS, own
+from pythia_traj.data.labels.alignment import Labels, labels_of, tokenise
+from pythia_traj.data.labels.python_syntax import NotPythonError
+from pythia_traj.errors import DataError, nearest
+from pythia_traj.experiment import Vocabulary
+
+log = logging.getLogger(__name__)
+
+SPLITS = {"train": 0.6, "validation": 0.15, "test": 0.25}
+"""The share of the labelled tokens that each split has, as nearly as whole documents allow."""
+
+_FEWEST_DOCUMENTS = 4
+"""One to train on, one to choose strengths on, two to test on: one alone has no interval."""
+
+_ENOUGH = 4
+"""Reading of a large source stops when one sequence of each document gives so many times the tokens that are asked for."""
+
+_ROUNDED = 32
+"""Sequences are padded to the next multiple of so many tokens."""
+
+
+@dataclass(frozen=True)
+class _Sequence:
+    """A piece of a document: its tokens, and which of them are used, with their labels."""
+
+    document: int
+    ids: np.ndarray
+    positions: np.ndarray
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a group's labelled tokens stand, and which ones they are.
+
+    Attributes:
+        rows, positions: in the group's token ids [place].
+        numbers: of the tokens, in the order that `LabelledTokens.labels` has [place].
+    """
+
+    rows: np.ndarray
+    positions: np.ndarray
+    numbers: np.ndarray
+
+
+class LabelledTokens:
+    """Tokens of one labelling. In all arrays training tokens come first, then validation, then test, each by document.
+
+    A control task gives each token *type* one label, drawn from the training labels' distribution (Hewitt and Liang 2019): what a probe
+    makes of it, it has learnt by heart.
+
+    Attributes:
+        classes: the labels' names, those that occur in training.
+        labels: int64 [token], numbers of classes.
+        controls: the same of each control task [draw, token].
+        types: token ids [token].
+        documents: numbers of documents [token].
+        sizes: tokens of training, validation and test.
+        groups: sequences of one padded length: int64 [item, pos].
+        places: where their labelled tokens stand, by the name of a group.
+        facts: counts, and the digest of tokens, labels and splits, for the record.
+    """
+
+    identified = ("task", "source")
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        seed: int,
+        task: str = "python_class",
+        n: int = 10_000,
+        length: int = 128,
+        source: str = "stdlib",
+        column: str = "text",
+        labels: str = "",
+        controls: int = 2,
+        bos: bool = False,
+    ) -> None:
+        """Reads, labels, cuts, draws and splits.
+
+        Sequences are drawn one from each document, then a second from each, until there are enough labelled tokens.
+
+        Raises:
+            DataError: there is no tokenizer or no such task, the sequences exceed the context, or there are too few documents or classes.
+        """
+        if vocabulary.tokenizer is None:
+            raise DataError(
+                "the checkpoint has no tokenizer.json, so text cannot be labelled for it: put one beside its config.json"
+            )
+        if length > vocabulary.n_ctx:
+            raise DataError(
+                f"sequences of {length} tokens exceed the model's context of {vocabulary.n_ctx}: set length to at most {vocabulary.n_ctx}"
+            )
+        if length < 1 + int(bos):
+            raise DataError("a sequence of BOS alone has no labels: set length to at least 2")
+        rng = np.random.default_rng(seed)
+        self._skipped = 0
+        by_document = self._read(vocabulary, task, length - int(bos), n, source, column, labels)
+        drawn = _draw(rng, by_document, n)
+        split = _split(rng, drawn, task)
+        classes = sorted({label for s in drawn if split[s.document] == 0 for label in s.labels})
+        if len(classes) < 2:
+            raise DataError(f"task {task} has one class in its training documents: {', '.join(classes)}")
+        self.classes = tuple(classes)
+        self._arrange(vocabulary, drawn, split, bos)
+        self.controls = self._control_labels(rng, controls)
+        self.facts = self._facts(split)
+        if self._skipped:
+            log.warning("task %s: %d documents are no Python and are not used", task, self._skipped)
+
+    @classmethod
+    def spec(cls, *, seed: int, task: str = "python_class", source: str = "stdlib", **_: Any) -> dict[str, Any]:
+        """The content of what is labelled, and the seed of the draw; for Python's syntax also which Python reads it."""
+        if own.is_own(task):
+            return {**documents.identify(task), "seed": seed}
+        _check(task)
+        python = {"python": f"{sys.version_info[0]}.{sys.version_info[1]}"} if task.startswith("python_") else {}
+        return {"labels": task, "version": 1, **python, **documents.identify(source), "seed": seed}
+
+    @property
+    def n_documents(self) -> int:
+        """Documents of all splits."""
+        return int(self.documents.max()) + 1
+
+    def split(self, name: str) -> slice:
+        """Where the tokens of `train`, `validation` or `test` stand."""
+        number = list(SPLITS).index(name)
+        start = sum(self.sizes[:number])
+        return slice(start, start + self.sizes[number])
+
+    def _read(
+        self, vocabulary: Vocabulary, task: str, length: int, n: int, source: str, column: str, labels: str
+    ) -> list[list[_Sequence]]:
+        """The labelled sequences of each document, until there are enough to draw from."""
+        found: dict[str, list[_Sequence]] = {}
+        numbers: dict[str, int] = {}
+        enough = 0
+        for document, ids, labels_ in self._labelled(vocabulary, task, length, source, column, labels):
+            first = document not in found
+            sequences = found.setdefault(document, [])
+            sequences += _cut(numbers.setdefault(document, len(numbers)), ids, labels_, length)
+            enough += len(sequences[0].labels) if first and sequences else 0
+            if enough >= _ENOUGH * n:
+                break
+        largest = max((int(s.ids.max()) for sequences in found.values() for s in sequences), default=0)
+        if largest >= vocabulary.d_vocab:
+            raise DataError(
+                f"the tokenizer yields id {largest}, the model has {vocabulary.d_vocab} embeddings: "
+                "tokenizer and model do not belong together"
+            )
+        return [sequences for sequences in found.values() if sequences]
+
+    def _labelled(
+        self, vocabulary: Vocabulary, task: str, length: int, source: str, column: str, labels: str
+    ) -> Iterator[tuple[str, np.ndarray, Labels]]:
+        """Name of the document, token ids and labels of each text."""
+        assert vocabulary.tokenizer is not None
+        if own.is_own(task):
+            for text in own.read(task, labels):
+                pieces = tokenise(vocabulary.tokenizer, text.text, length)
+                yield text.document, pieces.ids, labels_of(pieces, text.spans)
+            return
+        _check(task)
+        for number, document in enumerate(documents.read(source, column)):
+            pieces = tokenise(vocabulary.tokenizer, document, length)
+            try:
+                yield str(number), pieces.ids, TASKS[task](pieces)
+            except NotPythonError:
+                self._skipped += 1
+
+    def _arrange(self, vocabulary: Vocabulary, drawn: list[_Sequence], split: np.ndarray, bos: bool) -> None:
+        """Pads sequences into groups, and puts their labelled tokens in order."""
+        names = {name: number for number, name in enumerate(self.classes)}
+        # Stable: sequences of one document stay together.
+        drawn = sorted(drawn, key=lambda s: (split[s.document], s.document))
+        flat: list[tuple[int, int, int, int]] = []  # label, type, document, split
+        self.groups: dict[str, np.ndarray] = {}
+        rows: dict[str, list[np.ndarray]] = {}
+        places: dict[str, list[tuple[int, int, int]]] = {}
+        prefix = np.array([vocabulary.bos_token_id] * int(bos), dtype=np.int64)
+        for sequence in drawn:
+            ids = np.concatenate([prefix, sequence.ids])
+            width = min(-len(ids) // _ROUNDED * -_ROUNDED, vocabulary.n_ctx)
+            group = f"text/{width}"
+            row = len(rows.setdefault(group, []))
+            # What stands behind a token does not reach it: the padding can be anything.
+            rows[group].append(np.pad(ids, (0, width - len(ids))))
+            for position, label in zip(sequence.positions.tolist(), sequence.labels, strict=True):
+                if label in names:  # a class that does not occur in training cannot be learnt
+                    places.setdefault(group, []).append((row, position + len(prefix), len(flat)))
+                    part = int(split[sequence.document])
+                    flat.append((names[label], int(sequence.ids[position]), sequence.document, part))
+        self.groups = {group: np.stack(sequences) for group, sequences in rows.items()}
+        self.places = {group: Place(*np.array(found, dtype=np.int64).T) for group, found in places.items()}
+        self.labels, self.types, numbers, parts = np.array(flat, dtype=np.int64).T.copy()
+        self.documents = np.unique(numbers, return_inverse=True)[1].astype(np.int64)
+        self.sizes = tuple(int((parts == part).sum()) for part in range(len(SPLITS)))
+        self._unlearnt = sum(len(s.labels) for s in drawn) - len(flat)
+
+    def _control_labels(self, rng: np.random.Generator, draws: int) -> np.ndarray:
+        """One label for each type, drawn from the distribution of the training tokens' labels [draw, token]."""
+        counts = np.bincount(self.labels[self.split("train")], minlength=len(self.classes))
+        types, which = np.unique(self.types, return_inverse=True)
+        by_type = rng.choice(len(self.classes), size=(draws, len(types)), p=counts / counts.sum())
+        return by_type[:, which].astype(np.int64)
+
+    def _facts(self, split: np.ndarray) -> dict[str, Any]:
+        digest = hashlib.sha256()
+        for array in (*self.groups.values(), self.labels, self.types, self.documents, self.controls):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(repr((self.classes, self.sizes)).encode())
+        names = Counter(self.labels.tolist())
+        in_split = {name: len(np.unique(self.documents[self.split(name)])) for name in SPLITS}
+        return {
+            "sha256": digest.hexdigest(),
+            "tokens": dict(zip(SPLITS, self.sizes, strict=True)),
+            "documents": in_split,
+            "classes": {name: names[number] for number, name in enumerate(self.classes)},
+            "not_in_training": self._unlearnt,
+            "not_python": self._skipped,
+        }
+
+
+def _check(task: str) -> None:
+    if task not in TASKS:
+        raise DataError(
+            f"there is no task {task!r}: {nearest(task, TASKS)} (or a .jsonl, .parquet or .conllu file of your own, or hf:DIR)"
+        )
+
+
+def _cut(document: int, ids: np.ndarray, labels: Labels, length: int) -> Iterator[_Sequence]:
+    """Consecutive sequences; the last one may be shorter. Those without any label are left out."""
+    for start in range(0, len(ids), length):
+        part = labels[start : start + length]
+        positions = [i for i, label in enumerate(part) if label is not None]
+        if positions:
+            names = tuple(label for label in part if label is not None)
+            yield _Sequence(document, ids[start : start + length], np.array(positions), names)
+
+
+def _draw(rng: np.random.Generator, by_document: list[list[_Sequence]], n: int) -> list[_Sequence]:
+    """Sequences of documents in random order, one of each, then a second of each, until n tokens have labels; of the last, no more."""
+    order = rng.permutation(len(by_document))
+    shuffled = [[by_document[i][j] for j in rng.permutation(len(by_document[i]))] for i in order]
+    drawn: list[_Sequence] = []
+    count = 0
+    for turn in range(max(map(len, shuffled), default=0)):
+        for sequences in shuffled:
+            if turn >= len(sequences) or count >= n:
+                continue
+            sequence = sequences[turn]
+            left = n - count
+            drawn.append(_Sequence(sequence.document, sequence.ids, sequence.positions[:left], sequence.labels[:left]))
+            count += len(drawn[-1].labels)
+    return drawn
+
+
+def _split(rng: np.random.Generator, drawn: list[_Sequence], task: str) -> np.ndarray:
+    """The split of each document, by its number: documents in random order until each split has its share of the tokens."""
+    sizes = Counter[int]()
+    for sequence in drawn:
+        sizes[sequence.document] += len(sequence.labels)
+    if len(sizes) < _FEWEST_DOCUMENTS:
+        raise DataError(
+            f"task {task} has labels in {len(sizes)} documents; training, validation and test need {_FEWEST_DOCUMENTS} at least: "
+            "documents are not split between them"
+        )
+    order = rng.permutation(sorted(sizes))
+    reached = np.cumsum([sizes[document] for document in order.tolist()])
+    train, validation, _ = SPLITS.values()
+    last = len(order) - 2
+    first_border = int(np.clip(np.searchsorted(reached, train * reached[-1]) + 1, 1, last - 1))
+    second = int(np.searchsorted(reached, (train + validation) * reached[-1]) + 1)
+    second_border = int(np.clip(second, first_border + 1, last))
+    split = np.zeros(max(sizes) + 1, dtype=np.int64)
+    split[order[first_border:second_border]] = 1
+    split[order[second_border:]] = 2
+    return split

@@ -1,0 +1,231 @@
+"""N-gram models of a corpus, text to compare a model with them on, and text sampled from each.
+
+Counts are sparse: an order holds the n-grams that occur. Probabilities are interpolated after Witten and Bell (1991),
+
+    p(w | h) = (c(h, w) + T(h) p(w | h')) / (c(h) + T(h)),
+
+with T(h) the number of different tokens that follow h, and h' what is left of h without its first token; below the unigram all tokens
+are equally likely. A context that never occurs says nothing: p(w | h) = p(w | h'). Each distribution sums to 1 over the vocabulary.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pythia_traj.data.text import check_ids, draw, heldout, identify_split, training, with_shuffled
+from pythia_traj.errors import DataError
+from pythia_traj.experiment import Vocabulary
+
+ORDERS = ("unigram", "bigram", "trigram")
+"""Models by the number of tokens they know of, the predicted one included: 1, 2, 3."""
+
+_DOCUMENTS_AT_ONCE = 64
+
+
+class SparseRows(NamedTuple):
+    """Distributions of one order over the next token, as what they add to those of the order below.
+
+    Attributes:
+        below: the weight of the order below [context].
+        context, token: where something is added [entry]; no pair stands twice.
+        mass: how much [entry].
+    """
+
+    below: np.ndarray
+    context: np.ndarray
+    token: np.ndarray
+    mass: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Followers:
+    """What follows each context that occurs, in the order of contexts and then of tokens.
+
+    Attributes:
+        contexts: the tokens of a context as one number, ascending [context].
+        starts: where the entries of each begin, and the number of all at the end [context + 1].
+        tokens: which tokens follow [entry].
+        cumulative: how often, summed over all entries before, this one included [entry].
+    """
+
+    contexts: np.ndarray
+    starts: np.ndarray
+    tokens: np.ndarray
+    cumulative: np.ndarray
+
+    @classmethod
+    def count(cls, contexts: np.ndarray, tokens: np.ndarray, size: int) -> "_Followers":
+        """Counts (context, token) pairs."""
+        keys, counts = np.unique(contexts * size + tokens, return_counts=True)
+        found, starts = np.unique(keys // size, return_index=True)
+        return cls(found, np.append(starts, len(keys)), keys % size, counts.cumsum())
+
+    def find(self, contexts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """First entry and number of entries of each context; 0 of one that does not occur."""
+        index = np.minimum(np.searchsorted(self.contexts, contexts), len(self.contexts) - 1)
+        there = self.contexts[index] == contexts
+        return self.starts[index], np.where(there, self.starts[index + 1] - self.starts[index], 0)
+
+    def before(self, entries: np.ndarray) -> np.ndarray:
+        """How often all entries before these occur together."""
+        return np.where(entries > 0, self.cumulative[entries - 1], 0)
+
+
+class NGramCounts:
+    """Counts of the unigrams, bigrams and trigrams of some documents.
+
+    Attributes:
+        size: tokens of the vocabulary that the models are normalised over.
+        n_tokens: tokens that were counted.
+        unigram: probabilities, float32 [size].
+    """
+
+    def __init__(self, texts: Iterable[np.ndarray], size: int) -> None:
+        """Counts the token ids of documents; no n-gram spans two of them.
+
+        Raises:
+            DataError: there is no document of three tokens.
+        """
+        self.size = size
+        parts = [np.asarray(ids, dtype=np.int64) for ids in texts if len(ids) >= len(ORDERS)]
+        if not parts:
+            raise DataError(f"no document of {len(ORDERS)} tokens or more to count n-grams in")
+        tokens = np.concatenate(parts)
+        self.n_tokens = len(tokens)
+        counts = np.bincount(tokens, minlength=size).astype(np.float64)
+        types = int((counts > 0).sum())
+        exact = (counts + types / size) / (len(tokens) + types)
+        self.unigram = exact.astype(np.float32)
+        self._cumulative = exact.cumsum() / exact.sum()
+        document = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+        self._followers = []
+        for width in range(1, len(ORDERS)):
+            inside = document[width:] == document[:-width]
+            contexts = self._contexts(np.stack([tokens[i : len(tokens) - width + i] for i in range(width)], 1))
+            self._followers.append(_Followers.count(contexts[inside], tokens[width:][inside], size))
+
+    def _contexts(self, tokens: np.ndarray) -> np.ndarray:
+        """Contexts [..., width] as numbers [...]."""
+        numbers = tokens[..., 0]
+        for i in range(1, tokens.shape[-1]):
+            numbers = numbers * self.size + tokens[..., i]
+        return numbers
+
+    def rows(self, order: int, contexts: np.ndarray) -> SparseRows:
+        """What an order adds to the one below, for contexts at hand.
+
+        Args:
+            order: 2 for bigrams, 3 for trigrams.
+            contexts: token ids [context, width]; the last order - 1 of each are looked at, the last one being the token before the
+                predicted one.
+        """
+        followers = self._followers[order - 2]
+        starts, numbers = followers.find(self._contexts(contexts[:, contexts.shape[1] - order + 1 :]))
+        ends = starts + numbers
+        total = np.where(numbers > 0, followers.before(ends) - followers.before(starts), 0)
+        context = np.repeat(np.arange(len(contexts)), numbers)
+        within = np.arange(len(context)) - np.repeat(numbers.cumsum() - numbers, numbers)
+        entries = np.repeat(starts, numbers) + within
+        counts = followers.cumulative[entries] - followers.before(entries)
+        below = np.where(numbers > 0, numbers / np.maximum(total + numbers, 1), 1)
+        mass = counts / (total + numbers)[context]
+        return SparseRows(below.astype(np.float32), context, followers.tokens[entries], mass.astype(np.float32))
+
+    def sample(self, order: int, n: int, length: int, rng: np.random.Generator) -> np.ndarray:
+        """Sequences drawn from an order's model, each begun by the orders below: int64 [n, length]."""
+        tokens = np.empty((n, length), dtype=np.int64)
+        for position in range(length):
+            drawn = np.searchsorted(self._cumulative, rng.random(n), side="right").clip(max=self.size - 1)
+            # p = (1 - below) x counts + below x p of the order below: from the lowest up, a draw is replaced or kept.
+            for width in range(1, min(order - 1, position) + 1):
+                followers = self._followers[width - 1]
+                starts, numbers = followers.find(self._contexts(tokens[:, position - width : position]))
+                before = followers.before(starts)
+                total = np.where(numbers > 0, followers.before(starts + numbers) - before, 0)
+                replaced = rng.random(n) * (total + numbers) < total
+                at = before + np.minimum((rng.random(n) * total).astype(np.int64), np.maximum(total - 1, 0))
+                entry = np.searchsorted(followers.cumulative, at, side="right").clip(max=len(followers.tokens) - 1)
+                drawn = np.where(replaced, followers.tokens[entry], drawn)
+            tokens[:, position] = drawn
+        return tokens
+
+
+class NGramText:
+    """N-gram models of nine documents in ten, text of the others, and text sampled from each model.
+
+    Attributes:
+        counts: the models.
+        groups: `text`, and by the names of ORDERS what was sampled from each; of every one also `<name>/shuffled`, the first null_n
+            sequences with their tokens permuted: int64 [item, pos].
+        facts: how many tokens were counted, and of how many entries the vocabulary consists.
+    """
+
+    identified = ("source",)
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        seed: int,
+        n: int = 16,
+        length: int = 64,
+        null_n: int = 4,
+        train_tokens: int = 4_000_000,
+        source: str = "stdlib",
+        column: str = "text",
+        bos: bool = False,
+    ) -> None:
+        """Reads the source, counts, cuts and samples.
+
+        Raises:
+            DataError: as TextTokens, or no documents are left to count in, or no position has two tokens before it.
+        """
+        if length - int(bos) < len(ORDERS):
+            raise DataError(f"sequences of {length} tokens hold no trigram: set length to at least {3 + int(bos)}")
+        rng = np.random.default_rng(seed)
+        tokens = draw(vocabulary, heldout(source, column), source, n=n, length=length, bos=bos, rng=rng)
+        assert vocabulary.tokenizer is not None
+        # Ids may have gaps; what lies beyond the last one pads the embedding.
+        size = min(vocabulary.d_vocab, max(vocabulary.tokenizer.get_vocab().values()) + 1)
+        self.counts = NGramCounts(_encoded(vocabulary, training(source, column), train_tokens), size)
+        self.groups: dict[str, np.ndarray] = {}
+        for name, group in (("text", tokens), *self._sampled(n, length - int(bos), rng)):
+            both = with_shuffled(vocabulary, group, null_n, bos, rng)
+            self.groups |= {name: both["text"], f"{name}/shuffled": both["shuffled"]}
+        self.facts = {"counted_tokens": self.counts.n_tokens, "vocabulary_entries": size}
+
+    def _sampled(self, n: int, length: int, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
+        for order, name in enumerate(ORDERS, 1):
+            yield name, self.counts.sample(order, n, length, rng)
+
+    @classmethod
+    def spec(cls, *, seed: int, source: str = "stdlib", **_: Any) -> dict[str, Any]:
+        """The content of both parts of the source, the smoothing and the seed of the draws."""
+        return {**identify_split(source), "smoothing": "witten-bell", "seed": seed}
+
+
+def _encoded(vocabulary: Vocabulary, texts: Iterator[str], enough: int) -> Iterator[np.ndarray]:
+    """Token ids of documents, until there are enough."""
+    assert vocabulary.tokenizer is not None
+    batch: list[str] = []
+    left = enough
+
+    def encode() -> Iterator[np.ndarray]:
+        nonlocal left
+        assert vocabulary.tokenizer is not None
+        for encoding in vocabulary.tokenizer.encode_batch(batch, add_special_tokens=False):
+            ids = np.asarray(encoding.ids[: max(left, 0)], dtype=np.int64)
+            check_ids(vocabulary, ids)
+            left -= len(ids)
+            yield ids
+        batch.clear()
+
+    for text in texts:
+        batch.append(text)
+        if len(batch) == _DOCUMENTS_AT_ONCE:
+            yield from encode()
+            if left <= 0:
+                return
+    yield from encode()

@@ -1,0 +1,75 @@
+"""Passages of text, no two from one document: what similarity between unrelated tokens is measured on."""
+
+from typing import Any
+
+import numpy as np
+
+from pythia_traj.data import documents
+from pythia_traj.errors import DataError
+from pythia_traj.experiment import Vocabulary
+
+_ENOUGH = 16
+"""Documents to choose from for each that is asked for, before reading of the source stops."""
+
+
+class Passages:
+    """One passage each of n documents.
+
+    Of all documents that are long enough (or the first 16 n, of a large source) n are drawn without replacement, and of each a passage
+    that begins at a random token.
+
+    Attributes:
+        groups: `text` int64 [item, pos], and `shuffled`, the same with tokens permuted within each passage.
+    """
+
+    identified = ("source",)
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        seed: int,
+        n: int = 32,
+        length: int = 128,
+        source: str = "stdlib",
+        column: str = "text",
+    ) -> None:
+        """Reads and tokenises the source, and draws the passages.
+
+        Raises:
+            DataError: there is no tokenizer, the source has too few documents of that length, or the passages exceed the context.
+        """
+        if vocabulary.tokenizer is None:
+            raise DataError(
+                "the checkpoint has no tokenizer.json, so text cannot be tokenised for it: put one beside its config.json"
+            )
+        if length > vocabulary.n_ctx:
+            raise DataError(
+                f"passages of {length} tokens exceed the model's context of {vocabulary.n_ctx}: set length to at most {vocabulary.n_ctx}"
+            )
+        rng = np.random.default_rng(seed)
+        found: list[np.ndarray] = []
+        for text in documents.read(source, column):
+            ids = np.asarray(vocabulary.tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int64)
+            if len(ids) >= length:
+                found.append(ids)
+            if len(found) == _ENOUGH * n:
+                break
+        if len(found) < n:
+            raise DataError(
+                f"{source} holds {len(found)} documents of at least {length} tokens, {n} were asked for: set n or length lower"
+            )
+        drawn = [found[i] for i in np.sort(rng.permutation(len(found))[:n])]
+        starts = [int(rng.integers(len(ids) - length + 1)) for ids in drawn]
+        tokens = np.stack([ids[start : start + length] for ids, start in zip(drawn, starts, strict=True)])
+        if tokens.max() >= vocabulary.d_vocab:
+            raise DataError(
+                f"the tokenizer yields id {tokens.max()}, the model has {vocabulary.d_vocab} embeddings: "
+                "tokenizer and model do not belong together"
+            )
+        self.groups = {"text": tokens, "shuffled": rng.permuted(tokens, axis=1)}
+
+    @classmethod
+    def spec(cls, *, seed: int, source: str = "stdlib", **_: Any) -> dict[str, Any]:
+        """The source's content and the seed of the draw."""
+        return {**documents.identify(source), "seed": seed}

@@ -1,0 +1,110 @@
+"""Continuing token sequences, many at once, with the keys and values of what was read kept.
+
+Nothing ends a continuation but its length: whoever asks for text cuts it at an end of text. So all rows of a batch do the same, and nothing
+has to be read from the device on the way.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens import TransformerLensKeyValueCache
+
+from pythia_traj.engines.runs import CPU_BUDGET, bytes_per_row
+
+if TYPE_CHECKING:
+    from transformer_lens import HookedTransformer
+
+_BUDGET = {"cpu": 4 * CPU_BUDGET, "cuda": 4 << 30}
+"""Bytes that a batch may take; from shapes alone, so that the same request has the same batches, and the same bits."""
+
+_MOST_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """What a model wrote.
+
+    Attributes:
+        tokens: [item, new].
+        log_prob: of each token where it was chosen, in nats, of the model's own distribution at temperature 1 [item, new].
+    """
+
+    tokens: Int[Tensor, "item new"]
+    log_prob: Float[Tensor, "item new"]
+
+
+@torch.inference_mode()
+def continued(
+    model: "HookedTransformer",
+    prompts: Int[Tensor, "item pos"],
+    new: int,
+    *,
+    draws: Float[Tensor, "item new"] | None = None,
+    temperature: float = 1.0,
+) -> Continuation:
+    """Continues prompts of one length by `new` tokens each.
+
+    Args:
+        draws: uniform numbers in 0..1, one a token: the token is drawn by inverting the distribution's cumulative sum, so that the same
+            numbers draw alike on every device and from every checkpoint. None takes the likeliest token.
+        temperature: logits are divided by it before a token is drawn.
+    """
+    # Batches of one size, rather than full ones and a small rest, for which all weights would be read once more.
+    batches = -(-len(prompts) // rows_at_once(model, prompts.shape[1] + new))
+    size = -(-len(prompts) // batches)
+    slices = [slice(start, start + size) for start in range(0, len(prompts), size)]
+    parts = [_batch(model, prompts[s], new, None if draws is None else draws[s], temperature) for s in slices]
+    return Continuation(torch.cat([part.tokens for part in parts]), torch.cat([part.log_prob for part in parts]))
+
+
+def rows_at_once(model: "HookedTransformer", length: int) -> int:
+    """Sequences of a batch: activations of a layer, logits of a position with what is made of them, keys and values of all layers."""
+    cfg = model.cfg
+    keys_and_values = 4 * 2 * cfg.n_layers * length * cfg.n_heads * cfg.d_head
+    each: int = bytes_per_row(model, length, 0) + 4 * 4 * cfg.d_vocab_out + keys_and_values
+    budget = _BUDGET.get(model.W_E.device.type, _BUDGET["cpu"])
+    return max(1, min(budget // each, _MOST_ROWS))
+
+
+def _batch(
+    model: "HookedTransformer", prompts: Tensor, new: int, draws: Tensor | None, temperature: float
+) -> Continuation:
+    cache = TransformerLensKeyValueCache.init_cache(model.cfg, prompts.device, len(prompts))
+    tokens, log_prob = [], []
+    read = prompts
+    for i in range(new):
+        # Left to itself, TransformerLens takes every end-of-text token for padding and hides it, and what is written may well have one.
+        seen = torch.ones_like(read)
+        # The unembedding is applied to the last position alone.
+        final = model(read, past_kv_cache=cache, attention_mask=seen, stop_at_layer=model.cfg.n_layers)[:, -1:]
+        logits = model.unembed(model.ln_final(final))[:, 0].float()
+        chosen = logits.argmax(-1, keepdim=True) if draws is None else _drawn(logits / temperature, draws[:, i : i + 1])
+        tokens.append(chosen)
+        log_prob.append(logits.gather(-1, chosen) - logits.logsumexp(-1, keepdim=True))
+        read = chosen
+    return Continuation(torch.cat(tokens, 1), torch.cat(log_prob, 1))
+
+
+def _drawn(logits: Float[Tensor, "item d_vocab"], draws: Float[Tensor, "item 1"]) -> Int[Tensor, "item 1"]:
+    """Tokens whose share of the cumulative sum the draws fall into."""
+    cumulative = logits.softmax(-1).cumsum(-1)
+    # Rounding can leave the sum a little off 1: draws are taken as shares of what it is.
+    chosen = torch.searchsorted(cumulative, draws.to(cumulative) * cumulative[:, -1:], right=True)
+    return chosen.clamp(max=logits.shape[-1] - 1)
+
+
+def uniform_draws(seed: int, rows: int, new: int) -> Float[Tensor, "row new"]:
+    """The uniform numbers of a seed; those of the first rows do not depend on how many rows there are."""
+    return torch.from_numpy(np.random.default_rng(seed).random((rows, new), dtype=np.float32))
+
+
+def matches(
+    written: Int[Tensor, "item new"], true: Int[Tensor, "item new"]
+) -> tuple[Float[Tensor, " item"], Float[Tensor, " item"]]:
+    """Share of positions at which a continuation has the true token, and whether all of them do (1 or 0) (Biderman et al. 2023)."""
+    same = written == true
+    return same.float().mean(-1), same.all(-1).float()

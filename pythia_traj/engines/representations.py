@@ -1,0 +1,122 @@
+"""What is measured on activations: how alike two models' are, how many dimensions one's fill, how alike unrelated tokens' are."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pythia_traj.engines.runs import CPU_BUDGET, bytes_per_row
+
+if TYPE_CHECKING:
+    from transformer_lens import HookedTransformer
+
+Features = Float[Tensor, "token feature"]
+
+
+def collect(
+    model: "HookedTransformer",
+    tokens: Int[Tensor, "item pos"],
+    names: Sequence[str],
+    *,
+    make: Callable[[Tensor], Tensor] = lambda activation: activation.float(),
+) -> dict[str, Tensor]:
+    """Activations by hook name [item, pos, ...], of all sequences in their order, batch by batch.
+
+    Layers above the last that is read are not run.
+
+    Args:
+        names: TransformerLens's names of hooks, such as `blocks.3.hook_resid_post`.
+        make: what is kept of a batch's activation: another type, or a place on another device.
+    """
+    found: dict[str, Tensor] = {}
+    last = max(int(name.split(".")[1]) for name in names)
+    size = max(1, CPU_BUDGET // bytes_per_row(model, tokens.shape[1], 0))
+    for start in range(0, len(tokens), size):
+
+        def keep(activation: Tensor, hook: Any, *, name: str, start: int = start) -> None:
+            made = make(activation)
+            if name not in found:
+                found[name] = made.new_empty((len(tokens), *made.shape[1:]))
+            found[name][start : start + len(made)] = made
+
+        hooks = [(name, partial(keep, name=name)) for name in names]
+        model.run_with_hooks(tokens[start : start + size], fwd_hooks=hooks, stop_at_layer=last + 1, return_type=None)
+    return found
+
+
+def linear_cka(x: Features, y: Features, *, debiased: bool = True) -> Float[Tensor, ""]:
+    """Linear centred kernel alignment of two representations of the same tokens (Kornblith et al. 2019).
+
+    HSIC(X, Y) / sqrt(HSIC(X, X) HSIC(Y, Y)): 1 for what is equal up to rotation, shift and scale. `debiased` takes the unbiased estimator
+    of HSIC (Song et al. 2012; Nguyen et al. 2021), of which unrelated representations get 0 on average, however many features they have;
+    it can be slightly negative. The biased one (at least 0) grows with the number of features per token. NaN where one of them is constant.
+    """
+    x, y = standardised(x), standardised(y)
+    return cka(hsic(x, y), hsic(x, x), hsic(y, y))[0 if debiased else 1]
+
+
+def standardised(x: Features) -> Features:
+    """Centred, as both estimators of HSIC allow, and scaled, so that fourth powers stay in fp32 and what is summed up is of one size."""
+    x = x - x.mean(0)
+    norm: Tensor = torch.linalg.vector_norm(x)
+    return x / norm * math.sqrt(len(x))
+
+
+def hsic(x: Features, y: Features) -> Float[Tensor, " 2"]:
+    """The unbiased and the biased estimate of linear HSIC of standardised features, each up to a factor that is the same for all.
+
+    Unbiased: Song et al. 2012, equation 5. With K and L the kernel matrices, their diagonals put to 0,
+    tr(KL) + sum(K) sum(L) / ((n - 1)(n - 2)) - 2 / (n - 2) sum(KL); all from features, so that nothing is of size tokens x tokens.
+    """
+    n = len(x)
+    product = (x.mT @ y).square().sum()
+    x_squares, y_squares = x.square().sum(1), y.square().sum(1)
+    # Each row's sum without its diagonal.
+    x_sums, y_sums = x @ x.sum(0) - x_squares, y @ y.sum(0) - y_squares
+    trace = product - (x_squares * y_squares).sum()
+    unbiased = trace + x_sums.sum() * y_sums.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (x_sums * y_sums).sum()
+    return torch.stack([unbiased, product])
+
+
+def cka(
+    cross: Float[Tensor, "*what"], own: Float[Tensor, "*what"], other: Float[Tensor, "*what"]
+) -> Float[Tensor, "*what"]:
+    """Alignment from the HSIC of two representations with each other and of each with itself."""
+    return cross / own.clamp(min=0).sqrt() / other.clamp(min=0).sqrt()
+
+
+def cosine(x: Float[Tensor, "*token feature"], y: Float[Tensor, "*token feature"]) -> Float[Tensor, "*token"]:
+    """Cosine between the representations of each token; exactly 1 for what is equal, 0 where one of them is 0."""
+    x, y = _unit(x), _unit(y)
+    return 1 - (x - y).square().sum(-1) / 2
+
+
+def participation_ratio(x: Features, *, centred: bool = True) -> Float[Tensor, ""]:
+    """How many dimensions the variance fills: (sum l)^2 / sum l^2 over the eigenvalues of the covariance, 1 to the number of features.
+
+    Uncentred, over those of the second moments, where a mean that all tokens share counts as one large dimension. Both are held down by the
+    number of tokens.
+    """
+    x = x - x.mean(0) if centred else x
+    x = x / torch.linalg.vector_norm(x)
+    # The traces of the covariance and of its square, by the smaller of the two Gram matrices.
+    gram = x.mT @ x if x.shape[0] >= x.shape[1] else x @ x.mT
+    return 1 / gram.square().sum()
+
+
+def anisotropy(x: Float[Tensor, "document token feature"]) -> Float[Tensor, " document"]:
+    """Mean cosine between each document's tokens and all other documents' (Ethayarajh 2019); 0 where directions are spread evenly.
+
+    Its mean over documents is the mean over all pairs of tokens of different documents.
+    """
+    sums = _unit(x).sum(1)
+    others = sums.sum(0) - sums
+    return (sums * others).sum(-1) / (x.shape[1] ** 2 * (len(x) - 1))
+
+
+def _unit(x: Float[Tensor, "*token feature"]) -> Float[Tensor, "*token feature"]:
+    return torch.nn.functional.normalize(x, dim=-1, eps=1e-30)

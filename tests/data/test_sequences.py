@@ -1,0 +1,129 @@
+"""Training sequences from every kind of file, prompts and passages."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pythia_traj.data.continuations import PromptTexts
+from pythia_traj.data.passages import Passages
+from pythia_traj.data.sequences import TrainingSequences
+from pythia_traj.errors import DataError
+from pythia_traj.experiment import Vocabulary
+from tests.support import byte_tokenizer
+
+VOCABULARY = Vocabulary(d_vocab=300, n_ctx=128, tokenizer=byte_tokenizer())
+ROWS = np.random.default_rng(0).integers(0, 300, (20, 40)).astype(np.uint16)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """The same rows in every form that holds ids."""
+    np.save(tmp_path / "rows.npy", ROWS)
+    ROWS.astype("<u2").tofile(tmp_path / "rows.bin")
+    lists = [row.tolist() for row in ROWS]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"tokens": row}) + "\n" for row in lists))
+    pq.write_table(pa.table({"tokens": lists}), tmp_path / "rows.parquet")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["rows.npy", "rows.bin", "rows.jsonl", "rows.parquet"])
+def test_every_kind_of_file_yields_the_beginnings_of_the_same_rows(files, name):
+    data = TrainingSequences(
+        VOCABULARY, seed=0, n=20, prompt=16, continuation=8, source=str(files / name), row_length=40
+    )
+    tokens = data.groups["sequences"]
+    assert tokens.dtype == np.int64
+    assert (tokens == ROWS[:, :24]).all()
+    assert data.facts == {"sequences_to_draw_from": 20}
+    some = TrainingSequences(
+        VOCABULARY, seed=1, n=5, prompt=16, continuation=8, source=str(files / name), row_length=40
+    )
+    assert {tuple(row) for row in some.groups["sequences"]} < {tuple(row) for row in tokens}
+
+
+def test_a_file_is_identified_by_its_content(files, tmp_path):
+    (tmp_path / "other.bin").write_bytes((files / "rows.bin").read_bytes())
+    specs = [TrainingSequences.spec(seed=0, source=str(files / name)) for name in ("rows.bin", "other.bin", "rows.npy")]
+    assert specs[0] == specs[1] != specs[2]
+    assert TrainingSequences.spec(seed=1, source=str(files / "rows.bin")) != specs[0]
+
+
+def test_text_is_cut_into_sequences_of_one_document_each(tmp_path):
+    (tmp_path / "notes.txt").write_text("def one(): pass\n" * 40)
+    data = TrainingSequences(VOCABULARY, seed=0, n=3, prompt=8, continuation=8, source=str(tmp_path / "notes.txt"))
+    text = "def one(): pass\n" * 40
+    for row in data.groups["sequences"]:
+        assert VOCABULARY.tokenizer.decode(row.tolist()) in text
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"body": text}) + "\n")
+    lines = TrainingSequences(
+        VOCABULARY, seed=0, n=3, prompt=8, continuation=8, source=str(tmp_path / "rows.jsonl"), column="body"
+    )
+    assert (lines.groups["sequences"] == data.groups["sequences"]).all()
+
+
+def test_the_default_is_the_librarys_training_documents_and_needs_no_file():
+    data = TrainingSequences(VOCABULARY, seed=0, n=4, prompt=8, continuation=8)
+    assert data.groups["sequences"].shape == (4, 16)
+    assert TrainingSequences.spec(seed=0)["source"] == "stdlib:train"
+
+
+def test_what_cannot_be_read_says_what_is_wrong(files, tmp_path):
+    def fails(message, **settings):
+        with pytest.raises(DataError, match=message):
+            TrainingSequences(VOCABULARY, seed=0, **{"n": 2, "prompt": 8, "continuation": 8, **settings})
+
+    fails("which are no rows of 2049 uint16 ids: set row_length", source=str(files / "rows.bin"))
+    fails("rows of 40 tokens, 48 are needed", source=str(files / "rows.npy"), prompt=40)
+    fails("holds 20 sequences of 16 tokens, 30 were asked for", source=str(files / "rows.npy"), n=30)
+    fails("exceed the model's context of 128", prompt=128)
+    fails("there is no file .*nowhere.npy", source=str(tmp_path / "nowhere.npy"))
+    np.save(tmp_path / "flat.npy", np.zeros(5))
+    fails("holds float64 of shape", source=str(tmp_path / "flat.npy"))
+    np.save(tmp_path / "large.npy", ROWS + 300)
+    fails("the model has 300 embeddings", source=str(tmp_path / "large.npy"))
+    (tmp_path / "bad.npy").write_bytes(b"no numpy")
+    fails("is no NumPy file", source=str(tmp_path / "bad.npy"))
+    (tmp_path / "bad.jsonl").write_text('{"tokens": [1, 2.5]}\n')
+    fails("row 1 has tokens that are no integers", source=str(tmp_path / "bad.jsonl"))
+    (tmp_path / "other.jsonl").write_text('{"body": "a"}\n')
+    fails("neither a list in tokens nor text in text: it has body", source=str(tmp_path / "other.jsonl"))
+
+
+def test_ids_need_no_tokenizer_and_text_does(files):
+    bare = Vocabulary(d_vocab=300, n_ctx=128)
+    assert TrainingSequences(bare, seed=0, n=2, prompt=8, continuation=8, source=str(files / "rows.npy")).groups
+    for build in (
+        lambda: TrainingSequences(bare, seed=0, n=2, prompt=8, continuation=8),
+        lambda: PromptTexts(bare, seed=0),
+        lambda: Passages(bare, seed=0),
+    ):
+        with pytest.raises(DataError, match="has no tokenizer.json"):
+            build()
+
+
+def test_prompts_of_one_length_are_a_batch_and_know_their_numbers():
+    data = PromptTexts(VOCABULARY, seed=0, prompts=("abc", "wxyz", "xyz"), tokens=4, bos=True)
+    assert data.numbers == {"4": [0, 2], "shuffled/4": [0, 2], "5": [1], "shuffled/5": [1]}
+    assert (data.groups["4"][:, 0] == 0).all()
+    assert (data.groups["shuffled/4"][:, 0] == 0).all()
+    assert sorted(data.groups["shuffled/5"][0]) == sorted(data.groups["5"][0])
+    assert data.text([*data.groups["4"][0, 1:], 0, 7]) == "abc"
+    with pytest.raises(DataError, match="prompt 1 is empty"):
+        PromptTexts(VOCABULARY, seed=0, prompts=("a", ""))
+    with pytest.raises(DataError, match="prompt 0 has 3 tokens, with 126 more it exceeds"):
+        PromptTexts(VOCABULARY, seed=0, prompts=("abc",), tokens=126)
+
+
+def test_passages_are_of_different_documents(tmp_path):
+    texts = [chr(ord("a") + i) * 50 for i in range(6)]
+    (tmp_path / "notes.txt").write_text("<|endoftext|>\n".join(text + "\n" for text in texts))
+    data = Passages(VOCABULARY, seed=0, n=5, length=10, source=str(tmp_path / "notes.txt"))
+    letters = [set(VOCABULARY.tokenizer.decode(row.tolist()).strip()) for row in data.groups["text"]]
+    assert all(len(found) == 1 for found in letters)
+    assert len(set.union(*letters)) == 5
+    assert (np.sort(data.groups["shuffled"]) == np.sort(data.groups["text"])).all()
+    with pytest.raises(DataError, match="holds 6 documents of at least 10 tokens, 7 were asked for"):
+        Passages(VOCABULARY, seed=0, n=7, length=10, source=str(tmp_path / "notes.txt"))

@@ -1,0 +1,100 @@
+"""`ngram` on a model that is a bigram, by constructed weights, and aligned as it says."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from transformer_lens import HookedTransformer, HookedTransformerConfig
+
+from pythia_traj.data.ngrams import NGramText
+from pythia_traj.discovery import discover
+from pythia_traj.experiment import Vocabulary
+from tests.data.test_ngrams import dense
+from tests.support import byte_tokenizer
+
+SIZE, D_VOCAB = 280, 304
+
+
+@pytest.fixture(scope="module")
+def text():
+    vocabulary = Vocabulary(D_VOCAB, 64, byte_tokenizer())
+    return NGramText(vocabulary, seed=0, n=6, length=32, null_n=3, train_tokens=200_000)
+
+
+def knows(logits):
+    """A model whose logits after token t are the row t, whatever was before: one-hot embeddings, no attention, no MLP."""
+    config = HookedTransformerConfig(
+        n_layers=1, d_model=D_VOCAB, n_ctx=64, d_head=4, n_heads=1, d_mlp=4, d_vocab=D_VOCAB, act_fn="gelu", seed=0,
+        normalization_type="LNPre", positional_embedding_type="rotary", rotary_dim=4,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        model = HookedTransformer(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        model.embed.W_E.copy_(torch.eye(D_VOCAB))
+        normalised = model.ln_final(model.embed.W_E[None])[0]
+        # Normalised one-hot vectors are, but for a factor, the centred identity.
+        model.unembed.W_U.copy_(logits / (normalised[0, 0] - normalised[0, 1]))
+        model.unembed.b_U.copy_(logits.mean(0))
+    return model
+
+
+@pytest.fixture(scope="module")
+def bigram(text):
+    """The text's own bigram, with nonsense in the rows that pad the vocabulary."""
+    table = dense(text.counts, 2, np.arange(SIZE)[:, None])
+    logits = torch.zeros(D_VOCAB, D_VOCAB)
+    logits[:SIZE, :SIZE] = torch.from_numpy(np.log(table)).float()
+    logits[:, SIZE:] = 5.0
+    return knows(logits)
+
+
+def values(model, text):
+    rows = discover()["ngram"](model, text)
+    return {(row.key.metric, row.key.variant): row for row in rows.metrics}
+
+
+def test_a_model_that_is_the_bigram_is_not_apart_from_it(text, bigram):
+    found = values(bigram, text)
+    for variant in ("bigram", "null:shuffled:bigram"):
+        assert found["kl", variant].value == pytest.approx(0, abs=1e-3)
+        assert found["js", variant].value == pytest.approx(0, abs=1e-3)
+    for order in ("unigram", "trigram"):
+        assert found["kl", order].value > 0.1
+        assert 0.01 < found["js", order].value < np.log(2)
+    assert found["kl", "bigram"].n == 6
+
+
+def test_an_n_gram_that_is_off_by_one_is_further_away(text, bigram, monkeypatch):
+    aligned = values(bigram, text)
+    rows = text.counts.rows
+    monkeypatch.setattr(text.counts, "rows", lambda order, contexts: rows(order, np.roll(contexts, 1, 1)))
+    shifted = values(bigram, text)
+    assert shifted["kl", "bigram"].value > aligned["kl", "bigram"].value + 0.5
+    assert shifted["kl", "unigram"].value == aligned["kl", "unigram"].value
+
+
+def test_the_loss_on_samples_is_that_of_the_bigram_after_each_token(text, bigram):
+    found = values(bigram, text)
+    for name in ("text", "unigram", "bigram", "trigram"):
+        ids = text.groups[name]
+        table = dense(text.counts, 2, np.arange(SIZE)[:, None])
+        expected = -np.log(table[ids[:, :-1], ids[:, 1:]]).mean()
+        assert found["nll", name].value == pytest.approx(expected, abs=1e-3)
+    assert found["nll", "bigram"].value < found["nll", "null:shuffled:bigram"].value
+    assert found["nll", "bigram"].value < found["nll", "unigram"].value
+
+
+def test_a_trigrams_context_is_the_two_tokens_up_to_the_position(text, bigram):
+    """The trigram's divergence by a plain loop over positions."""
+    ids = text.groups["text"]
+    table = dense(text.counts, 2, np.arange(SIZE)[:, None])
+    expected = []
+    for item in ids:
+        for i in range(1, len(item) - 1):
+            (trigram,) = dense(text.counts, 3, item[None, i - 1 : i + 1])
+            expected.append((trigram * np.log(trigram / table[item[i]])).sum())
+    assert values(bigram, text)["kl", "trigram"].value == pytest.approx(np.mean(expected), abs=1e-3)

@@ -1,0 +1,83 @@
+"""`representation` as rows: a step is like itself, and each number is of the activations that TransformerLens gives."""
+
+import numpy as np
+import pytest
+import torch
+
+import pythia_traj as pt
+from pythia_traj.data.passages import Passages
+from pythia_traj.engines.representations import anisotropy, linear_cka, participation_ratio
+from pythia_traj.errors import DataError
+from pythia_traj.experiment import Vocabulary
+from pythia_traj.processing import RAW
+from tests.support import byte_tokenizer
+
+SETTINGS = {"n": 6, "length": 24}
+
+
+def request(suite, out, steps="1,4", **settings):
+    experiments = {"representation": {**SETTINGS, **settings}}
+    return pt.SweepConfig(model=str(suite), steps=steps, experiments=experiments, out=out, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def run(suite, tmp_path_factory):
+    out = tmp_path_factory.mktemp("representation") / "run"
+    assert not pt.sweep(request(suite, out, references="init,step:4,previous", sites="resid_post,attn_out")).failed
+    return out
+
+
+@pytest.fixture(scope="module")
+def activations(suite):
+    """The last layer's residual stream at steps 4 and 0 [passage, pos, d_model], without the first position."""
+    tokens = torch.from_numpy(Passages(Vocabulary(300, 128, byte_tokenizer()), seed=0, **SETTINGS).groups["text"])
+    found = {}
+    for ckpt in pt.checkpoints(suite, steps="0,4", **RAW.as_dict(), device="cpu"):
+        with torch.inference_mode():
+            found[ckpt.step] = ckpt.model.run_with_cache(tokens)[1]["resid_post", 1][:, 1:].clone()
+    return found
+
+
+def test_a_step_has_cka_and_cosine_1_with_itself(run):
+    for metric, variants in (("cka", ("step:4", "biased:step:4")), ("mean_cosine", ("step:4",))):
+        for variant in variants:
+            rows = pt.load(run, metric=metric, variant=variant, step=4)
+            assert len(rows) == 4
+            assert rows.value.to_numpy() == pytest.approx(np.ones(4), abs=1e-6)
+
+
+def test_values_are_those_of_the_activations(run, activations):
+    here, there = activations[4], activations[0]
+    where = {"step": 4, "component": "resid_post", "layer": 1}
+
+    def value(metric, variant):
+        (found,) = pt.load(run, metric=metric, variant=variant, **where).value
+        return found
+
+    assert value("cka", "init") == pytest.approx(linear_cka(here.flatten(0, 1), there.flatten(0, 1)).item(), abs=1e-4)
+    expected = torch.nn.functional.cosine_similarity(here, there, dim=-1).mean().item()
+    assert value("mean_cosine", "init") == pytest.approx(expected, abs=1e-5)
+    assert value("participation_ratio", "centred") == pytest.approx(
+        participation_ratio(here.flatten(0, 1)).item(), rel=1e-4
+    )
+    assert value("anisotropy", None) == pytest.approx(anisotropy(here).mean().item(), abs=1e-5)
+    moved = there.roll(3, 0)
+    expected = torch.nn.functional.cosine_similarity(here, moved, dim=-1).mean().item()
+    assert value("mean_cosine", "null:permuted:init") == pytest.approx(expected, abs=1e-5)
+
+
+def test_cosines_are_kept_passage_by_passage(run):
+    items = pt.load(run, table="items", metric="mean_cosine", variant="init", step=4, layer=0, component="attn_out")
+    assert len(items) == 6
+
+
+def test_the_step_before_the_first_is_nobody(suite, tmp_path):
+    assert not pt.sweep(request(suite, tmp_path / "run", steps="0", references="previous")).failed
+    assert set(pt.load(tmp_path / "run").metric) == {"participation_ratio", "anisotropy"}
+
+
+def test_what_cannot_be_measured_ends_the_sweep_with_one_line(suite, tmp_path):
+    with pytest.raises(DataError, match="6 passages of 24 tokens without the first 24 leave too few"):
+        pt.sweep(request(suite, tmp_path / "one", skip=24))
+    with pytest.raises(DataError, match="this model has no resid_mid"):
+        pt.sweep(request(suite, tmp_path / "two", sites="resid_mid"))
