@@ -97,5 +97,9 @@ def _empty(run: Run, table: str | None) -> pd.DataFrame:
         known = [path.name for path in (run.path / "tables").iterdir()]
         if table not in known:
             raise StoreError(f"{run.path} has no table {table!r}: {nearest(table, known)}")
+        if next((run.path / "tables" / table).rglob("*.safetensors"), None) is not None:
+            raise StoreError(
+                f"{table} holds tensors, not rows: read the .safetensors files below {run.path / 'tables' / table}"
+            )
     columns = schema.METRICS if table is None else schema.ITEMS
     return pd.DataFrame(columns=[*_PARTITIONS, *(column.name for column in columns)])

@@ -193,6 +193,8 @@ def test_tensors_are_a_safetensors_file_beside_the_metrics_with_the_footer_in_it
     for name, reader in READERS.items():
         assert reader(str(run.metrics)) == 8 * 5, name
         assert reader(str(run.path / "tables" / "items")) == 8 * 9, name
+    with pytest.raises(StoreError, match="activations holds tensors, not rows: read the .safetensors files below"):
+        pt.load(run.path, table="activations")
     # Measured again without them: nothing of the earlier unit is left.
     write_unit(run, unit, rows(512), {"digest": "e"})
     assert not path.exists()
