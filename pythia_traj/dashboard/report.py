@@ -20,7 +20,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from pythia_traj.dashboard import circuits, figures, style
+from pythia_traj.dashboard import circuits, figures, learning, style
 from pythia_traj.dashboard.figures import NULL, NothingToDraw
 from pythia_traj.errors import StoreError
 
@@ -136,6 +136,27 @@ CHARTS = (
         "How many heads exceed the 99.9th percentile of their own null, by role. Dotted: the same of shuffled tokens; a head or "
         "two stand out by chance.",
         circuits.roles_over_steps,
+        per_label=True,
+    ),
+    Chart(
+        "Statistics of the text",
+        "How far the model is from unigram, bigram and trigram models of the corpus. Each line has its minimum where the model "
+        "predicts most as that n-gram does. Dotted: shuffled tokens.",
+        learning.ngrams_over_steps,
+        per_label=True,
+    ),
+    Chart(
+        "Probes: accuracy",
+        "Accuracy of a linear probe of the stream after each layer, on documents it was not trained on. Dotted: the same probe "
+        "on a control task, in which each token type has a random label: what can be learnt by heart.",
+        learning.probe_accuracy_over_steps,
+        per_label=True,
+    ),
+    Chart(
+        "Probes: selectivity",
+        "Accuracy minus that on the control tasks. Negative where the token itself is easier to read off than the label. Dotted: of "
+        "one control task against the others.",
+        learning.probe_selectivity_over_steps,
         per_label=True,
     ),
 )
