@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pythia_traj.dashboard.report import CHARTS, Chart
+
 STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, *range(1000, 20001, 1000), 40000, 80000, 143000)
 TOKENS_PER_STEP = 2_097_152
 TOO_SHORT = "context too short: 64 tokens, 550 are needed"
@@ -91,6 +93,12 @@ def rows_of() -> RowsOf:
         return frame(found)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def held() -> tuple[Chart, ...]:
+    """The charts that these rows have something for: all but those of tasks, n-grams and probes, which have a test of their own."""
+    return tuple(chart for chart in CHARTS if not chart.draw.__module__.endswith(("circuits", "learning")))
 
 
 @pytest.fixture(scope="session")

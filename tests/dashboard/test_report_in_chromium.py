@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pythia_traj.dashboard.report import CHARTS, report, write_report
+from pythia_traj.dashboard.report import report, write_report
 
 HOSTILE = "<b>x</b></script><script>document.title='taken'</script><a href='javascript:alert(1)'>y</a><img src=x>"
 
@@ -31,7 +31,7 @@ chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 @pytest.mark.chromium
 @pytest.mark.skipif(chromium is None, reason="no Chromium is installed: chromium, chromium-browser or google-chrome")
-def test_every_figure_is_drawn_and_labels_stay_text(rows_of, tmp_path: Path):
+def test_every_figure_is_drawn_and_labels_stay_text(rows_of, held, tmp_path: Path):
     steps = (0, 1, 512, 143000)
     hostile, tame = rows_of(labels=(HOSTILE, f"ind {HOSTILE}"), steps=steps), rows_of(steps=steps)
     rows = pd.concat([part.astype({"experiment": object}) for part in (hostile, tame)], ignore_index=True)
@@ -43,7 +43,7 @@ def test_every_figure_is_drawn_and_labels_stay_text(rows_of, tmp_path: Path):
     shown = re.sub(r"<script.*?</script>", "", dom, flags=re.DOTALL)
 
     figures = shown.split('class="plotly-graph-div')[1:]
-    assert len(figures) == sum(1 + chart.per_label for chart in CHARTS)
+    assert len(figures) == sum(1 + chart.per_label for chart in held)
     assert all('class="main-svg"' in figure for figure in figures)
     legends = re.findall(r'class="legendtext"[^>]*>(.*?)</text>', shown)
     assert f"{html.escape(HOSTILE, quote=False)} · text" in legends

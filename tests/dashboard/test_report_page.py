@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from plotly.offline import get_plotlyjs
 
-from pythia_traj.dashboard.report import CHARTS, report, write_report
+from pythia_traj.dashboard.report import report, write_report
 from pythia_traj.errors import StoreError
 
 HOSTILE = "<b>x</b></script><script>alert(1)</script><img src=x onerror=alert(1)> &amp; ' \" %{x}"
@@ -60,13 +60,13 @@ def test_header_holds_title_and_facts(page):
         assert part in page.text
 
 
-def test_each_chart_has_its_caption_and_its_figure(page):
-    for chart in CHARTS:
+def test_each_chart_has_its_caption_and_its_figure(page, held):
+    for chart in held:
         assert chart.heading in page.text
         assert chart.caption in page.text
     holders = [attrs for tag, attrs in page.elements if "plotly-graph-div" in (attrs.get("class") or "")]
     stored = {attrs["id"]: json.loads(text) for attrs, text in page.scripts if attrs.get("type") == "application/json"}
-    assert len(holders) == len(CHARTS)
+    assert len(holders) == len(held)
     assert [attrs["data-figure"] for attrs in holders] == list(stored)
     assert all(figure["data"] for figure in stored.values())
 
@@ -131,12 +131,12 @@ def test_a_figure_of_undefined_values_gives_its_reason_instead(rows):
     assert page.count("i") == 0
 
 
-def test_all_data_is_text(rows_of):
+def test_all_data_is_text(rows_of, held):
     rows = rows_of(models=(HOSTILE, "plain"), labels=(HOSTILE, f"2{HOSTILE}"), steps=(0, 512))
     reasons = rows["reason"].astype(object).where(rows["reason"].isna(), HOSTILE)
     page = make(rows.assign(reason=reasons), title=HOSTILE, **{HOSTILE: HOSTILE})
     assert [page.count(tag) for tag in ("b", "img", "iframe")] == [0, 0, 0]
-    assert page.count("script") == len(page.scripts) == 2 + 2 * len(CHARTS)
+    assert page.count("script") == len(page.scripts) == 2 + 2 * len(held)
     assert page.text.count(HOSTILE) > 10
     for attributes, text in page.scripts:
         if attributes.get("type") == "application/json":

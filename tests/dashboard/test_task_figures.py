@@ -5,6 +5,7 @@ import pytest
 import pythia_traj as pt
 from pythia_traj.dashboard import circuits, learning
 from pythia_traj.dashboard.figures import NothingToDraw
+from pythia_traj.dashboard.report import CHARTS, report
 
 EXPERIMENTS = {
     "ablation": {"task": "repeats", "n": 8, "sets": "L0H1+L1H2", "top": 2},
@@ -82,3 +83,10 @@ def test_a_figure_of_rows_that_are_undefined_says_why(rows):
             circuits.faithfulness_over_steps(faithful)
     else:
         assert lines(circuits.faithfulness_over_steps(faithful))
+
+
+def test_the_report_draws_what_there_is(rows):
+    page = report(rows, title="A run", facts={})
+    drawn = [chart for chart in CHARTS if chart.draw.__module__.endswith(("circuits", "learning"))]
+    assert len(drawn) == 9
+    assert all(f">{chart.heading}" in page for chart in drawn)
