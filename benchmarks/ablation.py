@@ -1,15 +1,18 @@
 """How much faster than the usual loop are all heads of a model ablated?
 
-    python benchmarks/ablation.py [--json]
+    python benchmarks/ablation.py [--prompts 8,32] [--loops loop,loop_swapped] [--json]
 
 Random weights in the shape of pythia-160m, prompts of 20 tokens, all 144 heads resampled one by one, the logit difference at the last
 position. In one run and in turn, three times:
 
-- `loop`: what a user writes today, `run_with_hooks` once a head over the whole model, the corrupted run cached once, gradients off;
-- `ours`: `pythia_traj.engines.ablation.replaced`, from the kept clean run.
+- `loop`: what a user writes today, `run_with_hooks` once a head over the whole model, the corrupted run cached once, gradients off; on
+  a model whose parameters lie in memory as `from_pretrained` leaves them;
+- `loop_swapped`: the same on the model as a sweep has it, whose layout spares TransformerLens copies of its weights;
+- `ours`: `pythia_traj.engines.ablation.replaced`, from the kept clean run, on the model as a sweep has it.
 
-`ablation_vs_loop_<prompts>` is the ratio of medians. `floor_<prompts>` is what ours cannot be faster than: the operations of its matrix
-products over the rate of one large product, measured in the same run. The values of both are compared first.
+`ablation_vs_loop_<prompts>` and `ablation_vs_loop_swapped_<prompts>` are ratios of medians. `floor_<prompts>` is what ours cannot be
+faster than: the operations of its matrix products over the rate of one large product, measured in the same run. The values of all are
+compared first.
 """
 
 import argparse
@@ -33,31 +36,42 @@ from pythia_traj.engines.ablation import Components, outputs, replaced
 from pythia_traj.engines.runs import Question, keep_run
 
 SIZE, LENGTH, PROMPTS, PAIRS = "160m", 20, (8, 32), 3
+LOOPS = ("loop", "loop_swapped")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--prompts", default=",".join(map(str, PROMPTS)), help="how many, separated by commas")
+    parser.add_argument("--loops", default=",".join(LOOPS), help="which baselines, separated by commas")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pythia-traj-bench-") as root:
-        model = random_model(Path(root))
+        swapped = random_model(Path(root))
+        published = random_model(Path(root))
+        for parameter in published.parameters():
+            parameter.data = parameter.data.contiguous()
         seconds: dict[str, object] = {}
         ratios: dict[str, float] = {}
-        for prompts in PROMPTS:
-            task = Task(model, prompts)
-            torch.testing.assert_close(task.ours()[::29], task.loop(task.heads[::29]), atol=1e-4, rtol=0)
-            times = alternate({"loop": task.loop, "ours": task.ours}, pairs=PAIRS, discarded=0)
-            ratios[f"ablation_vs_loop_{prompts}"] = median(times["loop"]) / median(times["ours"])
+        for prompts in map(int, arguments.prompts.split(",")):
+            task = Task(swapped, prompts)
+            loops = {"loop": Task(published, prompts).loop, "loop_swapped": task.loop}
+            contenders = {"ours": task.ours, **{name: loops[name] for name in arguments.loops.split(",")}}
+            for loop in loops.values():
+                torch.testing.assert_close(task.ours()[::29], loop(task.heads[::29]), atol=1e-4, rtol=0)
+            times = alternate(contenders, pairs=PAIRS, discarded=0)
+            for name in loops.keys() & times.keys():
+                ratios[f"ablation_vs_{name}_{prompts}"] = median(times[name]) / median(times["ours"])
             seconds |= {f"{name}_{prompts}": value for name, value in summary(times).items()}
-            seconds[f"floor_{prompts}"] = round(operations(model, prompts) / rate(), 3)
-    emit(seconds, ratios, as_json=arguments.json)
+            seconds[f"floor_{prompts}"] = round(operations(swapped, prompts) / rate(), 3)
+    emit(seconds, dict(sorted(ratios.items())), as_json=arguments.json)
 
 
 def random_model(root: Path) -> HookedTransformer:
     """A model of the shape, loaded as a sweep loads it."""
     torch.manual_seed(0)
     config = GPTNeoXConfig(**SHAPES[SIZE], **COMMON, tie_word_embeddings=False, dtype="float16")
-    GPTNeoXForCausalLM(config).half().save_pretrained(root / "step0")
+    if not (root / "step0").exists():
+        GPTNeoXForCausalLM(config).half().save_pretrained(root / "step0")
     (ckpt,) = pt.checkpoints(root, steps="0", device="cpu")
     model = ckpt.model
     model.requires_grad_(requires_grad=False)
