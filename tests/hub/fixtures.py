@@ -10,8 +10,10 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
+from pythia_traj.suites.catalog import catalog
 from tests.hub.repository import Repository
 from tests.hub.server import Hub
+from tests.support import publish, random_model
 
 
 @pytest.fixture
@@ -34,6 +36,18 @@ def online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     huggingface_hub.close_session()
     if not silent:
         enable_progress_bars()
+
+
+@pytest.fixture(scope="module")
+def pythia_14m(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """154 revisions under the name of a known model, tiny, their weights of three seeds in turn."""
+    folder = tmp_path_factory.mktemp("pythia-14m")
+    for seed in range(3):
+        publish(folder / f"seed{seed}", random_model(seed))
+    repository = Repository("EleutherAI/pythia-14m")
+    for i, step in enumerate(catalog()["pythia-14m"].steps):
+        repository.publish(f"step{step}", folder / f"seed{i % 3}")
+    return repository
 
 
 def point_to(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:

@@ -23,6 +23,7 @@ from pythia_traj.store.layout import Run
 from pythia_traj.suites.catalog import catalog
 from tests.hub.faults import FAULTS, Fault, RandomFaults
 from tests.hub.fixtures import online as online
+from tests.hub.fixtures import pythia_14m as pythia_14m
 from tests.hub.fixtures import serve as serve
 from tests.hub.publish import ROOT, publish_steps
 from tests.hub.repository import Repository
@@ -55,18 +56,6 @@ def expected(suite, tmp_path_factory):
     out = tmp_path_factory.mktemp("expected") / "run"
     sweep(str(suite), out)
     return rows(out)
-
-
-@pytest.fixture(scope="module")
-def pythia_14m(tmp_path_factory):
-    """154 revisions under the name of a known model, tiny, their weights of three seeds in turn."""
-    folder = tmp_path_factory.mktemp("pythia-14m")
-    for seed in range(3):
-        publish(folder / f"seed{seed}", random_model(seed))
-    repository = Repository("EleutherAI/pythia-14m")
-    for i, step in enumerate(catalog()["pythia-14m"].steps):
-        repository.publish(f"step{step}", folder / f"seed{i % 3}")
-    return repository
 
 
 def sweep(model, out, **settings):

@@ -15,10 +15,10 @@ from pythia_traj.errors import HubError, SuiteError
 from pythia_traj.hub.model import HubModel
 from pythia_traj.store.layout import Run
 from pythia_traj.store.unit import read_footer
-from pythia_traj.suites.catalog import catalog
 from tests.hub.faults import Fault
 from tests.hub.fixtures import online as online
 from tests.hub.fixtures import point_to
+from tests.hub.fixtures import pythia_14m as pythia_14m
 from tests.hub.fixtures import serve as serve
 from tests.hub.publish import publish_steps
 from tests.hub.repository import Repository
@@ -68,18 +68,6 @@ def test_the_rows_are_those_of_the_directory_with_the_commit_of_each(serve, tiny
     assert len(listed["model.safetensors"]) == 64
     (model,) = pt.load(tmp_path / "run", table="models").to_dict("records")
     assert (model["repo"], model["suite"]) == ("me/tiny", "me")
-
-
-@pytest.fixture(scope="module")
-def pythia_14m(tmp_path_factory):
-    """154 revisions under the name of a known model, tiny, their weights of three seeds in turn."""
-    folder = tmp_path_factory.mktemp("pythia-14m")
-    for seed in range(3):
-        publish(folder / f"seed{seed}", random_model(seed))
-    repository = Repository("EleutherAI/pythia-14m")
-    for i, step in enumerate(catalog()["pythia-14m"].steps):
-        repository.publish(f"step{step}", folder / f"seed{i % 3}")
-    return repository
 
 
 def test_154_revisions_cost_three_calls_and_one_each_and_none_when_repeated(serve, pythia_14m, tmp_path):
