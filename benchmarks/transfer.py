@@ -22,8 +22,13 @@ import hashlib
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 from hub import served
+
+if TYPE_CHECKING:
+    from pythia_traj.hub.model import HubCheckpoint
+    from pythia_traj.hub.staging import InMemory
 
 SIZE, STEP = "160m", 512
 
@@ -37,21 +42,16 @@ def main() -> None:
 
 
 def measure(*, as_json: bool) -> None:
-    import torch
     from harness import alternate, emit, summary
     from huggingface_hub import hf_hub_download
     from safetensors.torch import load_file
 
-    from pythia_traj.checkpoint import WeightFile
     from pythia_traj.hub.constants import Constants
     from pythia_traj.hub.model import HubModel
     from pythia_traj.hub.staging import InMemory, anonymous
     from pythia_traj.hub.transfer import Source, Transfer
-    from pythia_traj.models.swap import SwappableModel
     from pythia_traj.models.tensors import read_tensors
-    from pythia_traj.processing import FOLDED
     from pythia_traj.suites.catalog import catalog
-    from pythia_traj.suites.files import map_file
 
     model = HubModel.of(catalog()[f"pythia-{SIZE}"])
     checkpoint, commit = model.checkpoint(STEP), model.commit(STEP)
@@ -85,15 +85,40 @@ def measure(*, as_json: bool) -> None:
         }
     )
     path = Path(hf_hub_download(model.repo, file.path, revision=commit))
+    local, streamed = swaps(checkpoint, staging, path, buffer)
+    medians = {name: median(values) for name, values in seconds.items()}
+    ratios = {
+        "transfer_vs_hf_hub_download": medians["hf_hub_download"] / medians["verified"],
+        "transfer_vs_sha256": medians["sha256"] / medians["verified"],
+        "unverified_vs_hf_hub_download": medians["hf_hub_download"] / medians["unverified"],
+        "readinto_vs_mmap_local": median(local["swap_from_read_buffer"]) / median(local["swap_from_map"]),
+        "swap_streamed_vs_file": median(streamed["swap_from_streamed_buffer"]) / median(streamed["swap_from_map"]),
+    }
+    emit({**summary(seconds), **summary(local)}, ratios, as_json=as_json)
+
+
+def swaps(
+    checkpoint: "HubCheckpoint", staging: "InMemory", path: Path, buffer: memoryview
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Seconds of swaps from a file that is mapped or read, and of those from a streamed buffer beside the mapped file."""
+    import torch
+    from harness import alternate
+
+    from pythia_traj.checkpoint import WeightFile
+    from pythia_traj.models.swap import SwappableModel
+    from pythia_traj.models.tensors import read_tensors
+    from pythia_traj.processing import FOLDED
+    from pythia_traj.suites.files import map_file
+
     swappable = SwappableModel(checkpoint, device=torch.device("cpu"))
 
     def swap_from_map() -> None:
-        swappable.swap(read_tensors([WeightFile(file.path, map_file(path))]), FOLDED)
+        swappable.swap(read_tensors([WeightFile(path.name, map_file(path))]), FOLDED)
 
     def swap_from_buffer() -> None:
         with path.open("rb") as opened:
             opened.readinto(buffer)
-        swappable.swap(read_tensors([WeightFile(file.path, buffer)]), FOLDED)
+        swappable.swap(read_tensors([WeightFile(path.name, buffer)]), FOLDED)
 
     local = alternate({"swap_from_map": swap_from_map, "swap_from_read_buffer": swap_from_buffer})
     with ExitStack() as stack:
@@ -104,15 +129,7 @@ def measure(*, as_json: bool) -> None:
                 "swap_from_map": swap_from_map,
             }
         )
-    medians = {name: median(values) for name, values in seconds.items()}
-    ratios = {
-        "transfer_vs_hf_hub_download": medians["hf_hub_download"] / medians["verified"],
-        "transfer_vs_sha256": medians["sha256"] / medians["verified"],
-        "unverified_vs_hf_hub_download": medians["hf_hub_download"] / medians["unverified"],
-        "readinto_vs_mmap_local": median(local["swap_from_read_buffer"]) / median(local["swap_from_map"]),
-        "swap_streamed_vs_file": median(streamed["swap_from_streamed_buffer"]) / median(streamed["swap_from_map"]),
-    }
-    emit({**summary(seconds), **summary(local)}, ratios, as_json=as_json)
+    return local, streamed
 
 
 if __name__ == "__main__":
