@@ -87,19 +87,26 @@ def _identify(source: str) -> dict[str, Any]:
             digest.update(f"{name}\0{len(text)}\0{text}".encode())
         return {"source": "stdlib:train", "sha256": digest.hexdigest()}
     path = Path(source)
-    if path.suffix in (".npy", ".bin") and path.is_file():
+    if _holds_ids(path):
         # Larger than memory, as training data are.
         with path.open("rb") as file:
             return {"source": "file", "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
     return documents.identify(source)
 
 
+def _holds_ids(path: Path) -> bool:
+    """Whether a source is a file of token ids; one that is not there is refused, whatever is asked of it first."""
+    if path.suffix not in (".npy", ".bin"):
+        return False
+    if not path.is_file():
+        raise DataError(f"there is no file {path}: give stdlib, .npy, .bin, .jsonl, .parquet or .txt")
+    return True
+
+
 def _rows(vocabulary: Vocabulary, source: str, column: str, row_length: int, length: int, enough: int) -> np.ndarray:
     """Sequences of at least `length` tokens [sequence, pos], in the file where it holds ids."""
     path = Path(source)
-    if path.suffix in (".npy", ".bin"):
-        if not path.is_file():
-            raise DataError(f"there is no file {source}: give stdlib, .npy, .bin, .jsonl, .parquet or .txt")
+    if _holds_ids(path):
         rows = _numpy_rows(path) if path.suffix == ".npy" else _plain_rows(path, row_length)
         if rows.shape[1] < length:
             raise DataError(

@@ -51,6 +51,11 @@ def test_a_file_is_identified_by_its_content(files, tmp_path):
     assert TrainingSequences.spec(seed=1, source=str(files / "rows.bin")) != specs[0]
 
 
+def test_a_file_of_ids_that_is_not_there_is_named_before_any_model_is():
+    with pytest.raises(DataError, match=r"there is no file gone.npy: give stdlib, .npy"):
+        TrainingSequences.spec(seed=0, source="gone.npy")
+
+
 def test_text_is_cut_into_sequences_of_one_document_each(tmp_path):
     (tmp_path / "notes.txt").write_text("def one(): pass\n" * 40)
     data = TrainingSequences(VOCABULARY, seed=0, n=3, prompt=8, continuation=8, source=str(tmp_path / "notes.txt"))
