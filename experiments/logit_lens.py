@@ -12,34 +12,35 @@ from annotated_types import Ge
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from pythia_traj.data.text import LensText
+from pythia_traj.data.lens import LensText
 from pythia_traj.engines import lens
-from pythia_traj.experiment import Count, Passes, Shape, experiment
-from pythia_traj.values import Key, Rows
-
-_AT_ONCE = 16
-"""Sequences of a forward pass."""
+from pythia_traj.experiment import Activations, Count, Passes, Shape, experiment
+from pythia_traj.processing import RAW
+from pythia_traj.values import ItemValues, Key
 
 
-def passes(
-    shape: Shape, text: LensText, *, length: int, positions: int, updates: int, batch: int, **_: object
-) -> Passes:
+def passes(shape: Shape, text: LensText, *, positions: int, updates: int, **_: object) -> Passes:
     """One pass over every sequence; each layer is unembedded for each lens, and thrice as dear where there are gradients."""
-    measured = sum(len(group) for name, group in text.groups.items() if name != "train")
+    measured, length = sum(len(group) for group in text.groups.values()), text.groups["text"].shape[1]
     lenses = measured * (1 + shape.n_layers) * (2 if updates else 1)
-    trained = updates * batch * (1 + 3 * (shape.n_layers - 1))
-    return Passes(measured + updates * batch, (lenses + trained) * positions / length)
+    trained = len(text.train) * (1 + 3 * (shape.n_layers - 1))
+    return Passes(measured + len(text.train), (lenses + trained) * positions / length)
 
 
 @experiment(
-    version=1, cites="nostalgebraist 2020; Belrose et al. 2023", data=LensText, items=True, passes=passes
-)  # fmt: skip
+    version=2,
+    cites="nostalgebraist 2020; Belrose et al. 2023",
+    data=LensText,
+    reads=("resid_post",),
+    processing=RAW,
+    items=True,
+    passes=passes,
+)
 def logit_lens(
-    model: HookedTransformer,
-    text: LensText,
+    acts: Activations,
     *,
     n: Count = 16,
-    length: Count = 128,
+    length: Count | None = None,
     null_n: Count = 4,
     positions: Count = 16,
     updates: Annotated[int, Ge(0)] = 0,
@@ -47,7 +48,7 @@ def logit_lens(
     source: str = "stdlib",
     column: str = "text",
     bos: bool = False,
-) -> Rows:
+) -> ItemValues:
     """What each layer's residual stream predicts, by the logit lens and by a tuned lens, beside the model's own output.
 
     After each layer: `cross_entropy` of the next token; `kl` from the model's own distribution to the lens, KL(final || lens), 0 at the
@@ -57,37 +58,40 @@ def logit_lens(
 
     Args:
         n: sequences of text.
-        length: tokens of a sequence, BOS included.
+        length: tokens of a sequence, BOS included; 550, or the model's context if that is shorter, if not given.
         null_n: sequences whose tokens are shuffled.
-        positions: of each sequence that are read, drawn at random; the unembedding of every layer at each is the cost.
+        positions: of each sequence that are read, at most, drawn at random; the unembedding of every layer at each is the cost.
         updates: of the tuned lens; 0 for none. Published: 250.
         batch: sequences of an update, each read at as many positions. Published: 2^18 tokens an update.
         source: what text: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR.
         column: the column of a table that holds it.
         bos: whether BOS is prepended.
     """
-    rows = Rows()
-    translators = {"logit": lens.identity(model)}
+    values = ItemValues()
+    translators = {"logit": lens.identity(acts.model)}
     if updates:
-        translators["tuned"] = lens.train(model, (read for read, _ in _read(model, text, "train", batch)), updates)
-    for group, null in (("text", ""), ("shuffled", "null:shuffled:")):
-        parts = list(_read(model, text, group, _AT_ONCE))
-        residual = torch.cat([part for part, _ in parts], 1)
-        targets = torch.cat([next_tokens for _, next_tokens in parts])
-        for variant, translator in translators.items():
-            for metric, values in lens.measure(model, residual, targets, translator).items():
-                per_item = values.unflatten(1, (len(text.groups[group]), positions)).mean(-1).cpu().numpy()
-                for layer, of_items in enumerate(per_item):
-                    key = Key(metric, variant=null + variant, component="resid_post", layer=layer)
-                    rows.add_items(key, of_items)
-    return rows
+        translators["tuned"] = acts.once("tuned", lambda: _train(acts.model, acts.data, batch, updates))
+    at = torch.from_numpy(acts.data.positions[acts.group][acts.items]).to(acts.tokens.device)
+    residual = lens.at_positions(acts.layers("resid_post"), at).flatten(1, 2)
+    targets = acts.tokens.gather(1, at + 1).flatten()
+    null = "null:shuffled:" if acts.group == "shuffled" else ""
+    for variant, translator in translators.items():
+        for metric, by_layer in lens.measure(acts.model, residual, targets, translator).items():
+            for layer, per_item in enumerate(by_layer.unflatten(1, at.shape).mean(-1)):
+                values.add(Key(metric, variant=null + variant, component="resid_post", layer=layer), per_item)
+    return values
 
 
-def _read(model: HookedTransformer, text: LensText, group: str, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Of so many sequences at a time: the residual streams [layer, item x read, d_model] and the next tokens [item x read]."""
+def _train(model: HookedTransformer, text: LensText, batch: int, updates: int) -> lens.Translators:
+    # The pass that is shared is made in inference mode, in which nothing can have a gradient.
+    with torch.inference_mode(mode=False):
+        return lens.train(model, _batches(model, text, batch), updates)
+
+
+def _batches(model: HookedTransformer, text: LensText, size: int) -> Iterator[Tensor]:
+    """Of so many sequences at a time: the residual streams [layer, item x read, d_model]."""
     device = model.W_U.device
-    tokens, positions = text.groups[group], text.positions[group]
-    for start in range(0, len(tokens), size):
-        some = torch.from_numpy(tokens[start : start + size]).to(device)
-        at = torch.from_numpy(positions[start : start + size]).to(device)
-        yield lens.residuals(model, some, at).flatten(1, 2), some.gather(1, at + 1).flatten()
+    for start in range(0, len(text.train), size):
+        some = torch.from_numpy(text.train[start : start + size]).to(device)
+        at = torch.from_numpy(text.positions["train"][start : start + size]).to(device)
+        yield lens.residuals(model, some, at).flatten(1, 2)

@@ -4,110 +4,98 @@ Models learn the statistics of short contexts first, and then leave them behind 
 falls to a minimum and rises again.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
-from pythia_traj.data.ngrams import ORDERS, NGramText
-from pythia_traj.engines.lens import blocks, log_probabilities
+from pythia_traj.data.ngrams import ORDERS, NGramCounts, NGramText
+from pythia_traj.engines.lens import at_positions, blocks, log_probabilities
 from pythia_traj.engines.measures import next_token_nll
 from pythia_traj.engines.ngrams import divergences, interpolated
-from pythia_traj.experiment import Count, Passes, Shape, experiment
-from pythia_traj.values import Key, Rows
-
-_AT_ONCE = 16
-"""Sequences of a forward pass."""
+from pythia_traj.experiment import Activations, Count, Passes, Shape, experiment
+from pythia_traj.processing import RAW
+from pythia_traj.values import ItemValues, Key
 
 
-def passes(shape: Shape, text: NGramText, **_: object) -> Passes:
-    """One pass over every sequence, and another over those whose predictions are compared."""
-    sequences = sum(len(group) * (2 if name.startswith("text") else 1) for name, group in text.groups.items())
-    return Passes(sequences, sequences)
+def passes(_shape: Shape, text: NGramText, **_: object) -> Passes:
+    """One pass over every sequence, in sequences of their mean length; what is read of each is unembedded."""
+    mean = sum(ids.size for ids in text.groups.values()) / sum(len(ids) for ids in text.groups.values())
+    reads = sum(positions.size for positions in text.positions.values())
+    return Passes(sum(len(ids) for ids in text.groups.values()), reads / mean)
 
 
-@experiment(version=1, cites="Belrose et al. 2024", data=NGramText, items=True, passes=passes)
+@experiment(
+    version=2, cites="Belrose et al. 2024", data=NGramText, reads=("final",), processing=RAW, items=True, passes=passes
+)
 def ngram(
-    model: HookedTransformer,
-    text: NGramText,
+    acts: Activations,
     *,
     n: Count = 16,
-    length: Count = 64,
+    length: Count | None = None,
     null_n: Count = 4,
+    positions: Count = 60,
+    sampled: Count = 64,
     train_tokens: Count = 4_000_000,
     source: str = "stdlib",
     column: str = "text",
     bos: bool = False,
-) -> Rows:
+) -> ItemValues:
     """Divergence of the model's predictions from n-gram models of a corpus, and its loss on text sampled from them.
 
     `kl` is KL(n-gram || model) and `js` the Jensen-Shannon divergence, on text of other documents than were counted; the variant is the
-    order, unigram, bigram or trigram. At each position the n-gram knows the tokens up to and including that position and predicts the
-    next, as the model does; positions with fewer than two tokens are left out for all orders. `nll` is the model's loss on text sampled
-    from each order, and, as `text`, on that of the documents. The null is the same after shuffled tokens.
+    order, unigram, bigram or trigram. At each position that is read the n-gram knows the tokens up to and including that position and
+    predicts the next, as the model does; positions with fewer than two tokens are left out for all orders. `nll` is the model's loss on
+    text sampled from each order, and, as `text`, on that of the documents at the same positions. The null is the same after shuffled
+    tokens.
 
     N-grams are smoothed after Witten and Bell, and logits beyond the tokenizer's entries are cut off before any softmax.
 
     Args:
         n: sequences of text, and of samples of each order.
-        length: tokens of a sequence, BOS included.
+        length: tokens of a sequence of text, BOS included; 550, or the model's context if that is shorter, if not given.
         null_n: sequences of each whose tokens are shuffled.
+        positions: of each sequence of text that are read, at most, drawn at random.
+        sampled: tokens of a sample, BOS included; all of its positions are read.
         train_tokens: of the corpus that are counted, at most.
         source: the corpus: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR; nine documents in ten are counted.
         column: the column of a table that holds it.
         bos: whether BOS is prepended; the n-grams never see it.
     """
-    rows = Rows()
-    for group, ids in text.groups.items():
-        name, _, shuffled = group.partition("/")
-        null = f"null:{shuffled}:" if shuffled else ""
-        parts = [ids[i : i + _AT_ONCE] for i in range(0, len(ids), _AT_ONCE)]
-        losses = [_losses(model, part, text.counts.size) for part in parts]
-        rows.add_items(Key("nll", variant=null + name), torch.cat(losses).cpu().numpy())
-        if name == "text":
-            found = [_divergences(model, text, part, int(bos)) for part in parts]
-            for metric, order in found[0]:
-                values = torch.cat([of_part[metric, order] for of_part in found])
-                rows.add_items(Key(metric, variant=null + order), values.cpu().numpy())
-    return rows
+    name, _, shuffled = acts.group.partition("/")
+    null = f"null:{shuffled}:" if shuffled else ""
+    values = ItemValues()
+    for (metric, variant), per_item in _measured(acts, with_divergences=name == "text").items():
+        values.add(Key(metric, variant=null + (variant or name)), per_item)
+    return values
 
 
-@torch.inference_mode()
-def _losses(model: HookedTransformer, ids: np.ndarray, entries: int) -> Tensor:
-    """The model's mean loss on each sequence [item]."""
-    tokens = torch.from_numpy(ids).to(model.W_U.device)
-    final = _final(model, tokens)[:, :-1].flatten(0, 1)
-    targets = tokens[:, 1:].flatten()
-    nll = [
-        next_token_nll(log_probabilities(model, final[block], entries)[None], targets[None, block])[0]
-        for block in blocks(model, len(final))
-    ]
-    return torch.cat(nll).view(len(ids), -1).mean(-1)
-
-
-@torch.inference_mode()
-def _divergences(
-    model: HookedTransformer, text: NGramText, ids: np.ndarray, start: int
-) -> dict[tuple[str, str], Tensor]:
-    """By metric and order, the mean over positions of each sequence [item]."""
-    device = model.W_U.device
-    final = _final(model, torch.from_numpy(ids).to(device))[:, start + 1 : -1].flatten(0, 1)
+def _measured(acts: Activations, *, with_divergences: bool) -> dict[tuple[str, str], Tensor]:
+    """By metric and order, the mean over a batch's read positions [item]; the loss has no order."""
+    model, counts, device = acts.model, acts.data.counts, acts.tokens.device
+    positions = acts.data.positions[acts.group][acts.items]
+    at = torch.from_numpy(positions).to(device)
+    final = at_positions([acts.output("final")], at)[0].flatten(0, 1)
+    targets = acts.tokens.gather(1, at + 1).flatten()
     # Tokens up to and including the position that is read, as the model knows them; the first has one before it.
-    contexts = np.stack([ids[:, start:-2], ids[:, start + 1 : -1]], -1).reshape(-1, 2)
-    unigram = torch.from_numpy(text.counts.unigram).to(device)[None]
+    ids = acts.data.groups[acts.group][acts.items]
+    contexts = np.stack([np.take_along_axis(ids, positions - back, 1) for back in (1, 0)], -1).reshape(-1, 2)
     found: dict[tuple[str, str], list[Tensor]] = {}
     for block in blocks(model, len(final)):
-        log_model = log_probabilities(model, final[block], text.counts.size)
-        probabilities = unigram
-        for order, name in enumerate(ORDERS, 1):
-            if order > 1:
-                sparse = text.counts.rows(order, contexts[block])
-                probabilities = interpolated(probabilities, *(torch.from_numpy(part).to(device) for part in sparse))
-            for metric, values in divergences(log_model, probabilities).items():
-                found.setdefault((metric, name), []).append(values)
-    return {key: torch.cat(parts).view(len(ids), -1).mean(-1) for key, parts in found.items()}
+        log_model = log_probabilities(model, final[block], counts.size)
+        found.setdefault(("nll", ""), []).append(next_token_nll(log_model[None], targets[None, block])[0])
+        for order, ngram in _ngrams(counts, contexts[block], device) if with_divergences else ():
+            for metric, of_block in divergences(log_model, ngram).items():
+                found.setdefault((metric, order), []).append(of_block)
+    return {key: torch.cat(parts).view(at.shape).mean(-1) for key, parts in found.items()}
 
 
-def _final(model: HookedTransformer, tokens: Tensor) -> Tensor:
-    residual: Tensor = model(tokens, stop_at_layer=model.cfg.n_layers)
-    return residual
+def _ngrams(counts: NGramCounts, contexts: np.ndarray, device: torch.device) -> Iterator[tuple[str, Tensor]]:
+    """The distribution of each order after contexts [pos, 2]: [pos, entry]."""
+    probabilities = torch.from_numpy(counts.unigram).to(device)[None]
+    for order, name in enumerate(ORDERS, 1):
+        if order > 1:
+            sparse = counts.rows(order, contexts)
+            probabilities = interpolated(probabilities, *(torch.from_numpy(part).to(device) for part in sparse))
+        yield name, probabilities

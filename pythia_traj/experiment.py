@@ -7,7 +7,7 @@
     def drift(model, data, reference_models, *, n: Count = 50) -> Rows: ...
 
 With `reads` it is called per batch with the activations it named, which come from one forward pass shared by all experiments that read
-the same data, and returns per-item values. Without, it gets the model once a step, with `data` and, if its signature has them,
+the same tokens, and returns per-item values. Without, it gets the model once a step, with `data` and, if its signature has them,
 `reference_models` (name -> HookedTransformer) or `reference_rows` (name -> DataFrame), and returns rows. Which other steps those are the
 decorator says, or for weights a parameter named `references`.
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     from tokenizers import Tokenizer
     from torch import Tensor
+    from transformer_lens import HookedTransformer
 
 Count = Annotated[int, Ge(1)]
 """A parameter that counts something: at least 1."""
@@ -35,13 +36,17 @@ Count = Annotated[int, Ge(1)]
 COMMA_SEPARATED = BeforeValidator(lambda value: tuple(value.split(",")) if isinstance(value, str) else value)
 """Beside the annotation of a tuple: `a,b` stands for its entries, as on the command line."""
 
-OUTPUT_READS = ("loss", "correct")
-"""What can be read of the output: the NLL of each next token in nats, and whether the model's first choice was right."""
+OUTPUT_READS = ("loss", "correct", "final")
+"""What can be read of the output: the NLL of each next token in nats, whether the model's first choice was right, and what both are made
+from, the residual stream after the last layer."""
 
 ACTIVATION_READS = (
     "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "q", "k", "v", "z", "pattern", "attn_scores", "pre", "post",
 )  # fmt: skip
-"""What can be read of every layer, by TransformerLens's short names."""
+"""What can be read of every layer, by TransformerLens's short names; of one layer by the name of its hook, `blocks.3.hook_resid_post`."""
+
+Reads = tuple[str, ...] | Callable[..., tuple[str, ...]]
+"""What an experiment reads; where its parameters decide, a function of them by name."""
 
 
 @dataclass(frozen=True)
@@ -84,24 +89,53 @@ class Activations:
     """What one forward pass over a batch left behind for the experiments that asked.
 
     Attributes:
+        model: for its weights, as they are at this step; the pass itself has been made.
         group: the group of the data the batch comes from.
+        first: the number of the batch's first item in its group.
         tokens: [batch, pos].
         data: the whole data object.
     """
 
+    model: "HookedTransformer"
     group: str
+    first: int
     tokens: "Tensor"
     data: Any
     _output: "Mapping[str, Tensor]" = field(repr=False)
-    _layers: "Mapping[str, list[Tensor]]" = field(repr=False)
+    _hooked: "Mapping[str, Tensor]" = field(repr=False)
+    _made: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def items(self) -> slice:
+        """Where the batch's items stand in their group."""
+        return slice(self.first, self.first + len(self.tokens))
 
     def output(self, name: str) -> "Tensor":
-        """`loss` or `correct`: [batch, pos - 1], entry i belonging to the predicted token i + 1."""
+        """`loss` or `correct`: [batch, pos - 1], entry i belonging to the predicted token i + 1; `final`: [batch, pos, d_model]."""
         return self._output[name]
 
     def layers(self, name: str) -> "list[Tensor]":
         """An activation of every layer, such as `pattern`: [batch, head_index, query_pos, key_pos] each."""
-        return self._layers[name]
+        return [self._hooked[hook] for hook in hooks_of(name, self.model.cfg.n_layers)]
+
+    def hooked(self, hook: str) -> "Tensor":
+        """An activation by the name of its hook, such as `blocks.3.hook_resid_post`."""
+        return self._hooked[hook]
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """What an experiment makes at the first batch of a step and needs for the later ones too: a lens that it trains, say."""
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
+
+
+def hooks_of(read: str, n_layers: int) -> list[str]:
+    """The hooks that a read of ACTIVATION_READS stands for, one a layer; the name of one hook stands for itself."""
+    if read.startswith("blocks."):
+        return [read]
+    from transformer_lens.utilities import get_act_name
+
+    return [get_act_name(read, layer) for layer in range(n_layers)]
 
 
 @dataclass(frozen=True)
@@ -152,7 +186,7 @@ class Experiment:
     cites: str
     function: Callable[..., Any] = field(repr=False)
     data: type[Data] | None
-    reads: tuple[str, ...]
+    reads: Reads
     processing: Processing
     references: tuple[str, ...]
     row_references: tuple[str, ...]
@@ -164,6 +198,14 @@ class Experiment:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the function."""
         return self.function(*args, **kwargs)
+
+    def own(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of a request's parameters that are the function's; its data's seed need not be."""
+        return {name: value for name, value in parameters.items() if name in self.parameters}
+
+    def reads_with(self, parameters: Mapping[str, Any]) -> tuple[str, ...]:
+        """What it reads when it is called with a request's parameters."""
+        return self.reads(**self.own(parameters)) if callable(self.reads) else self.reads
 
     @property
     def positional(self) -> tuple[str, ...]:
@@ -182,7 +224,7 @@ def experiment(
     version: int,
     cites: str = "",
     data: type[Data] | None = None,
-    reads: tuple[str, ...] = (),
+    reads: Reads = (),
     processing: Processing = FOLDED,
     references: tuple[str, ...] = (),
     row_references: tuple[str, ...] = (),
@@ -196,27 +238,23 @@ def experiment(
         version: raised when the same parameters would yield other numbers: units of older versions are redone.
         cites: where the measure comes from.
         data: the class of the data it runs on.
-        reads: activations it reads (see ACTIVATION_READS, OUTPUT_READS); empty for an experiment that gets the model.
+        reads: activations it reads (see ACTIVATION_READS, OUTPUT_READS); empty for an experiment that gets the model. A function of the
+            parameters where they decide.
         processing: how weights are processed before it runs.
         references: other steps whose weights it compares with: `init`, `final`, `previous`, `step:512`. A parameter of that name lets
             the request say which, and then this is not given.
         row_references: other steps whose rows it compares with, in the same words.
         items: per-item values are kept in `tables/items`.
         requires: distributions it needs beyond the project's own.
-        passes: what it costs, for one that gets the model: called with a Shape, its data and its parameters by name; at most so much.
+        passes: what it costs, for one that gets the model, or makes more than a pass of what it reads: called with a Shape, its data and
+            its parameters by name; at most so much.
     """
 
     def decorate(function: Callable[..., Any]) -> Experiment:
         description = (inspect.getdoc(function) or "").partition("\n")[0].strip()
         if not description:
             raise TypeError(f"experiment {function.__name__} needs a docstring: its first line is its listing")
-        unknown = set(reads) - set(ACTIVATION_READS) - set(OUTPUT_READS)
-        if unknown:
-            raise TypeError(f"experiment {function.__name__} reads unknown activations: {', '.join(sorted(unknown))}")
-        if reads and (data is None or references or row_references):
-            raise TypeError(
-                f"experiment {function.__name__} reads activations: it needs data, and cannot have references"
-            )
+        _check_reads(function.__name__, reads, alone=data is None or bool(references or row_references))
         return Experiment(
             name=function.__name__,
             version=version,
@@ -235,6 +273,17 @@ def experiment(
         )
 
     return decorate
+
+
+def _check_reads(name: str, reads: Reads, *, alone: bool) -> None:
+    known = (*ACTIVATION_READS, *OUTPUT_READS)
+    unknown = (
+        [] if callable(reads) else [read for read in reads if read not in known and not read.startswith("blocks.")]
+    )
+    if unknown:
+        raise TypeError(f"experiment {name} reads unknown activations: {', '.join(sorted(unknown))}")
+    if reads and alone:
+        raise TypeError(f"experiment {name} reads activations: it needs data, and cannot have references")
 
 
 def _parameters(function: Callable[..., Any]) -> dict[str, Parameter]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pythia_traj.engines.ratios import Ratio
+from pythia_traj.engines.ratios import Ratio, guarded_ratio
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -152,6 +152,9 @@ class ItemValues:
 
     def __init__(self) -> None:
         self._values: dict[_Entry, list[Tensor]] = {}
+        self._ratios: dict[tuple[Key, str], list[tuple[Tensor, Tensor]]] = {}
+        self._tables: dict[str, list[Mapping[str, Tensor | Sequence[Any]]]] = {}
+        self._tensors: dict[tuple[str, str], list[Tensor]] = {}
         self._undefined: dict[Key, str] = {}
 
     def add(self, key: Key, values: "Tensor", *, axes: tuple[Axis, ...] = (), first_position: int = 0) -> None:
@@ -167,6 +170,32 @@ class ItemValues:
             raise ValueError(f"{key.metric}: values of shape {list(values.shape)} for axes [item, {', '.join(axes)}]")
         self._values.setdefault(_Entry(key, axes, first_position), []).append(values.detach())
 
+    def add_ratio(self, key: Key, above: "Tensor", below: "Tensor", name: str) -> None:
+        """Adds a ratio of sums over all items, which has a value where its denominator is clearly above 0 (see engines.ratios).
+
+        Its items are each item's numerator over the mean denominator, so that their mean is the ratio.
+
+        Args:
+            key: the metric.
+            above, below: [item].
+            name: of the denominator, for the reason why there is no value.
+        """
+        self._ratios.setdefault((key, name), []).append((above.detach(), below.detach()))
+
+    def add_table(self, name: str, columns: "Mapping[str, Tensor | Sequence[Any]]") -> None:
+        """Adds rows to a table of the experiment's own beside the metrics (see Rows.table), as columns of equal length."""
+        self._tables.setdefault(name, []).append(columns)
+
+    def add_tensor(self, file: str, name: str, values: "Tensor") -> None:
+        """Adds items of a tensor of a safetensors file beside the metrics (see Rows.tensors).
+
+        Args:
+            file: the file's name.
+            name: the tensor's name in it.
+            values: [item, ...].
+        """
+        self._tensors.setdefault((file, name), []).append(values.detach().cpu())
+
     def undefined(self, key: Key, reason: str) -> None:
         """Says that a metric has no value here, and why."""
         self._undefined[key] = reason
@@ -175,24 +204,53 @@ class ItemValues:
         """Appends the items of a later batch."""
         for entry, values in batch._values.items():
             self._values.setdefault(entry, []).extend(values)
+        for ratio, parts in batch._ratios.items():
+            self._ratios.setdefault(ratio, []).extend(parts)
+        for table, columns in batch._tables.items():
+            self._tables.setdefault(table, []).extend(columns)
+        for name, tensors in batch._tensors.items():
+            self._tensors.setdefault(name, []).extend(tensors)
         self._undefined.update(batch._undefined)
 
     def rows(self, *, keep_items: bool) -> Rows:
-        """Means, standard errors and n over all items; reads the values from the device once each.
+        """Means, standard errors and n over all items; reads the values from the device once each. To be called once.
 
         Values along positions are reduced only: to keep them would multiply every unit by its context length.
         """
         rows = Rows()
         for entry, parts in self._values.items():
-            array = np.concatenate([part.float().cpu().numpy() for part in parts])
+            array = np.concatenate([_array(part) for part in parts])
             for key, column in _columns(entry, array):
                 if keep_items and "position" not in entry.axes:
                     rows.add_items(key, column, blocks=HEAD_BLOCKS if "head" in entry.axes else None)
                 else:
                     rows.add_mean(key, column)
+        for (key, name), pairs in self._ratios.items():
+            above, below = (np.concatenate([_array(part) for part in parts]) for parts in zip(*pairs, strict=True))
+            rows.add_ratio(key, guarded_ratio(above, below, name, positive=True))
+            if keep_items and below.any():
+                rows.items += [Item(key, i, 1, float(value)) for i, value in enumerate(above / below.mean())]
         for key, reason in self._undefined.items():
             rows.undefined(key, reason)
+        for table, batches in self._tables.items():
+            rows.table(table, {name: [v for batch in batches for v in _list(batch[name])] for name in batches[0]})
+        files: dict[str, dict[str, np.ndarray]] = {}
+        while self._tensors:
+            # One tensor after the other, its parts let go: all at once would be a second copy of the file.
+            (file, name), tensors = self._tensors.popitem()
+            files.setdefault(file, {})[name] = np.concatenate([part.numpy() for part in tensors])
+        for file, arrays in files.items():
+            rows.tensors(file, arrays)
         return rows
+
+
+def _list(column: "Tensor | Sequence[Any]") -> Sequence[Any]:
+    return column if isinstance(column, Sequence) else column.tolist()
+
+
+def _array(values: "Tensor") -> np.ndarray:
+    array: np.ndarray = values.float().cpu().numpy()
+    return array
 
 
 def _columns(entry: _Entry, array: np.ndarray) -> Iterator[tuple[Key, np.ndarray]]:

@@ -14,7 +14,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pythia_traj.data.text import check_ids, draw, heldout, identify_split, training, with_shuffled
+from pythia_traj.data.text import (
+    check_ids,
+    draw,
+    draw_positions,
+    heldout,
+    identify_split,
+    length_for,
+    training,
+    with_shuffled,
+)
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import Vocabulary
 
@@ -159,6 +168,8 @@ class NGramText:
         counts: the models.
         groups: `text`, and by the names of ORDERS what was sampled from each; of every one also `<name>/shuffled`, the first null_n
             sequences with their tokens permuted: int64 [item, pos].
+        positions: of each group's sequences, those whose next token's prediction is read: int64 [item, read], ascending. Of text, some
+            of those that have two tokens up to them, BOS not counted; of what is sampled all.
         facts: how many tokens were counted, and of how many entries the vocabulary consists.
     """
 
@@ -170,8 +181,10 @@ class NGramText:
         *,
         seed: int,
         n: int = 16,
-        length: int = 64,
+        length: int | None = None,
         null_n: int = 4,
+        positions: int = 60,
+        sampled: int = 64,
         train_tokens: int = 4_000_000,
         source: str = "stdlib",
         column: str = "text",
@@ -182,23 +195,31 @@ class NGramText:
         Raises:
             DataError: as TextTokens, or no documents are left to count in, or no position has two tokens before it.
         """
+        length = length_for(vocabulary, length)
         if length - int(bos) < len(ORDERS):
             raise DataError(f"sequences of {length} tokens hold no trigram: set length to at least {3 + int(bos)}")
+        if int(bos) + 2 > sampled or sampled > vocabulary.n_ctx:
+            raise DataError(
+                f"samples of {sampled} tokens: set sampled to {2 + int(bos)} or more, up to the context of {vocabulary.n_ctx}"
+            )
         rng = np.random.default_rng(seed)
         tokens = draw(vocabulary, heldout(source, column), source, n=n, length=length, bos=bos, rng=rng)
+        # First of all, so that it is the text of other experiments with this seed.
+        both = with_shuffled(vocabulary, tokens, null_n, bos, rng)
+        self.groups = {"text": both["text"], "text/shuffled": both["shuffled"]}
+        among = range(1 + int(bos), length - 1)
+        self.positions = {name: draw_positions(len(ids), positions, among, rng) for name, ids in self.groups.items()}
         assert vocabulary.tokenizer is not None
         # Ids may have gaps; what lies beyond the last one pads the embedding.
         size = min(vocabulary.d_vocab, max(vocabulary.tokenizer.get_vocab().values()) + 1)
         self.counts = NGramCounts(_encoded(vocabulary, training(source, column), train_tokens), size)
-        self.groups: dict[str, np.ndarray] = {}
-        for name, group in (("text", tokens), *self._sampled(n, length - int(bos), rng)):
-            both = with_shuffled(vocabulary, group, null_n, bos, rng)
-            self.groups |= {name: both["text"], f"{name}/shuffled": both["shuffled"]}
-        self.facts = {"counted_tokens": self.counts.n_tokens, "vocabulary_entries": size}
-
-    def _sampled(self, n: int, length: int, rng: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:
         for order, name in enumerate(ORDERS, 1):
-            yield name, self.counts.sample(order, n, length, rng)
+            drawn = self.counts.sample(order, n, sampled - int(bos), rng)
+            both = with_shuffled(vocabulary, drawn, null_n, bos, rng)
+            new = {name: both["text"], f"{name}/shuffled": both["shuffled"]}
+            self.groups |= new
+            self.positions |= {name: np.tile(np.arange(sampled - 1), (len(ids), 1)) for name, ids in new.items()}
+        self.facts = {"counted_tokens": self.counts.n_tokens, "vocabulary_entries": size}
 
     @classmethod
     def spec(cls, *, seed: int, source: str = "stdlib", **_: Any) -> dict[str, Any]:

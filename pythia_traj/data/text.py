@@ -23,6 +23,9 @@ BAND_ENDS = (10, 100, 1000, 10_000)
 FREQUENCY_BANDS = ("rank_1_10", "rank_11_100", "rank_101_1000", "rank_1001_10000", "rank_from_10001", "unseen")
 """Bands by the rank of a token's count; `unseen` where it does not occur."""
 
+DEFAULT_LENGTH = 550
+"""Tokens of a sequence if nobody says how many: the fewest at which both in-context learning scores exist."""
+
 _ENOUGH = 16
 """Sequences to choose from for each that is asked for, before reading of the source stops."""
 
@@ -48,9 +51,9 @@ class TextTokens:
         vocabulary: Vocabulary,
         *,
         seed: int,
-        n: int = 64,
-        length: int = 512,
-        null_n: int = 16,
+        n: int = 16,
+        length: int | None = None,
+        null_n: int = 4,
         source: str = "stdlib",
         column: str = "text",
         bos: bool = False,
@@ -62,7 +65,8 @@ class TextTokens:
         """
         self._vocabulary, self._source, self._column = vocabulary, source, column
         rng = np.random.default_rng(seed)
-        tokens = draw(vocabulary, documents.read(source, column), source, n=n, length=length, bos=bos, rng=rng)
+        length = length_for(vocabulary, length)
+        tokens = draw(vocabulary, measured(source, column), source, n=n, length=length, bos=bos, rng=rng)
         self.groups = with_shuffled(vocabulary, tokens, null_n, bos, rng)
 
     @cached_property
@@ -99,79 +103,6 @@ class TextTokens:
         return bytes_of_tokens(self._vocabulary.tokenizer, self._vocabulary.d_vocab)
 
 
-class LensText:
-    """Sequences of text and the positions of each that are read, with others to train on.
-
-    Where there is training, documents are split: one in ten is measured, the others are trained on. Without, all are measured (of
-    the standard library, those the toy suite is not trained on in either case).
-
-    Attributes:
-        groups: `text` and `shuffled` as in TextTokens, and where there is training `train`, its sequences in the order of their
-            updates: int64 [item, pos].
-        positions: of each group's sequences, those whose next token's prediction is read: int64 [item, read], ascending.
-        facts: tokens that are trained on, those that are read, and how many sequences there were to draw them from.
-    """
-
-    identified = ("source",)
-
-    def __init__(
-        self,
-        vocabulary: Vocabulary,
-        *,
-        seed: int,
-        n: int = 16,
-        length: int = 128,
-        null_n: int = 4,
-        positions: int = 16,
-        updates: int = 0,
-        batch: int = 16,
-        source: str = "stdlib",
-        column: str = "text",
-        bos: bool = False,
-    ) -> None:
-        """Reads, tokenises and cuts the source, and draws the positions.
-
-        Raises:
-            DataError: as TextTokens, or more positions are asked for than sequences have.
-        """
-        if positions > length - 1 - int(bos):
-            raise DataError(
-                f"sequences of {length} tokens have {length - 1 - int(bos)} positions to read, {positions} were asked for: "
-                "set positions lower"
-            )
-        rng = np.random.default_rng(seed)
-        measured = heldout(source, column) if updates or source == "stdlib" else documents.read(source, column)
-        tokens = draw(vocabulary, measured, source, n=n, length=length, bos=bos, rng=rng)
-        self.groups = with_shuffled(vocabulary, tokens, null_n, bos, rng)
-        self.facts: dict[str, int] = {}
-        if updates:
-            cut = _cut(vocabulary, training(source, column), length - int(bos), _ENOUGH * n + updates * batch)
-            if not len(cut):
-                raise DataError(
-                    f"{source} holds no sequence of {length} tokens to train on: set length or updates lower"
-                )
-            # A source that is too short is gone through again, in another order.
-            rounds = -(-updates * batch // len(cut))
-            order = np.concatenate([rng.permutation(len(cut)) for _ in range(rounds)])[: updates * batch]
-            self.groups["train"] = _prepend(vocabulary, cut[order], bos)
-            self.facts = {
-                "training_tokens": updates * batch * length,
-                "training_positions": updates * batch * positions,
-                "training_sequences_to_draw_from": len(cut),
-            }
-        self.positions = {
-            name: np.sort(
-                rng.permuted(np.tile(np.arange(int(bos), length - 1), (len(group), 1)), axis=1)[:, :positions]
-            )
-            for name, group in self.groups.items()
-        }
-
-    @classmethod
-    def spec(cls, *, seed: int, source: str = "stdlib", **_: Any) -> dict[str, Any]:
-        """The source's content and the seed of the draws."""
-        return {**identify_split(source), "seed": seed}
-
-
 def identify_split(source: str) -> dict[str, Any]:
     """What identifies a source of which one part is measured and another trained or counted on."""
     found = documents.identify(source)
@@ -181,6 +112,16 @@ def identify_split(source: str) -> dict[str, Any]:
     for name, text in stdlib.documents("train"):
         digest.update(f"{name}\0{len(text)}\0{text}".encode())
     return {**found, "train_sha256": digest.hexdigest()}
+
+
+def length_for(vocabulary: Vocabulary, length: int | None) -> int:
+    """Tokens of a sequence: those that are asked for, or DEFAULT_LENGTH, or the context where it is shorter."""
+    return min(DEFAULT_LENGTH, vocabulary.n_ctx) if length is None else length
+
+
+def measured(source: str, column: str = "text") -> Iterator[str]:
+    """Documents that are measured where nothing is trained or counted on: all of a source; of the library, those of `heldout`."""
+    return heldout(source, column) if source == "stdlib" else iter(documents.read(source, column))
 
 
 def training(source: str, column: str = "text") -> Iterator[str]:
@@ -236,7 +177,7 @@ def draw(
     text_length = length - int(bos)
     if text_length < 2:
         raise DataError(f"sequences of {length} tokens predict nothing: set length to at least {2 + int(bos)}")
-    sequences = _cut(vocabulary, texts, text_length, _ENOUGH * n)
+    sequences = cut(vocabulary, texts, text_length, _ENOUGH * n)
     if len(sequences) < n:
         raise DataError(
             f"{source} holds {len(sequences)} sequences of {text_length} tokens, {n} were asked for: set n or length lower"
@@ -249,11 +190,11 @@ def with_shuffled(
 ) -> dict[str, np.ndarray]:
     """`text`, and `shuffled`: the first null_n sequences, each with its tokens permuted; BOS is put in front of both."""
     shuffled = rng.permuted(tokens[:null_n], axis=1)
-    return {name: _prepend(vocabulary, group, bos) for name, group in (("text", tokens), ("shuffled", shuffled))}
+    return {name: prepend(vocabulary, group, bos) for name, group in (("text", tokens), ("shuffled", shuffled))}
 
 
-def _cut(vocabulary: Vocabulary, texts: Iterable[str], length: int, enough: int) -> np.ndarray:
-    """Consecutive sequences of `length` tokens of each document, until there are enough."""
+def cut(vocabulary: Vocabulary, texts: Iterable[str], length: int, enough: int) -> np.ndarray:
+    """Consecutive sequences of `length` tokens of each document, until there are enough: int64 [sequence, length]."""
     found: list[np.ndarray] = []
     count = 0
     assert vocabulary.tokenizer is not None
@@ -269,6 +210,11 @@ def _cut(vocabulary: Vocabulary, texts: Iterable[str], length: int, enough: int)
     return tokens[:enough]
 
 
+def draw_positions(n: int, positions: int, among: range, rng: np.random.Generator) -> np.ndarray:
+    """Positions of each of n sequences, drawn without replacement, all if there are no more, ascending: int64 [n, position]."""
+    return np.sort(rng.permuted(np.tile(np.arange(among.start, among.stop), (n, 1)), axis=1)[:, :positions])
+
+
 def check_ids(vocabulary: Vocabulary, tokens: np.ndarray) -> None:
     """Raises a DataError where the tokenizer yields ids that the model has no embedding for."""
     if tokens.size and tokens.max() >= vocabulary.d_vocab:
@@ -278,7 +224,8 @@ def check_ids(vocabulary: Vocabulary, tokens: np.ndarray) -> None:
         )
 
 
-def _prepend(vocabulary: Vocabulary, tokens: np.ndarray, bos: bool) -> np.ndarray:
+def prepend(vocabulary: Vocabulary, tokens: np.ndarray, bos: bool) -> np.ndarray:
+    """Sequences with BOS in front of each, if it is asked for."""
     prefix = np.full((len(tokens), int(bos)), vocabulary.bos_token_id, dtype=np.int64)
     return np.concatenate([prefix, tokens], axis=1)
 

@@ -5,7 +5,7 @@ The logit lens (nostalgebraist 2020) puts each layer's residual stream through t
 unembedding is the cost: it is applied to blocks of positions, and what is held of it does not grow with their number.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -64,15 +64,22 @@ def residuals(
     model: HookedTransformer, tokens: Int[Tensor, "batch pos"], positions: Int[Tensor, "batch read"]
 ) -> Float[Tensor, "layer batch read d_model"]:
     """The residual stream after every layer, at some positions of each sequence."""
-    index = positions.unsqueeze(-1).expand(-1, -1, model.cfg.d_model)
     kept: list[Tensor] = []
 
     def keep(tensor: Tensor, hook: Any) -> None:
-        kept.append(tensor.gather(1, index))
+        kept.append(at_positions([tensor], positions)[0])
 
     hooks = [(get_act_name("resid_post", layer), keep) for layer in range(model.cfg.n_layers)]
     model.run_with_hooks(tokens, fwd_hooks=hooks, stop_at_layer=model.cfg.n_layers)
     return torch.stack(kept)
+
+
+def at_positions(
+    layers: Sequence[Float[Tensor, "batch pos d_model"]], positions: Int[Tensor, "batch read"]
+) -> Float[Tensor, "layer batch read d_model"]:
+    """Streams at some positions of each sequence."""
+    index = positions.unsqueeze(-1).expand(-1, -1, layers[0].shape[-1])
+    return torch.stack([layer.gather(1, index) for layer in layers])
 
 
 def log_probabilities(

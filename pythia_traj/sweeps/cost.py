@@ -64,13 +64,13 @@ def estimate(config: SweepConfig, published: PublishedModel, units: Iterable[Uni
 
 def _passes(config: SweepConfig, label: str, data: Any, shape: Shape) -> Passes | None:
     request = config.experiments[label]
-    if request.experiment.reads:
-        sequences = sum(len(tokens) for tokens in data.groups.values())
-        return Passes(sequences, sequences if {"loss", "correct"} & set(request.experiment.reads) else 0)
-    if request.experiment.passes is None:
+    if request.experiment.passes is not None:
+        return request.experiment.passes(shape, data, **request.experiment.own(request.parameters))
+    if not request.experiment.reads:
         return None
-    own = {name: value for name, value in request.parameters.items() if name in request.experiment.parameters}
-    return request.experiment.passes(shape, data, **own)
+    sequences = sum(len(tokens) for tokens in data.groups.values())
+    is_unembedded = {"loss", "correct"} & set(request.experiment.reads_with(request.parameters))
+    return Passes(sequences, sequences if is_unembedded else 0)
 
 
 @torch.inference_mode()

@@ -1,22 +1,22 @@
-"""One forward pass over some data, shared by all experiments that read it.
+"""One forward pass over some tokens, shared by all experiments that read them, whichever data they are part of.
 
-Batches are sized from the model's and the data's shapes alone, never from which experiments share the pass or from free memory, so that
+Batches are sized from the model's and the tokens' shapes alone, never from which experiments share the pass or from free memory, so that
 a unit that is redone alone gives the same bits as one that was done with others.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from hashlib import sha256
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformer_lens import HookedTransformer
-from transformer_lens.utilities import get_act_name
 
 from pythia_traj.engines.measures import is_top1, next_token_nll
-from pythia_traj.errors import ConfigError
-from pythia_traj.experiment import ACTIVATION_READS, OUTPUT_READS, Activations
+from pythia_traj.errors import DataError, DeviceError, StoreError
+from pythia_traj.experiment import OUTPUT_READS, Activations, hooks_of
 from pythia_traj.values import ItemValues
 
 _BATCH_BYTES = {"cpu": 512 << 20, "cuda": 4 << 30}
@@ -28,62 +28,114 @@ _LOGIT_BYTES = 128 << 20
 _MAX_BATCH_TOKENS = 1 << 16
 
 
-@dataclass(frozen=True)
+@dataclass
 class Reader:
-    """An experiment that reads activations, ready to be called: what it reads, and what turns them into values."""
+    """An experiment that reads activations, ready to be called.
+
+    Attributes:
+        label: whose rows they become.
+        data: what it runs on.
+        reads: what it reads of each pass.
+        measure: what turns a batch's activations into values.
+        failure: what it raised; it is not called again then.
+    """
 
     label: str
+    data: Any
     reads: tuple[str, ...]
     measure: Callable[[Activations], ItemValues]
+    failure: Exception | None = None
+    _found: dict[str, ItemValues] = field(default_factory=dict)
+    _made: dict[str, Any] = field(default_factory=dict)
 
+    def read(
+        self, model: HookedTransformer, group: str, first: int, tokens: Tensor, kept: Mapping[str, Tensor]
+    ) -> None:
+        """Measures a batch of one of its data's groups.
 
-@dataclass
-class _Kept:
-    """The activations of one pass, by short name, one entry a layer."""
+        Raises:
+            StoreError, DeviceError, DataError: what no other experiment could go on after either.
+        """
+        if self.failure is not None:
+            return
+        own = {name: kept[name] for name in _kept_by([self], model.cfg.n_layers)}
+        acts = Activations(model, group, first, tokens, self.data, own, own, self._made)
+        try:
+            self._found.setdefault(group, ItemValues()).extend(self.measure(acts))
+        except (StoreError, DeviceError, DataError):
+            raise
+        except Exception as error:
+            # An experiment is anybody's code: what it raises is no reason for the others to be without the pass.
+            self.failure = error
 
-    layers: dict[str, list[Tensor]] = field(default_factory=dict)
-
-    def keep(self, tensor: Tensor, hook: Any, name: str) -> None:
-        self.layers[name].append(tensor)
+    def values(self) -> ItemValues:
+        """The values of all items, in the order of the data's groups, however the passes went."""
+        values = ItemValues()
+        for group in self.data.groups:
+            values.extend(self._found.get(group, ItemValues()))
+        return values
 
 
 @torch.inference_mode()
-def measure_shared(model: HookedTransformer, data: Any, readers: list[Reader]) -> dict[str, ItemValues]:
-    """Runs the data through the model once, and every reader on every batch.
-
-    Returns:
-        by label, the values of all items.
+def measure_shared(model: HookedTransformer, readers: Sequence[Reader]) -> None:
+    """Runs what the readers read through the model, the same tokens once, and hands every batch to all that read it.
 
     Raises:
-        ConfigError: a reader reads what this model does not have.
+        DataError: a reader reads what this model does not have.
     """
+    for reader in readers:
+        _check_reads(model, reader)
+    for tokens, places in _shared(readers):
+        sharing = [reader for reader, _ in places]
+        for first, batch in _batches(model, tokens):
+            kept = _pass(model, batch, _kept_by(sharing, model.cfg.n_layers))
+            for reader, group in places:
+                reader.read(model, group, first, batch, kept)
+
+
+def token_digests(groups: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """What tells by the name of a group whether its tokens are those of another."""
+    return {name: sha256(f"{ids.shape}".encode() + ids.tobytes()).hexdigest() for name, ids in groups.items()}
+
+
+def _shared(readers: Iterable[Reader]) -> Iterator[tuple[np.ndarray, list[tuple[Reader, str]]]]:
+    """Different tokens, with the readers that have them and the name of the group they are in."""
+    tokens: dict[str, np.ndarray] = {}
+    places: dict[str, list[tuple[Reader, str]]] = {}
+    for reader in readers:
+        for group, digest in token_digests(reader.data.groups).items():
+            tokens[digest] = reader.data.groups[group]
+            places.setdefault(digest, []).append((reader, group))
+    for digest, ids in tokens.items():
+        yield ids, places[digest]
+
+
+def _kept_by(readers: Iterable[Reader], n_layers: int) -> list[str]:
+    """Outputs and hooks that readers read."""
     reads = {name for reader in readers for name in reader.reads}
-    _check_reads(model, reads)
-    values = {reader.label: ItemValues() for reader in readers}
-    for group, tokens in _batches(model, data.groups):
-        output, layers = _pass(model, tokens, reads)
-        for reader in readers:
-            own_output = {name: output[name] for name in reader.reads if name in output}
-            own_layers = {name: layers[name] for name in reader.reads if name in layers}
-            acts = Activations(group, tokens, data, own_output, own_layers)
-            values[reader.label].extend(reader.measure(acts))
-    return values
+    hooks = {hook for name in reads - set(OUTPUT_READS) for hook in hooks_of(name, n_layers)}
+    return sorted(reads & set(OUTPUT_READS)) + sorted(hooks)
 
 
-def _check_reads(model: HookedTransformer, reads: set[str]) -> None:
-    for name in reads & set(ACTIVATION_READS):
-        if get_act_name(name, 0) not in model.hook_dict:
-            raise ConfigError(
-                f"this model has no {name}: in a parallel model attention and MLP read the same residual stream"
+def _check_reads(model: HookedTransformer, reader: Reader) -> None:
+    for name in reader.reads:
+        if name.startswith("blocks.") and int(name.split(".")[1]) >= model.cfg.n_layers:
+            raise DataError(
+                f"{reader.label}: layer {name.split('.')[1]}: the model has {model.cfg.n_layers} layers, from 0"
+            )
+        if name not in OUTPUT_READS and hooks_of(name, 1)[0] not in model.hook_dict:
+            short = name.rpartition(".")[2].removeprefix("hook_")
+            raise DataError(
+                f"{reader.label}: this model has no {short}: in a parallel model attention and MLP read the same residual stream"
             )
 
 
-def _batches(model: HookedTransformer, groups: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
+def _batches(model: HookedTransformer, ids: np.ndarray) -> Iterator[tuple[int, Tensor]]:
+    """The number of each batch's first item, and its tokens."""
     device = next(model.parameters()).device
-    for group, ids in groups.items():
-        size = batch_size(model, ids.shape[1], device.type)
-        for start in range(0, len(ids), size):
-            yield group, torch.from_numpy(ids[start : start + size]).to(device, non_blocking=True)
+    size = batch_size(model, ids.shape[1], device.type)
+    for start in range(0, len(ids), size):
+        yield start, torch.from_numpy(ids[start : start + size]).to(device, non_blocking=True)
 
 
 def batch_size(model: HookedTransformer, length: int, device_type: str) -> int:
@@ -96,20 +148,20 @@ def batch_size(model: HookedTransformer, length: int, device_type: str) -> int:
     return max(1, min(int(budget // per_item), _MAX_BATCH_TOKENS // length))
 
 
-def _pass(
-    model: HookedTransformer, tokens: Tensor, reads: set[str]
-) -> tuple[dict[str, Tensor], dict[str, list[Tensor]]]:
-    """The output measures [batch, pos - 1] and the activations of every layer that were asked for."""
-    kept = _Kept({name: [] for name in sorted(reads & set(ACTIVATION_READS))})
-    hooks = [
-        (get_act_name(name, layer), partial(kept.keep, name=name))
-        for name in kept.layers
-        for layer in range(model.cfg.n_layers)
-    ]
-    residual = model.run_with_hooks(tokens, fwd_hooks=hooks, stop_at_layer=model.cfg.n_layers)
-    if not reads & set(OUTPUT_READS):
-        return {}, kept.layers
-    return _output_measures(model, residual, tokens), kept.layers
+def _pass(model: HookedTransformer, tokens: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+    """Outputs and activations by their names; layers that nothing is read of are not run."""
+    kept: dict[str, Tensor] = {}
+
+    def keep(tensor: Tensor, hook: Any) -> None:
+        kept[hook.name] = tensor
+
+    hooks = [name for name in names if name not in OUTPUT_READS]
+    outputs = [name for name in names if name in OUTPUT_READS]
+    last = model.cfg.n_layers - 1 if outputs else max(int(hook.split(".")[1]) for hook in hooks)
+    residual = model.run_with_hooks(tokens, fwd_hooks=[(hook, keep) for hook in hooks], stop_at_layer=last + 1)
+    if {"loss", "correct"} & set(outputs):
+        kept |= _output_measures(model, residual, tokens)
+    return {**kept, "final": residual}
 
 
 def _output_measures(model: HookedTransformer, residual: Tensor, tokens: Tensor) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from pythia_traj.errors import PythiaTrajError
 from pythia_traj.store.layout import Run
 from pythia_traj.store.unit import read_footer
 from pythia_traj.sweeps.datasets import Datasets
-from pythia_traj.sweeps.forward import Reader, measure_shared
+from pythia_traj.sweeps.forward import Reader, measure_shared, token_digests
 from pythia_traj.sweeps.plan import Unit
 from pythia_traj.sweeps.session import ReferenceModels, Session
 from pythia_traj.values import Rows
@@ -23,28 +23,49 @@ class Measurer:
 
     def passes(self, units: Iterable[Unit]) -> Iterator[list[Unit]]:
         """Units to be measured together, those of one processing after each other, so that each kind is swapped in once."""
-        groups: dict[tuple[str, str], list[Unit]] = {}
+        by_processing: dict[str, list[Unit]] = {}
         for unit in units:
-            request = self._requests[unit.label]
-            experiment = request.experiment
-            own = self._data.key(request) if experiment.reads else unit.label
-            groups.setdefault((repr(experiment.processing), own), []).append(unit)
-        yield from (groups[key] for key in sorted(groups, key=lambda key: key[0]))
+            by_processing.setdefault(repr(self._requests[unit.label].experiment.processing), []).append(unit)
+        for processing in sorted(by_processing):
+            readers = [unit for unit in by_processing[processing] if self._requests[unit.label].experiment.reads]
+            yield from self._sharing(readers)
+            yield from ([unit] for unit in by_processing[processing] if unit not in readers)
 
-    def measure(self, units: Sequence[Unit]) -> Mapping[str, Rows]:
-        """The rows of units that belong together, by label.
+    def _sharing(self, readers: Iterable[Unit]) -> list[list[Unit]]:
+        """Those that read the same tokens, be it through others, as one."""
+        found: list[tuple[set[str], list[Unit]]] = []
+        for unit in readers:
+            tokens = set(token_digests(self._data.get(unit.label).groups).values())
+            apart = [one for one in found if not one[0] & tokens]
+            touching = [one for one in found if one[0] & tokens]
+            together = [other for _, others in touching for other in others]
+            found = [*apart, (tokens.union(*(own for own, _ in touching)), [*together, unit])]
+        return [together for _, together in found]
+
+    def measure(self, units: Sequence[Unit]) -> Mapping[str, Rows | Exception]:
+        """By label, the rows of units that belong together, or what an experiment that shares their pass raised.
 
         Raises:
-            Exception: whatever an experiment raises; a PythiaTrajError of the checkpoint or of the request.
+            Exception: whatever an experiment that is alone raises; a PythiaTrajError of the checkpoint or of the request.
         """
         first = self._requests[units[0].label].experiment
         model = self._session.model(units[0].step, first.processing)
         if not first.reads:
             return {units[0].label: self._call(units[0], model)}
-        requests = {unit.label: self._requests[unit.label] for unit in units}
-        readers = [Reader(label, request.experiment.reads, _bound(request)) for label, request in requests.items()]
-        values = measure_shared(model, self._data.get(units[0].label), readers)
-        return {label: values[label].rows(keep_items=request.experiment.items) for label, request in requests.items()}
+        readers = [self._reader(unit.label) for unit in units]
+        measure_shared(model, readers)
+        return {reader.label: self._outcome(reader) for reader in readers}
+
+    def _reader(self, label: str) -> Reader:
+        request = self._requests[label]
+        reads = request.experiment.reads_with(request.parameters)
+        return Reader(label, self._data.get(label), reads, _bound(request))
+
+    def _outcome(self, reader: Reader) -> Rows | Exception:
+        try:
+            return reader.failure or reader.values().rows(keep_items=self._requests[reader.label].experiment.items)
+        except Exception as error:
+            return error
 
     def _call(self, unit: Unit, model: Any) -> Rows:
         """Runs an experiment that gets the model, with what else its signature asks for."""
@@ -83,6 +104,4 @@ class Measurer:
 
 def _bound(request: ExperimentRequest) -> Any:
     """An experiment's function with the label's parameters; a label's seed is its data's alone unless the function asks for one."""
-    declared = request.experiment.parameters
-    own = {name: value for name, value in request.parameters.items() if name in declared}
-    return partial(request.experiment.function, **own)
+    return partial(request.experiment.function, **request.experiment.own(request.parameters))

@@ -2,6 +2,7 @@
 
 import logging
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 
 from pythia_traj import schema
 from pythia_traj.checkpoint import Checkpoint
+from pythia_traj.errors import PythiaTrajError
 from pythia_traj.experiment import Vocabulary
 from pythia_traj.store.events import EventLog, read_events
 from pythia_traj.store.layout import Run
@@ -153,6 +155,13 @@ class Recorder:
             self.log.write("failed", unit=unit.name, digest=unit.digest, error=error, **more)
             self._result.failed.append((unit, error))
             self._observer.ended(unit, error)
+
+    def raised(self, units: Iterable[Unit], error: Exception) -> None:
+        """Notes that units failed with an exception; of one that is not the project's own, the log keeps the traceback."""
+        if isinstance(error, PythiaTrajError):
+            self.failed(units, str(error))
+        else:
+            self.failed(units, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
 
     def _footer(self, unit: Unit, source: Mapping[str, Any], under: Circumstances) -> dict[str, Any]:
         """Provenance: what the unit was made of, from which files, where and how."""

@@ -181,12 +181,9 @@ class _ModelSweep:
                 measured = measurer.measure(together)
             except (StoreError, DeviceError, DataError):
                 raise
-            except PythiaTrajError as error:
-                self.recorder.failed(together, str(error))
-                continue
             except Exception as error:
-                # An experiment is anybody's code: whatever it raises fails its units, not the sweep; the log keeps the traceback.
-                self.recorder.failed(together, f"{type(error).__name__}: {error}", traceback.format_exc())
+                # An experiment is anybody's code: whatever it raises fails its units, not the sweep.
+                self.recorder.raised(together, error)
                 continue
             traffic = session.take_traffic()
             compute = time.perf_counter() - start - traffic.spent
@@ -200,8 +197,12 @@ class _ModelSweep:
                 labels=labels,
             )
             for unit in together:
+                found = measured[unit.label]
+                if isinstance(found, Exception):
+                    self.recorder.raised([unit], found)
+                    continue
                 try:
-                    self.recorder.done(unit, measured[unit.label], sources[unit.label], data.facts(unit.label), under)
+                    self.recorder.done(unit, found, sources[unit.label], data.facts(unit.label), under)
                 except PythiaTrajError:
                     raise
                 except Exception as error:

@@ -27,7 +27,7 @@ def dense(counts, order, contexts):
 
 @pytest.fixture(scope="module")
 def data():
-    return NGramText(VOCABULARY, seed=0, n=6, length=32, null_n=3, train_tokens=100_000)
+    return NGramText(VOCABULARY, seed=0, n=6, length=32, null_n=3, positions=10, sampled=24, train_tokens=100_000)
 
 
 def test_probabilities_by_hand():
@@ -72,11 +72,17 @@ def test_groups_hold_text_and_samples_with_their_nulls(data):
     assert set(data.groups) == {name + null for name in ("text", *ORDERS) for null in ("", "/shuffled")}
     for name in ("text", *ORDERS):
         group, shuffled = data.groups[name], data.groups[f"{name}/shuffled"]
-        assert group.shape == (6, 32)
+        assert group.shape == (6, 32 if name == "text" else 24)
         assert group.max() < SIZE
         assert (np.sort(shuffled) == np.sort(group[:3])).all()
-    again = NGramText(VOCABULARY, seed=0, n=6, length=32, null_n=3, train_tokens=100_000)
-    other = NGramText(VOCABULARY, seed=1, n=6, length=32, null_n=3, train_tokens=100_000)
+    for name, at in data.positions.items():
+        assert at.shape == (len(data.groups[name]), 10 if name.startswith("text") else 23)
+        # Text is read where two tokens are known and one follows.
+        assert at.min() >= (1 if name.startswith("text") else 0)
+        assert at.max() <= data.groups[name].shape[1] - 2
+        assert (np.diff(at) > 0).all()
+    again = NGramText(VOCABULARY, seed=0, n=6, length=32, null_n=3, positions=10, sampled=24, train_tokens=100_000)
+    other = NGramText(VOCABULARY, seed=1, n=6, length=32, null_n=3, positions=10, sampled=24, train_tokens=100_000)
     for name, group in data.groups.items():
         assert (group == again.groups[name]).all()
         assert (group != other.groups[name]).any()
@@ -106,7 +112,7 @@ def test_a_source_that_cannot_be_split_is_refused(tmp_path):
 
 
 def test_bos_stands_in_front_and_is_never_sampled():
-    data = NGramText(VOCABULARY, seed=0, n=2, length=16, null_n=1, train_tokens=20_000, bos=True)
+    data = NGramText(VOCABULARY, seed=0, n=2, length=16, null_n=1, sampled=16, train_tokens=20_000, bos=True)
     for group in data.groups.values():
         assert group.shape[1] == 16
         assert (group[:, 0] == VOCABULARY.bos_token_id).all()

@@ -21,7 +21,7 @@ SMALL = {
     "logit_lens": {"length": 32, "n": 6, "updates": 3, "batch": 4},
     "loss": {"length": 64, "n": 6, "null_n": 4},
     "memorization": {"n": 6, "prompt": 8, "continuation": 5},
-    "ngram": {"length": 32, "n": 6, "train_tokens": 100_000},
+    "ngram": {"length": 32, "n": 6, "positions": 12, "sampled": 20, "train_tokens": 100_000},
     "patching": {"task": OWN},
     "representation": {"n": 5, "length": 20, "references": "init,previous"},
     "samples": {"prompts": "def one|class", "tokens": 5, "temperature": 1.0, "samples": 2},

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import pythia_traj as pt
-from pythia_traj.data.text import LensText, heldout, training
-from pythia_traj.errors import DataError
+from pythia_traj.data.lens import LensText
+from pythia_traj.data.text import heldout, training
 from pythia_traj.experiment import Vocabulary
 from tests.support import byte_tokenizer
 
@@ -71,15 +71,16 @@ def test_items_are_kept_and_add_up(run):
 
 def test_positions_are_drawn_once_and_can_be_predicted_from():
     data = LensText(VOCABULARY, seed=0, **LENS, updates=2, batch=3, bos=True)
-    assert data.groups["train"].shape == (6, 32)
+    assert data.train.shape == (6, 32)
     assert data.facts["training_positions"] == 2 * 3 * 8
+    assert set(data.positions) == {"text", "shuffled", "train"}
     for name, at in data.positions.items():
-        assert at.shape == (len(data.groups[name]), 8)
+        assert at.shape == (len({**data.groups, "train": data.train}[name]), 8)
         assert at.min() >= 1
         assert at.max() <= 30
         assert (np.diff(at) > 0).all()
-    with pytest.raises(DataError, match="have 31 positions to read, 40 were asked for"):
-        LensText(VOCABULARY, seed=0, length=32, positions=40)
+    all_of_them = LensText(VOCABULARY, seed=0, n=3, length=32, null_n=1, positions=40).positions["text"]
+    assert (all_of_them == np.arange(31)).all()
 
 
 def test_what_is_trained_on_is_not_measured_and_a_short_source_is_gone_through_again(tmp_path):
@@ -89,9 +90,9 @@ def test_what_is_trained_on_is_not_measured_and_a_short_source_is_gone_through_a
     data = LensText(VOCABULARY, seed=0, n=2, length=16, null_n=1, positions=4, updates=50, batch=8, source=str(path))
     decode = VOCABULARY.tokenizer.decode
     train, measured = set(training(str(path))), set(heldout(str(path)))
-    assert len(data.groups["train"]) == 400 > data.facts["training_sequences_to_draw_from"]
+    assert len(data.train) == 400 > data.facts["training_sequences_to_draw_from"]
     for row in data.groups["text"]:
         assert any(decode(row.tolist()) in text for text in measured)
         assert not any(decode(row.tolist()) in text for text in train)
-    for row in data.groups["train"][:20]:
+    for row in data.train[:20]:
         assert any(decode(row.tolist()) in text for text in train)

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -80,21 +81,29 @@ def by_kind(suite, tmp_path_factory):
     """Each token's own loss [item, pos] beside the rows."""
     out = tmp_path_factory.mktemp("loss") / "run"
     rows, data = losses(suite, out, per_token=True)
-    items = pt.load(out, table="items", variant=None, metric="nll")
-    nll = items[items.position.notna()].pivot(index="item", columns="position", values="value").to_numpy()
+    tokens = pt.load(out, table="tokens", variant=None)
+    nll = tokens.pivot(index="item", columns="position", values="nll").to_numpy()
     return rows, data, nll
 
 
-def test_each_tokens_loss_is_kept_when_asked_and_its_means_are_the_same_rows(suite, tmp_path, by_kind):
-    rows, _, nll = by_kind
-    assert nll.shape == (7, 49)
+def test_each_tokens_loss_is_kept_when_asked_with_the_token_that_it_is_of(suite, tmp_path):
+    rows, data = losses(suite, tmp_path / "kept", per_token=True)
     plain, _ = losses(suite, tmp_path / "plain")
-    items = pt.load(tmp_path / "plain", table="items")
-    assert items.position.isna().all()
-    keys = ["metric", "variant", "position", "dim"]
-    for one, other in zip(plain.sort_values(keys).itertuples(), rows.sort_values(keys).itertuples(), strict=True):
-        assert (one.metric, one.n) == (other.metric, other.n)
-        assert one.value == pytest.approx(other.value, abs=1e-6, nan_ok=True)
+    assert plain.equals(rows)
+    assert not (tmp_path / "plain" / "tables" / "tokens").exists()
+    tokens = pt.load(tmp_path / "kept", table="tokens")
+    for variant, group in ((None, "text"), ("null:shuffled", "shuffled")):
+        own = tokens[tokens.variant.isna() if variant is None else tokens.variant == variant]
+        ids = own.pivot(index="item", columns="position", values="token_id")
+        assert (ids.to_numpy() == data.groups[group][:, 1:]).all()
+        assert ids.columns.tolist() == list(range(1, 50))
+        for metric, column in (("nll", "nll"), ("accuracy", "correct")):
+            of_metric = rows[
+                (rows.metric == metric) & (rows.variant.isna() if variant is None else rows.variant == variant)
+            ]
+            by_position = of_metric[of_metric.position.notna()].set_index("position").value.sort_index()
+            expected = own.astype({"correct": float}).groupby("position")[column].mean()
+            assert by_position.tolist() == pytest.approx(expected.tolist(), abs=1e-6)
 
 
 def test_bits_per_byte_are_all_bits_over_all_bytes(by_kind):
@@ -114,8 +123,13 @@ def test_surprisal_is_the_mean_over_all_tokens_of_a_kind(by_kind, names, table):
     for kind, name in enumerate(names):
         share, surprisal = text.loc["share", name], text.loc["surprisal", name]
         assert share.value == pytest.approx((kinds == kind).mean(), abs=1e-6)
-        if (kinds == kind).any():
+        counts = (kinds == kind).sum(1)
+        error = counts.std(ddof=1) / 7**0.5
+        if counts.mean() > 3 * error:
             assert surprisal.value == pytest.approx(nll[kinds == kind].mean(), rel=1e-5)
+            residuals = np.where(kinds == kind, nll, 0).sum(1) - surprisal.value * counts
+            assert surprisal.stderr == pytest.approx(residuals.std(ddof=1) / 7**0.5 / counts.mean(), rel=1e-4)
         else:
-            assert surprisal.reason == "no token of the text is of this kind"
+            assert surprisal.reason.startswith("the number of tokens of this kind is ")
+    assert text.loc["surprisal"].value.notna().sum() >= 2
     assert sum(text.loc["share", name].value for name in names) == pytest.approx(1)

@@ -10,6 +10,7 @@ from transformer_lens import HookedTransformer, HookedTransformerConfig
 from pythia_traj.data.ngrams import NGramText
 from pythia_traj.discovery import discover
 from pythia_traj.experiment import Vocabulary
+from pythia_traj.sweeps.forward import Reader, measure_shared
 from tests.data.test_ngrams import dense
 from tests.support import byte_tokenizer
 
@@ -19,7 +20,7 @@ SIZE, D_VOCAB = 280, 304
 @pytest.fixture(scope="module")
 def text():
     vocabulary = Vocabulary(D_VOCAB, 64, byte_tokenizer())
-    return NGramText(vocabulary, seed=0, n=6, length=32, null_n=3, train_tokens=200_000)
+    return NGramText(vocabulary, seed=0, n=6, length=32, null_n=3, positions=12, sampled=24, train_tokens=200_000)
 
 
 def knows(logits):
@@ -53,7 +54,9 @@ def bigram(text):
 
 
 def values(model, text):
-    rows = discover()["ngram"](model, text)
+    reader = Reader("ngram", text, ("final",), discover()["ngram"])
+    measure_shared(model, [reader])
+    rows = reader.values().rows(keep_items=True)
     return {(row.key.metric, row.key.variant): row for row in rows.metrics}
 
 
@@ -82,7 +85,9 @@ def test_the_loss_on_samples_is_that_of_the_bigram_after_each_token(text, bigram
     for name in ("text", "unigram", "bigram", "trigram"):
         ids = text.groups[name]
         table = dense(text.counts, 2, np.arange(SIZE)[:, None])
-        expected = -np.log(table[ids[:, :-1], ids[:, 1:]]).mean()
+        at = text.positions[name]
+        current, following = (np.take_along_axis(ids, at + i, 1) for i in (0, 1))
+        expected = -np.log(table[current, following]).mean()
         assert found["nll", name].value == pytest.approx(expected, abs=1e-3)
     assert found["nll", "bigram"].value < found["nll", "null:shuffled:bigram"].value
     assert found["nll", "bigram"].value < found["nll", "unigram"].value
@@ -93,8 +98,8 @@ def test_a_trigrams_context_is_the_two_tokens_up_to_the_position(text, bigram):
     ids = text.groups["text"]
     table = dense(text.counts, 2, np.arange(SIZE)[:, None])
     expected = []
-    for item in ids:
-        for i in range(1, len(item) - 1):
+    for item, positions in zip(ids, text.positions["text"], strict=True):
+        for i in positions:
             (trigram,) = dense(text.counts, 3, item[None, i - 1 : i + 1])
             expected.append((trigram * np.log(trigram / table[item[i]])).sum())
     assert values(bigram, text)["kl", "trigram"].value == pytest.approx(np.mean(expected), abs=1e-3)

@@ -1,0 +1,144 @@
+"""The pass that is shared: each token once, the same bits as alone, one experiment's failure nobody else's."""
+
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+import pythia_traj as pt
+from pythia_traj.errors import DataError
+from pythia_traj.store.events import read_events
+from pythia_traj.store.layout import Run
+from pythia_traj.sweeps import forward
+
+TEXT = {"n": 6, "length": 32, "null_n": 2}
+SHARING = {
+    "loss": TEXT,
+    "logit_lens": {**TEXT, "positions": 8, "updates": 2, "batch": 3},
+    "ngram": {**TEXT, "positions": 8, "sampled": 16, "train_tokens": 50_000},
+    "activations": {**TEXT, "layers": "1"},
+}
+
+
+@pytest.fixture(autouse=True)
+def batches_of_two(monkeypatch):
+    """Several batches of each group, so that what is made of them has to be put together."""
+    monkeypatch.setattr(forward, "batch_size", lambda *_: 2)
+
+
+def sweep(suite, out, experiments):
+    config = pt.SweepConfig(model=str(suite), steps="1,4", experiments=experiments, out=out, device="cpu")
+    return pt.sweep(config)
+
+
+def sequences_through(monkeypatch, layer=0):
+    """Counts the sequences that pass a layer."""
+    counted = []
+    original = forward._pass
+
+    def counting(model, tokens, names):
+        handle = model.blocks[layer].register_forward_pre_hook(lambda *_: counted.append(len(tokens)))
+        try:
+            return original(model, tokens, names)
+        finally:
+            handle.remove()
+
+    monkeypatch.setattr(forward, "_pass", counting)
+    return counted
+
+
+def test_what_several_read_goes_through_the_model_once(suite, tmp_path, monkeypatch):
+    counted = sequences_through(monkeypatch)
+    assert not sweep(suite, tmp_path / "run", SHARING).failed
+    samples = 3 * (6 + 2)
+    assert sum(counted) == 2 * (6 + 2 + samples)
+    done = [event for event in read_events(Run(tmp_path / "run")) if event["event"] == "done"]
+    assert {frozenset(event["shared_with"]) | {event["unit"].split("/")[1]} for event in done} == {frozenset(SHARING)}
+
+
+def test_a_unit_that_is_done_alone_has_the_same_bits(suite, tmp_path):
+    sweep(suite, tmp_path / "together", SHARING)
+    for label, parameters in SHARING.items():
+        alone = tmp_path / label
+        sweep(suite, alone, {label: parameters})
+        for table in ({}, {"table": "items"}):
+            one, other = pt.load(alone, **table), pt.load(tmp_path / "together", **table, experiment=label)
+            assert len(one)
+            assert one.equals(other.reset_index(drop=True))
+    files = [path.relative_to(tmp_path / "activations") for path in (tmp_path / "activations").rglob("*.safetensors")]
+    assert len(files) == 2
+    for file in files:
+        with (
+            safe_open(tmp_path / "activations" / file, "pt") as one,
+            safe_open(tmp_path / "together" / file, "pt") as two,
+        ):
+            assert set(one.keys()) == set(two.keys()) == {"tokens", "blocks.1.hook_resid_post"}
+            assert all(one.get_tensor(name).equal(two.get_tensor(name)) for name in one.keys())  # noqa: SIM118
+
+
+OWN = '''
+from pythia_traj.data.text import TextTokens
+from pythia_traj.experiment import experiment
+from pythia_traj.values import ItemValues, Key
+
+@experiment(version=1, data=TextTokens, reads=("loss",))
+def breaks(acts, *, n: int = 6, length: int = 32, null_n: int = 2, at: int = 2) -> ItemValues:
+    """Raises at some item."""
+    if acts.first >= at:
+        raise ZeroDivisionError("on purpose")
+    return ItemValues()
+
+@experiment(version=1, data=TextTokens, reads=("loss",))
+def uneven(acts, *, n: int = 6, length: int = 32, null_n: int = 2) -> ItemValues:
+    """Values of different shapes, which can only be seen at the end."""
+    values = ItemValues()
+    values.add(Key("uneven"), acts.output("loss")[:, : 1 + acts.first], axes=("position",))
+    return values
+
+@experiment(version=1, data=TextTokens, reads=("resid_mid",))
+def lacking(acts, *, n: int = 6, length: int = 32, null_n: int = 2) -> ItemValues:
+    """Reads what parallel models do not have."""
+    return ItemValues()
+'''
+
+
+@pytest.fixture
+def own(tmp_path) -> Path:
+    path = tmp_path / "own.py"
+    path.write_text(OWN)
+    return path
+
+
+def test_an_experiment_that_raises_leaves_the_others_their_pass(suite, tmp_path, own):
+    experiments = {
+        "loss": TEXT,
+        "breaks": {"use": f"{own}:breaks"},
+        "uneven": {"use": f"{own}:uneven"},
+    }
+    result = sweep(suite, tmp_path / "run", experiments)
+    assert {unit.label for unit in result.done} == {"loss"}
+    errors = {unit.label: error for unit, error in result.failed}
+    assert errors["breaks"] == "ZeroDivisionError: on purpose"
+    assert errors["uneven"].startswith("ValueError")
+    traces = [event["traceback"] for event in read_events(Run(tmp_path / "run")) if event["event"] == "failed"]
+    assert len(traces) == 4
+    assert all("own.py" in trace or "concatenate" in trace for trace in traces)
+
+
+def test_what_a_model_lacks_is_named(suite, tmp_path, own):
+    with pytest.raises(DataError, match="lacking: this model has no resid_mid: in a parallel model"):
+        sweep(suite, tmp_path / "run", {"lacking": {"use": f"{own}:lacking"}})
+
+
+def test_layers_above_the_last_that_is_read_are_not_run(suite, tmp_path, monkeypatch):
+    counted = sequences_through(monkeypatch, layer=1)
+    sweep(suite, tmp_path / "run", {"activations": {**TEXT, "layers": "0"}})
+    assert counted == []
+    sweep(suite, tmp_path / "run", {"activations": {**TEXT, "layers": "1"}})
+    assert sum(counted) == 2 * (6 + 2)
+
+
+def test_other_tokens_are_another_pass(suite, tmp_path):
+    sweep(suite, tmp_path / "run", {"loss": TEXT, "activations": {**TEXT, "seed": 7}})
+    done = [event for event in read_events(Run(tmp_path / "run")) if event["event"] == "done"]
+    assert [event["shared_with"] for event in done] == [[]] * 4
