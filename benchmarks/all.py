@@ -22,6 +22,7 @@ BENCHMARKS = {
     "growth": [],
     "ablation": [],
     "probing": [],
+    "step_cost": [],
 }
 """Each program, and what it is given for --full."""
 

@@ -4,12 +4,13 @@
 
 Random weights in the shape of pythia-160m, a tokenizer of as many entries as Pythia's trained on the spot, default parameters. Each
 experiment is swept by `pythia-traj sweep` in a process of its own over one step, then all of them in one. Printed of each are the
-seconds that its unit took to compute, the seconds of the whole command, and the peak of the process's resident memory, mapped files
-and the interpreter included.
+seconds that its unit took to compute, the seconds of the whole command, and the peak of the process's resident memory: mapped weight
+files, libraries and the interpreter are in it.
 
-`slowest_vs_60_s` is the dearest step over the 60 s that one may take. `memory_vs_allowed` is the highest peak over the model's
-parameters and 2 GB. `together_vs_sum` is the time of the command for all over the sum of those for each, `together_vs_sum_compute` the
-same of computing alone.
+`slowest_vs_60_s` is the dearest step over the 60 s that one may take. `memory_vs_allowed` is the highest share that a peak has of the
+parameters of the models in memory (representation compares with a second one) and 2 GB. `together_vs_sum` is the time of the command
+for all over the sum of those for each, `together_vs_sum_compute` the same of computing alone; `text_vs_sum` and `text_vs_sum_compute` are
+those of the experiments that read one text by default, and so one forward pass.
 """
 
 import argparse
@@ -36,9 +37,11 @@ SIZE, STEP = "160m", 1000
 REFERENCES = (0, 143_000)
 """What `init` and `final` stand for."""
 
-EXPERIMENTS = (
-    "loss", "logit_lens", "ngram", "activations", "representation", "linear_probe", "weights", "memorization", "samples",
-)  # fmt: skip
+ON_ONE_TEXT = ("loss", "logit_lens", "ngram", "activations")
+
+EXPERIMENTS = (*ON_ONE_TEXT, "representation", "linear_probe", "weights", "memorization", "samples")
+
+WITH_A_SECOND_MODEL = {"representation"}
 
 ENTRIES = 50_277
 """Of Pythia's tokenizer: what the n-grams are normalised over."""
@@ -49,26 +52,33 @@ ALLOWED_SECONDS, ALLOWED_BYTES = 60.0, 2e9
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--experiments", default=",".join(EXPERIMENTS), help="which, separated by commas")
-    parser.add_argument("--alone", action="store_true", help="leave out the sweep of all together")
+    parser.add_argument("--alone", action="store_true", help="leave out the sweeps of several together")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     names = arguments.experiments.split(",")
+    several = {"text": [name for name in ON_ONE_TEXT if name in names], "together": names}
     with tempfile.TemporaryDirectory(prefix="pythia-traj-bench-") as root:
         suite = publish(Path(root) / "suite")
-        measured = {name: sweep(suite, Path(root) / name, name) for name in names}
+        measured = {name: sweep(suite, Path(root) / name, [name]) for name in names}
         if not arguments.alone:
-            measured["together"] = sweep(suite, Path(root) / "together", arguments.experiments)
-    alone = [measured[name] for name in names]
+            measured |= {name: sweep(suite, Path(root) / name, those) for name, those in several.items() if those}
     ratios = {
-        "slowest_vs_60_s": max(one["compute"] for one in alone) / ALLOWED_SECONDS,
-        "memory_vs_allowed": max(one["resident"] for one in measured.values())
-        / (4 * SIZES[SIZE].n_parameters + ALLOWED_BYTES),
+        "slowest_vs_60_s": max(measured[name]["compute"] for name in names) / ALLOWED_SECONDS,
+        "memory_vs_allowed": max(measured[name]["resident"] / allowed(name) for name in names),
     }
-    if not arguments.alone:
-        for ratio, phase in (("together_vs_sum", "wall"), ("together_vs_sum_compute", "compute")):
-            ratios[ratio] = measured["together"][phase] / sum(one[phase] for one in alone)
-    seconds = {name: {phase: round(one[phase], 2) for phase in ("compute", "wall")} for name, one in measured.items()}
+    for name in sorted(several.keys() & measured.keys()):
+        for ratio, phase in ((f"{name}_vs_sum", "command"), (f"{name}_vs_sum_compute", "compute")):
+            ratios[ratio] = measured[name][phase] / sum(measured[one][phase] for one in several[name])
+    seconds = {
+        name: {phase: {"median": round(one[phase], 2), "min": round(one[phase], 2)} for phase in ("compute", "command")}
+        for name, one in measured.items()
+    }
     emit(seconds, ratios, memory={name: int(one["resident"]) for name, one in measured.items()}, as_json=arguments.json)
+
+
+def allowed(name: str) -> float:
+    """Bytes that the sweep of an experiment may take."""
+    return 4 * SIZES[SIZE].n_parameters * (2 if name in WITH_A_SECOND_MODEL else 1) + ALLOWED_BYTES
 
 
 def publish(suite: Path) -> Path:
@@ -95,8 +105,9 @@ def trained_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def sweep(suite: Path, out: Path, experiments: str) -> dict[str, float]:
+def sweep(suite: Path, out: Path, names: list[str]) -> dict[str, float]:
     """Seconds of computing and of the command, and the peak of resident memory, of one sweep in a process of its own."""
+    experiments = ",".join(names)
     program = str(Path(sys.executable).with_name("pythia-traj"))
     command = [program, "sweep", "--model", str(suite), "--steps", str(STEP), "--experiment", experiments]
     start = time.perf_counter()
@@ -111,7 +122,7 @@ def sweep(suite: Path, out: Path, experiments: str) -> dict[str, float]:
     done = [event for event in read_events(Run(out)) if event["event"] == "done"]
     # Each of those that share a pass records the seconds of all.
     compute = sum(event["seconds"]["compute"] / (1 + len(event["shared_with"])) for event in done)
-    result = {"compute": compute, "wall": wall, **peaks}
+    result = {"compute": compute, "command": wall, **peaks}
     sys.stderr.write(f"{experiments}: {json.dumps(result)}\n")
     return result
 

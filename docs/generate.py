@@ -3,7 +3,7 @@
     python docs/generate.py
 
 `reference.md`: the columns and the experiments. `figures.md`: what the benchmarks measured, from benchmarks/results.json,
-benchmarks/toy_seeds.json and benchmarks/toy_circuits.json.
+benchmarks/toy_seeds.json and benchmarks/toy_circuits.json. In `experiments.md` the table of what a step costs.
 """
 
 import json
@@ -21,7 +21,7 @@ BENCHMARKS = DOCS.parent / "benchmarks"
 
 def pages() -> dict[str, str]:
     """The generated pages, by file name."""
-    return {"reference.md": _reference(), "figures.md": _figures()}
+    return {"reference.md": _reference(), "figures.md": _figures(), "experiments.md": _experiments()}
 
 
 def _reference() -> str:
@@ -59,6 +59,29 @@ def _experiment(found: dict[str, Any]) -> str:
 def _argument(line: str) -> tuple[str, str]:
     name, _, meaning = line.strip().partition(": ")
     return name, meaning
+
+
+def _experiments() -> str:
+    """The page as it is, with the table between its two marks made anew."""
+    text = (DOCS / "experiments.md").read_text(encoding="utf-8")
+    before, begin, rest = text.partition("<!-- begin: made from benchmarks/results.json -->\n")
+    _, end, after = rest.partition("<!-- end -->")
+    return f"{before}{begin}{_costs()}\n{end}{after}"
+
+
+def _costs() -> str:
+    result = json.loads((BENCHMARKS / "results.json").read_text(encoding="utf-8"))["step_cost"]
+    taken = {
+        name: (phases["compute"]["median"], phases["command"]["median"], memory)
+        for (name, phases), (_, memory) in zip(result["seconds"].items(), _memory(result["memory"]), strict=True)
+    }
+    together = {"text": "first four", "together": "all"}
+    alone = [taken[name] for name in taken if name not in together]
+    rows = [(f"`{name}`", *row) for name, row in taken.items() if name not in together]
+    for (name, words), count in zip(together.items(), (4, len(alone)), strict=True):
+        sums = (round(sum(row[phase] for row in alone[:count]), 2) for phase in range(2))
+        rows += [(f"{words}, sum", *sums, ""), (f"{words}, in one sweep", *taken[name])]
+    return _table(("experiment", "seconds of a step", "seconds of the command", "peak memory (GB)"), rows)
 
 
 def _figures() -> str:

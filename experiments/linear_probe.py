@@ -70,7 +70,7 @@ def linear_probe(
     strengths: Annotated[tuple[Strength, ...], COMMA_SEPARATED, Len(1)] = (1.0, 0.1, 0.01, 0.001, 0.0001),
     controls: Annotated[int, Ge(2)] = 2,
     resamples: Count = 1000,
-    buffer: Count = 1_000_000_000,
+    buffer: Count = 500_000_000,
 ) -> Rows:
     """Linear probes of labels at every layer and site: what they find, beyond the majority, and beyond what they learn by heart.
 
@@ -83,7 +83,7 @@ def linear_probe(
 
     Args:
         task: python_class, python_depth, python_in_string, python_definition, starts_with_space, capitalised, previous_class, position;
-            or a file of labels: .jsonl or .parquet with spans, .conllu, hf: and the directory of a dataset.
+            or a file of labels: .jsonl or .parquet with spans, .conllu; or a dataset: hf:org/name@commit, hf:DIR.
         n: labelled tokens: 60 % to train on, 15 % to choose strengths on, 25 % to test on, split by document.
         length: tokens of a sequence.
         source: the text that a named task is put to, as for loss; documents that are no Python are left out of python tasks.

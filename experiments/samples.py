@@ -9,7 +9,7 @@ from pydantic import BeforeValidator
 from transformer_lens import HookedTransformer
 
 from pythia_traj.data.continuations import PROMPTS, PromptTexts
-from pythia_traj.engines.decoding import continued, uniform_draws
+from pythia_traj.engines.decoding import Continuation, continued, uniform_draws
 from pythia_traj.experiment import Count, Passes, Shape, experiment
 from pythia_traj.values import Key, Rows
 
@@ -18,15 +18,14 @@ SEPARATED = BeforeValidator(lambda value: tuple(value.split("|")) if isinstance(
 
 
 def passes(_shape: Shape, data: PromptTexts, *, tokens: int, temperature: float, samples: int, **_: object) -> Passes:
-    """Each prompt is read once for each continuation, with all but the last of its tokens; in sequences of the prompts' mean length."""
-    times = samples if temperature else 1
-    groups = data.groups.values()
-    mean = sum(group.size for group in groups) / sum(len(group) for group in groups)
-    rows = times * sum(len(group) for group in groups)
-    return Passes(rows * (mean + tokens - 1) / mean, rows * tokens / mean)
+    """Every row is read to the end of the longest prompt's continuation, but for the last token; in sequences of that prompt's length."""
+    longest = max(data.lengths)
+    rows = 2 * len(data.prompts) * (samples if temperature else 1)
+    steps = longest - min(data.lengths) + tokens
+    return Passes(rows * (longest + tokens - 1) / longest, rows * steps / longest)
 
 
-@experiment(version=1, cites="Holtzman et al. 2020", data=PromptTexts, items=True, passes=passes)
+@experiment(version=2, cites="Holtzman et al. 2020", data=PromptTexts, items=True, passes=passes)
 def samples(
     model: HookedTransformer,
     data: PromptTexts,
@@ -42,8 +41,9 @@ def samples(
 
     The table `samples` has a row for each continuation: the prompt, which sample it is, the text up to an end of text, the token ids and
     their mean log-probability. `log_prob` is the mean over a continuation's tokens under the model itself at temperature 1, in nats;
-    `distinct` the share of its tokens that are different ones: repetition shows there. Means over prompts, the samples of one averaged;
-    the null, `null:shuffled`, continues the prompts' tokens in random order. A seed's draws are the same at every step.
+    `distinct` the share of its tokens that are different ones: repetition shows there. Rows that pad the vocabulary are never written.
+    Means over prompts, the samples of one averaged; the null, `null:shuffled`, continues the prompts' tokens in random order. A seed's
+    draws are the same at every step.
 
     Args:
         prompts: texts to be continued; on the command line separated by |.
@@ -61,7 +61,7 @@ def samples(
     made = _continuations(model, data, times, tokens, temperature, seed)
     for variant, found in zip((None, "null:shuffled"), made, strict=True):
         values: dict[str, list[float]] = {"log_prob": [], "distinct": []}
-        for number, (ids, log_probs) in sorted(found.items()):
+        for number, (ids, log_probs) in enumerate(zip(found.tokens, found.log_prob, strict=True)):
             means = log_probs.mean(-1)
             values["log_prob"].append(float(means.mean()))
             values["distinct"].append(sum(len(set(row)) for row in ids.tolist()) / ids.numel())
@@ -76,28 +76,24 @@ def samples(
     return rows
 
 
-Written = dict[int, tuple[torch.Tensor, torch.Tensor]]
-"""Token ids and log-probabilities [sample, new] by the number of the prompt."""
-
-
 def _continuations(
     model: HookedTransformer, data: PromptTexts, times: int, tokens: int, temperature: float, seed: int
-) -> tuple[Written, Written]:
-    """What follows the prompts and what follows them shuffled; both in one batch, since a step reads all weights for however few rows."""
-    real: Written = {}
-    shuffled: Written = {}
-    device = model.W_E.device
-    for group, rows in data.groups.items():
-        if group.startswith("shuffled/"):
-            continue
-        numbers = data.numbers[group]
-        both = torch.from_numpy(np.concatenate([rows, data.groups[f"shuffled/{group}"]])).to(device)
-        draws = None
-        if temperature:
-            # A prompt's draws are its own, whatever other prompts there are.
-            draws = torch.cat([uniform_draws(seed + number, times, tokens) for number in numbers] * 2).to(device)
-        made = continued(model, both.repeat_interleave(times, 0), tokens, draws=draws, temperature=temperature or 1.0)
-        ids, log_probs = made.tokens.cpu().view(-1, times, tokens), made.log_prob.cpu().view(-1, times, tokens)
-        real |= {number: (ids[i], log_probs[i]) for i, number in enumerate(numbers)}
-        shuffled |= {number: (ids[i], log_probs[i]) for i, number in enumerate(numbers, len(numbers))}
-    return real, shuffled
+) -> tuple[Continuation, Continuation]:
+    """What follows the prompts and what follows them shuffled, [prompt, sample, new]; in one batch, since a step reads all weights."""
+    numbers = range(len(data.prompts))
+    both = torch.from_numpy(np.concatenate([data.groups["prompts"], data.groups["shuffled"]])).to(model.W_E.device)
+    draws = None
+    if temperature:
+        # A prompt's draws are its own, whatever other prompts there are.
+        draws = torch.cat([uniform_draws(seed + number, times, tokens) for number in numbers] * 2).to(both.device)
+    made = continued(
+        model,
+        both.repeat_interleave(times, 0),
+        tokens,
+        lengths=[length for length in data.lengths * 2 for _ in range(times)],
+        draws=draws,
+        temperature=temperature or 1.0,
+        entries=data.entries,
+    )
+    written, log_prob = (part.cpu().view(2, len(numbers), times, tokens) for part in (made.tokens, made.log_prob))
+    return Continuation(written[0], log_prob[0]), Continuation(written[1], log_prob[1])

@@ -15,8 +15,8 @@ from functools import lru_cache
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal, get_args, get_origin
+from types import ModuleType, NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge
 
@@ -171,6 +171,8 @@ def _type_name(annotation: object) -> str:
     inner = get_args(annotation)
     if get_origin(annotation) is Literal:
         return " | ".join(map(str, inner))
+    if get_origin(annotation) in (Union, UnionType):
+        return " or ".join("none" if member is NoneType else _type_name(member) for member in inner)
     if get_origin(annotation) is tuple and inner[-1] is Ellipsis:
         return f"list of {_type_name(inner[0])}"
     return annotation.__name__ if isinstance(annotation, type) and not inner else str(annotation).replace("typing.", "")

@@ -65,6 +65,13 @@ class Vocabulary:
     tokenizer: "Tokenizer | None" = None
     bos_token_id: int = 0
 
+    @property
+    def entries(self) -> int:
+        """Ids up to the tokenizer's last one, gaps included: what lies beyond pads the embedding. Without a tokenizer all."""
+        return (
+            self.d_vocab if self.tokenizer is None else min(self.d_vocab, max(self.tokenizer.get_vocab().values()) + 1)
+        )
+
 
 class Data(Protocol):
     """What experiments run on: built once per sweep, before any step.
@@ -101,8 +108,7 @@ class Activations:
     first: int
     tokens: "Tensor"
     data: Any
-    _output: "Mapping[str, Tensor]" = field(repr=False)
-    _hooked: "Mapping[str, Tensor]" = field(repr=False)
+    _kept: "Mapping[str, Tensor]" = field(repr=False)
     _made: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -112,15 +118,15 @@ class Activations:
 
     def output(self, name: str) -> "Tensor":
         """`loss` or `correct`: [batch, pos - 1], entry i belonging to the predicted token i + 1; `final`: [batch, pos, d_model]."""
-        return self._output[name]
+        return self._kept[name]
 
     def layers(self, name: str) -> "list[Tensor]":
         """An activation of every layer, such as `pattern`: [batch, head_index, query_pos, key_pos] each."""
-        return [self._hooked[hook] for hook in hooks_of(name, self.model.cfg.n_layers)]
+        return [self._kept[hook] for hook in hooks_of(name, self.model.cfg.n_layers)]
 
     def hooked(self, hook: str) -> "Tensor":
         """An activation by the name of its hook, such as `blocks.3.hook_resid_post`."""
-        return self._hooked[hook]
+        return self._kept[hook]
 
     def once(self, name: str, make: Callable[[], Any]) -> Any:
         """What an experiment makes at the first batch of a step and needs for the later ones too: a lens that it trains, say."""

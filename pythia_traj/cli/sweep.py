@@ -128,6 +128,9 @@ def _dry_run(request: "SweepConfig", as_json: bool) -> None:
             seconds = (f"{cost.seconds:.0f}" if cost.seconds >= 10 else f"{cost.seconds:.2g}") if cost else "not known"
             table.append((name, label, *counts, passes, seconds))
     print_table(["model", "experiment", "to do", "done", "forward passes a step", "seconds a step"], table)
+    sharing = {tuple(sorted((label, *cost.shared_with))) for found in costs.values() for label, cost in found.items()}
+    for labels in sorted(labels for labels in sharing if len(labels) > 1):
+        typer.echo(f"One pass for what {', '.join(labels)} read together: they take less than the sum.")
 
 
 def _costs(request: "SweepConfig", plan: "Plan", published: "PublishedModel") -> "dict[str, Cost]":

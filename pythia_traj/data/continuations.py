@@ -19,12 +19,14 @@ PROMPTS = (
 
 
 class PromptTexts:
-    """Prompts by their length in tokens, so that those of one length are a batch, and the same shuffled.
+    """Prompts as token ids, and the same shuffled.
 
     Attributes:
         prompts: the texts, in their order.
-        numbers: by group, which prompt each row is.
-        groups: `<length>` int64 [item, pos]; `shuffled/<length>` the same with tokens permuted within each prompt, BOS in its place.
+        lengths: tokens of each, BOS included.
+        entries: of the vocabulary that can be written (see Vocabulary.entries).
+        groups: `prompts` int64 [item, pos], each prompt at the beginning of its row; `shuffled` the same with tokens permuted within each
+            prompt, BOS in its place.
     """
 
     def __init__(
@@ -46,33 +48,33 @@ class PromptTexts:
                 "the checkpoint has no tokenizer.json, so prompts cannot be tokenised for it: put one beside its config.json"
             )
         self._tokenizer, self._end = vocabulary.tokenizer, vocabulary.bos_token_id
+        self.entries = vocabulary.entries
         self.prompts = tuple(prompts)
-        by_length: dict[int, list[tuple[int, list[int]]]] = {}
-        for number, prompt in enumerate(self.prompts):
-            ids = vocabulary.tokenizer.encode(prompt, add_special_tokens=False).ids
-            if not ids:
-                raise DataError(f"prompt {number} is empty")
-            length = len(ids) + int(bos)
-            if length + tokens > vocabulary.n_ctx:
-                raise DataError(
-                    f"prompt {number} has {length} tokens, with {tokens} more it exceeds the model's context of {vocabulary.n_ctx}: "
-                    "shorten it, or set tokens lower"
-                )
-            if max(ids) >= vocabulary.d_vocab:
-                raise DataError(
-                    f"the tokenizer yields id {max(ids)}, the model has {vocabulary.d_vocab} embeddings: "
-                    "tokenizer and model do not belong together"
-                )
-            by_length.setdefault(length, []).append((number, ids))
+        encoded = [self._encode(vocabulary, number, tokens + int(bos)) for number in range(len(self.prompts))]
+        self.lengths = [int(bos) + len(ids) for ids in encoded]
         rng = np.random.default_rng(seed)
-        self.groups: dict[str, np.ndarray] = {}
-        self.numbers: dict[str, list[int]] = {}
-        for length, found in sorted(by_length.items()):
-            rows = np.array([ids for _, ids in found], dtype=np.int64)
-            front = np.full((len(rows), int(bos)), vocabulary.bos_token_id, dtype=np.int64)
-            for prefix, some in (("", rows), ("shuffled/", rng.permuted(rows, axis=1))):
-                self.groups[f"{prefix}{length}"] = np.concatenate([front, some], 1)
-                self.numbers[f"{prefix}{length}"] = [number for number, _ in found]
+        rows = np.full((2, len(encoded), max(self.lengths)), vocabulary.bos_token_id, dtype=np.int64)
+        for number, ids in enumerate(encoded):
+            for row, own in zip(rows[:, number], (ids, rng.permuted(ids)), strict=True):
+                row[int(bos) : self.lengths[number]] = own
+        self.groups = {"prompts": rows[0], "shuffled": rows[1]}
+
+    def _encode(self, vocabulary: Vocabulary, number: int, more: int) -> list[int]:
+        """The ids of a prompt, which so many more tokens are going to stand beside."""
+        ids: list[int] = self._tokenizer.encode(self.prompts[number], add_special_tokens=False).ids
+        if not ids:
+            raise DataError(f"prompt {number} is empty")
+        if len(ids) + more > vocabulary.n_ctx:
+            raise DataError(
+                f"prompt {number} has {len(ids)} tokens, with {more} more it exceeds the model's context of {vocabulary.n_ctx}: "
+                "shorten it, or set tokens lower"
+            )
+        if max(ids) >= vocabulary.d_vocab:
+            raise DataError(
+                f"the tokenizer yields id {max(ids)}, the model has {vocabulary.d_vocab} embeddings: "
+                "tokenizer and model do not belong together"
+            )
+        return ids
 
     def text(self, tokens: Sequence[int]) -> str:
         """Tokens as text, up to the end-of-text token where there is one, which GPT-NeoX writes as its BOS; special tokens are shown."""

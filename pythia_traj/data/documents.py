@@ -144,22 +144,27 @@ def _text_of(row: Any, column: str, where: str) -> str:
 
 
 def _read_dataset(source: str, column: str) -> Iterator[str]:
+    for number, row in enumerate(open_dataset(source)):
+        yield _text_of(row, column, f"{source} row {number}")
+
+
+def open_dataset(source: str) -> Any:
+    """A dataset of the Hub, row by row, or a saved one: `hf:org/name@COMMIT`, `hf:org/name:split@COMMIT` or `hf:DIR`.
+
+    Raises:
+        DataError: it is written in no such way, or holds several splits.
+    """
     import datasets
 
     directory = Path(source.removeprefix("hf:"))
-    if directory.is_dir():
-        dataset = datasets.load_from_disk(str(directory))
-        if isinstance(dataset, datasets.DatasetDict):
-            raise DataError(
-                f"{directory} holds several splits: give one of {', '.join(dataset)} as hf:{directory}/<split>"
-            )
-    else:
+    if not directory.is_dir():
         match = _hub_match(source)
-        dataset = datasets.load_dataset(
-            match["name"], split=match["split"] or "train", revision=match["commit"], streaming=True
-        )
-    for number, row in enumerate(dataset):
-        yield _text_of(row, column, f"{source} row {number}")
+        name, split = match["name"], match["split"] or "train"
+        return datasets.load_dataset(name, split=split, revision=match["commit"], streaming=True)
+    dataset = datasets.load_from_disk(str(directory))
+    if isinstance(dataset, datasets.DatasetDict):
+        raise DataError(f"{directory} holds several splits: give one of {', '.join(dataset)} as hf:{directory}/<split>")
+    return dataset
 
 
 def _digest_of_documents(documents: tuple[tuple[str, str], ...]) -> str:

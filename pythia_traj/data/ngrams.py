@@ -209,17 +209,15 @@ class NGramText:
         self.groups = {"text": both["text"], "text/shuffled": both["shuffled"]}
         among = range(1 + int(bos), length - 1)
         self.positions = {name: draw_positions(len(ids), positions, among, rng) for name, ids in self.groups.items()}
-        assert vocabulary.tokenizer is not None
-        # Ids may have gaps; what lies beyond the last one pads the embedding.
-        size = min(vocabulary.d_vocab, max(vocabulary.tokenizer.get_vocab().values()) + 1)
-        self.counts = NGramCounts(_encoded(vocabulary, training(source, column), train_tokens), size)
+        counted = _encoded(vocabulary, training(source, column), train_tokens)
+        self.counts = NGramCounts(counted, vocabulary.entries)
         for order, name in enumerate(ORDERS, 1):
             drawn = self.counts.sample(order, n, sampled - int(bos), rng)
             both = with_shuffled(vocabulary, drawn, null_n, bos, rng)
             new = {name: both["text"], f"{name}/shuffled": both["shuffled"]}
             self.groups |= new
             self.positions |= {name: np.tile(np.arange(sampled - 1), (len(ids), 1)) for name, ids in new.items()}
-        self.facts = {"counted_tokens": self.counts.n_tokens, "vocabulary_entries": size}
+        self.facts = {"counted_tokens": self.counts.n_tokens, "vocabulary_entries": vocabulary.entries}
 
     @classmethod
     def spec(cls, *, seed: int, source: str = "stdlib", **_: Any) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""Continuing token sequences, many at once, with the keys and values of what was read kept.
+"""Continuing token sequences, many at once and of different lengths, with the keys and values of what was read kept.
 
 Nothing ends a continuation but its length: whoever asks for text cuts it at an end of text. So all rows of a batch do the same, and nothing
 has to be read from the device on the way.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,21 +44,27 @@ def continued(
     prompts: Int[Tensor, "item pos"],
     new: int,
     *,
+    lengths: Sequence[int] | None = None,
     draws: Float[Tensor, "item new"] | None = None,
     temperature: float = 1.0,
+    entries: int | None = None,
 ) -> Continuation:
-    """Continues prompts of one length by `new` tokens each.
+    """Continues prompts by `new` tokens each.
 
     Args:
+        lengths: how many tokens of each prompt there are, from its beginning; what is behind them is not looked at. All if not given.
         draws: uniform numbers in 0..1, one a token: the token is drawn by inverting the distribution's cumulative sum, so that the same
             numbers draw alike on every device and from every checkpoint. None takes the likeliest token.
         temperature: logits are divided by it before a token is drawn.
+        entries: how many rows of the logits there are to choose from; all, those that pad the vocabulary included, if not given.
     """
+    lengths = [prompts.shape[1]] * len(prompts) if lengths is None else lengths
     # Batches of one size, rather than full ones and a small rest, for which all weights would be read once more.
     batches = -(-len(prompts) // rows_at_once(model, prompts.shape[1] + new))
     size = -(-len(prompts) // batches)
     slices = [slice(start, start + size) for start in range(0, len(prompts), size)]
-    parts = [_batch(model, prompts[s], new, None if draws is None else draws[s], temperature) for s in slices]
+    choice = _Choice(temperature, entries)
+    parts = [_batch(model, prompts[s], lengths[s], new, choice.of(None if draws is None else draws[s])) for s in slices]
     return Continuation(torch.cat([part.tokens for part in parts]), torch.cat([part.log_prob for part in parts]))
 
 
@@ -70,23 +77,49 @@ def rows_at_once(model: "HookedTransformer", length: int) -> int:
     return max(1, min(budget // each, _MOST_ROWS))
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """How tokens are chosen from logits; see `continued`."""
+
+    temperature: float
+    entries: int | None
+    draws: Float[Tensor, "item new"] | None = None
+
+    def of(self, draws: Tensor | None) -> "_Choice":
+        """The same of other draws."""
+        return replace(self, draws=draws)
+
+    def __call__(self, logits: Float[Tensor, "item d_vocab"], number: Int[Tensor, " item"]) -> tuple[Tensor, Tensor]:
+        """Each item's token, its so many-th new one, and the token's log-probability [item, 1]."""
+        logits = logits[:, : self.entries].float()
+        if self.draws is None:
+            chosen = logits.argmax(-1, keepdim=True)
+        else:
+            draws = self.draws.gather(1, number.clamp(0, self.draws.shape[1] - 1)[:, None])
+            chosen = _drawn(logits / self.temperature, draws)
+        return chosen, logits.gather(-1, chosen) - logits.logsumexp(-1, keepdim=True)
+
+
 def _batch(
-    model: "HookedTransformer", prompts: Tensor, new: int, draws: Tensor | None, temperature: float
+    model: "HookedTransformer", prompts: Tensor, lengths: Sequence[int], new: int, choose: _Choice
 ) -> Continuation:
+    """All rows read on from the end of the shortest prompt: those with more of their prompt left read that, the others what they wrote."""
     cache = TransformerLensKeyValueCache.init_cache(model.cfg, prompts.device, len(prompts))
+    begin, end = min(lengths), max(lengths)
+    length = torch.tensor(lengths).to(prompts.device, non_blocking=True)
     tokens, log_prob = [], []
-    read = prompts
-    for i in range(new):
+    read = prompts[:, :begin]
+    for position in range(begin, end + new):
         # Left to itself, TransformerLens takes every end-of-text token for padding and hides it, and what is written may well have one.
         seen = torch.ones_like(read)
         # The unembedding is applied to the last position alone.
         final = model(read, past_kv_cache=cache, attention_mask=seen, stop_at_layer=model.cfg.n_layers)[:, -1:]
-        logits = model.unembed(model.ln_final(final))[:, 0].float()
-        chosen = logits.argmax(-1, keepdim=True) if draws is None else _drawn(logits / temperature, draws[:, i : i + 1])
+        chosen, of_chosen = choose(model.unembed(model.ln_final(final))[:, 0], position - length)
         tokens.append(chosen)
-        log_prob.append(logits.gather(-1, chosen) - logits.logsumexp(-1, keepdim=True))
-        read = chosen
-    return Continuation(torch.cat(tokens, 1), torch.cat(log_prob, 1))
+        log_prob.append(of_chosen)
+        read = torch.where(position < length[:, None], prompts[:, position, None], chosen) if position < end else chosen
+    own = (length - begin)[:, None] + torch.arange(new, device=prompts.device)
+    return Continuation(torch.cat(tokens, 1).gather(1, own), torch.cat(log_prob, 1).gather(1, own))
 
 
 def _drawn(logits: Float[Tensor, "item d_vocab"], draws: Float[Tensor, "item 1"]) -> Int[Tensor, "item 1"]:

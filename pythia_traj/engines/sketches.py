@@ -19,8 +19,8 @@ from pythia_traj.engines.weights import Factors
 _CHUNK = 1 << 20
 """Entries that are projected at once."""
 
-_HEAD_BYTES = 256 << 20
-"""What heads' products, made to be projected, may take at once."""
+_HEAD_BYTES = 8 << 20
+"""What heads' products, made to be projected, may take at once: of larger temporaries a C library keeps holes, a gigabyte in all."""
 
 
 def project(flat: Float[Tensor, "*batch entry"], size: int, seed: int) -> Float[Tensor, "*batch size"]:

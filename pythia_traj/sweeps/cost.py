@@ -5,7 +5,7 @@ It is over a model of the same shape with random weights: no weights are fetched
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -31,11 +31,13 @@ class Cost:
         passes: forward passes of one sequence through the whole model; parts of one count for their share, gradients twice as much again.
         tokens: of a sequence, on average.
         seconds: estimated; what is computed besides the passes is not in it, nor is fetching and swapping weights.
+        shared_with: labels that read the same tokens in the same pass, which is then made once.
     """
 
     passes: float
     tokens: float
     seconds: float
+    shared_with: tuple[str, ...] = ()
 
 
 def estimate(config: SweepConfig, published: PublishedModel, units: Iterable[Unit]) -> dict[str, Cost]:
@@ -54,11 +56,16 @@ def estimate(config: SweepConfig, published: PublishedModel, units: Iterable[Uni
     swappable.fill_randomly()
     datasets = Datasets(config, checkpoint)
     costs: dict[str, Cost] = {}
-    for label in dict.fromkeys(unit.label for unit in todo):
+    labels = list(dict.fromkeys(unit.label for unit in todo))
+    for label in labels:
         data = datasets.get(label)
         passes = _passes(config, label, data, Shape(swappable.model.cfg.n_layers, swappable.model.cfg.n_heads))
         if passes is not None:
             costs[label] = _measured(swappable.model, data, passes)
+    for together in datasets.sharing(labels):
+        for label in together:
+            others = tuple(other for other in together if other != label)
+            costs[label] = replace(costs[label], shared_with=others)
     return costs
 
 

@@ -1,8 +1,11 @@
 """The data of a sweep: built once per model's vocabulary, before any step, and shared by all labels that ask for the same."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from typing import Any
+
+import numpy as np
 
 from pythia_traj.checkpoint import Checkpoint
 from pythia_traj.config import ExperimentRequest, SweepConfig
@@ -25,8 +28,8 @@ class Datasets:
         """What the data was made for."""
         return self._vocabulary
 
-    def key(self, request: ExperimentRequest) -> str:
-        """Labels with one key share their data, and so their forward pass."""
+    def _key(self, request: ExperimentRequest) -> str:
+        """Labels with one key share their data."""
         data = request.experiment.data
         name = "" if data is None else f"{data.__module__}.{data.__qualname__}"
         return json.dumps([name, data_arguments(request), data_seed(self._config, request)], sort_keys=True)
@@ -41,7 +44,7 @@ class Datasets:
         data = request.experiment.data
         if data is None:
             return None
-        key = self.key(request)
+        key = self._key(request)
         if key not in self._built:
             build: Any = data
             try:
@@ -51,9 +54,33 @@ class Datasets:
                 raise DataError(f"{label}: {error}") from error
         return self._built[key]
 
+    def sharing(self, labels: Iterable[str]) -> list[list[str]]:
+        """Labels whose experiments read activations, those together that read the same tokens of one processing, be it through others.
+
+        Raises:
+            DataError: the data of one cannot be made.
+        """
+        found: list[tuple[set[str], list[str]]] = []
+        for label in labels:
+            experiment = self._config.experiments[label].experiment
+            if not experiment.reads:
+                continue
+            digests = token_digests(self.get(label).groups).values()
+            tokens = {f"{experiment.processing} {digest}" for digest in digests}
+            touching = [one for one in found if one[0] & tokens]
+            together = [other for _, others in touching for other in others]
+            found = [one for one in found if one not in touching]
+            found.append((tokens.union(*(own for own, _ in touching)), [*together, label]))
+        return [together for _, together in found]
+
     def facts(self, label: str) -> dict[str, Any]:
         """What a label's data says of itself, for the record: its `facts`, if it has any."""
         return dict(getattr(self.get(label), "facts", {}))
+
+
+def token_digests(groups: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """What tells by the name of a group whether its tokens are those of another."""
+    return {name: sha256(f"{ids.shape}".encode() + ids.tobytes()).hexdigest() for name, ids in groups.items()}
 
 
 def _bos(config: Mapping[str, Any]) -> int:

@@ -6,7 +6,6 @@ a unit that is redone alone gives the same bits as one that was done with others
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from transformer_lens import HookedTransformer
 from pythia_traj.engines.measures import is_top1, next_token_nll
 from pythia_traj.errors import DataError, DeviceError, StoreError
 from pythia_traj.experiment import OUTPUT_READS, Activations, hooks_of
+from pythia_traj.sweeps.datasets import token_digests
 from pythia_traj.values import ItemValues
 
 _BATCH_BYTES = {"cpu": 512 << 20, "cuda": 4 << 30}
@@ -59,7 +59,7 @@ class Reader:
         if self.failure is not None:
             return
         own = {name: kept[name] for name in _kept_by([self], model.cfg.n_layers)}
-        acts = Activations(model, group, first, tokens, self.data, own, own, self._made)
+        acts = Activations(model, group, first, tokens, self.data, own, self._made)
         try:
             self._found.setdefault(group, ItemValues()).extend(self.measure(acts))
         except (StoreError, DeviceError, DataError):
@@ -91,11 +91,6 @@ def measure_shared(model: HookedTransformer, readers: Sequence[Reader]) -> None:
             kept = _pass(model, batch, _kept_by(sharing, model.cfg.n_layers))
             for reader, group in places:
                 reader.read(model, group, first, batch, kept)
-
-
-def token_digests(groups: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """What tells by the name of a group whether its tokens are those of another."""
-    return {name: sha256(f"{ids.shape}".encode() + ids.tobytes()).hexdigest() for name, ids in groups.items()}
 
 
 def _shared(readers: Iterable[Reader]) -> Iterator[tuple[np.ndarray, list[tuple[Reader, str]]]]:

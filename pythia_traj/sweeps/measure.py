@@ -9,7 +9,7 @@ from pythia_traj.errors import PythiaTrajError
 from pythia_traj.store.layout import Run
 from pythia_traj.store.unit import read_footer
 from pythia_traj.sweeps.datasets import Datasets
-from pythia_traj.sweeps.forward import Reader, measure_shared, token_digests
+from pythia_traj.sweeps.forward import Reader, measure_shared
 from pythia_traj.sweeps.plan import Unit
 from pythia_traj.sweeps.session import ReferenceModels, Session
 from pythia_traj.values import Rows
@@ -27,20 +27,11 @@ class Measurer:
         for unit in units:
             by_processing.setdefault(repr(self._requests[unit.label].experiment.processing), []).append(unit)
         for processing in sorted(by_processing):
-            readers = [unit for unit in by_processing[processing] if self._requests[unit.label].experiment.reads]
-            yield from self._sharing(readers)
-            yield from ([unit] for unit in by_processing[processing] if unit not in readers)
-
-    def _sharing(self, readers: Iterable[Unit]) -> list[list[Unit]]:
-        """Those that read the same tokens, be it through others, as one."""
-        found: list[tuple[set[str], list[Unit]]] = []
-        for unit in readers:
-            tokens = set(token_digests(self._data.get(unit.label).groups).values())
-            apart = [one for one in found if not one[0] & tokens]
-            touching = [one for one in found if one[0] & tokens]
-            together = [other for _, others in touching for other in others]
-            found = [*apart, (tokens.union(*(own for own, _ in touching)), [*together, unit])]
-        return [together for _, together in found]
+            by_label = {unit.label: unit for unit in by_processing[processing]}
+            sharing = self._data.sharing(by_label)
+            yield from ([by_label[label] for label in labels] for labels in sharing)
+            readers = {label for labels in sharing for label in labels}
+            yield from ([unit] for unit in by_processing[processing] if unit.label not in readers)
 
     def measure(self, units: Sequence[Unit]) -> Mapping[str, Rows | Exception]:
         """By label, the rows of units that belong together, or what an experiment that shares their pass raised.

@@ -95,6 +95,19 @@ def test_a_dry_run_prints_passes_and_seconds(cli, suite, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_dry_run_says_which_experiments_share_a_pass(cli, suite, tmp_path):
+    arguments = ["sweep", "--model", suite, "--steps", "0,4", "--experiment", "loss,logit_lens,induction"]
+    arguments += ["--out", tmp_path / "run", "--set", "induction.length=20", "--dry-run"]
+    code, out, _ = cli(*arguments)
+    assert code == 0
+    assert "One pass for what logit_lens, loss read together: they take less than the sum." in out
+    costs = json.loads(cli(*arguments, "--json")[1])["cost_per_step"]["tiny"]
+    assert {label: cost["shared_with"] for label, cost in costs.items()} == {
+        "loss": ["logit_lens"], "logit_lens": ["loss"], "induction": [],
+    }  # fmt: skip
+    assert "One pass" not in cli(*arguments, "--set", "loss.n=3")[1]
+
+
 def test_a_dry_run_of_what_cannot_be_read_still_lists_the_units(cli, own_suite, tmp_path):
     for step in own_suite.glob("step*"):
         (step / "config.json").unlink()
@@ -135,7 +148,7 @@ def test_experiments_are_listed_with_parameters(cli):
     listed = {entry["name"]: entry for entry in json.loads(out)}
     assert {"induction", "loss"} <= listed.keys()
     assert {"name", "version", "description", "cites", "parameters"} <= listed["loss"].keys()
-    assert {"name": "length", "default": 550, "type": "int, at least 1"} in listed["loss"]["parameters"]
+    assert {"name": "length", "default": None, "type": "int, at least 1 or none"} in listed["loss"]["parameters"]
     _code, out, _ = cli("experiments", "induction")
     assert "Attention paid to the token after the previous occurrence" in out
 

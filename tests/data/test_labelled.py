@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -216,10 +217,8 @@ def test_conllu_words_have_their_column(tmp_path):
         LabelledTokens(VOCABULARY, seed=0, task=str(path), labels="upo")
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_a_saved_dataset_of_token_classification(tmp_path):
-    import datasets
-
+def people():
+    """A dataset of token classification."""
     features = datasets.Features(
         {
             "tokens": datasets.Sequence(datasets.Value("string")),
@@ -227,11 +226,32 @@ def test_a_saved_dataset_of_token_classification(tmp_path):
         }
     )
     content = {"tokens": [["Anna", "met", "Bo"]] * 6, "ner_tags": [[1, 0, 1]] * 6}
-    datasets.Dataset.from_dict(content, features=features).save_to_disk(str(tmp_path / "saved"))
+    return datasets.Dataset.from_dict(content, features=features)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_saved_dataset_of_token_classification(tmp_path):
+    people().save_to_disk(str(tmp_path / "saved"))
     data = LabelledTokens(VOCABULARY, seed=0, task=f"hf:{tmp_path / 'saved'}", n=200)
     assert data.classes == ("B-PER", "O")
     with pytest.raises(DataError, match="no column 'tags': its columns are tokens, ner_tags"):
         LabelledTokens(VOCABULARY, seed=0, task=f"hf:{tmp_path / 'saved'}", labels="tags")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_dataset_of_the_hub_is_streamed_at_its_commit(monkeypatch):
+    asked = {}
+
+    def load_dataset(name, **settings):
+        asked.update(settings, name=name)
+        return people().to_iterable_dataset()
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    task = "hf:org/people:test@" + "b" * 40
+    data = LabelledTokens(VOCABULARY, seed=0, task=task, n=200)
+    assert data.classes == ("B-PER", "O")
+    assert asked == {"name": "org/people", "split": "test", "revision": "b" * 40, "streaming": True}
+    assert LabelledTokens.spec(seed=0, task=task) == {"source": "hf:org/people:test", "commit": "b" * 40, "seed": 0}
 
 
 @pytest.mark.parametrize(
@@ -239,7 +259,7 @@ def test_a_saved_dataset_of_token_classification(tmp_path):
     [
         ({"task": "python_clas"}, "there is no task 'python_clas': did you mean python_class"),
         ({"task": "none.jsonl"}, "there is no file none.jsonl"),
-        ({"task": "hf:nowhere"}, "there is no directory nowhere"),
+        ({"task": "hf:nowhere"}, "cannot read 'hf:nowhere' as a dataset: write hf:org/name@COMMIT"),
         ({"length": 200}, "exceed the model's context of 128"),
         ({"length": 1, "bos": True}, "BOS alone"),
     ],

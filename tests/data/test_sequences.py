@@ -109,13 +109,16 @@ def test_ids_need_no_tokenizer_and_text_does(files):
             build()
 
 
-def test_prompts_of_one_length_are_a_batch_and_know_their_numbers():
+def test_prompts_stand_at_the_beginning_of_their_rows():
     data = PromptTexts(VOCABULARY, seed=0, prompts=("abc", "wxyz", "xyz"), tokens=4, bos=True)
-    assert data.numbers == {"4": [0, 2], "shuffled/4": [0, 2], "5": [1], "shuffled/5": [1]}
-    assert (data.groups["4"][:, 0] == 0).all()
-    assert (data.groups["shuffled/4"][:, 0] == 0).all()
-    assert sorted(data.groups["shuffled/5"][0]) == sorted(data.groups["5"][0])
-    assert data.text([*data.groups["4"][0, 1:], 0, 7]) == "abc"
+    assert data.lengths == [4, 5, 4]
+    for group in data.groups.values():
+        assert group.shape == (3, 5)
+        assert (group[:, 0] == 0).all()
+    for row, shuffled, length, text in zip(*data.groups.values(), data.lengths, data.prompts, strict=True):
+        assert sorted(shuffled[:length]) == sorted(row[:length])
+        assert data.text([*row[1:length], 0, 7]) == text
+    assert data.entries == 280
     with pytest.raises(DataError, match="prompt 1 is empty"):
         PromptTexts(VOCABULARY, seed=0, prompts=("a", ""))
     with pytest.raises(DataError, match="prompt 0 has 3 tokens, with 126 more it exceeds"):

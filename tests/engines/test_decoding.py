@@ -33,12 +33,40 @@ def test_greedy_decoding_with_a_cache_writes_what_it_writes_without(model):
     assert torch.equal(continued(model, tokens, 12).tokens, without_cache(model, tokens, 12))
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.5])
+def test_prompts_of_different_lengths_are_continued_as_each_alone(model, temperature):
+    tokens, lengths = prompts(6, 9), [9, 3, 1, 9, 5, 8]
+    draws = uniform_draws(0, 6, 7) if temperature else None
+    asked = {"temperature": temperature or 1.0}
+    found = continued(model, tokens, 7, lengths=lengths, draws=draws, **asked)
+    for row, length in enumerate(lengths):
+        own = None if draws is None else draws[row : row + 1]
+        alone = continued(model, tokens[row : row + 1, :length], 7, draws=own, **asked)
+        assert torch.equal(found.tokens[row], alone.tokens[0])
+        torch.testing.assert_close(found.log_prob[row], alone.log_prob[0], rtol=1e-4, atol=1e-4)
+
+
 def test_log_probabilities_are_those_of_the_whole_sequence(model):
     tokens = prompts(3, 5)
     found = continued(model, tokens, 6)
     whole = torch.cat([tokens, found.tokens], 1)
     with torch.inference_mode():
         log_probs = model(whole).log_softmax(-1)[:, 4:-1]
+    expected = log_probs.gather(-1, found.tokens.unsqueeze(-1)).squeeze(-1)
+    torch.testing.assert_close(found.log_prob, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 5.0])
+def test_rows_that_pad_the_vocabulary_are_not_written(model, temperature):
+    tokens = prompts(12, 6)
+    draws = uniform_draws(0, 12, 10) if temperature else None
+    asked = {"draws": draws, "temperature": temperature or 1.0}
+    assert continued(model, tokens, 10, **asked).tokens.max() >= 60
+    found = continued(model, tokens, 10, **asked, entries=60)
+    assert found.tokens.max() < 60
+    whole = torch.cat([tokens, found.tokens], 1)
+    with torch.inference_mode():
+        log_probs = model(whole)[:, 5:-1, :60].log_softmax(-1)
     expected = log_probs.gather(-1, found.tokens.unsqueeze(-1)).squeeze(-1)
     torch.testing.assert_close(found.log_prob, expected, rtol=1e-4, atol=1e-4)
 

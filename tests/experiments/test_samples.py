@@ -24,7 +24,7 @@ def test_greedy_continuations_are_what_the_model_writes(suite, tmp_path):
         log_probs = []
         for _ in range(6):
             with torch.inference_mode():
-                found = ckpt.model(tokens)[0, -1].log_softmax(-1)
+                found = ckpt.model(tokens)[0, -1, : tokenizer.get_vocab_size()].log_softmax(-1)
             log_probs.append(found.max().item())
             tokens = torch.cat([tokens, found.argmax().view(1, 1)], 1)
         written = tokens[0, -6:].tolist()

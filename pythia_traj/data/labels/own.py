@@ -1,9 +1,10 @@
-"""A user's own labels: spans in a JSONL or Parquet file, CoNLL-U, or a saved Hugging Face dataset of token classification.
+"""A user's own labels: spans in a JSONL or Parquet file, CoNLL-U, or a Hugging Face dataset of token classification.
 
     spans.jsonl, .parquet   columns `text` and `spans`: [{"start": 0, "end": 4, "label": "PER"}, ...] or [[0, 4, "PER"], ...] in
                             characters, the end not included; with a column `document`, rows of one document stay in one split
     words.conllu            labels are the column `upos`, or `xpos` or `deprel`; documents are what `# newdoc` begins, else sentences
-    hf:DIR                  a dataset saved with `Dataset.save_to_disk`: a column `tokens` and one of class labels for them
+    hf:org/name@COMMIT      a dataset of the Hub (`:split` after the name chooses a split) or, as hf:DIR, one saved with
+                            `Dataset.save_to_disk`: a column `tokens` and one of class labels for them
 
 What no span covers has no label.
 """
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pythia_traj.data.documents import read_rows
+from pythia_traj.data.documents import open_dataset, read_rows
 from pythia_traj.data.labels.alignment import Span
 from pythia_traj.errors import DataError, nearest
 
@@ -46,7 +47,7 @@ def read(task: str, labels: str = "") -> Iterator[LabelledText]:
         DataError: it cannot be read, lacks a column, or has spans outside its text.
     """
     if task.startswith("hf:"):
-        yield from _dataset(Path(task.removeprefix("hf:")), labels)
+        yield from _dataset(task, labels)
         return
     path = Path(task)
     if not path.is_file():
@@ -111,27 +112,20 @@ def _sentence(sentence: Any, column: str, document: str) -> LabelledText:
     return LabelledText(document, text.rstrip(" "), tuple(spans))
 
 
-def _dataset(directory: Path, column: str) -> Iterator[LabelledText]:
-    if not directory.is_dir():
-        raise DataError(f"there is no directory {directory}: give hf: and that of a dataset saved with save_to_disk")
-    import datasets
-
-    dataset = datasets.load_from_disk(str(directory))
-    if isinstance(dataset, datasets.DatasetDict):
-        raise DataError(f"{directory} holds several splits: give one of {', '.join(dataset)} as hf:{directory}/<split>")
-    if "tokens" not in dataset.column_names:
-        raise DataError(f"{directory} has no column 'tokens': its columns are {', '.join(dataset.column_names)}")
-    named = {
-        name: getattr(getattr(feature, "feature", None), "names", None) for name, feature in dataset.features.items()
-    }
-    column = column or _only([name for name, names in named.items() if names], directory)
+def _dataset(source: str, column: str) -> Iterator[LabelledText]:
+    dataset = open_dataset(source)
+    features = dataset.features or {}
+    if "tokens" not in features:
+        raise DataError(f"{source} has no column 'tokens': its columns are {', '.join(features) or 'not declared'}")
+    named = {name: getattr(getattr(feature, "feature", None), "names", None) for name, feature in features.items()}
+    column = column or _only([name for name, names in named.items() if names], source)
     if column not in named:
-        raise DataError(f"{directory} has no column {column!r}: its columns are {', '.join(named)}")
+        raise DataError(f"{source} has no column {column!r}: its columns are {', '.join(named)}")
     names = named[column]
     for number, row in enumerate(dataset, 1):
         text, spans = "", []
         if len(row["tokens"]) != len(row[column]):
-            raise DataError(f"{directory} row {number}: {len(row['tokens'])} tokens, {len(row[column])} {column}")
+            raise DataError(f"{source} row {number}: {len(row['tokens'])} tokens, {len(row[column])} {column}")
         for word, label in zip(row["tokens"], row[column], strict=True):
             start = len(text)
             text += word
@@ -141,9 +135,9 @@ def _dataset(directory: Path, column: str) -> Iterator[LabelledText]:
         yield LabelledText(f"row {number}" if document is None else str(document), text.rstrip(" "), tuple(spans))
 
 
-def _only(columns: list[str], directory: Path) -> str:
+def _only(columns: list[str], source: str) -> str:
     if len(columns) != 1:
         raise DataError(
-            f"{directory} has {len(columns)} columns of class labels ({', '.join(columns)}): set labels to one"
+            f"{source} has {len(columns)} columns of class labels ({', '.join(columns)}): set labels to one"
         )
     return columns[0]
