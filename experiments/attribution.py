@@ -33,7 +33,7 @@ from pythia_traj.engines.edges import Attribution, Graph, Twins, attribute, frac
 from pythia_traj.engines.ratios import Ratio
 from pythia_traj.engines.runs import Question
 from pythia_traj.errors import DataError
-from pythia_traj.experiment import COMMA_SEPARATED, Count, Passes, Shape, experiment
+from pythia_traj.experiment import COMMA_SEPARATED, Count, Passes, ReferenceModels, Shape, experiment
 from pythia_traj.values import HEAD_BLOCKS, Key, Rows
 
 RANDOM, SHUFFLED = "null:random", "null:shuffled"
@@ -62,7 +62,7 @@ def passes(
 def attribution(
     model: HookedTransformer,
     prompts: TaskPrompts,
-    reference_models: Mapping[str, HookedTransformer],
+    reference_models: ReferenceModels,
     *,
     task: str = "ioi",
     n: Annotated[int, Ge(2)] = 32,
@@ -108,7 +108,7 @@ def attribution(
     for variant in measured.rankings:
         measured.add_sizes(variant, sizes, threshold, also=circuit)
     for name in references:
-        other = plan.attribution(reference_models[name]) if name in reference_models else None
+        other = reference_models.once(name, plan.attribution) if name in reference_models else None
         measured.add_transfer(method, name, circuit, other)
     return rows
 

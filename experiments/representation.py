@@ -24,7 +24,7 @@ from pythia_traj.engines.representations import (
     standardised,
 )
 from pythia_traj.errors import DataError
-from pythia_traj.experiment import COMMA_SEPARATED, Passes, Shape, experiment
+from pythia_traj.experiment import COMMA_SEPARATED, Passes, ReferenceModels, Shape, experiment
 from pythia_traj.processing import RAW
 from pythia_traj.values import Key, Rows
 
@@ -38,7 +38,7 @@ _FEWEST_TOKENS = 4
 
 
 def passes(shape: Shape, data: Passages, *, references: Sequence[str], **_: object) -> Passes:
-    """One pass over the passages, one over them shuffled, one more over them for each reference; the logits are not made."""
+    """One pass over the passages, one over them shuffled; at a sweep's first step one for each reference. The logits are not made."""
     return Passes(len(data.groups["text"]) * (2 + len(references)), 0)
 
 
@@ -53,7 +53,7 @@ def passes(shape: Shape, data: Passages, *, references: Sequence[str], **_: obje
 def representation(
     model: HookedTransformer,
     data: Passages,
-    reference_models: Mapping[str, HookedTransformer],
+    reference_models: ReferenceModels,
     *,
     n: Annotated[int, Ge(2)] = 32,
     length: Annotated[int, Ge(2)] = 64,
@@ -97,7 +97,7 @@ def representation(
         for reference in references:
             # `previous` of the first step is nobody.
             if reference in reference_models:
-                theirs = _activations(reference_models[reference], data, "text", places, skip)
+                theirs = reference_models.once(reference, lambda other: _activations(other, data, "text", places, skip))
                 _compare(rows, own, theirs, places, reference, moved)
     return rows
 

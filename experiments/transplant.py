@@ -16,7 +16,7 @@ from pythia_traj.data.tasks.prompt import TaskBatch
 from pythia_traj.engines.ablation import Named
 from pythia_traj.engines.patching import transplanted
 from pythia_traj.engines.runs import Question, keep_run, score
-from pythia_traj.experiment import COMMA_SEPARATED, Count, Passes, Shape, experiment
+from pythia_traj.experiment import COMMA_SEPARATED, Count, Passes, ReferenceModels, Shape, experiment
 from pythia_traj.processing import RAW
 from pythia_traj.values import HEAD_BLOCKS, Key, Rows
 
@@ -38,7 +38,7 @@ def passes(shape: Shape, prompts: TaskPrompts, *, references: Sequence[str], **_
 def transplant(
     model: HookedTransformer,
     prompts: TaskPrompts,
-    reference_models: dict[str, HookedTransformer],
+    reference_models: ReferenceModels,
     *,
     task: str = "ioi",
     n: Count = 16,

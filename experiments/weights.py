@@ -4,7 +4,7 @@ Parameters are as they were trained. Everything is of one matrix, or of one head
 it, and what may be compared with any is kept as a sketch.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -15,7 +15,7 @@ from transformer_lens import HookedTransformer
 
 from pythia_traj.engines import weights as engine
 from pythia_traj.engines.sketches import project, project_product
-from pythia_traj.experiment import COMMA_SEPARATED, experiment
+from pythia_traj.experiment import COMMA_SEPARATED, ReferenceModels, experiment
 from pythia_traj.processing import RAW
 from pythia_traj.values import Key, Rows
 
@@ -35,7 +35,7 @@ class Place:
 @experiment(version=1, cites="Elhage et al. 2021; Roy and Vetterli 2007", processing=RAW)
 def weights(
     model: HookedTransformer,
-    reference_models: Mapping[str, HookedTransformer],
+    reference_models: ReferenceModels,
     *,
     references: Annotated[tuple[str, ...], COMMA_SEPARATED] = (),
     heads: bool = True,

@@ -17,7 +17,7 @@ Keyword-only parameters are the configuration: their annotations are checked and
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 from annotated_types import Ge
 from pydantic import BeforeValidator
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from torch import Tensor
     from transformer_lens import HookedTransformer
+
+T = TypeVar("T")
 
 Count = Annotated[int, Ge(1)]
 """A parameter that counts something: at least 1."""
@@ -133,6 +135,25 @@ class Activations:
         if name not in self._made:
             self._made[name] = make()
         return self._made[name]
+
+
+class ReferenceModels(Protocol):
+    """The models of named references, loaded when they are asked for: what an experiment with `reference_models` is handed.
+
+    There is one second model: what stands behind a name holds that reference's weights until another one is asked for.
+    """
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such a reference at this step: `previous` of the first step is nobody."""
+
+    def __getitem__(self, name: str) -> "HookedTransformer":
+        """The model with the weights of that reference in it."""
+
+    def once(self, name: str, make: "Callable[[HookedTransformer], T]") -> "T":
+        """What is made of a reference's model alone, and so is the same at every step: made once in a sweep, and kept meanwhile.
+
+        A reference of which nothing else is asked is then neither fetched nor run again.
+        """
 
 
 def hooks_of(read: str, n_layers: int) -> list[str]:

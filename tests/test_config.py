@@ -39,7 +39,7 @@ def test_a_request_cannot_be_changed():
         ({"experiments": ["indction"]}, "there is no experiment 'indction': did you mean induction?"),
         (
             {"experiments": {"loss": {"lenght": 3}}},
-            "loss: loss has no parameter 'lenght': did you mean length? (it has n=32, ",
+            "loss: loss has no parameter 'lenght': did you mean length? (it has n=16, ",
         ),
         ({"experiments": {"loss": {"length": "long"}}}, "loss.length: 'long': input should be a valid integer"),
         ({"experiments": {"loss": {"n": 0}}}, "loss.n: 0: input should be greater than or equal to 1"),

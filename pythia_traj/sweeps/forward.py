@@ -76,6 +76,10 @@ class Reader:
         return values
 
 
+Places = list[tuple[Reader, str]]
+"""Readers of some tokens, each with the name of the group that they are in its data."""
+
+
 @torch.inference_mode()
 def measure_shared(model: HookedTransformer, readers: Sequence[Reader]) -> None:
     """Runs what the readers read through the model, the same tokens once, and hands every batch to all that read it.
@@ -86,17 +90,21 @@ def measure_shared(model: HookedTransformer, readers: Sequence[Reader]) -> None:
     for reader in readers:
         _check_reads(model, reader)
     for tokens, places in _shared(readers):
-        sharing = [reader for reader, _ in places]
         for first, batch in _batches(model, tokens):
-            kept = _pass(model, batch, _kept_by(sharing, model.cfg.n_layers))
-            for reader, group in places:
-                reader.read(model, group, first, batch, kept)
+            _measure_batch(model, first, batch, places)
 
 
-def _shared(readers: Iterable[Reader]) -> Iterator[tuple[np.ndarray, list[tuple[Reader, str]]]]:
+def _measure_batch(model: HookedTransformer, first: int, tokens: Tensor, places: Places) -> None:
+    """What is kept of a batch is gone before the next one's pass begins."""
+    kept = _pass(model, tokens, _kept_by((reader for reader, _ in places), model.cfg.n_layers))
+    for reader, group in places:
+        reader.read(model, group, first, tokens, kept)
+
+
+def _shared(readers: Iterable[Reader]) -> Iterator[tuple[np.ndarray, Places]]:
     """Different tokens, with the readers that have them and the name of the group they are in."""
     tokens: dict[str, np.ndarray] = {}
-    places: dict[str, list[tuple[Reader, str]]] = {}
+    places: dict[str, Places] = {}
     for reader in readers:
         for group, digest in token_digests(reader.data.groups).items():
             tokens[digest] = reader.data.groups[group]

@@ -11,7 +11,7 @@ from pythia_traj.store.unit import read_footer
 from pythia_traj.sweeps.datasets import Datasets
 from pythia_traj.sweeps.forward import Reader, measure_shared
 from pythia_traj.sweeps.plan import Unit
-from pythia_traj.sweeps.session import ReferenceModels, Session
+from pythia_traj.sweeps.session import Session, SessionReferences
 from pythia_traj.values import Rows
 
 
@@ -20,6 +20,7 @@ class Measurer:
 
     def __init__(self, config: SweepConfig, run: Run, session: Session, data: Datasets) -> None:
         self._requests, self._run, self._session, self._data = config.experiments, run, session, data
+        self._of_references: dict[str, dict[int, Any]] = {}
 
     def passes(self, units: Iterable[Unit]) -> Iterator[list[Unit]]:
         """Units to be measured together, those of one processing after each other, so that each kind is swapped in once."""
@@ -65,7 +66,8 @@ class Measurer:
         for name in request.experiment.positional[1:]:
             if name == "reference_models":
                 steps = {name: step for name, step in unit.references.items() if name in request.references}
-                handed.append(ReferenceModels(self._session, steps, request.experiment.processing))
+                made = self._of_references.setdefault(unit.label, {})
+                handed.append(SessionReferences(self._session, steps, request.experiment.processing, made))
             elif name == "reference_rows":
                 handed.append(self._reference_rows(unit))
             else:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ from pythia_traj.models.swap import SwappableModel
 from pythia_traj.models.tensors import read_tensors
 from pythia_traj.processing import Processing
 from pythia_traj.sweeps.prefetch import Opened, Prefetcher
+
+T = TypeVar("T")
 
 Opener = Callable[[Checkpoint], AbstractContextManager[Opened]]
 """Opens a checkpoint's weight files."""
@@ -167,20 +170,34 @@ class Session:
         self._reference.close()
 
 
-class ReferenceModels:
-    """Named references as models, loaded when they are asked for; the object behind every name is one and the same model."""
+class SessionReferences:
+    """References of one unit, from a session (see experiment.ReferenceModels)."""
 
-    def __init__(self, session: Session, steps: dict[str, int], processing: Processing) -> None:
+    def __init__(self, session: Session, steps: dict[str, int], processing: Processing, made: dict[int, Any]) -> None:
+        """`made` is what earlier units of the label made of references, by step; of steps that have no name here it is let go."""
         self._session, self._processing = session, processing
         self.steps = steps
+        for step in made.keys() - set(steps.values()):
+            del made[step]
+        self._made = made
 
     def __contains__(self, name: object) -> bool:
         return name in self.steps
 
     def __getitem__(self, name: str) -> HookedTransformer:
-        """The model with the weights of that reference in it, until another one is asked for."""
+        return self._session.reference_model(self._step(name), self._processing)
+
+    def once(self, name: str, make: Callable[[HookedTransformer], T]) -> T:
+        """What is made of a reference's model alone: made once in a sweep."""
+        step = self._step(name)
+        if step not in self._made:
+            self._made[step] = make(self[name])
+        found: T = self._made[step]
+        return found
+
+    def _step(self, name: str) -> int:
         if name not in self.steps:
             raise CheckpointError(
                 f"there is no reference {name!r} at this step: there is {', '.join(self.steps) or 'none'}"
             )
-        return self._session.reference_model(self.steps[name], self._processing)
+        return self.steps[name]

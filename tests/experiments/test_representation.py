@@ -10,6 +10,7 @@ from pythia_traj.engines.representations import anisotropy, linear_cka, particip
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import Vocabulary
 from pythia_traj.processing import RAW
+from pythia_traj.sweeps.session import Session
 from tests.support import byte_tokenizer
 
 SETTINGS = {"n": 6, "length": 24}
@@ -44,6 +45,25 @@ def test_a_step_has_cka_and_cosine_1_with_itself(run):
             rows = pt.load(run, metric=metric, variant=variant, step=4)
             assert len(rows) == 4
             assert rows.value.to_numpy() == pytest.approx(np.ones(4), abs=1e-6)
+
+
+def test_references_are_run_once_in_a_sweep_and_a_step_alone_has_the_same_bits(suite, tmp_path, monkeypatch):
+    loaded = []
+    original = Session.reference_model
+
+    def counting(self, step, processing):
+        loaded.append(step)
+        return original(self, step, processing)
+
+    monkeypatch.setattr(Session, "reference_model", counting)
+    references = "init,final,step:1,previous"
+    assert not pt.sweep(request(suite, tmp_path / "all", steps="0,1,2,4", references=references)).failed
+    # 0, 1 and 4 by name; 2 is the previous one of 4, and the others' are kept already.
+    assert sorted(loaded) == [0, 1, 2, 4]
+    for step in (2, 4):
+        pt.sweep(request(suite, tmp_path / f"{step}", steps=str(step), references=references))
+        alone = pt.load(tmp_path / f"{step}")
+        assert alone.equals(pt.load(tmp_path / "all", step=step).reset_index(drop=True))
 
 
 def test_values_are_those_of_the_activations(run, activations):
