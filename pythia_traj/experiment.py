@@ -35,8 +35,10 @@ T = TypeVar("T")
 Count = Annotated[int, Ge(1)]
 """A parameter that counts something: at least 1."""
 
-COMMA_SEPARATED = BeforeValidator(lambda value: tuple(value.split(",")) if isinstance(value, str) else value)
-"""Beside the annotation of a tuple: `a,b` stands for its entries, as on the command line."""
+COMMA_SEPARATED = BeforeValidator(
+    lambda value: tuple(str(value).split(",")) if isinstance(value, str | int | float) else value
+)
+"""Beside the annotation of a tuple: `a,b` stands for its entries, as on the command line, and a number for itself."""
 
 OUTPUT_READS = ("loss", "correct", "final")
 """What can be read of the output: the NLL of each next token in nats, whether the model's first choice was right, and what both are made

@@ -151,16 +151,13 @@ def _by_core(rows: Tensor) -> Tensor:
     return rows.view(threads if rows.shape[0] % threads == 0 else 1, -1, rows.shape[1])
 
 
-def _fp32(source: Tensor, device: torch.device) -> Tensor:
-    """The block in fp32 on the device: moved in its own dtype, half the bytes of what it becomes."""
-    return source.to(device, non_blocking=True).float()
-
-
 def _work(out: Tensor, source: Tensor) -> Tensor:
-    """The block in fp32: in the model's own buffer where that is fp32, else in memory of its own."""
-    if out.dtype == torch.float32:
-        return out.copy_(source.to(out.device, non_blocking=True))
-    return _fp32(source, out.device)
+    """The block in fp32, contiguous: in the model's own buffer where that is fp32, else in memory of its own, never in the file's.
+
+    It is moved in its own dtype, half the bytes of what it becomes.
+    """
+    work = out if out.dtype == torch.float32 else torch.empty(source.shape, dtype=torch.float32, device=out.device)
+    return work.copy_(source.to(out.device, non_blocking=True))
 
 
 def _deliver(out: Tensor, work: Tensor) -> None:

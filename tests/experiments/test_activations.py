@@ -59,7 +59,7 @@ def test_a_budget_leaves_out_whole_sequences_from_the_end(suite, tmp_path):
 
 
 def test_layers_and_half_precision_can_be_chosen(suite, tmp_path):
-    found, _ = read(sweep(suite, tmp_path / "run", steps="4", layers="1", file_type="float16"), suite, 4)
+    found, _ = read(sweep(suite, tmp_path / "run", steps="4", layers=1, file_type="float16"), suite, 4)
     assert set(found) == {"tokens", "blocks.1.hook_resid_post"}
     assert found["blocks.1.hook_resid_post"].dtype == np.float16
     with pytest.raises(DataError, match="layer 5: the model has 2 layers"):

@@ -9,9 +9,13 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformer_lens import HookedTransformer
 
 import pythia_traj as pt
+from pythia_traj.models.swap import SwappableModel
+from pythia_traj.processing import FOLDED
+from pythia_traj.suites.local import LocalModel
 from tests.support import publish, random_model
 
 STEP = 512
@@ -126,12 +130,29 @@ def test_log_probabilities_equal_hugging_faces_own(tmp_path, shape):
         assert (ours.model(tokens).log_softmax(-1) - expected).abs().max() < 1e-3
 
 
+@pytest.mark.parametrize("file_dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("options", [dict.fromkeys(OPTIONS, True), dict.fromkeys(OPTIONS, False)])
-def test_a_lower_precision_is_the_fp32_result_cast_once(suite, dtype, options):
-    (full,) = pt.checkpoints(suite, steps="4", device="cpu", **options)
-    (low,) = pt.checkpoints(suite, steps="4", device="cpu", dtype=dtype, **options)
+def test_a_lower_precision_is_the_fp32_result_cast_once(tmp_path, file_dtype, dtype, options):
+    publish(tmp_path / "run" / "step4", random_model(4), dtype=file_dtype)
+    (full,) = pt.checkpoints(tmp_path / "run", device="cpu", **options)
+    (low,) = pt.checkpoints(tmp_path / "run", device="cpu", dtype=dtype, **options)
     lower = dict(low.model.named_parameters())
     for name, parameter in full.model.named_parameters():
         assert lower[name].dtype == getattr(torch, dtype)
         assert torch.equal(lower[name], parameter.to(lower[name].dtype)), name
+
+
+@pytest.mark.parametrize("file_dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_swap_leaves_the_checkpoints_tensors_as_they_are(tmp_path, file_dtype, dtype):
+    """Both processings of a step are made from the same open files."""
+    publish(tmp_path / "run" / "step0", random_model(0), dtype=file_dtype)
+    checkpoint = LocalModel.open(tmp_path / "run").checkpoint(0)
+    swappable = SwappableModel(checkpoint, device=torch.device("cpu"), dtype=dtype)
+    tensors = {
+        name: tensor.clone() for name, tensor in load_file(tmp_path / "run" / "step0" / "model.safetensors").items()
+    }
+    before = {name: tensor.clone() for name, tensor in tensors.items()}
+    swappable.swap(tensors, FOLDED)
+    assert all(tensor.equal(before[name]) for name, tensor in tensors.items())

@@ -251,4 +251,5 @@ def test_24_swaps_of_pythia_70m_grow_no_memory(tmp_path):
     ).stdout
     resident = json.loads(output)
     assert len(resident) == 24
-    assert resident[-1] <= 1.02 * resident[2]
+    # What leaks only grows; what the allocator has at hand comes and goes.
+    assert min(resident[-4:]) <= 1.02 * max(resident[2:6])
