@@ -51,7 +51,7 @@ def activations(
     source: str = "stdlib",
     column: str = "text",
     bos: bool = False,
-    seed: int | None = None,
+    seed: Annotated[int, Ge(0)] | None = None,
 ) -> ItemValues:
     """Activations of chosen sites on fixed tokens, written to a safetensors file a step, and their root mean square.
 
@@ -73,6 +73,7 @@ def activations(
         bos: whether BOS is prepended.
         seed: of the draw of sequences; the sweep's if not given.
     """
+    sites, layers = tuple(dict.fromkeys(sites)), tuple(dict.fromkeys(layers))
     is_written = acts.group == "text"
     tokens = acts.tokens
     if is_written:

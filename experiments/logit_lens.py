@@ -68,7 +68,7 @@ def logit_lens(
         bos: whether BOS is prepended.
     """
     values = ItemValues()
-    translators = {"logit": lens.identity(acts.model)}
+    translators = {"logit": acts.once("logit", lambda: lens.identity(acts.model))}
     if updates:
         translators["tuned"] = acts.once("tuned", lambda: _train(acts.model, acts.data, batch, updates))
     at = torch.from_numpy(acts.data.positions[acts.group][acts.items]).to(acts.tokens.device)

@@ -33,7 +33,7 @@ def memorization(
     source: str = "stdlib",
     column: str = "text",
     row_length: Annotated[int, Ge(2)] = ROW_LENGTH,
-    seed: int | None = None,
+    seed: Annotated[int, Ge(0)] | None = None,
 ) -> Rows:
     """Share of training sequences that greedy decoding continues as they were, and the mean share of matching tokens.
 

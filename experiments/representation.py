@@ -62,7 +62,7 @@ def representation(
     skip: Annotated[int, Ge(0)] = 1,
     source: str = "stdlib",
     column: str = "text",
-    seed: int | None = None,
+    seed: Annotated[int, Ge(0)] | None = None,
 ) -> Rows:
     """CKA and cosine of each layer's activations with those of named steps, their participation ratio and anisotropy.
 

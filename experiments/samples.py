@@ -4,7 +4,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Len
 from pydantic import BeforeValidator
 from transformer_lens import HookedTransformer
 
@@ -30,7 +30,7 @@ def samples(
     model: HookedTransformer,
     data: PromptTexts,
     *,
-    prompts: Annotated[tuple[str, ...], SEPARATED] = PROMPTS,
+    prompts: Annotated[tuple[str, ...], SEPARATED, Len(1)] = PROMPTS,
     tokens: Count = 32,
     temperature: Annotated[float, Ge(0)] = 0.0,
     samples: Count = 1,

@@ -169,7 +169,7 @@ def hooks_of(read: str, n_layers: int) -> list[str]:
 
 @dataclass(frozen=True)
 class Passes:
-    """What an experiment that gets the model costs at a step, in sequences of its data.
+    """What an experiment costs at a step, in sequences of its data.
 
     Attributes:
         layers: passes of one sequence through all layers; one that begins in the middle counts for its share, one with gradients for 3.
@@ -275,7 +275,7 @@ def experiment(
         row_references: other steps whose rows it compares with, in the same words.
         items: per-item values are kept in `tables/items`.
         requires: distributions it needs beyond the project's own.
-        passes: what it costs, for one that gets the model, or makes more than a pass of what it reads: called with a Shape, its data and
+        passes: what it costs, for one that gets the model, or costs other than a pass of all it reads: called with a Shape, its data and
             its parameters by name; at most so much.
     """
 

@@ -7,6 +7,7 @@ datasets.py    the data of a sweep, built once, and which experiments read the s
 forward.py     one forward pass for all experiments that read the same tokens
 session.py     one model's weights and those of its references, swapped in as units need them
 measure.py     units of a step -> rows
+failure.py     an exception -> what of it is recorded
 record.py      what happened to a unit -> its files, the log, the result
 runner.py      the loop: swap, measure, write
 stream.py      `checkpoints()`: the same stream of weights for a loop of one's own

@@ -31,7 +31,7 @@ class Cost:
         passes: forward passes of one sequence through the whole model; parts of one count for their share, gradients twice as much again.
         tokens: of a sequence, on average.
         seconds: estimated; what is computed besides the passes is not in it, nor is fetching and swapping weights.
-        shared_with: labels that read the same tokens in the same pass, which is then made once.
+        shared_with: labels that read some of the same tokens, be it through others, which then go through the model once.
     """
 
     passes: float

@@ -52,6 +52,8 @@ class Datasets:
                 self._built[key] = build(self._vocabulary, seed=seed, **data_arguments(request))
             except DataError as error:
                 raise DataError(f"{label}: {error}") from error
+            if request.experiment.reads:
+                _check_groups(self._built[key], label)
         return self._built[key]
 
     def sharing(self, labels: Iterable[str]) -> list[list[str]]:
@@ -76,6 +78,13 @@ class Datasets:
     def facts(self, label: str) -> dict[str, Any]:
         """What a label's data says of itself, for the record: its `facts`, if it has any."""
         return dict(getattr(self.get(label), "facts", {}))
+
+
+def _check_groups(data: Any, label: str) -> None:
+    groups = getattr(data, "groups", None)
+    arrays = list(groups.values()) if isinstance(groups, Mapping) else [None]
+    if not all(isinstance(ids, np.ndarray) and ids.ndim == 2 and ids.dtype == np.int64 for ids in arrays):
+        raise DataError(f"{label}: its data has no groups of int64 token ids [item, pos] for it to read")
 
 
 def token_digests(groups: Mapping[str, np.ndarray]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from pythia_traj.engines.measures import is_top1, next_token_nll
 from pythia_traj.errors import DataError, DeviceError, StoreError
 from pythia_traj.experiment import OUTPUT_READS, Activations, hooks_of
 from pythia_traj.sweeps.datasets import token_digests
+from pythia_traj.sweeps.failure import Failure
 from pythia_traj.values import ItemValues
 
 _BATCH_BYTES = {"cpu": 512 << 20, "cuda": 4 << 30}
@@ -37,14 +38,14 @@ class Reader:
         data: what it runs on.
         reads: what it reads of each pass.
         measure: what turns a batch's activations into values.
-        failure: what it raised; it is not called again then.
+        failure: of what it raised; it is not called again then.
     """
 
     label: str
     data: Any
     reads: tuple[str, ...]
     measure: Callable[[Activations], ItemValues]
-    failure: Exception | None = None
+    failure: Failure | None = None
     _found: dict[str, ItemValues] = field(default_factory=dict)
     _made: dict[str, Any] = field(default_factory=dict)
 
@@ -54,19 +55,19 @@ class Reader:
         """Measures a batch of one of its data's groups.
 
         Raises:
-            StoreError, DeviceError, DataError: what no other experiment could go on after either.
+            StoreError, DeviceError, DataError: the machine or the request is not what it should be, whatever the step: the sweep ends.
         """
-        if self.failure is not None:
-            return
-        own = {name: kept[name] for name in _kept_by([self], model.cfg.n_layers)}
-        acts = Activations(model, group, first, tokens, self.data, own, self._made)
         try:
-            self._found.setdefault(group, ItemValues()).extend(self.measure(acts))
+            own = {name: kept[name] for name in _kept_by([self], model.cfg.n_layers)}
+            values = self.measure(Activations(model, group, first, tokens, self.data, own, self._made))
+            if not isinstance(values, ItemValues):
+                raise TypeError(f"experiment {self.label} returned {type(values).__name__}, not ItemValues")
+            self._found.setdefault(group, ItemValues()).extend(values)
         except (StoreError, DeviceError, DataError):
             raise
         except Exception as error:
             # An experiment is anybody's code: what it raises is no reason for the others to be without the pass.
-            self.failure = error
+            self.failure = Failure.of(error)
 
     def values(self) -> ItemValues:
         """The values of all items, in the order of the data's groups, however the passes went."""
@@ -96,6 +97,9 @@ def measure_shared(model: HookedTransformer, readers: Sequence[Reader]) -> None:
 
 def _measure_batch(model: HookedTransformer, first: int, tokens: Tensor, places: Places) -> None:
     """What is kept of a batch is gone before the next one's pass begins."""
+    places = [place for place in places if place[0].failure is None]
+    if not places:
+        return
     kept = _pass(model, tokens, _kept_by((reader for reader, _ in places), model.cfg.n_layers))
     for reader, group in places:
         reader.read(model, group, first, tokens, kept)
@@ -128,9 +132,8 @@ def _check_reads(model: HookedTransformer, reader: Reader) -> None:
             )
         if name not in OUTPUT_READS and hooks_of(name, 1)[0] not in model.hook_dict:
             short = name.rpartition(".")[2].removeprefix("hook_")
-            raise DataError(
-                f"{reader.label}: this model has no {short}: in a parallel model attention and MLP read the same residual stream"
-            )
+            parallel = ": in a parallel model attention and MLP read the same residual stream"
+            raise DataError(f"{reader.label}: this model has no {short}{parallel if short == 'resid_mid' else ''}")
 
 
 def _batches(model: HookedTransformer, ids: np.ndarray) -> Iterator[tuple[int, Tensor]]:

@@ -9,6 +9,7 @@ from pythia_traj.errors import PythiaTrajError
 from pythia_traj.store.layout import Run
 from pythia_traj.store.unit import read_footer
 from pythia_traj.sweeps.datasets import Datasets
+from pythia_traj.sweeps.failure import Failure
 from pythia_traj.sweeps.forward import Reader, measure_shared
 from pythia_traj.sweeps.plan import Unit
 from pythia_traj.sweeps.session import Session, SessionReferences
@@ -34,8 +35,8 @@ class Measurer:
             readers = {label for labels in sharing for label in labels}
             yield from ([unit] for unit in by_processing[processing] if unit.label not in readers)
 
-    def measure(self, units: Sequence[Unit]) -> Mapping[str, Rows | Exception]:
-        """By label, the rows of units that belong together, or what an experiment that shares their pass raised.
+    def measure(self, units: Sequence[Unit]) -> Mapping[str, Rows | Failure]:
+        """By label, the rows of units that belong together, or why an experiment that shares their pass failed.
 
         Raises:
             Exception: whatever an experiment that is alone raises; a PythiaTrajError of the checkpoint or of the request.
@@ -44,20 +45,26 @@ class Measurer:
         model = self._session.model(units[0].step, first.processing)
         if not first.reads:
             return {units[0].label: self._call(units[0], model)}
-        readers = [self._reader(unit.label) for unit in units]
+        found: dict[str, Rows | Failure] = {}
+        readers = []
+        for unit in units:
+            try:
+                readers.append(self._reader(unit.label))
+            except Exception as error:
+                found[unit.label] = Failure.of(error)
         measure_shared(model, readers)
-        return {reader.label: self._outcome(reader) for reader in readers}
+        return found | {reader.label: self._outcome(reader) for reader in readers}
 
     def _reader(self, label: str) -> Reader:
         request = self._requests[label]
         reads = request.experiment.reads_with(request.parameters)
         return Reader(label, self._data.get(label), reads, _bound(request))
 
-    def _outcome(self, reader: Reader) -> Rows | Exception:
+    def _outcome(self, reader: Reader) -> Rows | Failure:
         try:
             return reader.failure or reader.values().rows(keep_items=self._requests[reader.label].experiment.items)
         except Exception as error:
-            return error
+            return Failure.of(error)
 
     def _call(self, unit: Unit, model: Any) -> Rows:
         """Runs an experiment that gets the model, with what else its signature asks for."""

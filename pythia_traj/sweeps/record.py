@@ -2,7 +2,6 @@
 
 import logging
 import time
-import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,11 +12,11 @@ from typing import Any, Protocol
 
 from pythia_traj import schema
 from pythia_traj.checkpoint import Checkpoint
-from pythia_traj.errors import PythiaTrajError
 from pythia_traj.experiment import Vocabulary
 from pythia_traj.store.events import EventLog, read_events
 from pythia_traj.store.layout import Run
 from pythia_traj.store.unit import UnitId, write_unit
+from pythia_traj.sweeps.failure import Failure
 from pythia_traj.sweeps.plan import Plan, Unit
 from pythia_traj.values import Rows
 
@@ -148,20 +147,13 @@ class Recorder:
         self._result.done.append(unit)
         self._observer.ended(unit, None)
 
-    def failed(self, units: Iterable[Unit], error: str, trace: str | None = None) -> None:
+    def failed(self, units: Iterable[Unit], failure: Failure) -> None:
         """Notes that units failed, and why."""
-        more = {"traceback": trace} if trace else {}
+        more = {"traceback": failure.trace} if failure.trace else {}
         for unit in units:
-            self.log.write("failed", unit=unit.name, digest=unit.digest, error=error, **more)
-            self._result.failed.append((unit, error))
-            self._observer.ended(unit, error)
-
-    def raised(self, units: Iterable[Unit], error: Exception) -> None:
-        """Notes that units failed with an exception; of one that is not the project's own, the log keeps the traceback."""
-        if isinstance(error, PythiaTrajError):
-            self.failed(units, str(error))
-        else:
-            self.failed(units, f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
+            self.log.write("failed", unit=unit.name, digest=unit.digest, error=failure.message, **more)
+            self._result.failed.append((unit, failure.message))
+            self._observer.ended(unit, failure.message)
 
     def _footer(self, unit: Unit, source: Mapping[str, Any], under: Circumstances) -> dict[str, Any]:
         """Provenance: what the unit was made of, from which files, where and how."""

@@ -2,7 +2,6 @@
 
 import signal
 import time
-import traceback
 from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from pythia_traj.errors import CheckpointError, DataError, DeviceError, Interrup
 from pythia_traj.store.done import recorded_source
 from pythia_traj.store.layout import Run
 from pythia_traj.store.unit import write_model
+from pythia_traj.sweeps.failure import Failure
 from pythia_traj.sweeps.plan import Plan, Unit, make_plan
 from pythia_traj.sweeps.prefetch import Prefetcher
 from pythia_traj.sweeps.published import facts_of, is_current, open_model, source_of
@@ -160,52 +160,57 @@ class _ModelSweep:
             write_model(self.run, self.published.model, facts)
             return data
         for step, units in groupby(todo, key=lambda unit: unit.step):
-            self.recorder.failed(units, reasons[step])
+            self.recorder.failed(units, Failure(reasons[step]))
         return None
 
     def _measure_step(
         self, step: int, units: list[Unit], session: "Session", measurer: "Measurer", data: "Datasets"
     ) -> None:
-        """One step: units that share data and processing share a forward pass, the others come one by one."""
-        from pythia_traj.models.fit import describe_device
-
+        """One step: units that read the same tokens with one processing share a forward pass, the others come one by one."""
         self.recorder.started(units)
         for together in measurer.passes(units):
-            labels = [unit.label for unit in together]
-            self.observer.working(f"step {step}: {', '.join(labels)}")
-            session.take_traffic()
-            start = time.perf_counter()
+            self._measure_together(step, together, session, measurer, data)
+
+    def _measure_together(
+        self, step: int, together: list[Unit], session: "Session", measurer: "Measurer", data: "Datasets"
+    ) -> None:
+        """Measures and writes units of one pass; what they yielded is gone before the next one."""
+        from pythia_traj.models.fit import describe_device
+
+        labels = [unit.label for unit in together]
+        self.observer.working(f"step {step}: {', '.join(labels)}")
+        session.take_traffic()
+        start = time.perf_counter()
+        try:
+            # Before the files are read: what is changed while they are is measured anew the next time.
+            sources = {unit.label: source_of(self.published, unit) for unit in together}
+            measured = measurer.measure(together)
+        except (StoreError, DeviceError, DataError):
+            raise
+        except Exception as error:
+            # An experiment is anybody's code: whatever it raises fails its units, not the sweep.
+            self.recorder.failed(together, Failure.of(error))
+            return
+        traffic = session.take_traffic()
+        compute = time.perf_counter() - start - traffic.spent
+        under = Circumstances(
+            checkpoint=self.published.checkpoint(step),
+            vocabulary=data.vocabulary,
+            device=describe_device(self.device),
+            seconds={**traffic.seconds, "compute": compute},
+            fetched=traffic.bytes,
+            waited_for=traffic.source if traffic.seconds.get("wait", 0.0) > compute else "compute",
+            labels=labels,
+        )
+        for unit in together:
+            found = measured[unit.label]
+            if isinstance(found, Failure):
+                self.recorder.failed([unit], found)
+                continue
             try:
-                # Before the files are read: what is changed while they are is measured anew the next time.
-                sources = {unit.label: source_of(self.published, unit) for unit in together}
-                measured = measurer.measure(together)
-            except (StoreError, DeviceError, DataError):
+                self.recorder.done(unit, found, sources[unit.label], data.facts(unit.label), under)
+            except PythiaTrajError:
                 raise
             except Exception as error:
-                # An experiment is anybody's code: whatever it raises fails its units, not the sweep.
-                self.recorder.raised(together, error)
-                continue
-            traffic = session.take_traffic()
-            compute = time.perf_counter() - start - traffic.spent
-            under = Circumstances(
-                checkpoint=self.published.checkpoint(step),
-                vocabulary=data.vocabulary,
-                device=describe_device(self.device),
-                seconds={**traffic.seconds, "compute": compute},
-                fetched=traffic.bytes,
-                waited_for=traffic.source if traffic.seconds.get("wait", 0.0) > compute else "compute",
-                labels=labels,
-            )
-            for unit in together:
-                found = measured[unit.label]
-                if isinstance(found, Exception):
-                    self.recorder.raised([unit], found)
-                    continue
-                try:
-                    self.recorder.done(unit, found, sources[unit.label], data.facts(unit.label), under)
-                except PythiaTrajError:
-                    raise
-                except Exception as error:
-                    # Rows that no table can hold: a word for a layer, columns of unequal length.
-                    reason = f"its rows cannot be written: {type(error).__name__}: {error}"
-                    self.recorder.failed([unit], reason, traceback.format_exc())
+                # Rows that no table can hold: a word for a layer, columns of unequal length.
+                self.recorder.failed([unit], Failure.of(error, doing="its rows cannot be written: "))

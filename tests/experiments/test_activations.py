@@ -59,9 +59,15 @@ def test_a_budget_leaves_out_whole_sequences_from_the_end(suite, tmp_path):
 
 
 def test_layers_and_half_precision_can_be_chosen(suite, tmp_path):
-    found, _ = read(sweep(suite, tmp_path / "run", steps="4", layers=1, file_type="float16"), suite, 4)
+    found, _ = read(
+        sweep(suite, tmp_path / "run", steps="4", layers=[1, 1], sites="resid_post,resid_post", file_type="float16"),
+        suite,
+        4,
+    )
     assert set(found) == {"tokens", "blocks.1.hook_resid_post"}
     assert found["blocks.1.hook_resid_post"].dtype == np.float16
+    assert found["blocks.1.hook_resid_post"].shape == (6, 20, 32)
+    assert set(read(sweep(suite, tmp_path / "one", steps="4", layers=1), suite, 4)[0]) == set(found)
     with pytest.raises(DataError, match="layer 5: the model has 2 layers"):
         sweep(suite, tmp_path / "five", layers=[0, 5])
     with pytest.raises(DataError, match="this model has no resid_mid"):

@@ -49,7 +49,7 @@ def request(suite, out, label, experiment, parameters):
 
 
 CASES = {
-    **{name: (name, SMALL.get(name, {})) for name, found in discover().items() if not found.reads and found.passes},
+    **{name: (name, SMALL.get(name, {})) for name, found in discover().items() if found.passes},
     "every_kind": (
         "ablation",
         {**SMALL["ablation"], "kinds": "zero,mean,positional_mean,resample,pattern_preserving,direct", "top": 0},

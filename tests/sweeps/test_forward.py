@@ -1,5 +1,7 @@
 """The pass that is shared: each token once, the same bits as alone, one experiment's failure nobody else's."""
 
+import gc
+import weakref
 from pathlib import Path
 
 import pytest
@@ -79,23 +81,51 @@ def test_a_unit_that_is_done_alone_has_the_same_bits(suite, tmp_path):
 OWN = '''
 from pythia_traj.data.text import TextTokens
 from pythia_traj.experiment import experiment
+from pythia_traj.processing import RAW
 from pythia_traj.values import ItemValues, Key
 
-@experiment(version=1, data=TextTokens, reads=("loss",))
+@experiment(version=1, processing=RAW, data=TextTokens, reads=("loss",))
 def breaks(acts, *, n: int = 6, length: int = 32, null_n: int = 2, at: int = 2) -> ItemValues:
     """Raises at some item."""
     if acts.first >= at:
         raise ZeroDivisionError("on purpose")
     return ItemValues()
 
-@experiment(version=1, data=TextTokens, reads=("loss",))
+@experiment(version=1, processing=RAW, data=TextTokens, reads=("loss",))
 def uneven(acts, *, n: int = 6, length: int = 32, null_n: int = 2) -> ItemValues:
     """Values of different shapes, which can only be seen at the end."""
     values = ItemValues()
     values.add(Key("uneven"), acts.output("loss")[:, : 1 + acts.first], axes=("position",))
     return values
 
-@experiment(version=1, data=TextTokens, reads=("resid_mid",))
+@experiment(version=1, processing=RAW, data=TextTokens, reads=("blocks.0.attn.hook_result",))
+def silent(acts, *, n: int = 6, length: int = 32, null_n: int = 2) -> ItemValues:
+    """Reads a hook that never fires."""
+    return ItemValues()
+
+def broken(**_):
+    raise RuntimeError("reads raised")
+
+@experiment(version=1, processing=RAW, data=TextTokens, reads=broken)
+def chooses(acts, *, n: int = 6, length: int = 32, null_n: int = 2) -> ItemValues:
+    """Cannot say what it reads."""
+    return ItemValues()
+
+@experiment(version=1, processing=RAW, data=TextTokens, reads=("loss",))
+def forgets(acts, *, n: int = 6, length: int = 32, null_n: int = 2) -> ItemValues:
+    """Returns nothing."""
+
+class NoGroups:
+    def __init__(self, vocabulary, *, seed): ...
+    @classmethod
+    def spec(cls, *, seed): return {}
+
+@experiment(version=1, processing=RAW, data=NoGroups, reads=("loss",))
+def groupless(acts) -> ItemValues:
+    """Has data without groups."""
+    return ItemValues()
+
+@experiment(version=1, processing=RAW, data=TextTokens, reads=("resid_mid",))
 def lacking(acts, *, n: int = 6, length: int = 32, null_n: int = 2) -> ItemValues:
     """Reads what parallel models do not have."""
     return ItemValues()
@@ -110,19 +140,50 @@ def own(tmp_path) -> Path:
 
 
 def test_an_experiment_that_raises_leaves_the_others_their_pass(suite, tmp_path, own):
-    experiments = {
-        "loss": TEXT,
-        "breaks": {"use": f"{own}:breaks"},
-        "uneven": {"use": f"{own}:uneven"},
-    }
+    failing = ("breaks", "uneven", "silent", "chooses", "forgets")
+    experiments = {"loss": TEXT, **{name: {"use": f"{own}:{name}"} for name in failing}}
     result = sweep(suite, tmp_path / "run", experiments)
     assert {unit.label for unit in result.done} == {"loss"}
+    (shared_with, _) = [
+        event["shared_with"] for event in read_events(Run(tmp_path / "run")) if event["event"] == "done"
+    ]
+    assert set(shared_with) == set(failing)
     errors = {unit.label: error for unit, error in result.failed}
     assert errors["breaks"] == "ZeroDivisionError: on purpose"
     assert errors["uneven"].startswith("ValueError")
+    assert errors["silent"] == "KeyError: 'blocks.0.attn.hook_result'"
+    assert errors["chooses"] == "RuntimeError: reads raised"
+    assert errors["forgets"] == "TypeError: experiment forgets returned NoneType, not ItemValues"
     traces = [event["traceback"] for event in read_events(Run(tmp_path / "run")) if event["event"] == "failed"]
-    assert len(traces) == 4
-    assert all("own.py" in trace or "concatenate" in trace for trace in traces)
+    assert len(traces) == 2 * len(failing)
+    assert sum("own.py" in trace for trace in traces) == 2 * 2
+
+
+def test_what_a_failed_experiment_held_is_let_go(suite, tmp_path, own, monkeypatch):
+    alive = []
+    original = forward._pass
+
+    def watched(model, tokens, names):
+        gc.collect()
+        alive.append(sum(reference() is not None for reference in kept))
+        found = original(model, tokens, names)
+        kept.extend(weakref.ref(tensor) for tensor in found.values())
+        return found
+
+    kept = []
+    monkeypatch.setattr(forward, "_pass", watched)
+    sweep(suite, tmp_path / "run", {"loss": TEXT, "breaks": {"use": f"{own}:breaks", "at": 0}})
+    assert len(alive) == 2 * 4
+    with_failure = list(alive)
+    alive.clear()
+    kept.clear()
+    sweep(suite, tmp_path / "alone", {"loss": TEXT})
+    assert with_failure == alive == [0] * 8
+
+
+def test_data_that_cannot_be_read_is_refused(suite, tmp_path, own):
+    with pytest.raises(DataError, match="groupless: its data has no groups of int64 token ids"):
+        sweep(suite, tmp_path / "run", {"groupless": {"use": f"{own}:groupless"}})
 
 
 def test_what_a_model_lacks_is_named(suite, tmp_path, own):
