@@ -5,7 +5,7 @@ has to be read from the device on the way.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,8 +63,10 @@ def continued(
     batches = -(-len(prompts) // rows_at_once(model, prompts.shape[1] + new))
     size = -(-len(prompts) // batches)
     slices = [slice(start, start + size) for start in range(0, len(prompts), size)]
-    choice = _Choice(temperature, entries)
-    parts = [_batch(model, prompts[s], lengths[s], new, choice.of(None if draws is None else draws[s])) for s in slices]
+    parts = [
+        _batch(model, prompts[s], lengths[s], new, _Choice(temperature, entries, None if draws is None else draws[s]))
+        for s in slices
+    ]
     return Continuation(torch.cat([part.tokens for part in parts]), torch.cat([part.log_prob for part in parts]))
 
 
@@ -83,11 +85,7 @@ class _Choice:
 
     temperature: float
     entries: int | None
-    draws: Float[Tensor, "item new"] | None = None
-
-    def of(self, draws: Tensor | None) -> "_Choice":
-        """The same of other draws."""
-        return replace(self, draws=draws)
+    draws: Float[Tensor, "item new"] | None
 
     def __call__(self, logits: Float[Tensor, "item d_vocab"], number: Int[Tensor, " item"]) -> tuple[Tensor, Tensor]:
         """Each item's token, its so many-th new one, and the token's log-probability [item, 1]."""
