@@ -172,7 +172,7 @@ def _type_name(annotation: object) -> str:
     if get_origin(annotation) is Literal:
         return " | ".join(map(str, inner))
     if get_origin(annotation) in (Union, UnionType):
-        return " or ".join("none" if member is NoneType else _type_name(member) for member in inner)
+        return " or ".join("null" if member is NoneType else _type_name(member) for member in inner)
     if get_origin(annotation) is tuple and inner[-1] is Ellipsis:
         return f"list of {_type_name(inner[0])}"
     return annotation.__name__ if isinstance(annotation, type) and not inner else str(annotation).replace("typing.", "")
