@@ -15,6 +15,7 @@ Keyword-only parameters are the configuration: their annotations are checked and
 """
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
@@ -88,7 +89,7 @@ class Data(Protocol):
     """Parameters whose meaning is in the spec, by content: a file's path says nothing of what is in it. May be left out."""
 
     groups: "Mapping[str, np.ndarray]"
-    """Token ids [item, pos] by the name of a group; a batch comes from one group."""
+    """Token ids int64 [item, pos] by the name of a group; a batch comes from one group."""
 
     @classmethod
     def spec(cls, *, seed: int, **parameters: Any) -> dict[str, Any]:
@@ -158,9 +159,18 @@ class ReferenceModels(Protocol):
         """
 
 
+_HOOK = re.compile(r"blocks\.(\d+)\.\w.*")
+
+
+def layer_of(read: str) -> int | None:
+    """The layer of a read that is the name of one hook; None of other reads."""
+    hook = _HOOK.fullmatch(read)
+    return int(hook[1]) if hook else None
+
+
 def hooks_of(read: str, n_layers: int) -> list[str]:
     """The hooks that a read of ACTIVATION_READS stands for, one a layer; the name of one hook stands for itself."""
-    if read.startswith("blocks."):
+    if layer_of(read) is not None:
         return [read]
     from transformer_lens.utilities import get_act_name
 
@@ -306,9 +316,7 @@ def experiment(
 
 def _check_reads(name: str, reads: Reads, *, alone: bool) -> None:
     known = (*ACTIVATION_READS, *OUTPUT_READS)
-    unknown = (
-        [] if callable(reads) else [read for read in reads if read not in known and not read.startswith("blocks.")]
-    )
+    unknown = [] if callable(reads) else [read for read in reads if read not in known and layer_of(read) is None]
     if unknown:
         raise TypeError(f"experiment {name} reads unknown activations: {', '.join(sorted(unknown))}")
     if reads and alone:

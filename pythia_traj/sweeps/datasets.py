@@ -52,8 +52,8 @@ class Datasets:
                 self._built[key] = build(self._vocabulary, seed=seed, **data_arguments(request))
             except DataError as error:
                 raise DataError(f"{label}: {error}") from error
-            if request.experiment.reads:
-                _check_groups(self._built[key], label)
+        if request.experiment.reads:
+            _check_groups(self._built[key], label)
         return self._built[key]
 
     def sharing(self, labels: Iterable[str]) -> list[list[str]]:
@@ -84,7 +84,9 @@ def _check_groups(data: Any, label: str) -> None:
     groups = getattr(data, "groups", None)
     arrays = list(groups.values()) if isinstance(groups, Mapping) else [None]
     if not all(isinstance(ids, np.ndarray) and ids.ndim == 2 and ids.dtype == np.int64 for ids in arrays):
-        raise DataError(f"{label}: its data has no groups of int64 token ids [item, pos] for it to read")
+        raise DataError(
+            f"{label}: its data has no groups of int64 token ids [item, pos] for it to read: give it `groups`, a NumPy array by name"
+        )
 
 
 def token_digests(groups: Mapping[str, np.ndarray]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from transformer_lens import HookedTransformer
 
 from pythia_traj.engines.measures import is_top1, next_token_nll
 from pythia_traj.errors import DataError, DeviceError, StoreError
-from pythia_traj.experiment import OUTPUT_READS, Activations, hooks_of
+from pythia_traj.experiment import ACTIVATION_READS, OUTPUT_READS, Activations, hooks_of, layer_of
 from pythia_traj.sweeps.datasets import token_digests
 from pythia_traj.sweeps.failure import Failure
 from pythia_traj.values import ItemValues
@@ -125,15 +125,20 @@ def _kept_by(readers: Iterable[Reader], n_layers: int) -> list[str]:
 
 
 def _check_reads(model: HookedTransformer, reader: Reader) -> None:
+    n_layers = model.cfg.n_layers
     for name in reader.reads:
-        if name.startswith("blocks.") and int(name.split(".")[1]) >= model.cfg.n_layers:
+        if (layer_of(name) or 0) >= n_layers:
             raise DataError(
-                f"{reader.label}: layer {name.split('.')[1]}: the model has {model.cfg.n_layers} layers, from 0"
+                f"{reader.label}: layer {layer_of(name)}: the model has {n_layers} layers: give 0 to {n_layers - 1}"
             )
         if name not in OUTPUT_READS and hooks_of(name, 1)[0] not in model.hook_dict:
             short = name.rpartition(".")[2].removeprefix("hook_")
-            parallel = ": in a parallel model attention and MLP read the same residual stream"
-            raise DataError(f"{reader.label}: this model has no {short}{parallel if short == 'resid_mid' else ''}")
+            why = (
+                "in a parallel model attention and MLP read the same residual stream, resid_pre"
+                if short == "resid_mid"
+                else f"give one of {', '.join((*ACTIVATION_READS, *OUTPUT_READS))}, or the name of a hook"
+            )
+            raise DataError(f"{reader.label}: this model has no {short}: {why}")
 
 
 def _batches(model: HookedTransformer, ids: np.ndarray) -> Iterator[tuple[int, Tensor]]:
@@ -163,7 +168,7 @@ def _pass(model: HookedTransformer, tokens: Tensor, names: Sequence[str]) -> dic
 
     hooks = [name for name in names if name not in OUTPUT_READS]
     outputs = [name for name in names if name in OUTPUT_READS]
-    last = model.cfg.n_layers - 1 if outputs else max(int(hook.split(".")[1]) for hook in hooks)
+    last = model.cfg.n_layers - 1 if outputs else max(layer_of(hook) or 0 for hook in hooks)
     residual = model.run_with_hooks(tokens, fwd_hooks=[(hook, keep) for hook in hooks], stop_at_layer=last + 1)
     if {"loss", "correct"} & set(outputs):
         kept |= _output_measures(model, residual, tokens)

@@ -132,6 +132,20 @@ def lacking(acts, *, n: int = 6, length: int = 32, null_n: int = 2) -> ItemValue
 '''
 
 
+TYPO = '''
+@experiment(version=1, processing=RAW, data=TextTokens, reads=lambda **_: ("{read}",))
+def typo(acts, *, n: int = 6, length: int = 32, null_n: int = 2) -> ItemValues:
+    """Reads what there is not."""
+    return ItemValues()
+'''
+
+SHARED_DATA = '''
+@experiment(version=1, data=NoGroups)
+def whole(model, data):
+    """Gets the model, and needs no groups."""
+'''
+
+
 @pytest.fixture
 def own(tmp_path) -> Path:
     path = tmp_path / "own.py"
@@ -189,6 +203,28 @@ def test_data_that_cannot_be_read_is_refused(suite, tmp_path, own):
 def test_what_a_model_lacks_is_named(suite, tmp_path, own):
     with pytest.raises(DataError, match="lacking: this model has no resid_mid: in a parallel model"):
         sweep(suite, tmp_path / "run", {"lacking": {"use": f"{own}:lacking"}})
+
+
+@pytest.mark.parametrize(
+    ("read", "message"),
+    [
+        ("resid_pots", "typo: this model has no resid_pots: give one of resid_pre, "),
+        ("blocks.x.hook_z", "typo: this model has no z: give one of resid_pre, "),
+        ("blocks.2.attn.hook_z", "typo: layer 2: the model has 2 layers: give 0 to 1"),
+    ],
+)
+def test_a_read_that_is_misspelt_is_named(suite, tmp_path, read, message):
+    path = tmp_path / "own.py"
+    path.write_text(OWN + TYPO.format(read=read))
+    with pytest.raises(DataError, match=message):
+        sweep(suite, tmp_path / "run", {"loss": TEXT, "typo": {"use": f"{path}:typo"}})
+
+
+def test_data_that_another_experiment_has_built_is_checked_too(suite, tmp_path, own):
+    own.write_text(OWN + SHARED_DATA)
+    experiments = {"whole": {"use": f"{own}:whole"}, "groupless": {"use": f"{own}:groupless"}}
+    with pytest.raises(DataError, match="groupless: its data has no groups"):
+        sweep(suite, tmp_path / "run", experiments)
 
 
 def test_layers_above_the_last_that_is_read_are_not_run(suite, tmp_path, monkeypatch):
