@@ -9,6 +9,7 @@ from pythia_traj.data.text import (
     draw,
     draw_positions,
     heldout,
+    heldout_of,
     identify_split,
     length_for,
     measured,
@@ -60,8 +61,8 @@ class LensText:
         """
         length = length_for(vocabulary, length)
         rng = np.random.default_rng(seed)
-        texts = heldout(source, column) if updates else measured(source, column)
-        tokens = draw(vocabulary, texts, source, n=n, length=length, bos=bos, rng=rng)
+        texts, what = (heldout(source, column), heldout_of(source)) if updates else (measured(source, column), source)
+        tokens = draw(vocabulary, texts, what, n=n, length=length, bos=bos, rng=rng)
         self.groups = with_shuffled(vocabulary, tokens, null_n, bos, rng)
         self.train = np.empty((0, length), dtype=np.int64)
         self.facts: dict[str, int] = {}

@@ -19,6 +19,7 @@ from pythia_traj.data.text import (
     draw,
     draw_positions,
     heldout,
+    heldout_of,
     identify_split,
     length_for,
     training,
@@ -203,7 +204,7 @@ class NGramText:
                 f"samples of {sampled} tokens: set sampled to {2 + int(bos)} or more, up to the context of {vocabulary.n_ctx}"
             )
         rng = np.random.default_rng(seed)
-        tokens = draw(vocabulary, heldout(source, column), source, n=n, length=length, bos=bos, rng=rng)
+        tokens = draw(vocabulary, heldout(source, column), heldout_of(source), n=n, length=length, bos=bos, rng=rng)
         # First of all, so that it is the text of other experiments with this seed.
         both = with_shuffled(vocabulary, tokens, null_n, bos, rng)
         self.groups = {"text": both["text"], "text/shuffled": both["shuffled"]}

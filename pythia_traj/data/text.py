@@ -124,6 +124,13 @@ def measured(source: str, column: str = "text") -> Iterator[str]:
     return heldout(source, column) if source == "stdlib" else iter(documents.read(source, column))
 
 
+def heldout_of(source: str) -> str:
+    """What `heldout` yields, in words."""
+    return (
+        source if source == "stdlib" else f"{source}, of whose documents one in ten is measured and the others are not,"
+    )
+
+
 def training(source: str, column: str = "text") -> Iterator[str]:
     """Documents of a source that are not measured: nine in ten, the same at every call.
 
@@ -162,6 +169,9 @@ def draw(
     rng: np.random.Generator,
 ) -> np.ndarray:
     """Sequences of texts, drawn without replacement and in their order, without BOS: int64 [n, length - bos].
+
+    Args:
+        source: what the texts are, for the message that there are too few of them.
 
     Raises:
         DataError: there is no tokenizer, the texts are shorter than n sequences, or the sequences exceed the context.

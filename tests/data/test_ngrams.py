@@ -104,9 +104,14 @@ def test_n_grams_and_text_come_from_disjoint_documents(tmp_path):
 
 def test_a_source_that_cannot_be_split_is_refused(tmp_path):
     path = tmp_path / "one.txt"
-    path.write_text("def one(): pass\n" * 50)
-    with pytest.raises(DataError, match=r"holds 0 sequences|no document"):
-        NGramText(VOCABULARY, seed=0, n=1, length=16, source=str(path))
+    for text, message in (
+        ("def one(): pass\n", "one in ten is measured and the others are not, holds 0 sequences"),
+        # The hash of this one puts it among the tenth.
+        ("def f0(): pass\n", "no document of 3 tokens"),
+    ):
+        path.write_text(text * 50)
+        with pytest.raises(DataError, match=message):
+            NGramText(VOCABULARY, seed=0, n=1, length=16, source=str(path))
     with pytest.raises(DataError, match="hold no trigram: set length to at least 3"):
         NGramText(VOCABULARY, seed=0, length=2)
 
