@@ -98,6 +98,16 @@ def test_tokens_are_drawn_as_often_as_they_are_likely(model):
     assert (shares - expected).abs().max() < 1e-3
 
 
+def test_each_new_token_has_its_own_draw(model):
+    tokens, draws = prompts(8, 5), uniform_draws(0, 8, 3)
+    whole = continued(model, tokens, 3, draws=draws, temperature=3.0).tokens
+    one_by_one = tokens
+    for i in range(3):
+        drawn = continued(model, one_by_one, 1, draws=draws[:, i : i + 1], temperature=3.0).tokens
+        one_by_one = torch.cat([one_by_one, drawn], 1)
+    assert torch.equal(whole, one_by_one[:, 5:])
+
+
 def test_draws_at_the_ends_of_their_range_are_tokens(model):
     found = continued(model, prompts(2, 4), 1, draws=torch.tensor([[0.0], [1.0]]))
     assert found.tokens.min() >= 0

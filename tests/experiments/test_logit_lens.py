@@ -4,12 +4,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 import pythia_traj as pt
 from pythia_traj.data.lens import LensText
 from pythia_traj.data.text import heldout, training
 from pythia_traj.experiment import Vocabulary
-from tests.support import byte_tokenizer
+from tests.support import byte_tokenizer, random_model
 
 VOCABULARY = Vocabulary(300, 128, byte_tokenizer())
 LENS = {"length": 32, "n": 6, "null_n": 2, "positions": 8}
@@ -45,6 +46,20 @@ def test_the_last_layer_is_the_model_itself(run):
     assert (last[last.metric == "agreement"].value == 1).all()
     assert (rows[(rows.layer == 0) & (rows.metric == "kl")].value > 0).all()
     assert rows[rows.metric == "entropy"].value.between(0, np.log(300) + 1e-5).all()
+
+
+def test_the_last_layers_cross_entropy_is_the_loss_of_hugging_faces_model(run, suite):
+    """At the positions that are read, of the token that follows each."""
+    data = LensText(VOCABULARY, seed=0, **LENS)
+    tokens, at = (torch.from_numpy(array["text"]) for array in (data.groups, data.positions))
+    with torch.no_grad():
+        log_probs = random_model(4).half().float()(tokens).logits.log_softmax(-1)
+    of_next = log_probs[:, :-1].gather(-1, tokens[:, 1:, None]).squeeze(-1)
+    expected = -of_next.gather(1, at).mean(1)
+    entropy = -(log_probs.exp() * log_probs).sum(-1).gather(1, at).mean(1)
+    for metric, values in (("cross_entropy", expected), ("entropy", entropy)):
+        items = pt.load(run, table="items", experiment="plain", step=4, metric=metric, variant="logit", layer=1)
+        assert items.sort_values("item").value.tolist() == pytest.approx(values.tolist(), abs=1e-5)
 
 
 def test_training_moves_the_tuned_lens_alone(run):

@@ -74,3 +74,25 @@ def test_the_passes_that_are_announced_are_those_that_are_made(deep, tmp_path, r
     assert made <= cost.passes * 1.02, only
     # What is found out on the way is taken to be as dear as can be: which heads are chosen, how many circuits are tried, what lives.
     assert made >= cost.passes * (0.4 if case in ("ablation", "attribution", "head_roles") else 0.9)
+
+
+FOLDED_LOSS = '''
+from pythia_traj.data.text import TextTokens
+from pythia_traj.experiment import experiment
+from pythia_traj.values import ItemValues
+
+@experiment(version=1, data=TextTokens, reads=("loss",))
+def folded(acts, *, n: int = 6, length: int = 32, null_n: int = 2) -> ItemValues:
+    """Reads the text of loss, with other weights."""
+    return ItemValues()
+'''
+
+
+def test_the_same_tokens_with_other_processing_are_another_pass(deep, tmp_path):
+    (tmp_path / "own.py").write_text(FOLDED_LOSS)
+    text = {"n": 6, "length": 32, "null_n": 2}
+    experiments = {"folded": {"use": str(tmp_path / "own.py")}, "loss": text, "logit_lens": text}
+    config = pt.SweepConfig(model=str(deep), steps="4", experiments=experiments, out=tmp_path / "run", device="cpu")
+    plan, (published,) = plan_sweep(config)
+    shared = {label: cost.shared_with for label, cost in estimate(config, published, plan.todo).items()}
+    assert shared == {"folded": (), "loss": ("logit_lens",), "logit_lens": ("loss",)}

@@ -4,7 +4,9 @@ import gc
 import weakref
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import torch
 from safetensors import safe_open
 
 import pythia_traj as pt
@@ -76,6 +78,28 @@ def test_a_unit_that_is_done_alone_has_the_same_bits(suite, tmp_path):
         ):
             assert set(one.keys()) == set(two.keys()) == {"tokens", "blocks.1.hook_resid_post"}
             assert all(one.get_tensor(name).equal(two.get_tensor(name)) for name in one.keys())  # noqa: SIM118
+
+
+def test_batches_are_put_together_as_one_would_have_been(suite, tmp_path, monkeypatch):
+    each = 32 * (32 * 4 + 4)
+    experiments = {
+        **SHARING,
+        "loss": {**TEXT, "per_token": True},
+        "activations": {**TEXT, "layers": 1, "budget": 5 * each},
+    }
+    sweep(suite, tmp_path / "two", experiments)
+    monkeypatch.setattr(forward, "batch_size", lambda *_: 100)
+    sweep(suite, tmp_path / "whole", experiments)
+    for table in ({}, {"table": "items"}, {"table": "tokens"}):
+        two, whole = (pt.load(tmp_path / name, **table) for name in ("two", "whole"))
+        assert len(two) == len(whole)
+        pd.testing.assert_frame_equal(two, whole, rtol=1e-4, atol=1e-5)
+    for path in (tmp_path / "whole").rglob("*.safetensors"):
+        other = tmp_path / "two" / path.relative_to(tmp_path / "whole")
+        with safe_open(path, "pt") as one, safe_open(other, "pt") as two:
+            for name in one.keys():  # noqa: SIM118
+                assert one.get_slice(name).get_shape()[0] == 5
+                torch.testing.assert_close(one.get_tensor(name), two.get_tensor(name), rtol=1e-4, atol=1e-5)
 
 
 OWN = '''
