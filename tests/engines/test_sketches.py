@@ -40,6 +40,14 @@ def test_weights_that_lie_in_few_entries_are_no_exception():
     assert np.std(shares) < np.sqrt(2 / 64) * 1.3
 
 
+def test_entries_of_one_sign_do_not_add_up():
+    """What a step moves need not have a mean of 0: each entry has a random sign."""
+    shifted = 1 + 0.1 * randn(20_000)
+    shares = [(project(shifted, 64, seed=seed).norm() / shifted.norm()).square().item() for seed in range(300)]
+    assert np.mean(shares) == pytest.approx(1, abs=0.05)
+    assert np.std(shares) < np.sqrt(2 / 64) * 1.3
+
+
 def test_what_is_equal_is_at_distance_0_and_cosine_1():
     sketched = project(randn(5_000), 64, seed=0).numpy()
     found = compare_sketches(sketched, sketched, norm=3.0, reference_norm=3.0)
