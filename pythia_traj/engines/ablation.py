@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pythia_traj.engines.runs import Batches, Hooks, KeptRun, Question, finish, leave_layer, score
+from pythia_traj.engines.runs import Batches, Hooks, KeptRun, Question, finish, in_order, leave_layer, score
 
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
@@ -172,8 +172,7 @@ def replaced(
         else:
             work = partial(_recomputed, model, run, question, together, replacement, frozen_patterns)
         parts.append(batches.over(len(members), work))
-    order = torch.tensor([i for members in shapes.values() for i in members]).argsort()
-    return {name: torch.cat([part[name] for part in parts])[order.to(run.tokens.device)] for name in parts[0]}
+    return in_order(parts, [i for members in shapes.values() for i in members])
 
 
 def _recomputed(

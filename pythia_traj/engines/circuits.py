@@ -171,8 +171,8 @@ class _Changes:
 
     def __init__(self, graph: Graph, edges: EdgeSet, like: Stream) -> None:
         self.graph, self._edges = graph, edges
-        self._row = {int(sender): row for row, sender in enumerate(edges.any(1).nonzero().squeeze(-1))}
-        self._senders = torch.tensor(list(self._row), dtype=torch.long)
+        self._senders = edges.any(1).nonzero().squeeze(-1)
+        self._row = {sender: row for row, sender in enumerate(self._senders.tolist())}
         self._written = like.new_zeros(len(self._row), *like.shape)
 
     def set(self, sender: int, change: Stream) -> None:
@@ -236,10 +236,11 @@ def _put(activation: Tensor, hook: Any, heads: Tensor, made: Tensor) -> Tensor:
 def _run_mlp(model: "HookedTransformer", changes: _Changes, corrupted: KeptRun, layer: int) -> None:
     """Enters what the MLP writes now minus what it wrote, if the circuit changes what it reads."""
     block, reader = model.blocks[layer], changes.graph.mlp_reader(layer)
-    if not len(changes.read_by(slice(reader, reader + 1))):
+    reached = changes.read_by(slice(reader, reader + 1))
+    if not len(reached):
         return
     before = corrupted.resid_mid[layer] if corrupted.resid_mid else corrupted.resid_pre[layer]
-    made = block.apply_mlp(block.ln2(changes.read(torch.tensor([reader]), before[None])[0]))
+    made = block.apply_mlp(block.ln2(changes.read(reader + reached, before[None])[0]))
     changes.set(changes.graph.mlp(layer), at_least_single(made) - at_least_single(corrupted.mlp_out[layer]))
 
 

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pythia_traj.engines.ablation import Components, Head
-from pythia_traj.engines.runs import Batches, Hooks, KeptRun, Question, finish, keeping, score
+from pythia_traj.engines.runs import Batches, Hooks, KeptRun, Question, finish, in_order, keeping, score
 
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
@@ -115,8 +115,7 @@ def path_patch(
         together = [senders[i] for i in members]
         work = partial(_patched, model, base, source, question, together, receivers, frozen, positions)
         parts.append(batches.over(len(members), work))
-    order = torch.tensor([i for members in shapes.values() for i in members]).argsort().to(base.tokens.device)
-    return {name: torch.cat([part[name] for part in parts])[order] for name in parts[0]}
+    return in_order(parts, [i for members in shapes.values() for i in members])
 
 
 def _patched(
@@ -207,7 +206,9 @@ def receive(
 def _read(model: "HookedTransformer", layer: int, name: str, heads: list[int], stream: Streams) -> Tensor:
     """q, k or v of some heads of a layer [sender, item, pos, head, d_head]."""
     attn = model.blocks[layer].attn
-    W, b = getattr(attn, f"W_{name.upper()}")[heads], getattr(attn, f"b_{name.upper()}")[heads]
+    # A list as index would wait for the device.
+    index = torch.tensor(heads).to(stream.device, non_blocking=True)
+    W, b = getattr(attn, f"W_{name.upper()}")[index], getattr(attn, f"b_{name.upper()}")[index]
     normalised = model.blocks[layer].ln1(stream.flatten(0, 1)).reshape(stream.shape)
     made: Tensor = torch.einsum("...d,hde->...he", normalised, W) + b
     return made
@@ -264,7 +265,8 @@ class _FirstPass:
             [[(layer, head) in sender.heads for head in range(n_heads)] for sender in self.senders]
         )
         at = self._at(self.base.final.dtype)
-        return of_sender.to(at)[:, None, None, :, None] * at[None, :, :, None, None]
+        of_sender = of_sender.to(at.device, at.dtype, non_blocking=True)
+        return of_sender[:, None, None, :, None] * at[None, :, :, None, None]
 
 
 def _attention(block: Any, stream: Streams) -> tuple[Tensor, Tensor]:

@@ -116,10 +116,11 @@ def logistic(
             break
         best = torch.where(improving[..., None, None], theta, best)
         found, chosen = torch.where(improving, now, found), torch.where(improving, number, chosen)
+    # Read once: to ask for each strength would wait for the device each time.
+    of_some_fit = set(chosen.flatten().tolist())
     for number in descending:
-        fits = chosen == number
-        if bool(fits.any()):
-            best = train.fit(strengths[number], best, fits, TOLERANCE)
+        if number in of_some_fit:
+            best = train.fit(strengths[number], best, chosen == number, TOLERANCE)
     return Chosen(_probes(best), chosen, _mean_cross_entropy(best, *validation))
 
 

@@ -42,7 +42,8 @@ class Question:
     def of(cls, batch: Any, device: torch.device) -> "Question":
         """The question that a batch of a task asks: any object with `reads`, `candidates` and `is_right` as NumPy arrays."""
         reads, candidates, is_right = (
-            torch.from_numpy(array).to(device) for array in (batch.reads, batch.candidates, batch.is_right)
+            torch.from_numpy(array).to(device, non_blocking=True)
+            for array in (batch.reads, batch.candidates, batch.is_right)
         )
         return cls(reads, candidates, is_right)
 
@@ -199,6 +200,15 @@ class Batches:
                 continue
             start = part.stop
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def in_order(parts: Sequence[dict[str, Tensor]], numbers: Sequence[int]) -> dict[str, Tensor]:
+    """Joins parts along the first axis and puts their rows, which have these numbers, in the order of the numbers."""
+    joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    device = next(iter(joined.values())).device
+    # As everywhere here: what Python's numbers become is sent without waiting until the device has done what it was asked before.
+    order = torch.tensor(sorted(range(len(numbers)), key=numbers.__getitem__)).to(device, non_blocking=True)
+    return {name: rows[order] for name, rows in joined.items()}
 
 
 CPU_BUDGET = 256 << 20

@@ -36,11 +36,12 @@ def project(flat: Float[Tensor, "*batch entry"], size: int, seed: int) -> Float[
     for first in range(0, len(turns), blocks_at_once):
         start, stop = first * size, min((first + blocks_at_once) * size, entries)
         signs = np.unpackbits(bits[start // 8 : -(-stop // 8)])[: stop - start].astype(np.float32) * 2 - 1
-        signed = flat[..., start:stop] * torch.from_numpy(signs).to(flat.device)
+        signed = flat[..., start:stop] * torch.from_numpy(signs).to(flat.device, non_blocking=True)
         signed = torch.nn.functional.pad(signed, (0, -(stop - start) % size))
         blocks = signed.view(*flat.shape[:-1], -1, size)
         index = (places - turns[first : first + blocks_at_once, None]) % size
-        turned = blocks.gather(-1, torch.from_numpy(index).to(flat.device).expand(blocks.shape))
+        on_device = torch.from_numpy(index).to(flat.device, non_blocking=True)
+        turned = blocks.gather(-1, on_device.expand(blocks.shape))
         found += turned.sum(-2)
     return found
 
