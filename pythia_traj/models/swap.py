@@ -4,6 +4,7 @@ Nothing of Hugging Face's stands in between: the model's config comes from the c
 tensors of the checkpoint's own files. The result equals `HookedTransformer.from_pretrained`'s for each of the processing options.
 """
 
+import re
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -15,13 +16,16 @@ from transformer_lens.components import LayerNorm, LayerNormPre
 
 from pythia_traj.checkpoint import Checkpoint
 from pythia_traj.errors import CheckpointError
-from pythia_traj.models.architecture import hooked_config, shape
+from pythia_traj.models.architecture import hooked_config
+from pythia_traj.models.finite import non_finite
 from pythia_traj.models.fit import check_fits
 from pythia_traj.models.fold import Norm, add_product, fold_reading_matrix, fold_writing_matrix, mean_row
 from pythia_traj.models.parameters import NORMS, bind_buffers
+from pythia_traj.models.tensors import EMBED, UNEMBED, why_missing, why_shaped
 from pythia_traj.models.tokenizer import attach_tokenizer
 from pythia_traj.models.upload import Upload
 from pythia_traj.processing import Processing
+from pythia_traj.suites.gpt_neox import CONSTANT, forward_settings
 
 
 class SwappableModel:
@@ -62,7 +66,7 @@ class SwappableModel:
             torch.nn.Module.to(self.model, device)
             self._norms = _NormSwitch(self.model, device)
             self.model.eval()
-        self._config = config
+        self._settings = forward_settings(config)
         attach_tokenizer(self.model, checkpoint.tokenizer())
 
     def fill_randomly(self) -> None:
@@ -78,11 +82,16 @@ class SwappableModel:
         Raises:
             CheckpointError: naming the settings that differ.
         """
-        other, own = _identity(checkpoint.config()), _identity(self._config)
+        other, own = forward_settings(checkpoint.config()), self._settings
         differing = sorted(key for key in own if own[key] != other[key])
         if differing:
             settings = ", ".join(f"{key} {other[key]!r} instead of {own[key]!r}" for key in differing)
             raise CheckpointError(f"the config of {checkpoint.revision} is not that of the other steps: {settings}")
+
+    def non_finite(self, tensors: Mapping[str, Tensor]) -> dict[str, str]:
+        """Those of a checkpoint's tensors that the model is made of and that hold NaN or infinity, each with how many."""
+        names = [name for name, _ in _Source(tensors, self._settings).expected(self._buffers)]
+        return non_finite((name, tensors[name]) for name in names if name in tensors)
 
     def swap(self, tensors: Mapping[str, Tensor], processing: Processing) -> None:
         """Writes a checkpoint's weights into the model.
@@ -96,7 +105,7 @@ class SwappableModel:
         Raises:
             CheckpointError: a tensor is missing or of the wrong shape.
         """
-        source = _Source(tensors, self._config)
+        source = _Source(tensors, self._settings)
         source.begin(self._buffers)
         self._norms.switch(folded=processing.fold_ln)
         try:
@@ -129,17 +138,16 @@ class _NormSwitch:
 class _Source:
     """A checkpoint's tensors under the names of GPT-NeoX's files."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> None:
         self._tensors = tensors
-        self._n_layers = config["num_hidden_layers"]
-        self.has_attention_bias = bool(config.get("attention_bias", True))
-        # transformers 5.14 renamed the unembedding; files of both ages exist.
-        candidates = (
-            "embed_out.weight",
-            "lm_head.weight",
-            *(["gpt_neox.embed_in.weight"] if config.get("tie_word_embeddings") else []),
-        )
-        self.unembed = next((name for name in candidates if name in tensors), candidates[0])
+        self._n_layers = settings["num_hidden_layers"]
+        self.has_attention_bias = settings["attention_bias"]
+        self.embed, self.unembed = EMBED, next((name for name in UNEMBED if name in tensors), UNEMBED[0])
+        # Tied weights may stand under either name; where both are there they are not tied, whatever the config says.
+        if settings["tie_word_embeddings"] and self.unembed not in tensors:
+            self.unembed = EMBED
+        elif settings["tie_word_embeddings"] and EMBED not in tensors:
+            self.embed = self.unembed
 
     def __getitem__(self, name: str) -> Tensor:
         return self._upload[name]
@@ -150,20 +158,40 @@ class _Source:
 
     def begin(self, buffers: Mapping[str, Tensor]) -> None:
         """Checks that every tensor the model needs is there and has the shape that its buffers have; then sends them on their way."""
-        expected = self._expected(buffers)
+        expected = self.expected(buffers)
         for name, promised in expected:
             if name not in self._tensors:
-                raise CheckpointError(f"tensor {name} is missing from the checkpoint's weights")
+                raise CheckpointError(
+                    f"tensor {name} is missing from the checkpoint's weights: {why_missing(name, self._tensors)}"
+                )
             found = list(self._tensors[name].shape)
             if found != list(promised):
-                raise CheckpointError(f"tensor {name} has shape {found}, the config promises {list(promised)}")
+                raise CheckpointError(
+                    f"tensor {name} has shape {found}, the config promises {list(promised)}: {why_shaped(found)}"
+                )
+        self._refuse_more({name for name, _ in expected})
         self._upload = Upload(self._tensors, [name for name, _ in expected], buffers["embed.W_E"].device)
+
+    def _refuse_more(self, expected: set[str]) -> None:
+        """Refuses weights that the config has no place for: a layer too many, a bias, a second unembedding."""
+        for name in self._tensors:
+            if _OF_A_LAYER.fullmatch(name) and name not in expected and not CONSTANT.search(name):
+                raise CheckpointError(
+                    f"tensor {name} has no place in the model that config.json promises: "
+                    "they are not of one model, save both anew"
+                )
+        both = [self._tensors[name] for name in UNEMBED if name in self._tensors]
+        if len(both) > 1 and not (both[0].dtype == both[1].dtype and torch.equal(*both)):
+            raise CheckpointError(
+                f"the weights hold {' and '.join(UNEMBED)}, which differ: remove the one that is not the model's"
+            )
 
     def finish(self) -> None:
         """Lets go of the checkpoint's own memory."""
         self._upload.finish()
 
-    def _expected(self, buffers: Mapping[str, Tensor]) -> list[tuple[str, tuple[int, ...]]]:
+    def expected(self, buffers: Mapping[str, Tensor]) -> list[tuple[str, tuple[int, ...]]]:
+        """The tensors that the model is made of, with their shapes."""
         d_vocab, d_model = buffers["embed.W_E"].shape
         d_mlp = buffers["blocks.0.mlp.b_in"].shape[0]
         norm = [("weight", (d_model,)), ("bias", (d_model,))]
@@ -179,12 +207,14 @@ class _Source:
         if self.has_attention_bias:
             layer += [("attention.query_key_value.bias", (3 * d_model,)), ("attention.dense.bias", (d_model,))]
         return [
-            ("gpt_neox.embed_in.weight", (d_vocab, d_model)),
+            (self.embed, (d_vocab, d_model)),
             *((f"gpt_neox.layers.{i}.{name}", size) for i in range(self._n_layers) for name, size in layer),
             *((f"gpt_neox.final_layer_norm.{part}", size) for part, size in norm),
             (self.unembed, (d_vocab, d_model)),
         ]
 
+
+_OF_A_LAYER = re.compile(r"gpt_neox\.layers\.\d+\.\S+\.(?:weight|bias)")
 
 _FILE_NORMS = {"ln1": "input_layernorm", "ln2": "post_attention_layernorm"}
 
@@ -202,7 +232,7 @@ class _Swap:
     @torch.no_grad()
     def run(self) -> None:
         """Writes all parameters."""
-        embedding = self.source["gpt_neox.embed_in.weight"]
+        embedding = self.source[self.source.embed]
         fold_reading_matrix(self.buffers["embed.W_E"], embedding, centre=self.processing.center_writing_weights)
         for layer in range(self.model.cfg.n_layers):
             self._attention(f"blocks.{layer}", f"gpt_neox.layers.{layer}")
@@ -272,12 +302,3 @@ class _Swap:
                 mean = mean - mean.mean()
         fold_reading_matrix(W_U, source, norm=norm, bias=b_U, minus=mean)
         self.biases["unembed.b_U"] = b_U - b_U.mean() if self.processing.center_unembed else b_U
-
-
-def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What checkpoints of one model agree in: not versions, dtypes, token ids, or how old a library wrote it."""
-    ties = {
-        key: bool(config.get(key, default))
-        for key, default in (("attention_bias", True), ("tie_word_embeddings", False))
-    }
-    return shape(config) | ties

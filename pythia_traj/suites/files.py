@@ -6,6 +6,7 @@ Shared by everything that serves checkpoints, from a directory or from the Hub.
 import json
 import mmap
 import os
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from pythia_traj.errors import CheckpointError
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-"""In order of preference; only the first that exists is read, because a stale second format can hide a right first one."""
+WEIGHTS = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin")
+"""In order of preference; only one of them is read. Shards come first: where a branch holds both, the single file was the stale one
+(EleutherAI/pythia #205)."""
 
 
 def preferred_weights(names: Collection[str], where: object) -> str:
@@ -28,6 +30,65 @@ def preferred_weights(names: Collection[str], where: object) -> str:
         if name in names:
             return name
     raise CheckpointError(f"{where} holds no weights: expected one of {', '.join(WEIGHTS)}")
+
+
+_OTHER_FOLDERS = (
+    (
+        r"adapter_config\.json|adapter_model\.(safetensors|bin)",
+        "a PEFT adapter, not a model",
+        "merge it into its model with `model.merge_and_unload().save_pretrained(...)`, and remove the adapter's files",
+    ),
+    (
+        r"layer_\d+-model_\d+-model_states\.pt",
+        "GPT-NeoX's own checkpoint",
+        "convert it with GPT-NeoX's tools/ckpts/convert_neox_to_hf.py",
+    ),
+    (
+        r"zero_to_fp32\.py|(bf16_)?zero_pp_rank_\d+_mp_rank_\d+_\w+\.pt",
+        "DeepSpeed ZeRO's parts of a model",
+        "put them together with `python zero_to_fp32.py . .` in that folder",
+    ),
+    (
+        r"mp_rank_\d+_model_states\.pt",
+        "a checkpoint of DeepSpeed or of GPT-NeoX itself",
+        "convert it with GPT-NeoX's tools/ckpts/convert_neox_to_hf.py, or with DeepSpeed's zero_to_fp32.py",
+    ),
+    (
+        r"\S+\.distcp",
+        "FSDP's parts of a model",
+        "put them together with `accelerate merge-weights`",
+    ),
+    (
+        r"\S+\.(gguf|h5|msgpack|onnx|ckpt\.index)",
+        "weights of another format",
+        "load them with transformers and save them with save_pretrained, unquantised",
+    ),
+    (
+        r"optimizer\.(pt|bin)|scheduler\.pt|scaler\.pt|rng_state\S*\.pth|trainer_state\.json|training_args\.bin",
+        "the state of a training and no weights",
+        "save the model too, wait until it is saved, or remove the folder",
+    ),
+)
+"""What a folder can be that is no checkpoint: names of its files, what it holds then, what to do; the first counts."""
+
+
+def what_it_holds(names: Collection[str]) -> str | None:
+    """What a folder without weights in Hugging Face layout holds instead, and what to do; None where that is not known.
+
+    Args:
+        names: of its files, those of its folders included: `global_step500/mp_rank_00_model_states.pt`.
+    """
+    last_parts = [name.rpartition("/")[2] for name in names]
+    for pattern, what, advice in _OTHER_FOLDERS:
+        found = next((name for name in last_parts if re.fullmatch(pattern, name)), None)
+        if found is not None:
+            return f"{what} ({found}): {advice}"
+    return None
+
+
+def is_adapter(names: Collection[str]) -> bool:
+    """Whether a folder holds an adapter, be there weights or not: those of its model may be without it."""
+    return any(re.fullmatch(_OTHER_FOLDERS[0][0], name) for name in names)
 
 
 def is_index(name: str) -> bool:

@@ -3,8 +3,9 @@
     RUN/step0/  RUN/step512/ ...            or            RUN/checkpoint-500/  RUN/checkpoint-1000/ ...
         config.json   model.safetensors   tokenizer.json
 
-Weights may be one file or shards with an index, safetensors or `.bin`. A `suite.json` beside the steps may name the suite
-(`suite`) and the tokens of a training step (`tokens_per_step`); without it tokens are unknown.
+Weights may be one file or shards with an index, safetensors or `.bin`. `config.json` and `tokenizer.json` may stand
+beside the steps instead, for all steps that have none of their own. A `suite.json` beside the steps may name the
+suite (`suite`) and the tokens of a training step (`tokens_per_step`); without it tokens are unknown.
 """
 
 import re
@@ -15,20 +16,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pythia_traj.checkpoint import Room, WeightFile
+from pythia_traj.checkpoint import Integrity, Room, WeightFile
 from pythia_traj.errors import CheckpointError, SuiteError
 from pythia_traj.suites.files import (
     CONFIG,
     TOKENIZER,
     WEIGHTS,
+    is_adapter,
     is_index,
     map_file,
     preferred_weights,
     read_json,
     shard_names,
+    what_it_holds,
 )
 
 _REVISION = re.compile(r"(?:step|checkpoint-)(\d+)")
+
+_FRAMEWORK = re.compile(r"global_step\d+|pytorch_model_fsdp_\d+")
+"""Folders that DeepSpeed, GPT-NeoX and FSDP make."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,9 @@ class LocalModel:
     def revision(self, step: int) -> str:
         """The name of the step's folder."""
         return self.revisions[step]
+
+    def expect(self, steps: Sequence[int], *, defects: bool = False) -> None:
+        """There is nothing to compare."""
 
     def source(self, step: int) -> dict[str, Any]:
         """Names, sizes and modification times of the files that a measurement of this step rests on."""
@@ -128,7 +137,12 @@ class LocalCheckpoint:
     step: int
     tokens: int | None
     commit: None = None
-    integrity = "not verified: a local directory publishes no digests"
+
+    def integrity(self) -> Integrity:
+        """Nothing is known: a directory publishes no digests."""
+        return Integrity(
+            "unchecked", "a directory publishes no digests", tuple(path.name for path in self._weight_paths())
+        )
 
     @property
     def revision(self) -> str:
@@ -136,15 +150,28 @@ class LocalCheckpoint:
         return self.directory.name
 
     def config(self) -> dict[str, Any]:
-        """The parsed `config.json`."""
-        return read_json(self.directory / CONFIG, what=CONFIG)
+        """The parsed `config.json`, of the step's folder or beside the steps."""
+        self._refuse_other_folders()
+        return read_json(self._own_or_shared(CONFIG) or self.directory / CONFIG, what=CONFIG)
 
     def tokenizer(self) -> Path | None:
         """`tokenizer.json`, in the step's folder or beside the steps."""
-        for path in (self.directory / TOKENIZER, self.directory.parent / TOKENIZER):
+        return self._own_or_shared(TOKENIZER)
+
+    def _own_or_shared(self, name: str) -> Path | None:
+        """A Trainer may write once, beside the steps, what does not change between them."""
+        for path in (self.directory / name, self.directory.parent / name):
             if path.is_file():
                 return path
         return None
+
+    def _refuse_other_folders(self) -> None:
+        """Says what the folder is, if it holds something else than a model; so does an adapter beside weights."""
+        names = _names_below(self.directory)
+        if is_adapter(names) or not any(name in WEIGHTS for name in names):
+            found = what_it_holds(names)
+            if found is not None:
+                raise CheckpointError(f"{self.directory} holds {found}")
 
     def files(self) -> list[Path]:
         """The files a measurement rests on, those of them that exist: config, tokenizer, index, weights."""
@@ -153,11 +180,11 @@ class LocalCheckpoint:
         except CheckpointError:
             weights = []
         index = [path for name in WEIGHTS if is_index(name) and (path := self.directory / name).is_file()]
-        tokenizer = self.tokenizer()
-        others = [self.directory / CONFIG, *([tokenizer] if tokenizer else []), *index]
-        return [path for path in (*others, *weights) if path.is_file()]
+        shared = [self._own_or_shared(name) for name in (CONFIG, TOKENIZER)]
+        return [path for path in (*shared, *index, *weights) if path is not None and path.is_file()]
 
     def _weight_paths(self) -> list[Path]:
+        self._refuse_other_folders()
         there = [name for name in WEIGHTS if (self.directory / name).is_file()]
         path = self.directory / preferred_weights(there, self.directory)
         if not is_index(path.name):
@@ -165,7 +192,9 @@ class LocalCheckpoint:
         shards = [self.directory / name for name in shard_names(read_json(path, what="the index"), path)]
         for shard in shards:
             if not shard.is_file():
-                raise CheckpointError(f"shard {shard.name} named in {path} is missing: fetch it again")
+                single = self.directory / path.name.removesuffix(".index.json")
+                advice = f", or remove the index if {single.name} is right" if single.is_file() else ""
+                raise CheckpointError(f"shard {shard.name} named in {path} is missing: fetch it again{advice}")
         return shards
 
     @contextmanager
@@ -180,19 +209,40 @@ class LocalCheckpoint:
 
 
 def _revisions(directory: Path) -> dict[int, str]:
+    try:
+        names = _names_below(directory)
+    except CheckpointError as error:
+        raise SuiteError(str(error)) from error
     found: dict[int, str] = {}
-    for entry in sorted(directory.iterdir()):
-        match = _REVISION.fullmatch(entry.name)
-        if match is None or not entry.is_dir():
+    for name in names:
+        match = _REVISION.fullmatch(name)
+        if match is None or not (directory / name).is_dir():
             continue
         step = int(match[1])
         if step in found:
-            raise SuiteError(f"{directory} has step {step} twice, as {found[step]} and {entry.name}: keep one of them")
-        found[step] = entry.name
+            raise SuiteError(f"{directory} has step {step} twice, as {found[step]} and {name}: keep one of them")
+        found[step] = name
     if not found:
-        hint = " (it looks like one checkpoint: give its parent)" if (directory / "config.json").exists() else ""
+        what = None if any(name in WEIGHTS for name in names) and not is_adapter(names) else what_it_holds(names)
+        if what is not None:
+            raise SuiteError(
+                f"{directory} is not a run of step0/, step512/ or checkpoint-500/ folders: it holds {what}"
+            )
+        hint = " (it looks like one checkpoint: give its parent)" if CONFIG in names else ""
         raise SuiteError(f"{directory} holds no step0/, step512/ or checkpoint-500/ folders{hint}")
     return found
+
+
+def _names_below(directory: Path) -> list[str]:
+    """The files of a folder, and those of folders in it that a training framework makes, with the folder in front."""
+    try:
+        entries = sorted(directory.iterdir())
+        inner = [path for path in entries if _FRAMEWORK.fullmatch(path.name) and path.is_dir()]
+        return [path.name for path in entries] + [
+            f"{path.name}/{below.name}" for path in inner for below in path.iterdir()
+        ]
+    except OSError as error:
+        raise CheckpointError(f"cannot read {error.filename or directory}: {error.strerror}") from error
 
 
 def _suite_facts(directory: Path) -> dict[str, Any]:

@@ -1,14 +1,17 @@
 """`checkpoints()`: a model at one step after another, for a loop of one's own."""
 
-from collections.abc import Iterator
+import gc
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from transformer_lens import HookedTransformer
 
-from pythia_traj.checkpoint import Room
+from pythia_traj.checkpoint import Checkpoint, Room
 from pythia_traj.config import Dtype
-from pythia_traj.errors import ConfigError
+from pythia_traj.errors import CheckpointError, ConfigError
 from pythia_traj.models.fit import pick_device
 from pythia_traj.models.tensors import buffers_for
 from pythia_traj.processing import Processing
@@ -16,6 +19,10 @@ from pythia_traj.steps import select
 from pythia_traj.sweeps.prefetch import Prefetcher
 from pythia_traj.sweeps.published import HUB, open_model
 from pythia_traj.sweeps.session import Weights
+
+log = logging.getLogger(__name__)
+
+OnError = Literal["raise", "skip"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,7 @@ def checkpoints(
     default_prepend_bos: bool | None = None,
     source: str = HUB,
     prefetch: int = 2,
+    on_error: OnError = "raise",
 ) -> Iterator[LoadedCheckpoint]:
     """Streams the checkpoints of a model through one HookedTransformer, whose weights are swapped in place.
 
@@ -64,26 +72,57 @@ def checkpoints(
         default_prepend_bos: as there; None is its default for GPT-NeoX, which is not to.
         source: `hub`, or the directory below which the models' directories lie.
         prefetch: how many checkpoints are fetched ahead, into memory, while you work on one.
+        on_error: what a checkpoint that is damaged, incomplete or not of this model does: `raise` ends the stream,
+            `skip` logs a warning and goes on to the next step.
 
     Raises:
-        PythiaTrajError: at the call, when the request is wrong; while streaming, when a checkpoint is damaged.
+        PythiaTrajError: at the call, when the request is wrong; while streaming, when a checkpoint is damaged and is
+            not to be skipped.
     """
     published = open_model(str(model), source)
     selected = select(steps, published.steps, tokens_per_step=published.tokens_per_step)
     processing = Processing(fold_ln, center_writing_weights, center_unembed, fold_value_biases)
     if prefetch < 0:
         raise ConfigError(f"prefetch: {prefetch}: give how many checkpoints are fetched ahead, 0 or more")
+    if on_error not in get_args(OnError):
+        raise ConfigError(f"on_error: {on_error!r}: give {' or '.join(get_args(OnError))}")
     target = pick_device(device)
 
     def stream() -> Iterator[LoadedCheckpoint]:
+        published.expect(selected)
         with Prefetcher(published, selected, Room(prefetch, allocate=buffers_for(target))) as prefetcher:
-            weights = Weights(target, dtype, prefetcher.open, copies=1, default_prepend_bos=default_prepend_bos)
-            try:
-                for step in selected:
-                    checkpoint = published.checkpoint(step)
-                    hooked = weights.load(checkpoint, processing)
-                    yield LoadedCheckpoint(hooked, step, checkpoint.tokens, checkpoint.revision, checkpoint.commit)
-            finally:
-                weights.close()
+
+            def build() -> Weights:
+                return Weights(target, dtype, prefetcher.open, copies=1, default_prepend_bos=default_prepend_bos)
+
+            yield from _each((published.checkpoint(step) for step in selected), build, processing, on_error)
 
     return stream()
+
+
+def _each(
+    found: Iterable[Checkpoint], build: Callable[[], Weights], processing: Processing, on_error: OnError
+) -> Iterator[LoadedCheckpoint]:
+    """Loads one checkpoint after another."""
+    weights, is_right = build(), False
+    try:
+        for checkpoint in found:
+            try:
+                model = weights.load(checkpoint, processing)
+                loaded = LoadedCheckpoint(
+                    model, checkpoint.step, checkpoint.tokens, checkpoint.revision, checkpoint.commit
+                )
+            except CheckpointError as error:
+                if on_error == "raise":
+                    raise
+                log.warning("step %d is skipped: %s", checkpoint.step, error)
+                if not is_right:
+                    # The config that the model was built from may be what is wrong: the next step builds it anew.
+                    weights.close()
+                    weights = build()
+                    gc.collect()
+                continue
+            is_right = True
+            yield loaded
+    finally:
+        weights.close()

@@ -134,7 +134,7 @@ def test_another_architecture_is_refused(own_suite):
 def test_a_step_of_another_shape_is_refused(own_suite):
     config_of(own_suite, 2, intermediate_size=128)
     with pytest.raises(
-        CheckpointError, match="config of step2 is not that of the other steps: d_mlp 128 instead of 64"
+        CheckpointError, match="config of step2 is not that of the other steps: intermediate_size 128 instead of 64"
     ):
         load(own_suite)
 

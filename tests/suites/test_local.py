@@ -5,6 +5,7 @@ import json
 import pytest
 
 from pythia_traj.errors import CheckpointError, SuiteError
+from pythia_traj.suites.files import what_it_holds
 from pythia_traj.suites.local import LocalModel
 
 
@@ -107,3 +108,40 @@ def test_the_source_changes_when_a_file_does(own_suite):
     weights = own_suite / "step1" / "model.safetensors"
     weights.write_bytes(weights.read_bytes())
     assert model.source(1) != before
+
+
+def test_config_and_tokenizer_beside_the_steps_are_files_of_every_step_without_its_own(own_suite):
+    model = LocalModel.open(own_suite)
+    (own_suite / "step1" / "config.json").rename(own_suite / "config.json")
+    (own_suite / "step1" / "tokenizer.json").rename(own_suite / "tokenizer.json")
+    checkpoint = model.checkpoint(1)
+    assert checkpoint.config() == model.checkpoint(2).config()
+    assert checkpoint.tokenizer() == own_suite / "tokenizer.json"
+    assert {path.parent.name for path in checkpoint.files()} == {"own", "step1"}
+    before, others = model.source(1), model.source(2)
+    (own_suite / "config.json").write_text((own_suite / "config.json").read_text() + "\n")
+    assert model.source(1) != before
+    assert model.source(2) == others
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["adapter_config.json"], "a PEFT adapter, not a model (adapter_config.json): merge it"),
+        (["config.json", "adapter_model.bin"], "a PEFT adapter"),
+        (["layer_00-model_00-model_states.pt", "zero_to_fp32.py"], "GPT-NeoX's own checkpoint"),
+        (["global_step500/mp_rank_00_model_states.pt", "zero_to_fp32.py"], "DeepSpeed ZeRO's parts"),
+        (["global_step500/bf16_zero_pp_rank_3_mp_rank_00_optim_states.pt"], "DeepSpeed ZeRO's parts"),
+        (["global_step500/mp_rank_00_model_states.pt"], "a checkpoint of DeepSpeed or of GPT-NeoX itself"),
+        (["pytorch_model_fsdp_0/__0_0.distcp"], "FSDP's parts of a model"),
+        (["model.Q4_K.gguf"], "weights of another format"),
+        (["optimizer.pt", "scheduler.pt", "rng_state_0.pth"], "the state of a training and no weights"),
+    ],
+)
+def test_what_is_no_checkpoint_is_named_for_what_it_is(names, said):
+    assert said in what_it_holds(names)
+
+
+def test_a_folder_of_nothing_known_is_not_named():
+    assert what_it_holds(["README.md", "notes/adapter.txt", "config.json"]) is None
+    assert what_it_holds([]) is None
