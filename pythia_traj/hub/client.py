@@ -1,27 +1,28 @@
 """What is asked of the Hub: its answers as data, its refusals as sentences.
 
-Everything goes through `huggingface_hub`, so endpoint, proxies, tokens and the offline switch are those of every other tool.
+Everything goes through the session of `huggingface_hub`, so endpoint, proxies, tokens and the offline switch are those of every other
+tool. Its functions for listings and downloads are not used: they try again by themselves, so that retries would multiply, and a listing
+of files waits for ever.
 """
 
 import errno
 import re
 import threading
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import httpx2
 from huggingface_hub import (
     CachedRevisionInfo,
-    HfApi,
     HfFileMetadata,
     constants,
     get_hf_file_metadata,
     get_session,
     get_token,
-    hf_hub_download,
     hf_hub_url,
     scan_cache_dir,
     try_to_load_from_cache,
@@ -32,23 +33,27 @@ from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
-    LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.hf_api import RepoFile, RepoFolder
-from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+from huggingface_hub.utils import (  # type: ignore[attr-defined]
+    build_hf_headers,
+    hf_raise_for_status,
+    validate_repo_id,
+)
 
 from pythia_traj.errors import CheckpointError, HubError, StoreError
-from pythia_traj.hub.patience import Patience, StatusError, describe, patiently
-
-_Answer = TypeVar("_Answer")
-
+from pythia_traj.hub import small
+from pythia_traj.hub.connections import Connections
+from pythia_traj.hub.patience import Attempts, GivenUpError, Patience, StatusError, describe
+from pythia_traj.hub.questions import Questions
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_NETWORK_ADVICE = (
+    "check the network, proxies and HF_ENDPOINT; with HF_HUB_OFFLINE=1 only what is on this machine is used"
+)
 _OF_THE_DISK = {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-_BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -76,12 +81,18 @@ class RemoteFile:
         return self.blob if len(self.blob) == 64 else None
 
 
+def _remote_file(entry: Mapping[str, Any]) -> RemoteFile:
+    """A file as the Hub lists it; a large one by its sha256."""
+    large = entry.get("lfs")
+    return RemoteFile(entry["path"], entry["size"], large["oid"] if large else entry["oid"])
+
+
 def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
 
 
 def _is_blob(text: object) -> bool:
-    return isinstance(text, str) and _BLOB.fullmatch(text) is not None
+    return isinstance(text, str) and small.DIGEST.fullmatch(text) is not None
 
 
 class Client:
@@ -92,7 +103,10 @@ class Client:
         self.stopped = threading.Event()
         """Set when nobody waits for answers any more."""
         self.endpoint = constants.ENDPOINT.rstrip("/")
-        self._api = HfApi(endpoint=self.endpoint)
+        self.connections = Connections()
+        """To whoever holds the files, kept open between requests for as long as this client lives."""
+        weakref.finalize(self, self.connections.close)
+        self._questions = Questions(self.patience, self.stopped.is_set)
 
     @property
     def has_token(self) -> bool:
@@ -111,8 +125,12 @@ class Client:
             HubError: it cannot be had.
         """
         with self.asking(repo):
-            refs = self._patiently(f"branches of {repo}", lambda: self._api.list_repo_refs(repo, token=self._token()))
-        branches = {branch.name: branch.target_commit for branch in refs.branches}
+            validate_repo_id(repo)
+            refs = next(self._listed(f"branches of {repo}", f"api/models/{repo}/refs"))
+        try:
+            branches = {str(branch["name"]): str(branch["targetCommit"]) for branch in refs["branches"]}
+        except (KeyError, TypeError):
+            raise HubError(f"{self.endpoint} lists no branches of {repo}: check HF_ENDPOINT") from None
         if not all(_COMMIT.fullmatch(commit) for commit in branches.values()):
             # It becomes a file's name here.
             raise HubError(f"{self.endpoint} names commits of {repo} that are none: check HF_ENDPOINT")
@@ -124,47 +142,53 @@ class Client:
         Raises:
             HubError: they cannot be listed.
         """
-
-        def ask() -> list[RepoFile | RepoFolder]:
-            return list(self._api.list_repo_tree(repo, recursive=True, revision=commit, token=self._token()))
-
         with self.asking(repo):
-            listed = self._patiently(f"files of {repo} at {commit[:12]}", ask)
-        try:
-            return tuple(
-                RemoteFile(entry.path, entry.size, entry.lfs.sha256 if entry.lfs else entry.blob_id)
-                for entry in listed
-                if isinstance(entry, RepoFile)
+            validate_repo_id(repo)
+            pages = self._listed(
+                f"files of {repo} at {commit[:12]}", f"api/models/{repo}/tree/{commit}?recursive=true&expand=false"
             )
-        except ValueError as error:
+            listed = [entry for page in pages for entry in page]
+        try:
+            return tuple(_remote_file(entry) for entry in listed if entry["type"] == "file")
+        except (ValueError, KeyError, TypeError) as error:
             raise HubError(
                 f"{self.endpoint} lists files of {repo} that cannot be: {error}; check HF_ENDPOINT"
             ) from None
 
+    def _listed(self, what: str, path: str) -> Iterator[Any]:
+        """The pages of a listing, each a question of its own."""
+        url: str | None = f"{self.endpoint}/{path}"
+
+        def ask(timeouts: httpx2.Timeout, _: Attempts) -> tuple[Any, str | None]:
+            response = get_session().get(str(url), headers=self._headers_for(str(url)), timeout=timeouts)
+            hf_raise_for_status(response)
+            return response.json(), response.links.get("next", {}).get("url")
+
+        while url is not None:
+            answer, url = self._questions.ask(what, ask)
+            yield answer
+
     def download(self, repo: str, commit: str, name: str, *, anew: bool = False) -> Path:
-        """Fetches a file of a commit into the Hub's cache on this machine.
+        """Fetches a small file of a commit into the Hub's cache on this machine.
 
         Args:
             anew: also where it is there already.
 
         Raises:
             CheckpointError: it cannot be had.
+            StoreError: the cache cannot be written.
         """
-
-        def ask() -> str:
-            try:
-                return hf_hub_download(
-                    repo, name, revision=commit, endpoint=self.endpoint, token=self._token(), force_download=anew
-                )
-            except LocalEntryNotFoundError as error:
-                # The client says so of whatever went wrong when nothing is cached; what it was stands behind it.
-                raise error.__cause__ or OfflineModeIsEnabled(str(error)) from None
-
+        if not anew and (there := self.cached(repo, commit, name)) is not None:
+            return there
         try:
             with self.asking(repo):
-                # The client has tried several times itself by the time it gives up.
-                patience = replace(self.patience, attempts=min(2, self.patience.attempts))
-                return Path(patiently(patience, f"{repo}/{name} at {commit[:12]}", ask, self.stopped.is_set))
+                metadata = self._metadata(repo, commit, name)
+                headers, arrived = self._headers_for(metadata.location), small.Arrived()
+                content = self._questions.ask(
+                    f"{repo}/{name} at {commit[:12]}",
+                    lambda timeouts, attempts: small.receive(metadata.location, headers, arrived, timeouts, attempts),
+                )
+                return small.keep(repo, commit, name, metadata.etag, content)
         except HubError as error:
             raise CheckpointError(f"{name} at commit {commit[:12]}: {error}") from None
 
@@ -203,15 +227,22 @@ class Client:
         Raises:
             httpx2.HTTPError: the Hub does not say.
         """
-        url, headers = hf_hub_url(repo, name, revision=commit, endpoint=self.endpoint), self._headers()
+        location = self._metadata(repo, commit, name).location
+        return location, self._headers_for(location)
 
-        def ask() -> HfFileMetadata:
-            return get_hf_file_metadata(url, token=self._token(), timeout=self.patience.timeout, endpoint=self.endpoint)
+    def _metadata(self, repo: str, commit: str, name: str) -> HfFileMetadata:
+        url = hf_hub_url(repo, name, revision=commit, endpoint=self.endpoint)
 
-        location = self._patiently(f"address of {repo}/{name} at {commit[:12]}", ask).location
-        theirs, ours = httpx2.URL(location), httpx2.URL(self.endpoint)
-        # A token is for the Hub alone: the content host of a signed address refuses it.
-        return location, headers if _origin(theirs) == _origin(ours) else {}
+        def ask(timeouts: httpx2.Timeout, _: Attempts) -> HfFileMetadata:
+            # Declared to take seconds; it hands on to httpx2 whatever it is given.
+            limits: Any = timeouts
+            return get_hf_file_metadata(url, token=self._token(), timeout=limits, endpoint=self.endpoint)
+
+        return self._questions.ask(f"address of {repo}/{name} at {commit[:12]}", ask)
+
+    def _headers_for(self, location: str) -> dict[str, str]:
+        """A token is for the Hub alone: the content host of a signed address refuses it."""
+        return self._headers() if _origin(httpx2.URL(location)) == _origin(httpx2.URL(self.endpoint)) else {}
 
     def _headers(self) -> dict[str, str]:
         return dict(build_hf_headers(token=self._token()))
@@ -222,13 +253,11 @@ class Client:
 
     @contextmanager
     def asking(self, repo: str) -> Iterator[None]:
-        """Limits the wait for the Hub's answers, and turns its refusals into HubErrors that are sentences."""
-        session = get_session()
-        if session.timeout == httpx2.Timeout(None):
-            # The client itself would wait for ever.
-            session.timeout = self.patience.timeouts
+        """Turns the Hub's refusals, and its silence, into HubErrors that are sentences."""
         try:
             yield
+        except GivenUpError as error:
+            raise self._given_up(error, repo) from None
         except GatedRepoError:
             raise HubError(f"{repo} is gated: accept its terms on its page, then {self._token_advice()}") from None
         except RepositoryNotFoundError:
@@ -258,14 +287,17 @@ class Client:
         except httpx2.HTTPError as error:
             raise self._unreachable(error) from None
 
-    def _unreachable(self, error: Exception) -> HubError:
-        return HubError(
-            f"{self.endpoint} cannot be reached ({describe(error)}): check the network, proxies and HF_ENDPOINT; "
-            "with HF_HUB_OFFLINE=1 only what is on this machine is used"
-        )
+    def _given_up(self, error: GivenUpError, repo: str) -> HubError:
+        if error.is_silence:
+            return HubError(f"{error.host or self.endpoint} does not answer ({error.effort}): {_NETWORK_ADVICE}")
+        try:
+            with self.asking(repo):
+                raise error.last
+        except HubError as refusal:
+            return HubError(f"{refusal}; given up after {error.effort}")
 
-    def _patiently(self, what: str, ask: Callable[[], _Answer]) -> _Answer:
-        return patiently(self.patience, what, ask, self.stopped.is_set)
+    def _unreachable(self, error: Exception) -> HubError:
+        return HubError(f"{self.endpoint} cannot be reached ({describe(error)}): {_NETWORK_ADVICE}")
 
     def _token_advice(self) -> str:
         if self.has_token:

@@ -1,6 +1,8 @@
-"""How often, and after how long, what went wrong on the network is tried again."""
+"""How often, and after how long, what went wrong on the network is tried again.
 
-import json
+All retries are ours: nothing here calls a function of the Hub's client that tries again by itself, so attempts are counted once.
+"""
+
 import logging
 import math
 import random
@@ -8,14 +10,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TypeVar
 
 import httpx2
 from huggingface_hub.errors import HfHubHTTPError
 
 log = logging.getLogger(__name__)
-
-_Answer = TypeVar("_Answer")
 
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 """Statuses that say nothing about the request itself."""
@@ -26,7 +25,10 @@ _POLL = 0.1
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a network may fail before a file is given up.
+    """How long a network may fail before a question or a range is given up.
+
+    Every byte of a range begins the count of attempts and the total anew. So a server that sends one now and then, before each time-out,
+    is never given up: a transfer goes on for as long as bytes arrive.
 
     Attributes:
         attempts: failures in a row, without a byte between them, that are borne.
@@ -34,6 +36,8 @@ class Patience:
         retry_after: the longest time a server may ask for.
         timeout: seconds without a byte before a connection is taken for dead.
         connect: seconds for a connection to come about.
+        total: seconds without a byte after which it is given up however many attempts are left; what a server asked for in
+            `Retry-After` does not count.
     """
 
     attempts: int = 6
@@ -42,11 +46,17 @@ class Patience:
     retry_after: float = 300.0
     timeout: float = 30.0
     connect: float = 10.0
+    total: float = 240.0
 
     @property
     def timeouts(self) -> httpx2.Timeout:
         """For every request: none waits for ever."""
         return httpx2.Timeout(self.timeout, connect=self.connect)
+
+    @property
+    def attempt(self) -> float:
+        """The longest that one attempt without a byte takes: a connection, its encryption, the answer."""
+        return 2 * self.connect + self.timeout
 
     def pause(self, failures: int, asked: float | None) -> float:
         """Seconds to wait after so many failures: what the server asked for, else longer each time, with jitter."""
@@ -65,27 +75,70 @@ class StatusError(httpx2.HTTPError):
         self.status, self.headers = status, headers
 
 
+class GivenUpError(httpx2.HTTPError):
+    """What was tried again and never succeeded.
+
+    Attributes:
+        last: the error of the last attempt.
+        attempts: how many there were without a byte between them.
+        seconds: from the first of them to the end of the last.
+        host: who was asked, where that is not the Hub's endpoint.
+    """
+
+    def __init__(self, last: Exception, attempts: int, seconds: float, host: str | None) -> None:
+        super().__init__(describe(last))
+        self.last, self.attempts, self.seconds, self.host = last, attempts, seconds, host
+
+    @property
+    def is_silence(self) -> bool:
+        """Whether nothing was heard, rather than something wrong."""
+        return isinstance(self.last, httpx2.TimeoutException)
+
+    @property
+    def effort(self) -> str:
+        """How hard it was tried."""
+        return f"{self.attempts} attempt{'s' if self.attempts > 1 else ''} in {self.seconds:.0f} s"
+
+
 class Attempts:
-    """The attempts at one thing: counts failures in a row and waits between them, until nobody wants it any more."""
+    """The attempts at one thing: counts failures in a row and waits between them, until nobody wants it any more.
+
+    Attributes:
+        host: who is asked, where that is not the Hub's endpoint.
+    """
 
     def __init__(self, patience: Patience, what: str, is_unwanted: Callable[[], bool] = lambda: False) -> None:
         self._patience, self._what, self._failures = patience, what, 0
         self._is_unwanted = is_unwanted
+        self._since = time.monotonic()
+        self.host: str | None = None
+
+    def heard(self) -> None:
+        """Bytes have arrived, of no use for the next attempt: only the total begins anew."""
+        self._since = time.monotonic()
 
     def progressed(self) -> None:
         """Something was achieved: the count begins anew."""
         self._failures = 0
+        self.heard()
 
     def failed(self, error: Exception) -> None:
         """Waits for the next attempt, saying so in the log.
 
         Raises:
-            the error itself, when it will not pass, or too many came in a row.
+            GivenUpError: too many came in a row, or they took too long.
+            the error itself, when it will not pass, or nobody waits for the next attempt.
         """
         self._failures += 1
-        if not passing(error) or self._failures >= self._patience.attempts:
+        if not passing(error):
             raise error
-        pause = self._patience.pause(self._failures, _retry_after(error))
+        asked = _retry_after(error)
+        pause = self._patience.pause(self._failures, asked)
+        lasted = time.monotonic() - self._since
+        # The next attempt has to end within the total as well.
+        next_ends = lasted + (pause if asked is None else 0) + self._patience.attempt
+        if self._failures >= self._patience.attempts or next_ends > self._patience.total:
+            raise GivenUpError(error, self._failures, lasted, self.host) from error
         reason = describe(error)
         log.warning(
             "%s: %s; attempt %d of %d in %.1f s", self._what, reason, self._failures + 1, self._patience.attempts, pause
@@ -93,23 +146,10 @@ class Attempts:
         until = time.monotonic() + pause
         while (left := until - time.monotonic()) > 0 and not self._is_unwanted():
             time.sleep(min(left, _POLL))
+        if asked is not None:
+            self._since += pause
         if self._is_unwanted():
             raise error
-
-
-def patiently(
-    patience: Patience, what: str, ask: Callable[[], _Answer], is_unwanted: Callable[[], bool] = lambda: False
-) -> _Answer:
-    """The answer to a question that may be asked again, until nobody waits for it any more."""
-    attempts = Attempts(patience, what, is_unwanted)
-    while True:
-        try:
-            return ask()
-        except (httpx2.TransportError, HfHubHTTPError) as error:
-            attempts.failed(error)
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            # Damaged on the way, or a page of whoever stands between.
-            attempts.failed(httpx2.RemoteProtocolError("the answer is not JSON"))
 
 
 def passing(error: Exception) -> bool:

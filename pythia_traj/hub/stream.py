@@ -7,18 +7,19 @@ stands between, and for redirects, the client's session is used, which knows how
 
 import http.client
 import socket
+import ssl
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache, partial
-from ssl import SSLContext
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import httpx2
 from huggingface_hub import get_session
+
+from pythia_traj.hub.connections import Connections, host_of, new_connection
 
 _CHUNK, _PAUSE = 1 << 20, 0.1
 """A call returns after so many bytes, or so many seconds: then it can be noticed that nobody waits any more."""
@@ -38,11 +39,14 @@ class Answer:
 
 
 @contextmanager
-def get(url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout, aborts: Aborts) -> Iterator[Answer]:
+def get(
+    url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout, aborts: Aborts, connections: Connections
+) -> Iterator[Answer]:
     """The answer to a GET; a status that says that something went wrong is the caller's to judge.
 
     Args:
-        aborts: gains an entry for as long as the connection is open.
+        aborts: gains an entry for as long as the connection is in use.
+        connections: those that can be used again, to which this one is added if its body was read to the end.
 
     Raises:
         httpx2.TransportError: there is none, or it breaks off.
@@ -51,7 +55,7 @@ def get(url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout, aborts: 
         with _by_client(url, headers, timeouts) as answer:
             yield answer
         return
-    with _by_socket(url, headers, timeouts, aborts) as direct:
+    with _by_socket(url, headers, timeouts, aborts, connections) as direct:
         if not 300 <= direct.status < 400:
             yield direct
             return
@@ -60,42 +64,87 @@ def get(url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout, aborts: 
 
 
 @contextmanager
-def _by_socket(url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout, aborts: Aborts) -> Iterator[Answer]:
-    parts = urlsplit(url)
-    connection: http.client.HTTPConnection
-    if parts.scheme == "https":
-        connection = http.client.HTTPSConnection(
-            parts.netloc.rpartition("@")[2], timeout=timeouts.connect, context=_ssl_context()
-        )
-    else:
-        connection = http.client.HTTPConnection(parts.netloc.rpartition("@")[2], timeout=timeouts.connect)
-
-    abort: Callable[[], None] | None = None
+def _by_socket(
+    url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout, aborts: Aborts, connections: Connections
+) -> Iterator[Answer]:
+    parts, abort = urlsplit(url), _Abort()
+    connection: http.client.HTTPConnection | None = None
+    is_whole = False
+    aborts.add(abort)
     try:
-        with _as_transport_errors(httpx2.ConnectError, httpx2.ConnectTimeout):
-            connection.connect()
-            sock = connection.sock
-            sock.settimeout(timeouts.read)
-        # The connection forgets its socket where the server is going to close it.
-        abort = partial(_shut_down, sock)
-        aborts.add(abort)
-        with _as_transport_errors(httpx2.ReadError, httpx2.ReadTimeout):
-            target = f"{parts.path}?{parts.query}" if parts.query else parts.path
-            connection.request("GET", target, headers={**headers, "connection": "close"})
-            response = connection.getresponse()
+        connection, response = _ask(parts, headers, timeouts, abort, connections)
+        body = _Body(response)
         # Where the server is going to end the connection, the socket is the response's to close.
         with response:
             named = {name.lower(): value for name, value in response.getheaders()}
-            yield Answer(response.status, named, _Body(response).read_into)
+            yield Answer(response.status, named, body.read_into)
+        is_whole = body.is_whole
     finally:
-        if abort is not None:
-            aborts.discard(abort)
+        aborts.discard(abort)
+        abort.sock = None
+        if connection is not None and is_whole and not abort.called:
+            connections.give_back(host_of(parts), connection)
+        elif connection is not None:
+            connection.close()
+
+
+def _ask(
+    parts: SplitResult,
+    headers: Mapping[str, str],
+    timeouts: httpx2.Timeout,
+    abort: "_Abort",
+    connections: Connections,
+) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+    """Sends a request and waits for the head of its answer; over a connection that was kept, if there is one."""
+    host = host_of(parts)
+    kept = connections.take(host)
+    if kept is not None:
+        try:
+            return kept, _exchange(kept, parts, headers, timeouts, abort)
+        except httpx2.ReadError as error:
+            # Servers close what has waited for long: where that and the request cross, it is not the request that failed.
+            if abort.called or not isinstance(error.__cause__, ConnectionError | ssl.SSLError):
+                raise
+    new = new_connection(host, timeouts.connect)
+    return new, _exchange(new, parts, headers, timeouts, abort)
+
+
+def _exchange(
+    connection: http.client.HTTPConnection,
+    parts: SplitResult,
+    headers: Mapping[str, str],
+    timeouts: httpx2.Timeout,
+    abort: "_Abort",
+) -> http.client.HTTPResponse:
+    """A request and the head of its answer, over a connection that is closed if there is none."""
+    try:
+        if connection.sock is None:
+            with _as_transport_errors(httpx2.ConnectError, httpx2.ConnectTimeout):
+                connection.connect()
+        # The connection forgets its socket where the server is going to close it.
+        abort.sock = connection.sock
+        connection.sock.settimeout(timeouts.read)
+        with _as_transport_errors(httpx2.ReadError, httpx2.ReadTimeout):
+            target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+            connection.request("GET", target, headers=dict(headers))
+            return connection.getresponse()
+    except BaseException:
         connection.close()
+        raise
 
 
-def _shut_down(sock: socket.socket) -> None:
-    with suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
+class _Abort:
+    """Ends a request from another thread, whatever it is waiting for but the connection itself."""
+
+    def __init__(self) -> None:
+        self.called = False
+        self.sock: socket.socket | None = None
+
+    def __call__(self) -> None:
+        self.called = True
+        if self.sock is not None:
+            with suppress(OSError):
+                self.sock.shutdown(socket.SHUT_RDWR)
 
 
 class _Body:
@@ -103,13 +152,21 @@ class _Body:
 
     def __init__(self, response: http.client.HTTPResponse) -> None:
         self._response = response
+        self._left = None if response.chunked else response.length
         self._broken: httpx2.TransportError | None = None
         self._buffered: int | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the connection stands before the next answer: all that was promised has been read, and no more has come."""
+        return self._left == 0 and self._buffered == 0 and self._broken is None and not self._response.will_close
 
     def read_into(self, buffer: memoryview) -> int:
         if self._broken is not None:
             raise self._broken
-        buffer, filled, until = buffer[:_CHUNK], 0, time.monotonic() + _PAUSE
+        # To read on after the end would be to wait for an answer that nobody asked for.
+        most = _CHUNK if self._left is None else min(_CHUNK, self._left)
+        buffer, filled, until = buffer[:most], 0, time.monotonic() + _PAUSE
         while filled < len(buffer) and time.monotonic() < until:
             try:
                 with _as_transport_errors(httpx2.ReadError, httpx2.ReadTimeout):
@@ -122,6 +179,8 @@ class _Body:
             if not count:
                 break
             filled += count
+            if self._left is not None:
+                self._left -= count
         return filled
 
     def _read_once(self, buffer: memoryview) -> int:
@@ -175,9 +234,3 @@ def _needs_the_client(url: str) -> bool:
     parts = urlsplit(url)
     proxies = urllib.request.getproxies()
     return (parts.scheme in proxies or "all" in proxies) and not urllib.request.proxy_bypass(parts.hostname or "")
-
-
-@cache
-def _ssl_context() -> SSLContext:
-    """The certificates that the client trusts."""
-    return httpx2.create_ssl_context()

@@ -17,11 +17,9 @@ import httpx2
 
 from pythia_traj.errors import CheckpointError
 from pythia_traj.hub.client import Client, RemoteFile
+from pythia_traj.hub.connections import CONNECTIONS
 from pythia_traj.hub.patience import Attempts, StatusError, describe, log
 from pythia_traj.hub.stream import Aborts, Answer, get
-
-CONNECTIONS = 4
-"""Ranges on their way at once."""
 
 SEGMENT = 16 << 20
 """Bytes of a range: large enough to hide a request's latency, small enough that the digest is never far behind."""
@@ -219,6 +217,7 @@ class Transfer:
         attempts = self._attempts()
         while position < end and not self._failed.is_set():
             before, address = position, self._address.get()
+            attempts.host = _host(address)
             try:
                 for count in self._receive(address, position, end):
                     position += count
@@ -233,12 +232,16 @@ class Transfer:
         attempts = self._attempts()
         size = self._source.file.size
         while True:
-            address = self._address.get()
+            received, address = 0, self._address.get()
+            attempts.host = _host(address)
             try:
-                received = sum(self._receive(address, 0, size, ranged=False))
+                for count in self._receive(address, 0, size, ranged=False):
+                    received += count
                 self._require(received == size, f"it ended {size - received} bytes early")
                 return
             except (httpx2.TransportError, StatusError) as error:
+                if received:
+                    attempts.heard()
                 attempts.failed(self._address.refused(address, error) or error)
 
     def _receive(self, address: "_Found", position: int, end: int, *, ranged: bool = True) -> Iterator[int]:
@@ -247,7 +250,8 @@ class Transfer:
         headers = {**headers, "accept-encoding": "identity"}
         if ranged:
             headers["range"] = f"bytes={position}-{end - 1}"
-        with get(url, headers, self._source.client.patience.timeouts, self._aborts) as answer:
+        client = self._source.client
+        with get(url, headers, client.patience.timeouts, self._aborts, client.connections) as answer:
             self._check(answer, position, end, ranged)
             # More than was promised is not read: a buffer's neighbour is another range.
             while position < end and (count := answer.read_into(self._buffer[position:end])):
@@ -326,6 +330,11 @@ class _Address:
             if self._known is found:
                 self._known = None
         return httpx2.ReadError(f"the address is not valid any more ({describe(error)})")
+
+
+def _host(found: _Found) -> str:
+    url = httpx2.URL(found[0])
+    return f"{url.scheme}://{url.netloc.decode('ascii')}"
 
 
 def _pieces(span: Span) -> Iterator[Span]:

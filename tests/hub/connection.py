@@ -46,6 +46,7 @@ class Origin(socketserver.ThreadingTCPServer):
         self.traffic = traffic
         self.throttle = throttle
         self._connections: list[tuple[socket.socket, threading.Thread]] = []
+        self.accepted = 0
         super().__init__(("127.0.0.1", port), Connection)
         self._accepting = threading.Thread(target=self._accept, name=f"{name} origin", daemon=True)
         self._accepting.start()
@@ -65,6 +66,7 @@ class Origin(socketserver.ThreadingTCPServer):
                 if self.traffic.closing.is_set():
                     return
                 raise
+            self.accepted += 1
             self.process_request(connection, address)
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -80,15 +82,19 @@ class Origin(socketserver.ThreadingTCPServer):
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
+    def end_connections(self) -> None:
+        """Closes those that are open now, as a server does with idle ones."""
+        for connection, thread in self._connections:
+            with contextlib.suppress(OSError):  # It may have ended by itself.
+                connection.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
     def close(self) -> None:
         """Ends all connections, in the middle of answers too, and waits for this origin's threads."""
         self.traffic.closing.set()
         self.socket.shutdown(socket.SHUT_RDWR)
         self._accepting.join()
-        for connection, thread in self._connections:
-            with contextlib.suppress(OSError):  # It may have ended by itself.
-                connection.shutdown(socket.SHUT_RDWR)
-            thread.join()
+        self.end_connections()
         self.server_close()
 
 

@@ -94,6 +94,16 @@ class Hub:
         self._traffic.log.reset()
 
     @property
+    def content_connections(self) -> int:
+        """How many connections to the content host there have been."""
+        return self._origins[0].accepted
+
+    def end_connections(self) -> None:
+        """Closes the connections that are open now, as servers do when they have been idle."""
+        for origin in self._origins:
+            origin.end_connections()
+
+    @property
     def bytes_per_second(self) -> float | None:
         """What all connections to the content host share; None is no limit. May be set at any time."""
         return self._throttle.bytes_per_second

@@ -1,0 +1,72 @@
+"""Small questions to the Hub, whose answers come whole: asked patiently, and of a Hub that has fallen silent not for long.
+
+One step of a model needs several answers in turn. Were each waited for as if it were the first, a silent Hub would cost minutes for each.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+import httpx2
+from huggingface_hub.errors import HfHubHTTPError
+
+from pythia_traj.hub.patience import Attempts, GivenUpError, Patience, StatusError
+
+_Answer = TypeVar("_Answer")
+
+
+class Questions:
+    """The questions to one Hub. Any number of threads may ask.
+
+    A question that was given up because nothing was heard is not asked again for as long as it may take in all. Until any other is
+    answered, each is asked once, with the time-out of a connection.
+    """
+
+    def __init__(self, patience: Patience, is_unwanted: Callable[[], bool]) -> None:
+        self._patience, self._is_unwanted = patience, is_unwanted
+        self._is_silent = False
+        self._unanswered: dict[str, tuple[float, GivenUpError]] = {}
+
+    def ask(self, what: str, ask: Callable[[httpx2.Timeout, Attempts], _Answer]) -> _Answer:
+        """The answer to a question.
+
+        Args:
+            what: the question in the log, and what it is known by.
+            ask: asks it once, within time-outs, and may tell the attempts what arrives.
+
+        Raises:
+            GivenUpError: no attempt was answered well.
+            httpx2.HTTPError: a refusal.
+        """
+        until, known = self._unanswered.get(what, (0.0, None))
+        if known is not None and time.monotonic() < until:
+            raise known.with_traceback(None)
+        patience = self._patience
+        if self._is_silent:
+            patience = replace(patience, attempts=1, timeout=min(patience.timeout, patience.connect))
+        attempts = Attempts(patience, what, self._is_unwanted)
+        try:
+            answer = _repeated(attempts, lambda: ask(patience.timeouts, attempts))
+        except GivenUpError as error:
+            self._is_silent = error.is_silence
+            if error.is_silence:
+                self._unanswered[what] = time.monotonic() + self._patience.total, error
+            raise
+        except (HfHubHTTPError, StatusError):
+            self._is_silent = False
+            raise
+        self._is_silent = False
+        return answer
+
+
+def _repeated(attempts: Attempts, ask: Callable[[], _Answer]) -> _Answer:
+    while True:
+        try:
+            return ask()
+        except (httpx2.TransportError, HfHubHTTPError, StatusError) as error:
+            attempts.failed(error)
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            # Damaged on the way, or a page of whoever stands between.
+            attempts.failed(httpx2.RemoteProtocolError("the answer is not JSON"))
