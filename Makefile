@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 
-.PHONY: install dev demo test check bench docs clean
+.PHONY: install dev demo test test-all check bench docs clean
 
 install: $(VENV)/installed
 
@@ -30,6 +30,10 @@ demo: install
 test: dev
 	sh tests/system_packages.sh
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+# What takes minutes, beside what `make test` runs.
+test-all: test
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'slow and not hub'
 
 check: dev
 	$(BIN)/ruff check .

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from hub import served
 
 if TYPE_CHECKING:
-    from pythia_traj.hub.model import HubCheckpoint
+    from pythia_traj.hub.branch import HubCheckpoint
     from pythia_traj.hub.staging import InMemory
 
 SIZE, STEP = "160m", 512
@@ -54,27 +54,29 @@ def measure(*, as_json: bool) -> None:
     from pythia_traj.suites.catalog import catalog
 
     model = HubModel.of(catalog()[f"pythia-{SIZE}"])
-    checkpoint, commit = model.checkpoint(STEP), model.commit(STEP)
+    checkpoint, commit = model.checkpoint(STEP), model.checkpoint(STEP).commit
     (file,) = [file for file in checkpoint.listed() if file.path == "model.safetensors"]
     staging = InMemory(ahead=0)
     buffer = anonymous(file.size)
     learnt = Constants()
 
+    repository = model.repository
+
     def ours(constants: Constants) -> None:
-        model.constants = constants
+        repository.constants = constants
         with checkpoint.open(staging) as files:
             read_tensors(files)
 
     def unverified() -> None:
-        Transfer(Source(model.client, model.repo, commit, file), buffer).fetch([(0, file.size)])
+        Transfer(Source(repository.client, model.repo, commit, file), buffer).fetch([(0, file.size)])
 
     def baseline() -> None:
         load_file(hf_hub_download(model.repo, file.path, revision=commit, force_download=True))
 
     ours(learnt)
     # Ours must not find in the Hub's cache what the baseline puts there.
-    model.client.cached = lambda *_: None  # type: ignore[method-assign]
-    model.client.cached_blob = lambda *_: None  # type: ignore[method-assign]
+    repository.client.cached = lambda *_: None  # type: ignore[method-assign]
+    repository.client.cached_blob = lambda *_: None  # type: ignore[method-assign]
     seconds = alternate(
         {
             "hf_hub_download": baseline,

@@ -6,9 +6,9 @@ checkpoint into weights of a HookedTransformer. Neither side knows more of the o
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,32 @@ class WeightFile:
     name: str
     data: memoryview
     path: Path | None = None
+
+
+Verdict = Literal["verified", "known-defect", "unchecked"]
+
+
+@dataclass(frozen=True)
+class Integrity:
+    """What is known of the truth of a checkpoint's weights, for the record.
+
+    Attributes:
+        verdict: `verified`: every byte is what was published, and it is this step's own as far as other steps' files tell.
+            `known-defect`: it is another step's, or the weights hold values that are no numbers. `unchecked`: nothing to check it by.
+        why: what was chosen of the files, and why; or what is wrong with them.
+        chosen: the names of the weight files.
+        non_finite: the tensors that hold NaN or infinity, each with how many.
+    """
+
+    verdict: Verdict
+    why: str
+    chosen: tuple[str, ...] = ()
+    non_finite: Mapping[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As footers hold it."""
+        found: dict[str, Any] = {"verdict": self.verdict, "why": self.why, "chosen": list(self.chosen)}
+        return found | ({"non_finite": dict(self.non_finite)} if self.non_finite else {})
 
 
 @dataclass(frozen=True)
@@ -65,7 +91,6 @@ class Checkpoint(Protocol):
         suite, model, step, revision: what it is, in the words of the design.
         tokens: tokens seen in training up to this step, if known.
         commit: the Hub commit, None for a directory.
-        integrity: what is known of the bytes' truth once they have been opened, in words, for the record.
 
     Whatever cannot be had raises CheckpointError when it is asked for, `commit` included: a step that was announced and is not there.
     """
@@ -82,8 +107,6 @@ class Checkpoint(Protocol):
     def revision(self) -> str: ...
     @property
     def commit(self) -> str | None: ...
-    @property
-    def integrity(self) -> str: ...
 
     def config(self) -> Mapping[str, Any]:
         """The parsed `config.json`. Raises CheckpointError when it is missing or is not JSON."""
@@ -91,11 +114,21 @@ class Checkpoint(Protocol):
     def tokenizer(self) -> Path | None:
         """The checkpoint's `tokenizer.json`, if it has one."""
 
+    def integrity(self) -> Integrity:
+        """What is known of its weight files before they are opened; whoever opens them finds every byte as published, or an error.
+
+        Raises:
+            CheckpointError: there are none, or it cannot be asked.
+        """
+
     def open(self, staging: Any) -> AbstractContextManager[Sequence[WeightFile]]:
         """The weight files, in one format only (safetensors first). Their bytes are valid inside the context.
 
         Args:
             staging: the published model's own.
+
+        Raises:
+            DefectError: they are known not to be this step's, and the model was not told to expect that; nothing is fetched.
         """
 
 
@@ -113,6 +146,14 @@ class PublishedModel(Protocol):
 
     def revision(self, step: int) -> str:
         """The name under which a step is published."""
+
+    def expect(self, steps: Sequence[int], *, defects: bool = False) -> None:
+        """Is told what a request is about, before anything of it is opened.
+
+        Args:
+            steps: all its steps: their files are compared with each other before one is chosen.
+            defects: open weights also where they are known not to be the step's.
+        """
 
     def source(self, step: int) -> dict[str, Any]:
         """What identifies the step's files, as JSON; recorded with every unit."""

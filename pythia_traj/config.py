@@ -57,6 +57,7 @@ def _load(text: str) -> Any:
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 
 Dtype = Literal["float32", "float16", "bfloat16"]
+OnDefect = Literal["skip", "measure", "fail"]
 
 
 def _as_tuple(value: Any) -> Any:
@@ -121,6 +122,7 @@ class SweepConfig(BaseModel):
         disk_budget: bytes (or `20GB`) on disk for checkpoints that come over a network; None: they are put into memory only.
         keep: checkpoints that come over a network stay on disk.
         refresh: whether the Hub is asked again where branches point; what was measured on another commit is then redone.
+        on_defect: what becomes of a unit whose weights are known not to be its step's: it is left out, measured all the same, or fails.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -139,6 +141,7 @@ class SweepConfig(BaseModel):
     disk_budget: Annotated[int | None, BeforeValidator(as_bytes)] = None
     keep: bool = False
     refresh: bool = False
+    on_defect: OnDefect = "skip"
 
     def __init__(self, **settings: Any) -> None:
         """Checks all settings.
@@ -181,7 +184,7 @@ class SweepConfig(BaseModel):
 
     def requested(self) -> dict[str, Any]:
         """What is to be measured, without where it goes and how it gets there."""
-        return self.model_dump(mode="json", exclude={"out", "refresh", "prefetch", "disk_budget", "keep"})
+        return self.model_dump(mode="json", exclude={"out", "refresh", "prefetch", "disk_budget", "keep", "on_defect"})
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

@@ -165,7 +165,7 @@ def _examine_model(name: str, expression: str) -> list[Check]:
             cost.checkpoint_bytes < memory,
         )
     )
-    if cost.bytes and not published.client.offline:
+    if cost.bytes and not published.repository.client.offline:
         rate = measure_rate(published, next(step for step in steps if step not in cost.missing))
         checks.append(Check("network", f"{rate / 1e6:.1f} MB/s: about {cost.bytes / rate / 60:.0f} minutes", True))
     return checks

@@ -28,6 +28,10 @@ class CheckpointError(PythiaTrajError):
     """One checkpoint's files are missing, truncated or not of the shape that its config promises."""
 
 
+class DefectError(CheckpointError):
+    """The files published for a step are known not to be that step's own."""
+
+
 class HubError(PythiaTrajError):
     """The Hub cannot be asked: it does not answer, or the repository is not there for this token."""
 

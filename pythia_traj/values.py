@@ -108,6 +108,13 @@ class Rows:
         else:
             self.add(key, ratio.value, stderr=ratio.stderr, n=ratio.n)
 
+    def without_values(self, reason: str) -> "Rows":
+        """The same metrics, undefined for a reason that holds for all of them; nothing beside them."""
+        empty = Rows()
+        for row in self.metrics:
+            empty.undefined(row.key, reason)
+        return empty
+
     def table(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
         """Adds a table of the experiment's own beside the metrics, as columns of equal length.
 

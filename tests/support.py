@@ -1,10 +1,13 @@
 """What tests share: tiny random GPT-NeoX suites in Hugging Face layout, published as a user would find them."""
 
 import json
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
@@ -80,6 +83,23 @@ def _as_binary(folder: Path, model: GPTNeoXForCausalLM, sharded: bool) -> None:
         torch.save({name: state[name] for name in part}, folder / file)
         weight_map |= dict.fromkeys(part, file)
     (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+
+
+def write_distinct(root: Path, steps: Iterable[int]) -> None:
+    """Checkpoints of the tiny shape, each step with weights of its own, written faster than models are built."""
+    publish(root / ".first", random_model(0))
+    tensors = load_file(root / ".first" / "model.safetensors")
+    for step in steps:
+        folder = root / f"step{step}"
+        folder.mkdir()
+        for name in ("config.json", "tokenizer.json"):
+            shutil.copy(root / ".first" / name, folder)
+        generator = torch.Generator().manual_seed(step)
+        own = {
+            name: tensor + 0.05 * torch.randn(tensor.shape, generator=generator).half()
+            for name, tensor in tensors.items()
+        }
+        save_file(own, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def publish_suite(root: Path, steps: tuple[int, ...] = (0, 1, 2, 4), **config: Any) -> Path:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pythia_traj.checkpoint import PublishedModel
     from pythia_traj.config import SweepConfig
     from pythia_traj.sweeps.cost import Cost
-    from pythia_traj.sweeps.plan import Plan
+    from pythia_traj.sweeps.plan import Plan, Unit
     from pythia_traj.sweeps.record import SweepResult
 
 
@@ -44,6 +44,9 @@ def sweep(
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Ask the Hub again where branches point, and redo what has moved.")
     ] = False,
+    on_defect: Annotated[
+        str | None, typer.Option(help="Steps that hold another's weights: skip, measure, fail.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
@@ -63,6 +66,7 @@ def sweep(
         "disk_budget": disk_budget,
         "keep": keep or None,
         "refresh": refresh or None,
+        "on_defect": on_defect,
     }
     request = read_request(config, given, experiment or [], assignments or [])
     if dry_run:
@@ -148,7 +152,7 @@ def _costs(request: "SweepConfig", plan: "Plan", published: "PublishedModel") ->
 
 
 def report_result(result: "SweepResult", as_json: bool) -> None:
-    """Says how a sweep ended, and exits with 3 where some units failed, 1 where all did."""
+    """Says how a sweep ended, and exits with 3 where units failed or were skipped as defective, 1 where all failed."""
     if as_json:
         print_json(
             {
@@ -157,23 +161,34 @@ def report_result(result: "SweepResult", as_json: bool) -> None:
                 "done": [unit.name for unit in result.done],
                 "skipped": [unit.name for unit in result.skipped],
                 "failed": {unit.name: error for unit, error in result.failed},
+                "defective": {unit.name: reason for unit, reason in result.defective},
+                "known_defects": {unit.name: reason for unit, reason in result.known_defects},
             }
         )
     else:
         _summarise(result)
-    if result.failed:
-        raise typer.Exit(3 if result.done or result.skipped else 1)
+    if result.failed or result.defective:
+        raise typer.Exit(3 if result.done or result.skipped or result.defective else 1)
 
 
 def _summarise(result: "SweepResult") -> None:
-    reasons: dict[str, list[str]] = {}
-    for unit, error in result.failed:
-        reasons.setdefault(error, []).append(unit.name)
-    for error, names in reasons.items():
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        typer.echo(f"failed: {names[0]}{more}: {error}", err=True)
+    _by_reason("failed", result.failed)
+    _by_reason("skipped (defect)", result.defective)
+    _by_reason("warning: measured in spite of a defect", result.known_defects)
     counts = [f"{len(result.done)} done", f"{len(result.skipped)} already there", f"{len(result.failed)} failed"]
+    if result.defective:
+        counts.append(f"{len(result.defective)} skipped (defect)")
     typer.echo(f"{', '.join(counts)}; Parquet: {result.out / 'metrics'}")
+
+
+def _by_reason(what: str, units: "list[tuple[Unit, str]]") -> None:
+    """A line on standard error for each reason, with the first of the units that it holds for."""
+    reasons: dict[str, list[str]] = {}
+    for unit, reason in units:
+        reasons.setdefault(reason, []).append(unit.name)
+    for reason, names in reasons.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        typer.echo(f"{what}: {names[0]}{more}: {reason}", err=True)
 
 
 def add_to(app: typer.Typer) -> None:

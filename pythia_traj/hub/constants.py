@@ -5,7 +5,6 @@ a later file they stand in for the same names, types and shapes, so that the dig
 disagrees they are fetched after all; only if it still disagrees is the file corrupt.
 """
 
-import re
 import threading
 from collections.abc import Iterable
 from hashlib import sha256
@@ -13,10 +12,8 @@ from hashlib import sha256
 from pythia_traj.errors import CheckpointError
 from pythia_traj.hub.patience import log
 from pythia_traj.hub.transfer import SEGMENT, Source, Span, Transfer
+from pythia_traj.suites.gpt_neox import CONSTANT
 from pythia_traj.suites.tensors import TensorEntry, header_end, tensor_entries
-
-_CONSTANT = re.compile(r"\.attention\.(?:bias|masked_bias|rotary_emb\.inv_freq)$")
-"""Buffers of GPT-NeoX that are no parameters."""
 
 _HEADER = 128 << 10
 """Bytes that hold the header of nearly every file."""
@@ -36,7 +33,7 @@ class Constants:
     def learn(self, entries: Iterable[TensorEntry], data: memoryview) -> None:
         """Keeps the constant tensors of a file that is known to be right."""
         for entry in entries:
-            if _CONSTANT.search(entry.name):
+            if CONSTANT.search(entry.name):
                 with self._lock:
                     digest = self._digest_of(entry, bytes(data[entry.start : entry.end]))
                     self._digests[entry.name, entry.dtype, entry.shape] = digest

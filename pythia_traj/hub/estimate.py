@@ -12,7 +12,6 @@ from pythia_traj.hub.disk import weights_directory
 from pythia_traj.hub.model import HubModel
 from pythia_traj.hub.staging import anonymous
 from pythia_traj.hub.transfer import METER, Source, Transfer
-from pythia_traj.suites.files import is_weights
 
 PROBE_BYTES = 16 << 20
 """How much of a weight file is fetched to measure the rate of the network."""
@@ -67,7 +66,7 @@ def estimate(model: HubModel, steps: Sequence[int]) -> Estimate:
         HubError: the Hub cannot be asked, or refuses.
         CheckpointError: none of the steps has weights.
     """
-    branches = model.branches()
+    branches = model.repository.inventory.branches()
     missing = [step for step in steps if model.revision(step) not in branches]
     there = [step for step in steps if step not in missing]
     if not there:
@@ -75,28 +74,27 @@ def estimate(model: HubModel, steps: Sequence[int]) -> Estimate:
     weights = _first_weights(model, there)
     unknown = here = 0
     for step in there:
-        commit = model.commit(step)
-        if not model.remembers(commit):
+        commit = branches[model.revision(step)]
+        if model.repository.inventory.remembered(commit) is None:
             unknown += 1
             continue
         try:
-            own = [file for file in model.checkpoint(step).listed() if is_weights(file.path)]
+            checkpoint = model.checkpoint(step)
+            here += all(model.repository.has(checkpoint.choice().commit, file) for file in checkpoint.weights())
         except CheckpointError:
             missing.append(step)
-        else:
-            here += all(model.has(commit, file) for file in own)
     # The Hub is asked once for the address of a large file, whose bytes are another host's. Config and tokenizer are fetched once in all.
     files = len(weights) * (len(there) - here) + 2 * 2
     size = sum(file.size for file in weights)
     return Estimate(len(steps), here, tuple(sorted(missing)), size, api_requests=1 + unknown, file_requests=files)
 
 
-def _first_weights(model: HubModel, steps: Sequence[int]) -> list[RemoteFile]:
+def _first_weights(model: HubModel, steps: Sequence[int]) -> tuple[RemoteFile, ...]:
     """The weight files of the first step that has any: those of one model are alike."""
     failure: CheckpointError | None = None
     for step in steps:
         try:
-            return [file for file in model.checkpoint(step).listed() if is_weights(file.path)]
+            return model.checkpoint(step).weights()
         except CheckpointError as error:
             failure = failure or error
     raise failure or CheckpointError(f"{model.repo} has no weights")
@@ -108,11 +106,14 @@ def measure_rate(model: HubModel, step: int) -> float:
     Raises:
         HubError: the Hub cannot be asked, or refuses.
     """
-    file = max(model.checkpoint(step).listed(), key=lambda file: file.size)
+    checkpoint = model.checkpoint(step)
+    file = max(checkpoint.weights(), key=lambda file: file.size)
     count = min(file.size, PROBE_BYTES)
-    transfer = Transfer(Source(model.client, model.repo, model.commit(step), file), anonymous(file.size))
+    transfer = Transfer(
+        Source(model.repository.client, model.repo, checkpoint.choice().commit, file), anonymous(file.size)
+    )
     start, before = time.perf_counter(), METER.total
-    with model.client.asking(model.repo):
+    with model.repository.client.asking(model.repo):
         transfer.fetch([(0, count)])
     # Where ranges are ignored more than was asked for has come.
     return (METER.total - before) / (time.perf_counter() - start)

@@ -47,8 +47,9 @@ def fetch(
         StoreError: the disk is full.
     """
     result = Fetched()
+    model.expect(steps)
     staging = model.staging(Room(prefetch=0, disk_budget=disk_budget, keep=True), steps)
-    model.branches()
+    model.repository.inventory.branches()
     for step in steps:
         checkpoint = model.checkpoint(step)
         try:

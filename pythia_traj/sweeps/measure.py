@@ -12,6 +12,7 @@ from pythia_traj.sweeps.datasets import Datasets
 from pythia_traj.sweeps.failure import Failure
 from pythia_traj.sweeps.forward import Reader, measure_shared
 from pythia_traj.sweeps.plan import Unit
+from pythia_traj.sweeps.published import non_finite_weights, say_non_finite
 from pythia_traj.sweeps.session import Session, SessionReferences
 from pythia_traj.values import Rows
 
@@ -38,9 +39,26 @@ class Measurer:
     def measure(self, units: Sequence[Unit]) -> Mapping[str, Rows | Failure]:
         """By label, the rows of units that belong together, or why an experiment that shares their pass failed.
 
+        No value that was computed from weights that are no numbers is kept, finite or not: the weights are what is wrong then, not what
+        an experiment or LAPACK says of them.
+
         Raises:
             Exception: whatever an experiment that is alone raises; a PythiaTrajError of the checkpoint or of the request.
         """
+        try:
+            measured = self._measure(units)
+        except Exception:
+            if any(self._flaw(unit) is None for unit in units):
+                raise
+            measured = {unit.label: Failure("") for unit in units}
+        flaws = {unit.label: self._flaw(unit) for unit in units}
+        return {label: _flawed(found, flaws[label]) for label, found in measured.items()}
+
+    def _flaw(self, unit: Unit) -> str | None:
+        found = non_finite_weights(unit, self._session.non_finite)
+        return None if found is None else say_non_finite(*found)
+
+    def _measure(self, units: Sequence[Unit]) -> dict[str, Rows | Failure]:
         first = self._requests[units[0].label].experiment
         model = self._session.model(units[0].step, first.processing)
         if not first.reads:
@@ -100,6 +118,12 @@ class Measurer:
                 raise PythiaTrajError(f"{unit.name} compares with step {step}, whose unit failed")
             found[name] = pd.read_parquet(path, partitioning=None)
         return found
+
+
+def _flawed(found: Rows | Failure, flaw: str | None) -> Rows | Failure:
+    if flaw is None:
+        return found
+    return Failure(flaw) if isinstance(found, Failure) else found.without_values(flaw)
 
 
 def _bound(request: ExperimentRequest) -> Any:

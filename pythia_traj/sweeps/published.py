@@ -2,16 +2,20 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pythia_traj.checkpoint import PublishedModel
+from pythia_traj.checkpoint import Integrity, PublishedModel
 from pythia_traj.errors import HubError, SuiteError
 from pythia_traj.suites.catalog import look_up, unknown_model
 from pythia_traj.suites.local import LocalModel
 from pythia_traj.sweeps.plan import Unit
 
 HUB = "hub"
+
+_NAMED = 4
+"""Tensors that a message names; the footer has all."""
 
 
 def open_model(name: str, source: str = HUB, *, refresh: bool = False) -> PublishedModel:
@@ -83,6 +87,42 @@ def source_of(published: PublishedModel, unit: Unit) -> dict[str, Any]:
         source["references"] = {name: published.source(step) for name, step in unit.references.items()}
     # Through JSON, so that what is compared with a stored footer has been through the same.
     return dict(json.loads(json.dumps(source)))
+
+
+def integrity_of(
+    published: PublishedModel, unit: Unit, non_finite: Mapping[int, Mapping[str, str]] | None = None
+) -> Integrity:
+    """What is known of the truth of a unit's weights: of its own step's, unless those of a reference are known to be wrong.
+
+    Args:
+        non_finite: by step, the tensors that were found to hold NaN or infinity when they were read.
+
+    Raises:
+        CheckpointError: a checkpoint is not there.
+    """
+    own = published.checkpoint(unit.step).integrity()
+    if found := non_finite_weights(unit, non_finite or {}):
+        step, tensors = found
+        return replace(own, verdict="known-defect", why=say_non_finite(step, tensors), non_finite=tensors)
+    for name, step in unit.references.items():
+        compared = published.checkpoint(step).integrity()
+        if own.verdict != "known-defect" and compared.verdict == "known-defect":
+            return replace(own, verdict="known-defect", why=f"its reference {name}: {compared.why}")
+    return own
+
+
+def non_finite_weights(unit: Unit, non_finite: Mapping[int, Mapping[str, str]]) -> tuple[int, Mapping[str, str]] | None:
+    """The step, of those that a unit is measured on, whose weights hold NaN or infinity, and its tensors that do."""
+    return next(
+        ((step, non_finite[step]) for step in (unit.step, *unit.references.values()) if step in non_finite), None
+    )
+
+
+def say_non_finite(step: int, tensors: Mapping[str, str]) -> str:
+    """That in a sentence, which names the first few tensors."""
+    named = [f"{name} ({count})" for name, count in list(tensors.items())[:_NAMED]]
+    more = f" and {len(tensors) - _NAMED} more tensors" if len(tensors) > _NAMED else ""
+    return f"the weights of step {step} are not finite: {', '.join(named)}{more}"
 
 
 def is_current(published: PublishedModel, unit: Unit, recorded: Mapping[str, Any]) -> bool:

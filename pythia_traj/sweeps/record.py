@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pythia_traj import schema
-from pythia_traj.checkpoint import Checkpoint
+from pythia_traj.checkpoint import Checkpoint, Integrity
 from pythia_traj.experiment import Vocabulary
 from pythia_traj.store.events import EventLog, read_events
 from pythia_traj.store.layout import Run
@@ -33,7 +33,7 @@ class Observer(Protocol):
         """What is being done now, in a few words."""
 
     def ended(self, unit: Unit, error: str | None) -> None:
-        """A unit was written (error None) or failed."""
+        """A unit was written (error None), or failed, or was left out as defective."""
 
 
 class Silent:
@@ -58,12 +58,16 @@ class SweepResult:
         done: units written now.
         skipped: units that were there already.
         failed: units that failed, with the reason.
+        defective: units that were left out because published weights are not their step's, with what is wrong.
+        known_defects: of those done, the units that were measured in spite of a defect, with what is wrong.
     """
 
     out: Path
     done: list[Unit] = field(default_factory=list)
     skipped: list[Unit] = field(default_factory=list)
     failed: list[tuple[Unit, str]] = field(default_factory=list)
+    defective: list[tuple[Unit, str]] = field(default_factory=list)
+    known_defects: list[tuple[Unit, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -115,9 +119,18 @@ class Recorder:
             self.log.write("started", unit=unit.name, digest=unit.digest)
 
     def done(
-        self, unit: Unit, rows: Rows, source: Mapping[str, Any], data: Mapping[str, Any], under: Circumstances
+        self,
+        unit: Unit,
+        rows: Rows,
+        files: tuple[Mapping[str, Any], Integrity],
+        data: Mapping[str, Any],
+        under: Circumstances,
     ) -> None:
-        """Writes a measured unit, with its files and what its data says of itself.
+        """Writes a measured unit.
+
+        Args:
+            files: what identifies those that it was measured on, and what is known of their truth.
+            data: what its data says of itself.
 
         Raises:
             StoreError: the disk is full, read-only or forbidden.
@@ -135,7 +148,9 @@ class Recorder:
         seconds = {phase: round(value, 4) for phase, value in under.seconds.items()}
         shared = [label for label in under.labels if label != unit.label]
         start = time.perf_counter()
-        footer = self._footer(unit, source, under) | {"data": data, "seconds": seconds, "shared_with": shared}
+        source, integrity = files
+        footer = self._footer(unit, source, integrity, under)
+        footer |= {"data": data, "seconds": seconds, "shared_with": shared}
         path = write_unit(self._run, identity, rows, footer, cached=unit.cached)
         seconds["write"] = round(time.perf_counter() - start, 4)
         file = str(path.relative_to(self._run.path))
@@ -145,6 +160,8 @@ class Recorder:
         facts["waited_for"] = under.waited_for
         self.log.write("done", unit=unit.name, digest=unit.digest, **facts)
         self._result.done.append(unit)
+        if integrity.verdict == "known-defect":
+            self._result.known_defects.append((unit, integrity.why))
         self._observer.ended(unit, None)
 
     def failed(self, units: Iterable[Unit], failure: Failure) -> None:
@@ -155,7 +172,16 @@ class Recorder:
             self._result.failed.append((unit, failure.message))
             self._observer.ended(unit, failure.message)
 
-    def _footer(self, unit: Unit, source: Mapping[str, Any], under: Circumstances) -> dict[str, Any]:
+    def defective(self, units: Iterable[Unit], reason: str) -> None:
+        """Notes that units were left out because of a defect of the published files."""
+        for unit in units:
+            self.log.write("defective", unit=unit.name, digest=unit.digest, error=reason)
+            self._result.defective.append((unit, reason))
+            self._observer.ended(unit, reason)
+
+    def _footer(
+        self, unit: Unit, source: Mapping[str, Any], integrity: Integrity, under: Circumstances
+    ) -> dict[str, Any]:
         """Provenance: what the unit was made of, from which files, where and how."""
         vocabulary, tokenizer = under.vocabulary, under.vocabulary.tokenizer
         return {
@@ -163,7 +189,7 @@ class Recorder:
             "digest": unit.digest,
             "made_of": unit.made_of,
             "source": source,
-            "integrity": under.checkpoint.integrity,
+            "integrity": integrity.as_dict(),
             "bos": unit.made_of["parameters"].get("bos"),
             "vocabulary": {
                 "rows": vocabulary.d_vocab,

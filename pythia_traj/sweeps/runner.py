@@ -15,7 +15,7 @@ from pythia_traj.store.unit import write_model
 from pythia_traj.sweeps.failure import Failure
 from pythia_traj.sweeps.plan import Plan, Unit, make_plan
 from pythia_traj.sweeps.prefetch import Prefetcher
-from pythia_traj.sweeps.published import facts_of, is_current, open_model, source_of
+from pythia_traj.sweeps.published import facts_of, integrity_of, is_current, open_model, source_of
 from pythia_traj.sweeps.record import Circumstances, Observer, Recorder, Silent, SweepResult
 
 if TYPE_CHECKING:
@@ -80,6 +80,9 @@ def sweep(config: SweepConfig, *, observer: Observer | None = None) -> SweepResu
             for published in models:
                 todo = [unit for unit in plan.todo if unit.model == published.model]
                 if todo:
+                    # A reference is looked at as closely as a step that was asked for.
+                    references = [step for unit in todo for step in unit.references.values()]
+                    published.expect((*plan.steps[published.model], *references), defects=config.on_defect == "measure")
                     _ModelSweep(config, run, device, published, observer, recorder).measure(todo)
     except (Interrupted, KeyboardInterrupt) as stop:
         recorder.log.write("stopped", signal=getattr(stop, "signum", signal.SIGINT))
@@ -116,16 +119,14 @@ class _ModelSweep:
         from pythia_traj.sweeps.measure import Measurer
         from pythia_traj.sweeps.session import Session
 
-        experiments = [self.config.experiments[unit.label].experiment for unit in todo]
-        with_references = any(experiment.wants_reference_models for experiment in experiments)
-        data = self._prepare(todo, copies=2 if with_references else 1)
+        requests = [self.config.experiments[label] for label in {unit.label for unit in todo}]
+        references = {name for one in requests if one.experiment.wants_reference_models for name in one.references}
+        data = self._prepare(todo, copies=2 if references else 1)
         if data is None:
             return
         room = Room(self.config.prefetch, self.config.disk_budget, self.config.keep, buffers_for(self.device))
         with Prefetcher(self.published, [unit.step for unit in todo], room, self.observer.working) as prefetcher:
-            session = Session(
-                self.published, self.device, self.config.dtype, prefetcher, with_references=with_references
-            )
+            session = Session(self.published, self.device, self.config.dtype, prefetcher, references=len(references))
             measurer = Measurer(self.config, self.run, session, data)
             try:
                 for step, units in groupby(todo, key=lambda unit: unit.step):
@@ -167,9 +168,34 @@ class _ModelSweep:
         self, step: int, units: list[Unit], session: "Session", measurer: "Measurer", data: "Datasets"
     ) -> None:
         """One step: units that read the same tokens with one processing share a forward pass, the others come one by one."""
+        units = self._without_defects(units)
         self.recorder.started(units)
         for together in measurer.passes(units):
             self._measure_together(step, together, session, measurer, data)
+
+    def _without_defects(self, units: Sequence[Unit]) -> list[Unit]:
+        """Those to be measured; of the others it is noted what is wrong with their files."""
+        if self.config.on_defect == "measure":
+            return list(units)
+        sound = []
+        for unit in units:
+            try:
+                integrity = integrity_of(self.published, unit)
+            except CheckpointError:
+                # What cannot be had fails where it is opened.
+                integrity = None
+            if integrity is None or integrity.verdict != "known-defect":
+                sound.append(unit)
+            elif self.config.on_defect == "fail":
+                self.recorder.failed([unit], Failure(integrity.why))
+            else:
+                self.recorder.defective([unit], self._with_older_rows(unit, integrity.why))
+        return sound
+
+    def _with_older_rows(self, unit: Unit, reason: str) -> str:
+        """The reason, and where rows are that were measured before it was known."""
+        path = self.run.unit_path(unit.model, unit.label, unit.step, cached=unit.cached)
+        return f"{reason}; {path} was measured before that was known: delete it" if path.exists() else reason
 
     def _measure_together(
         self, step: int, together: list[Unit], session: "Session", measurer: "Measurer", data: "Datasets"
@@ -208,7 +234,8 @@ class _ModelSweep:
                 self.recorder.failed([unit], found)
                 continue
             try:
-                self.recorder.done(unit, found, sources[unit.label], data.facts(unit.label), under)
+                files = sources[unit.label], integrity_of(self.published, unit, session.non_finite)
+                self.recorder.done(unit, found, files, data.facts(unit.label), under)
             except PythiaTrajError:
                 raise
             except Exception as error:

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import psutil
 import torch
 from torch import Tensor
 from transformer_lens import HookedTransformer
@@ -28,8 +29,22 @@ Opener = Callable[[Checkpoint], AbstractContextManager[Opened]]
 """Opens a checkpoint's weight files."""
 
 
+@dataclass
+class _Open:
+    """A checkpoint whose files are open, and its tensors, which lie in them."""
+
+    held: ExitStack
+    tensors: dict[str, Tensor]
+    in_memory: int
+    """Bytes of the process; files that are mapped take none."""
+
+
 class Weights:
-    """One HookedTransformer and what is in it."""
+    """One HookedTransformer, what is in it, and the checkpoints it is made from.
+
+    Their files stay open, so that another processing of a step is swapped in from the same bytes. Where several are `kept`, so is another
+    step that was in it before: the references of a sweep are read once, not once a step.
+    """
 
     def __init__(
         self,
@@ -38,18 +53,27 @@ class Weights:
         open_files: Opener,
         *,
         copies: int,
+        kept: int = 1,
         default_prepend_bos: bool | None = None,
     ) -> None:
+        """Builds nothing yet.
+
+        Args:
+            copies: how many sets of weights are held in all, for the check that they fit.
+            kept: how many checkpoints stay open, as far as memory allows.
+        """
         self._device, self._dtype, self._copies, self._bos = device, DTYPES[dtype], copies, default_prepend_bos
         self._open_files = open_files
         self._swappable: SwappableModel | None = None
-        self._files = ExitStack()
-        self._opened: tuple[str, int] | None = None
-        self._tensors: dict[str, Tensor] = {}
+        self._kept = kept
+        self._open: dict[tuple[str, int], _Open] = {}
+        """The one that was used last is the last."""
         self._loaded: tuple[tuple[str, int], Processing] | None = None
         self._failed: tuple[tuple[str, int], CheckpointError] | None = None
         self.seconds: dict[str, float] = {}
         self.bytes, self.source = 0, ""
+        self.non_finite: dict[int, dict[str, str]] = {}
+        """By step, the tensors that were found to hold NaN or infinity when they were read."""
 
     def load(self, checkpoint: Checkpoint, processing: Processing) -> HookedTransformer:
         """The model with the weights of a checkpoint in it; what is there already is not loaded again.
@@ -71,14 +95,26 @@ class Weights:
         if self._loaded == (wanted, processing):
             return self._swappable.model
         self._loaded = None
-        if self._opened != wanted:
-            if self._failed is not None and self._failed[0] == wanted:
-                # Other units of the step ask again: a file that could not be had is not fetched once for each of them.
-                raise self._failed[1]
-            self.close()
+        if wanted not in self._open:
             self._swappable.check_same_architecture(checkpoint)
+            self._open[wanted] = self._read(checkpoint, wanted, self._swappable)
+        self._open[wanted] = self._open.pop(wanted)
+        with self._timed("swap"):
+            self._swappable.swap(self._open[wanted].tensors, processing)
+        self._loaded = (wanted, processing)
+        return self._swappable.model
+
+    def _read(self, checkpoint: Checkpoint, wanted: tuple[str, int], swappable: SwappableModel) -> _Open:
+        """Opens a checkpoint; those that there is no room for beside it are closed before."""
+        if self._failed is not None and self._failed[0] == wanted:
+            # Other units of the step ask again: a file that cannot be read is not fetched once for each of them.
+            raise self._failed[1]
+        while self._open and not self._have_room():
+            self._close_oldest()
+        with ExitStack() as held:
             try:
-                opened = self._files.enter_context(self._open_files(checkpoint))
+                opened = held.enter_context(self._open_files(checkpoint))
+                tensors = read_tensors(opened.files)
             except CheckpointError as error:
                 self._failed = wanted, error
                 raise
@@ -86,18 +122,27 @@ class Weights:
             self.seconds["fetch"] = self.seconds.get("fetch", 0.0) + opened.seconds
             self.bytes += opened.bytes
             self.source = opened.source
-            self._tensors = read_tensors(opened.files)
-            self._opened = wanted
-        with self._timed("swap"):
-            self._swappable.swap(self._tensors, processing)
-        self._loaded = (wanted, processing)
-        return self._swappable.model
+            with self._timed("check"):
+                if found := swappable.non_finite(tensors):
+                    self.non_finite[checkpoint.step] = found
+            in_memory = sum(len(file.data) for file in opened.files if file.path is None)
+            return _Open(held.pop_all(), tensors, in_memory)
+
+    def _have_room(self) -> bool:
+        """Whether one more may be open: checkpoints of a model are alike, and half of what is free is left to others."""
+        size = max(one.in_memory for one in self._open.values())
+        return len(self._open) < self._kept and 2 * size <= psutil.virtual_memory().available
+
+    def _close_oldest(self) -> None:
+        oldest = self._open.pop(next(iter(self._open)))
+        # The tensors lie in the files: they go first.
+        oldest.tensors.clear()
+        oldest.held.close()
 
     def close(self) -> None:
-        """Lets go of the open files; the weights in the model stay."""
-        self._tensors = {}
-        self._opened = None
-        self._files.close()
+        """Closes the files; the weights in the model stay."""
+        while self._open:
+            self._close_oldest()
 
     @contextmanager
     def _timed(self, phase: str) -> Iterator[None]:
@@ -137,12 +182,16 @@ class Session:
         dtype: str,
         prefetcher: Prefetcher,
         *,
-        with_references: bool,
+        references: int,
     ) -> None:
+        """Builds nothing yet.
+
+        Args:
+            references: how many other steps a unit compares with at most.
+        """
         self.published = published
-        copies = 2 if with_references else 1
-        self._current = Weights(device, dtype, prefetcher.open, copies=copies)
-        self._reference = Weights(device, dtype, prefetcher.open_aside, copies=1)
+        self._current = Weights(device, dtype, prefetcher.open, copies=2 if references else 1)
+        self._reference = Weights(device, dtype, prefetcher.open_aside, copies=1, kept=max(references, 1))
 
     def model(self, step: int, processing: Processing) -> HookedTransformer:
         """The model at a step."""
@@ -151,6 +200,11 @@ class Session:
     def reference_model(self, step: int, processing: Processing) -> HookedTransformer:
         """A second model, at another step."""
         return self._reference.load(self.published.checkpoint(step), processing)
+
+    @property
+    def non_finite(self) -> dict[int, dict[str, str]]:
+        """By step, the tensors that were found to hold NaN or infinity when they were read; references' included."""
+        return self._reference.non_finite | self._current.non_finite
 
     def take_traffic(self) -> Traffic:
         """What was loaded since this was last asked, and how long it took."""

@@ -23,15 +23,17 @@ class Status:
         done: units whose metrics file exists, of those that were ever requested.
         running: units that a living worker has begun.
         failed: units without a file whose last event is a failure.
+        defective: units without a file that were left out because their step's published weights are another's.
         left: all other units.
         units: the state of every requested unit, by `model/label/step512`.
-        errors: why a failed unit failed.
+        errors: why a failed unit failed, or a defective one was left out.
         seconds_left: at the rate of the units done so far, where that is known.
     """
 
     done: int
     running: int
     failed: int
+    defective: int
     left: int
     units: dict[str, str]
     errors: dict[str, str]
@@ -63,15 +65,16 @@ def status(run: str | Path) -> Status:
         event = last.get(name, {})
         if name in there:
             units[name] = "done"
-        elif event.get("event") == "failed":
-            units[name] = "failed"
+        elif event.get("event") in {"failed", "defective"}:
+            units[name] = event["event"]
             errors[name] = str(event.get("error", ""))
         elif event.get("event") == "started" and _is_working(event):
             units[name] = "running"
         else:
             units[name] = "left"
     counts = {
-        state: sum(1 for value in units.values() if value == state) for state in ("done", "running", "failed", "left")
+        state: sum(1 for value in units.values() if value == state)
+        for state in ("done", "running", "failed", "defective", "left")
     }
     remaining = counts["running"] + counts["left"]
     return Status(**counts, units=units, errors=errors, seconds_left=_seconds_left(finished, remaining))

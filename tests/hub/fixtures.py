@@ -11,9 +11,10 @@ from huggingface_hub import constants
 from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from pythia_traj.suites.catalog import catalog
+from tests.hub.publish import publish_steps
 from tests.hub.repository import Repository
 from tests.hub.server import Hub
-from tests.support import publish, random_model
+from tests.support import write_distinct
 
 
 @pytest.fixture
@@ -40,13 +41,11 @@ def online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def pythia_14m(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """154 revisions under the name of a known model, tiny, their weights of three seeds in turn."""
+    """154 revisions under the name of a known model, tiny, each with weights of its own; `main` is the last."""
     folder = tmp_path_factory.mktemp("pythia-14m")
-    for seed in range(3):
-        publish(folder / f"seed{seed}", random_model(seed))
+    write_distinct(folder, catalog()["pythia-14m"].steps)
     repository = Repository("EleutherAI/pythia-14m")
-    for i, step in enumerate(catalog()["pythia-14m"].steps):
-        repository.publish(f"step{step}", folder / f"seed{i % 3}")
+    publish_steps(repository, folder)
     return repository
 
 

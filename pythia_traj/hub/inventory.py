@@ -1,0 +1,197 @@
+"""What a repository holds: branch -> commit -> files -> digest, size. The one place that knows; it reads no byte of weights.
+
+Branches come from one listing, files of a commit from one listing each; both are remembered on this machine, so a repeated sweep asks
+for nothing. `holders` turns the listings that a request needs into the answer to one question: which steps hold a content?
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from huggingface_hub import CachedFileInfo
+
+from pythia_traj.errors import CheckpointError, HubError
+from pythia_traj.hub.client import Client, RemoteFile
+from pythia_traj.hub.memory import Memory
+from pythia_traj.suites.files import is_weights
+
+MAIN = "main"
+
+_LISTINGS_AT_ONCE = 4
+
+
+@dataclass
+class Holders:
+    """Who holds a content, among the revisions that were compared.
+
+    Attributes:
+        main: the digests of `main`'s weight files.
+        steps: for each digest of a weight file, the steps that hold it.
+        compared: the revisions whose files are counted here.
+        missing: revisions that should have been compared and whose files cannot be listed.
+    """
+
+    main: set[str] = field(default_factory=set)
+    steps: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+    compared: set[str] = field(default_factory=set)
+    missing: set[str] = field(default_factory=set)
+
+    def add(self, revision: str, step: int | None, files: Iterable[RemoteFile]) -> None:
+        """Counts the weight files of a revision; `main` has no step."""
+        self.compared.add(revision)
+        for file in files:
+            if not is_weights(file.path):
+                continue
+            if step is None:
+                self.main.add(file.blob)
+            else:
+                self.steps[file.blob].add(step)
+
+
+class Inventory:
+    """The branches of a repository and the files of their commits."""
+
+    def __init__(self, client: Client, repo: str, *, refresh: bool) -> None:
+        self._client, self._repo, self._refresh = client, repo, refresh
+        self._memory = Memory(client.endpoint, repo)
+        self._branches: dict[str, str] | None = None
+        self._is_partial = False
+        self._files: dict[str, tuple[RemoteFile, ...]] = {}
+
+    def branches(self) -> dict[str, str]:
+        """The commit of every branch: remembered, or from one listing.
+
+        Raises:
+            HubError: they cannot be listed.
+        """
+        if self._branches is None:
+            known = None if self._refresh and not self._client.offline else self._memory.branches()
+            if known is None and self._client.offline:
+                known = self._cached_branches()
+                self._is_partial = known is not None
+            if known is None:
+                known = self._client.branches(self._repo)
+                self._memory.keep_branches(known)
+            self._branches = known
+        return self._branches
+
+    def commit(self, revision: str) -> str:
+        """The commit that a branch pointed to.
+
+        Raises:
+            CheckpointError: there is no such branch.
+            HubError: the Hub cannot be asked.
+        """
+        commit = self.branches().get(revision)
+        if commit is None:
+            raise CheckpointError(
+                f"{self._repo} has no branch {revision}: if it was published lately, repeat with --refresh"
+            )
+        return commit
+
+    def files(self, commit: str) -> tuple[RemoteFile, ...]:
+        """The files of a commit: remembered, or from one listing.
+
+        Raises:
+            CheckpointError: they cannot be listed.
+        """
+        known = self.remembered(commit)
+        if known is None and self._client.offline:
+            known = self._cached_files(commit)
+        if known is None:
+            try:
+                known = self._client.files(self._repo, commit)
+            except HubError as error:
+                # The branches could be listed: this commit alone is gone since, or not kept for use offline.
+                raise CheckpointError(f"files of commit {commit[:12]}: {error}") from None
+            self._memory.keep_files(commit, known)
+        self._files[commit] = known
+        return known
+
+    def remembered(self, commit: str) -> tuple[RemoteFile, ...] | None:
+        """The files of a commit, if they are known without asking."""
+        if commit not in self._files:
+            known = self._memory.files(commit)
+            if known is None:
+                return None
+            self._files[commit] = known
+        return self._files[commit]
+
+    def holders(self, steps: Mapping[str, int], wanted: Iterable[str]) -> Holders:
+        """Who holds which weights: `main`, the branches wanted, and all others whose files are remembered. Nothing else is listed.
+
+        A branch that cannot be listed is left out: it fails when its own turn comes.
+
+        Args:
+            steps: the step of each branch that is one.
+            wanted: branches to be listed, beside `main`; those that do not exist are skipped.
+
+        Raises:
+            HubError: the branches cannot be listed.
+        """
+        branches = self.branches()
+        asked = [name for name in dict.fromkeys((MAIN, *wanted)) if name in branches]
+        holders = Holders()
+        for name, files in zip(asked, self._all_files([branches[name] for name in asked]), strict=True):
+            if files is None:
+                holders.missing.add(name)
+            else:
+                holders.add(name, steps.get(name), files)
+        if self._is_partial and MAIN not in branches:
+            holders.missing.add(MAIN)
+        self._add_remembered(holders, branches, steps)
+        return holders
+
+    def remembered_holders(self, steps: Mapping[str, int]) -> Holders:
+        """The same of what is remembered alone: nothing is asked."""
+        branches = self._branches or self._memory.branches() or {}
+        holders = Holders()
+        self._add_remembered(holders, branches, {**steps, MAIN: None})
+        return holders
+
+    def _add_remembered(self, holders: Holders, branches: Mapping[str, str], steps: Mapping[str, int | None]) -> None:
+        for name, step in steps.items():
+            if name in branches and name not in holders.compared:
+                files = self.remembered(branches[name])
+                if files is not None:
+                    holders.add(name, step, files)
+
+    def _all_files(self, commits: list[str]) -> list[tuple[RemoteFile, ...] | None]:
+        """The files of commits, several asked for at once; None for one that cannot be listed."""
+
+        def ask(commit: str) -> tuple[RemoteFile, ...] | None:
+            try:
+                return self.files(commit)
+            except CheckpointError:
+                return None
+
+        with ThreadPoolExecutor(_LISTINGS_AT_ONCE, thread_name_prefix="pythia-traj-list") as pool:
+            asked = [pool.submit(ask, commit) for commit in commits]
+            try:
+                return [answer.result() for answer in asked]
+            except BaseException:
+                # Whoever waits has gone: those that are being asked for end their attempts.
+                self._client.stopped.set()
+                for answer in asked:
+                    answer.cancel()
+                raise
+
+    def _cached_branches(self) -> dict[str, str] | None:
+        """Where branches pointed when another tool downloaded them by name into the Hub's cache."""
+        commits = self._client.cached_commits(self._repo)
+        return {ref: commit for commit, revision in commits.items() for ref in revision.refs} or None
+
+    def _cached_files(self, commit: str) -> tuple[RemoteFile, ...] | None:
+        """The files of a commit that another tool left in the Hub's cache, where a blob's file is named by its digest."""
+        revision = self._client.cached_commits(self._repo).get(commit)
+        if revision is None:
+            return None
+        top = [file for file in revision.files if file.file_path.parent.name == commit and _is_named_by_digest(file)]
+        return tuple(RemoteFile(file.file_name, file.size_on_disk, file.blob_path.name) for file in top)
+
+
+def _is_named_by_digest(file: CachedFileInfo) -> bool:
+    """Where links are not possible the Hub's cache holds plain copies, whose names say nothing of their content."""
+    return re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", file.blob_path.name) is not None

@@ -1,0 +1,72 @@
+"""A repository of the Hub: what it holds, and its small files on this machine."""
+
+from functools import cached_property
+from pathlib import Path
+
+from pythia_traj.errors import CheckpointError
+from pythia_traj.hub.client import Client, RemoteFile
+from pythia_traj.hub.constants import Constants
+from pythia_traj.hub.disk import OnDisk
+from pythia_traj.hub.inventory import MAIN, Inventory
+from pythia_traj.hub.transfer import is_file
+
+
+class Repository:
+    """One repository, by commit: of a commit nothing can change.
+
+    Attributes:
+        name: `org/name`.
+        client: who is asked.
+        inventory: which commits and files there are.
+        constants: tensors that all its checkpoints share.
+    """
+
+    def __init__(self, name: str, *, refresh: bool) -> None:
+        self.name = name
+        self.client = Client()
+        self.inventory = Inventory(self.client, name, refresh=refresh)
+        self.constants = Constants()
+
+    def has(self, commit: str, file: RemoteFile) -> bool:
+        """Whether a file of a commit is on this machine, by its name."""
+        with OnDisk().hold_if_there(self.name, file) as path:
+            if path is not None:
+                return True
+        cached = self.client.cached(self.name, commit, file.path) or self.client.cached_blob(self.name, file.blob)
+        return cached is not None
+
+    def listing(self, commit: str) -> dict[str, RemoteFile]:
+        """The files of a commit by name. No name becomes a path here: only those that a checkpoint's files have are looked up."""
+        return {file.path: file for file in self.inventory.files(commit)}
+
+    @cached_property
+    def main(self) -> tuple[str, dict[str, RemoteFile]] | None:
+        """The commit and the files of `main`; None where there is none, or it cannot be listed."""
+        commit = self.inventory.branches().get(MAIN)
+        try:
+            return None if commit is None else (commit, self.listing(commit))
+        except CheckpointError:
+            return None
+
+    def fetch(self, commit: str, file: RemoteFile) -> Path:
+        """A small file on this machine, as it is listed. Commits that share its content share one download.
+
+        One that is something else, in the cache or as it came, is fetched once more.
+
+        Raises:
+            CheckpointError: it cannot be had, or is something else again.
+        """
+        cached = self.client.cached(self.name, commit, file.path) or self.client.cached_blob(self.name, file.blob)
+        path = cached or self.client.download(self.name, commit, file.path)
+        if _is_as_listed(path, file):
+            return path
+        path = self.client.download(self.name, commit, file.path, anew=True)
+        if not _is_as_listed(path, file):
+            raise CheckpointError(
+                f"{file.path} of {self.name} at {commit[:12]} is corrupt: fetched twice, its content is not what the Hub lists"
+            )
+        return path
+
+
+def _is_as_listed(path: Path, file: RemoteFile) -> bool:
+    return is_file(memoryview(path.read_bytes()), file)
