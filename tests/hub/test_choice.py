@@ -6,6 +6,7 @@ import shutil
 
 import pandas as pd
 import pytest
+from huggingface_hub import constants, snapshot_download
 
 import pythia_traj as pt
 from pythia_traj.cli import main
@@ -14,8 +15,10 @@ from pythia_traj.hub.choice import choose, of_main, whose
 from pythia_traj.hub.client import RemoteFile
 from pythia_traj.hub.inventory import Holders
 from pythia_traj.hub.model import HubModel
+from pythia_traj.hub.patience import Patience
 from pythia_traj.store.layout import Run
 from pythia_traj.store.unit import read_footer
+from tests.hub.faults import Fault
 from tests.hub.fixtures import online as online
 from tests.hub.fixtures import serve as serve
 from tests.hub.publish import publish_steps
@@ -203,6 +206,30 @@ def branch(suite, tmp_path):
         return repository
 
     return build
+
+
+@pytest.mark.parametrize("branch", ["main", f"step{LAST}"])
+def test_nothing_is_measured_while_it_cannot_be_told_whose_a_file_is(serve, stale, tmp_path, monkeypatch, branch):
+    patience = Patience(first=0.01, longest=0.02)
+    monkeypatch.setattr("pythia_traj.hub.client.Patience", lambda: patience)
+    hub = serve(stale.repository)
+    hub.faults.add(Fault("500", where=f"tree/{stale.repository.branches[branch]}", times=1000))
+    result = pt.sweep(request("pythia-2.8b", tmp_path / "run", experiments=INDUCTION, steps="26000,27000"))
+    assert not result.done
+    assert all(f"{NAME} at {branch} cannot be listed now" in error for _, error in result.failed)
+    hub.faults.clear()
+    result = pt.sweep(request("pythia-2.8b", tmp_path / "run", experiments=INDUCTION, steps="26000,27000"))
+    assert ([unit.step for unit in result.done], [unit.step for unit, _ in result.defective]) == ([27_000], [26_000])
+
+
+def test_offline_without_mains_listing_the_verdict_is_unchecked(serve, stale, tmp_path, monkeypatch):
+    hub = serve(stale.repository)
+    snapshot_download(NAME, revision="step66000", endpoint=hub.endpoint)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    pt.sweep(request("pythia-2.8b", tmp_path / "run", experiments=INDUCTION, steps="66000"))
+    integrity = footer(tmp_path / "run", 66_000)["integrity"]
+    assert integrity["verdict"] == "unchecked"
+    assert integrity["why"].endswith("; not compared with main")
 
 
 @pytest.mark.parametrize("key", ["rotary_pct", "layer_norm_eps", "use_parallel_residual", "attention_bias"])

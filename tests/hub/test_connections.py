@@ -4,9 +4,13 @@ import gc
 import logging
 import os
 import re
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 import httpx2
@@ -219,6 +223,61 @@ def test_only_an_answer_whose_end_is_known_leaves_its_connection_for_another(onl
         assert (kept is not None) == (b"500" in said)
         if kept is not None:
             kept.close()
+
+
+# Encrypted
+
+
+class Numbered(BaseHTTPRequestHandler):
+    """Answers with the number of the request on its connection."""
+
+    protocol_version = "HTTP/1.1"
+    number = 0
+
+    def do_GET(self):
+        self.number += 1
+        body = b"%d" % self.number * 500
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        if self.path == "/more":
+            self.wfile.write(b"more")
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def encrypted(online, monkeypatch, tmp_path):
+    """The address of a server with a certificate of its own, which is trusted until the test ends."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl command makes a certificate")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate)]
+    made += ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run(made, check=True, capture_output=True)
+    monkeypatch.setattr(connections_module, "_ssl_context", lambda: ssl.create_default_context(cafile=str(certificate)))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Numbered) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"https://localhost:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def test_an_encrypted_connection_is_used_again_and_not_where_more_has_come_than_was_promised(encrypted):
+    pool = Connections()
+    try:
+        assert body_of(f"{encrypted}/file", pool) == b"1" * 500
+        assert body_of(f"{encrypted}/file", pool) == b"2" * 500
+        assert body_of(f"{encrypted}/more", pool) == b"3" * 500
+        assert body_of(f"{encrypted}/file", pool) == b"1" * 500
+    finally:
+        pool.close()
 
 
 # None left open
