@@ -43,11 +43,11 @@ class Comparison:
                 last = self._branches[self.last]
                 expected = [self._branches[step] for step in self._expected]
                 holders = self._repository.inventory.holders(self._steps, [last, *expected])
-                needed = sorted(holders.missing & {MAIN, last})
+                needed = [name for name in (last, MAIN) if name in holders.missing]
                 if needed and not self._repository.client.offline:
                     raise CheckpointError(
-                        f"the files of {self._repository.name} at {needed[0]} cannot be listed now, and without them it cannot be "
-                        "told whether a step's files are its own: repeat the command"
+                        f"it cannot be told whose the files of a step of {self._repository.name} are, because those of {needed[0]} "
+                        f"cannot be listed: {holders.missing[needed[0]]}"
                     )
                 self._holders = holders
             return self._holders

@@ -30,13 +30,13 @@ class Holders:
         main: the digests of `main`'s weight files.
         steps: for each digest of a weight file, the steps that hold it.
         compared: the revisions whose files are counted here.
-        missing: revisions that should have been compared and whose files cannot be listed.
+        missing: revisions that should have been compared and whose files cannot be listed, each with the reason.
     """
 
     main: set[str] = field(default_factory=set)
     steps: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     compared: set[str] = field(default_factory=set)
-    missing: set[str] = field(default_factory=set)
+    missing: dict[str, str] = field(default_factory=dict)
 
     def add(self, revision: str, step: int | None, files: Iterable[RemoteFile]) -> None:
         """Counts the weight files of a revision; `main` has no step."""
@@ -135,12 +135,12 @@ class Inventory:
         asked = [name for name in dict.fromkeys((MAIN, *wanted)) if name in branches]
         holders = Holders()
         for name, files in zip(asked, self._all_files([branches[name] for name in asked]), strict=True):
-            if files is None:
-                holders.missing.add(name)
+            if isinstance(files, CheckpointError):
+                holders.missing[name] = str(files)
             else:
                 holders.add(name, steps.get(name), files)
         if self._is_partial and MAIN not in branches:
-            holders.missing.add(MAIN)
+            holders.missing[MAIN] = "it is not known offline"
         self._add_remembered(holders, branches, steps)
         return holders
 
@@ -158,14 +158,14 @@ class Inventory:
                 if files is not None:
                     holders.add(name, step, files)
 
-    def _all_files(self, commits: list[str]) -> list[tuple[RemoteFile, ...] | None]:
-        """The files of commits, several asked for at once; None for one that cannot be listed."""
+    def _all_files(self, commits: list[str]) -> list[tuple[RemoteFile, ...] | CheckpointError]:
+        """The files of commits, several asked for at once; the reason for one that cannot be listed."""
 
-        def ask(commit: str) -> tuple[RemoteFile, ...] | None:
+        def ask(commit: str) -> tuple[RemoteFile, ...] | CheckpointError:
             try:
                 return self.files(commit)
-            except CheckpointError:
-                return None
+            except CheckpointError as error:
+                return error
 
         with ThreadPoolExecutor(_LISTINGS_AT_ONCE, thread_name_prefix="pythia-traj-list") as pool:
             asked = [pool.submit(ask, commit) for commit in commits]

@@ -1,6 +1,6 @@
 """A small file of a repository -> the Hub's cache on this machine, laid out as the Hub's client lays it out.
 
-The client's own download tries again by itself, up to twelve requests of up to a minute, whoever calls it and for whatever reason. So
+The client's own download tries again by itself, a dozen requests of up to a minute each, and no argument stops it. So
 this asks with retries of ours, and puts the file where the client, and every tool that uses it, will find it:
 
     <cache>/models--<org>--<name>/blobs/<digest>

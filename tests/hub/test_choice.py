@@ -216,7 +216,7 @@ def test_nothing_is_measured_while_it_cannot_be_told_whose_a_file_is(serve, stal
     hub.faults.add(Fault("500", where=f"tree/{stale.repository.branches[branch]}", times=1000))
     result = pt.sweep(request("pythia-2.8b", tmp_path / "run", experiments=INDUCTION, steps="26000,27000"))
     assert not result.done
-    assert all(f"{NAME} at {branch} cannot be listed now" in error for _, error in result.failed)
+    assert all(f"because those of {branch} cannot be listed: files of commit" in error for _, error in result.failed)
     hub.faults.clear()
     result = pt.sweep(request("pythia-2.8b", tmp_path / "run", experiments=INDUCTION, steps="26000,27000"))
     assert ([unit.step for unit in result.done], [unit.step for unit, _ in result.defective]) == ([27_000], [26_000])
