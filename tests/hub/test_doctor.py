@@ -44,7 +44,7 @@ def test_a_sweep_is_priced_in_bytes_and_requests(serve, repository, suite, docto
     assert code == 0
     size = (suite / "step0" / "model.safetensors").stat().st_size
     assert found["pythia-14m"]["found"].startswith("4 steps of 0.0 GB, 0 of them here")
-    assert found["requests"]["found"].startswith("4 to the API (500 are allowed in 5 minutes), about 8 for files")
+    assert found["requests"]["found"].startswith("3 to the API (500 are allowed in 5 minutes), about 8 for files")
     assert found["disk"]["found"].startswith("none for a sweep; to keep them (fetch, --keep) 0.0 GB of ")
     assert "MB/s: about 0 minutes" in found["network"]["found"]
     assert found["HF_TOKEN"]["found"].startswith("not set")
