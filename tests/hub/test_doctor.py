@@ -49,8 +49,8 @@ def test_a_sweep_is_priced_in_bytes_and_requests(serve, repository, suite, docto
     assert "MB/s: about 0 minutes" in found["network"]["found"]
     assert found["HF_TOKEN"]["found"].startswith("not set")
     assert estimate(HubModel.of(look_up("pythia-14m")), (0, 1, 2, 4)).bytes == 4 * size
-    # It asked for the branches, one listing and the beginning of one file.
-    assert [record.kind for record in hub.requests].count("tree") == 1
+    # It asked for the branches, the files of the first step and of those it is compared with, and the beginning of one file.
+    assert [record.kind for record in hub.requests].count("tree") == 3
 
 
 def test_steps_without_a_branch_are_named(serve, repository, doctor):
