@@ -8,7 +8,7 @@ from pythia_traj.errors import CheckpointError
 from pythia_traj.hub.choice import whose
 from pythia_traj.hub.inventory import MAIN, Holders
 from pythia_traj.hub.repository import Repository
-from pythia_traj.suites.files import is_weights
+from pythia_traj.suites.files import WEIGHTS
 
 
 class Comparison:
@@ -65,7 +65,7 @@ class Comparison:
             if commit is None:
                 continue
             try:
-                if any(is_weights(file.path) for file in self._repository.inventory.files(commit)):
+                if any(file.path in WEIGHTS for file in self._repository.inventory.files(commit)):
                     return step
             except CheckpointError:
                 return step

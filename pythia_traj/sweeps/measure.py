@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from pythia_traj.config import ExperimentRequest, SweepConfig
-from pythia_traj.errors import PythiaTrajError
+from pythia_traj.errors import DataError, DeviceError, PythiaTrajError, StoreError
 from pythia_traj.store.layout import Run
 from pythia_traj.store.unit import read_footer
 from pythia_traj.sweeps.datasets import Datasets
@@ -47,6 +47,9 @@ class Measurer:
         """
         try:
             measured = self._measure(units)
+        except (StoreError, DeviceError, DataError):
+            # The machine or the request is wrong, whatever the weights hold: that ends the sweep.
+            raise
         except Exception:
             if any(self._flaw(unit) is None for unit in units):
                 raise

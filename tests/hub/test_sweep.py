@@ -141,6 +141,7 @@ def test_a_missing_revision_and_one_without_weights_fail_their_own_units(serve, 
     publish_steps(repository, suite)
     shutil.copytree(suite / "step4", tmp_path / "bare")
     (tmp_path / "bare" / "model.safetensors").unlink()
+    (tmp_path / "bare" / "training_args.bin").write_bytes(b"no weights")
     repository.publish("step8", tmp_path / "bare")
     serve(repository)
     result = pt.sweep(request("pythia-31m", tmp_path / "run", steps="0:16", experiments={"loss": SMALL["loss"]}))
