@@ -20,9 +20,10 @@ def status(
         print_json(found.as_json())
         return
     left = "" if found.seconds_left in (None, 0.0) else f", about {found.seconds_left:.0f} s to go at the rate so far"
-    typer.echo(f"{found.done} done, {found.running} running, {found.failed} failed, {found.left} left{left}")
+    defective = f"{found.defective} skipped (defect), " if found.defective else ""
+    typer.echo(f"{found.done} done, {found.running} running, {found.failed} failed, {defective}{found.left} left{left}")
     for name, error in found.errors.items():
-        typer.echo(f"failed: {name}: {error}")
+        typer.echo(f"{'failed' if found.units[name] == 'failed' else 'skipped (defect)'}: {name}: {error}")
 
 
 def models(as_json: Annotated[bool, JSON_OPTION] = False) -> None:

@@ -174,6 +174,8 @@ def report_result(result: "SweepResult", as_json: bool) -> None:
 def _summarise(result: "SweepResult") -> None:
     _by_reason("failed", result.failed)
     _by_reason("skipped (defect)", result.defective)
+    if result.defective:
+        typer.echo("what is skipped is measured all the same with --on-defect measure", err=True)
     _by_reason("warning: measured in spite of a defect", result.known_defects)
     counts = [f"{len(result.done)} done", f"{len(result.skipped)} already there", f"{len(result.failed)} failed"]
     if result.defective:

@@ -119,6 +119,12 @@ def test_a_defect_is_skipped_measured_or_a_failure(serve, stale, tmp_path, capsy
     assert ("1 failed" in printed.out) == (policy == "fail")
     rows = pt.load(tmp_path / "run")
     assert set(rows.step) == {25_000, 27_000} | ({26_000} if policy == "measure" else set())
+    assert ("--on-defect measure" in printed.err) == (policy in (None, "skip"))
+    with pytest.raises(SystemExit):
+        main(["status", str(tmp_path / "run")])
+    listed = capsys.readouterr().out
+    assert ("1 skipped (defect), 0 left" in listed) == (policy in (None, "skip"))
+    assert ("skipped (defect): pythia-2.8b/induction/step26000: " in listed) == (policy in (None, "skip"))
     states = pt.status(tmp_path / "run").units
     state = {"fail": "failed", "measure": "done"}.get(policy, "defective")
     assert states["pythia-2.8b/induction/step26000"] == state
