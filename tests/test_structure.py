@@ -11,6 +11,8 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = {
     "errors": 0,
+    "printable": 0,
+    "outside": 1,
     "steps": 1,
     "schema": 1,
     "checkpoint": 1,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pythia_traj.cli.output import SweepProgress, progress_bar
+from pythia_traj.cli.output import SweepProgress, progress_bar, say
 
 if TYPE_CHECKING:
     from pythia_traj.toy.recipe import Recipe
@@ -19,7 +19,7 @@ def toy(
     from pythia_traj.toy.recipe import Recipe
 
     train_with_progress(directory, Recipe(seed=seed))
-    typer.echo(f"suite: {directory}")
+    say(f"suite: {directory}")
 
 
 def demo(
@@ -34,13 +34,13 @@ def demo(
     from pythia_traj.toy.recipe import Recipe
 
     suite = out.parent / ("toy" if seed == 0 else f"toy-seed{seed}")
-    typer.echo(f"training the toy suite in {suite}" if not suite.exists() else f"using the toy suite in {suite}")
+    say(f"training the toy suite in {suite}" if not suite.exists() else f"using the toy suite in {suite}")
     train_with_progress(suite, Recipe(seed=seed))
     with progress_bar() as progress:
         result = sweep(SweepConfig.from_yaml("demo", model=str(suite), out=out), observer=SweepProgress(progress))
     page = out / "report.html"
     report_run(out, page)
-    typer.echo(f"report: {page}")
+    say(f"report: {page}")
     report_result(result, as_json=False)
 
 

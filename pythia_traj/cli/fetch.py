@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pythia_traj.cli.output import JSON_OPTION, print_json, print_table, progress_bar
+from pythia_traj.cli.output import JSON_OPTION, print_json, print_table, progress_bar, say
 from pythia_traj.errors import PythiaTrajError
 
 
@@ -36,7 +36,7 @@ def fetch(
     rate = measure_rate(published, next(s for s in selected if s not in cost.missing)) if cost.bytes else None
     plan = cost.as_dict() | {"bytes_per_second": rate, "seconds": cost.bytes / rate if rate else 0.0}
     if not as_json:
-        typer.echo(cost.sentence(rate))
+        say(cost.sentence(rate))
     if dry_run:
         if as_json:
             print_json(plan)
@@ -48,8 +48,8 @@ def fetch(
         print_json(plan | {"fetched": result.steps, "failed": result.failed})
     else:
         for step, error in result.failed.items():
-            typer.echo(f"failed: step {step}: {error}", err=True)
-        typer.echo(f"{len(result.steps)} steps are here, {len(result.failed)} failed")
+            say(f"failed: step {step}: {error}", err=True)
+        say(f"{len(result.steps)} steps are here, {len(result.failed)} failed")
     if result.failed:
         raise typer.Exit(3 if result.steps else 1)
 
@@ -71,7 +71,7 @@ def cache(
             print_json({"removed_bytes": size, "in_use": in_use})
         else:
             more = f"; {in_use} files are in use and stay" if in_use else ""
-            typer.echo(f"removed {size / 1e9:.2f} GB{more}")
+            say(f"removed {size / 1e9:.2f} GB{more}")
         return
     found = kept()
     if as_json:
@@ -82,7 +82,7 @@ def cache(
         for entry in found
     ]
     print_table(["repository", "files", "size", "last used"], rows)
-    typer.echo(f"{sum(entry.size for entry in found) / 1e9:.2f} GB in {weights_directory()}")
+    say(f"{sum(entry.size for entry in found) / 1e9:.2f} GB in {weights_directory()}")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pythia_traj.cli.output import JSON_OPTION, print_json, print_table
+from pythia_traj.cli.output import JSON_OPTION, print_json, print_table, say
 
 
 def status(
@@ -21,9 +21,9 @@ def status(
         return
     left = "" if found.seconds_left in (None, 0.0) else f", about {found.seconds_left:.0f} s to go at the rate so far"
     defective = f"{found.defective} skipped (defect), " if found.defective else ""
-    typer.echo(f"{found.done} done, {found.running} running, {found.failed} failed, {defective}{found.left} left{left}")
+    say(f"{found.done} done, {found.running} running, {found.failed} failed, {defective}{found.left} left{left}")
     for name, error in found.errors.items():
-        typer.echo(f"{'failed' if found.units[name] == 'failed' else 'skipped (defect)'}: {name}: {error}")
+        say(f"{'failed' if found.units[name] == 'failed' else 'skipped (defect)'}: {name}: {error}")
 
 
 def models(as_json: Annotated[bool, JSON_OPTION] = False) -> None:
@@ -93,8 +93,8 @@ def experiments(
     if as_json:
         print_json(found)
     elif name:
-        typer.echo(f"{found[0]['name']} (version {found[0]['version']}, {found[0]['cites'] or 'no source'})\n")
-        typer.echo(f"{found[0]['documentation']}\n")
+        say(f"{found[0]['name']} (version {found[0]['version']}, {found[0]['cites'] or 'no source'})\n")
+        say(f"{found[0]['documentation']}\n")
         print_table(
             ["parameter", "default", "type"], [(p["name"], p["default"], p["type"]) for p in found[0]["parameters"]]
         )

@@ -8,7 +8,9 @@ from typing import NoReturn
 import typer
 
 from pythia_traj.cli import demo, fetch, listing, report, sweep
+from pythia_traj.cli.output import say
 from pythia_traj.errors import Interrupted, PythiaTrajError
+from pythia_traj.printable import one_line
 
 app = typer.Typer(
     name="pythia-traj",
@@ -31,17 +33,17 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     try:
         app(args=arguments)
     except Interrupted as error:
-        typer.echo(str(error), err=True)
+        say(str(error), err=True)
         sys.exit(128 + error.signum)
     except PythiaTrajError as error:
         # One line, whatever a library had to say in several.
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        say(f"error: {one_line(str(error))}", err=True)
         sys.exit(1)
     except OSError as error:
         # A path that cannot be read or written, wherever it was met; anything else that escapes is a defect.
         if error.filename is None:
             raise
-        typer.echo(f"error: cannot use {error.filename}: {error.strerror}", err=True)
+        say(f"error: cannot use {error.filename}: {error.strerror}", err=True)
         sys.exit(1)
     sys.exit(0)
 

@@ -20,15 +20,24 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from pythia_traj.printable import printable, without_credentials
+
 if TYPE_CHECKING:
     from pythia_traj.sweeps.plan import Plan, Unit
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Text for a person, on standard output or standard error; whatever it quotes, the terminal sees no control characters."""
+    typer.echo(printable(text), err=err)
+
 
 JSON_OPTION = typer.Option("--json", help="Print one JSON document and nothing else.")
 
 
 def print_json(document: Any) -> None:
     """One JSON document on standard output."""
-    typer.echo(json.dumps(document, indent=1))
+    # JSON escapes control characters by itself.
+    typer.echo(without_credentials(json.dumps(document, indent=1)))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -38,7 +47,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         # What a row is about stays on one line, so that it can be copied.
         table.add_column(column, overflow="fold", no_wrap=i == 0)
     for row in rows:
-        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+        table.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
     Console().print(table)
 
 
@@ -82,11 +91,11 @@ class SweepProgress:
 
     def working(self, what: str) -> None:
         """Shows what is being done."""
-        self._progress.update(self._task, description=what)
+        self._progress.update(self._task, description=printable(what))
 
     def ended(self, unit: "Unit", error: str | None) -> None:
         """One unit further."""
         self._progress.advance(self._task)
         # At once for who is watching; everyone is told at the end.
         if error is not None and self._progress.console.is_terminal:
-            self._progress.console.print(Text(f"failed: {unit.name}: {error}"), soft_wrap=True)
+            self._progress.console.print(Text(printable(f"failed: {unit.name}: {error}")), soft_wrap=True)

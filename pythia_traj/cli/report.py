@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from pythia_traj.cli.output import say
+
 
 def report(
     run: Annotated[Path, typer.Argument(help="The run's directory.")],
@@ -14,7 +16,7 @@ def report(
     from pythia_traj.dashboard.run import report_run
 
     report_run(run, output)
-    typer.echo(f"report: {output}")
+    say(f"report: {output}")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pythia_traj.cli.output import JSON_OPTION, SweepProgress, print_json, print_table, progress_bar
+from pythia_traj.cli.output import JSON_OPTION, SweepProgress, print_json, print_table, progress_bar, say
 from pythia_traj.errors import CheckpointError, ConfigError, DeviceError
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _dry_run(request: "SweepConfig", as_json: bool) -> None:
         )
         return
     for name, selected in plan.steps.items():
-        typer.echo(f"{name}: {len(selected)} steps: {', '.join(map(str, selected))}")
+        say(f"{name}: {len(selected)} steps: {', '.join(map(str, selected))}")
     table = []
     for name in plan.steps:
         for label in request.experiments:
@@ -134,7 +134,7 @@ def _dry_run(request: "SweepConfig", as_json: bool) -> None:
     print_table(["model", "experiment", "to do", "done", "forward passes a step", "seconds a step"], table)
     sharing = {tuple(sorted((label, *cost.shared_with))) for found in costs.values() for label, cost in found.items()}
     for labels in sorted(labels for labels in sharing if len(labels) > 1):
-        typer.echo(f"One pass for what {', '.join(labels)} read together: they take less than the sum.")
+        say(f"One pass for what {', '.join(labels)} read together: they take less than the sum.")
 
 
 def _costs(request: "SweepConfig", plan: "Plan", published: "PublishedModel") -> "dict[str, Cost]":
@@ -147,7 +147,7 @@ def _costs(request: "SweepConfig", plan: "Plan", published: "PublishedModel") ->
     try:
         return estimate(request, published, todo)
     except (CheckpointError, DeviceError) as error:
-        typer.echo(f"what it costs is not known: {error}", err=True)
+        say(f"what it costs is not known: {error}", err=True)
         return {}
 
 
@@ -175,12 +175,12 @@ def _summarise(result: "SweepResult") -> None:
     _by_reason("failed", result.failed)
     _by_reason("skipped (defect)", result.defective)
     if result.defective:
-        typer.echo("what is skipped is measured all the same with --on-defect measure", err=True)
+        say("what is skipped is measured all the same with --on-defect measure", err=True)
     _by_reason("warning: measured in spite of a defect", result.known_defects)
     counts = [f"{len(result.done)} done", f"{len(result.skipped)} already there", f"{len(result.failed)} failed"]
     if result.defective:
         counts.append(f"{len(result.defective)} skipped (defect)")
-    typer.echo(f"{', '.join(counts)}; Parquet: {result.out / 'metrics'}")
+    say(f"{', '.join(counts)}; Parquet: {result.out / 'metrics'}")
 
 
 def _by_reason(what: str, units: "list[tuple[Unit, str]]") -> None:
@@ -190,7 +190,7 @@ def _by_reason(what: str, units: "list[tuple[Unit, str]]") -> None:
         reasons.setdefault(reason, []).append(unit.name)
     for reason, names in reasons.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        typer.echo(f"{what}: {names[0]}{more}: {reason}", err=True)
+        say(f"{what}: {names[0]}{more}: {reason}", err=True)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -3,7 +3,6 @@
 Shared by everything that serves checkpoints, from a directory or from the Hub.
 """
 
-import json
 import mmap
 import os
 import re
@@ -11,6 +10,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from pythia_traj import outside
 from pythia_traj.errors import CheckpointError
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
@@ -124,19 +124,16 @@ def is_plain(name: str) -> bool:
 
 
 def read_json(path: Path, *, what: str) -> dict[str, Any]:
-    """The object in a JSON file.
+    """The object in a JSON file of a checkpoint.
 
     Raises:
         CheckpointError: it is missing, cannot be read, or is something else.
     """
+    most = outside.SMALL if path.name == CONFIG else outside.LARGE
     try:
-        parsed = json.loads(path.read_text(encoding="utf-8"))
+        parsed = outside.read_json(path, error=CheckpointError, most=most)
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing: every checkpoint needs {what}") from None
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError:
-        raise CheckpointError(f"{path} is not JSON: fetch it again") from None
     if not isinstance(parsed, dict):
         raise CheckpointError(f"{path} holds {type(parsed).__name__} where {what} is an object")
     return parsed

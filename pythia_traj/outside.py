@@ -1,0 +1,189 @@
+"""What comes from outside, within limits: regular files of at most so many bytes, JSON of at most such a depth, checked by a model.
+
+Whoever publishes checkpoints, answers for the Hub or damages a disk decides what these bytes are. Nothing here takes more time or
+memory than the limit promises, and whatever is wrong is one sentence, of the kind of error that the caller names.
+"""
+
+import json
+import math
+import os
+import re
+import stat
+from collections import Counter
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from pythia_traj.errors import PythiaTrajError
+from pythia_traj.printable import one_line
+
+SMALL = 10_000_000
+"""Bytes of a small file: a config, a suite's facts, a record of a run."""
+
+LARGE = 100_000_000
+"""Bytes of a tokenizer, an index, a header: files that grow with the vocabulary or the number of tensors."""
+
+_DEPTH = 64
+"""How deep JSON may be nested. Files of this kind need less than ten."""
+
+_SHOWN = 60
+"""Characters of a value that a message quotes."""
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_file(path: Path, *, error: type[PythiaTrajError], most: int = SMALL) -> bytes:
+    """The bytes of a regular file.
+
+    Args:
+        error: what is raised.
+        most: bytes; a larger file is refused before it is read.
+
+    Raises:
+        FileNotFoundError: there is none.
+        PythiaTrajError: of the kind asked for: it is a pipe, a device or a directory, is too large or cannot be read.
+    """
+    try:
+        # Without O_NONBLOCK the opening of a pipe would wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise error(f"{path} is not a regular file: replace it by one")
+            if status.st_size > most:
+                raise error(f"{path} has {status.st_size} bytes, at most {most} are read: it is not what its name says")
+            data = file.read(most + 1)
+    except FileNotFoundError:
+        raise
+    except ValueError:
+        raise error(f"{path} is no name of a file: it holds a character that none may") from None
+    except OSError as caught:
+        raise error(f"cannot read {path}: {caught.strerror}") from caught
+    if len(data) > most:
+        raise error(f"{path} has more than {most} bytes: it is not what its name says")
+    return data
+
+
+def parse_json(data: bytes | str, what: object, *, error: type[PythiaTrajError]) -> Any:
+    """JSON as plain values.
+
+    Args:
+        what: the document, for messages.
+
+    Raises:
+        PythiaTrajError: of the kind asked for: it is no UTF-8 or no JSON, is nested too deep, gives a name twice in one object, holds NaN,
+            infinity, half of a surrogate pair, or a number of thousands of digits.
+    """
+    text = data if isinstance(data, str) else _decoded(data, what, error)
+    try:
+        parsed = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
+    except RecursionError:
+        raise error(f"{what} is nested too deep") from None
+    except _NotPlainError as caught:
+        raise error(f"{what} {one_line(str(caught))}") from None
+    except ValueError as caught:
+        reason = "it holds a number of thousands of digits" if "digits" in str(caught) else "fetch or write it again"
+        raise error(f"{what} is not JSON: {reason}") from None
+    if _SURROGATE.search(text.encode() if isinstance(data, str) else data) or _may_be_deep(text):
+        _walk(parsed, what, error)
+    return parsed
+
+
+def read_json(path: Path, *, error: type[PythiaTrajError], most: int = SMALL) -> Any:
+    """A JSON file as plain values.
+
+    Raises:
+        FileNotFoundError: there is none.
+        PythiaTrajError: as `read_file` and `parse_json`.
+    """
+    return parse_json(read_file(path, error=error, most=most), path, error=error)
+
+
+def checked(model: type[Model], value: Any, what: object, *, error: type[PythiaTrajError]) -> Model:
+    """Plain values as a typed model.
+
+    Raises:
+        PythiaTrajError: of the kind asked for, naming the first part that does not fit, what it is and what was expected.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as caught:
+        first = caught.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        at = f"{where} is {shown(first['input'])}: " if where and first["type"] != "missing" else ""
+        missing = f"{where} is missing" if first["type"] == "missing" else first["msg"]
+        raise error(one_line(f"{what}: {at}{missing}")) from None
+
+
+def shown(value: Any) -> str:
+    """A value as a message quotes it: short, whatever it is."""
+    if isinstance(value, int) and abs(value) >= 10**_SHOWN:
+        return "a number of more than 60 digits"
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):
+        return f"a {type(value).__name__}"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+class _NotPlainError(ValueError):
+    """What JSON allows, or Python's reader does, and no file of ours has."""
+
+
+def _decoded(data: bytes, what: object, error: type[PythiaTrajError]) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise error(f"{what} is not UTF-8 text: fetch or write it again") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise _NotPlainError(f"names {shown(twice)} twice in one object")
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return _refuse_constant(text) if math.isinf(number) else number
+
+
+def _refuse_constant(text: str) -> Any:
+    raise _NotPlainError(f"holds {text}, which is no finite number")
+
+
+def _may_be_deep(text: str) -> bool:
+    return text.count("[") + text.count("{") > _DEPTH
+
+
+def _walk(parsed: Any, what: object, error: type[PythiaTrajError]) -> None:
+    """Looks at all values: one level of nesting after the other, so that depth costs no stack."""
+    level = [parsed]
+    for _ in range(_DEPTH):
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                _check_text(value.keys(), what, error)
+                below.extend(value.values())
+            elif isinstance(value, list):
+                below.extend(value)
+            elif isinstance(value, str):
+                _check_text((value,), what, error)
+        if not below:
+            return
+        level = below
+    raise error(f"{what} is nested deeper than {_DEPTH}: it is not what its name says")
+
+
+def _check_text(texts: Any, what: object, error: type[PythiaTrajError]) -> None:
+    for text in texts:
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                raise error(f"{what} holds half of a surrogate pair, which is no text: write it again") from None

@@ -1,0 +1,57 @@
+"""Text from elsewhere made fit for a terminal, a log or a table: no control characters, no credentials.
+
+Servers, files and the environment all speak through our messages. A terminal obeys escape sequences, and a log is read by
+others than the owner of a password.
+"""
+
+import os
+import re
+
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]"
+)
+"""What is no sign on paper: control characters, marks that turn the direction of text, and lone surrogates."""
+
+_IN_ADDRESS = re.compile(r"(?<=://)[^\s/?#]+@")
+"""User and password of an address."""
+
+_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{8,}|(?<=Bearer )\S+")
+"""Tokens of the Hub, wherever they stand."""
+
+_SIGNATURE = re.compile(
+    r"([?&][\w.-]*(?:signature|token|credential|policy|secret|password)[\w.-]*=)[^&\s]+", re.IGNORECASE
+)
+"""Parameters that make an address open to whoever has it."""
+
+_SHORTEST_SECRET = 8
+"""Characters of a token below which replacing it would damage other text."""
+
+
+def printable(text: str) -> str:
+    r"""Text in which control characters other than tab and newline are shown as `\x1b`, and credentials as `***`.
+
+    >>> printable("https://me:secret@hub.example/x \x1b[31m")
+    'https://***@hub.example/x \\x1b[31m'
+    """
+    return _CONTROL.sub(_escaped, without_credentials(text))
+
+
+def one_line(text: str) -> str:
+    """The same on one line."""
+    return printable(" ".join(text.split()))
+
+
+def without_credentials(text: str) -> str:
+    """Text without passwords in addresses, tokens and signatures."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        secret = os.environ.get(name, "").strip()
+        if len(secret) >= _SHORTEST_SECRET:
+            text = text.replace(secret, "***")
+    text = _IN_ADDRESS.sub("***@", text)
+    text = _SIGNATURE.sub(r"\1***", text)
+    return _TOKEN.sub("***", text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    number = ord(match[0])
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
