@@ -10,6 +10,7 @@ import os
 import re
 import stat
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,13 +50,14 @@ def read_file(path: Path, *, error: type[PythiaTrajError], most: int = SMALL) ->
     try:
         # Without O_NONBLOCK the opening of a pipe would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
+        with ExitStack() as stack:
+            stack.callback(os.close, descriptor)
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise error(f"{path} is not a regular file: replace it by one")
             if status.st_size > most:
                 raise error(f"{path} has {status.st_size} bytes, at most {most} are read: it is not what its name says")
-            data = file.read(most + 1)
+            data = _all_of(descriptor, most + 1)
     except FileNotFoundError:
         raise
     except ValueError:
@@ -131,6 +133,14 @@ def shown(value: Any) -> str:
 
 class _NotPlainError(ValueError):
     """What JSON allows, or Python's reader does, and no file of ours has."""
+
+
+def _all_of(descriptor: int, most: int) -> bytes:
+    pieces = []
+    while most > 0 and (piece := os.read(descriptor, most)):
+        pieces.append(piece)
+        most -= len(piece)
+    return b"".join(pieces)
 
 
 def _decoded(data: bytes, what: object, error: type[PythiaTrajError]) -> str:
