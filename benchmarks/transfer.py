@@ -48,9 +48,10 @@ def measure(*, as_json: bool) -> None:
 
     from pythia_traj.hub.constants import Constants
     from pythia_traj.hub.model import HubModel
-    from pythia_traj.hub.staging import InMemory, anonymous
+    from pythia_traj.hub.staging import InMemory
     from pythia_traj.hub.transfer import Source, Transfer
     from pythia_traj.models.tensors import read_tensors
+    from pythia_traj.suites.buffers import anonymous
     from pythia_traj.suites.catalog import catalog
 
     model = HubModel.of(catalog()[f"pythia-{SIZE}"])
@@ -110,7 +111,7 @@ def swaps(
     from pythia_traj.models.swap import SwappableModel
     from pythia_traj.models.tensors import read_tensors
     from pythia_traj.processing import FOLDED
-    from pythia_traj.suites.files import map_file
+    from pythia_traj.suites.reading import map_file
 
     swappable = SwappableModel(checkpoint, device=torch.device("cpu"))
 

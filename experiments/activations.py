@@ -36,7 +36,14 @@ def passes(shape: Shape, data: TextTokens, *, layers: Sequence[int], **_: object
 
 
 @experiment(
-    version=2, cites="Bricken et al. 2023", data=TextTokens, reads=reads, processing=RAW, items=True, passes=passes
+    version=2,
+    cites="Bricken et al. 2023",
+    data=TextTokens,
+    reads=reads,
+    groups="every",
+    processing=RAW,
+    items=True,
+    passes=passes,
 )
 def activations(
     acts: Activations,
@@ -78,7 +85,7 @@ def activations(
     tokens = acts.tokens
     if is_written:
         tokens = tokens[: max(0, _fitting(acts, sites, layers, budget, file_type) - acts.first)]
-    values = ItemValues()
+    values = ItemValues(items=len(tokens))
     if not len(tokens):
         return values
     for site in sites:

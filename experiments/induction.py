@@ -19,7 +19,9 @@ _OLSSON_CONTEXT = 1 + OLSSON_COPIES * OLSSON_LENGTH
 _OLSSON_VARIANTS = ("olsson_entries", "olsson_query")
 
 
-@experiment(version=1, cites="Olsson et al. 2022", data=RepeatedTokens, reads=("pattern", "loss"), items=True)
+@experiment(
+    version=1, cites="Olsson et al. 2022", data=RepeatedTokens, reads=("pattern", "loss"), groups="every", items=True
+)
 def induction(acts: Activations, *, n: Count = 50, length: AtLeastTwo = 50, bos: bool = False) -> ItemValues:
     """Attention paid to the token after the previous occurrence of the current one, per head.
 

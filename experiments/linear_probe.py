@@ -99,7 +99,7 @@ def linear_probe(
         buffer: bytes that activations may take at a time; what it is changes no number.
     """
     scoring = _Scoring(data, resamples)
-    fitting = _Fitting(data, model.W_E.device, kinds, strengths, k)
+    fitting = _Fitting(data, model.W_E, kinds, strengths, k)
     stream = _Stream(model, data, sites, buffer)
     found: dict[Where, dict[Kind, _Found]] = {}
     for where, activations in stream.chunks():
@@ -239,20 +239,21 @@ class _Fitting:
     """Fits all kinds of probes: on CUDA to all that is in the buffer at once, on the CPU one after the other, which its caches prefer."""
 
     def __init__(
-        self, data: LabelledTokens, device: torch.device, kinds: Sequence[Kind], strengths: Sequence[float], k: int
+        self, data: LabelledTokens, weight: Tensor, kinds: Sequence[Kind], strengths: Sequence[float], k: int
     ) -> None:
         self._kinds, self._strengths, self._k = kinds, tuple(strengths), k
         self._classes, self._train = len(data.classes), data.sizes[0]
         self._test = data.split("test")
         problems = np.concatenate([data.labels[None], data.controls])
-        self._labels = torch.from_numpy(problems).to(device)[None]
-        self._at_once = None if device.type == "cuda" else 1
+        self._labels = torch.from_numpy(problems).to(weight.device)[None]
+        self._at_once = None if weight.device.type == "cuda" else 1
+        self._dtype = weight.dtype
 
     @torch.inference_mode()
     def fit(self, where: list[Where], activations: Tensor) -> dict[Where, dict[Kind, _Found]]:
         """Probes of all sites and layers in the buffer; their activations are standardised there."""
         found: dict[Where, dict[Kind, _Found]] = {one: {} for one in where}
-        probing.standardise(activations, self._train)
+        probing.standardise(activations, self._train, self._dtype)
         size = self._at_once or len(where)
         for start in range(0, len(where), size):
             part = activations[start : start + size]

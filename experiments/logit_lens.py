@@ -32,6 +32,7 @@ def passes(shape: Shape, text: LensText, *, positions: int, updates: int, **_: o
     cites="nostalgebraist 2020; Belrose et al. 2023",
     data=LensText,
     reads=("resid_post",),
+    groups="every",
     processing=RAW,
     items=True,
     passes=passes,

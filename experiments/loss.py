@@ -24,7 +24,13 @@ ICL_WINDOWS = ((40, 59), (450, 549))
 
 
 @experiment(
-    version=3, cites="Olsson et al. 2022", data=TextTokens, reads=("loss", "correct"), processing=RAW, items=True
+    version=4,
+    cites="Olsson et al. 2022",
+    data=TextTokens,
+    reads=("loss", "correct"),
+    groups="every",
+    processing=RAW,
+    items=True,
 )
 def loss(
     acts: Activations,
@@ -96,7 +102,7 @@ def _tokens(acts: Activations, variant: str | None) -> dict[str, Tensor | list[s
 def _by_kind(values: ItemValues, acts: Activations, variant: str | None) -> None:
     """Losses by byte, by class of token and by frequency, and how many of each there are."""
     nll, tokens = acts.output("loss"), acts.tokens[:, 1:]
-    in_bytes = _of_tokens(acts, acts.data.token_bytes, tokens).float()
+    in_bytes = torch.from_numpy(acts.data.text_bytes[acts.group][acts.items, 1:]).to(nll.device).float()
     bits = nll.sum(-1) / math.log(2)
     values.add_ratio(Key("bits_per_byte", variant=variant), bits, in_bytes.sum(-1), "the number of bytes")
     values.add(Key("bytes_per_token", variant=variant), in_bytes.mean(-1))

@@ -27,7 +27,14 @@ def passes(_shape: Shape, text: NGramText, **_: object) -> Passes:
 
 
 @experiment(
-    version=2, cites="Belrose et al. 2024", data=NGramText, reads=("final",), processing=RAW, items=True, passes=passes
+    version=2,
+    cites="Belrose et al. 2024",
+    data=NGramText,
+    reads=("final",),
+    groups="every",
+    processing=RAW,
+    items=True,
+    passes=passes,
 )
 def ngram(
     acts: Activations,

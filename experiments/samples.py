@@ -1,5 +1,6 @@
 """What does the model write? Continuations of prompts, to be read: the first thing one wants to see of a checkpoint."""
 
+import re
 from typing import Annotated
 
 import numpy as np
@@ -13,8 +14,25 @@ from pythia_traj.engines.decoding import Continuation, continued, uniform_draws
 from pythia_traj.experiment import Count, Passes, Shape, experiment
 from pythia_traj.values import Key, Rows
 
-SEPARATED = BeforeValidator(lambda value: tuple(value.split("|")) if isinstance(value, str) else value)
-"""Prompts on the command line: `One|Two`, because commas stand in them."""
+_PROMPT = re.compile(r"(?:<\|[^|<>\s]*\|>|\\\||[^|])*")
+"""Up to the next |, but for one that a backslash stands before, and those of a token such as <|endoftext|>."""
+
+
+def separated(value: object) -> object:
+    r"""Prompts on the command line: `One|Two`, because commas stand in them; lists stay as they are.
+
+    >>> separated(r"<|endoftext|>One|a \| b")
+    ('<|endoftext|>One', 'a | b')
+    """
+    if not isinstance(value, str):
+        return value
+    prompts, start = [], 0
+    while start <= len(value):
+        found = _PROMPT.match(value, start)
+        assert found is not None  # it matches nothing at all too
+        prompts.append(found[0].replace("\\|", "|"))
+        start = found.end() + 1
+    return tuple(prompts)
 
 
 def passes(_shape: Shape, data: PromptTexts, *, tokens: int, temperature: float, samples: int, **_: object) -> Passes:
@@ -30,7 +48,7 @@ def samples(
     model: HookedTransformer,
     data: PromptTexts,
     *,
-    prompts: Annotated[tuple[str, ...], SEPARATED, Len(1)] = PROMPTS,
+    prompts: Annotated[tuple[str, ...], BeforeValidator(separated), Len(1)] = PROMPTS,
     tokens: Count = 32,
     temperature: Annotated[float, Ge(0)] = 0.0,
     samples: Count = 1,
@@ -46,7 +64,7 @@ def samples(
     draws are the same at every step.
 
     Args:
-        prompts: texts to be continued; on the command line separated by |.
+        prompts: texts to be continued: a list, or on the command line separated by |, but for those of <|endoftext|> or after a backslash.
         tokens: that are added.
         temperature: 0 takes the likeliest token, above 0 tokens are drawn.
         samples: continuations of each prompt; one where they are not drawn.

@@ -17,13 +17,17 @@ class WeightFile:
 
     Attributes:
         name: its name in the checkpoint, such as `model-00001-of-00002.safetensors`; the ending says the format.
-        data: its bytes: a memory map, or a buffer that was filled from a network.
-        path: where it lies, if it is a file of this machine (torch can then map a `.bin` instead of copying it).
+        data: its bytes: a buffer that was filled from a disk or a network, or a memory map.
+        path: what is mapped, if it is a map, which takes no memory of the process.
+        tensors: the names of the tensors that its index takes from it; None where there is no index.
+        is_current: whether the file that the bytes are from is still what it was. Of a map that is not, not one byte may be used.
     """
 
     name: str
     data: memoryview
     path: Path | None = None
+    tensors: frozenset[str] | None = None
+    is_current: Callable[[], bool] = field(default=lambda: True, compare=False)
 
 
 Verdict = Literal["verified", "known-defect", "unchecked"]
@@ -114,6 +118,9 @@ class Checkpoint(Protocol):
     def tokenizer(self) -> Path | None:
         """The checkpoint's `tokenizer.json`, if it has one."""
 
+    def tokenizer_instead(self) -> str | None:
+        """What it has of a tokenizer in place of that file, and what to do, for messages."""
+
     def integrity(self) -> Integrity:
         """What is known of its weight files before they are opened; whoever opens them finds every byte as published, or an error.
 
@@ -133,12 +140,22 @@ class Checkpoint(Protocol):
 
 
 class PublishedModel(Protocol):
-    """One model and the steps at which it was published."""
+    """One model and the steps at which it was published.
+
+    Attributes:
+        origin: where it is, whatever it is named: `directory:/home/me/runs/seed0` or `hub:org/name`. Two models of one name have two.
+        compares_with_main: whether each step's config and tokenizer are compared with those of the model as a whole when they are read,
+            so that what differs is a CheckpointError of its step.
+    """
 
     @property
     def suite(self) -> str: ...
     @property
     def model(self) -> str: ...
+    @property
+    def origin(self) -> str: ...
+    @property
+    def compares_with_main(self) -> bool: ...
     @property
     def steps(self) -> tuple[int, ...]: ...
     @property

@@ -22,6 +22,7 @@ from annotated_types import Ge
 
 from pythia_traj.errors import ConfigError, nearest
 from pythia_traj.experiment import Experiment
+from pythia_traj.outside import read_file, shown
 
 GROUP = "pythia_traj.experiments"
 
@@ -32,6 +33,21 @@ class Unavailable:
 
     name: str
     requires: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Definition:
+    """The file that an experiment was defined in.
+
+    Attributes:
+        file: its name, or that of the module.
+        sha256: of its bytes, when it was imported.
+        packaged: whether it came with pythia-traj.
+    """
+
+    file: str
+    sha256: str
+    packaged: bool
 
 
 @lru_cache(maxsize=1)
@@ -61,7 +77,7 @@ def find(use: str) -> Experiment:
         return _in_file(Path(path), name)
     experiments = discover()
     if use not in experiments:
-        raise ConfigError(f"there is no experiment {use!r}: {nearest(use, experiments)}")
+        raise ConfigError(f"there is no experiment {shown(use)}: {nearest(use, experiments)}")
     return _installed(experiments[use])
 
 
@@ -82,6 +98,41 @@ def missing_requirements(candidate: Experiment) -> tuple[str, ...]:
         except metadata.PackageNotFoundError:
             missing.append(requirement)
     return tuple(missing)
+
+
+def definition(candidate: Experiment) -> Definition | None:
+    """The file that defines an experiment; None of one that was typed into an interpreter."""
+    module = candidate.function.__module__
+    path = _file_of(module)
+    digest = _digest_at_import(module)
+    if path is None or digest is None:
+        return None
+    packaged = module.startswith(f"{GROUP}.")
+    return Definition(module if packaged else path.name, digest, packaged)
+
+
+def has_changed(candidate: Experiment) -> Path | None:
+    """The file of an experiment, if it is another one by now than was imported."""
+    path, known = _file_of(candidate.function.__module__), definition(candidate)
+    return path if path is not None and known is not None and _digest(path) != known.sha256 else None
+
+
+def _file_of(module: str) -> Path | None:
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return None if file is None else Path(file)
+
+
+@lru_cache(maxsize=256)
+def _digest_at_import(module: str) -> str | None:
+    path = _file_of(module)
+    return None if path is None else _digest(path)
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return sha256(read_file(path, error=ConfigError)).hexdigest()
+    except (FileNotFoundError, ConfigError):
+        return None
 
 
 def _packaged() -> Iterator[Experiment | Unavailable]:
@@ -115,17 +166,22 @@ def _in_module(module: ModuleType) -> list[Experiment]:
 
 @lru_cache(maxsize=64)
 def _in_file(path: Path, name: str) -> Experiment:
-    if not path.is_file():
-        raise ConfigError(f"there is no experiment file {path}")
+    try:
+        # Nothing is imported of what is no file, or too large for one that a person wrote.
+        read_file(path, error=ConfigError)
+    except FileNotFoundError:
+        raise ConfigError(f"there is no experiment file {path}") from None
     module_name = f"pythia_traj_user_{sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
+    # Before it is executed, so that an edit from now on is seen as one.
+    _digest_at_import(module_name)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # a user's file may raise anything
+    except (Exception, SystemExit) as error:  # a user's file may raise anything
         raise ConfigError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
     found = {value.name: value for value in _in_module(module)}
     if not found:

@@ -86,11 +86,11 @@ def _disk(what: str, path: Path) -> Check:
 def _hub() -> Check:
     from pythia_traj.hub.client import Client
 
-    client = Client()
-    if client.offline:
-        return Check("hub", "HF_HUB_OFFLINE is set: only what is cached can be used", True)
     try:
-        status = client.answer_of("api/models?limit=1").status_code
+        client = Client()
+        if client.offline:
+            return Check("hub", "HF_HUB_OFFLINE is set: only what is cached can be used", True)
+        status = client.status()
     except HubError as error:
         return Check("hub", f"{error}; directories of checkpoints still work", False)
     return Check("hub", f"{client.endpoint} answers {status}", status < 400)
@@ -119,19 +119,15 @@ def examine_hub(models: Sequence[str], steps: str) -> list[Check]:
 def _whose_token() -> Check:
     from pythia_traj.hub.client import Client
 
-    client = Client()
-    if not client.has_token or client.offline:
-        return _token()
     try:
-        answer = client.answer_of("api/whoami-v2")
+        client = Client()
+        if not client.has_token or client.offline:
+            return _token()
+        status, owner = client.owner()
     except HubError as error:
         return Check("HF_TOKEN", str(error), False)
-    if answer.status_code != 200:
-        return Check("HF_TOKEN", f"refused ({answer.status_code}): make a new one, or unset it", False)
-    try:
-        owner = answer.json()["name"]
-    except (ValueError, KeyError, TypeError):
-        return Check("HF_TOKEN", f"{client.endpoint} does not say whose it is: something else answers there", False)
+    if owner is None:
+        return Check("HF_TOKEN", f"refused ({status}): make a new one, or unset it", False)
     return Check("HF_TOKEN", f"belongs to {owner}", True)
 
 

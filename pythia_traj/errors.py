@@ -36,6 +36,10 @@ class HubError(PythiaTrajError):
     """The Hub cannot be asked: it does not answer, or the repository is not there for this token."""
 
 
+class ModelError(PythiaTrajError):
+    """The model was changed in a loop of one's own, so that it has no place for the next step's weights."""
+
+
 class DeviceError(PythiaTrajError):
     """The device does not exist, or the model cannot fit it."""
 

@@ -7,7 +7,8 @@
     def drift(model, data, reference_models, *, n: Count = 50) -> Rows: ...
 
 With `reads` it is called per batch with the activations it named, which come from one forward pass shared by all experiments that read
-the same tokens, and returns per-item values. Without, it gets the model once a step, with `data` and, if its signature has them,
+the same tokens, and returns per-item values; of its data it is shown the first group alone, unless `groups` says otherwise, so that
+controls never get into a measurement unasked. Without, it gets the model once a step, with `data` and, if its signature has them,
 `reference_models` (name -> HookedTransformer) or `reference_rows` (name -> DataFrame), and returns rows. Which other steps those are the
 decorator says, or for weights a parameter named `references`.
 
@@ -18,16 +19,17 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar, get_args
 
 from annotated_types import Ge
 from pydantic import BeforeValidator
 
+from pythia_traj.errors import DataError, nearest
 from pythia_traj.processing import FOLDED, Processing
+from pythia_traj.vocabulary import Vocabulary as Vocabulary
 
 if TYPE_CHECKING:
     import numpy as np
-    from tokenizers import Tokenizer
     from torch import Tensor
     from transformer_lens import HookedTransformer
 
@@ -53,29 +55,8 @@ ACTIVATION_READS = (
 Reads = tuple[str, ...] | Callable[..., tuple[str, ...]]
 """What an experiment reads; where its parameters decide, a function of them by name."""
 
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """What data needs to know of the model it is made for.
-
-    Attributes:
-        d_vocab: rows of the embedding, padding included.
-        n_ctx: the longest context.
-        tokenizer: None where the checkpoint has none.
-        bos_token_id: what is prepended where BOS is asked for.
-    """
-
-    d_vocab: int
-    n_ctx: int
-    tokenizer: "Tokenizer | None" = None
-    bos_token_id: int = 0
-
-    @property
-    def entries(self) -> int:
-        """Ids up to the tokenizer's last one, gaps included: what lies beyond pads the embedding. Without a tokenizer all."""
-        return (
-            self.d_vocab if self.tokenizer is None else min(self.d_vocab, max(self.tokenizer.get_vocab().values()) + 1)
-        )
+Groups = tuple[str, ...] | Literal["first", "every"]
+"""Which groups of its data an experiment that reads is called for, each in batches of its own."""
 
 
 class Data(Protocol):
@@ -89,7 +70,8 @@ class Data(Protocol):
     """Parameters whose meaning is in the spec, by content: a file's path says nothing of what is in it. May be left out."""
 
     groups: "Mapping[str, np.ndarray]"
-    """Token ids int64 [item, pos] by the name of a group; a batch comes from one group."""
+    """Token ids int64 [item, pos] by the name of a group; a batch comes from one group. The first is what is to be measured, the others
+    are its controls and other layouts: only experiments that ask for them by `groups` are called for them."""
 
     @classmethod
     def spec(cls, *, seed: int, **parameters: Any) -> dict[str, Any]:
@@ -226,6 +208,7 @@ class Experiment:
     function: Callable[..., Any] = field(repr=False)
     data: type[Data] | None
     reads: Reads
+    groups: Groups
     processing: Processing
     references: tuple[str, ...]
     row_references: tuple[str, ...]
@@ -241,6 +224,20 @@ class Experiment:
     def own(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Those of a request's parameters that are the function's; its data's seed need not be."""
         return {name: value for name, value in parameters.items() if name in self.parameters}
+
+    def groups_of(self, groups: "Mapping[str, np.ndarray]") -> "dict[str, np.ndarray]":
+        """Those of its data's groups that it is called for.
+
+        Raises:
+            DataError: there is none of a name that it asks for.
+        """
+        if self.groups == "every":
+            return dict(groups)
+        names = tuple(groups)[:1] if self.groups == "first" else self.groups
+        missing = [name for name in names if name not in groups]
+        if missing:
+            raise DataError(f"its data has no group {missing[0]!r}: {nearest(missing[0], groups)}")
+        return {name: groups[name] for name in names}
 
     def reads_with(self, parameters: Mapping[str, Any]) -> tuple[str, ...]:
         """What it reads when it is called with a request's parameters."""
@@ -264,6 +261,7 @@ def experiment(
     cites: str = "",
     data: type[Data] | None = None,
     reads: Reads = (),
+    groups: Groups = "first",
     processing: Processing = FOLDED,
     references: tuple[str, ...] = (),
     row_references: tuple[str, ...] = (),
@@ -279,6 +277,8 @@ def experiment(
         data: the class of the data it runs on.
         reads: activations it reads (see ACTIVATION_READS, OUTPUT_READS); empty for an experiment that gets the model. A function of the
             parameters where they decide.
+        groups: of its data that it is called for, for one that reads: the first alone, which is what its data is about; every one, to be
+            told apart by `acts.group`, so that controls get variants of their own; or those of certain names.
         processing: how weights are processed before it runs.
         references: other steps whose weights it compares with: `init`, `final`, `previous`, `step:512`. A parameter of that name lets
             the request say which, and then this is not given.
@@ -294,6 +294,7 @@ def experiment(
         if not description:
             raise TypeError(f"experiment {function.__name__} needs a docstring: its first line is its listing")
         _check_reads(function.__name__, reads, alone=data is None or bool(references or row_references))
+        _check_groups(function.__name__, groups, reads)
         return Experiment(
             name=function.__name__,
             version=version,
@@ -302,6 +303,7 @@ def experiment(
             function=function,
             data=data,
             reads=reads,
+            groups=groups,
             processing=processing,
             references=references,
             row_references=row_references,
@@ -321,6 +323,13 @@ def _check_reads(name: str, reads: Reads, *, alone: bool) -> None:
         raise TypeError(f"experiment {name} reads unknown activations: {', '.join(sorted(unknown))}")
     if reads and alone:
         raise TypeError(f"experiment {name} reads activations: it needs data, and cannot have references")
+
+
+def _check_groups(name: str, groups: Groups, reads: Reads) -> None:
+    if isinstance(groups, str) and groups not in get_args(get_args(Groups)[1]):
+        raise TypeError(f'experiment {name}: groups={groups!r}: give "first", "every" or a tuple of names')
+    if groups != "first" and not reads:
+        raise TypeError(f"experiment {name} has groups and reads nothing: it gets its data whole")
 
 
 def _parameters(function: Callable[..., Any]) -> dict[str, Parameter]:

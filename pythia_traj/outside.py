@@ -10,7 +10,8 @@ import os
 import re
 import stat
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +31,9 @@ _DEPTH = 64
 
 _SHOWN = 60
 """Characters of a value that a message quotes."""
+
+_REASON = 300
+"""Characters of a library's own message that ours quotes."""
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -129,6 +133,23 @@ def shown(value: Any) -> str:
     except (RecursionError, ValueError):
         return f"a {type(value).__name__}"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+@contextmanager
+def in_one_line(what: object, *, error: type[PythiaTrajError]) -> Iterator[None]:
+    """Makes one sentence of whatever a library raises on what comes from outside, panics of one written in Rust among it.
+
+    Raises:
+        PythiaTrajError: of the kind asked for; errors of ours pass as they are.
+    """
+    try:
+        yield
+    except PythiaTrajError:
+        raise
+    except BaseException as caught:  # a panic is no Exception, so that nobody goes on after one unawares
+        if not isinstance(caught, Exception) and type(caught).__name__ != "PanicException":
+            raise
+        raise error(one_line(f"{what}: {str(caught)[:_REASON] or type(caught).__name__}")) from None
 
 
 class _NotPlainError(ValueError):

@@ -12,8 +12,8 @@ _CONTROL = re.compile(
 )
 """What is no sign on paper: control characters, marks that turn the direction of text, and lone surrogates."""
 
-_IN_ADDRESS = re.compile(r"(?<=://)[^\s/?#]+@")
-"""User and password of an address."""
+_IN_ADDRESS = re.compile(r"(?<=:/)(/?)[^\s/?#]+@")
+"""User and password of an address, and of one that went through a path, which has one slash."""
 
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{8,}|(?<=Bearer )\S+")
 """Tokens of the Hub, wherever they stand."""
@@ -47,7 +47,7 @@ def without_credentials(text: str) -> str:
         secret = os.environ.get(name, "").strip()
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, "***")
-    text = _IN_ADDRESS.sub("***@", text)
+    text = _IN_ADDRESS.sub(r"\1***@", text)
     text = _SIGNATURE.sub(r"\1***", text)
     return _TOKEN.sub("***", text)
 

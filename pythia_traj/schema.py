@@ -10,6 +10,12 @@ from typing import Literal
 VERSION = 1
 """Raised when a column changes its meaning; part of every unit's digest."""
 
+MOST_STEP = 2**31 - 1
+"""The largest step: what the column holds."""
+
+MOST_TOKENS = 2**63 - 1
+"""The same of tokens."""
+
 ColumnType = Literal["dictionary", "bool", "int16", "int32", "int64", "float32", "float64"]
 
 

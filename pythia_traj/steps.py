@@ -25,10 +25,29 @@ _GRAMMAR = (
     "terms are 512, 0:4000, 0:4000:1000, all, early, last, log:12, linear:12 or tokens:2e9:8e9, separated by commas"
 )
 
-_NUMBER = re.compile(r"\d+")
-_RANGE = re.compile(r"(\d+):(\d+)(?::(\d+))?")
-_SPREAD = re.compile(r"(log|linear):(\d+)")
+_NUMBER = re.compile(r"[0-9]+")
+_RANGE = re.compile(r"([0-9]+):([0-9]+)(?::([0-9]+))?")
+_SPREAD = re.compile(r"(log|linear):([0-9]+)")
 _TOKENS = re.compile(r"tokens:([^:]+):([^:]+)")
+_TOKEN_COUNT = re.compile(r"[0-9]{1,30}(?:\.[0-9]{0,30})?(?:[eE]\+?[0-9]{1,3})?")
+
+_MOST_CHARACTERS = 200_000
+"""Of an expression: room for twenty thousand steps by their numbers."""
+
+_EVERY = 100_000
+"""Points from which on a spread is every step: more than can be told apart."""
+
+_POINTS_A_STEP = 20
+"""Points for each step from which on they are not gone through one by one."""
+
+_MOST_SPREADS, _MOST_SELECTIONS = 20, 200
+"""Different terms of log: or linear:, and different ones that are no number: each looks at all published steps."""
+
+_MOST = 2**63 - 1
+"""The largest step that a table holds."""
+
+_SHOWN = 60
+"""Characters of a term that a message quotes."""
 
 
 def select(expression: str, published: Sequence[int], *, tokens_per_step: int | None = None) -> tuple[int, ...]:
@@ -45,16 +64,44 @@ def select(expression: str, published: Sequence[int], *, tokens_per_step: int | 
     steps = sorted(set(published))
     if not steps:
         raise StepsError("no step is published, so none can be selected")
-    terms = [term.strip() for term in expression.split(",")]
-    if not any(terms):
-        raise StepsError(f"empty step expression: {_GRAMMAR}")
     selected: set[int] = set()
-    for term in terms:
+    for term in _terms(expression):
         found = _select_term(term, steps, tokens_per_step)
         if not found:
-            raise StepsError(f"{term!r} selects no published step: they run from {steps[0]} to {steps[-1]}")
+            raise StepsError(f"{_quoted(term)} selects no published step: they run from {steps[0]} to {steps[-1]}")
         selected.update(found)
     return tuple(sorted(selected))
+
+
+def _terms(expression: str) -> list[str]:
+    """Its terms, each once; refused where going through them would take long."""
+    if len(expression) > _MOST_CHARACTERS:
+        raise StepsError(
+            f"a step expression has at most {_MOST_CHARACTERS} characters, this one {len(expression)}: select steps by a range"
+        )
+    terms = list(dict.fromkeys(term.strip() for term in expression.split(",")))
+    if not any(terms):
+        raise StepsError(f"empty step expression: {_GRAMMAR}")
+    spreads = sum(_SPREAD.fullmatch(term) is not None for term in terms)
+    selections = sum(not _NUMBER.fullmatch(term) for term in terms)
+    if spreads > _MOST_SPREADS or selections > _MOST_SELECTIONS:
+        raise StepsError(
+            f"a step expression has at most {_MOST_SPREADS} different terms of log: or linear:, and {_MOST_SELECTIONS} "
+            f"that are no number; this one has {spreads} and {selections}: give one range, or all"
+        )
+    return terms
+
+
+def _quoted(term: str) -> str:
+    return repr(term if len(term) <= _SHOWN else f"{term[:_SHOWN]}...")
+
+
+def _step(digits: str) -> int:
+    """A number of the expression; Python refuses to read one of thousands of digits, and takes long for fewer."""
+    digits = digits.lstrip("0") or "0"
+    if len(digits) > len(str(_MOST)) or int(digits) > _MOST:
+        raise StepsError(f"the number {_quoted(digits)} is beyond 2**63 - 1, and no step is: {_GRAMMAR}")
+    return int(digits)
 
 
 def _select_term(term: str, steps: list[int], tokens_per_step: int | None) -> list[int]:
@@ -65,14 +112,14 @@ def _select_term(term: str, steps: list[int], tokens_per_step: int | None) -> li
     if term == "last":
         return steps[-1:]
     if _NUMBER.fullmatch(term):
-        return [_published(int(term), steps)]
+        return [_published(_step(term), steps)]
     if match := _RANGE.fullmatch(term):
-        return _stride(int(match[1]), int(match[2]), match[3], steps)
+        return _stride(_step(match[1]), _step(match[2]), None if match[3] is None else _step(match[3]), steps)
     if match := _SPREAD.fullmatch(term):
-        return _spread(term, match[1], int(match[2]), steps)
+        return _spread(term, match[1], _step(match[2]), steps)
     if match := _TOKENS.fullmatch(term):
         return _token_range(term, match[1], match[2], steps, tokens_per_step)
-    raise StepsError(f"cannot read {term!r} as steps: {_GRAMMAR}")
+    raise StepsError(f"cannot read {_quoted(term)} as steps: {_GRAMMAR}")
 
 
 def _published(step: int, steps: list[int]) -> int:
@@ -83,39 +130,49 @@ def _published(step: int, steps: list[int]) -> int:
     raise StepsError(f"step {step} is not published: the nearest are {neighbours}")
 
 
-def _stride(first: int, last: int, stride: str | None, steps: list[int]) -> list[int]:
-    if stride is None:
-        return [step for step in steps if first <= step <= last]
-    if int(stride) == 0:
+def _stride(first: int, last: int, stride: int | None, steps: list[int]) -> list[int]:
+    if stride == 0:
         raise StepsError(f"the stride of '{first}:{last}:0' is 0: it must be at least 1")
-    return [step for step in steps if first <= step <= last and (step - first) % int(stride) == 0]
+    between = steps[bisect.bisect_left(steps, first) : bisect.bisect_right(steps, last)]
+    return [step for step in between if (step - first) % (stride or 1) == 0]
 
 
 def _spread(term: str, scale: str, n: int, steps: list[int]) -> list[int]:
     """Even points between the ends, each moved to the published step nearest to it on the same scale (the lower of two)."""
     if n < 2:
         raise StepsError(f"{term!r} includes both ends, so it needs at least 2 points: {scale}:2")
+    if n >= _EVERY:
+        return steps
     forward: Callable[[int], float] = (lambda step: math.log2(step + 1)) if scale == "log" else float
     positions = [forward(step) for step in steps]
     low, high = positions[0], positions[-1]
-    # No more points than steps can be told apart; a huge N then costs nothing.
-    points = [low + (high - low) * i / (n - 1) for i in range(n)] if n < 100_000 else positions
-    return sorted({_nearest(point, positions, steps) for point in points})
+
+    def nearest(i: int) -> int:
+        return _nearest(low + (high - low) * i / (n - 1), positions)
+
+    if n < _POINTS_A_STEP * len(steps):
+        return [steps[at] for at in sorted({nearest(i) for i in range(n)})]
+    found, i = [], 0
+    while i < n:
+        at = nearest(i)
+        found.append(steps[at])
+        # The nearest step never moves back from one point to the next: the first point beyond this step is searched by halving.
+        i = bisect.bisect_right(range(n), at, lo=i, key=nearest)
+    return found
 
 
-def _nearest(point: float, positions: list[float], steps: list[int]) -> int:
+def _nearest(point: float, positions: list[float]) -> int:
     at = bisect.bisect_left(positions, point)
-    candidates = range(max(at - 1, 0), min(at + 1, len(steps)))
-    return steps[min(candidates, key=lambda i: (abs(positions[i] - point), i))]
+    candidates = range(max(at - 1, 0), min(at + 1, len(positions)))
+    return min(candidates, key=lambda i: (abs(positions[i] - point), i))
 
 
 def _token_range(term: str, low: str, high: str, steps: list[int], tokens_per_step: int | None) -> list[int]:
-    try:
-        first, last = float(low), float(high)
-    except ValueError:
-        raise StepsError(f"cannot read {term!r}: write numbers of tokens, such as tokens:2e9:8e9") from None
+    if not _TOKEN_COUNT.fullmatch(low) or not _TOKEN_COUNT.fullmatch(high):
+        raise StepsError(f"cannot read {_quoted(term)}: write numbers of tokens, such as tokens:2e9:8e9")
     if tokens_per_step is None:
         raise StepsError(
-            f"{term!r} needs the number of tokens per step, which these checkpoints do not say: select by step"
+            f"{_quoted(term)} needs the number of tokens per step, which these checkpoints do not say: select by step"
         )
+    first, last = float(low), float(high)
     return [step for step in steps if first <= step * tokens_per_step <= last]

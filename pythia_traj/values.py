@@ -9,35 +9,22 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pythia_traj.engines.ratios import Ratio, guarded_ratio
+from pythia_traj.keys import Axis, Extent, check_tensor, one_each, say_key
+from pythia_traj.keys import Key as Key
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Axis = Literal["head", "position"]
 
 HEAD_BLOCKS = 16
 """Per-head values are kept as the means of this many blocks of consecutive items: enough for a paired bootstrap."""
 
 _TABLE = re.compile(r"[a-z][a-z0-9_]*")
 _STORES_TABLES = ("items", "models")
-
-
-@dataclass(frozen=True)
-class Key:
-    """Which metric of what: the key columns of a row."""
-
-    metric: str
-    variant: str | None = None
-    component: str | None = None
-    layer: int | None = None
-    head: int | None = None
-    position: int | None = None
-    dim: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +59,8 @@ class Rows:
 
     def add(self, key: Key, value: float, *, stderr: float | None = None, n: int | None = None) -> None:
         """Adds a finished value. One that is not a finite number is stored as undefined, saying so."""
+        if not hasattr(value, "__float__"):
+            raise TypeError(f"{key.metric}: expected a number, found {type(value).__name__}")
         if math.isfinite(value):
             finite_error = stderr if stderr is not None and math.isfinite(stderr) else None
             self.metrics.append(Row(key, float(value), finite_error, n))
@@ -89,15 +78,20 @@ class Rows:
             values: one value an item, in the order of the items.
             blocks: keep the means of so many blocks of consecutive items instead of the items.
         """
-        array = np.asarray(values, dtype=np.float64)
+        array = one_each(key, values)
         self.add_mean(key, array)
+        if not len(array):
+            return
         parts = np.array_split(array, min(blocks, len(array))) if blocks else array[:, None]
         self.items += [Item(key, i, len(part), float(part.mean())) for i, part in enumerate(parts)]
 
     def add_mean(self, key: Key, values: "Iterable[float] | np.ndarray") -> None:
         """Adds the mean of per-item values with its standard error, without keeping them."""
-        array = np.asarray(values, dtype=np.float64)
+        array = one_each(key, values)
         n = len(array)
+        if not n:
+            self.undefined(key, "no items")
+            return
         stderr = float(array.std(ddof=1) / math.sqrt(n)) if n > 1 else None
         self.add(key, float(array.mean()), stderr=stderr, n=n)
 
@@ -107,6 +101,24 @@ class Rows:
             self.undefined(key, ratio.reason or "not defined")
         else:
             self.add(key, ratio.value, stderr=ratio.stderr, n=ratio.n)
+
+    def check(self, extent: Extent) -> None:
+        """Whether all rows and items are of layers, heads and positions that there are.
+
+        Raises:
+            ValueError: one is not.
+        """
+        for key in {row.key for row in self.metrics} | {item.key for item in self.items}:
+            extent.check(key)
+
+    def check_keys(self) -> None:
+        """Refuses two values under one key: whoever reads the rows could not tell which of them is meant.
+
+        Raises:
+            ValueError: there are two.
+        """
+        _refuse_twice(row.key for row in self.metrics)
+        _refuse_twice((item.key, item.item) for item in self.items)
 
     def without_values(self, reason: str) -> "Rows":
         """The same metrics, undefined for a reason that holds for all of them; nothing beside them."""
@@ -138,6 +150,14 @@ class Rows:
         self.arrays[name] = arrays
 
 
+def _refuse_twice(keys: "Iterable[Key | tuple[Key, int]]") -> None:
+    seen: set[Key | tuple[Key, int]] = set()
+    for key in keys:
+        if key in seen:
+            raise ValueError(f"two values under one key, {say_key(key)}: give each a key of its own, by variant or dim")
+        seen.add(key)
+
+
 def _check_name(name: str, taken: Iterable[str]) -> None:
     if not _TABLE.fullmatch(name) or name in _STORES_TABLES:
         raise ValueError(f"table {name!r}: a lower-case word other than {' and '.join(_STORES_TABLES)}")
@@ -157,7 +177,13 @@ class _Entry:
 class ItemValues:
     """Per-item values of a batch, under the keys of their metrics."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, items: int | None = None) -> None:
+        """Begins without values.
+
+        Args:
+            items: for how many of the batch's items, from its first, there will be values; all if not given.
+        """
+        self._items = items
         self._values: dict[_Entry, list[Tensor]] = {}
         self._ratios: dict[tuple[Key, str], list[tuple[Tensor, Tensor]]] = {}
         self._tables: dict[str, list[Mapping[str, Tensor | Sequence[Any]]]] = {}
@@ -172,10 +198,15 @@ class ItemValues:
             values: [item, *axes], on any device.
             axes: which key columns the further axes run over.
             first_position: the position of the first entry of a `position` axis.
+
+        Raises:
+            ValueError: the axes are none or others than the shape has, or the key has values already.
         """
-        if values.ndim != 1 + len(axes):
-            raise ValueError(f"{key.metric}: values of shape {list(values.shape)} for axes [item, {', '.join(axes)}]")
-        self._values.setdefault(_Entry(key, axes, first_position), []).append(values.detach())
+        check_tensor(key, values, axes)
+        entry = _Entry(key, axes, first_position)
+        if entry in self._values:
+            raise ValueError(f"{say_key(key)} has values of this batch already: give each a key of its own")
+        self._values[entry] = [values.detach()]
 
     def add_ratio(self, key: Key, above: "Tensor", below: "Tensor", name: str) -> None:
         """Adds a ratio of sums over all items, which has a value where its denominator is clearly above 0 (see engines.ratios).
@@ -187,7 +218,11 @@ class ItemValues:
             above, below: [item].
             name: of the denominator, for the reason why there is no value.
         """
-        self._ratios.setdefault((key, name), []).append((above.detach(), below.detach()))
+        for part in (above, below):
+            check_tensor(key, part, ())
+        if (key, name) in self._ratios:
+            raise ValueError(f"{say_key(key)} has a ratio of this batch already: give each a key of its own")
+        self._ratios[key, name] = [(above.detach(), below.detach())]
 
     def add_table(self, name: str, columns: "Mapping[str, Tensor | Sequence[Any]]") -> None:
         """Adds rows to a table of the experiment's own beside the metrics (see Rows.table), as columns of equal length."""
@@ -206,6 +241,35 @@ class ItemValues:
     def undefined(self, key: Key, reason: str) -> None:
         """Says that a metric has no value here, and why."""
         self._undefined[key] = reason
+
+    def check(self, extent: Extent) -> None:
+        """Whether the values of this batch are of items, layers, heads and positions that there are.
+
+        Raises:
+            ValueError: they are of others; the message names the axis, what was expected and what was found.
+        """
+        expected = extent.n_items if self._items is None else self._items
+        parts = [(entry.key, entry.axes, values[0]) for entry, values in self._values.items()]
+        parts += [(key, (), part) for (key, _), pairs in self._ratios.items() for part in pairs[0]]
+        for key, axes, values in parts:
+            where = f"in values of shape {list(values.shape)} as [{', '.join(('item', *axes))}]"
+            extent.check(key)
+            if values.shape[0] != expected:
+                raise ValueError(f"{key.metric}: axis item: expected {expected}, found {values.shape[0]} {where}")
+            if "head" in axes and (found := values.shape[1 + axes.index("head")]) != extent.n_heads:
+                raise ValueError(f"{key.metric}: axis head: expected {extent.n_heads}, found {found} {where}")
+        for entry, (values,) in self._values.items():
+            if "position" in entry.axes:
+                last = entry.first_position + values.shape[1 + entry.axes.index("position")] - 1
+                for position in (entry.first_position, last):
+                    extent.check(replace(entry.key, position=position))
+        for (file, name), (tensor,) in self._tensors.items():
+            if tensor.ndim < 1 or tensor.shape[0] != expected:
+                raise ValueError(
+                    f"{file} {name}: axis item: expected {expected}, found a tensor of shape {list(tensor.shape)}"
+                )
+        for key in self._undefined:
+            extent.check(key)
 
     def extend(self, batch: "ItemValues") -> None:
         """Appends the items of a later batch."""
@@ -226,6 +290,9 @@ class ItemValues:
         """
         rows = Rows()
         for entry, parts in self._values.items():
+            if len({part.shape[1:] for part in parts}) > 1:
+                found = " and ".join(dict.fromkeys(str(list(part.shape)) for part in parts))
+                raise ValueError(f"{entry.key.metric}: axis {entry.axes[0]}: batches have values of shapes {found}")
             array = np.concatenate([_array(part) for part in parts])
             for key, column in _columns(entry, array):
                 if keep_items and "position" not in entry.axes:

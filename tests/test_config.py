@@ -2,9 +2,11 @@
 
 import pytest
 
-from pythia_traj.config import SweepConfig, as_bytes, override, read_yaml
+from pythia_traj.config import SweepConfig, override
 from pythia_traj.discovery import describe, discover, find
 from pythia_traj.errors import ConfigError
+from pythia_traj.settings import as_bytes
+from pythia_traj.yamlfile import read_yaml
 
 
 def made(**settings):
@@ -80,7 +82,7 @@ def test_a_file_is_laid_over_its_base(tmp_path):
         ("a: [", "line 2 is not YAML"),
         ("- a\n", "expected settings as name: value"),
         ("base: it.yaml", "leads back to itself"),
-        ("!!python/object/apply:os.getcwd []", "is not YAML: could not determine a constructor"),
+        ("!!python/object/apply:os.getcwd []", "the tag '!!python/object/apply:os.getcwd' is not read"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(tmp_path, text, message):
@@ -109,7 +111,7 @@ def test_set_reaches_parameters_settings_and_dotted_labels():
     [
         ("length", "write LABEL.PARAM=VALUE"),
         ("los.length=3", "'los' is neither a label nor a setting: did you mean loss?"),
-        ("loss.length=[", "is not a YAML value"),
+        ("loss.length=[", "is not YAML: expected"),
     ],
 )
 def test_a_wrong_assignment_says_what_is_allowed(assignment, message):
@@ -213,7 +215,6 @@ def test_a_range_of_steps_is_no_number_of_base_60(tmp_path):
         ("1: 2", "expected settings as name: value"),
         ("model: m\nsteps: all\nout: run\nexperiments: 5", "experiments: give at least one experiment"),
         ("model: m\nsteps: all\nout: run\nexperiments: {induction: {parameters: 5}}", "induction.parameters: expected"),
-        ("model: m\nsteps: 2024-99-99\nout: run\nexperiments: loss", "holds a value that cannot be"),
         ("model: m\nsteps: all\nout: run\nexperiments: loss\nseed: -1", "seed: -1: input should be greater than"),
         ("model: m\nsteps: all\nout: run\nexperiments: {loss: {seed: -1}}", "loss.seed: -1: input should be greater"),
         (

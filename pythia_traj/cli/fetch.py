@@ -20,10 +20,10 @@ def fetch(
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Download checkpoints to stay, for nodes without network."""
-    from pythia_traj.config import as_bytes
     from pythia_traj.hub.estimate import estimate, measure_rate
     from pythia_traj.hub.fetch import fetch as fetch_steps
     from pythia_traj.hub.model import HubModel
+    from pythia_traj.settings import as_bytes
     from pythia_traj.steps import select
     from pythia_traj.sweeps.published import open_model
 
@@ -66,12 +66,11 @@ def cache(
     from pythia_traj.hub.fetch import remove as remove_kept
 
     if remove is not None:
-        size, in_use = remove_kept(None if remove == "all" else remove)
+        removed = remove_kept(None if remove == "all" else remove)
         if as_json:
-            print_json({"removed_bytes": size, "in_use": in_use})
+            print_json(removed.as_dict())
         else:
-            more = f"; {in_use} files are in use and stay" if in_use else ""
-            say(f"removed {size / 1e9:.2f} GB{more}")
+            say(removed.sentence)
         return
     found = kept()
     if as_json:

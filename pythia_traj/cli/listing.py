@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pythia_traj.cli.output import JSON_OPTION, print_json, print_table, say
+from pythia_traj.printable import one_line
 
 
 def status(
@@ -21,9 +22,14 @@ def status(
         return
     left = "" if found.seconds_left in (None, 0.0) else f", about {found.seconds_left:.0f} s to go at the rate so far"
     defective = f"{found.defective} skipped (defect), " if found.defective else ""
-    say(f"{found.done} done, {found.running} running, {found.failed} failed, {defective}{found.left} left{left}")
+    damaged = f", {found.damaged} damaged" if found.damaged else ""
+    say(
+        f"{found.done} done, {found.running} running, {found.failed} failed, {defective}{found.left} left{damaged}{left}"
+    )
     for name, error in found.errors.items():
-        say(f"{'failed' if found.units[name] == 'failed' else 'skipped (defect)'}: {name}: {error}")
+        say(one_line(f"{'failed' if found.units[name] == 'failed' else 'skipped (defect)'}: {name}: {error}"))
+    for file, why in found.damaged_files.items():
+        say(one_line(f"damaged: {file}: {why}"))
 
 
 def models(as_json: Annotated[bool, JSON_OPTION] = False) -> None:

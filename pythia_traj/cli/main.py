@@ -1,15 +1,19 @@
 """The entry point: runs a command and turns what went wrong into one line and an exit status."""
 
+import io
+import logging
 import signal
 import sys
+import warnings
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 
 from pythia_traj.cli import demo, fetch, listing, report, sweep
 from pythia_traj.cli.output import say
 from pythia_traj.errors import Interrupted, PythiaTrajError
+from pythia_traj.hub.environment import check_importable
 from pythia_traj.printable import one_line
 
 app = typer.Typer(
@@ -25,13 +29,27 @@ app = typer.Typer(
 for module in (demo, sweep, listing, fetch, report):
     module.add_to(app)
 
+_UsageError: Any = typer.BadParameter.__mro__[2]
+"""The base of what is wrong with a command line; Typer names its children alone."""
+
+
+class _Said(logging.Handler):
+    """Warnings of the library that no handler takes, said like everything else."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"warning: {one_line(record.getMessage())}", err=True)
+
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Runs the command line and exits: 0 all done, 1 the request was wrong, 2 usage, 3 some units failed, 128 + n stopped by signal n."""
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
+    logging.lastResort = _Said(logging.WARNING)
+    warnings.formatwarning = _format_warning
     try:
-        app(args=arguments)
+        check_importable()
+        # Not in its own mode, in which it prints what was given as it was given.
+        status = app(args=arguments, standalone_mode=False)
     except Interrupted as error:
         say(str(error), err=True)
         sys.exit(128 + error.signum)
@@ -43,9 +61,24 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         # A path that cannot be read or written, wherever it was met; anything else that escapes is a defect.
         if error.filename is None:
             raise
-        say(f"error: cannot use {error.filename}: {error.strerror}", err=True)
+        say(f"error: cannot use {one_line(str(error.filename))}: {error.strerror}", err=True)
         sys.exit(1)
-    sys.exit(0)
+    except MemoryError as error:
+        say(
+            f"error: the memory does not suffice{one_line(f': {error}') if str(error) else ''}: ask for less at once",
+            err=True,
+        )
+        sys.exit(1)
+    except _UsageError as error:
+        text = io.StringIO()
+        error.show(file=text)
+        say(text.getvalue().rstrip(), err=True)
+        sys.exit(error.exit_code)
+    sys.exit(status or 0)
+
+
+def _format_warning(message: Warning | str, *_: Any, **__: Any) -> str:
+    return f"warning: {one_line(str(message))}\n"
 
 
 def _stop(signum: int, _frame: FrameType | None) -> None:

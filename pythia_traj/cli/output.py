@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from pythia_traj.printable import printable, without_credentials
+from pythia_traj.printable import one_line, printable, without_credentials
 
 if TYPE_CHECKING:
     from pythia_traj.sweeps.plan import Plan, Unit
@@ -36,8 +36,8 @@ JSON_OPTION = typer.Option("--json", help="Print one JSON document and nothing e
 
 def print_json(document: Any) -> None:
     """One JSON document on standard output."""
-    # JSON escapes control characters by itself.
-    typer.echo(without_credentials(json.dumps(document, indent=1)))
+    # JSON escapes control characters by itself, but for one.
+    typer.echo(without_credentials(json.dumps(document, indent=1)).replace("\x7f", "\\u007f"))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -47,7 +47,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         # What a row is about stays on one line, so that it can be copied.
         table.add_column(column, overflow="fold", no_wrap=i == 0)
     for row in rows:
-        table.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
+        table.add_row(*(Text("" if cell is None else one_line(str(cell))) for cell in row))
     Console().print(table)
 
 
@@ -86,16 +86,18 @@ class SweepProgress:
         self._task = progress.add_task("planning", total=None)
 
     def planned(self, plan: "Plan") -> None:
-        """Knows the total now."""
+        """Knows the total now, and what is to be said before hours are spent."""
+        for warning in plan.warnings:
+            self._progress.console.print(Text(one_line(f"warning: {warning}")), soft_wrap=True)
         self._progress.update(self._task, total=len(plan.todo), description="loading")
 
     def working(self, what: str) -> None:
         """Shows what is being done."""
-        self._progress.update(self._task, description=printable(what))
+        self._progress.update(self._task, description=one_line(what))
 
     def ended(self, unit: "Unit", error: str | None) -> None:
         """One unit further."""
         self._progress.advance(self._task)
         # At once for who is watching; everyone is told at the end.
         if error is not None and self._progress.console.is_terminal:
-            self._progress.console.print(Text(printable(f"failed: {unit.name}: {error}")), soft_wrap=True)
+            self._progress.console.print(Text(one_line(f"failed: {unit.name}: {error}")), soft_wrap=True)

@@ -15,7 +15,8 @@ def report(
     """Draw a run as one self-contained HTML file."""
     from pythia_traj.dashboard.run import report_run
 
-    report_run(run, output)
+    for note in report_run(run, output):
+        say(f"warning: {note}", err=True)
     say(f"report: {output}")
 
 

@@ -1,13 +1,13 @@
 """`sweep`: measure models at steps, store rows."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pythia_traj.cli.output import JSON_OPTION, SweepProgress, print_json, print_table, progress_bar, say
 from pythia_traj.errors import CheckpointError, ConfigError, DeviceError
+from pythia_traj.printable import one_line
 
 if TYPE_CHECKING:
     from pythia_traj.checkpoint import PublishedModel
@@ -21,7 +21,9 @@ def sweep(
     config: Annotated[str | None, typer.Argument(help="A YAML file, or the name of a config of the package.")] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="A name, org/name or a directory of checkpoints; repeat or separate by commas."),
+        typer.Option(
+            help="A name, org/name, a directory of checkpoints or NAME=DIRECTORY; repeat or separate by commas."
+        ),
     ] = None,
     steps: Annotated[str | None, typer.Option(help="Such as 0,512 or log:12 or all or 0:143000:5000.")] = None,
     experiment: Annotated[
@@ -31,7 +33,7 @@ def sweep(
         list[str] | None,
         typer.Option("--set", metavar="LABEL.PARAM=VALUE", help="A parameter of an experiment, or a setting."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The run's directory.")] = None,
+    out: Annotated[str | None, typer.Option(metavar="PATH", help="The run's directory.")] = None,
     source: Annotated[str | None, typer.Option(help="hub, or a directory that holds the models' directories.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, float16, bfloat16.")] = None,
@@ -83,9 +85,10 @@ def read_request(
     config: str | None, given: dict[str, Any], experiments: list[str], assignments: list[str]
 ) -> "SweepConfig":
     """The request: the file's settings, then the command line's over them."""
-    from pythia_traj.config import SweepConfig, by_name, override, read_yaml
+    from pythia_traj.config import SweepConfig, by_name, override
+    from pythia_traj.yamlfile import read_yaml
 
-    settings = read_yaml(config) if config else {}
+    settings = {} if config is None else read_yaml(config)
     settings |= {name: value for name, value in given.items() if value is not None}
     names = [name.strip() for word in experiments for name in word.split(",") if name.strip()]
     if names:
@@ -107,6 +110,8 @@ def _dry_run(request: "SweepConfig", as_json: bool) -> None:
     from pythia_traj.sweeps.runner import plan_sweep
 
     plan, models = plan_sweep(request)
+    for warning in plan.warnings:
+        say(f"warning: {warning}", err=True)
     costs = {published.model: _costs(request, plan, published) for published in models}
     if as_json:
         print_json(
@@ -117,6 +122,7 @@ def _dry_run(request: "SweepConfig", as_json: bool) -> None:
                 "cost_per_step": {
                     name: {label: asdict(cost) for label, cost in by_label.items()} for name, by_label in costs.items()
                 },
+                "warnings": list(plan.warnings),
                 "request": request.resolved(),
             }
         )
@@ -163,6 +169,7 @@ def report_result(result: "SweepResult", as_json: bool) -> None:
                 "failed": {unit.name: error for unit, error in result.failed},
                 "defective": {unit.name: reason for unit, reason in result.defective},
                 "known_defects": {unit.name: reason for unit, reason in result.known_defects},
+                "warnings": result.warnings,
             }
         )
     else:
@@ -190,7 +197,7 @@ def _by_reason(what: str, units: "list[tuple[Unit, str]]") -> None:
         reasons.setdefault(reason, []).append(unit.name)
     for reason, names in reasons.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        say(f"{what}: {names[0]}{more}: {reason}", err=True)
+        say(one_line(f"{what}: {names[0]}{more}: {reason}"), err=True)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -2,48 +2,50 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from pythia_traj.dashboard.report import report, write_report
 from pythia_traj.errors import StoreError
-from pythia_traj.store.layout import Run, writing
-from pythia_traj.store.read import load
-from pythia_traj.store.unit import read_footer
+from pythia_traj.store.layout import writing
+from pythia_traj.store.read import Read, read_run
 
 
-def report_run(run: str | Path, path: str | Path) -> None:
+def report_run(run: str | Path, path: str | Path) -> tuple[str, ...]:
     """Draws a run as one self-contained HTML file.
 
     Args:
         run: the run's directory.
         path: the file to write; one that is there is replaced.
 
+    Returns:
+        what was left out, or cannot be compared; the page says so too.
+
     Raises:
         StoreError: it is no run, or the file cannot be written.
     """
     directory, target = Path(run), Path(path)
-    rows = load(directory)
-    page = report(rows, title=f"pythia-traj: {directory.resolve().name}", facts=_facts(Run.open(directory), rows))
+    found = read_run(directory)
+    page = report(found.frame, title=f"pythia-traj: {directory.resolve().name}", facts=_facts(found))
     if target.is_dir():
         raise StoreError(f"{target} is a directory: give the file to write, such as {target / 'report.html'}")
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         write_report(page, target)
+    return found.notes
 
 
-def _facts(run: Run, rows: pd.DataFrame) -> dict[str, str]:
+def _facts(found: Read) -> dict[str, str]:
     """What a reader wants to know of the numbers before looking at them."""
+    rows, notes = found.frame, {f"Note {i}": note for i, note in enumerate(found.notes, 1)}
     if rows.empty:
-        return {}
+        return notes
     steps = sorted(rows.step.unique())
-    footer = read_footer(next(run.metrics.rglob("*.parquet"))) or {}
-    versions = ", ".join(f"{name} {version}" for name, version in footer.get("versions", {}).items())
-    made_of = footer.get("made_of", {})
+    footer = next(iter(found.footers.values()))
+    versions = ", ".join(f"{name} {version}" for name, version in footer.versions.items())
     return {
         "Models": ", ".join(map(str, rows.model.cat.categories)),
         "Steps": f"{len(steps)}, from {steps[0]} to {steps[-1]}",
         "Experiments": ", ".join(map(str, rows.experiment.cat.categories)),
         "Rows": f"{len(rows):,}",
-        "Precision": f"{made_of.get('dtype', 'unknown')} on {footer.get('name', 'unknown')}",
+        "Precision": f"{footer.made_of.get('dtype', 'unknown')} on {footer.name or 'unknown'}",
         "Versions": versions,
+        **notes,
     }

@@ -4,6 +4,8 @@ repeated.py      random tokens that repeat, and the same shuffled
 text.py          token sequences cut from documents, and what kind of tokens they are made of
 ngrams.py        n-gram models of a corpus, and text sampled from them
 documents.py     where documents come from: the standard library, a file, a Hugging Face dataset
+containers.py    what a file of documents or rows is, by its name
+token_bytes.py   which bytes of a text each token stands for
 prompts.py       the prompts of a task, as the model's tokenizer allows them
 tasks/           the tasks themselves
 labelled.py      tokens with labels, split by document

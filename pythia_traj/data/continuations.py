@@ -1,5 +1,6 @@
 """Prompts in words, to be continued, and what a model wrote as text."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,14 +44,10 @@ class PromptTexts:
         Raises:
             DataError: there is no tokenizer, a prompt is empty, or is too long with its continuation for the context.
         """
-        if vocabulary.tokenizer is None:
-            raise DataError(
-                "the checkpoint has no tokenizer.json, so prompts cannot be tokenised for it: put one beside its config.json"
-            )
-        self._tokenizer, self._end = vocabulary.tokenizer, vocabulary.bos_token_id
+        self._vocabulary = vocabulary
         self.entries = vocabulary.entries
         self.prompts = tuple(prompts)
-        encoded = [self._encode(vocabulary, number, tokens + int(bos)) for number in range(len(self.prompts))]
+        encoded = [self._encode(vocabulary, number, tokens, bos) for number in range(len(self.prompts))]
         self.lengths = [int(bos) + len(ids) for ids in encoded]
         rng = np.random.default_rng(seed)
         rows = np.full((2, len(encoded), max(self.lengths)), vocabulary.bos_token_id, dtype=np.int64)
@@ -59,28 +56,25 @@ class PromptTexts:
                 row[int(bos) : self.lengths[number]] = own
         self.groups = {"prompts": rows[0], "shuffled": rows[1]}
 
-    def _encode(self, vocabulary: Vocabulary, number: int, more: int) -> list[int]:
-        """The ids of a prompt, which so many more tokens are going to stand beside."""
-        ids: list[int] = self._tokenizer.encode(self.prompts[number], add_special_tokens=False).ids
-        if not ids:
+    def _encode(self, vocabulary: Vocabulary, number: int, tokens: int, bos: bool) -> np.ndarray:
+        """The ids of a prompt, which so many more tokens are going to follow, without the BOS that is prepended: int64 [token]."""
+        ids = vocabulary.encode(self.prompts[number], most=vocabulary.n_ctx)
+        if not len(ids):
             raise DataError(f"prompt {number} is empty")
+        if bos and ids[0] == vocabulary.bos_token_id:
+            ids = ids[1:]  # it has its own
+        more = tokens + int(bos)
         if len(ids) + more > vocabulary.n_ctx:
             raise DataError(
                 f"prompt {number} has {len(ids)} tokens, with {more} more it exceeds the model's context of {vocabulary.n_ctx}: "
                 "shorten it, or set tokens lower"
             )
-        if max(ids) >= vocabulary.d_vocab:
-            raise DataError(
-                f"the tokenizer yields id {max(ids)}, the model has {vocabulary.d_vocab} embeddings: "
-                "tokenizer and model do not belong together"
-            )
         return ids
 
     def text(self, tokens: Sequence[int]) -> str:
-        """Tokens as text, up to the end-of-text token where there is one, which GPT-NeoX writes as its BOS; special tokens are shown."""
-        ids = list(tokens)
-        end = ids.index(self._end) if self._end in ids else len(ids)
-        return str(self._tokenizer.decode(ids[:end], skip_special_tokens=False))
+        """Tokens as text, up to the first that ends a text where there is one; special tokens are shown."""
+        ids = list(itertools.takewhile(lambda number: number not in self._vocabulary.eos_token_ids, tokens))
+        return self._vocabulary.decode(ids)
 
     @classmethod
     def spec(cls, *, seed: int, **_: Any) -> dict[str, Any]:

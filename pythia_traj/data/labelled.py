@@ -5,7 +5,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,9 @@ _FEWEST_DOCUMENTS = 4
 
 _ENOUGH = 4
 """Reading of a large source stops when one sequence of each document gives so many times the tokens that are asked for."""
+
+_LONGEST = 100
+"""Of a document of more than a million characters no more is tokenised than so many times the tokens that are asked for."""
 
 _ROUNDED = 32
 """Sequences are padded to the next multiple of so many tokens."""
@@ -58,6 +61,8 @@ class Place:
 
 class LabelledTokens:
     """Tokens of one labelling. In all arrays training tokens come first, then validation, then test, each by document.
+
+    Copies of a document, and documents that the tokenizer reads alike, are one document: they stand in one split.
 
     A control task gives each token *type* one label, drawn from the training labels' distribution (Hewitt and Liang 2019): what a probe
     makes of it, it has learnt by heart.
@@ -97,10 +102,6 @@ class LabelledTokens:
         Raises:
             DataError: there is no tokenizer or no such task, the sequences exceed the context, or there are too few documents or classes.
         """
-        if vocabulary.tokenizer is None:
-            raise DataError(
-                "the checkpoint has no tokenizer.json, so text cannot be labelled for it: put one beside its config.json"
-            )
         if length > vocabulary.n_ctx:
             raise DataError(
                 f"sequences of {length} tokens exceed the model's context of {vocabulary.n_ctx}: set length to at most {vocabulary.n_ctx}"
@@ -111,7 +112,7 @@ class LabelledTokens:
         self._skipped = 0
         by_document = self._read(vocabulary, task, length - int(bos), n, source, column, labels)
         drawn = _draw(rng, by_document, n)
-        split = _split(rng, drawn, task)
+        split = _split(rng, drawn, task, self._copies)
         classes = sorted({label for s in drawn if split[s.document] == 0 for label in s.labels})
         if len(classes) < 2:
             raise DataError(f"task {task} has one class in its training documents: {', '.join(classes)}")
@@ -145,38 +146,34 @@ class LabelledTokens:
     def _read(
         self, vocabulary: Vocabulary, task: str, length: int, n: int, source: str, column: str, labels: str
     ) -> list[list[_Sequence]]:
-        """The labelled sequences of each document, until there are enough to draw from."""
+        """The labelled sequences of each document and its copies, until there are enough to draw from."""
         found: dict[str, list[_Sequence]] = {}
         numbers: dict[str, int] = {}
+        contents: dict[str, Any] = {}
         enough = 0
-        for document, ids, labels_ in self._labelled(vocabulary, task, length, source, column, labels):
+        for document, ids, labels_ in self._labelled(vocabulary, task, length, n, source, column, labels):
             first = document not in found
             sequences = found.setdefault(document, [])
             sequences += _cut(numbers.setdefault(document, len(numbers)), ids, labels_, length)
+            contents.setdefault(document, hashlib.sha256()).update(len(ids).to_bytes(8, "little") + ids.tobytes())
             enough += len(sequences[0].labels) if first and sequences else 0
             if enough >= _ENOUGH * n:
                 break
-        largest = max((int(s.ids.max()) for sequences in found.values() for s in sequences), default=0)
-        if largest >= vocabulary.d_vocab:
-            raise DataError(
-                f"the tokenizer yields id {largest}, the model has {vocabulary.d_vocab} embeddings: "
-                "tokenizer and model do not belong together"
-            )
+        self._copies = _join_copies(found, {name: content.digest() for name, content in contents.items()}, numbers)
         return [sequences for sequences in found.values() if sequences]
 
     def _labelled(
-        self, vocabulary: Vocabulary, task: str, length: int, source: str, column: str, labels: str
+        self, vocabulary: Vocabulary, task: str, length: int, n: int, source: str, column: str, labels: str
     ) -> Iterator[tuple[str, np.ndarray, Labels]]:
         """Name of the document, token ids and labels of each text."""
-        assert vocabulary.tokenizer is not None
         if own.is_own(task):
             for text in own.read(task, labels):
-                pieces = tokenise(vocabulary.tokenizer, text.text, length)
+                pieces = tokenise(vocabulary, text.text, length, most=_LONGEST * n)
                 yield text.document, pieces.ids, labels_of(pieces, text.spans)
             return
         _check(task)
         for number, document in enumerate(documents.read(source, column)):
-            pieces = tokenise(vocabulary.tokenizer, document, length)
+            pieces = tokenise(vocabulary, document, length, most=_LONGEST * n)
             try:
                 yield str(number), pieces.ids, TASKS[task](pieces)
             except NotPythonError:
@@ -191,8 +188,10 @@ class LabelledTokens:
         self.groups: dict[str, np.ndarray] = {}
         rows: dict[str, list[np.ndarray]] = {}
         places: dict[str, list[tuple[int, int, int]]] = {}
-        prefix = np.array([vocabulary.bos_token_id] * int(bos), dtype=np.int64)
         for sequence in drawn:
+            # A text that begins with BOS keeps its own: no document was trained on with two of them.
+            more = int(bos and sequence.ids[0] != vocabulary.bos_token_id)
+            prefix = np.full(more, vocabulary.bos_token_id, dtype=np.int64)
             ids = np.concatenate([prefix, sequence.ids])
             width = min(-len(ids) // _ROUNDED * -_ROUNDED, vocabulary.n_ctx)
             group = f"text/{width}"
@@ -201,7 +200,7 @@ class LabelledTokens:
             rows[group].append(np.pad(ids, (0, width - len(ids))))
             for position, label in zip(sequence.positions.tolist(), sequence.labels, strict=True):
                 if label in names:  # a class that does not occur in training cannot be learnt
-                    places.setdefault(group, []).append((row, position + len(prefix), len(flat)))
+                    places.setdefault(group, []).append((row, position + more, len(flat)))
                     part = int(split[sequence.document])
                     flat.append((names[label], int(sequence.ids[position]), sequence.document, part))
         self.groups = {group: np.stack(sequences) for group, sequences in rows.items()}
@@ -232,6 +231,7 @@ class LabelledTokens:
             "classes": {name: names[number] for number, name in enumerate(self.classes)},
             "not_in_training": self._unlearnt,
             "not_python": self._skipped,
+            "copies": self._copies,
         }
 
 
@@ -252,6 +252,22 @@ def _cut(document: int, ids: np.ndarray, labels: Labels, length: int) -> Iterato
             yield _Sequence(document, ids[start : start + length], np.array(positions), names)
 
 
+def _join_copies(found: dict[str, list[_Sequence]], contents: dict[str, bytes], numbers: dict[str, int]) -> int:
+    """Makes documents of the same tokens one document, the first of them; how many there were beyond those.
+
+    A probe that has seen a text in training finds the labels of its copies by heart, and copies in a test are no documents of their own.
+    """
+    originals: dict[bytes, str] = {}
+    copies = 0
+    for document, content in contents.items():
+        original = originals.setdefault(content, document)
+        if original != document and found[document]:
+            found[original] += [replace(sequence, document=numbers[original]) for sequence in found[document]]
+            found[document] = []
+            copies += 1
+    return copies
+
+
 def _draw(rng: np.random.Generator, by_document: list[list[_Sequence]], n: int) -> list[_Sequence]:
     """Sequences of documents in random order, one of each, then a second of each, until n tokens have labels; of the last, no more."""
     order = rng.permutation(len(by_document))
@@ -269,7 +285,7 @@ def _draw(rng: np.random.Generator, by_document: list[list[_Sequence]], n: int) 
     return drawn
 
 
-def _split(rng: np.random.Generator, drawn: list[_Sequence], task: str) -> np.ndarray:
+def _split(rng: np.random.Generator, drawn: list[_Sequence], task: str, copies: int) -> np.ndarray:
     """The split of each document, by its number: documents in random order until each split has its share of the tokens."""
     sizes = Counter[int]()
     for sequence in drawn:
@@ -277,7 +293,7 @@ def _split(rng: np.random.Generator, drawn: list[_Sequence], task: str) -> np.nd
     if len(sizes) < _FEWEST_DOCUMENTS:
         raise DataError(
             f"task {task} has labels in {len(sizes)} documents; training, validation and test need {_FEWEST_DOCUMENTS} at least: "
-            "documents are not split between them"
+            f"documents are not split between them{f' ({copies} more are copies)' if copies else ''}"
         )
     order = rng.permutation(sorted(sizes))
     reached = np.cumsum([sizes[document] for document in order.tolist()])

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pythia_traj.data.text import (
-    check_ids,
     draw,
     draw_positions,
     heldout,
@@ -27,11 +26,13 @@ from pythia_traj.data.text import (
 )
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import Vocabulary
+from pythia_traj.vocabulary import pieces
 
 ORDERS = ("unigram", "bigram", "trigram")
 """Models by the number of tokens they know of, the predicted one included: 1, 2, 3."""
 
-_DOCUMENTS_AT_ONCE = 64
+_DOCUMENTS_AT_ONCE, _CHARACTERS_AT_ONCE = 64, 1 << 22
+"""Where a batch of documents ends that are tokenised on all processors."""
 
 
 class SparseRows(NamedTuple):
@@ -227,25 +228,23 @@ class NGramText:
 
 
 def _encoded(vocabulary: Vocabulary, texts: Iterator[str], enough: int) -> Iterator[np.ndarray]:
-    """Token ids of documents, until there are enough."""
-    assert vocabulary.tokenizer is not None
-    batch: list[str] = []
+    """Token ids of documents, a very long one in pieces, until there are enough."""
     left = enough
-
-    def encode() -> Iterator[np.ndarray]:
-        nonlocal left
-        assert vocabulary.tokenizer is not None
-        for encoding in vocabulary.tokenizer.encode_batch(batch, add_special_tokens=False):
+    for batch in _batches(piece for text in texts for piece in pieces(text)):
+        for encoding in vocabulary.encodings(batch):
             ids = np.asarray(encoding.ids[: max(left, 0)], dtype=np.int64)
-            check_ids(vocabulary, ids)
             left -= len(ids)
             yield ids
-        batch.clear()
+        if left <= 0:
+            return
 
+
+def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
     for text in texts:
         batch.append(text)
-        if len(batch) == _DOCUMENTS_AT_ONCE:
-            yield from encode()
-            if left <= 0:
-                return
-    yield from encode()
+        if len(batch) == _DOCUMENTS_AT_ONCE or sum(map(len, batch)) >= _CHARACTERS_AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

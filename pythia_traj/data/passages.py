@@ -11,6 +11,9 @@ from pythia_traj.experiment import Vocabulary
 _ENOUGH = 16
 """Documents to choose from for each that is asked for, before reading of the source stops."""
 
+_BEGINNING = 1 << 17
+"""Tokens of a document of more than a million characters among which its passage begins; of any other all."""
+
 
 class Passages:
     """One passage each of n documents.
@@ -39,10 +42,6 @@ class Passages:
         Raises:
             DataError: there is no tokenizer, the source has too few documents of that length, or the passages exceed the context.
         """
-        if vocabulary.tokenizer is None:
-            raise DataError(
-                "the checkpoint has no tokenizer.json, so text cannot be tokenised for it: put one beside its config.json"
-            )
         if length > vocabulary.n_ctx:
             raise DataError(
                 f"passages of {length} tokens exceed the model's context of {vocabulary.n_ctx}: set length to at most {vocabulary.n_ctx}"
@@ -50,7 +49,7 @@ class Passages:
         rng = np.random.default_rng(seed)
         found: list[np.ndarray] = []
         for text in documents.read(source, column):
-            ids = np.asarray(vocabulary.tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int64)
+            ids = vocabulary.encode(text, most=max(length, _BEGINNING))
             if len(ids) >= length:
                 found.append(ids)
             if len(found) == _ENOUGH * n:
@@ -62,11 +61,6 @@ class Passages:
         drawn = [found[i] for i in np.sort(rng.permutation(len(found))[:n])]
         starts = [int(rng.integers(len(ids) - length + 1)) for ids in drawn]
         tokens = np.stack([ids[start : start + length] for ids, start in zip(drawn, starts, strict=True)])
-        if tokens.max() >= vocabulary.d_vocab:
-            raise DataError(
-                f"the tokenizer yields id {tokens.max()}, the model has {vocabulary.d_vocab} embeddings: "
-                "tokenizer and model do not belong together"
-            )
         self.groups = {"text": tokens, "shuffled": rng.permuted(tokens, axis=1)}
 
     @classmethod

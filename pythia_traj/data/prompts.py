@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pythia_traj.data import documents
+from pythia_traj.data.containers import is_table
 from pythia_traj.data.tasks import agreement, greater_than, ioi, own, pronoun, repeats
 from pythia_traj.data.tasks.prompt import Dropped, Prompt, TaskBatch, encode
 from pythia_traj.errors import DataError, nearest
@@ -60,21 +62,11 @@ class TaskPrompts:
         self.batches: list[TaskBatch]
         self.dropped: Dropped
         self.batches, self.dropped = _batches(vocabulary, seed, task, n, bos)
-        reasons = "; ".join(f"{reason} ({count})" for reason, count in self.dropped.most_common())
         if not self.batches:
-            raise DataError(
-                f"task {task} has no items for this model's tokenizer: all were dropped, {reasons or 'there were none'}"
-            )
-        longest = max(batch.clean.shape[1] for batch in self.batches)
-        largest = max(
-            int(max(batch.clean.max(), batch.corrupted.max(), batch.candidates.max())) for batch in self.batches
-        )
-        if longest > vocabulary.n_ctx:
-            raise DataError(f"task {task} has prompts of {longest} tokens, the model's context is {vocabulary.n_ctx}")
-        if largest >= vocabulary.d_vocab:
-            raise DataError(f"task {task} uses token {largest}, the model has {vocabulary.d_vocab}")
+            reasons = f"all were dropped, {self.dropped}" if self.dropped else "there were none"
+            raise DataError(f"task {task} has no items for this model's tokenizer: {reasons}")
         if self.dropped:
-            log.warning("task %s: %d prompts are not used: %s", task, sum(self.dropped.values()), reasons)
+            log.warning("task %s: %d prompts are not used: %s", task, self.dropped.total(), self.dropped)
         self.facts = {"items": self.n, "dropped": dict(self.dropped)}
         self.groups = {f"{task}/{i}": batch.clean for i, batch in enumerate(self.batches)}
 
@@ -95,21 +87,19 @@ def _batches(vocabulary: Vocabulary, seed: int, task: str, n: int, bos: bool) ->
     rng = np.random.default_rng(seed)
     if task == "repeats":
         return [repeats.batch(vocabulary, rng, n, bos=bos)], Dropped()
-    prompts = (
-        _first(_PROMPTS[task](np.random.default_rng(seed)), _TRIES * n) if task in TASKS else own.prompts(_file(task))
-    )
-    return encode(prompts, vocabulary.tokenizer, n, vocabulary.bos_token_id if bos else None, rng)
+    prompts = _first(task, seed, _TRIES * n) if task in TASKS else own.prompts(_file(task), vocabulary.d_vocab)
+    return encode(prompts, vocabulary, n, bos, rng)
 
 
 def _file(task: str) -> Path:
     path = Path(task)
-    if path.suffix not in {".jsonl", ".json", ".parquet"}:
+    if not is_table(path):
         raise DataError(f"there is no task {task!r}: {nearest(task, TASKS)} (or a .jsonl or .parquet file of your own)")
     if not path.is_file():
         raise DataError(f"there is no file {task}: give one of the tasks {', '.join(TASKS)}, or a file")
     return path
 
 
-def _first(prompts: Iterator[Prompt], count: int) -> Iterator[Prompt]:
-    for _, prompt in zip(range(count), prompts, strict=False):
-        yield prompt
+def _first(task: str, seed: int, count: int) -> Iterator[Prompt]:
+    for _, prompt in zip(range(count), _PROMPTS[task](np.random.default_rng(seed)), strict=False):
+        yield replace(prompt, where=f"a prompt of task {task}")

@@ -182,7 +182,11 @@ def _name_prompts(batch: TaskBatch, start: int, rng: np.random.Generator) -> Nam
 
 def _ordered(vocabulary: Vocabulary, rng: np.random.Generator) -> tuple[list[OrderedWords], str]:
     tasks = []
-    for pairs in _tasks(vocabulary):
+    try:
+        found = list(_tasks(vocabulary))
+    except DataError as error:
+        return [], str(error)
+    for pairs in found:
         words, targets = np.array(pairs, dtype=np.int64).T.copy()
         tasks.append(OrderedWords(words, targets, _derangement(len(pairs), rng)))
     if sum(len(task.words) for task in tasks) < FEWEST:
@@ -208,8 +212,8 @@ def _single_token(vocabulary: Vocabulary, text: str) -> int | None:
     """The token that is the text; None where it takes several, or is unknown."""
     if vocabulary.tokenizer is None:
         return None
-    ids = vocabulary.tokenizer.encode(text, add_special_tokens=False).ids
-    is_it = len(ids) == 1 and ids[0] < vocabulary.d_vocab and vocabulary.tokenizer.decode(ids).strip() == text.strip()
+    ids = vocabulary.encode(text).tolist()
+    is_it = len(ids) == 1 and vocabulary.decode(ids).strip() == text.strip()
     return int(ids[0]) if is_it else None
 
 

@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 
 from pythia_traj.data import documents, stdlib
+from pythia_traj.data.containers import is_table, is_there, rows, shown_names
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import Vocabulary
+from pythia_traj.outside import in_one_line, shown
 
 ROW_LENGTH = 2049
 """Tokens of a row of Pythia's training data: a context and the token after it."""
@@ -61,18 +63,20 @@ class TrainingSequences:
             raise DataError(
                 f"{prompt} + {continuation} tokens exceed the model's context of {vocabulary.n_ctx}: set prompt or continuation lower"
             )
-        rows = _rows(vocabulary, source, column, row_length, length, _ENOUGH * n)
-        if len(rows) < n:
-            raise DataError(f"{source} holds {len(rows)} sequences of {length} tokens, {n} were asked for: set n lower")
-        drawn = np.sort(np.random.default_rng(seed).permutation(len(rows))[:n])
-        tokens = rows[drawn, :length].astype(np.int64)
+        found = _rows(vocabulary, source, column, row_length, length, _ENOUGH * n)
+        if len(found) < n:
+            raise DataError(
+                f"{source} holds {len(found)} sequences of {length} tokens, {n} were asked for: set n lower"
+            )
+        drawn = np.sort(np.random.default_rng(seed).permutation(len(found))[:n])
+        tokens = found[drawn, :length].astype(np.int64)
         if tokens.min() < 0 or tokens.max() >= vocabulary.d_vocab:
             raise DataError(
                 f"{source} has ids of {tokens.min()} to {tokens.max()}, the model has {vocabulary.d_vocab} embeddings: "
                 "they were not made for this model"
             )
         self.groups = {"sequences": tokens}
-        self.facts = {"sequences_to_draw_from": len(rows)}
+        self.facts = {"sequences_to_draw_from": len(found)}
 
     @classmethod
     def spec(cls, *, seed: int, source: str = "stdlib", **_: Any) -> dict[str, Any]:
@@ -88,17 +92,15 @@ def _identify(source: str) -> dict[str, Any]:
         return {"source": "stdlib:train", "sha256": digest.hexdigest()}
     path = Path(source)
     if _holds_ids(path):
-        # Larger than memory, as training data are.
-        with path.open("rb") as file:
-            return {"source": "file", "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+        return {"source": "file", "sha256": documents.digest_of_file(path).hex()}
     return documents.identify(source)
 
 
 def _holds_ids(path: Path) -> bool:
     """Whether a source is a file of token ids; one that is not there is refused, whatever is asked of it first."""
-    if path.suffix not in (".npy", ".bin"):
+    if path.suffix.lower() not in (".npy", ".bin"):
         return False
-    if not path.is_file():
+    if not is_there(path):
         raise DataError(f"there is no file {path}: give stdlib, .npy, .bin, .jsonl, .parquet or .txt")
     return True
 
@@ -107,15 +109,15 @@ def _rows(vocabulary: Vocabulary, source: str, column: str, row_length: int, len
     """Sequences of at least `length` tokens [sequence, pos], in the file where it holds ids."""
     path = Path(source)
     if _holds_ids(path):
-        rows = _numpy_rows(path) if path.suffix == ".npy" else _plain_rows(path, row_length)
-        if rows.shape[1] < length:
+        ids = _numpy_rows(path) if path.suffix.lower() == ".npy" else _plain_rows(path, row_length)
+        if ids.shape[1] < length:
             raise DataError(
-                f"{source} has rows of {rows.shape[1]} tokens, {length} are needed: set prompt or continuation lower"
+                f"{source} has rows of {ids.shape[1]} tokens, {length} are needed: set prompt or continuation lower"
             )
-        return rows
+        return ids
     found: list[np.ndarray] = []
     count = 0
-    for ids in _documents(vocabulary, source, column):
+    for ids in _documents(vocabulary, source, column, enough * length):
         pieces = ids[: len(ids) // length * length].reshape(-1, length)
         found.append(pieces)
         count += len(pieces)
@@ -126,13 +128,13 @@ def _rows(vocabulary: Vocabulary, source: str, column: str, row_length: int, len
 
 
 def _numpy_rows(path: Path) -> np.ndarray:
-    try:
-        rows: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path} is no NumPy file: {error}") from None
-    if rows.ndim != 2 or rows.dtype.kind not in "ui":
-        raise DataError(f"{path} holds {rows.dtype} of shape {list(rows.shape)}: expected integers [sequence, token]")
-    return rows
+    with in_one_line(f"{path} is no NumPy file", error=DataError):
+        ids: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not isinstance(ids, np.ndarray):
+        raise DataError(f"{path} is no NumPy file of one array: save the ids with numpy.save")
+    if ids.ndim != 2 or ids.dtype.kind not in "ui":
+        raise DataError(f"{path} holds {ids.dtype} of shape {list(ids.shape)}: expected integers [sequence, token]")
+    return ids
 
 
 def _plain_rows(path: Path, row_length: int) -> np.ndarray:
@@ -142,33 +144,24 @@ def _plain_rows(path: Path, row_length: int) -> np.ndarray:
     return np.memmap(path, dtype="<u2", mode="r").reshape(-1, row_length)
 
 
-def _documents(vocabulary: Vocabulary, source: str, column: str) -> Iterator[np.ndarray]:
-    """Token ids of each document or row."""
+def _documents(vocabulary: Vocabulary, source: str, column: str, most: int) -> Iterator[np.ndarray]:
+    """Token ids of each document or row; of a very long one as many as are wanted."""
     path = Path(source)
-    if path.suffix in (".jsonl", ".json", ".parquet") and path.is_file():
-        for number, row in enumerate(documents.read_rows(path, ()), 1):
+    if is_table(path) and is_there(path):
+        for where, row in rows(path, ()):
             if isinstance(row.get("tokens"), list):
-                yield _ids(row["tokens"], f"{path} row {number}")
+                yield _ids(row["tokens"], where)
             elif isinstance(row.get(column), str):
-                yield _encode(vocabulary, row[column])
+                yield vocabulary.encode(row[column], most=most)
             else:
-                raise DataError(
-                    f"{path} row {number} has neither a list in tokens nor text in {column}: it has {', '.join(row)}"
-                )
+                raise DataError(f"{where} has neither a list in tokens nor text in {column}: it has {shown_names(row)}")
         return
     texts = (text for _, text in stdlib.documents("train")) if source == "stdlib" else documents.read(source, column)
-    yield from (_encode(vocabulary, text) for text in texts)
+    yield from (vocabulary.encode(text, most=most) for text in texts)
 
 
 def _ids(tokens: list[Any], where: str) -> np.ndarray:
-    if not all(type(token) is int for token in tokens):
-        raise DataError(f"{where} has tokens that are no integers")
+    for token in tokens:
+        if type(token) is not int or not 0 <= token < 2**31:
+            raise DataError(f"{where} has {shown(token)} among its tokens: they are integers from 0")
     return np.asarray(tokens, dtype=np.int64)
-
-
-def _encode(vocabulary: Vocabulary, text: str) -> np.ndarray:
-    if vocabulary.tokenizer is None:
-        raise DataError(
-            "the checkpoint has no tokenizer.json, so text cannot be tokenised for it: put one beside its config.json, or give token ids"
-        )
-    return np.asarray(vocabulary.tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int64)

@@ -1,15 +1,16 @@
 """Token sequences cut from documents, the same with their tokens shuffled, and what kind of tokens they are made of."""
 
+import copy
 import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from functools import cached_property, lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from pythia_traj.data import documents, stdlib
+from pythia_traj.data.token_bytes import bytes_of_tokens, given_bytes
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import Vocabulary
 
@@ -42,6 +43,7 @@ class TextTokens:
     Attributes:
         groups: `text` int64 [item, pos], and `shuffled` [null_n, pos]: the first of them with tokens permuted within each
             sequence, which keeps their types and takes away their order. BOS stays in front.
+        text_bytes: of each group, how many bytes of the text as it was given each token stands for, int64 as the group; 0 of BOS.
     """
 
     identified = ("source",)
@@ -66,18 +68,28 @@ class TextTokens:
         self._vocabulary, self._source, self._column = vocabulary, source, column
         rng = np.random.default_rng(seed)
         length = length_for(vocabulary, length)
-        tokens = draw(vocabulary, measured(source, column), source, n=n, length=length, bos=bos, rng=rng)
-        self.groups = with_shuffled(vocabulary, tokens, null_n, bos, rng)
+        self._own_bytes = _own_bytes(vocabulary)
+        drawn = _drawn(
+            vocabulary, measured(source, column), source, n=n, length=length, bos=bos, rng=rng, of_token=self._own_bytes
+        )
+        # The same draws order the bytes as they do the tokens.
+        again = copy.deepcopy(rng)
+        self.groups = with_shuffled(vocabulary, drawn.tokens, null_n, bos, rng)
+        shuffled = again.permuted(drawn.sizes[:null_n], axis=1)
+        self.text_bytes = {
+            name: np.pad(sizes, ((0, 0), (int(bos), 0)))
+            for name, sizes in (("text", drawn.sizes), ("shuffled", shuffled))
+        }
 
     @cached_property
     def token_bytes(self) -> np.ndarray:
         """How many bytes of text each token stands for: int64 [d_vocab], 0 where the tokenizer has no such token."""
-        return np.array([len(token) for token in self._tokens], dtype=np.int64)
+        return np.array([len(token) for token in self._own_bytes], dtype=np.int64)
 
     @cached_property
     def token_classes(self) -> np.ndarray:
         """The class of each token, as an index of TOKEN_CLASSES: int64 [d_vocab]."""
-        return np.array([TOKEN_CLASSES.index(class_of(token)) for token in self._tokens], dtype=np.int64)
+        return np.array([TOKEN_CLASSES.index(class_of(token)) for token in self._own_bytes], dtype=np.int64)
 
     @cached_property
     def token_bands(self) -> np.ndarray:
@@ -86,21 +98,15 @@ class TextTokens:
         Counted in about a million characters: of the standard library's training documents, or of the source itself where that is
         another, since it says nothing of what is trained on.
         """
-        assert self._vocabulary.tokenizer is not None
-        tokenizer, d_vocab = self._vocabulary.tokenizer.to_str(), self._vocabulary.d_vocab
         if self._source == "stdlib":
-            return bands(_counts_of_stdlib(tokenizer, d_vocab))
-        return bands(_counts(self._vocabulary.tokenizer, documents.read(self._source, self._column), d_vocab))
+            assert self._vocabulary.tokenizer is not None
+            return bands(_counts_of_stdlib(self._vocabulary.tokenizer.to_str(), self._vocabulary.d_vocab))
+        return bands(_counts(self._vocabulary, documents.read(self._source, self._column)))
 
     @classmethod
     def spec(cls, *, seed: int, source: str = "stdlib", **_: Any) -> dict[str, Any]:
         """The source's content, that of what frequencies are counted in, and the seed of the draw."""
         return {**identify_split(source), "seed": seed}
-
-    @cached_property
-    def _tokens(self) -> list[bytes]:
-        assert self._vocabulary.tokenizer is not None
-        return bytes_of_tokens(self._vocabulary.tokenizer, self._vocabulary.d_vocab)
 
 
 def identify_split(source: str) -> dict[str, Any]:
@@ -176,10 +182,21 @@ def draw(
     Raises:
         DataError: there is no tokenizer, the texts are shorter than n sequences, or the sequences exceed the context.
     """
-    if vocabulary.tokenizer is None:
-        raise DataError(
-            "the checkpoint has no tokenizer.json, so text cannot be tokenised for it: put one beside its config.json"
-        )
+    return _drawn(vocabulary, texts, source, n=n, length=length, bos=bos, rng=rng).tokens
+
+
+def _drawn(
+    vocabulary: Vocabulary,
+    texts: Iterable[str],
+    source: str,
+    *,
+    n: int,
+    length: int,
+    bos: bool,
+    rng: np.random.Generator,
+    of_token: list[bytes] | None = None,
+) -> "_Cut":
+    """As `draw`, with the bytes that tokens stand for if those of the vocabulary's are given."""
     if length > vocabulary.n_ctx:
         raise DataError(
             f"sequences of {length} tokens exceed the model's context of {vocabulary.n_ctx}: set length to at most {vocabulary.n_ctx}"
@@ -187,12 +204,13 @@ def draw(
     text_length = length - int(bos)
     if text_length < 2:
         raise DataError(f"sequences of {length} tokens predict nothing: set length to at least {2 + int(bos)}")
-    sequences = cut(vocabulary, texts, text_length, _ENOUGH * n)
-    if len(sequences) < n:
+    found = _cut(vocabulary, texts, text_length, _ENOUGH * n, of_token)
+    if len(found.tokens) < n:
         raise DataError(
-            f"{source} holds {len(sequences)} sequences of {text_length} tokens, {n} were asked for: set n or length lower"
+            f"{source} holds {len(found.tokens)} sequences of {text_length} tokens, {n} were asked for: set n or length lower"
         )
-    return sequences[np.sort(rng.permutation(len(sequences))[:n])]
+    drawn = np.sort(rng.permutation(len(found.tokens))[:n])
+    return _Cut(found.tokens[drawn], found.sizes[drawn])
 
 
 def with_shuffled(
@@ -204,20 +222,44 @@ def with_shuffled(
 
 
 def cut(vocabulary: Vocabulary, texts: Iterable[str], length: int, enough: int) -> np.ndarray:
-    """Consecutive sequences of `length` tokens of each document, until there are enough: int64 [sequence, length]."""
-    found: list[np.ndarray] = []
-    count = 0
-    assert vocabulary.tokenizer is not None
+    """Consecutive sequences of `length` tokens of each document, until there are enough: int64 [sequence, length].
+
+    Raises:
+        DataError: there is no tokenizer, or one of another model.
+    """
+    return _cut(vocabulary, texts, length, enough).tokens
+
+
+def _own_bytes(vocabulary: Vocabulary) -> list[bytes]:
+    """The bytes of each token of the vocabulary; there is none that stands for any without a tokenizer."""
+    return [] if vocabulary.tokenizer is None else bytes_of_tokens(vocabulary.tokenizer, vocabulary.d_vocab)
+
+
+class _Cut(NamedTuple):
+    """Sequences, and how many bytes of the text each of their tokens stands for, 0 if that was not asked: int64 [sequence, pos] both."""
+
+    tokens: np.ndarray
+    sizes: np.ndarray
+
+
+def _cut(
+    vocabulary: Vocabulary, texts: Iterable[str], length: int, enough: int, of_token: list[bytes] | None = None
+) -> _Cut:
+    tokens, sizes = [np.empty((0, length), dtype=np.int64)], [np.empty((0, length), dtype=np.int64)]
+    left = enough
     for text in texts:
-        ids = np.asarray(vocabulary.tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int64)
-        pieces = ids[: len(ids) // length * length].reshape(-1, length)
-        found.append(pieces)
-        count += len(pieces)
-        if count >= enough:
+        ids = vocabulary.encode(text, most=left * length)
+        tokens.append(_in_rows(ids, length))
+        given = np.zeros_like(ids) if of_token is None else given_bytes(vocabulary, text, ids, of_token)
+        sizes.append(_in_rows(given, length))
+        left -= len(tokens[-1])
+        if left <= 0:
             break
-    tokens = np.concatenate(found) if found else np.empty((0, length), dtype=np.int64)
-    check_ids(vocabulary, tokens)
-    return tokens[:enough]
+    return _Cut(np.concatenate(tokens)[:enough], np.concatenate(sizes)[:enough])
+
+
+def _in_rows(of_tokens: np.ndarray, length: int) -> np.ndarray:
+    return of_tokens[: len(of_tokens) // length * length].reshape(-1, length)
 
 
 def draw_positions(n: int, positions: int, among: range, rng: np.random.Generator) -> np.ndarray:
@@ -225,53 +267,10 @@ def draw_positions(n: int, positions: int, among: range, rng: np.random.Generato
     return np.sort(rng.permuted(np.tile(np.arange(among.start, among.stop), (n, 1)), axis=1)[:, :positions])
 
 
-def check_ids(vocabulary: Vocabulary, tokens: np.ndarray) -> None:
-    """Raises a DataError where the tokenizer yields ids that the model has no embedding for."""
-    if tokens.size and tokens.max() >= vocabulary.d_vocab:
-        raise DataError(
-            f"the tokenizer yields id {tokens.max()}, the model has {vocabulary.d_vocab} embeddings: "
-            "tokenizer and model do not belong together"
-        )
-
-
 def prepend(vocabulary: Vocabulary, tokens: np.ndarray, bos: bool) -> np.ndarray:
     """Sequences with BOS in front of each, if it is asked for."""
     prefix = np.full((len(tokens), int(bos)), vocabulary.bos_token_id, dtype=np.int64)
     return np.concatenate([prefix, tokens], axis=1)
-
-
-def bytes_of_tokens(tokenizer: Tokenizer, d_vocab: int) -> list[bytes]:
-    """The UTF-8 bytes each id stands for, which need not be whole characters; none for an id the tokenizer lacks.
-
-    Byte-level tokenizers write each byte as a character of their own, except in the tokens added later; others mark a space as U+2581
-    and a single byte as <0x0A>.
-    """
-    described = json.loads(tokenizer.to_str())
-    added = {token["id"] for token in described.get("added_tokens") or ()}
-    is_byte_level = "ByteLevel" in json.dumps([described.get("decoder"), described.get("pre_tokenizer")])
-    found = [b""] * d_vocab
-    for token, number in tokenizer.get_vocab().items():
-        if number >= d_vocab:
-            continue
-        if number in added:
-            found[number] = token.encode()
-        elif is_byte_level:
-            found[number] = bytes(_BYTES[character] for character in token)
-        elif len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
-            found[number] = bytes.fromhex(token[3:5])
-        else:
-            found[number] = token.replace("\u2581", " ").encode()
-    return found
-
-
-def _byte_characters() -> dict[str, int]:
-    """The character that stands for each byte in GPT-2's byte-level vocabulary: itself where it can be printed."""
-    printed = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in printed]
-    return {chr(byte): byte for byte in printed} | {chr(256 + i): byte for i, byte in enumerate(others)}
-
-
-_BYTES = _byte_characters()
 
 
 def class_of(token: bytes) -> str:
@@ -301,16 +300,15 @@ def bands(counts: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _counts_of_stdlib(tokenizer: str, d_vocab: int) -> np.ndarray:
-    return _counts(Tokenizer.from_str(tokenizer), training("stdlib"), d_vocab)
+    return _counts(Vocabulary(d_vocab, 0, Tokenizer.from_str(tokenizer)), training("stdlib"))
 
 
-def _counts(tokenizer: Tokenizer, texts: Iterable[str], d_vocab: int) -> np.ndarray:
+def _counts(vocabulary: Vocabulary, texts: Iterable[str]) -> np.ndarray:
     """How often each token occurs in so many characters of the texts: int64 [d_vocab]."""
-    counts = np.zeros(d_vocab, dtype=np.int64)
+    counts = np.zeros(vocabulary.d_vocab, dtype=np.int64)
     left = _COUNTED_CHARACTERS
     for text in texts:
-        ids = np.asarray(tokenizer.encode(text[:left], add_special_tokens=False).ids, dtype=np.int64)
-        counts += np.bincount(ids[ids < d_vocab], minlength=d_vocab)
+        counts += np.bincount(vocabulary.encode(text[:left]), minlength=vocabulary.d_vocab)
         left -= len(text)
         if left <= 0:
             break

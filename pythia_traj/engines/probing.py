@@ -27,6 +27,9 @@ ROUGHLY = 1e-3
 
 MOST_ITERATIONS = 200
 
+_SUMMED = 8
+"""Relative precisions of float32 by which what is constant differs after it was summed in another order."""
+
 _UNCHECKED = 4
 """Iterations between two looks at whether all fits have converged: each look waits for the device."""
 
@@ -64,12 +67,23 @@ class Chosen:
     cross_entropy: Float[Tensor, "layer problem"]
 
 
-def standardise(x: Activations, n_train: int) -> None:
-    """Gives every feature mean 0 and variance 1 over the first `n_train` items, in place. One that is constant there becomes 0 there."""
+def standardise(x: Activations, n_train: int, dtype: torch.dtype = torch.float32) -> None:
+    """Gives every feature mean 0 and variance 1 over the first `n_train` items, in place. One that is constant there becomes 0 everywhere.
+
+    Constant is what differs by no more than rounding: divided by its rounding error, it would be far from 0 in items that are not rounded
+    the same way, and lead there. Storing a value errs by half of the relative precision of the model's `dtype`, and the sums before by some
+    of that of float32, in which they are made.
+
+    Args:
+        dtype: of the model that the activations come from.
+    """
+    tolerance = torch.finfo(dtype).eps / 2 + _SUMMED * torch.finfo(torch.float32).eps
     for layer in x:  # one by one: what is computed on the way is then never as large as all layers
-        layer -= layer[:n_train].mean(0)
+        mean = layer[:n_train].mean(0)
+        layer -= mean
         scale = layer[:n_train].square().mean(0).sqrt()
-        layer /= torch.where(scale > 0, scale, 1)
+        # Divided by infinity, what is finite becomes 0 and what is not becomes NaN.
+        layer /= torch.where(scale <= tolerance * mean.abs(), torch.inf, scale)
 
 
 def cross_entropy(

@@ -1,8 +1,17 @@
 """The Hugging Face Hub as a source of checkpoints. Knows no torch and nothing of models.
 
+environment.py where the Hub is and who asks, checked by form
 client.py      what is asked of the Hub, its answers as data and its refusals as sentences
+answers.py     what a server answers, within limits and through typed models
+deadline.py    an end to answers that never end
+listed.py      a file as the Hub lists it, and whether bytes are that file
 patience.py    what went wrong on the network, tried again
-memory.py      what a commit can never change, kept on this machine
+pauses.py      how long a server asks to be left alone
+network.py     proxies and certificates, as the environment names them
+cache.py       our directory on this machine, and what in it may be deleted
+locks.py       locks on its files, where the disk has any
+memory.py      what a commit can never change, kept there
+shared.py      the Hugging Face cache, read only
 stream.py      one GET whose body goes straight into a buffer
 transfer.py    the bytes of a file, several ranges at a time, hashed as they come
 constants.py   causal masks, which cross the network once

@@ -7,6 +7,7 @@ byte of weights is fetched.
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,13 @@ from pythia_traj.checkpoint import Integrity, WeightFile
 from pythia_traj.errors import CheckpointError, DefectError
 from pythia_traj.hub import weights
 from pythia_traj.hub.choice import Choice, choose, of_main
-from pythia_traj.hub.client import RemoteFile
 from pythia_traj.hub.comparison import Comparison
 from pythia_traj.hub.inventory import MAIN
+from pythia_traj.hub.listed import RemoteFile
 from pythia_traj.hub.repository import Repository
 from pythia_traj.hub.settings import contradictions, have_same_vocabulary
 from pythia_traj.hub.staging import HubStaging
-from pythia_traj.suites.files import CONFIG, TOKENIZER, read_json, shard_names
+from pythia_traj.suites.files import CONFIG, TOKENIZER, read_json, shards, slow_tokenizer
 
 
 class HubCheckpoint:
@@ -79,11 +80,11 @@ class HubCheckpoint:
         commit, files = main
         return of_main(commit, files, partial(self._shards, commit), choice, f"{self._repository.name} at {MAIN}")
 
-    def _shards(self, commit: str, index: str) -> list[str]:
-        """The shards that an index of a commit names."""
+    def _shards(self, commit: str, index: str) -> dict[str, frozenset[str]]:
+        """The shards that an index of a commit names, each with the tensors to be taken from it."""
         where = f"{index} of {self._where()}"
         path = self._repository.fetch(commit, self._repository.listing(commit)[index])
-        return shard_names(read_json(path, what="the index of the shards"), where)
+        return shards(read_json(path, what="the index of the shards"), where)
 
     def weights(self) -> tuple[RemoteFile, ...]:
         """The weight files.
@@ -103,6 +104,9 @@ class HubCheckpoint:
         chosen = tuple(file.path for file in choice.weights)
         if choice.defect:
             return Integrity("known-defect", choice.defect, chosen)
+        if choice.commit in self._repository.inventory.unlisted:
+            why = f"{choice.why}; its files are copies, whose digests by the Hub are not known offline"
+            return Integrity("unchecked", why, chosen)
         if holders.missing:
             return Integrity(
                 "unchecked", f"{choice.why}; not compared with {', '.join(sorted(holders.missing))}", chosen
@@ -125,6 +129,10 @@ class HubCheckpoint:
         """
         return None if self._tokenizer_file is None else self._repository.fetch(*self._tokenizer_file)
 
+    def tokenizer_instead(self) -> str | None:
+        """What is listed of a tokenizer in place of `tokenizer.json`."""
+        return slow_tokenizer(self._files)
+
     @cached_property
     def _config_file(self) -> tuple[str, RemoteFile]:
         own, main = self._own_and_main(CONFIG)
@@ -143,7 +151,8 @@ class HubCheckpoint:
     def _tokenizer_file(self) -> tuple[str, RemoteFile] | None:
         own, main = self._own_and_main(TOKENIZER)
         if own is None or main is None or main[1].blob == own[1].blob:
-            return main or own
+            # A copy of the Hub's cache may hold this step alone.
+            return own or main
         both = (read_json(self._repository.fetch(*file), what=TOKENIZER) for file in (own, main))
         if not have_same_vocabulary(*both):
             raise CheckpointError(
@@ -174,9 +183,10 @@ class HubCheckpoint:
     @contextmanager
     def open(self, staging: HubStaging) -> Iterator[Sequence[WeightFile]]:
         """The chosen weight files, whole and checked: from this machine if they are here, else fetched into the staging."""
-        it, files = self._repository, self.weights()
-        with weights.hold(it.client, it.name, self.choice().commit, files, staging, it.constants) as held:
-            yield held
+        it, files, choice = self._repository, self.weights(), self.choice()
+        tensors = self._shards(choice.commit, choice.index.path) if choice.index else {}
+        with weights.hold(it.client, it.name, choice.commit, files, staging, it.constants) as held:
+            yield [replace(file, tensors=tensors.get(file.name)) for file in held]
 
     def _where(self) -> str:
         return f"{self._repository.name} at {self.revision} ({self.commit[:12]})"

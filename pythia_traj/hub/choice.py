@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from pythia_traj.errors import CheckpointError
-from pythia_traj.hub.client import RemoteFile
 from pythia_traj.hub.inventory import MAIN, Holders
-from pythia_traj.suites.files import WEIGHTS, is_index
+from pythia_traj.hub.listed import RemoteFile
+from pythia_traj.suites.files import WEIGHTS, is_adapter, is_index, what_it_holds
 
 _ALIKE = 2
 """Steps up to this one may be the same model."""
@@ -68,6 +68,7 @@ def choose(
     Raises:
         CheckpointError: there are no weights, or none of them are complete.
     """
+    _refuse_other_branches(files, where)
     passed_over: list[str] = []
     incomplete: CheckpointError | None = None
     fallback: Choice | None = None
@@ -92,6 +93,14 @@ def choose(
     if fallback is not None:
         return replace(fallback, why=f"none of its files are its own: {', '.join(passed_over)}")
     raise incomplete or CheckpointError(f"{where} holds no weights: expected one of {', '.join(WEIGHTS)}")
+
+
+def _refuse_other_branches(files: Listing, where: str) -> None:
+    """Says what a branch is, if it holds something else than a model; so does an adapter beside weights."""
+    if is_adapter(files) or not any(name in files for name in WEIGHTS):
+        found = what_it_holds(files)
+        if found is not None:
+            raise CheckpointError(f"{where} holds {found}")
 
 
 def of_main(commit: str, files: Listing, shards: Shards, instead_of: Choice, where: str) -> Choice:

@@ -6,29 +6,18 @@ of files waits for ever.
 """
 
 import errno
-import re
 import threading
+import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
+from urllib.parse import quote
 
 import httpx2
-from huggingface_hub import (
-    CachedRevisionInfo,
-    HfFileMetadata,
-    constants,
-    get_hf_file_metadata,
-    get_session,
-    get_token,
-    hf_hub_url,
-    scan_cache_dir,
-    try_to_load_from_cache,
-)
+from huggingface_hub import constants, get_token, try_to_load_from_cache
 from huggingface_hub.errors import (
-    CacheNotFound,
     EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
@@ -37,72 +26,47 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import (  # type: ignore[attr-defined]
-    build_hf_headers,
-    hf_raise_for_status,
-    validate_repo_id,
-)
+from huggingface_hub.utils import build_hf_headers, validate_repo_id  # type: ignore[attr-defined]
 
 from pythia_traj.errors import CheckpointError, HubError, StoreError
-from pythia_traj.hub import small
+from pythia_traj.hub import answers, environment, network, shared, small
 from pythia_traj.hub.connections import Connections
+from pythia_traj.hub.deadline import Deadline, TooSlowError, within
+from pythia_traj.hub.listed import RemoteFile, is_file, is_inside
 from pythia_traj.hub.patience import Attempts, GivenUpError, Patience, StatusError, describe
 from pythia_traj.hub.questions import Questions
+from pythia_traj.printable import one_line
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _NETWORK_ADVICE = (
     "check the network, proxies and HF_ENDPOINT; with HF_HUB_OFFLINE=1 only what is on this machine is used"
 )
 _OF_THE_DISK = {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
+_REASON = 300
+"""Characters of a reason that a message quotes: some libraries quote what a server said."""
 
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file of a commit, as the Hub lists it.
-
-    Attributes:
-        path: its name, as whoever uploaded it chose it.
-        size: in bytes.
-        blob: what its content is known by: the sha256 of a large file, the git blob id (sha1) of a small one.
-    """
-
-    path: str
-    size: int
-    blob: str
-
-    def __post_init__(self) -> None:
-        # The blob becomes a file's name on this machine, and comes from whoever answers for the Hub.
-        if not (isinstance(self.path, str) and isinstance(self.size, int) and self.size >= 0 and _is_blob(self.blob)):
-            raise ValueError(f"{self.path!r} is listed with size {self.size!r} and digest {self.blob!r}")
-
-    @property
-    def sha256(self) -> str | None:
-        """The sha256 of the content, if that is what the Hub knows it by."""
-        return self.blob if len(self.blob) == 64 else None
-
-
-def _remote_file(entry: Mapping[str, Any]) -> RemoteFile:
-    """A file as the Hub lists it; a large one by its sha256."""
-    large = entry.get("lfs")
-    return RemoteFile(entry["path"], entry["size"], large["oid"] if large else entry["oid"])
-
-
-def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
-    return url.scheme, url.host, url.port
-
-
-def _is_blob(text: object) -> bool:
-    return isinstance(text, str) and small.DIGEST.fullmatch(text) is not None
+_Result = TypeVar("_Result")
 
 
 class Client:
-    """The Hub at the configured endpoint (`HF_ENDPOINT`), with the configured token (`HF_TOKEN`), if any."""
+    """The Hub at the configured endpoint (`HF_ENDPOINT`), with the configured token (`HF_TOKEN`), if any.
+
+    Attributes:
+        endpoint: the address that is asked; user and password that `HF_ENDPOINT` holds are not in it.
+
+    Raises:
+        HubError: the endpoint is no address, the token cannot be sent, or a proxy or certificates cannot be used.
+    """
 
     def __init__(self, patience: Patience | None = None) -> None:
         self.patience = patience or Patience()
         self.stopped = threading.Event()
         """Set when nobody waits for answers any more."""
-        self.endpoint = constants.ENDPOINT.rstrip("/")
+        given = environment.endpoint(constants.ENDPOINT)
+        self.endpoint, self._authorization = given.address, given.authorization
+        if not self.offline:
+            environment.check_tokens()
+            network.check()
         self.connections = Connections()
         """To whoever holds the files, kept open between requests for as long as this client lives."""
         weakref.finalize(self, self.connections.close)
@@ -119,78 +83,125 @@ class Client:
         return constants.is_offline_mode()
 
     def branches(self, repo: str) -> dict[str, str]:
-        """The commit of every branch, from one listing.
+        """The commit of every branch, from one listing. Names that no branch can have are left out.
 
         Raises:
             HubError: it cannot be had.
         """
         with self.asking(repo):
             validate_repo_id(repo)
-            refs = next(self._listed(f"branches of {repo}", f"api/models/{repo}/refs"))
-        try:
-            branches = {str(branch["name"]): str(branch["targetCommit"]) for branch in refs["branches"]}
-        except (KeyError, TypeError):
-            raise HubError(f"{self.endpoint} lists no branches of {repo}: check HF_ENDPOINT") from None
-        if not all(_COMMIT.fullmatch(commit) for commit in branches.values()):
-            # It becomes a file's name here.
-            raise HubError(f"{self.endpoint} names commits of {repo} that are none: check HF_ENDPOINT")
+            what = f"branches of {repo}"
+            pages = self._listed(answers.Refs, what, f"api/models/{repo}/refs")
+            try:
+                listed = [branch for page in pages for branch in page.branches if is_inside(branch.name)]
+            except HfHubHTTPError as error:
+                # A Hub says in other words that there is no such repository.
+                if type(error) is HfHubHTTPError and error.response.status_code in {404, 405, 501}:
+                    raise HubError(
+                        f"{self.endpoint} lists no branches of {repo} ({describe(error)}), by which its steps are found: "
+                        "name a Hub or a mirror that does with HF_ENDPOINT"
+                    ) from None
+                raise
+            branches = {branch.name: branch.commit for branch in listed}
+            if len(branches) != len(listed):
+                raise answers.UnfitError(f"it lists one branch of {repo} twice")
         return branches
 
     def files(self, repo: str, commit: str) -> tuple[RemoteFile, ...]:
-        """The files of a commit.
+        """The files of a commit. Names that no file of a repository can have are left out.
 
         Raises:
             HubError: they cannot be listed.
         """
         with self.asking(repo):
             validate_repo_id(repo)
-            pages = self._listed(
-                f"files of {repo} at {commit[:12]}", f"api/models/{repo}/tree/{commit}?recursive=true&expand=false"
-            )
-            listed = [entry for page in pages for entry in page]
-        try:
-            return tuple(_remote_file(entry) for entry in listed if entry["type"] == "file")
-        except (ValueError, KeyError, TypeError) as error:
-            raise HubError(
-                f"{self.endpoint} lists files of {repo} that cannot be: {error}; check HF_ENDPOINT"
-            ) from None
+            what = f"files of {repo} at {commit[:12]}"
+            pages = self._listed(answers.Page, what, f"api/models/{repo}/tree/{commit}?recursive=true&expand=false")
+            listed = [entry for page in pages for entry in page.root if entry.type == "file" and is_inside(entry.path)]
+            files = {entry.path: answers.remote_file(entry) for entry in listed}
+            if len(files) != len(listed):
+                raise answers.UnfitError(f"it lists one file of {repo} at {commit[:12]} twice")
+        return tuple(files.values())
 
-    def _listed(self, what: str, path: str) -> Iterator[Any]:
-        """The pages of a listing, each a question of its own."""
+    def _listed(self, model: type[answers.Model], what: str, path: str) -> Iterator[answers.Model]:
+        """The pages of a listing, each a question of its own, all of them within one limit of bytes and one of time."""
         url: str | None = f"{self.endpoint}/{path}"
-
-        def ask(timeouts: httpx2.Timeout, _: Attempts) -> tuple[Any, str | None]:
-            response = get_session().get(str(url), headers=self._headers_for(str(url)), timeout=timeouts)
-            hf_raise_for_status(response)
-            return response.json(), response.links.get("next", {}).get("url")
-
+        asked: set[str] = set()
+        most, seconds = answers.LISTING, self.patience.total
         while url is not None:
-            answer, url = self._questions.ask(what, ask)
-            yield answer
+            if url in asked or len(asked) == answers.PAGES:
+                raise answers.UnfitError(f"its listing of the {what} does not end")
+            asked.add(url)
+            page = self._questions.ask(what, self._page(url, model, what, most, seconds))
+            most, seconds, url = most - page.size, page.seconds, page.next
+            yield page.value
 
-    def download(self, repo: str, commit: str, name: str, *, anew: bool = False) -> Path:
-        """Fetches a small file of a commit into the Hub's cache on this machine.
+    def _page(
+        self, url: str, model: type[answers.Model], what: str, most: int, seconds: float
+    ) -> "Callable[[httpx2.Timeout, Attempts], answers.OfListing[answers.Model]]":
+        """One page of a listing, as a question."""
 
-        Args:
-            anew: also where it is there already.
+        def ask(timeouts: httpx2.Timeout, attempts: Attempts) -> "answers.OfListing[answers.Model]":
+            deadline = Deadline(min(seconds, attempts.total))
+
+            def work() -> "answers.OfListing[answers.Model]":
+                with answers.answer_to("GET", url, self._headers_for, timeouts) as response:
+                    content = b"".join(answers.pieces(response, most, deadline))
+                    value = answers.read(model, content, f"the {what}")
+                    following = answers.next_page(response, self.endpoint, environment.DEFAULT)
+                return answers.OfListing(value, following, len(content), deadline.left)
+
+            return self._in_time(deadline, work)
+
+        return ask
+
+    def _in_time(self, deadline: Deadline, work: Callable[[], _Result]) -> _Result:
+        """What a question brings, given up where it takes too long in all: another attempt would take as long again."""
+        try:
+            return within(deadline, work)
+        except TooSlowError as error:
+            raise GivenUpError(error, 1, time.monotonic() - deadline.began, None) from None
+
+    def download(self, repo: str, commit: str, file: RemoteFile) -> Path:
+        """Fetches a small file of a commit into the Hub's cache on this machine. One that is not what is listed is fetched once more.
 
         Raises:
-            CheckpointError: it cannot be had.
+            CheckpointError: it cannot be had, or is something else again.
             StoreError: the cache cannot be written.
         """
-        if not anew and (there := self.cached(repo, commit, name)) is not None:
-            return there
         try:
             with self.asking(repo):
-                metadata = self._metadata(repo, commit, name)
-                headers, arrived = self._headers_for(metadata.location), small.Arrived()
-                content = self._questions.ask(
-                    f"{repo}/{name} at {commit[:12]}",
-                    lambda timeouts, attempts: small.receive(metadata.location, headers, arrived, timeouts, attempts),
-                )
-                return small.keep(repo, commit, name, metadata.etag, content)
+                for _ in range(2):
+                    content = self._content(repo, commit, file)
+                    if is_file(memoryview(content), file):
+                        return self._kept(repo, commit, file, content)
         except HubError as error:
-            raise CheckpointError(f"{name} at commit {commit[:12]}: {error}") from None
+            raise CheckpointError(f"{file.path} at commit {commit[:12]}: {error}") from None
+        raise CheckpointError(
+            f"{file.path} of {repo} at {commit[:12]} is corrupt: fetched twice, its content is not what the Hub lists"
+        )
+
+    def _kept(self, repo: str, commit: str, file: RemoteFile, content: bytes) -> Path:
+        try:
+            return small.keep(repo, commit, file, content)
+        except OSError as error:
+            raise _cannot_write(error) from None
+
+    def _content(self, repo: str, commit: str, file: RemoteFile) -> bytes:
+        location, _ = self.address(repo, commit, file.path)
+        arrived = small.Arrived(file.size, self.patience.total)
+
+        def ask(timeouts: httpx2.Timeout, attempts: Attempts) -> bytes:
+            deadline = Deadline(min(arrived.seconds, attempts.total))
+            try:
+                return self._in_time(
+                    deadline,
+                    lambda: small.receive(location, self._headers_for, arrived, deadline, timeouts, attempts),
+                )
+            finally:
+                arrived.seconds = deadline.left
+
+        return self._questions.ask(f"{repo}/{file.path} at {commit[:12]}", ask)
 
     def cached(self, repo: str, commit: str, name: str) -> Path | None:
         """A file of a commit that is in the Hub's cache already."""
@@ -199,27 +210,40 @@ class Client:
 
     def cached_blob(self, repo: str, blob: str) -> Path | None:
         """A file in the Hub's cache by its content, whichever commit it was fetched for."""
-        # As the Hub's documentation lays the cache out; a file that is not whole yet has an ending.
-        path = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / "blobs" / blob
-        return path if path.is_file() else None
+        return shared.blob(repo, blob)
 
-    def cached_commits(self, repo: str) -> dict[str, CachedRevisionInfo]:
-        """What any tool has left of a repository in the Hub's cache, by commit; asks nothing of the Hub."""
-        try:
-            repositories = scan_cache_dir(constants.HF_HUB_CACHE).repos
-        except CacheNotFound:
-            return {}
-        ours = [found for found in repositories if found.repo_type == "model" and found.repo_id == repo]
-        return {revision.commit_hash: revision for found in ours for revision in found.revisions}
-
-    def answer_of(self, path: str, *, seconds: float = 5.0) -> httpx2.Response:
-        """The answer to a GET of a path of the endpoint, whatever its status.
+    def status(self, *, seconds: float = 5.0) -> int:
+        """The status of the answer to a small question.
 
         Raises:
-            HubError: there is none.
+            HubError: there is no answer.
         """
+        return self._small_question("api/models?limit=1", seconds)[0]
+
+    def owner(self, *, seconds: float = 5.0) -> tuple[int, str | None]:
+        """Whose the token is, with the status of the answer; None where it does not say.
+
+        Raises:
+            HubError: there is no answer, or it is none of a Hub.
+        """
+        status, content = self._small_question("api/whoami-v2", seconds)
+        if status != 200:
+            return status, None
+        with self.asking("this token"):
+            return status, one_line(answers.read(answers.Owner, content, "the token's owner").name)
+
+    def _small_question(self, path: str, seconds: float) -> tuple[int, bytes]:
+        deadline, timeouts = Deadline(seconds), httpx2.Timeout(seconds)
+
+        def work() -> tuple[int, bytes]:
+            try:
+                with answers.answer_to("GET", f"{self.endpoint}/{path}", self._headers_for, timeouts) as response:
+                    return response.status_code, b"".join(answers.pieces(response, answers.LISTING, deadline))
+            except HfHubHTTPError as error:
+                return error.response.status_code, b""
+
         with self.asking("this request"):
-            return get_session().get(f"{self.endpoint}/{path}", headers=self._headers(), timeout=seconds)
+            return within(deadline, work)
 
     def address(self, repo: str, commit: str, name: str) -> tuple[str, dict[str, str]]:
         """Where the bytes of a file are, and the headers to send there; for a large file a signed address that expires.
@@ -227,29 +251,40 @@ class Client:
         Raises:
             httpx2.HTTPError: the Hub does not say.
         """
-        location = self._metadata(repo, commit, name).location
+        url = f"{self.endpoint}/{repo}/resolve/{quote(commit, safe='')}/{quote(name)}"
+
+        def ask(timeouts: httpx2.Timeout, attempts: Attempts) -> str:
+            def work() -> str:
+                with answers.answer_to("HEAD", url, self._headers_for, timeouts, stays=True) as response:
+                    if response.has_redirect_location:
+                        return answers.address(response.headers["location"], response.url)
+                    # It has no body: the connection can be used again when that was noticed.
+                    response.read()
+                    return str(response.url)
+
+            return self._in_time(Deadline(attempts.total), work)
+
+        location = self._questions.ask(f"address of {repo}/{name} at {commit[:12]}", ask)
         return location, self._headers_for(location)
 
-    def _metadata(self, repo: str, commit: str, name: str) -> HfFileMetadata:
-        url = hf_hub_url(repo, name, revision=commit, endpoint=self.endpoint)
-
-        def ask(timeouts: httpx2.Timeout, _: Attempts) -> HfFileMetadata:
-            # Declared to take seconds; it hands on to httpx2 whatever it is given.
-            limits: Any = timeouts
-            return get_hf_file_metadata(url, token=self._token(), timeout=limits, endpoint=self.endpoint)
-
-        return self._questions.ask(f"address of {repo}/{name} at {commit[:12]}", ask)
-
     def _headers_for(self, location: str) -> dict[str, str]:
-        """A token is for the Hub alone: the content host of a signed address refuses it."""
-        return self._headers() if _origin(httpx2.URL(location)) == _origin(httpx2.URL(self.endpoint)) else {}
+        """A token is for the endpoint's own origin alone: a link, a redirect and a signed address may lead to anybody."""
+        return self._headers() if answers.is_same_origin(location, self.endpoint) else {}
 
     def _headers(self) -> dict[str, str]:
-        return dict(build_hf_headers(token=self._token()))
+        headers = dict(build_hf_headers(token=self._token()))
+        if self._authorization is not None:
+            headers["authorization"] = self._authorization
+        return headers
 
     def _token(self) -> str | bool:
         """The user's token, or False: an empty one would be sent as a malformed header."""
-        return get_token() or False
+        try:
+            token = get_token()
+        except (OSError, ValueError):
+            raise HubError("the token of `hf auth login` cannot be read: log in again") from None
+        environment.check_token("the token of `hf auth login`", token or "")
+        return token or False
 
     @contextmanager
     def asking(self, repo: str) -> Iterator[None]:
@@ -269,9 +304,11 @@ class Client:
         except EntryNotFoundError:
             raise HubError(f"{repo} has no such file") from None
         except HFValidationError as error:
-            raise HubError(f"{repo!r} is no name of a repository: {error}") from None
+            raise HubError(one_line(f"{repo!r} is no name of a repository: {error}")) from None
         except OfflineModeIsEnabled:
             raise HubError(f"HF_HUB_OFFLINE is set and this part of {repo} is not on this machine") from None
+        except (answers.UnfitError, answers.DamagedError) as error:
+            raise HubError(f"{self.endpoint} answers as no Hub does: {error}; check HF_ENDPOINT and proxies") from None
         except HfHubHTTPError as error:
             status = describe(error)
             advice = self._token_advice() if error.response.status_code in {401, 403} else "try again later"
@@ -281,15 +318,14 @@ class Client:
         except OSError as error:
             if isinstance(error, ConnectionError) or error.errno not in _OF_THE_DISK:
                 raise self._unreachable(error) from None
-            raise StoreError(
-                f"cannot write to the Hub's cache in {constants.HF_HUB_CACHE}: {error.strerror}; set HF_HOME"
-            ) from None
+            raise _cannot_write(error) from None
         except httpx2.HTTPError as error:
             raise self._unreachable(error) from None
 
     def _given_up(self, error: GivenUpError, repo: str) -> HubError:
         if error.is_silence:
-            return HubError(f"{error.host or self.endpoint} does not answer ({error.effort}): {_NETWORK_ADVICE}")
+            does = "answers too slowly" if isinstance(error.last, TooSlowError) else "does not answer"
+            return HubError(f"{(error.host or self.endpoint)[:_REASON]} {does} ({error.effort}): {_NETWORK_ADVICE}")
         try:
             with self.asking(repo):
                 raise error.last
@@ -297,9 +333,13 @@ class Client:
             return HubError(f"{refusal}; given up after {error.effort}")
 
     def _unreachable(self, error: Exception) -> HubError:
-        return HubError(f"{self.endpoint} cannot be reached ({describe(error)}): {_NETWORK_ADVICE}")
+        return HubError(f"{self.endpoint} cannot be reached ({one_line(describe(error))[:_REASON]}): {_NETWORK_ADVICE}")
 
     def _token_advice(self) -> str:
         if self.has_token:
             return "use a token that has access: the one in use (HF_TOKEN, or of `hf auth login`) has none"
         return "set HF_TOKEN to a token that has access"
+
+
+def _cannot_write(error: OSError) -> StoreError:
+    return StoreError(f"cannot write to the Hub's cache in {constants.HF_HUB_CACHE}: {error.strerror}; set HF_HOME")

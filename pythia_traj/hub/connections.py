@@ -10,11 +10,10 @@ import selectors
 import threading
 import time
 from contextlib import suppress
-from functools import cache
-from ssl import SSLContext, SSLSocket
+from ssl import SSLSocket
 from urllib.parse import SplitResult
 
-import httpx2
+from pythia_traj.hub.network import ssl_context
 
 CONNECTIONS = 4
 """Ranges on their way at once, and so connections to a host that are worth keeping."""
@@ -89,7 +88,7 @@ def new_connection(host: Host, seconds: float | None) -> http.client.HTTPConnect
     """One that is yet to be connected."""
     scheme, name = host
     if scheme == "https":
-        return http.client.HTTPSConnection(name, timeout=seconds, context=_ssl_context())
+        return http.client.HTTPSConnection(name, timeout=seconds, context=ssl_context())
     return http.client.HTTPConnection(name, timeout=seconds)
 
 
@@ -102,9 +101,3 @@ def _is_spent(connection: http.client.HTTPConnection) -> bool:
         selector.register(sock, selectors.EVENT_READ)
         return bool(selector.select(0))
     return True
-
-
-@cache
-def _ssl_context() -> SSLContext:
-    """The certificates that the client trusts."""
-    return httpx2.create_ssl_context()

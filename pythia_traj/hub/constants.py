@@ -21,6 +21,9 @@ _HEADER = 128 << 10
 _GAP = 1 << 20
 """A gap smaller than this is fetched with its surroundings: another request would cost more."""
 
+_MOST = 256 << 20
+"""Bytes of contents that are kept: whoever publishes a file may call all of it a mask."""
+
 
 class Constants:
     """What was learnt. Any number of threads may ask and add."""
@@ -29,11 +32,12 @@ class Constants:
         self._lock = threading.Lock()
         self._digests: dict[tuple[str, str, tuple[int, ...]], str] = {}
         self._contents: dict[tuple[str, tuple[int, ...]], dict[str, bytes]] = {}
+        self._kept = 0
 
     def learn(self, entries: Iterable[TensorEntry], data: memoryview) -> None:
         """Keeps the constant tensors of a file that is known to be right."""
         for entry in entries:
-            if CONSTANT.search(entry.name):
+            if CONSTANT.search(entry.name) and entry.end - entry.start <= _MOST - self._kept:
                 with self._lock:
                     digest = self._digest_of(entry, bytes(data[entry.start : entry.end]))
                     self._digests[entry.name, entry.dtype, entry.shape] = digest
@@ -46,6 +50,7 @@ class Constants:
                 return digest
         digest = sha256(content).hexdigest()
         alike[digest] = content
+        self._kept += len(content)
         return digest
 
     def fill(self, entries: Iterable[TensorEntry], buffer: memoryview) -> list[Span]:

@@ -7,36 +7,48 @@
 
 A file is known by its content, so that revisions that share it share it here. Who uses a file holds a shared lock on it, who writes one an
 exclusive lock; the system drops the locks of a killed process, so that its half-written file is removed by the next who needs room and
-nobody ever waits for the dead.
+nobody ever waits for the dead. On a disk without locks nothing is evicted, and each writer has parts of its own. What else lies in these
+folders, and where links lead, is none of ours: it counts for nothing and is never removed.
 """
 
 import errno
 import fcntl
 import mmap
 import os
+import re
+import stat
 import threading
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pythia_traj.checkpoint import Room, WeightFile
 from pythia_traj.errors import CheckpointError, ConfigError, StoreError
-from pythia_traj.hub.client import RemoteFile
-from pythia_traj.hub.memory import cache_directory, plain_name
+from pythia_traj.hub import cache
+from pythia_traj.hub.cache import cache_directory, cannot_write, plain_name
+from pythia_traj.hub.listed import RemoteFile, is_file
+from pythia_traj.hub.locks import lock
 from pythia_traj.hub.patience import log
 from pythia_traj.hub.staging import Fill
-from pythia_traj.hub.transfer import is_file
-from pythia_traj.suites.files import map_file
+from pythia_traj.suites.reading import map_file
 
-_PART, _KEEP = ".part", ".keep"
+_WEIGHTS = "weights"
+_PART, _KEEP, _LOCK = ".part", ".keep", ".lock"
+_NAME = re.compile(rf"(?P<digest>{cache.BLOB})(?:(?:{cache.TEMPORARY})?\.part)?")
+"""What is ours: a file by its digest, or its part."""
+
 _POLL = 0.1
 """Seconds between looks at whether another process has finished or made room."""
+
+_WITHOUT_LOCKS = threading.Lock()
+"""Keeps at least the threads of this process apart where the disk has no locks."""
 
 
 def weights_directory() -> Path:
     """Where weight files are kept."""
-    return cache_directory() / "weights"
+    return cache_directory() / _WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -74,7 +86,10 @@ class OnDisk:
         self, ahead: int = 0, *, budget: int | None = None, keep: bool = False, stopped: threading.Event | None = None
     ) -> None:
         self.ahead, self.stopped = ahead, stopped or threading.Event()
-        self.root, self._budget, self._keep = weights_directory(), budget, keep
+        self._cache = cache_directory()
+        self.root, self._budget, self._keep = self._cache / _WEIGHTS, budget, keep
+        self._has_locks = True
+        self._own = f".{uuid.uuid4().hex}"
 
     @classmethod
     def within(cls, room: Room, *, checkpoint: int, total: int, stopped: threading.Event | None = None) -> "OnDisk":
@@ -116,13 +131,13 @@ class OnDisk:
             for (descriptor, is_new), path in zip(acquired, wanted, strict=True):
                 stack.callback(os.close, descriptor)
                 if is_new:
-                    stack.callback(_abandon, path)
+                    stack.callback(self._abandon, path)
             for (descriptor, is_new), (path, file) in zip(acquired, wanted.items(), strict=True):
                 if is_new:
                     self._write(path, descriptor, file, fill)
                 elif not is_file(map_file(path), file):
                     raise CheckpointError(f"{path} is damaged and in use by another process: end that one first")
-                _mark_used(path)
+                _mark_used(descriptor)
             yield [WeightFile(file.path, map_file(path := self._path(repo, file)), path) for file in files]
 
     @contextmanager
@@ -132,7 +147,7 @@ class OnDisk:
         descriptor = _use(path)
         try:
             if descriptor is not None:
-                _mark_used(path)
+                _mark_used(descriptor)
             yield path if descriptor is not None else None
         finally:
             if descriptor is not None:
@@ -144,24 +159,23 @@ class OnDisk:
     def remove(self, path: Path) -> bool:
         """Removes a file unless it is in use; says whether it did."""
         with self._locked():
-            removed = _evict(path)
+            removed = _evict(path, without_locks=True)
             if removed:
-                _keep(path).unlink(missing_ok=True)
+                _unlink(_keep(path))
             return removed
 
     def files(self) -> list[Stored]:
         """All that is kept, the oldest first."""
+        if not cache.is_ours(self._cache):
+            return []
         found = []
-        for path in self.root.glob("*/*"):
-            if path.name.endswith(_KEEP):
-                continue
-            try:
-                status = path.stat()
-            except FileNotFoundError:
-                continue
-            # One that is being written counts as what it will be.
-            stays = _keep(path.with_name(path.name.removesuffix(_PART))).exists()
-            found.append(Stored(path, path.parent.name, status.st_size, status.st_mtime, stays))
+        for repo in cache.folders(self._cache, _WEIGHTS):
+            here = cache.regular_files(self._cache, _WEIGHTS, repo)
+            for name, status in here.items():
+                if match := _NAME.fullmatch(name):
+                    # One that is being written counts as what it will be.
+                    stays = match["digest"] + _KEEP in here
+                    found.append(Stored(self.root / repo / name, repo, status.st_size, status.st_mtime, stays))
         return sorted(found, key=lambda stored: (stored.used, stored.path.name))
 
     def _acquire(self, wanted: Mapping[Path, RemoteFile]) -> list[tuple[int, bool]]:
@@ -183,8 +197,8 @@ class OnDisk:
                         break
                     undo.callback(os.close, descriptor)
                     if is_new:
-                        undo.callback(_abandon, path)
-                    elif self._keep and not _keep(path).exists():
+                        undo.callback(self._abandon, path)
+                    elif self._keep and not _is_regular(_keep(path)):
                         self._make_room(file.size)
                     if self._keep:
                         _mark_kept(path)
@@ -198,26 +212,38 @@ class OnDisk:
 
     def _begin(self, path: Path, size: int) -> int | None:
         """A new, exclusively locked part of the full size, if nobody writes it and there is room; else None."""
-        part = _part(path)
-        if (part.exists() and not _evict(part)) or not self._make_room(size):
+        part = self._part(path)
+        for place in (path, part):
+            if os.path.lexists(place) and not _is_regular(place):
+                raise StoreError(f"{place} is in the way, and pythia-traj did not put it there: move it elsewhere")
+        if (_is_regular(part) and not _evict(part)) or not self._make_room(size):
             return None
-        part.parent.mkdir(parents=True, exist_ok=True)
-        _keep(path).unlink(missing_ok=True)  # An earlier file's, that somebody removed by hand.
-        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        descriptor = self._create(part)
+        _unlink(_keep(path))  # An earlier file's, that somebody removed by hand.
+        lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
             # The room is taken at once: a disk that is too full says so before the first byte is fetched.
             os.posix_fallocate(descriptor, 0, size)
         except OSError as error:
-            part.unlink()
+            _unlink(part)
             os.close(descriptor)
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-                raise
+                raise cannot_write(part, error) from None
             raise StoreError(
                 f"the disk of {self.root} is full: {size / 1e9:.2f} GB are needed; free some, set PYTHIA_TRAJ_CACHE to another "
                 "disk, or leave --disk-budget and --keep out"
             ) from None
         return descriptor
+
+    def _create(self, part: Path) -> int:
+        """A new file in a folder of its repository."""
+        try:
+            with cache.opened(self._cache, _WEIGHTS, part.parent.name, make=True) as folder:
+                return os.open(part.name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=folder)
+        except FileExistsError as error:
+            raise cannot_write(part, error) from None
+        except OSError as error:
+            raise cannot_write(part.parent, error) from None
 
     def _write(self, path: Path, descriptor: int, file: RemoteFile, fill: Fill) -> None:
         """Fills a part and gives it its name; its lock, shared from then on, goes with it."""
@@ -225,8 +251,23 @@ class OnDisk:
         fill(file, memoryview(mapped))
         mapped.flush()
         with self._locked():
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
-            _part(path).replace(path)
+            lock(descriptor, fcntl.LOCK_SH)
+            try:
+                with _folder(path) as folder:
+                    os.replace(self._part(path).name, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+            except OSError as error:
+                raise CheckpointError(
+                    f"{self._part(path)} cannot be given its name ({error.strerror}): somebody removed it, or put something in its place"
+                ) from None
+
+    def _part(self, path: Path) -> Path:
+        """The name of a file that is being written: where nobody can tell who writes it, one of our own."""
+        return path.with_name(path.name + ("" if self._has_locks else self._own) + _PART)
+
+    def _abandon(self, path: Path) -> None:
+        """What fails leaves nothing; what has its name by then is not touched."""
+        if _unlink(self._part(path)):
+            _unlink(_keep(path))
 
     def _make_room(self, size: int) -> bool:
         """Evicts the oldest files that nobody uses until there is room; says whether there is."""
@@ -243,57 +284,79 @@ class OnDisk:
                 break
             if not old.stays and old.path.exists() and _evict(old.path):
                 taken -= old.size
-        if self._keep and taken + size > self._budget:
+        if taken + size <= self._budget:
+            return True
+        if self._keep:
             raise StoreError(
                 f"the disk budget of {self._budget / 1e9:.3g} GB is used up by what is kept in {self.root}: give more, "
                 "or see what `pythia-traj cache` can remove"
             )
-        return taken + size <= self._budget
+        if not self._has_locks:
+            raise StoreError(
+                f"the disk budget of {self._budget / 1e9:.3g} GB is used up, and the disk of {self.root} has no locks, without which "
+                "nothing is evicted: set PYTHIA_TRAJ_CACHE to another disk, or remove some with `pythia-traj cache`"
+            )
+        return False
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Whatever looks at all files at once is done by one process at a time, and takes no longer than that."""
+        cache.claim(self._cache)
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            file = (self.root / ".lock").open("a")
+            with cache.opened(self._cache, _WEIGHTS, make=True) as folder:
+                flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+                descriptor = os.open(_LOCK, flags, 0o644, dir_fd=folder)
         except OSError as error:
-            raise StoreError(
-                f"{self.root} cannot be written ({error.strerror}): set PYTHIA_TRAJ_CACHE to a directory that can"
-            ) from None
-        with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+            raise cannot_write(self.root, error) from None
+        with os.fdopen(descriptor, "rb"):
+            self._has_locks = lock(descriptor, fcntl.LOCK_EX)
+            with nullcontext() if self._has_locks else _WITHOUT_LOCKS:
+                yield
+
+
+def _folder(path: Path) -> AbstractContextManager[int]:
+    """The folder of a file that is kept, `<cache>/weights/<repository>/<name>`, reached from the cache without following a link."""
+    return cache.opened(path.parents[2], *path.parts[-3:-1])
 
 
 def _use(path: Path) -> int | None:
-    """A descriptor with a shared lock on a file; None where there is none that can be read."""
+    """A descriptor with a shared lock on a file; None where there is none of ours that can be read."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        with _folder(path) as folder:
+            descriptor = _open_regular(folder, path.name, os.O_RDONLY)
+    except OSError:
         return None
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    lock(descriptor, fcntl.LOCK_SH)
     if os.fstat(descriptor).st_nlink == 0:  # evicted between the two; another of that name may be there by now
         os.close(descriptor)
         return None
     return descriptor
 
 
-def _mark_used(path: Path) -> None:
+def _open_regular(folder: int, name: str, access: int) -> int:
+    """A regular file in a folder; OSError where there is none of that name, or it is something else."""
+    # Without O_NONBLOCK the opening of a pipe would wait for the other side.
+    descriptor = os.open(name, access | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return descriptor
+
+
+def _mark_used(descriptor: int) -> None:
     with suppress(OSError):  # Another user's, or on a disk that can only be read.
-        os.utime(path)
-
-
-def _abandon(path: Path) -> None:
-    """What fails leaves nothing; what has its name by then is not touched."""
-    part = _part(path)
-    if part.exists():
-        part.unlink()
-        _keep(path).unlink(missing_ok=True)
+        os.utime(descriptor)
 
 
 def _mark_kept(path: Path) -> None:
-    with suppress(OSError):
-        _keep(path).touch()
+    mark = _keep(path)
+    with suppress(OSError), _folder(mark) as folder:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        os.close(os.open(mark.name, flags, 0o644, dir_fd=folder))
+
+
+def _is_regular(path: Path) -> bool:
+    return path.name in cache.regular_files(path.parents[2], *path.parts[-3:-1])
 
 
 def _keep(path: Path) -> Path:
@@ -301,26 +364,27 @@ def _keep(path: Path) -> Path:
     return path.with_name(path.name + _KEEP)
 
 
-def _evict(path: Path) -> bool:
-    """Removes a file unless somebody holds a lock on it, or it is not ours to remove."""
+def _evict(path: Path, *, without_locks: bool = False) -> bool:
+    """Removes a file unless somebody holds a lock on it, or it is not ours to remove.
+
+    Args:
+        without_locks: also where the disk has none, so that nobody knows: the user asked for it, or the file is of no use.
+    """
     try:
-        # For writing: some network file systems lock nothing else exclusively.
-        descriptor = os.open(path, os.O_RDWR)
+        with _folder(path) as folder:
+            # For writing: some network file systems lock nothing else exclusively.
+            descriptor = _open_regular(folder, path.name, os.O_RDWR)
     except FileNotFoundError:
         return True
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return (lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB) or without_locks) and _unlink(path)
     except OSError:
         return False
-    else:
-        path.unlink(missing_ok=True)
-        return True
     finally:
         os.close(descriptor)
 
 
-def _part(path: Path) -> Path:
-    """The name of a file that is being written."""
-    return path.with_name(path.name + _PART)
+def _unlink(path: Path) -> bool:
+    return cache.unlink(path.parents[2], *path.parts[-3:])

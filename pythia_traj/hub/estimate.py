@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pythia_traj.errors import CheckpointError
-from pythia_traj.hub.client import RemoteFile
 from pythia_traj.hub.disk import weights_directory
+from pythia_traj.hub.listed import RemoteFile
 from pythia_traj.hub.model import HubModel
-from pythia_traj.hub.staging import anonymous
 from pythia_traj.hub.transfer import METER, Source, Transfer
+from pythia_traj.suites.buffers import anonymous
 
 PROBE_BYTES = 16 << 20
 """How much of a weight file is fetched to measure the rate of the network."""

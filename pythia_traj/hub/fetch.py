@@ -3,15 +3,15 @@
 Fetched weights stay where `disk.py` keeps them, checked; configs and tokenizers in the Hub's cache. A sweep finds both by itself.
 """
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pythia_traj.checkpoint import Room
 from pythia_traj.errors import CheckpointError, SuiteError
+from pythia_traj.hub.cache import cache_directory, plain_name, refuse_foreign
 from pythia_traj.hub.disk import OnDisk
-from pythia_traj.hub.memory import cache_directory, plain_name
+from pythia_traj.hub.memory import forget
 from pythia_traj.hub.model import HubModel
 
 
@@ -95,23 +95,61 @@ def kept() -> list[Kept]:
     ]
 
 
-def remove(repo: str | None) -> tuple[int, int]:
+@dataclass(frozen=True)
+class Removed:
+    """What was removed.
+
+    Attributes:
+        files: how many weight files.
+        size: their bytes.
+        in_use: how many were in use and stay.
+        listings: how many listings of the Hub.
+    """
+
+    files: int
+    size: int
+    in_use: int
+    listings: int
+
+    @property
+    def sentence(self) -> str:
+        """What was removed, in a line."""
+        listings = f", and {_counted(self.listings, 'listing')} of the Hub" if self.listings else ""
+        stay = f"; in use and stay: {_counted(self.in_use, 'file')}" if self.in_use else ""
+        return f"removed {_counted(self.files, 'weight file')}, {self.size / 1e9:.2f} GB{listings}, from {cache_directory()}{stay}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """As `pythia-traj cache --remove --json` prints it."""
+        return {
+            "removed_bytes": self.size,
+            "removed_files": self.files,
+            "removed_listings": self.listings,
+            "in_use": self.in_use,
+        }
+
+
+def remove(repo: str | None) -> Removed:
     """Removes what is kept of a repository, or everything, what was remembered of the Hub included; never what is in use.
 
-    Returns:
-        bytes removed, and how many files were in use and stay.
+    What pythia-traj did not put into its cache stays, and nothing outside it is touched.
 
     Raises:
         SuiteError: nothing is kept of it.
+        StoreError: the cache is not ours, or cannot be written.
     """
+    refuse_foreign(cache_directory())
     store = OnDisk()
-    files = store.files()
+    files, listings = store.files(), 0
     if repo is not None:
         files = [stored for stored in files if stored.repo == plain_name(repo.replace("/", "--"))]
         if not files:
             known = ", ".join(entry.repo for entry in kept()) or "nothing"
             raise SuiteError(f"nothing is kept of {repo!r}; kept: {known}")
     else:
-        shutil.rmtree(cache_directory() / "hub", ignore_errors=True)
+        listings = forget()
     removed = [stored for stored in files if store.remove(stored.path)]
-    return sum(stored.size for stored in removed), len(files) - len(removed)
+    return Removed(len(removed), sum(stored.size for stored in removed), len(files) - len(removed), listings)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"

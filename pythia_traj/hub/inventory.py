@@ -4,16 +4,15 @@ Branches come from one listing, files of a commit from one listing each; both ar
 for nothing. `holders` turns the listings that a request needs into the answer to one question: which steps hold a content?
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from huggingface_hub import CachedFileInfo
-
 from pythia_traj.errors import CheckpointError, HubError
-from pythia_traj.hub.client import Client, RemoteFile
+from pythia_traj.hub import shared
+from pythia_traj.hub.client import Client
+from pythia_traj.hub.listed import RemoteFile
 from pythia_traj.hub.memory import Memory
 from pythia_traj.suites.files import is_weights
 
@@ -59,6 +58,8 @@ class Inventory:
         self._branches: dict[str, str] | None = None
         self._is_partial = False
         self._files: dict[str, tuple[RemoteFile, ...]] = {}
+        self.unlisted: set[str] = set()
+        """Commits whose files are known by what lies on this machine alone, without the Hub's word."""
 
     def branches(self) -> dict[str, str]:
         """The commit of every branch: remembered, or from one listing.
@@ -69,7 +70,7 @@ class Inventory:
         if self._branches is None:
             known = None if self._refresh and not self._client.offline else self._memory.branches()
             if known is None and self._client.offline:
-                known = self._cached_branches()
+                known = shared.branches(self._repo) or None
                 self._is_partial = known is not None
             if known is None:
                 known = self._client.branches(self._repo)
@@ -178,20 +179,11 @@ class Inventory:
                     answer.cancel()
                 raise
 
-    def _cached_branches(self) -> dict[str, str] | None:
-        """Where branches pointed when another tool downloaded them by name into the Hub's cache."""
-        commits = self._client.cached_commits(self._repo)
-        return {ref: commit for commit, revision in commits.items() for ref in revision.refs} or None
-
     def _cached_files(self, commit: str) -> tuple[RemoteFile, ...] | None:
-        """The files of a commit that another tool left in the Hub's cache, where a blob's file is named by its digest."""
-        revision = self._client.cached_commits(self._repo).get(commit)
-        if revision is None:
+        """The files of a commit that another tool left in the Hub's cache."""
+        left = shared.left_of(self._repo, commit)
+        if left is None:
             return None
-        top = [file for file in revision.files if file.file_path.parent.name == commit and _is_named_by_digest(file)]
-        return tuple(RemoteFile(file.file_name, file.size_on_disk, file.blob_path.name) for file in top)
-
-
-def _is_named_by_digest(file: CachedFileInfo) -> bool:
-    """Where links are not possible the Hub's cache holds plain copies, whose names say nothing of their content."""
-    return re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", file.blob_path.name) is not None
+        if not left.is_listed:
+            self.unlisted.add(commit)
+        return left.files

@@ -13,9 +13,13 @@ from pythia_traj.hub.disk import OnDisk
 from pythia_traj.hub.repository import Repository
 from pythia_traj.hub.staging import HubStaging, InMemory
 from pythia_traj.suites.catalog import ModelRecord
-from pythia_traj.suites.files import is_weights
+from pythia_traj.suites.files import CONFIG, is_weights
+from pythia_traj.suites.names import in_results
 
-_STEP_BRANCH = re.compile(r"step(\d+)")
+_STEP_BRANCH = re.compile(r"step0*([0-9]{1,19})")
+"""Leading zeros are part of the branch's name and not of the step's number; longer numbers are beyond the last step."""
+
+_LAST_STEP = 2**63 - 1
 
 
 class HubModel:
@@ -44,7 +48,7 @@ class HubModel:
 
         Raises:
             HubError: it cannot be asked for its branches.
-            SuiteError: it has none of that name.
+            SuiteError: it has none of that name, or two for one step.
         """
         model = cls(repo, record=None, refresh=refresh)
         if not model.steps:
@@ -57,6 +61,17 @@ class HubModel:
     def repo(self) -> str:
         """`org/name`."""
         return self.repository.name
+
+    @property
+    def origin(self) -> str:
+        """Which repository it is, whatever it is named."""
+        return f"hub:{self.repo}"
+
+    @property
+    def compares_with_main(self) -> bool:
+        """Whether there is a `main` with a config to compare with."""
+        main = self.repository.main
+        return main is not None and CONFIG in main[1]
 
     @cached_property
     def comparison(self) -> Comparison:
@@ -71,17 +86,34 @@ class HubModel:
     @property
     def model(self) -> str:
         """Its name in results."""
-        name = self.record.name if self.record else self.repo.rpartition("/")[2]
-        # Readers guess the type of a partition from its text: a name of digits alone would become a number.
-        return name if re.search(r"[A-Za-z]", name) else f"model-{name}"
+        return self.record.name if self.record else in_results(self.repo.rpartition("/")[2])
 
     @cached_property
     def steps(self) -> tuple[int, ...]:
         """The steps it was published at, ascending."""
         if self.record:
             return self.record.steps
-        matches = map(_STEP_BRANCH.fullmatch, self.repository.inventory.branches())
-        return tuple(sorted(int(match[1]) for match in matches if match))
+        return tuple(sorted(self._revisions))
+
+    @cached_property
+    def _revisions(self) -> dict[int, str]:
+        """The branch of each step: `step8`, or `step00008`.
+
+        Raises:
+            SuiteError: two branches that point to different commits are one step's.
+        """
+        branches, found = self.repository.inventory.branches(), dict[int, str]()
+        for name in sorted(branches, key=len):
+            match = _STEP_BRANCH.fullmatch(name)
+            if match is None or int(match[1]) > _LAST_STEP:
+                continue
+            known = found.setdefault(int(match[1]), name)
+            if branches[known] != branches[name]:
+                raise SuiteError(
+                    f"{self.repo} has two branches for step {int(match[1])}, {known} and {name}, which are not alike: "
+                    "it cannot be told which of them is the step"
+                )
+        return found
 
     @property
     def tokens_per_step(self) -> int | None:
@@ -90,7 +122,7 @@ class HubModel:
 
     def revision(self, step: int) -> str:
         """The branch of a step."""
-        return f"step{step}"
+        return f"step{step}" if self.record else self._revisions.get(step, f"step{step}")
 
     def learning_rate(self, step: int) -> float | None:
         """Known for models of known suites."""

@@ -3,7 +3,6 @@
 One step of a model needs several answers in turn. Were each waited for as if it were the first, a silent Hub would cost minutes for each.
 """
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,12 +20,13 @@ class Questions:
     """The questions to one Hub. Any number of threads may ask.
 
     A question that was given up because nothing was heard is not asked again for as long as it may take in all. Until any other is
-    answered, each is asked once, with the time-out of a connection.
+    answered, each is asked once, with the time-out of a connection. Where a server asked for more patience than there is, further
+    questions are not waited for at its wish until one is answered.
     """
 
     def __init__(self, patience: Patience, is_unwanted: Callable[[], bool]) -> None:
         self._patience, self._is_unwanted = patience, is_unwanted
-        self._is_silent = False
+        self._is_silent = self._is_busy = False
         self._unanswered: dict[str, tuple[float, GivenUpError]] = {}
 
     def ask(self, what: str, ask: Callable[[httpx2.Timeout, Attempts], _Answer]) -> _Answer:
@@ -46,18 +46,20 @@ class Questions:
         patience = self._patience
         if self._is_silent:
             patience = replace(patience, attempts=1, timeout=min(patience.timeout, patience.connect))
-        attempts = Attempts(patience, what, self._is_unwanted)
+            patience = replace(patience, total=min(patience.total, patience.attempt))
+        paused = patience.retry_after if self._is_busy else 0.0
+        attempts = Attempts(patience, what, self._is_unwanted, paused=paused)
         try:
             answer = _repeated(attempts, lambda: ask(patience.timeouts, attempts))
         except GivenUpError as error:
-            self._is_silent = error.is_silence
+            self._is_silent, self._is_busy = error.is_silence, error.is_busy
             if error.is_silence:
                 self._unanswered[what] = time.monotonic() + self._patience.total, error
             raise
         except (HfHubHTTPError, StatusError):
-            self._is_silent = False
+            self._is_silent = self._is_busy = False
             raise
-        self._is_silent = False
+        self._is_silent = self._is_busy = False
         return answer
 
 
@@ -67,6 +69,3 @@ def _repeated(attempts: Attempts, ask: Callable[[], _Answer]) -> _Answer:
             return ask()
         except (httpx2.TransportError, HfHubHTTPError, StatusError) as error:
             attempts.failed(error)
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            # Damaged on the way, or a page of whoever stands between.
-            attempts.failed(httpx2.RemoteProtocolError("the answer is not JSON"))

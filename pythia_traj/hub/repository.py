@@ -4,11 +4,17 @@ from functools import cached_property
 from pathlib import Path
 
 from pythia_traj.errors import CheckpointError
-from pythia_traj.hub.client import Client, RemoteFile
+from pythia_traj.hub import small
+from pythia_traj.hub.client import Client
 from pythia_traj.hub.constants import Constants
 from pythia_traj.hub.disk import OnDisk
 from pythia_traj.hub.inventory import MAIN, Inventory
-from pythia_traj.hub.transfer import is_file
+from pythia_traj.hub.listed import RemoteFile, is_file
+from pythia_traj.outside import read_file
+from pythia_traj.suites.files import what_it_is_instead
+
+_BEGINNING = 200
+"""Bytes that tell what a file is."""
 
 
 class Repository:
@@ -54,19 +60,22 @@ class Repository:
         One that is something else, in the cache or as it came, is fetched once more.
 
         Raises:
-            CheckpointError: it cannot be had, or is something else again.
+            CheckpointError: it cannot be had, is something else again, too large for its name, or was published as something else.
         """
-        cached = self.client.cached(self.name, commit, file.path) or self.client.cached_blob(self.name, file.blob)
-        path = cached or self.client.download(self.name, commit, file.path)
-        if _is_as_listed(path, file):
-            return path
-        path = self.client.download(self.name, commit, file.path, anew=True)
-        if not _is_as_listed(path, file):
-            raise CheckpointError(
-                f"{file.path} of {self.name} at {commit[:12]} is corrupt: fetched twice, its content is not what the Hub lists"
-            )
-        return path
+        small.check_size(file, self.name, commit)
+        there = self.client.cached(self.name, commit, file.path) or self.client.cached_blob(self.name, file.blob)
+        if there is None or not _is_as_listed(there, file):
+            there = self.client.download(self.name, commit, file)
+        with there.open("rb") as opened:
+            instead = what_it_is_instead(memoryview(opened.read(_BEGINNING)))
+        if instead is not None:
+            raise CheckpointError(f"{file.path} of {self.name} at {commit[:12]} was published as {instead}")
+        return there
 
 
 def _is_as_listed(path: Path, file: RemoteFile) -> bool:
-    return is_file(memoryview(path.read_bytes()), file)
+    """Whether what lies in a cache is a file; whatever else it is, it is not read."""
+    try:
+        return is_file(memoryview(read_file(path, error=CheckpointError, most=file.size)), file)
+    except (CheckpointError, FileNotFoundError):
+        return False

@@ -8,21 +8,23 @@ this asks with retries of ours, and puts the file where the client, and every to
 """
 
 import os
-import re
 import shutil
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import sha1
 from pathlib import Path
 
 import httpx2
-from huggingface_hub import constants, get_session
+from huggingface_hub import constants
 
-from pythia_traj.hub.patience import Attempts, StatusError
+from pythia_traj.errors import CheckpointError
+from pythia_traj.hub.answers import DamagedError, HeadersFor, answer_to, pieces
+from pythia_traj.hub.deadline import Deadline
+from pythia_traj.hub.listed import COMMIT, RemoteFile
+from pythia_traj.hub.patience import Attempts
+from pythia_traj.suites.files import most_bytes
 
-DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-"""What the Hub knows a content by: a git blob id, or the sha256 of a large file."""
+_GAIN = 10
+"""Attempts are counted anew with each such part of a file: a server that sends a byte each time gets nowhere."""
 
 
 @dataclass
@@ -30,38 +32,62 @@ class Arrived:
     """What an attempt that broke off leaves to the next.
 
     Attributes:
+        size: bytes of the whole file, as it is listed.
+        seconds: that are left for what is missing.
         content: from the first byte on.
-        most: the most that has ever arrived: one that begins again and again gets nowhere.
+        most: what had arrived when something was last achieved.
     """
 
+    size: int
+    seconds: float
     content: bytearray = field(default_factory=bytearray)
     most: int = 0
 
 
+def check_size(file: RemoteFile, repo: str, commit: str) -> None:
+    """Refuses what is listed as too large for its name, before it is asked for.
+
+    Raises:
+        CheckpointError: it is.
+    """
+    most = most_bytes(file.path)
+    if file.size > most:
+        raise CheckpointError(
+            f"{file.path} of {repo} at {commit[:12]} is listed with {file.size} bytes, at most {most} are read: "
+            "it is not what its name says"
+        )
+
+
 def receive(
-    url: str, headers: Mapping[str, str], arrived: Arrived, timeouts: httpx2.Timeout, attempts: Attempts
+    url: str,
+    headers_for: HeadersFor,
+    arrived: Arrived,
+    deadline: Deadline,
+    timeouts: httpx2.Timeout,
+    attempts: Attempts,
 ) -> bytes:
-    """The content at an address.
+    """The content at an address, never more than is listed.
 
     Args:
+        headers_for: for each address that is asked.
         arrived: what earlier attempts brought; gains what this one brings.
         attempts: are told when something arrives.
 
     Raises:
-        httpx2.HTTPError: it breaks off, or is refused.
+        httpx2.HTTPError: it breaks off, is refused, or is more.
     """
     content = arrived.content
-    asked = {**headers, "accept-encoding": "identity"}
-    if content:
-        asked["range"] = f"bytes={len(content)}-"
-    with get_session().stream("GET", url, headers=asked, timeout=timeouts, follow_redirects=True) as response:
-        if response.status_code >= 400:
-            raise StatusError(response.status_code, response.headers)
+    wanted = f"bytes={len(content)}-" if content else None
+    with answer_to("GET", url, headers_for, timeouts, span=wanted) as response:
         if not response.headers.get("content-range", "").startswith(f"bytes {len(content)}-"):
             content.clear()
-        for chunk in response.iter_bytes():
+        elif response.headers.get("content-encoding", "identity") != "identity":
+            # A range of what is packed: it cannot go on where unpacked bytes ended.
+            content.clear()
+            raise DamagedError("it sends a packed part of a file")
+        for chunk in pieces(response, arrived.size - len(content), deadline):
             content += chunk
-            if len(content) > arrived.most:
+            if len(content) >= min(arrived.most + arrived.size // _GAIN + 1, arrived.size):
                 arrived.most = len(content)
                 attempts.progressed()
             else:
@@ -69,32 +95,40 @@ def receive(
     return bytes(content)
 
 
-def keep(repo: str, commit: str, name: str, blob: str | None, content: bytes) -> Path:
-    """Puts a file of a commit into the Hub's cache.
+def keep(repo: str, commit: str, file: RemoteFile, content: bytes) -> Path:
+    """Puts a file of a commit into the Hub's cache, under the digest by which it is listed.
 
     Args:
-        blob: what the Hub says it knows the content by.
+        content: is known to be the file.
 
     Raises:
         OSError: the cache cannot be written.
     """
-    if blob is None or DIGEST.fullmatch(blob) is None:
-        # It becomes a file's name here.
-        blob = sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    if COMMIT.fullmatch(commit) is None:
+        # It becomes a folder's name here.
+        raise ValueError("a commit that is none")
     folder = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
-    stored, pointer = folder / "blobs" / blob, folder / "snapshots" / commit / name
+    stored, pointer = folder / "blobs" / file.blob, folder / "snapshots" / commit / file.path
     stored.parent.mkdir(parents=True, exist_ok=True)
     pointer.parent.mkdir(parents=True, exist_ok=True)
     mark = f".{uuid.uuid4().hex}.incomplete"
-    temporary = stored.with_name(stored.name + mark)
-    temporary.write_bytes(content)
-    temporary.replace(stored)
-    link = pointer.with_name(pointer.name + mark)
+    temporary, link = stored.with_name(stored.name + mark), pointer.with_name(pointer.name + mark)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(stored)
+        _link(link, stored)
+        link.replace(pointer)
+    finally:
+        temporary.unlink(missing_ok=True)
+        link.unlink(missing_ok=True)
+    return pointer
+
+
+def _link(link: Path, stored: Path) -> None:
+    """Makes a link, or where there can be none a copy."""
     try:
         if constants.HF_HUB_DISABLE_SYMLINKS:
             raise OSError("the user wants no links")
-        link.symlink_to(os.path.relpath(stored, pointer.parent))
+        link.symlink_to(os.path.relpath(stored, link.parent))
     except OSError:
         shutil.copyfile(stored, link)
-    link.replace(pointer)
-    return pointer

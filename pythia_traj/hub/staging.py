@@ -4,18 +4,17 @@ disk.py has the other way: files within a budget. Both hold all files of a check
 holding some.
 """
 
-import mmap
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from itertools import accumulate
 from typing import Protocol
 
 import psutil
 
 from pythia_traj.checkpoint import Room, WeightFile
 from pythia_traj.errors import ConfigError
-from pythia_traj.hub.client import RemoteFile
+from pythia_traj.hub.listed import RemoteFile
+from pythia_traj.suites.buffers import Buffers
 
 Fill = Callable[[RemoteFile, memoryview], None]
 """Writes a file's bytes into a buffer of its size."""
@@ -37,12 +36,6 @@ class HubStaging(Protocol):
         """The files of one checkpoint, filled; their bytes are valid until the block ends."""
 
 
-def anonymous(size: int) -> memoryview:
-    """Memory of the process, which it takes from the system page by page as it is written."""
-    # Private: a shared mapping would count as a file's, and every limit and measurement of a process's own memory would miss it.
-    return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
-
-
 class InMemory:
     """Buffers that are used again and again, one a checkpoint: as many as are held at once, never more."""
 
@@ -57,9 +50,7 @@ class InMemory:
     ) -> None:
         """How a buffer is made: for a GPU, of pinned memory, from which it copies without waiting."""
         self.ahead, self.stopped = ahead, stopped or threading.Event()
-        self._allocate = allocate or anonymous
-        self._lock = threading.Lock()
-        self._free: list[memoryview] = []
+        self._buffers = Buffers(allocate)
 
     @classmethod
     def within(cls, room: Room, *, checkpoint: int, stopped: threading.Event | None = None) -> "InMemory":
@@ -85,28 +76,10 @@ class InMemory:
 
     @contextmanager
     def hold(self, repo: str, files: Sequence[RemoteFile], fill: Fill) -> Iterator[list[WeightFile]]:
-        """The files in one buffer, each at a multiple of 4096 bytes; the next checkpoint's afterwards."""
-        starts = list(accumulate((-(-file.size // 4096) * 4096 for file in files), initial=0))
-        buffer = self._take(starts[-1])
-        try:
+        """The files, in a buffer that is the next checkpoint's afterwards."""
+        with self._buffers.hold([file.size for file in files]) as buffers:
             held = []
-            for file, start in zip(files, starts[:-1], strict=True):
-                data = buffer[start : start + file.size]
+            for file, data in zip(files, buffers, strict=True):
                 fill(file, data)
                 held.append(WeightFile(file.path, data))
             yield held
-        finally:
-            with self._lock:
-                self._free.append(buffer)
-
-    def _take(self, size: int) -> memoryview:
-        with self._lock:
-            fitting = [buffer for buffer in self._free if len(buffer) >= size]
-            if fitting:
-                best = min(fitting, key=len)
-                # By identity: buffers with the same bytes in them are equal.
-                self._free = [buffer for buffer in self._free if buffer is not best]
-                return best
-            # Those that are too small make room for one that is not.
-            self._free.clear()
-        return self._allocate(size)

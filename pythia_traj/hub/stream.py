@@ -24,8 +24,8 @@ from pythia_traj.hub.connections import Connections, host_of, new_connection
 _CHUNK, _PAUSE = 1 << 20, 0.1
 """A call returns after so many bytes, or so many seconds: then it can be noticed that nobody waits any more."""
 
-Aborts = set[Callable[[], None]]
-"""What ends the connections that are open now, even one that is waiting for the other side."""
+_HEAD = 2
+"""Time-outs within which the head of an answer has to come: each of its bytes begins the time-out of a socket anew."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Answer:
 
 @contextmanager
 def get(
-    url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout, aborts: Aborts, connections: Connections
+    url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout, aborts: "Aborts", connections: Connections
 ) -> Iterator[Answer]:
     """The answer to a GET; a status that says that something went wrong is the caller's to judge.
 
@@ -51,6 +51,7 @@ def get(
     Raises:
         httpx2.TransportError: there is none, or it breaks off.
     """
+    url = _plain(url)
     if _needs_the_client(url):
         with _by_client(url, headers, timeouts) as answer:
             yield answer
@@ -65,9 +66,9 @@ def get(
 
 @contextmanager
 def _by_socket(
-    url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout, aborts: Aborts, connections: Connections
+    url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout, aborts: "Aborts", connections: Connections
 ) -> Iterator[Answer]:
-    parts, abort = urlsplit(url), _Abort()
+    parts, abort = urlsplit(url), Abort()
     connection: http.client.HTTPConnection | None = None
     is_whole = False
     aborts.add(abort)
@@ -92,7 +93,7 @@ def _ask(
     parts: SplitResult,
     headers: Mapping[str, str],
     timeouts: httpx2.Timeout,
-    abort: "_Abort",
+    abort: "Abort",
     connections: Connections,
 ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
     """Sends a request and waits for the head of its answer; over a connection that was kept, if there is one."""
@@ -114,7 +115,7 @@ def _exchange(
     parts: SplitResult,
     headers: Mapping[str, str],
     timeouts: httpx2.Timeout,
-    abort: "_Abort",
+    abort: "Abort",
 ) -> http.client.HTTPResponse:
     """A request and the head of its answer, over a connection that is closed if there is none."""
     try:
@@ -123,28 +124,42 @@ def _exchange(
                 connection.connect()
         # The connection forgets its socket where the server is going to close it.
         abort.sock = connection.sock
+        abort.until = None if timeouts.read is None else time.monotonic() + _HEAD * timeouts.read
         connection.sock.settimeout(timeouts.read)
         with _as_transport_errors(httpx2.ReadError, httpx2.ReadTimeout):
             target = f"{parts.path}?{parts.query}" if parts.query else parts.path
             connection.request("GET", target, headers=dict(headers))
-            return connection.getresponse()
+            response = connection.getresponse()
+            abort.until = None
+            return response
     except BaseException:
         connection.close()
         raise
 
 
-class _Abort:
+class Abort:
     """Ends a request from another thread, whatever it is waiting for but the connection itself."""
 
     def __init__(self) -> None:
         self.called = False
         self.sock: socket.socket | None = None
+        self.until: float | None = None
 
     def __call__(self) -> None:
+        """Ends it now."""
         self.called = True
         if self.sock is not None:
             with suppress(OSError):
                 self.sock.shutdown(socket.SHUT_RDWR)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the head of the answer should have come by now."""
+        return self.until is not None and time.monotonic() > self.until
+
+
+Aborts = set[Abort]
+"""What ends the connections that are open now, even one that is waiting for the other side."""
 
 
 class _Body:
@@ -229,8 +244,26 @@ def _as_transport_errors(broken: type[httpx2.TransportError], late: type[httpx2.
         raise broken(str(error) or type(error).__name__) from error
 
 
+def _plain(url: str) -> str:
+    """An address as it can be sent: in ASCII, without control characters.
+
+    Raises:
+        httpx2.UnsupportedProtocol: it is none of a web server.
+    """
+    try:
+        plain = httpx2.URL(url)
+        # A name that none can have is noticed here, and not by whoever looks it up.
+        plain.host.encode("idna")
+        if plain.scheme in {"http", "https"} and plain.host and (plain.port or 0) < 1 << 16:
+            return str(plain.copy_with(fragment=None, username=None, password=None))
+    except (httpx2.InvalidURL, ValueError):
+        pass
+    raise httpx2.UnsupportedProtocol("the address of the file is none of a web server")
+
+
 def _needs_the_client(url: str) -> bool:
     """Whether a proxy is set for an address."""
     parts = urlsplit(url)
     proxies = urllib.request.getproxies()
-    return (parts.scheme in proxies or "all" in proxies) and not urllib.request.proxy_bypass(parts.hostname or "")
+    is_named = bool(proxies.get(parts.scheme) or proxies.get("all"))
+    return is_named and not urllib.request.proxy_bypass(parts.netloc)

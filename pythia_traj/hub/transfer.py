@@ -4,7 +4,6 @@ The buffer is memory, or a file on disk that is mapped into memory; this module 
 order; the thread that asked follows them with the digest, so that checking costs no time of its own while the network is the slower.
 """
 
-import hashlib
 import threading
 import time
 from collections import deque
@@ -16,16 +15,21 @@ from dataclasses import dataclass, field
 import httpx2
 
 from pythia_traj.errors import CheckpointError
-from pythia_traj.hub.client import Client, RemoteFile
+from pythia_traj.hub.client import Client
 from pythia_traj.hub.connections import CONNECTIONS
+from pythia_traj.hub.listed import Digest, RemoteFile, is_file
 from pythia_traj.hub.patience import Attempts, StatusError, describe, log
 from pythia_traj.hub.stream import Aborts, Answer, get
+from pythia_traj.outside import shown
 
 SEGMENT = 16 << 20
 """Bytes of a range: large enough to hide a request's latency, small enough that the digest is never far behind."""
 
 _SLOT, _SLOTS = 0.1, 100
 """Seconds that are counted as one, and how many of them are remembered."""
+
+_TRICKLE_BYTES, _TRICKLE_SECONDS = 6_000, 60.0
+"""Fewer bytes of one range in so many seconds are as none: a connection that brings them is taken for dead."""
 
 _POLL = 0.1
 """Seconds between looks at whether anybody waits for the file any more."""
@@ -64,35 +68,6 @@ METER = Meter()
 """Of this process."""
 
 
-class Digest:
-    """The digest by which the Hub knows a file: the sha256 of a large one, the git blob id of a small one."""
-
-    def __init__(self, file: RemoteFile) -> None:
-        self._file = file
-        if file.sha256 is not None:
-            self._hash = hashlib.sha256()
-        else:
-            self._hash = hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
-
-    def update(self, data: memoryview) -> None:
-        """Adds bytes, in order of the file."""
-        self._hash.update(data)
-
-    @property
-    def matches(self) -> bool:
-        """Whether the bytes so far are the file."""
-        return self._hash.hexdigest() == self._file.blob
-
-
-def is_file(data: memoryview, file: RemoteFile) -> bool:
-    """Whether bytes that are there are the file that was listed."""
-    if len(data) != file.size:
-        return False
-    digest = Digest(file)
-    digest.update(data)
-    return digest.matches
-
-
 @dataclass(frozen=True)
 class Source:
     """A file at a commit of a repository."""
@@ -108,6 +83,30 @@ class Source:
     def name(self) -> str:
         """The file in a message."""
         return f"{self.repo}/{self.file.path} at {self.commit[:12]}"
+
+
+class _TricklingError(httpx2.RemoteProtocolError):
+    """So few bytes come that the file would never be whole."""
+
+
+class _Flow:
+    """Notices when next to nothing comes: a time-out begins anew with every byte."""
+
+    def __init__(self) -> None:
+        self._since, self._count = time.monotonic(), 0
+
+    def add(self, count: int) -> None:
+        """So many bytes have arrived.
+
+        Raises:
+            _TricklingError: they are next to none.
+        """
+        self._count += count
+        if (lasted := time.monotonic() - self._since) < _TRICKLE_SECONDS:
+            return
+        if self._count < _TRICKLE_BYTES:
+            raise _TricklingError(f"only {self._count} bytes came in {lasted:.0f} s")
+        self._since, self._count = time.monotonic(), 0
 
 
 class _RangesIgnoredError(Exception):
@@ -180,7 +179,12 @@ class Transfer:
         submitted: list[Future[None]] = []
 
         def submit(work: Callable[..., None], *arguments: int) -> Future[None]:
-            submitted.append(pool.submit(self._work, work, *arguments))
+            try:
+                submitted.append(pool.submit(self._work, work, *arguments))
+            except RuntimeError as error:
+                raise CheckpointError(
+                    f"{self._source.name}: the system allows no further thread ({error}): end other programs, or raise `ulimit -u`"
+                ) from None
             return submitted[-1]
 
         with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="pythia-traj-fetch") as pool:
@@ -196,10 +200,11 @@ class Transfer:
                 raise (first or error if isinstance(error, Exception) else error) from None
 
     def _wait_for(self, futures: Sequence[Future[None]]) -> None:
-        """Until they have ended; where they are not wanted any more, connections are ended that wait for the other side."""
+        """Until they have ended; connections that wait for the other side are ended where nobody wants them, or they wait too long."""
         while wait(futures, timeout=_POLL).not_done:
-            if self._is_unwanted():
-                for abort in list(self._aborts):
+            is_unwanted = self._is_unwanted()
+            for abort in list(self._aborts):
+                if is_unwanted or abort.is_late:
                     abort()
 
     def _work(self, work: Callable[..., None], *arguments: int) -> None:
@@ -223,7 +228,7 @@ class Transfer:
                     position += count
                 self._require(position == end or self._failed.is_set(), f"it ended {end - position} bytes early")
             except (httpx2.TransportError, StatusError) as error:
-                if position > before:
+                if position > before and not isinstance(error, _TricklingError):
                     attempts.progressed()
                 attempts.failed(self._address.refused(address, error) or error)
 
@@ -240,7 +245,7 @@ class Transfer:
                 self._require(received == size, f"it ended {size - received} bytes early")
                 return
             except (httpx2.TransportError, StatusError) as error:
-                if received:
+                if received and not isinstance(error, _TricklingError):
                     attempts.heard()
                 attempts.failed(self._address.refused(address, error) or error)
 
@@ -253,11 +258,13 @@ class Transfer:
         client = self._source.client
         with get(url, headers, client.patience.timeouts, self._aborts, client.connections) as answer:
             self._check(answer, position, end, ranged)
+            flow = _Flow()
             # More than was promised is not read: a buffer's neighbour is another range.
             while position < end and (count := answer.read_into(self._buffer[position:end])):
                 METER.add(count)
                 position += count
                 yield count
+                flow.add(count)
                 if self._source.stopped.is_set():
                     raise CheckpointError(f"{self._source.name}: stopped")
                 if self._failed.is_set():
@@ -268,13 +275,15 @@ class Transfer:
         if answer.status >= 400:
             raise StatusError(answer.status, answer.headers)
         size = self._source.file.size
+        packing = answer.headers.get("content-encoding", "identity")
+        self._require(packing.strip().lower() in {"identity", ""}, "it is packed, and nobody asked for that")
         if answer.status == 206:
             sent = answer.headers.get("content-range")
-            self._require(ranged and sent == f"bytes {position}-{end - 1}/{size}", f"it sent {sent}")
+            self._require(ranged and sent == f"bytes {position}-{end - 1}/{size}", f"it sent {shown(sent)}")
             return
         length = answer.headers.get("content-length")
         right = answer.status == 200 and length in {None, str(size)}
-        self._require(right, f"it sent {length} bytes, status {answer.status}")
+        self._require(right, f"it sent {shown(length)} bytes, status {answer.status}")
         if ranged and (position, end) != (0, size):
             raise _RangesIgnoredError
 

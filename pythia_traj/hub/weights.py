@@ -9,13 +9,14 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from pythia_traj.checkpoint import WeightFile
 from pythia_traj.errors import CheckpointError, HubError, StoreError
-from pythia_traj.hub.client import Client, RemoteFile
+from pythia_traj.hub.client import Client
 from pythia_traj.hub.constants import Constants, fetch_file
 from pythia_traj.hub.disk import OnDisk
+from pythia_traj.hub.listed import RemoteFile, is_file
 from pythia_traj.hub.patience import log
 from pythia_traj.hub.staging import HubStaging
-from pythia_traj.hub.transfer import Source, is_file
-from pythia_traj.suites.files import map_file
+from pythia_traj.hub.transfer import Source
+from pythia_traj.suites.reading import map_file
 
 
 @contextmanager

@@ -1,26 +1,54 @@
-"""Weights that are no numbers: named when they are read, before anything is computed from them."""
+"""Weights that are no numbers: named when they are read, before anything is computed from them, and when they became so on the way.
 
-from collections.abc import Iterable
+A finite weight can be too large for what it is cast to, or for what a LayerNorm's gain makes of it.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
 
+_HARMLESS = 1e9
+"""Numbers up to this may be multiplied three at a time, and summed over any axis of a model, without leaving fp32."""
 
-def non_finite(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, str]:
-    """The tensors that hold NaN or infinity, each with how many.
+
+def look(tensors: Iterable[tuple[str, Tensor]]) -> tuple[dict[str, str], float]:
+    """The tensors that hold NaN or infinity, each with how many; and the largest absolute value of the others.
 
     Args:
         tensors: floating tensors by name, where they lie in the checkpoint's files: they are read once and not copied.
     """
-    return {name: _count(tensor) for name, tensor in tensors if not _is_finite(tensor)}
+    found: dict[str, str] = {}
+    greatest = 0.0
+    for name, tensor in tensors:
+        if tensor.numel() == 0:
+            continue
+        # Least and greatest pass NaN on; both together are one pass over memory.
+        ends = [float(end) for end in tensor.detach().aminmax()]
+        if all(math.isfinite(end) for end in ends):
+            greatest = max(greatest, *(abs(end) for end in ends))
+        else:
+            found[name] = _count(tensor)
+    return found, greatest
 
 
-def _is_finite(tensor: Tensor) -> bool:
-    if tensor.numel() == 0:
-        return True
-    # Least and greatest pass NaN on; both together are one pass over memory.
-    least, greatest = tensor.aminmax()
-    return bool(torch.isfinite(least) & torch.isfinite(greatest))
+def non_finite(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, str]:
+    """The tensors that hold NaN or infinity, each with how many."""
+    return look(tensors)[0]
+
+
+def overflowed(parameters: Mapping[str, Tensor], greatest: float) -> dict[str, str]:
+    """The parameters that hold NaN or infinity although all weights that they were made of are finite.
+
+    Args:
+        greatest: the largest absolute value of those. Where nothing can have become too large, nothing is read.
+    """
+    is_narrow = any(parameter.dtype == torch.float16 for parameter in parameters.values())
+    if greatest <= _HARMLESS and not is_narrow:
+        return {}
+    found = non_finite(parameters.items())
+    return {f"{name} in {str(parameters[name].dtype).removeprefix('torch.')}": count for name, count in found.items()}
 
 
 def _count(tensor: Tensor) -> str:

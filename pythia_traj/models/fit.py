@@ -8,7 +8,7 @@ import psutil
 import torch
 
 from pythia_traj.errors import DeviceError
-from pythia_traj.models.architecture import parameter_count
+from pythia_traj.models.architecture import parameter_count, shape
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -35,7 +35,7 @@ def pick_device(name: str) -> torch.device:
 def check_fits(
     config: Mapping[str, Any], *, model: str, dtype: torch.dtype, device: torch.device, copies: int = 1
 ) -> None:
-    """Refuses a model whose parameters exceed the device's free memory.
+    """Refuses a model whose parameters and tables exceed the device's free memory.
 
     Args:
         copies: how many sets of weights are held: 2 where an experiment compares with a reference step.
@@ -43,8 +43,7 @@ def check_fits(
     Raises:
         DeviceError: it does not fit; the message names a dtype that does, if one does.
     """
-    # HookedTransformer has a bias of the unembedding besides, which folding fills.
-    count = copies * (parameter_count(config) + config["vocab_size"])
+    count = copies * (parameter_count(config) + _held_besides(config))
     # A checkpoint on its way lies on a GPU beside the parameters, in the precision of its file.
     passing = parameter_count(config) * torch.float16.itemsize if device.type == "cuda" else 0
     free = free_memory(device) - passing
@@ -61,6 +60,21 @@ def check_fits(
     raise DeviceError(
         f"{model} in {name} needs {_gigabytes(count * dtype.itemsize)}{sets} and {device} has {_gigabytes(free)} free: {advice}"
     )
+
+
+_ROTATED_POSITIONS = 2048
+"""Positions for which HookedTransformer has sines and cosines from the beginning; it makes more of them for longer sequences."""
+
+
+def _held_besides(config: Mapping[str, Any]) -> int:
+    """Numbers that HookedTransformer holds beside the parameters of the file.
+
+    They are a bias of the unembedding, which folding fills, and in each layer a table of sines and one of cosines: of a model that is deep
+    and narrow these are most of it. It keeps no causal mask.
+    """
+    sizes = shape(config)
+    table = min(sizes["n_ctx"], _ROTATED_POSITIONS) * sizes["rotary_dim"]
+    return int(sizes["d_vocab"] + 2 * sizes["n_layers"] * table)
 
 
 def free_memory(device: torch.device) -> int:

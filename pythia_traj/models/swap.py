@@ -15,11 +15,12 @@ from transformer_lens import HookedTransformer
 from transformer_lens.components import LayerNorm, LayerNormPre
 
 from pythia_traj.checkpoint import Checkpoint
-from pythia_traj.errors import CheckpointError
+from pythia_traj.errors import CheckpointError, ModelError
 from pythia_traj.models.architecture import hooked_config
-from pythia_traj.models.finite import non_finite
+from pythia_traj.models.finite import look, overflowed
 from pythia_traj.models.fit import check_fits
 from pythia_traj.models.fold import Norm, add_product, fold_reading_matrix, fold_writing_matrix, mean_row
+from pythia_traj.models.guard import Guard
 from pythia_traj.models.parameters import NORMS, bind_buffers
 from pythia_traj.models.tensors import EMBED, UNEMBED, why_missing, why_shaped
 from pythia_traj.models.tokenizer import attach_tokenizer
@@ -66,12 +67,14 @@ class SwappableModel:
             torch.nn.Module.to(self.model, device)
             self._norms = _NormSwitch(self.model, device)
             self.model.eval()
+            self._guard = Guard(self.model)
         self._settings = forward_settings(config)
-        attach_tokenizer(self.model, checkpoint.tokenizer())
+        attach_tokenizer(self.model, checkpoint.tokenizer(), config)
 
     def fill_randomly(self) -> None:
         """Random numbers for weights: a pass over them takes as long as over any others."""
         self._norms.switch(folded=True)
+        self._guard.remember()
         with torch.no_grad():
             for parameter in self.model.parameters():
                 parameter.normal_(0, 0.02)
@@ -88,10 +91,31 @@ class SwappableModel:
             settings = ", ".join(f"{key} {other[key]!r} instead of {own[key]!r}" for key in differing)
             raise CheckpointError(f"the config of {checkpoint.revision} is not that of the other steps: {settings}")
 
-    def non_finite(self, tensors: Mapping[str, Tensor]) -> dict[str, str]:
-        """Those of a checkpoint's tensors that the model is made of and that hold NaN or infinity, each with how many."""
+    def look(self, tensors: Mapping[str, Tensor]) -> tuple[dict[str, str], float]:
+        """Those of a checkpoint's tensors that the model is made of and that hold NaN or infinity; the largest value of the others."""
         names = [name for name, _ in _Source(tensors, self._settings).expected(self._buffers)]
-        return non_finite((name, tensors[name]) for name in names if name in tensors)
+        return look((name, tensors[name]) for name in names if name in tensors)
+
+    def overflowed(self, greatest: float) -> dict[str, str]:
+        """The parameters that became infinite in the last swap.
+
+        Args:
+            greatest: the largest value that went into it, as `look` found it.
+        """
+        others = {name: it for name, it in self.model.named_parameters() if name not in self._buffers}
+        return overflowed({**self._buffers, **others}, greatest)
+
+    def check_unchanged(self) -> None:
+        """Refuses to go on with a model that has other tensors than a swap writes into.
+
+        Raises:
+            ModelError: what was changed, and what to do instead.
+        """
+        if (changed := self._guard.what_changed()) is not None:
+            raise ModelError(
+                f"the model was changed, so that the next weights cannot be put into it: {changed}. Change a copy, "
+                "`copy.deepcopy(ckpt.model)`, or ask for what you want: `dtype=`, `device=`"
+            )
 
     def swap(self, tensors: Mapping[str, Tensor], processing: Processing) -> None:
         """Writes a checkpoint's weights into the model.
@@ -102,12 +126,18 @@ class SwappableModel:
             tensors: the checkpoint's tensors by their names in its files; those the model has no use for are skipped.
             processing: how they are rewritten on the way.
 
+        Nothing of what was done to the model before is left in it: masks, rotary tables, gradients, hooks but permanent ones.
+
         Raises:
             CheckpointError: a tensor is missing or of the wrong shape.
+            ModelError: the model has other parameters, modules or settings than it was built with.
         """
+        self.check_unchanged()
         source = _Source(tensors, self._settings)
         source.begin(self._buffers)
+        self._guard.restore()
         self._norms.switch(folded=processing.fold_ln)
+        self._guard.remember()
         try:
             _Swap(self.model, self._buffers, source, processing).run()
         finally:

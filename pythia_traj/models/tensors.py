@@ -5,22 +5,25 @@ for others, be they quantised or half of an adapter, are refused by name: withou
 what is left.
 """
 
-import io
-import json
 import pickle
 import re
 import struct
+import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pythia_traj.checkpoint import WeightFile
 from pythia_traj.errors import CheckpointError
+from pythia_traj.models.pickled import Bytes, check_claims
+from pythia_traj.suites.files import what_it_is_instead
 from pythia_traj.suites.gpt_neox import CONSTANT
-from pythia_traj.suites.tensors import header_end, tensor_entries
+from pythia_traj.suites.tensors import tensor_entries
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """Floating types of safetensors. Tensors of other types (causal masks of early Pythia files) are never wanted."""
@@ -47,34 +50,63 @@ _REFUSED_NAMES = (
 """Names of tensors that change what the others mean, or that are not of a transformers model; and what to do."""
 
 
+@dataclass(frozen=True)
+class _Found:
+    """The floating tensors of a file, and the names of all."""
+
+    tensors: dict[str, Tensor]
+    names: set[str]
+
+
 def read_tensors(files: Sequence[WeightFile]) -> dict[str, Tensor]:
     """All floating tensors of a checkpoint's weight files, by their names in a GPTNeoXForCausalLM.
+
+    Where there is an index, each tensor is the one of the shard that it names.
 
     Args:
         files: the whole files of one format, sharded or not; the tensors keep them alive.
 
     Raises:
         CheckpointError: a file is truncated, is not what its ending says, or is a pickle that holds more than
-            tensors; or its tensors are not the model's weights as they are.
+            tensors; or its tensors are not the model's weights as they are, or not those that the index names.
     """
+    named = frozenset().union(*(file.tensors or () for file in files))
     tensors: dict[str, Tensor] = {}
     for file in files:
-        tensors.update(_read_safetensors(file) if file.name.endswith(".safetensors") else _read_bin(file))
+        if found := what_it_is_instead(file.data):
+            raise CheckpointError(f"{file.name} is {found}")
+        _add(tensors, file, _read_safetensors(file) if file.name.endswith(".safetensors") else _read_bin(file), named)
     return _plain_names(tensors)
 
 
-def _read_safetensors(file: WeightFile) -> dict[str, Tensor]:
+def _add(tensors: dict[str, Tensor], file: WeightFile, found: _Found, named: frozenset[str]) -> None:
+    """Adds what is to be taken from a file: all, or what the index takes from it.
+
+    Args:
+        named: what the index takes from all files together.
+    """
+    if file.tensors is None:
+        tensors.update(found.tensors)
+        return
+    for name in sorted(file.tensors - found.names):
+        if not CONSTANT.search(name):
+            raise CheckpointError(f"tensor {name} is not in {file.name}, where the index says it is: fetch both again")
+    for name, tensor in found.tensors.items():
+        if name in file.tensors:
+            tensors[name] = tensor
+        elif name not in named and not CONSTANT.search(name):
+            raise CheckpointError(
+                f"{file.name} holds {name}, which the index does not name: they are not of one checkpoint, save both anew"
+            )
+
+
+def _read_safetensors(file: WeightFile) -> _Found:
     entries = tensor_entries(file.data, len(file.data), file.name)
-    for name, dtype in _header_types(file):
-        _refuse(file.name, name, None if dtype in _DTYPES else dtype)
+    for entry in entries:
+        _refuse(file.name, entry.name, None if entry.dtype in _DTYPES else entry.dtype)
     wanted = [entry for entry in entries if entry.dtype in _DTYPES]
-    return {entry.name: _view(file.data, entry.start, _DTYPES[entry.dtype], entry.shape) for entry in wanted}
-
-
-def _header_types(file: WeightFile) -> Iterator[tuple[str, str]]:
-    """Every tensor's name and type, also of types that `tensor_entries` passes over; to be called after it."""
-    header = json.loads(bytes(file.data[8 : header_end(file.data, len(file.data), file.name)]))
-    return ((name, facts["dtype"]) for name, facts in header.items() if name != "__metadata__")
+    tensors = {entry.name: _view(file.data, entry.start, _DTYPES[entry.dtype], entry.shape) for entry in wanted}
+    return _Found(tensors, {entry.name for entry in entries})
 
 
 def _view(data: memoryview, offset: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
@@ -102,33 +134,56 @@ _DAMAGE = (
 )
 """What torch raises for files that are not whole."""
 
+_CODE = re.compile(r"[Uu]nsupported (global|class)|unrecognized function|[Cc]an only build|is blocked")
+"""What torch says of a pickle that would run something."""
 
-def _read_bin(file: WeightFile) -> dict[str, Tensor]:
+
+def _read_bin(file: WeightFile) -> _Found:
+    check_claims(file.data, file.name)
     try:
-        if file.path is not None:
-            # The format before torch 1.6 is no zip and cannot be mapped.
-            mapped = zipfile.is_zipfile(file.path)
-            state = torch.load(file.path, map_location="cpu", weights_only=True, mmap=mapped)
-        else:
-            state = torch.load(io.BytesIO(file.data), map_location="cpu", weights_only=True)
+        # Never mapped by torch: it would be killed by a file that shrinks, and takes compressed bytes for weights.
+        with warnings.catch_warnings(action="ignore"):
+            state = torch.load(Bytes(file.data), map_location="cpu", weights_only=True)  # type: ignore[arg-type]
+        return _of_state(state, file)
     except pickle.UnpicklingError as error:
-        reason = "it holds code, which is never run" if "unsupported" in str(error).lower() else "it is damaged"
+        reason = "it holds code, which is never run" if _CODE.search(str(error)) else "it is damaged"
         raise CheckpointError(f"{file.name} was refused as a file of weights alone: {reason}") from None
     except _DAMAGE as error:
         first_line = str(error).partition("\n")[0]
         raise CheckpointError(f"{file.name} is truncated or damaged ({first_line}): fetch it again") from None
+
+
+def _of_state(state: Any, file: WeightFile) -> _Found:
+    """The tensors of a state dict."""
     if not isinstance(state, Mapping):
         raise CheckpointError(f"{file.name} holds {type(state).__name__} where a state dict of tensors was expected")
-    found = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+    found = {name: value for name, value in state.items() if isinstance(name, str) and isinstance(value, Tensor)}
     inner = [str(name) for name, value in state.items() if isinstance(value, Mapping) and value]
     if inner and not found:
         raise CheckpointError(
             f"{file.name} holds {', '.join(inner)} where tensors were expected: save the model's state dict alone"
         )
     for name, tensor in found.items():
-        _refuse(file.name, name, None if tensor.is_floating_point() else str(tensor.dtype).removeprefix("torch."))
-    # A slice of a larger tensor, or a transposed one, is saved as what it is; a swap takes rows as they come.
-    return {name: tensor.detach().contiguous() for name, tensor in found.items() if tensor.is_floating_point()}
+        _refuse(file.name, name, None if _is_plain(tensor) else _type(tensor))
+    plain = {name: tensor.detach() for name, tensor in found.items() if _is_plain(tensor)}
+    # A slice of a larger tensor, or a transposed one, is saved as what it is; a swap takes rows as they come. One value that is repeated
+    # along all axes would become as large as its shape says.
+    copied = sum(tensor.numel() * tensor.itemsize for tensor in plain.values() if not tensor.is_contiguous())
+    if copied > len(file.data):
+        raise CheckpointError(f"{file.name} holds tensors that repeat their values: save contiguous ones")
+    return _Found({name: tensor.contiguous() for name, tensor in plain.items()}, set(found))
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is floating numbers in memory: not sparse, quantised, complex, or a shape without values."""
+    in_memory = tensor.layout == torch.strided and tensor.device.type == "cpu"
+    return in_memory and not tensor.is_quantized and tensor.dtype in _DTYPES.values()
+
+
+def _type(tensor: Tensor) -> str:
+    kind = "" if tensor.layout == torch.strided else f"{tensor.layout} ".removeprefix("torch.")
+    kind += "meta " if tensor.is_meta else ""
+    return kind + str(tensor.dtype).removeprefix("torch.")
 
 
 def _refuse(file: str, name: str, other_type: str | None) -> None:

@@ -1,42 +1,216 @@
-"""Which units of a run are there: by their names, and by what they were made of."""
+"""What of a run is there: its units by name, whether they are whole, what they were made of, and what was asked for."""
 
+import os
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from pythia_traj.store.layout import Run, step_of
-from pythia_traj.store.unit import read_footer
+from pythia_traj import schema
+from pythia_traj.outside import checked, parse_json, read_file
+from pythia_traj.store.layout import SUFFIXES, Run, step_of
+from pythia_traj.store.parquet import DamagedError, check_tensors, read_parquet
+from pythia_traj.store.records import Footer, Request
+
+COLUMNS = {None: schema.METRICS, "items": schema.ITEMS, "models": schema.MODELS}
+"""The columns of the store's own tables; others are their experiments'."""
+
+TABLE = re.compile(r"[a-z][a-z0-9_]*")
+"""What a table can be called."""
+
+_PARTITION = re.compile(r"(model|experiment)=([A-Za-z0-9_][A-Za-z0-9._-]*)")
+
+_REQUEST = re.compile(r"[0-9a-f]{16}\.json")
 
 
 @dataclass(frozen=True)
 class Found:
-    """A unit's file, by its name alone."""
+    """A unit's file, by its name alone; of the `models` table a model's, without label and step."""
 
     model: str
-    label: str
-    step: int
     path: Path
+    label: str = ""
+    step: int | None = None
+
+    @property
+    def unit(self) -> str:
+        """The unit in a log or a message."""
+        return f"{self.model}/{self.label}/step{self.step}"
 
 
-def list_units(run: Run, *, cached: bool = False) -> Iterator[Found]:
-    """The units whose metrics files exist. Reads names only."""
-    root = run.path / "cache" / "metrics" if cached else run.metrics
-    for path in sorted(root.glob("model=*/experiment=*/step-*.parquet")):
-        model = path.parent.parent.name.removeprefix("model=")
-        label = path.parent.name.removeprefix("experiment=")
-        yield Found(model, label, step_of(path), path)
+Damage = dict[Path, str]
+"""Files or folders that are not as they were written, each with how it is damaged."""
 
 
-def recorded_source(
-    run: Run, model: str, label: str, step: int, *, digest: str, cached: bool = False
-) -> dict[str, Any] | None:
-    """The files that a unit was measured on, where it is there and has this digest; None where it has to be done.
+@dataclass(frozen=True)
+class Survey:
+    """What is there of a run.
 
-    Reads one footer, opens no connection.
+    Attributes:
+        done: the units that are whole, their tables and tensors included, by `model/label/step512`.
+        damaged: all files that are not as they were written.
     """
-    footer = read_footer(run.unit_path(model, label, step, cached=cached))
-    if footer is None or footer.get("digest") != digest:
-        return None
-    source = footer.get("source")
-    return source if isinstance(source, dict) else None
+
+    done: set[str] = field(default_factory=set)
+    damaged: Damage = field(default_factory=dict)
+
+
+def list_units(
+    run: Run,
+    *,
+    table: str | None = None,
+    cached: bool = False,
+    suffix: str = ".parquet",
+    unreadable: Damage | None = None,
+) -> list[Found]:
+    """The units whose files exist, sorted. Reads names only; what has no name of ours is passed over.
+
+    Args:
+        table: look for their part of this table, not for their metrics.
+        cached: look among the rows that are there for references alone.
+        unreadable: takes the folders that may not be read.
+    """
+    found, noted = [], {} if unreadable is None else unreadable
+    for model, folder in _partitions(run.folder(table, cached=cached), "model", noted):
+        if table == "models":
+            found += [Found(model, path) for path in [run.model_path(model)] if os.path.lexists(path)]
+            continue
+        for label, units in _partitions(folder, "experiment", noted):
+            for name in _names(units, noted):
+                step = step_of(name)
+                if step is not None and name.endswith(suffix):
+                    found.append(Found(model, units / name, label, step))
+    return found
+
+
+def list_tables(run: Run, *, cached: bool = False) -> list[str]:
+    """The tables and tensors that a run has beside its metrics."""
+    return [name for name in _names(run.folder("", cached=cached), {}) if TABLE.fullmatch(name)]
+
+
+def read_unit(run: Run, model: str, label: str, step: int, *, cached: bool = False) -> Footer | None:
+    """The provenance of a unit; None where it is not there.
+
+    Raises:
+        DamagedError: one of its files is not what was written; the text names it.
+    """
+    path = run.unit_path(model, label, step, cached=cached)
+    try:
+        footer = _check(path, None, step)
+        beside = {(file.parents[2].name, file.suffix) for file in run.unit_tables(model, label, step, cached=cached)}
+        for table, suffix in sorted(beside | _beside(footer)):
+            path = run.unit_path(model, label, step, table=table, suffix=suffix, cached=cached)
+            _check(path, table, step)
+    except FileNotFoundError:
+        if path == run.unit_path(model, label, step, cached=cached):
+            return None
+        raise DamagedError(f"{path}: it is missing") from None
+    except DamagedError as error:
+        raise DamagedError(f"{path}: {error}") from None
+    return footer
+
+
+def survey(run: Run) -> Survey:
+    """Reads all files of a run once, of tensors only the headers."""
+    damaged: Damage = {}
+    for path in request_files(run):
+        try:
+            read_request(path)
+        except DamagedError as error:
+            damaged[path] = str(error)
+    done = _survey_units(run, damaged, cached=False)
+    _survey_units(run, damaged, cached=True)
+    return Survey(done, dict(sorted(damaged.items())))
+
+
+def _survey_units(run: Run, damaged: Damage, *, cached: bool) -> set[str]:
+    """The units that are whole."""
+    whole: dict[str, Footer] = {}
+    broken: set[str] = set()
+    for table in (None, *list_tables(run, cached=cached)):
+        for suffix in SUFFIXES:
+            for found in list_units(run, table=table, cached=cached, suffix=suffix, unreadable=damaged):
+                try:
+                    footer = _check(found.path, table, found.step)
+                except FileNotFoundError:
+                    continue
+                except DamagedError as error:
+                    damaged[found.path] = str(error)
+                    broken.add(found.unit)
+                else:
+                    whole |= {found.unit: footer} if table is None else {}
+    for unit, footer in whole.items():
+        model, label, step = unit.split("/")
+        for table, suffix in _beside(footer):
+            place = run.unit_path(
+                model, label, int(step.removeprefix("step")), table=table, suffix=suffix, cached=cached
+            )
+            if not os.path.lexists(place):
+                damaged[place] = "it is missing"
+                broken.add(unit)
+    return whole.keys() - broken
+
+
+def requests(run: Run) -> Iterator[tuple[str, Request]]:
+    """What was asked for, by the requests' names; damaged ones are passed over."""
+    for path in request_files(run):
+        try:
+            yield path.stem, read_request(path)
+        except DamagedError:
+            continue
+
+
+def request_files(run: Run) -> list[Path]:
+    """The files of requests, sorted by name."""
+    folder = run.path / "requests"
+    return [folder / name for name in _names(folder, {}) if _REQUEST.fullmatch(name)]
+
+
+def read_request(path: Path) -> Request:
+    """A request that was recorded.
+
+    Raises:
+        DamagedError: it is not what was written.
+    """
+    try:
+        document = parse_json(read_file(path, error=DamagedError), "it", error=DamagedError)
+    except FileNotFoundError:
+        raise DamagedError("it is a link that leads nowhere") from None
+    request = checked(Request, document, "it", error=DamagedError)
+    if not request.is_possible:
+        raise DamagedError("it asks for more units than there can be")
+    return request
+
+
+def _check(path: Path, table: str | None, step: int | None) -> Footer:
+    """The provenance of a file that is whole; of tensors nothing. Raises DamagedError, FileNotFoundError."""
+    if path.suffix == ".safetensors":
+        check_tensors(path)
+        return Footer()
+    whole = read_parquet(path, COLUMNS.get(table), step=step)
+    if not whole.is_proven:
+        whole.table()
+    return whole.footer
+
+
+def _beside(footer: Footer) -> set[tuple[str, str]]:
+    """Tables and tensors that a unit has beside its metrics, as names and suffixes."""
+    split = [os.path.splitext(name) for name in footer.beside or ()]  # noqa: PTH122 - they are no paths
+    return {(name, suffix) for name, suffix in split if TABLE.fullmatch(name) and suffix in SUFFIXES}
+
+
+def _partitions(root: Path, kind: str, unreadable: Damage) -> Iterator[tuple[str, Path]]:
+    for name in _names(root, unreadable):
+        match = _PARTITION.fullmatch(name)
+        if match is not None and match[1] == kind:
+            yield match[2], root / name
+
+
+def _names(folder: Path, unreadable: Damage) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208 - names are all that is needed
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        unreadable[folder] = f"it may not be read ({error.strerror})"
+        return []

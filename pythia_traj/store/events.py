@@ -1,15 +1,24 @@
 """The append-only log of each worker: one JSON line an event, in a file of its own, so that no two workers write to one."""
 
-import json
 import os
 import socket
+import stat
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pythia_traj.errors import StoreError
+from pythia_traj.outside import checked, parse_json
 from pythia_traj.store.layout import Run, writing
+from pythia_traj.store.records import Event, as_json
+
+_LINE = 1_000_000
+"""Bytes of a line; a longer one is no event."""
+
+_TEXT = 100_000
+"""Characters of a message or a traceback that are kept."""
 
 
 class EventLog:
@@ -28,30 +37,49 @@ class EventLog:
         Raises:
             StoreError: the disk is full, read-only or forbidden.
         """
-        line = {"time": round(time.time(), 3), "event": event, **facts, "host": self.host, "pid": os.getpid()}
+        short = {name: value[:_TEXT] if isinstance(value, str) else value for name, value in facts.items()}
+        line = {"time": round(time.time(), 3), "event": event, **short, "host": self.host, "pid": os.getpid()}
         if self.job:
             line["job"] = self.job
         with writing(self._run.path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             # One write of one line, so that a reader never sees half of it unless the machine died in the middle.
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(as_json(line) + "\n")
 
 
 def read_events(run: Run) -> Iterator[dict[str, Any]]:
-    """All events of all workers, in the order of their times; half-written lines are skipped."""
+    """All events of all workers, in the order of their times; what is no event, such as half a line, is skipped."""
     events = []
-    for path in (run.path / "log").glob("*.jsonl"):
+    for path in sorted((run.path / "log").glob("*.jsonl")):
         events += list(_read(path))
-    yield from sorted(events, key=lambda event: event.get("time", 0))
+    yield from sorted(events, key=lambda event: float(event["time"]))
 
 
 def _read(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(event, dict):
-                yield event
+    for line in _lines(path):
+        try:
+            event = parse_json(line, path, error=StoreError)
+            checked(Event, event, path, error=StoreError)
+        except StoreError:
+            continue
+        yield event
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """The lines of a regular file; of one that is too long no more than that is in memory at a time."""
+    try:
+        # Without O_NONBLOCK the opening of a pipe would wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return
+            whole = True
+            while piece := file.readline(_LINE):
+                ends = piece.endswith(b"\n")
+                if whole and (ends or len(piece) < _LINE):
+                    yield piece
+                whole = ends
+    except OSError:
+        # A log that cannot be read says nothing; the rows it speaks of are not lost.
+        return

@@ -15,8 +15,8 @@ needs them first; workers never wait for each other.
 """
 
 import errno
-import json
 import os
+import re
 import shutil
 import socket
 import uuid
@@ -30,8 +30,16 @@ from typing import Any
 
 from pythia_traj import schema
 from pythia_traj.errors import StoreError
+from pythia_traj.outside import checked, read_file, read_json
+from pythia_traj.store.records import MARKER, RunFacts, as_json
 
-_MARKER = "pythia-traj run"
+_OURS = {".tmp", "cache", "log", "metrics", "requests", "tables"}
+"""What a run's directory holds beside run.json."""
+
+SUFFIXES = (".parquet", ".safetensors")
+"""Of a unit's files."""
+
+_STEP_FILE = re.compile(r"step-([0-9]{6,10})\.[a-z]+")
 
 
 @dataclass(frozen=True)
@@ -53,39 +61,55 @@ class Run:
             if path.exists() and not path.is_dir():
                 raise StoreError(f"{path} is a file: give a directory for the run")
             foreign = sorted(entry.name for entry in path.iterdir() if entry.name != ".tmp") if path.exists() else []
-            if foreign and not (path / "run.json").exists():
+            if foreign and not _was_run(path) and not (path / "run.json").exists():
                 raise StoreError(f"{path} holds {foreign[0]} and is no run: give an empty or a new directory")
             run = cls(path)
             facts = {
-                "kind": _MARKER,
+                "kind": MARKER,
                 "id": uuid.uuid4().hex,
                 "schema": schema.VERSION,
                 "created": datetime.now(UTC).isoformat(),
             }
             with run.replacing(path / "run.json") as temporary:
-                temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-                if not _link_exclusively(temporary, path / "run.json"):
+                temporary.write_text(as_json(facts, indent=1) + "\n", encoding="utf-8")
+                if not link_exclusively(temporary, path / "run.json"):
                     return cls.open(path)
         return run
+
+    @classmethod
+    def find(cls, path: Path) -> "Run | None":
+        """The run that a directory is, be it one that has lost its run.json; None where there is none. Writes nothing.
+
+        Raises:
+            StoreError: as `open`.
+        """
+        if (path / "run.json").exists():
+            return cls.open(path)
+        return cls(path) if path.is_dir() and _was_run(path) else None
 
     @classmethod
     def open(cls, path: Path) -> "Run":
         """Opens a run that exists.
 
         Raises:
-            StoreError: there is none, or it was written by a newer version.
+            StoreError: there is none, it is damaged, or it was written by a newer version.
         """
+        file = path / "run.json"
         try:
-            facts = json.loads((path / "run.json").read_text(encoding="utf-8"))
+            document = read_json(file, error=StoreError)
         except FileNotFoundError:
             raise StoreError(f"{path} is no run: it has no run.json") from None
-        except (OSError, ValueError) as error:
-            raise StoreError(f"cannot read {path / 'run.json'}: {error}") from None
-        if not isinstance(facts, dict) or facts.get("kind") != _MARKER:
-            raise StoreError(f"{path / 'run.json'} was not written by pythia-traj: give another directory")
-        if facts.get("schema", 0) > schema.VERSION:
+        except StoreError as error:
+            raise _damaged(file, error) from None
+        if not isinstance(document, dict) or document.get("kind") != MARKER:
+            raise StoreError(f"{file} was not written by pythia-traj: give another directory")
+        try:
+            facts = checked(RunFacts, document, file, error=StoreError)
+        except StoreError as error:
+            raise _damaged(file, error) from None
+        if facts.schema_version > schema.VERSION:
             raise StoreError(
-                f"{path} was written by a newer pythia-traj (schema {facts['schema']}): update pythia-traj to read it"
+                f"{path} was written by a newer pythia-traj (schema {facts.schema_version}): update pythia-traj to read it"
             )
         return cls(path)
 
@@ -105,25 +129,32 @@ class Run:
         cached: bool = False,
     ) -> Path:
         """Where a unit's rows are, or a table or tensors of its; `cached`: where rows that only references need are."""
+        return self.folder(table, cached=cached) / f"model={model}" / f"experiment={label}" / step_file(step, suffix)
+
+    def folder(self, table: str | None, *, cached: bool = False) -> Path:
+        """Where the metrics are, or a table's rows; of the table of no name, all tables."""
         base = self._base(cached)
-        folder = base / "metrics" if table is None else base / "tables" / table
-        return folder / f"model={model}" / f"experiment={label}" / step_file(step, suffix)
+        return base / "metrics" if table is None else base / "tables" / table
 
     def model_path(self, model: str) -> Path:
         """Where a model's row of the `models` table is."""
-        return self.path / "tables" / "models" / f"model={model}" / "model.parquet"
+        return self.folder("models") / f"model={model}" / "model.parquet"
 
     def unit_tables(self, model: str, label: str, step: int, *, cached: bool = False) -> set[Path]:
         """The files that a unit has beside its metrics: tables and tensors."""
-        pattern = f"*/model={model}/experiment={label}/{step_file(step, '.*')}"
-        return set((self._base(cached) / "tables").glob(pattern))
+        tables, unit = self.folder("", cached=cached), f"model={model}/experiment={label}"
+        found = [path for suffix in SUFFIXES for path in tables.glob(f"*/{unit}/{step_file(step, suffix)}")]
+        return {path for path in found if path.is_symlink() or not path.is_dir()}
 
     def _base(self, cached: bool) -> Path:
         return self.path / "cache" if cached else self.path
 
     @contextmanager
     def replacing(self, target: Path) -> Iterator[Path]:
-        """A temporary file that takes the target's place when the block ends well, and is gone when it does not."""
+        """A temporary file that takes the target's place when the block ends well, and is gone when it does not.
+
+        A directory of that name, which no program of ours makes, is not deleted: it is kept under a hidden name.
+        """
         temporary = self.path / ".tmp" / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
         temporary.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -131,29 +162,22 @@ class Run:
             if temporary.exists():
                 _flush(temporary)
                 target.parent.mkdir(parents=True, exist_ok=True)
+                if target.is_dir() and not target.is_symlink():
+                    target.rename(target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}"))
                 temporary.replace(target)
                 _flush(target.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
-    def record_request(self, request: Mapping[str, Any]) -> None:
-        """Writes a resolved request, once for each distinct one."""
-        text = json.dumps(request, indent=1, sort_keys=True) + "\n"
-        target = self.path / "requests" / f"{sha256(text.encode()).hexdigest()[:16]}.json"
-        if not target.exists():
+    def record_request(self, request: Mapping[str, Any]) -> str:
+        """Writes a resolved request, once for each distinct one, and returns its name."""
+        text = as_json(request, indent=1) + "\n"
+        name = sha256(text.encode()).hexdigest()[:16]
+        target = self.path / "requests" / f"{name}.json"
+        if not _holds(target, text):
             with writing(self.path), self.replacing(target) as temporary:
                 temporary.write_text(text, encoding="utf-8")
-
-    def requests(self) -> list[dict[str, Any]]:
-        """All requests recorded, oldest first."""
-        paths = sorted((self.path / "requests").glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name))
-        found = []
-        for path in paths:
-            try:
-                found.append(json.loads(path.read_text(encoding="utf-8")))
-            except ValueError:
-                raise StoreError(f"{path} is damaged: remove it and repeat the sweep, which writes it again") from None
-        return found
+        return name
 
     def remove_leftovers(self) -> None:
         """Removes what processes of this host that no longer live left in `.tmp/`."""
@@ -168,9 +192,11 @@ def step_file(step: int, suffix: str = ".parquet") -> str:
     return f"step-{step:06d}{suffix}"
 
 
-def step_of(path: Path) -> int:
-    """The step of a unit's file."""
-    return int(path.stem.removeprefix("step-"))
+def step_of(name: str) -> int | None:
+    """The step of a unit's file of this name; None if no unit's file has it."""
+    match = _STEP_FILE.fullmatch(name)
+    step = int(match[1]) if match else None
+    return step if step is not None and name.startswith(step_file(step, ".")) else None
 
 
 @contextmanager
@@ -201,9 +227,10 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(existing).free
 
 
-def _link_exclusively(temporary: Path, target: Path) -> bool:
+def link_exclusively(temporary: Path, target: Path) -> bool:
     """Gives a whole file its name unless the name is taken; False if it was."""
     _flush(temporary)
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(temporary, target)
     except FileExistsError:
@@ -214,6 +241,26 @@ def _link_exclusively(temporary: Path, target: Path) -> bool:
         return True
     temporary.unlink()
     return True
+
+
+def _damaged(file: Path, error: StoreError) -> StoreError:
+    how = str(error).removeprefix(str(file)).strip(" :").partition(":")[0]
+    return StoreError(
+        f"{file} is damaged ({how}): remove it and repeat the sweep, which writes it again; no rows are lost"
+    )
+
+
+def _was_run(path: Path) -> bool:
+    """Whether a directory is a run that has lost its run.json: nothing but what a run holds, a request and a log among it."""
+    names = {entry.name for entry in path.iterdir()}
+    return names <= _OURS and "log" in names and any(path.glob("requests/*.json"))
+
+
+def _holds(path: Path, text: str) -> bool:
+    try:
+        return read_file(path, error=StoreError) == text.encode()
+    except (FileNotFoundError, StoreError):
+        return False
 
 
 def _flush(path: Path) -> None:

@@ -1,32 +1,20 @@
 """What is measured -> files: a unit's tables and tensors first, its metrics last: the metrics file alone means that the unit is done."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from safetensors.numpy import save_file
 
 from pythia_traj import schema
-from pythia_traj.store.layout import Run, writing
+from pythia_traj.store.layout import Run, link_exclusively, writing
+from pythia_traj.store.parquet import FOOTER_KEY, TYPES, DamagedError, arrow_schema, read_parquet, write_parquet
+from pythia_traj.store.records import as_json
 from pythia_traj.values import Row, Rows
-
-FOOTER_KEY = b"pythia_traj"
-
-_TYPES = {
-    "dictionary": pa.dictionary(pa.int32(), pa.string()),
-    "bool": pa.bool_(),
-    "int16": pa.int16(),
-    "int32": pa.int32(),
-    "int64": pa.int64(),
-    "float32": pa.float32(),
-    "float64": pa.float64(),
-}
 
 
 @dataclass(frozen=True)
@@ -53,7 +41,9 @@ def write_unit(run: Run, unit: UnitId, rows: Rows, footer: Mapping[str, Any], *,
 
     Raises:
         StoreError: the disk is full, read-only or forbidden.
+        ValueError: the rows hold two values under one key.
     """
+    rows.check_keys()
     tables: dict[str, pa.Table] = {}
     if rows.items:
         keys = [item.key for item in rows.items]
@@ -67,6 +57,8 @@ def write_unit(run: Run, unit: UnitId, rows: Rows, footer: Mapping[str, Any], *,
         tables[name] = _free_table(unit, columns)
     metrics = _metrics_table(unit, rows.metrics)
     place = partial(run.unit_path, unit.model, unit.label, unit.step, cached=cached)
+    beside = [*(f"{name}.parquet" for name in tables), *(f"{name}.safetensors" for name in rows.arrays)]
+    footer = {**footer, "beside": beside}
     written = set()
     with writing(run.path):
         for name, table in tables.items():
@@ -82,28 +74,34 @@ def write_unit(run: Run, unit: UnitId, rows: Rows, footer: Mapping[str, Any], *,
     return path
 
 
-def write_model(run: Run, model: str, facts: Mapping[str, Any]) -> None:
+def write_model(run: Run, model: str, facts: Mapping[str, Any], footer: Mapping[str, Any], *, anew: bool) -> bool:
     """Writes a model's row of the `models` table.
 
     Args:
         facts: the columns of schema.MODELS by name; those left out are null.
+        footer: its provenance: where the model is published.
+        anew: a row that is there is not replaced.
+
+    Returns:
+        whether it was written.
 
     Raises:
         StoreError: the disk is full, read-only or forbidden.
     """
-    arrays = [pa.array([facts.get(column.name)], type=_TYPES[column.type]) for column in schema.MODELS]
-    with writing(run.path):
-        _write(run, run.model_path(model), pa.Table.from_arrays(arrays, schema=_arrow_schema(schema.MODELS)), {})
+    arrays = [pa.array([facts.get(column.name)], type=TYPES[column.type]) for column in schema.MODELS]
+    table = pa.Table.from_arrays(arrays, schema=arrow_schema(schema.MODELS))
+    path = run.model_path(model)
+    with writing(run.path), run.replacing(path) as temporary:
+        write_parquet(temporary, table, footer)
+        return not anew or link_exclusively(temporary, path)
 
 
 def read_footer(path: Path) -> dict[str, Any] | None:
-    """The provenance in a unit's file; None where the file cannot be read as one."""
+    """The provenance in a unit's file; None where the file is not there or is damaged."""
     try:
-        metadata = pq.read_metadata(path).metadata or {}
-        footer = json.loads(metadata[FOOTER_KEY])
-    except (OSError, pa.ArrowException, KeyError, ValueError):
+        return read_parquet(path, None).footer.model_dump(exclude_unset=True)
+    except (FileNotFoundError, DamagedError):
         return None
-    return footer if isinstance(footer, dict) else None
 
 
 def _metrics_table(unit: UnitId, rows: Sequence[Row]) -> pa.Table:
@@ -132,8 +130,8 @@ def _table(
             values = by_key[column.name]
         else:
             values = [getattr(unit, column.name)] * len(keys)
-        arrays.append(pa.array(values, type=_TYPES[column.type]))
-    return pa.Table.from_arrays(arrays, schema=_arrow_schema(tuple(columns)))
+        arrays.append(pa.array(values, type=TYPES[column.type]))
+    return pa.Table.from_arrays(arrays, schema=arrow_schema(tuple(columns)))
 
 
 _KEY_FIELDS = ("metric", "variant", "component", "layer", "head", "position", "dim")
@@ -143,8 +141,8 @@ _KEY_FIELDS = ("metric", "variant", "component", "layer", "head", "position", "d
 def _free_table(unit: UnitId, columns: Mapping[str, Sequence[Any]]) -> pa.Table:
     """A table of an experiment's own, with the unit's columns in front."""
     length = len(next(iter(columns.values()), ()))
-    fields = [pa.field(c.name, _TYPES[c.type], nullable=c.nullable) for c in schema.UNIT_COLUMNS]
-    arrays = [pa.array([getattr(unit, c.name)] * length, type=_TYPES[c.type]) for c in schema.UNIT_COLUMNS]
+    fields = [pa.field(c.name, TYPES[c.type], nullable=c.nullable) for c in schema.UNIT_COLUMNS]
+    arrays = [pa.array([getattr(unit, c.name)] * length, type=TYPES[c.type]) for c in schema.UNIT_COLUMNS]
     for name, values in columns.items():
         array = pa.array(values)
         arrays.append(array)
@@ -152,20 +150,13 @@ def _free_table(unit: UnitId, columns: Mapping[str, Sequence[Any]]) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
 
-@lru_cache(maxsize=4)
-def _arrow_schema(columns: tuple[schema.Column, ...]) -> pa.Schema:
-    return pa.schema([pa.field(c.name, _TYPES[c.type], nullable=c.nullable) for c in columns])
-
-
 def _write(run: Run, path: Path, table: pa.Table, footer: Mapping[str, Any]) -> None:
-    # pandas' own metadata is not written: the schema alone says what the columns are.
-    table = table.replace_schema_metadata({FOOTER_KEY: json.dumps(footer, sort_keys=True).encode()})
     with run.replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        write_parquet(temporary, table, footer)
 
 
 def _write_tensors(run: Run, path: Path, arrays: Mapping[str, np.ndarray], footer: Mapping[str, Any]) -> None:
     # safetensors writes the memory of an array, whatever its strides say.
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     with run.replacing(path) as temporary:
-        save_file(whole, temporary, metadata={FOOTER_KEY.decode(): json.dumps(footer, sort_keys=True)})
+        save_file(whole, temporary, metadata={FOOTER_KEY.decode(): as_json(footer)})

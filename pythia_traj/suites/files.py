@@ -3,12 +3,12 @@
 Shared by everything that serves checkpoints, from a directory or from the Hub.
 """
 
-import mmap
-import os
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict
 
 from pythia_traj import outside
 from pythia_traj.errors import CheckpointError
@@ -91,6 +91,19 @@ def is_adapter(names: Collection[str]) -> bool:
     return any(re.fullmatch(_OTHER_FOLDERS[0][0], name) for name in names)
 
 
+_SLOW_TOKENIZERS = (("vocab.json", "merges.txt"), ("tokenizer.model",), ("spiece.model",), ("vocab.txt",))
+"""Files of tokenizers that transformers runs in Python, any of which it can write as tokenizer.json."""
+
+
+def slow_tokenizer(names: Collection[str]) -> str | None:
+    """What a folder without tokenizer.json has of a tokenizer, and what to do; None where it has none."""
+    found = next((files for files in _SLOW_TOKENIZERS if set(files) <= set(names)), None)
+    return found and (
+        f"{' and '.join(found)} are of a slow tokenizer, which is not read: "
+        "`AutoTokenizer.from_pretrained(FOLDER, use_fast=True).save_pretrained(FOLDER)` writes tokenizer.json"
+    )
+
+
 def is_index(name: str) -> bool:
     """Whether a weight file names shards instead of holding tensors."""
     return name.endswith(".index.json")
@@ -101,26 +114,64 @@ def is_weights(name: str) -> bool:
     return name.endswith((".safetensors", ".bin"))
 
 
-def shard_names(index: Mapping[str, Any], where: object) -> list[str]:
-    """The shards an index names, sorted.
+class _Index(BaseModel):
+    """An index, as far as it matters: tensor -> shard."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    weight_map: dict[str, str]
+
+
+def shards(index: Mapping[str, Any], where: object) -> dict[str, frozenset[str]]:
+    """The shards an index names, sorted, each with the tensors to be taken from it.
 
     Raises:
-        CheckpointError: it names none, or something that is no plain file name.
+        CheckpointError: it names none, or something that is not the plain name of a weight file.
     """
     weight_map = index.get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{where} has no weight_map, so its shards are unknown: fetch it again")
-    names = sorted({str(name) for name in weight_map.values()})
-    for name in names:
+    named: dict[str, set[str]] = {}
+    for tensor, shard in outside.checked(
+        _Index, {"weight_map": weight_map}, where, error=CheckpointError
+    ).weight_map.items():
+        named.setdefault(shard, set()).add(tensor)
+    for name in named:
         # An index comes from whoever published the weights: a name that is a path could point anywhere.
-        if not is_plain(name):
-            raise CheckpointError(f"{where} names a shard {name!r}, which is not a plain file name")
-    return names
+        if not is_plain(name) or not is_weights(name):
+            raise CheckpointError(
+                f"{where} names a shard {outside.shown(name)}, which is not a plain file name of weights"
+            )
+    return {shard: frozenset(named[shard]) for shard in sorted(named)}
+
+
+def shard_names(index: Mapping[str, Any], where: object) -> list[str]:
+    """The names alone of `shards`."""
+    return list(shards(index, where))
 
 
 def is_plain(name: str) -> bool:
     """Whether a name from elsewhere is the name of a file in the folder at hand, and leads nowhere else."""
     return Path(name).name == name and name not in {".", ".."} and "\\" not in name and "\0" not in name
+
+
+def most_bytes(name: str) -> int:
+    """Bytes that a small file of a checkpoint may have, by its name."""
+    return outside.SMALL if name == CONFIG else outside.LARGE
+
+
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_WEB_PAGE = re.compile(rb"\s*<(!doctype html|html|head|\?xml)", re.IGNORECASE)
+
+
+def what_it_is_instead(data: memoryview) -> str | None:
+    """What stands in place of a weight file, and what to do; None where nothing is known."""
+    beginning = bytes(data[:200])
+    if beginning.startswith(_LFS_POINTER):
+        return "a Git LFS pointer, not the file: fetch that with `git lfs pull`"
+    if _WEB_PAGE.match(beginning):
+        return "a web page, not the file: what was to be fetched was not there, or needed a login"
+    return None
 
 
 def read_json(path: Path, *, what: str) -> dict[str, Any]:
@@ -129,29 +180,14 @@ def read_json(path: Path, *, what: str) -> dict[str, Any]:
     Raises:
         CheckpointError: it is missing, cannot be read, or is something else.
     """
-    most = outside.SMALL if path.name == CONFIG else outside.LARGE
     try:
-        parsed = outside.read_json(path, error=CheckpointError, most=most)
+        data = outside.read_file(path, error=CheckpointError, most=most_bytes(path.name))
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing: every checkpoint needs {what}") from None
+    instead = what_it_is_instead(memoryview(data))
+    if instead is not None:
+        raise CheckpointError(f"{path} is {instead}")
+    parsed = outside.parse_json(data, path, error=CheckpointError)
     if not isinstance(parsed, dict):
         raise CheckpointError(f"{path} holds {type(parsed).__name__} where {what} is an object")
     return parsed
-
-
-def map_file(path: Path) -> memoryview:
-    """A file's bytes as a map: nothing is read before it is used. It is closed when the last view of it is gone.
-
-    Raises:
-        CheckpointError: it is empty or cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
-                raise CheckpointError(f"{path} is empty: fetch it again")
-            # A private map: torch refuses to share read-only memory without a warning. Nothing ever writes to it.
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-            mapped.madvise(mmap.MADV_WILLNEED)
-            return memoryview(mapped)
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error

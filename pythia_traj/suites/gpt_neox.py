@@ -13,13 +13,14 @@ place of `rope_parameters`, and what stands in either comes before `rotary_pct` 
 Knows neither torch nor transformers.
 """
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pythia_traj.errors import CheckpointError, nearest
+from pythia_traj.outside import shown
+from pythia_traj.suites.config_values import LinearScaling, RopeParameters, Rotary, Values, read_values
 
 ARCHITECTURES = ("GPTNeoXForCausalLM", "GPTNeoXModel")
 """The second is the first without its unembedding, which tied embeddings make up for; `models/` asks the tensors."""
@@ -207,16 +208,16 @@ def forward_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     # First what it is a config of: another one need not have the sizes that the rest is read with.
     _check_architecture(config)
-    sizes = _sizes(config)
+    values = _values(config)
     _refuse(config, REFUSED)
     return {
-        **sizes,
+        **{key: getattr(values, key) for key in SIZES},
         "hidden_act": _activation(config),
-        "layer_norm_eps": _number(config.get("layer_norm_eps", 1e-5), "layer_norm_eps"),
-        "use_parallel_residual": _flag(config, "use_parallel_residual", default=True),
-        "attention_bias": _flag(config, "attention_bias", default=True),
-        "tie_word_embeddings": _flag(config, "tie_word_embeddings", default=False),
-        **_rotary(config, sizes["hidden_size"] // sizes["num_attention_heads"]),
+        "layer_norm_eps": values.layer_norm_eps,
+        "use_parallel_residual": values.use_parallel_residual,
+        "attention_bias": values.attention_bias,
+        "tie_word_embeddings": values.tie_word_embeddings,
+        **_rotary(config, values.hidden_size // values.num_attention_heads),
     }
 
 
@@ -230,68 +231,38 @@ def _check_architecture(config: Mapping[str, Any]) -> None:
         if isinstance(value, list) and value:
             value = value[0]
         elif key == "architectures" and value:
-            raise CheckpointError(f"config.json: {key} is {_shown(value)}: it must be a list: {refusal.because}")
+            raise CheckpointError(f"config.json: {key} is {shown(value)}: it must be a list: {refusal.because}")
         if key in config and not refusal.accepts(config[key], config):
-            raise CheckpointError(f"config.json is of architecture {_shown(value).strip(chr(39))}: {refusal.because}")
+            raise CheckpointError(f"config.json is of architecture {shown(value).strip(chr(39))}: {refusal.because}")
 
 
 def _refuse(config: Mapping[str, Any], refusals: Mapping[str, Refusal]) -> None:
     for key, refusal in refusals.items():
         if key in config and not refusal.accepts(config[key], config):
-            raise CheckpointError(f"config.json: {key} is {_shown(config[key])}: {refusal.because}")
+            raise CheckpointError(f"config.json: {key} is {shown(config[key])}: {refusal.because}")
 
 
-_TOO_LARGE = 1 << 48
-"""No memory holds so many numbers."""
-
-
-def _sizes(config: Mapping[str, Any]) -> dict[str, int]:
+def _values(config: Mapping[str, Any]) -> Values:
     missing = [key for key in SIZES if config.get(key) is None]
     if missing:
         raise CheckpointError(f"config.json lacks {', '.join(missing)}: each must be a whole number above 0")
-    for key in SIZES:
-        if type(config[key]) is not int or not 0 < config[key] < _TOO_LARGE:
-            raise CheckpointError(f"config.json: {key} is {_shown(config[key])}: it must be a whole number above 0")
-    d_model, n_heads = config["hidden_size"], config["num_attention_heads"]
+    values = read_values(Values, config)
+    d_model, n_heads = values.hidden_size, values.num_attention_heads
     if d_model % n_heads:
         raise CheckpointError(
             f"config.json: hidden_size {d_model} is not a multiple of num_attention_heads {n_heads}: "
             "one of them is wrong"
         )
-    return {key: config[key] for key in SIZES}
+    return values
 
 
 def _activation(config: Mapping[str, Any]) -> str:
     name = config.get("hidden_act", "gelu")
     if not isinstance(name, str) or name not in ACTIVATIONS:
         raise CheckpointError(
-            f"config.json: hidden_act {_shown(name)} is not supported ({nearest(str(name), ACTIVATIONS)})"
+            f"config.json: hidden_act {shown(name)} is not supported ({nearest(str(name), ACTIVATIONS)})"
         )
     return ACTIVATIONS[name]
-
-
-def _flag(config: Mapping[str, Any], key: str, *, default: bool) -> bool:
-    value = config.get(key, default)
-    if not isinstance(value, bool):
-        raise CheckpointError(f"config.json: {key} is {_shown(value)}: it must be true or false")
-    return value
-
-
-def _number(value: Any, name: str, *, most: float = math.inf) -> float:
-    """A finite number above 0."""
-    bound = "" if most == math.inf else f" and at most {most:g}"
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
-        if 0 < number <= most and math.isfinite(number):
-            return number
-    raise CheckpointError(f"config.json: {name} is {_shown(value)}: it must be a number above 0{bound}")
-
-
-_LARGEST_BASE = 1e150
-"""Far beyond any of use; its square is still a number."""
 
 
 def _rotary(config: Mapping[str, Any], d_head: int) -> dict[str, Any]:
@@ -302,24 +273,20 @@ def _rotary(config: Mapping[str, Any], d_head: int) -> dict[str, Any]:
     The base that gives the same frequencies is base ** (rotated / dim); it is the base itself wherever dim is even,
     as in every published Pythia.
     """
-    rope = _rope_parameters(config)
+    place, rope = _rope_parameters(config)
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind not in ROPE_TYPES:
         raise CheckpointError(
-            f"config.json: rope_type {_shown(kind)} is not supported, only {' and '.join(ROPE_TYPES)}: "
+            f"config.json: rope_type {shown(kind)} is not supported, only {' and '.join(ROPE_TYPES)}: "
             "use a checkpoint from before its context was extended"
         )
-    pct = _number(
-        rope.get("partial_rotary_factor", config.get("rotary_pct", 0.25)),
-        "partial_rotary_factor" if "partial_rotary_factor" in rope else "rotary_pct",
-        most=1,
+    scaling = read_values(LinearScaling, rope, place=place).factor if kind == "linear" else 1.0
+    newer = read_values(RopeParameters, rope, place=place)
+    older = read_values(
+        Rotary, {key: config[key] for key, new in _RENAMED.items() if key in config and new not in rope}
     )
-    base = _number(
-        rope.get("rope_theta", config.get("rotary_emb_base", 10_000)),
-        "rope_theta" if "rope_theta" in rope else "rotary_emb_base",
-        most=_LARGEST_BASE,
-    )
-    scaling = _number(rope.get("factor"), "factor of linear rope_scaling") if kind == "linear" else 1.0
+    pct = newer.partial_rotary_factor if "partial_rotary_factor" in rope else older.rotary_pct
+    base = newer.rope_theta if "rope_theta" in rope else older.rotary_emb_base
     dim = int(d_head * pct)
     rotated = dim + dim % 2
     if dim < 1 or rotated > d_head:
@@ -331,20 +298,16 @@ def _rotary(config: Mapping[str, Any], d_head: int) -> dict[str, Any]:
     return {"rotary_dim": rotated, "rotary_base": adjusted, "rotary_scaling": scaling}
 
 
-def _rope_parameters(config: Mapping[str, Any]) -> Mapping[str, Any]:
+_RENAMED = {"rotary_pct": "partial_rotary_factor", "rotary_emb_base": "rope_theta"}
+"""Keys of older configs, and what they are called in `rope_parameters`."""
+
+
+def _rope_parameters(config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """The object that says how positions are rotated, with its key; empty where only older keys do."""
     for key in ("rope_scaling", "rope_parameters"):
         found = config.get(key)
         if found is not None and not isinstance(found, Mapping):
-            raise CheckpointError(f"config.json: {key} is {_shown(found)}: it must be an object")
+            raise CheckpointError(f"config.json: {key} is {shown(found)}: it must be an object")
         if found:
-            return found
-    return {}
-
-
-_SHOWN = 60
-"""Characters of a value that a message quotes."""
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+            return key, found
+    return "", {}

@@ -8,33 +8,53 @@ beside the steps instead, for all steps that have none of their own. A `suite.js
 suite (`suite`) and the tokens of a training step (`tokens_per_step`); without it tokens are unknown.
 """
 
-import re
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from pythia_traj import schema
 from pythia_traj.checkpoint import Integrity, Room, WeightFile
 from pythia_traj.errors import CheckpointError, SuiteError
+from pythia_traj.outside import checked, read_json
+from pythia_traj.printable import one_line
 from pythia_traj.suites.files import (
     CONFIG,
     TOKENIZER,
     WEIGHTS,
     is_adapter,
     is_index,
-    map_file,
     preferred_weights,
-    read_json,
-    shard_names,
+    shards,
+    slow_tokenizer,
     what_it_holds,
 )
+from pythia_traj.suites.files import read_json as read_object
+from pythia_traj.suites.folders import names_below, step_folders
+from pythia_traj.suites.names import of_directory
+from pythia_traj.suites.reading import Reading
 
-_REVISION = re.compile(r"(?:step|checkpoint-)(\d+)")
+SUITE = "suite.json"
 
-_FRAMEWORK = re.compile(r"global_step\d+|pytorch_model_fsdp_\d+")
-"""Folders that DeepSpeed, GPT-NeoX and FSDP make."""
+
+def _printable(text: str) -> str:
+    if one_line(text) != text:
+        raise ValueError("it must be one line of text without control characters")
+    return text
+
+
+class _SuiteFacts(BaseModel):
+    """What a `suite.json` may say."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    suite: Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)] | None = None
+    tokens_per_step: Annotated[int, Field(ge=1, le=2**53)] | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +63,7 @@ class LocalModel:
 
     Attributes:
         directory: where the step folders are.
-        model: its name in results: the directory's, with characters that a path partition cannot hold replaced.
+        model: its name in results: the one it was given, or the directory's, with characters that a path partition cannot hold replaced.
         revisions: the name of each step's folder.
     """
 
@@ -52,31 +72,46 @@ class LocalModel:
     suite: str
     tokens_per_step: int | None
     revisions: Mapping[int, str]
+    compares_with_main: bool = False
 
     @classmethod
-    def open(cls, directory: Path) -> "LocalModel":
+    def open(cls, directory: Path, *, name: str | None = None) -> "LocalModel":
         """Lists the checkpoints of a directory.
+
+        Args:
+            name: the model's in results, instead of the directory's.
 
         Raises:
             SuiteError: it is no directory, or holds no checkpoints, or one step twice.
         """
-        if not directory.is_dir():
+        if not os.path.isdir(directory):  # noqa: PTH112 - pathlib's raises where it may not be looked at
             raise SuiteError(
                 f"{directory} is not a directory of checkpoints (step0/, step512/, or checkpoint-500/, ...)"
             )
-        facts = _suite_facts(directory)
+        facts, revisions = _suite_facts(directory), step_folders(directory)
+        most = max(revisions) * (facts.tokens_per_step or 0)
+        if most > schema.MOST_TOKENS:
+            raise SuiteError(
+                f"{directory / SUITE}: tokens_per_step is {facts.tokens_per_step}: step {max(revisions)} would be after {most} tokens, "
+                f"at most {schema.MOST_TOKENS} can be stored"
+            )
         return cls(
             directory=directory,
-            model=_model_name(directory),
-            suite=str(facts.get("suite", "local")),
-            tokens_per_step=facts.get("tokens_per_step"),
-            revisions=_revisions(directory),
+            model=name or of_directory(directory),
+            suite=facts.suite or "local",
+            tokens_per_step=facts.tokens_per_step,
+            revisions=revisions,
         )
 
     @cached_property
     def steps(self) -> tuple[int, ...]:
         """The steps there are, ascending."""
         return tuple(sorted(self.revisions))
+
+    @cached_property
+    def origin(self) -> str:
+        """Which directory it is, links resolved; bytes that are no UTF-8 are escaped, so that it can be stored."""
+        return f"directory:{os.fsencode(self.directory.resolve()).decode(errors='backslashreplace')}"
 
     def revision(self, step: int) -> str:
         """The name of the step's folder."""
@@ -86,17 +121,26 @@ class LocalModel:
         """There is nothing to compare."""
 
     def source(self, step: int) -> dict[str, Any]:
-        """Names, sizes and modification times of the files that a measurement of this step rests on."""
-        checkpoint = self.checkpoint(step)
+        """Names, sizes and modification times of the files that a measurement of this step rests on.
+
+        Raises:
+            CheckpointError: one of them went away meanwhile, or may not be looked at.
+        """
         files = []
-        for path in checkpoint.files():
-            stat = path.stat()
+        for path in self.checkpoint(step).files():
+            try:
+                stat = path.stat()
+            except OSError as error:
+                raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
             files.append([path.name, stat.st_size, stat.st_mtime_ns])
         return {"kind": "directory", "files": files}
 
     def is_current(self, step: int, recorded: Mapping[str, Any]) -> bool:
         """Whether a source that was recorded is what is there now."""
-        return dict(recorded) == self.source(step)  # lists within, as JSON has them
+        try:
+            return dict(recorded) == self.source(step)  # lists within, as JSON has them
+        except CheckpointError:
+            return False
 
     def learning_rate(self, step: int) -> None:
         """A directory does not say."""
@@ -111,20 +155,9 @@ class LocalModel:
         tokens = None if self.tokens_per_step is None else step * self.tokens_per_step
         return LocalCheckpoint(self.directory / self.revisions[step], self.suite, self.model, step, tokens)
 
-    def staging(self, room: Room, steps: Sequence[int]) -> "InPlace":
-        """Nothing has to be put anywhere."""
-        return InPlace(room.prefetch)
-
-
-@dataclass(frozen=True)
-class InPlace:
-    """Files that are here already are mapped where they lie; ahead means that the system reads them ahead."""
-
-    ahead: int = 0
-    source: str = "disk"
-
-    def stop(self) -> None:
-        """Nothing is on its way."""
+    def staging(self, room: Room, steps: Sequence[int]) -> Reading:
+        """Buffers that the files are read into, as far as there is memory for them."""
+        return Reading.within(room, next((size for step in steps if (size := self.checkpoint(step).size())), 0))
 
 
 @dataclass(frozen=True)
@@ -152,7 +185,7 @@ class LocalCheckpoint:
     def config(self) -> dict[str, Any]:
         """The parsed `config.json`, of the step's folder or beside the steps."""
         self._refuse_other_folders()
-        return read_json(self._own_or_shared(CONFIG) or self.directory / CONFIG, what=CONFIG)
+        return read_object(self._own_or_shared(CONFIG) or self.directory / CONFIG, what=CONFIG)
 
     def tokenizer(self) -> Path | None:
         """`tokenizer.json`, in the step's folder or beside the steps."""
@@ -161,13 +194,18 @@ class LocalCheckpoint:
     def _own_or_shared(self, name: str) -> Path | None:
         """A Trainer may write once, beside the steps, what does not change between them."""
         for path in (self.directory / name, self.directory.parent / name):
-            if path.is_file():
+            # Whatever it is: a step's own that cannot be read must not give way to another one.
+            if os.path.lexists(path):
                 return path
         return None
 
+    def tokenizer_instead(self) -> str | None:
+        """What there is of a tokenizer in place of `tokenizer.json`."""
+        return slow_tokenizer(names_below(self.directory))
+
     def _refuse_other_folders(self) -> None:
         """Says what the folder is, if it holds something else than a model; so does an adapter beside weights."""
-        names = _names_below(self.directory)
+        names = names_below(self.directory)
         if is_adapter(names) or not any(name in WEIGHTS for name in names):
             found = what_it_holds(names)
             if found is not None:
@@ -179,87 +217,50 @@ class LocalCheckpoint:
             weights = self._weight_paths()
         except CheckpointError:
             weights = []
-        index = [path for name in WEIGHTS if is_index(name) and (path := self.directory / name).is_file()]
+        index = [path for name in WEIGHTS if is_index(name) and _is_file(path := self.directory / name)]
         shared = [self._own_or_shared(name) for name in (CONFIG, TOKENIZER)]
-        return [path for path in (*shared, *index, *weights) if path is not None and path.is_file()]
+        return [path for path in (*shared, *index, *weights) if path is not None and _is_file(path)]
+
+    def size(self) -> int:
+        """Bytes of the weight files; 0 where they cannot be had."""
+        try:
+            return sum(path.stat().st_size for path in self._weight_paths())
+        except (CheckpointError, OSError):
+            return 0
 
     def _weight_paths(self) -> list[Path]:
+        return list(self._weights())
+
+    def _weights(self) -> dict[Path, frozenset[str] | None]:
+        """The weight files, each with the tensors that the index takes from it; None where there is no index."""
         self._refuse_other_folders()
-        there = [name for name in WEIGHTS if (self.directory / name).is_file()]
+        there = [name for name in WEIGHTS if _is_file(self.directory / name)]
         path = self.directory / preferred_weights(there, self.directory)
         if not is_index(path.name):
-            return [path]
-        shards = [self.directory / name for name in shard_names(read_json(path, what="the index"), path)]
-        for shard in shards:
-            if not shard.is_file():
+            return {path: None}
+        named = shards(read_object(path, what="the index"), path)
+        for shard in named:
+            if not _is_file(self.directory / shard):
                 single = self.directory / path.name.removesuffix(".index.json")
-                advice = f", or remove the index if {single.name} is right" if single.is_file() else ""
-                raise CheckpointError(f"shard {shard.name} named in {path} is missing: fetch it again{advice}")
-        return shards
+                advice = f", or remove the index if {single.name} is right" if _is_file(single) else ""
+                raise CheckpointError(f"shard {shard} named in {path} is missing: fetch it again{advice}")
+        return {self.directory / shard: tensors for shard, tensors in named.items()}
 
     @contextmanager
-    def open(self, staging: "InPlace | None" = None) -> Iterator[Sequence[WeightFile]]:
-        """Maps the weight files into memory, and asks the system to read ahead: nothing is copied."""
-        files = [WeightFile(path.name, map_file(path), path) for path in self._weight_paths()]
-        try:
-            yield files
-        finally:
-            # A map is closed when the last tensor that lies in it is gone: closing it here would fail while one is alive.
-            files.clear()
+    def open(self, staging: Reading | None = None) -> Iterator[Sequence[WeightFile]]:
+        """Reads the weight files into the staging's buffers; without a staging they are mapped."""
+        weights = self._weights()
+        with (staging or Reading()).hold(list(weights)) as files:
+            yield [replace(file, tensors=tensors) for file, tensors in zip(files, weights.values(), strict=True)]
 
 
-def _revisions(directory: Path) -> dict[int, str]:
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113 - pathlib's raises where a file may not be looked at
+
+
+def _suite_facts(directory: Path) -> _SuiteFacts:
+    path = directory / SUITE
     try:
-        names = _names_below(directory)
-    except CheckpointError as error:
-        raise SuiteError(str(error)) from error
-    found: dict[int, str] = {}
-    for name in names:
-        match = _REVISION.fullmatch(name)
-        if match is None or not (directory / name).is_dir():
-            continue
-        step = int(match[1])
-        if step in found:
-            raise SuiteError(f"{directory} has step {step} twice, as {found[step]} and {name}: keep one of them")
-        found[step] = name
-    if not found:
-        what = None if any(name in WEIGHTS for name in names) and not is_adapter(names) else what_it_holds(names)
-        if what is not None:
-            raise SuiteError(
-                f"{directory} is not a run of step0/, step512/ or checkpoint-500/ folders: it holds {what}"
-            )
-        hint = " (it looks like one checkpoint: give its parent)" if CONFIG in names else ""
-        raise SuiteError(f"{directory} holds no step0/, step512/ or checkpoint-500/ folders{hint}")
-    return found
-
-
-def _names_below(directory: Path) -> list[str]:
-    """The files of a folder, and those of folders in it that a training framework makes, with the folder in front."""
-    try:
-        entries = sorted(directory.iterdir())
-        inner = [path for path in entries if _FRAMEWORK.fullmatch(path.name) and path.is_dir()]
-        return [path.name for path in entries] + [
-            f"{path.name}/{below.name}" for path in inner for below in path.iterdir()
-        ]
-    except OSError as error:
-        raise CheckpointError(f"cannot read {error.filename or directory}: {error.strerror}") from error
-
-
-def _suite_facts(directory: Path) -> dict[str, Any]:
-    path = directory / "suite.json"
-    if not path.is_file():
-        return {}
-    try:
-        facts = read_json(path, what="suite.json")
-    except CheckpointError as error:
-        raise SuiteError(str(error)) from error
-    tokens = facts.get("tokens_per_step")
-    if tokens is not None and not (isinstance(tokens, int) and tokens > 0):
-        raise SuiteError(f"{path}: tokens_per_step is {tokens!r}, expected a whole number of tokens")
-    return facts
-
-
-def _model_name(directory: Path) -> str:
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", directory.resolve().name).strip("-.")
-    # Readers guess the type of a partition from its text: a name of digits alone would become a number or a date.
-    return name if re.search(r"[A-Za-z]", name) else f"model-{name}" if name else "model"
+        return checked(_SuiteFacts, read_json(path, error=SuiteError), path, error=SuiteError)
+    except FileNotFoundError:
+        return _SuiteFacts()

@@ -4,23 +4,28 @@ It is over a model of the same shape with random weights: no weights are fetched
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from pythia_traj.checkpoint import PublishedModel
-from pythia_traj.config import SweepConfig
+from pythia_traj.config import ExperimentRequest, SweepConfig
+from pythia_traj.errors import CheckpointError
 from pythia_traj.experiment import Passes, Shape
 from pythia_traj.models.fit import DTYPES, pick_device
 from pythia_traj.models.swap import SwappableModel
+from pythia_traj.sweeps.agreement import agree
 from pythia_traj.sweeps.datasets import Datasets
 from pythia_traj.sweeps.forward import batch_size
 from pythia_traj.sweeps.plan import Unit
 
 _MEASURED_SEQUENCES = 8
 _TIMES = 3
+
+Groups = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -44,14 +49,18 @@ def estimate(config: SweepConfig, published: PublishedModel, units: Iterable[Uni
     """The cost of a step, by label, of those experiments that say what they cost.
 
     Raises:
-        CheckpointError: config or tokenizer of the first step cannot be had.
+        CheckpointError: no step's config and tokenizer can be had.
         DataError: the data cannot be made for this model.
         DeviceError: the model does not fit.
     """
     todo = list(units)
     if not todo:
         return {}
-    checkpoint, device = published.checkpoint(todo[0].step), pick_device(config.device)
+    device = pick_device(config.device)
+    agreement = agree(published, {unit.step for unit in todo}, dtype=config.dtype, device=device)
+    checkpoint = agreement.pattern
+    if checkpoint is None:
+        raise CheckpointError(next(iter(agreement.refused.values())))
     swappable = SwappableModel(checkpoint, device=device, dtype=DTYPES[config.dtype])
     swappable.fill_randomly()
     datasets = Datasets(config, checkpoint)
@@ -59,9 +68,11 @@ def estimate(config: SweepConfig, published: PublishedModel, units: Iterable[Uni
     labels = list(dict.fromkeys(unit.label for unit in todo))
     for label in labels:
         data = datasets.get(label)
-        passes = _passes(config, label, data, Shape(swappable.model.cfg.n_layers, swappable.model.cfg.n_heads))
+        request = config.experiments[label]
+        groups = datasets.groups(label) if request.experiment.reads else getattr(data, "groups", {})
+        passes = _passes(request, data, groups, Shape(swappable.model.cfg.n_layers, swappable.model.cfg.n_heads))
         if passes is not None:
-            costs[label] = _measured(swappable.model, data, passes)
+            costs[label] = _measured(swappable.model, data, groups, passes)
     for together in datasets.sharing(labels):
         for label in together:
             others = tuple(other for other in together if other != label)
@@ -69,23 +80,21 @@ def estimate(config: SweepConfig, published: PublishedModel, units: Iterable[Uni
     return costs
 
 
-def _passes(config: SweepConfig, label: str, data: Any, shape: Shape) -> Passes | None:
-    request = config.experiments[label]
+def _passes(request: ExperimentRequest, data: Any, groups: Groups, shape: Shape) -> Passes | None:
     if request.experiment.passes is not None:
         return request.experiment.passes(shape, data, **request.experiment.own(request.parameters))
     if not request.experiment.reads:
         return None
-    sequences = sum(len(tokens) for tokens in data.groups.values())
+    sequences = sum(len(tokens) for tokens in groups.values())
     is_unembedded = {"loss", "correct"} & set(request.experiment.reads_with(request.parameters))
     return Passes(sequences, sequences if is_unembedded else 0)
 
 
 @torch.inference_mode()
-def _measured(model: Any, data: Any, passes: Passes) -> Cost:
-    """A pass over some sequences of the data's largest group, timed, and what so many of them take."""
-    groups = list(data.groups.values())
-    sequences, tokens = sum(len(group) for group in groups), sum(group.size for group in groups)
-    largest = max(groups, key=len)
+def _measured(model: Any, data: Any, groups: Groups, passes: Passes) -> Cost:
+    """A pass over some sequences of the largest group, timed, and what so many of them take."""
+    sequences, tokens = sum(len(group) for group in groups.values()), sum(group.size for group in groups.values())
+    largest = max(groups.values(), key=len)
     length = largest.shape[1]
     device = model.W_E.device
     size = min(len(largest), _MEASURED_SEQUENCES, batch_size(model, length, device.type))

@@ -6,20 +6,25 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
+import psutil
 
 from pythia_traj.checkpoint import Checkpoint
 from pythia_traj.config import ExperimentRequest, SweepConfig
-from pythia_traj.errors import CheckpointError, DataError
-from pythia_traj.experiment import Vocabulary
-from pythia_traj.models.tokenizer import read_tokenizer
+from pythia_traj.errors import DataError
+from pythia_traj.experiment import Experiment, Vocabulary
+from pythia_traj.models.tokenizer import bos_token_id, eos_token_ids, read_tokenizer
+from pythia_traj.suites.gpt_neox import forward_settings
 from pythia_traj.sweeps.plan import data_arguments, data_seed
+
+_BYTES_A_TOKEN = 80
+"""Of tokens that are drawn, with their controls, while they are made: ten copies of eight bytes."""
 
 
 class Datasets:
     """The data objects of one model's sweep, by what they are made of."""
 
     def __init__(self, config: SweepConfig, checkpoint: Checkpoint) -> None:
-        self._config = config
+        self._config, self._checkpoint = config, checkpoint
         self._vocabulary = read_vocabulary(checkpoint)
         self._built: dict[str, Any] = {}
 
@@ -49,12 +54,24 @@ class Datasets:
             build: Any = data
             try:
                 seed = data_seed(self._config, request)
+                _check_memory(data_arguments(request))
                 self._built[key] = build(self._vocabulary, seed=seed, **data_arguments(request))
+            except MemoryError as error:
+                raise DataError(f"{label}: its data do not fit the memory ({error}): set its numbers lower") from None
             except DataError as error:
-                raise DataError(f"{label}: {error}") from error
+                instead = None if self._vocabulary.tokenizer else self._checkpoint.tokenizer_instead()
+                raise DataError(f"{label}: {error}{f'; {instead}' if instead else ''}") from error
         if request.experiment.reads:
-            _check_groups(self._built[key], label)
+            _check_groups(self._built[key], label, request.experiment, self._vocabulary)
         return self._built[key]
+
+    def groups(self, label: str) -> dict[str, np.ndarray]:
+        """Those groups of a label's data that its experiment, one that reads activations, is called for.
+
+        Raises:
+            DataError: the data cannot be made, or has no such groups.
+        """
+        return self._config.experiments[label].experiment.groups_of(self.get(label).groups)
 
     def sharing(self, labels: Iterable[str]) -> list[list[str]]:
         """Labels whose experiments read activations, those together that read the same tokens of one processing, be it through others.
@@ -67,7 +84,7 @@ class Datasets:
             experiment = self._config.experiments[label].experiment
             if not experiment.reads:
                 continue
-            digests = token_digests(self.get(label).groups).values()
+            digests = token_digests(self.groups(label)).values()
             tokens = {f"{experiment.processing} {digest}" for digest in digests}
             touching = [one for one in found if one[0] & tokens]
             together = [other for _, others in touching for other in others]
@@ -80,13 +97,38 @@ class Datasets:
         return dict(getattr(self.get(label), "facts", {}))
 
 
-def _check_groups(data: Any, label: str) -> None:
+def _check_memory(arguments: Mapping[str, Any]) -> None:
+    """Refuses to draw more tokens than fit the memory, before it is taken; what is cut from a source is no more than that holds."""
+    n, length = arguments.get("n"), arguments.get("length", 1)
+    if "source" in arguments or not isinstance(n, int) or not isinstance(length, int):
+        return
+    needed, free = n * length * _BYTES_A_TOKEN, psutil.virtual_memory().available
+    if needed > free:
+        raise DataError(
+            f"n={n} with length={length} takes about {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB of memory are free: set n lower"
+        )
+
+
+def _check_groups(data: Any, label: str, experiment: Experiment, vocabulary: Vocabulary) -> None:
     groups = getattr(data, "groups", None)
-    arrays = list(groups.values()) if isinstance(groups, Mapping) else [None]
-    if not all(isinstance(ids, np.ndarray) and ids.ndim == 2 and ids.dtype == np.int64 for ids in arrays):
+    arrays = list(groups.values()) if isinstance(groups, Mapping) else []
+    is_ids = [
+        isinstance(ids, np.ndarray) and ids.ndim == 2 and ids.dtype == np.int64 and ids.size > 0 for ids in arrays
+    ]
+    if not is_ids or not all(is_ids):
         raise DataError(
             f"{label}: its data has no groups of int64 token ids [item, pos] for it to read: give it `groups`, a NumPy array by name"
         )
+    try:
+        own = experiment.groups_of(data.groups)
+    except DataError as error:
+        raise DataError(f"{label}: {error}") from None
+    for name, ids in own.items():
+        if ids.min() < 0 or ids.max() >= vocabulary.d_vocab or ids.shape[1] > vocabulary.n_ctx:
+            raise DataError(
+                f"{label}: group {name!r} of its data has ids of {ids.min()} to {ids.max()} in sequences of {ids.shape[1]}; "
+                f"the model has {vocabulary.d_vocab} embeddings and a context of {vocabulary.n_ctx}"
+            )
 
 
 def token_digests(groups: Mapping[str, np.ndarray]) -> dict[str, str]:
@@ -94,23 +136,20 @@ def token_digests(groups: Mapping[str, np.ndarray]) -> dict[str, str]:
     return {name: sha256(f"{ids.shape}".encode() + ids.tobytes()).hexdigest() for name, ids in groups.items()}
 
 
-def _bos(config: Mapping[str, Any]) -> int:
-    found = config.get("bos_token_id")
-    return found if isinstance(found, int) else 0
-
-
 def read_vocabulary(checkpoint: Checkpoint) -> Vocabulary:
     """What data needs to know of a model, from its config and tokenizer.
 
     Raises:
-        CheckpointError: the config is missing or the tokenizer is damaged.
+        CheckpointError: the config is missing, is none of a supported model or names no token as BOS, or the tokenizer is damaged.
     """
     config = checkpoint.config()
-    try:
-        d_vocab, n_ctx = int(config["vocab_size"]), int(config["max_position_embeddings"])
-    except (KeyError, TypeError, ValueError):
-        raise CheckpointError(
-            f"config.json of {checkpoint.revision} lacks vocab_size or max_position_embeddings"
-        ) from None
+    settings = forward_settings(config)
     path = checkpoint.tokenizer()
-    return Vocabulary(d_vocab, n_ctx, read_tokenizer(path) if path else None, _bos(config))
+    found = read_tokenizer(path) if path else None
+    return Vocabulary(
+        settings["vocab_size"],
+        settings["max_position_embeddings"],
+        None if found is None else found.tokenizer,
+        bos_token_id=bos_token_id(config, found),
+        eos_token_ids=eos_token_ids(config, found),
+    )

@@ -16,6 +16,7 @@ from transformer_lens import HookedTransformer
 from pythia_traj.engines.measures import is_top1, next_token_nll
 from pythia_traj.errors import DataError, DeviceError, StoreError
 from pythia_traj.experiment import ACTIVATION_READS, OUTPUT_READS, Activations, hooks_of, layer_of
+from pythia_traj.keys import Extent
 from pythia_traj.sweeps.datasets import token_digests
 from pythia_traj.sweeps.failure import Failure
 from pythia_traj.values import ItemValues
@@ -36,6 +37,7 @@ class Reader:
     Attributes:
         label: whose rows they become.
         data: what it runs on.
+        groups: those groups of its data that it measures.
         reads: what it reads of each pass.
         measure: what turns a batch's activations into values.
         failure: of what it raised; it is not called again then.
@@ -43,6 +45,7 @@ class Reader:
 
     label: str
     data: Any
+    groups: Mapping[str, np.ndarray]
     reads: tuple[str, ...]
     measure: Callable[[Activations], ItemValues]
     failure: Failure | None = None
@@ -62,6 +65,7 @@ class Reader:
             values = self.measure(Activations(model, group, first, tokens, self.data, own, self._made))
             if not isinstance(values, ItemValues):
                 raise TypeError(f"experiment {self.label} returned {type(values).__name__}, not ItemValues")
+            values.check(Extent(model.cfg.n_layers, model.cfg.n_heads, tokens.shape[1], len(tokens)))
             self._found.setdefault(group, ItemValues()).extend(values)
         except (StoreError, DeviceError, DataError):
             raise
@@ -72,7 +76,7 @@ class Reader:
     def values(self) -> ItemValues:
         """The values of all items, in the order of the data's groups, however the passes went."""
         values = ItemValues()
-        for group in self.data.groups:
+        for group in self.groups:
             values.extend(self._found.get(group, ItemValues()))
         return values
 
@@ -110,8 +114,8 @@ def _shared(readers: Iterable[Reader]) -> Iterator[tuple[np.ndarray, Places]]:
     tokens: dict[str, np.ndarray] = {}
     places: dict[str, Places] = {}
     for reader in readers:
-        for group, digest in token_digests(reader.data.groups).items():
-            tokens[digest] = reader.data.groups[group]
+        for group, digest in token_digests(reader.groups).items():
+            tokens[digest] = reader.groups[group]
             places.setdefault(digest, []).append((reader, group))
     for digest, ids in tokens.items():
         yield ids, places[digest]

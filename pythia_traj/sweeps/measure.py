@@ -6,6 +6,7 @@ from typing import Any
 
 from pythia_traj.config import ExperimentRequest, SweepConfig
 from pythia_traj.errors import DataError, DeviceError, PythiaTrajError, StoreError
+from pythia_traj.keys import Extent
 from pythia_traj.store.layout import Run
 from pythia_traj.store.unit import read_footer
 from pythia_traj.sweeps.datasets import Datasets
@@ -58,7 +59,7 @@ class Measurer:
         return {label: _flawed(found, flaws[label]) for label, found in measured.items()}
 
     def _flaw(self, unit: Unit) -> str | None:
-        found = non_finite_weights(unit, self._session.non_finite)
+        found = non_finite_weights(unit, self._session.flaws(self._requests[unit.label].experiment.processing))
         return None if found is None else say_non_finite(*found)
 
     def _measure(self, units: Sequence[Unit]) -> dict[str, Rows | Failure]:
@@ -79,7 +80,7 @@ class Measurer:
     def _reader(self, label: str) -> Reader:
         request = self._requests[label]
         reads = request.experiment.reads_with(request.parameters)
-        return Reader(label, self._data.get(label), reads, _bound(request))
+        return Reader(label, self._data.get(label), self._data.groups(label), reads, _bound(request))
 
     def _outcome(self, reader: Reader) -> Rows | Failure:
         try:
@@ -103,6 +104,7 @@ class Measurer:
         rows = _bound(request)(*handed)
         if not isinstance(rows, Rows):
             raise TypeError(f"experiment {request.experiment.name} returned {type(rows).__name__}, not Rows")
+        rows.check(Extent(model.cfg.n_layers, model.cfg.n_heads, model.cfg.n_ctx, from_end=True))
         return rows
 
     def _reference_rows(self, unit: Unit) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from pythia_traj import schema
 from pythia_traj.checkpoint import PublishedModel
 from pythia_traj.config import ExperimentRequest, SweepConfig
+from pythia_traj.discovery import Definition, definition
 from pythia_traj.errors import ConfigError, SuiteError
 from pythia_traj.steps import select
 
@@ -25,6 +26,7 @@ class Unit:
         row_references: those of them whose rows it compares with.
         reference_digests: the digest that this label has at each of those.
         cached: nobody asked for it: another unit compares with its rows.
+        definition: the file that defines its experiment.
     """
 
     model: str
@@ -36,6 +38,7 @@ class Unit:
     row_references: Mapping[str, int] = field(default_factory=dict, compare=False)
     reference_digests: Mapping[int, str] = field(default_factory=dict, repr=False, compare=False)
     cached: bool = False
+    definition: Definition | None = field(default=None, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -51,11 +54,13 @@ class Plan:
         steps: the selected steps of each model.
         todo: units to be done, in order; a unit that others compare with stands before them.
         done: units that are there already.
+        warnings: what is there already and is not what it may be taken for.
     """
 
     steps: Mapping[str, tuple[int, ...]]
     todo: tuple[Unit, ...]
     done: tuple[Unit, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def make_plan(config: SweepConfig, models: Sequence[PublishedModel], is_done: Callable[[Unit], bool]) -> Plan:
@@ -65,12 +70,7 @@ def make_plan(config: SweepConfig, models: Sequence[PublishedModel], is_done: Ca
         StepsError: the steps are not published.
         SuiteError: two models have one name.
     """
-    names = [published.model for published in models]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise SuiteError(
-            f"two models are named {min(twice)}: results are stored by name, so rename one directory or use another --out"
-        )
+    _refuse_one_name_for_two(models)
     steps = {m.model: select(config.steps, m.steps, tokens_per_step=m.tokens_per_step) for m in models}
     planner = _Planner(config, is_done)
     for published in models:
@@ -78,6 +78,19 @@ def make_plan(config: SweepConfig, models: Sequence[PublishedModel], is_done: Ca
             for label in config.experiments:
                 planner.add(published, step, label, cached=False)
     return Plan(steps, tuple(planner.todo), tuple(planner.done))
+
+
+def _refuse_one_name_for_two(models: Sequence[PublishedModel]) -> None:
+    """Capitals do not tell names apart: some file systems do not either."""
+    first: dict[str, PublishedModel] = {}
+    for published in models:
+        other = first.setdefault(published.model.casefold(), published)
+        if other is not published:
+            names = " and ".join(dict.fromkeys((other.model, published.model)))
+            raise SuiteError(
+                f"two models are named {names} ({other.origin}, {published.origin}): results are stored by name, "
+                "so give one another name with NAME=DIRECTORY, or use another --out"
+            )
 
 
 class _Planner:
@@ -120,7 +133,18 @@ class _Planner:
         for other in rows.values():
             names = (*request.references, *request.experiment.row_references)
             compared[other] = digest(self._made_of(label, resolve_references(names, published, other)))
-        return Unit(published.model, step, label, digest(made_of), made_of, references, rows, compared, cached)
+        return Unit(
+            model=published.model,
+            step=step,
+            label=label,
+            digest=digest(made_of),
+            made_of=made_of,
+            references=references,
+            row_references=rows,
+            reference_digests=compared,
+            cached=cached,
+            definition=definition(request.experiment),
+        )
 
     def _made_of(self, label: str, references: Mapping[str, int]) -> dict[str, Any]:
         """All that a unit's values are made of, but for its files, through JSON as it will be stored."""
@@ -138,7 +162,13 @@ class _Planner:
             "data": self._specs[label],
             "references": dict(references),
         }
-        return dict(json.loads(json.dumps(made_of)))
+        if experiment.reads and experiment.groups != "every":
+            # That an experiment saw all groups was the rule once: rows of that time are others, under the same version.
+            made_of["groups"] = experiment.groups
+        try:
+            return dict(json.loads(json.dumps(made_of, allow_nan=False)))
+        except ValueError:
+            raise ConfigError(f"{label}: a parameter is infinite or no number: give a finite one") from None
 
 
 def digest(made_of: Mapping[str, Any]) -> str:

@@ -1,9 +1,11 @@
 """Checkpoints opened ahead: while experiments run on one step, the next ones arrive.
 
 One background thread opens them in the order in which they will be asked for; what goes wrong with one surfaces where it is asked for. At
-no time are more than 1 + `ahead` open: the one in use, those that wait, the one that is arriving.
+no time are more than 1 + `ahead` open: the one in use, those that wait, the one that is arriving. Where the system allows no further
+thread, each is opened when it is asked for.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +13,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from pythia_traj.checkpoint import Checkpoint, PublishedModel, Room, Staging, WeightFile
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -95,7 +99,7 @@ class Prefetcher:
         """
         start = time.perf_counter()
         expected = checkpoint.step in self._steps and checkpoint.step not in self._passed
-        opened = self._take(checkpoint.step) if expected else self._open_now(checkpoint)
+        opened = self._take(checkpoint) if expected else self._open_now(checkpoint)
         opened.waited = time.perf_counter() - start
         try:
             with _lent(opened):
@@ -116,22 +120,36 @@ class Prefetcher:
         with _lent(opened):
             yield opened
 
-    def _take(self, step: int) -> Opened:
-        """The step's checkpoint when it is ready; the steps before it will not be asked for any more."""
+    def _take(self, checkpoint: Checkpoint) -> Opened:
+        """A checkpoint in turn when it is ready; the steps before it will not be asked for any more."""
+        step = checkpoint.step
         passed = self._steps[: self._steps.index(step)]
         with self._changed:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="pythia-traj-prefetch", daemon=True)
-                self._thread.start()
+            is_running = self._thread is not None or self._start()
             self._passed.update(passed, [step])
             left = [self._ready.pop(other) for other in passed if other in self._ready]
         for opened in left:
             self._let_go(opened)
+        if not is_running:
+            self._slots.acquire()
+            return self._open(checkpoint, self._staging)
         with self._changed:
             if step not in self._ready:
                 self._on_wait(f"step {step}: waiting for the {self._staging.source}")
                 self._changed.wait_for(lambda: step in self._ready)
             return self._ready.pop(step)
+
+    def _start(self) -> bool:
+        """Starts the background thread; says whether it could. The next step tries again."""
+        thread = threading.Thread(target=self._run, name="pythia-traj-prefetch", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            if not self._passed:
+                log.warning("nothing is opened ahead: the system allows no further thread (%s)", error)
+            return False
+        self._thread = thread
+        return True
 
     def _run(self) -> None:
         """The background thread."""

@@ -5,13 +5,14 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
 from pythia_traj import schema
 from pythia_traj.checkpoint import Checkpoint, Integrity
+from pythia_traj.errors import ConfigError, DataError, DeviceError, SuiteError
 from pythia_traj.experiment import Vocabulary
 from pythia_traj.store.events import EventLog, read_events
 from pythia_traj.store.layout import Run
@@ -60,6 +61,7 @@ class SweepResult:
         failed: units that failed, with the reason.
         defective: units that were left out because published weights are not their step's, with what is wrong.
         known_defects: of those done, the units that were measured in spite of a defect, with what is wrong.
+        warnings: what was there already and is not what it may be taken for.
     """
 
     out: Path
@@ -68,6 +70,7 @@ class SweepResult:
     failed: list[tuple[Unit, str]] = field(default_factory=list)
     defective: list[tuple[Unit, str]] = field(default_factory=list)
     known_defects: list[tuple[Unit, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class Circumstances:
         fetched: bytes of the weight files that were opened for them.
         waited_for: what took longer: `network`, `disk` or `compute`.
         labels: of all units that shared the pass.
+        origin: where the model was published.
     """
 
     checkpoint: Checkpoint
@@ -91,13 +95,15 @@ class Circumstances:
     fetched: int
     waited_for: str
     labels: Sequence[str]
+    origin: str
 
 
 class Recorder:
     """Keeps the record of one process's part in a sweep."""
 
-    def __init__(self, run: Run, observer: Observer, result: SweepResult) -> None:
-        self._run, self._observer, self._result = run, observer, result
+    def __init__(self, run: Run, observer: Observer, result: SweepResult, request: str) -> None:
+        """`request` is the name of the one that is worked on."""
+        self._run, self._observer, self._result, self._request = run, observer, result, request
         self._attempts = Counter(event.get("unit") for event in read_events(run) if event.get("event") == "started")
         self._versions = {name: version(name) for name in _VERSIONED}
         self.log = EventLog(run)
@@ -111,6 +117,20 @@ class Recorder:
             yield
         finally:
             logger.removeHandler(handler)
+
+    @contextmanager
+    def noting_refusal(self) -> Iterator[None]:
+        """Notes that the request is worked on, and where it turns out to be impossible, that it will not be: nothing of it is left.
+
+        A device that is too small, or gone, is another matter once something was measured on it.
+        """
+        self.log.write("requested", request=self._request)
+        try:
+            yield
+        except (ConfigError, DataError, DeviceError, SuiteError) as error:
+            if not isinstance(error, DeviceError) or not (self._result.done or self._result.failed):
+                self.log.write("refused", request=self._request, error=str(error))
+            raise
 
     def started(self, units: Iterable[Unit]) -> None:
         """Work on units begins."""
@@ -189,6 +209,8 @@ class Recorder:
             "digest": unit.digest,
             "made_of": unit.made_of,
             "source": source,
+            "origin": under.origin,
+            "experiment_source": None if unit.definition is None else asdict(unit.definition),
             "integrity": integrity.as_dict(),
             "bos": unit.made_of["parameters"].get("bos"),
             "vocabulary": {

@@ -3,24 +3,25 @@
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from pythia_traj.checkpoint import PublishedModel, Room
 from pythia_traj.config import SweepConfig
 from pythia_traj.errors import CheckpointError, DataError, DeviceError, Interrupted, PythiaTrajError, StoreError
-from pythia_traj.store.done import recorded_source
 from pythia_traj.store.layout import Run
-from pythia_traj.store.unit import write_model
+from pythia_traj.sweeps.existing import Existing, claim, renew_models
 from pythia_traj.sweeps.failure import Failure
 from pythia_traj.sweeps.plan import Plan, Unit, make_plan
 from pythia_traj.sweeps.prefetch import Prefetcher
-from pythia_traj.sweeps.published import facts_of, integrity_of, is_current, open_model, source_of
+from pythia_traj.sweeps.published import facts_of, integrity_of, open_model, source_of
 from pythia_traj.sweeps.record import Circumstances, Observer, Recorder, Silent, SweepResult
 
 if TYPE_CHECKING:
     import torch
 
+    from pythia_traj.sweeps.agreement import Agreement
     from pythia_traj.sweeps.datasets import Datasets
     from pythia_traj.sweeps.measure import Measurer
     from pythia_traj.sweeps.session import Session
@@ -33,19 +34,9 @@ def plan_sweep(config: SweepConfig) -> tuple[Plan, list[PublishedModel]]:
         PythiaTrajError: the request is wrong.
     """
     models = [open_model(name, config.source, refresh=config.refresh) for name in config.model]
-    by_name = {published.model: published for published in models}
-    existing = Run.open(config.out) if (config.out / "run.json").exists() else None
-
-    def done(unit: Unit) -> bool:
-        if existing is None:
-            return False
-        for cached in (False, True) if unit.cached else (False,):
-            recorded = recorded_source(existing, unit.model, unit.label, unit.step, digest=unit.digest, cached=cached)
-            if recorded is not None and is_current(by_name[unit.model], unit, recorded):
-                return True
-        return False
-
-    return make_plan(config, models, done), models
+    existing = Existing(Run.find(config.out), models)
+    plan = make_plan(config, models, existing.is_done)
+    return replace(plan, warnings=existing.warnings(config, plan)), models
 
 
 def sweep(config: SweepConfig, *, observer: Observer | None = None) -> SweepResult:
@@ -69,21 +60,23 @@ def sweep(config: SweepConfig, *, observer: Observer | None = None) -> SweepResu
     run = Run.create(config.out)
     run.remove_leftovers()
     explicit = {model: list(steps) for model, steps in plan.steps.items()}
-    run.record_request({**config.requested(), "explicit_steps": explicit})
-    result = SweepResult(config.out, skipped=list(plan.done))
+    requested = run.record_request({**config.requested(), "explicit_steps": explicit})
+    renew_models(run, models)
+    result = SweepResult(config.out, skipped=list(plan.done), warnings=list(plan.warnings))
     observer.planned(plan)
     if device is None:
         return result
-    recorder = Recorder(run, observer, result)
+    recorder = Recorder(run, observer, result, requested)
     try:
-        with recorder.noting():
+        with recorder.noting(), recorder.noting_refusal():
             for published in models:
                 todo = [unit for unit in plan.todo if unit.model == published.model]
                 if todo:
                     # A reference is looked at as closely as a step that was asked for.
                     references = [step for unit in todo for step in unit.references.values()]
-                    published.expect((*plan.steps[published.model], *references), defects=config.on_defect == "measure")
-                    _ModelSweep(config, run, device, published, observer, recorder).measure(todo)
+                    steps = (*plan.steps[published.model], *references)
+                    published.expect(steps, defects=config.on_defect == "measure")
+                    _ModelSweep(config, run, device, published, steps, observer, recorder).measure(todo)
     except (Interrupted, KeyboardInterrupt) as stop:
         recorder.log.write("stopped", signal=getattr(stop, "signum", signal.SIGINT))
         raise
@@ -106,10 +99,12 @@ class _ModelSweep:
         run: Run,
         device: "torch.device",
         published: PublishedModel,
+        steps: Sequence[int],
         observer: Observer,
         recorder: Recorder,
     ) -> None:
-        self.config, self.run, self.device, self.published = config, run, device, published
+        """`steps` are all that the request is about, those that are done already among them."""
+        self.config, self.run, self.device, self.published, self.steps = config, run, device, published, steps
         self.observer, self.recorder = observer, recorder
 
     def measure(self, todo: Sequence[Unit]) -> None:
@@ -121,12 +116,23 @@ class _ModelSweep:
 
         requests = [self.config.experiments[label] for label in {unit.label for unit in todo}]
         references = {name for one in requests if one.experiment.wants_reference_models for name in one.references}
-        data = self._prepare(todo, copies=2 if references else 1)
-        if data is None:
+        agreement, data = self._prepare(todo, copies=2 if references else 1)
+        for step, units in groupby(todo, key=lambda unit: unit.step):
+            if step in agreement.refused:
+                self.recorder.failed(list(units), Failure(agreement.refused[step]))
+        todo = [unit for unit in todo if unit.step not in agreement.refused]
+        if data is None or not todo:
             return
         room = Room(self.config.prefetch, self.config.disk_budget, self.config.keep, buffers_for(self.device))
         with Prefetcher(self.published, [unit.step for unit in todo], room, self.observer.working) as prefetcher:
-            session = Session(self.published, self.device, self.config.dtype, prefetcher, references=len(references))
+            session = Session(
+                self.published,
+                self.device,
+                self.config.dtype,
+                prefetcher,
+                agreement=agreement,
+                references=len(references),
+            )
             measurer = Measurer(self.config, self.run, session, data)
             try:
                 for step, units in groupby(todo, key=lambda unit: unit.step):
@@ -135,34 +141,23 @@ class _ModelSweep:
                 session.close()
                 release_memory(self.device)
 
-    def _prepare(self, todo: Sequence[Unit], *, copies: int) -> "Datasets | None":
-        """Refuses a model that cannot fit, then makes the data, both before any weights are read.
+    def _prepare(self, todo: Sequence[Unit], *, copies: int) -> "tuple[Agreement, Datasets | None]":
+        """Finds which steps are of one model, refuses one that cannot fit, then makes the data, all before any weights are read.
 
-        They are made for the first checkpoint whose config and tokenizer can be read. Where none can, all units fail, each for its own
-        checkpoint's reason, and there is no data.
+        There is no data where no step's config and tokenizer can be read.
         """
-        from pythia_traj.models.fit import DTYPES, check_fits
+        from pythia_traj.sweeps.agreement import agree
         from pythia_traj.sweeps.datasets import Datasets
 
-        reasons: dict[int, str] = {}
-        for step in dict.fromkeys(unit.step for unit in todo):
-            checkpoint = self.published.checkpoint(step)
-            try:
-                config, dtype = checkpoint.config(), DTYPES[self.config.dtype]
-                check_fits(config, model=self.published.model, dtype=dtype, device=self.device, copies=copies)
-                data = Datasets(self.config, checkpoint)
-                facts = facts_of(self.published, config)
-            except CheckpointError as error:
-                reasons[step] = str(error)
-                continue
-            self.observer.working("preparing data")
-            for label in dict.fromkeys(unit.label for unit in todo):
-                data.get(label)
-            write_model(self.run, self.published.model, facts)
-            return data
-        for step, units in groupby(todo, key=lambda unit: unit.step):
-            self.recorder.failed(units, Failure(reasons[step]))
-        return None
+        agreement = agree(self.published, self.steps, dtype=self.config.dtype, device=self.device, copies=copies)
+        if agreement.pattern is None:
+            return agreement, None
+        data = Datasets(self.config, agreement.pattern)
+        self.observer.working("preparing data")
+        for label in dict.fromkeys(unit.label for unit in todo):
+            data.get(label)
+        claim(self.run, self.published, facts_of(self.published, agreement.pattern.config()))
+        return agreement, data
 
     def _measure_step(
         self, step: int, units: list[Unit], session: "Session", measurer: "Measurer", data: "Datasets"
@@ -227,6 +222,7 @@ class _ModelSweep:
             fetched=traffic.bytes,
             waited_for=traffic.source if traffic.seconds.get("wait", 0.0) > compute else "compute",
             labels=labels,
+            origin=self.published.origin,
         )
         for unit in together:
             found = measured[unit.label]
@@ -234,7 +230,8 @@ class _ModelSweep:
                 self.recorder.failed([unit], found)
                 continue
             try:
-                files = sources[unit.label], integrity_of(self.published, unit, session.non_finite)
+                flaws = session.flaws(self.config.experiments[unit.label].experiment.processing)
+                files = sources[unit.label], integrity_of(self.published, unit, flaws)
                 self.recorder.done(unit, found, files, data.facts(unit.label), under)
             except PythiaTrajError:
                 raise

@@ -4,8 +4,10 @@ Nothing is built before the first unit needs it. Weights stay until another step
 one step are made from the same open files.
 """
 
+import gc
+import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -15,13 +17,16 @@ import torch
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from pythia_traj.checkpoint import Checkpoint, PublishedModel
-from pythia_traj.errors import CheckpointError
+from pythia_traj.checkpoint import Checkpoint, PublishedModel, WeightFile
+from pythia_traj.errors import CheckpointError, ModelError
 from pythia_traj.models.fit import DTYPES
 from pythia_traj.models.swap import SwappableModel
 from pythia_traj.models.tensors import read_tensors
 from pythia_traj.processing import Processing
+from pythia_traj.sweeps.agreement import Agreement
 from pythia_traj.sweeps.prefetch import Opened, Prefetcher
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -34,9 +39,23 @@ class _Open:
     """A checkpoint whose files are open, and its tensors, which lie in them."""
 
     held: ExitStack
+    files: list[WeightFile]
     tensors: dict[str, Tensor]
-    in_memory: int
-    """Bytes of the process; files that are mapped take none."""
+    greatest: float
+    """The largest absolute value of its weights."""
+
+    @property
+    def in_memory(self) -> int:
+        """Bytes of the process: files that are mapped take none, a `.bin` takes its tensors beside them."""
+        files = sum(len(file.data) for file in self.files if file.path is None)
+        if not any(file.name.endswith(".bin") for file in self.files):
+            return files
+        return files + sum(tensor.numel() * tensor.itemsize for tensor in self.tensors.values())
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the files are still what they were when they were read."""
+        return all(file.is_current() for file in self.files)
 
 
 class Weights:
@@ -52,28 +71,34 @@ class Weights:
         dtype: str,
         open_files: Opener,
         *,
+        agreement: Agreement,
         copies: int,
         kept: int = 1,
         default_prepend_bos: bool | None = None,
+        rebuilds: bool = False,
     ) -> None:
         """Builds nothing yet.
 
         Args:
+            rebuilds: a model that somebody changed is built anew; otherwise that is an error.
+            agreement: which model it is, and the steps that are not of it.
             copies: how many sets of weights are held in all, for the check that they fit.
             kept: how many checkpoints stay open, as far as memory allows.
         """
         self._device, self._dtype, self._copies, self._bos = device, DTYPES[dtype], copies, default_prepend_bos
-        self._open_files = open_files
+        self._open_files, self._agreement = open_files, agreement
         self._swappable: SwappableModel | None = None
-        self._kept = kept
+        self._kept, self._rebuilds = kept, rebuilds
         self._open: dict[tuple[str, int], _Open] = {}
         """The one that was used last is the last."""
         self._loaded: tuple[tuple[str, int], Processing] | None = None
         self._failed: tuple[tuple[str, int], CheckpointError] | None = None
         self.seconds: dict[str, float] = {}
         self.bytes, self.source = 0, ""
-        self.non_finite: dict[int, dict[str, str]] = {}
+        self._non_finite: dict[int, Mapping[str, str]] = {}
         """By step, the tensors that were found to hold NaN or infinity when they were read."""
+        self._overflowed: dict[tuple[int, Processing], Mapping[str, str]] = {}
+        """The parameters that became infinite when a step was swapped in."""
 
     def load(self, checkpoint: Checkpoint, processing: Processing) -> HookedTransformer:
         """The model with the weights of a checkpoint in it; what is there already is not loaded again.
@@ -81,12 +106,19 @@ class Weights:
         Raises:
             CheckpointError: the checkpoint's files are not what they should be; the model then holds the weights of neither step.
             DeviceError: the model does not fit.
+            ModelError: somebody changed the model in a way that no swap undoes.
         """
         wanted = (checkpoint.model, checkpoint.step)
+        self._agreement.check(checkpoint.step)
+        self._check_model()
+        if wanted in self._open and not self._open[wanted].is_current:
+            # What is recorded as a unit's files is what is there now: it is read again.
+            self._close(wanted)
+            self._loaded = None
         if self._swappable is None:
             with self._timed("build"):
                 self._swappable = SwappableModel(
-                    checkpoint,
+                    self._agreement.pattern or checkpoint,
                     device=self._device,
                     dtype=self._dtype,
                     default_prepend_bos=self._bos,
@@ -99,10 +131,32 @@ class Weights:
             self._swappable.check_same_architecture(checkpoint)
             self._open[wanted] = self._read(checkpoint, wanted, self._swappable)
         self._open[wanted] = self._open.pop(wanted)
+        opened = self._open[wanted]
         with self._timed("swap"):
-            self._swappable.swap(self._open[wanted].tensors, processing)
+            self._swappable.swap(opened.tensors, processing)
+        with self._timed("check"):
+            self._overflowed[checkpoint.step, processing] = self._swappable.overflowed(opened.greatest)
+        if not opened.is_current:
+            raise CheckpointError(f"the weight files of {checkpoint.revision} were changed while they were in use")
         self._loaded = (wanted, processing)
         return self._swappable.model
+
+    def flaws(self, processing: Processing) -> dict[int, Mapping[str, str]]:
+        """By step, the tensors that were found to hold NaN or infinity when they were read, or to have become so when processed."""
+        became = {step: found for (step, how), found in self._overflowed.items() if found and how == processing}
+        return became | self._non_finite
+
+    def _check_model(self) -> None:
+        if self._swappable is None:
+            return
+        try:
+            self._swappable.check_unchanged()
+        except ModelError as error:
+            if not self._rebuilds:
+                raise
+            log.warning("%s; it is built anew", error)
+            self._swappable = self._loaded = None
+            gc.collect()
 
     def _read(self, checkpoint: Checkpoint, wanted: tuple[str, int], swappable: SwappableModel) -> _Open:
         """Opens a checkpoint; those that there is no room for beside it are closed before."""
@@ -113,7 +167,7 @@ class Weights:
             self._close_oldest()
         with ExitStack() as held:
             try:
-                opened = held.enter_context(self._open_files(checkpoint))
+                opened = self._opened(checkpoint, held)
                 tensors = read_tensors(opened.files)
             except CheckpointError as error:
                 self._failed = wanted, error
@@ -123,10 +177,20 @@ class Weights:
             self.bytes += opened.bytes
             self.source = opened.source
             with self._timed("check"):
-                if found := swappable.non_finite(tensors):
-                    self.non_finite[checkpoint.step] = found
-            in_memory = sum(len(file.data) for file in opened.files if file.path is None)
-            return _Open(held.pop_all(), tensors, in_memory)
+                found, greatest = swappable.look(tensors)
+            self._non_finite.pop(checkpoint.step, None)
+            if found:
+                self._non_finite[checkpoint.step] = found
+            return _Open(held.pop_all(), list(opened.files), tensors, greatest)
+
+    def _opened(self, checkpoint: Checkpoint, held: ExitStack) -> Opened:
+        """The checkpoint's files; those that were opened ahead and have changed since are opened anew."""
+        with ExitStack() as ahead:
+            opened = ahead.enter_context(self._open_files(checkpoint))
+            if all(file.is_current() for file in opened.files):
+                held.push(ahead.pop_all())
+                return opened
+        return held.enter_context(self._open_files(checkpoint))
 
     def _have_room(self) -> bool:
         """Whether one more may be open: checkpoints of a model are alike, and half of what is free is left to others."""
@@ -134,10 +198,14 @@ class Weights:
         return len(self._open) < self._kept and 2 * size <= psutil.virtual_memory().available
 
     def _close_oldest(self) -> None:
-        oldest = self._open.pop(next(iter(self._open)))
+        self._close(next(iter(self._open)))
+
+    def _close(self, which: tuple[str, int]) -> None:
+        closed = self._open.pop(which)
         # The tensors lie in the files: they go first.
-        oldest.tensors.clear()
-        oldest.held.close()
+        closed.tensors.clear()
+        closed.files.clear()
+        closed.held.close()
 
     def close(self) -> None:
         """Closes the files; the weights in the model stay."""
@@ -182,29 +250,35 @@ class Session:
         dtype: str,
         prefetcher: Prefetcher,
         *,
+        agreement: Agreement,
         references: int,
     ) -> None:
         """Builds nothing yet.
 
         Args:
+            agreement: which model it is, and the steps that are not of it.
             references: how many other steps a unit compares with at most.
         """
         self.published = published
-        self._current = Weights(device, dtype, prefetcher.open, copies=2 if references else 1)
-        self._reference = Weights(device, dtype, prefetcher.open_aside, copies=1, kept=max(references, 1))
+        copies, kept = 2 if references else 1, max(references, 1)
+        self._current = Weights(device, dtype, prefetcher.open, agreement=agreement, copies=copies, rebuilds=True)
+        self._reference = Weights(
+            device, dtype, prefetcher.open_aside, agreement=agreement, copies=1, kept=kept, rebuilds=True
+        )
 
     def model(self, step: int, processing: Processing) -> HookedTransformer:
-        """The model at a step."""
-        return self._current.load(self.published.checkpoint(step), processing)
+        """The model at a step, without hooks that the unit before left on it."""
+        model = self._current.load(self.published.checkpoint(step), processing)
+        model.reset_hooks()
+        return model
 
     def reference_model(self, step: int, processing: Processing) -> HookedTransformer:
         """A second model, at another step."""
         return self._reference.load(self.published.checkpoint(step), processing)
 
-    @property
-    def non_finite(self) -> dict[int, dict[str, str]]:
-        """By step, the tensors that were found to hold NaN or infinity when they were read; references' included."""
-        return self._reference.non_finite | self._current.non_finite
+    def flaws(self, processing: Processing) -> dict[int, Mapping[str, str]]:
+        """By step, the tensors that hold NaN or infinity, as they are or processed in this way; references' included."""
+        return self._reference.flaws(processing) | self._current.flaws(processing)
 
     def take_traffic(self) -> Traffic:
         """What was loaded since this was last asked, and how long it took."""

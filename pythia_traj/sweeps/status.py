@@ -1,15 +1,19 @@
-"""How far a run is, from its files alone: names for what is done, the log for what failed or is being done."""
+"""How far a run is, from its files alone: the rows for what is done, the log for what failed or is being done."""
 
 import os
 import socket
 import time
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pythia_traj.store.done import list_units
+from pythia_traj.store.done import requests, survey
 from pythia_traj.store.events import read_events
 from pythia_traj.store.layout import Run
+
+_ENDED = ("failed", "defective")
 
 _STALE_SECONDS = 3600
 """After this long without an event, a worker of another host is taken for dead."""
@@ -20,13 +24,15 @@ class Status:
     """How far a run is.
 
     Attributes:
-        done: units whose metrics file exists, of those that were ever requested.
+        done: units whose files are there and whole, of those that were ever requested.
         running: units that a living worker has begun.
         failed: units without a file whose last event is a failure.
         defective: units without a file that were left out because their step's published weights are another's.
-        left: all other units.
+        left: all other units; those of a request that turned out to be impossible are not counted.
+        damaged: files that are not what was written. Their units are left: the next sweep measures them again.
         units: the state of every requested unit, by `model/label/step512`.
         errors: why a failed unit failed, or a defective one was left out.
+        damaged_files: what is wrong with each, by its path within the run.
         seconds_left: at the rate of the units done so far, where that is known.
     """
 
@@ -35,8 +41,10 @@ class Status:
     failed: int
     defective: int
     left: int
+    damaged: int
     units: dict[str, str]
     errors: dict[str, str]
+    damaged_files: dict[str, str]
     seconds_left: float | None
 
     def as_json(self) -> dict[str, Any]:
@@ -45,56 +53,72 @@ class Status:
 
 
 def status(run: str | Path) -> Status:
-    """Counts the units of a run by their state.
+    """Counts the units of a run by their state, and its damaged files.
 
     Raises:
         StoreError: it is no run.
     """
     opened = Run.open(Path(run))
-    there = {f"{found.model}/{found.label}/step{found.step}" for found in list_units(opened)}
+    there = survey(opened)
     last: dict[str, dict[str, Any]] = {}
+    refused: dict[str, bool] = {}
     finished: list[float] = []
     for event in read_events(opened):
-        if "unit" in event:
+        if event.get("unit") is not None:
             last[event["unit"]] = event
-        if event.get("event") == "done":
-            finished.append(float(event["time"]))
+        if event.get("request") is not None:
+            refused[event["request"]] = event["event"] == "refused"
+        if event["event"] == "done":
+            finished.append(event["time"])
     units: dict[str, str] = {}
     errors: dict[str, str] = {}
-    for name in _requested(opened):
+    for name, is_wanted in _requested(opened, refused).items():
         event = last.get(name, {})
-        if name in there:
-            units[name] = "done"
-        elif event.get("event") in {"failed", "defective"}:
-            units[name] = event["event"]
-            errors[name] = str(event.get("error", ""))
-        elif event.get("event") == "started" and _is_working(event):
-            units[name] = "running"
-        else:
-            units[name] = "left"
-    counts = {
-        state: sum(1 for value in units.values() if value == state)
-        for state in ("done", "running", "failed", "defective", "left")
-    }
-    remaining = counts["running"] + counts["left"]
-    return Status(**counts, units=units, errors=errors, seconds_left=_seconds_left(finished, remaining))
+        state = "done" if name in there.done else _state(event)
+        if state in _ENDED:
+            errors[name] = str(event.get("error") or "")
+        if is_wanted or state != "left":
+            units[name] = state
+    counts = Counter(units.values())
+    damaged = {str(path.relative_to(opened.path)): why for path, why in there.damaged.items()}
+    return Status(
+        **{state: counts[state] for state in ("done", "running", *_ENDED, "left")},
+        damaged=len(damaged),
+        units=units,
+        errors=errors,
+        damaged_files=damaged,
+        seconds_left=_seconds_left(finished, counts["running"] + counts["left"]),
+    )
 
 
-def _requested(run: Run) -> list[str]:
-    names: dict[str, None] = {}
-    for request in run.requests():
-        for model, steps in request.get("explicit_steps", {}).items():
+def _requested(run: Run, refused: Mapping[str, bool]) -> dict[str, bool]:
+    """The units of all requests, each with whether one of those requests can be met."""
+    names: dict[str, bool] = {}
+    for digest, request in requests(run):
+        is_wanted = not refused.get(digest, False)
+        for model, steps in request.explicit_steps.items():
             for step in steps:
-                names |= dict.fromkeys(f"{model}/{label}/step{step}" for label in request.get("experiments", {}))
-    return list(names)
+                for label in request.experiments:
+                    name = f"{model}/{label}/step{step}"
+                    names[name] = names.get(name, False) or is_wanted
+    return names
 
 
-def _is_working(event: dict[str, Any]) -> bool:
+def _state(event: Mapping[str, Any]) -> str:
+    """Of a unit that is not there, by the last that was heard of it."""
+    if event.get("event") in _ENDED:
+        return str(event["event"])
+    return "running" if event.get("event") == "started" and _is_working(event) else "left"
+
+
+def _is_working(event: Mapping[str, Any]) -> bool:
     if event.get("host") != socket.gethostname():
-        return time.time() - float(event.get("time", 0)) < _STALE_SECONDS
+        return time.time() - float(event["time"]) < _STALE_SECONDS
+    if event.get("pid") is None:
+        return False
     try:
-        os.kill(int(event["pid"]), 0)
-    except (ProcessLookupError, KeyError, ValueError):
+        os.kill(event["pid"], 0)
+    except ProcessLookupError:
         return False
     except PermissionError:
         return True

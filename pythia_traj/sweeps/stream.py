@@ -1,9 +1,9 @@
 """`checkpoints()`: a model at one step after another, for a loop of one's own."""
 
-import gc
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -16,8 +16,10 @@ from pythia_traj.models.fit import pick_device
 from pythia_traj.models.tensors import buffers_for
 from pythia_traj.processing import Processing
 from pythia_traj.steps import select
+from pythia_traj.suites.names import HUB
+from pythia_traj.sweeps.agreement import agree
 from pythia_traj.sweeps.prefetch import Prefetcher
-from pythia_traj.sweeps.published import HUB, open_model
+from pythia_traj.sweeps.published import open_model, say_non_finite
 from pythia_traj.sweeps.session import Weights
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,8 @@ class LoadedCheckpoint:
         model: the HookedTransformer with this step's weights in it: the same object at every step, so its parameters are this step's
             only until the next one is asked for. Copy what is to be kept.
         step, tokens, revision, commit: which step it is.
+        non_finite: the weights that hold NaN or infinity, or became infinite in the model's dtype, each with how many. Whatever is computed
+            from them means nothing, be it a finite number.
     """
 
     model: HookedTransformer
@@ -40,6 +44,7 @@ class LoadedCheckpoint:
     tokens: int | None
     revision: str
     commit: str | None
+    non_finite: Mapping[str, str] = field(default_factory=dict)
 
 
 def checkpoints(
@@ -60,7 +65,9 @@ def checkpoints(
     """Streams the checkpoints of a model through one HookedTransformer, whose weights are swapped in place.
 
     The yielded `model` is the same object each time: built once, with new weights at each step. Nothing of an earlier step is left in it,
-    and a tensor of it that is kept changes with the next step; `tensor.clone()` keeps it.
+    and a tensor of it that is kept changes with the next step; `tensor.clone()` keeps it. Hooks that you added go with the step, but for
+    those added with `is_permanent=True`; so do gradients and whatever you edited in place. What cannot be undone, such as
+    `model.to(torch.float64)` or a replaced module, ends the stream with a `ModelError`: do that to a `copy.deepcopy(ckpt.model)`.
 
     Args:
         model: a directory of checkpoints, or a published model's name.
@@ -90,39 +97,33 @@ def checkpoints(
 
     def stream() -> Iterator[LoadedCheckpoint]:
         published.expect(selected)
-        with Prefetcher(published, selected, Room(prefetch, allocate=buffers_for(target))) as prefetcher:
-
-            def build() -> Weights:
-                return Weights(target, dtype, prefetcher.open, copies=1, default_prepend_bos=default_prepend_bos)
-
-            yield from _each((published.checkpoint(step) for step in selected), build, processing, on_error)
+        agreement = agree(published, selected, dtype=dtype, device=target)
+        right = [step for step in selected if step not in agreement.refused]
+        with Prefetcher(published, right, Room(prefetch, allocate=buffers_for(target))) as prefetcher:
+            open_files, bos = prefetcher.open, default_prepend_bos
+            weights = Weights(target, dtype, open_files, agreement=agreement, copies=1, default_prepend_bos=bos)
+            with closing(weights):
+                yield from _each((published.checkpoint(step) for step in selected), weights, processing, on_error)
 
     return stream()
 
 
 def _each(
-    found: Iterable[Checkpoint], build: Callable[[], Weights], processing: Processing, on_error: OnError
+    found: Iterable[Checkpoint], weights: Weights, processing: Processing, on_error: OnError
 ) -> Iterator[LoadedCheckpoint]:
     """Loads one checkpoint after another."""
-    weights, is_right = build(), False
-    try:
-        for checkpoint in found:
-            try:
-                model = weights.load(checkpoint, processing)
-                loaded = LoadedCheckpoint(
-                    model, checkpoint.step, checkpoint.tokens, checkpoint.revision, checkpoint.commit
-                )
-            except CheckpointError as error:
-                if on_error == "raise":
-                    raise
-                log.warning("step %d is skipped: %s", checkpoint.step, error)
-                if not is_right:
-                    # The config that the model was built from may be what is wrong: the next step builds it anew.
-                    weights.close()
-                    weights = build()
-                    gc.collect()
-                continue
-            is_right = True
-            yield loaded
-    finally:
-        weights.close()
+    for checkpoint in found:
+        try:
+            model = weights.load(checkpoint, processing)
+            flaws = weights.flaws(processing).get(checkpoint.step, {})
+            loaded = LoadedCheckpoint(
+                model, checkpoint.step, checkpoint.tokens, checkpoint.revision, checkpoint.commit, flaws
+            )
+        except CheckpointError as error:
+            if on_error == "raise":
+                raise
+            log.warning("step %d is skipped: %s", checkpoint.step, error)
+            continue
+        if flaws:
+            log.warning("%s: nothing that is computed from them is a number", say_non_finite(checkpoint.step, flaws))
+        yield loaded

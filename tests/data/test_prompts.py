@@ -134,7 +134,7 @@ def test_items_that_cannot_be_used_are_counted_by_reason(tiny):
         Prompt("d", "x", ("e",), ("[",)),
         Prompt("def 12", "def 13", ("(",), ("[",), splits=(("12", ("12",)),)),
     ]
-    batches, dropped = encode(prompts, tiny.tokenizer, 10, None, np.random.default_rng(0))
+    batches, dropped = encode(prompts, tiny, 10, False, np.random.default_rng(0))
     assert sum(len(batch.item) for batch in batches) == 1
     assert dropped == {
         "clean and corrupted prompt differ in length": 1,
@@ -175,11 +175,11 @@ def test_a_file_of_ones_own_holds_text_or_ids(tiny, tmp_path):
             {"clean": "a", "corrupted": "b", "answer": "("},
             "has no column 'wrong': its columns are clean, corrupted, answer",
         ),
-        ({**ROWS[0], "clean": 1.5}, "row 1, column clean: 1.5 is neither text nor token ids"),
-        ({**ROWS[1], "answer": 300}, "uses token 300, the model has 300"),
+        ({**ROWS[0], "clean": 1.5}, "line 1: clean is 1.5: neither text nor token ids"),
+        ({**ROWS[1], "answer": 300}, "line 1: answer has token 300, the model has 300"),
         (
             {**ROWS[1], "clean": [1] * 200, "corrupted": [2] * 200},
-            "has prompts of 200 tokens, the model's context is 128",
+            "line 1 exceeds the model's context of 128 tokens",
         ),
     ],
 )

@@ -92,7 +92,7 @@ def test_what_cannot_be_read_says_what_is_wrong(files, tmp_path):
     (tmp_path / "bad.npy").write_bytes(b"no numpy")
     fails("is no NumPy file", source=str(tmp_path / "bad.npy"))
     (tmp_path / "bad.jsonl").write_text('{"tokens": [1, 2.5]}\n')
-    fails("row 1 has tokens that are no integers", source=str(tmp_path / "bad.jsonl"))
+    fails("line 1 has 2.5 among its tokens: they are integers from 0", source=str(tmp_path / "bad.jsonl"))
     (tmp_path / "other.jsonl").write_text('{"body": "a"}\n')
     fails("neither a list in tokens nor text in text: it has body", source=str(tmp_path / "other.jsonl"))
 

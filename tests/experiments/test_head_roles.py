@@ -52,7 +52,7 @@ def swept(named_suite, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(named_suite):
-    tokenizer = read_tokenizer(named_suite / "step0" / "tokenizer.json")
+    tokenizer = read_tokenizer(named_suite / "step0" / "tokenizer.json").tokenizer
     return RolePrompts(Vocabulary(tokenizer.get_vocab_size(), 128, tokenizer), seed=0, **SETTINGS)
 
 

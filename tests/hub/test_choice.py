@@ -12,8 +12,8 @@ import pythia_traj as pt
 from pythia_traj.cli import main
 from pythia_traj.errors import CheckpointError
 from pythia_traj.hub.choice import choose, of_main, whose
-from pythia_traj.hub.client import RemoteFile
 from pythia_traj.hub.inventory import Holders
+from pythia_traj.hub.listed import RemoteFile
 from pythia_traj.hub.model import HubModel
 from pythia_traj.hub.patience import Patience
 from pythia_traj.store.layout import Run

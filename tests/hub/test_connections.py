@@ -257,7 +257,7 @@ def encrypted(online, monkeypatch, tmp_path):
     made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate)]
     made += ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
     subprocess.run(made, check=True, capture_output=True)
-    monkeypatch.setattr(connections_module, "_ssl_context", lambda: ssl.create_default_context(cafile=str(certificate)))
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     with ThreadingHTTPServer(("127.0.0.1", 0), Numbered) as server:

@@ -18,8 +18,8 @@ from pythia_traj.hub import constants, transfer
 from pythia_traj.hub.client import Client
 from pythia_traj.hub.constants import Constants, _between, _joined, fetch_file
 from pythia_traj.hub.patience import Patience
-from pythia_traj.hub.staging import anonymous
 from pythia_traj.hub.transfer import Source
+from pythia_traj.suites.buffers import anonymous
 from pythia_traj.suites.tensors import tensor_entries
 from tests.hub.faults import Fault
 from tests.hub.fixtures import online as online

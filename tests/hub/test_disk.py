@@ -110,7 +110,8 @@ def eventually(condition, seconds=20.0):
 
 HOLD = """
 import sys
-from pythia_traj.hub.client import Client, RemoteFile
+from pythia_traj.hub.client import Client
+from pythia_traj.hub.listed import RemoteFile
 from pythia_traj.hub.constants import Constants
 from pythia_traj.hub.disk import OnDisk
 from pythia_traj.hub.weights import hold

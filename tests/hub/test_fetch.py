@@ -103,7 +103,7 @@ def test_the_cache_is_listed_and_emptied_but_for_what_is_in_use(serve, repositor
     oldest = store.files()[0]
     with oldest.path.open() as file:
         fcntl.flock(file, fcntl.LOCK_SH)
-        assert "1 files are in use and stay" in cli("cache", "--remove", "me/tiny")[1]
+        assert "in use and stay: 1 file\n" in cli("cache", "--remove", "me/tiny")[1]
     assert [entry.files for entry in kept()] == [1]
     cli("cache", "--remove", "all")
     assert kept() == []

@@ -19,10 +19,11 @@ from pythia_traj.hub import constants, disk, transfer
 from pythia_traj.hub.client import Client
 from pythia_traj.hub.constants import Constants, fetch_file
 from pythia_traj.hub.disk import OnDisk
-from pythia_traj.hub.patience import Patience, StatusError, _retry_after
-from pythia_traj.hub.staging import InMemory, anonymous
+from pythia_traj.hub.patience import Patience
+from pythia_traj.hub.staging import InMemory
 from pythia_traj.hub.transfer import CONNECTIONS, METER, Meter, Source, Transfer
 from pythia_traj.hub.weights import hold
+from pythia_traj.suites.buffers import anonymous
 from tests.hub.content import ContentHost
 from tests.hub.faults import Fault
 from tests.hub.fixtures import online as online
@@ -326,28 +327,6 @@ def test_a_busy_server_is_left_alone_for_as_long_as_it_asks(published, where):
     refused, again = (remote.gets if where == "content" else remote.addresses)[:2]
     assert refused.status == 429
     assert 1 <= again.start - refused.start < 2
-
-
-def test_a_server_that_asks_for_more_than_patience_allows_is_asked_again_at_its_end(published):
-    remote = published(PIECE, patience=replace(QUICK, retry_after=0.1))
-    remote.hub.faults.add(Fault("429", where="content", seconds=3600))
-    start = time.monotonic()
-    assert remote.fetch() == remote.content
-    assert time.monotonic() - start < 2
-
-
-@pytest.mark.parametrize(("asked", "seconds"), [("2", 2.0), ("-1", 0.0), ("1e9", 300.0), ("inf", 300.0)])
-def test_what_a_server_asks_for_is_waited_within_limits(asked, seconds):
-    assert pause_after(asked) == seconds
-
-
-@pytest.mark.parametrize("asked", ["nan", "soon", "", "Wed, 21 Oct 2026 07:28:00 GMT"])
-def test_what_is_no_number_of_seconds_is_answered_with_the_usual_pause(asked):
-    assert 0.25 <= pause_after(asked) <= 0.5
-
-
-def pause_after(retry_after):
-    return Patience().pause(1, _retry_after(StatusError(429, {"retry-after": retry_after})))
 
 
 @pytest.mark.parametrize("where", ["content", "resolve"])

@@ -38,7 +38,9 @@ ROTARY = (
     Layout("rotary_pct 1.5", settings={**OLD_ROTARY, "rotary_pct": 1.5}, refused="a number above 0 and at most 1"),
     Layout("another base", model={"rotary_emb_base": 500}),
     Layout(
-        "an infinite base", settings={**OLD_ROTARY, "rotary_emb_base": float("inf")}, refused="rotary_emb_base is inf"
+        "an infinite base",
+        settings={**OLD_ROTARY, "rotary_emb_base": float("inf")},
+        refused="holds Infinity, which is no finite number",
     ),
     Layout("old spelling", settings=OLD_ROTARY),
     Layout("old spelling, nothing said", settings={"rope_parameters": None}),
@@ -68,7 +70,7 @@ ROTARY = (
     Layout(
         "rope_scaling linear, no factor",
         settings={**OLD_ROTARY, "rope_scaling": {"type": "linear"}},
-        refused="factor of linear rope_scaling is None",
+        refused="factor of rope_scaling is None: it must be a number",
     ),
     *(
         Layout(f"rope_scaling {kind}", settings=rope(kind), refused=f"rope_type {kind!r} {SCALED}")
@@ -190,14 +192,18 @@ CONFIGS = (
         refused="is not a multiple of num_attention_heads 5",
     ),
     Layout("eps 0", settings={"layer_norm_eps": 0.0}, refused="layer_norm_eps is 0.0: it must be a number above 0"),
-    Layout("eps that is no number", settings={"layer_norm_eps": float("nan")}, refused="layer_norm_eps is nan"),
+    Layout(
+        "eps that is no number",
+        settings={"layer_norm_eps": float("nan")},
+        refused="holds NaN, which is no finite number",
+    ),
     Layout(
         "a switch as text",
         settings={"use_parallel_residual": "false"},
         refused="use_parallel_residual is 'false': it must be true or false",
     ),
     Layout("config.json is a list", folder=files({"config.json": "[]"}), refused="config.json holds list"),
-    Layout("a tokenizer that is none", folder=files({"tokenizer.json": "{"}), refused="is no tokenizer.json"),
+    Layout("a tokenizer that is none", folder=files({"tokenizer.json": "{"}), refused="tokenizer.json is not JSON"),
 )
 
 OF_CONFIGS = (*ACTIVATION, *ROTARY, *SHAPES, *CONFIGS)

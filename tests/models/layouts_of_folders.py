@@ -34,7 +34,7 @@ SHARDS = (
         folder=then(sharded, files({INDEX: "{}"})),
         refused="has no weight_map, so its shards are unknown: fetch it again",
     ),
-    Layout("an index cut", folder=then(sharded, cut(INDEX, 0.5)), refused="is not JSON: fetch it again"),
+    Layout("an index cut", folder=then(sharded, cut(INDEX, 0.5)), refused="is not JSON: fetch or write it again"),
     Layout(
         "an index that leads elsewhere",
         folder=files({INDEX: '{"weight_map": {"a": "../x.safetensors"}}'}),
@@ -45,8 +45,12 @@ SHARDS = (
 INCOMPLETE = (
     Layout("an empty folder", folder=only(), refused="config.json is missing"),
     Layout("no config.json", folder=removed("config.json"), refused="config.json is missing"),
-    Layout("config.json empty", folder=cut("config.json", 0), refused="config.json is not JSON: fetch it again"),
-    Layout("config.json cut", folder=cut("config.json", 0.5), refused="config.json is not JSON: fetch it again"),
+    Layout(
+        "config.json empty", folder=cut("config.json", 0), refused="config.json is not JSON: fetch or write it again"
+    ),
+    Layout(
+        "config.json cut", folder=cut("config.json", 0.5), refused="config.json is not JSON: fetch or write it again"
+    ),
     Layout("no weights", folder=removed(SAFE), refused="holds no weights: expected one of"),
     Layout("weights empty", folder=cut(SAFE, 0), refused="model.safetensors is empty: fetch it again"),
     Layout("weights cut in the header", folder=cut(SAFE, 0.001), refused="is truncated"),

@@ -11,6 +11,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 import pythia_traj as pt
 from pythia_traj.errors import CheckpointError
+from pythia_traj.outside import shown
 from pythia_traj.suites.gpt_neox import APPLIED, HARMLESS, REFUSED, SIZES, forward_settings
 from tests.models.layouts import change_config, transformers_reading
 from tests.support import TINY, publish, random_model
@@ -266,7 +267,7 @@ def test_a_value_that_is_none_is_named(key, value):
     message = str(refusal.value)
     assert message.startswith("config.json: ")
     assert key in message
-    assert repr(value)[:40] in message
+    assert shown(value)[:40] in message
     assert "\n" not in message
     assert len(message) < 300
 

@@ -215,6 +215,7 @@ SWAPS = """
     from pythia_traj.processing import FOLDED
     from pythia_traj.sweeps.published import open_model
     from contextlib import contextmanager
+    from pythia_traj.sweeps.agreement import Agreement
     from pythia_traj.sweeps.prefetch import Opened
     from pythia_traj.sweeps.session import Weights
     @contextmanager
@@ -222,7 +223,8 @@ SWAPS = """
         with checkpoint.open() as files:
             yield Opened(files)
     published = open_model(sys.argv[1])
-    weights = Weights(torch.device("cpu"), "float32", in_place, copies=1)
+    agreement = Agreement(published.checkpoint(0))
+    weights = Weights(torch.device("cpu"), "float32", in_place, agreement=agreement, copies=1)
     tokens = torch.randint(0, 50000, (1, 64))
     for i in range(24):
         model = weights.load(published.checkpoint(i % 8), FOLDED)

@@ -161,8 +161,9 @@ def test_a_value_that_is_not_finite_is_null_with_a_reason():
 
 def test_the_footer_is_json_under_its_key(run):
     path = run.unit_path("a-1b", "loss", 0)
-    assert read_footer(path) == {"digest": "d"}
-    assert json.loads(pq.read_metadata(path).metadata[b"pythia_traj"]) == {"digest": "d"}
+    written = {"digest": "d", "beside": ["items.parquet"]}
+    assert read_footer(path) == written
+    assert json.loads(pq.read_metadata(path).metadata[b"pythia_traj"]) == written
     path.write_bytes(b"PAR1 and no more")
     assert read_footer(path) is None
 
@@ -185,7 +186,7 @@ def test_tensors_are_a_safetensors_file_beside_the_metrics_with_the_footer_in_it
     write_unit(run, unit, made, {"digest": "d"})
     path = run.path / "tables" / "activations" / "model=a-1b" / "experiment=loss" / "step-000512.safetensors"
     with safe_open(path, "numpy") as file:
-        assert json.loads(file.metadata()["pythia_traj"]) == {"digest": "d"}
+        assert json.loads(file.metadata()["pythia_traj"])["digest"] == "d"
         assert (file.get_tensor("acts") == arrays["acts"]).all()
         assert file.get_tensor("tokens").dtype == np.int32
     assert not list((run.path / ".tmp").iterdir())

@@ -47,7 +47,9 @@ def test_another_programs_run_json_is_refused(tmp_path):
     with pytest.raises(StoreError, match=r"newer pythia-traj \(schema 99\): update"):
         Run.open(tmp_path)
     (tmp_path / "run.json").write_text("{")
-    with pytest.raises(StoreError, match="cannot read"):
+    with pytest.raises(
+        StoreError, match=r"is damaged \(is not JSON\): remove it and repeat the sweep, which writes it again"
+    ):
         Run.open(tmp_path)
 
 
@@ -100,6 +102,6 @@ def test_step_files_sort_as_steps_do():
     assert step_file(512) == "step-000512.parquet"
     steps = [0, 9, 10, 512, 143000]
     assert sorted(map(step_file, steps)) == [step_file(step) for step in steps]
-    from pathlib import Path
-
-    assert [step_of(Path(step_file(step))) for step in steps] == steps
+    assert [step_of(step_file(step)) for step in steps] == steps
+    foreign = ("step-abc.parquet", "step-512.parquet", "step-0000512.parquet", "step-000512.parquet~", ".DS_Store")
+    assert [step_of(name) for name in foreign] == [None] * len(foreign)

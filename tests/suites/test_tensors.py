@@ -58,9 +58,10 @@ def test_the_header_is_enough():
     assert max(item.end for item in entries(data)) == len(data)
 
 
-def test_tensors_of_other_types_and_metadata_are_passed_over():
-    header = {"__metadata__": {"format": "pt"}, "new": entry("F4_E2M1", (2, 3), (0, 3)), "old": entry()}
-    assert [item.name for item in entries(file_of(header, bytes(12)))] == ["old"]
+def test_types_of_less_than_a_byte_and_metadata_are_read():
+    header = {"__metadata__": {"format": "pt"}, "new": entry("F4", (2, 3), (12, 15)), "old": entry()}
+    found = {item.name: item.end - item.start for item in entries(file_of(header, bytes(15)))}
+    assert found == {"new": 3, "old": 12}
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 20])
@@ -92,21 +93,22 @@ def test_a_file_that_ends_before_its_tensors_is_truncated():
 @pytest.mark.parametrize(
     ("header", "said"),
     [
-        (b"\xff\xfe", "its header is not JSON, so it is no safetensors file: fetch it again"),
+        (b"\xff\xfe", "its header is not a JSON object, so it is no safetensors file: fetch it again"),
         (b"{", "its header is not JSON"),
-        (b"<html>", "its header is not JSON"),
-        (b"1" * 5000, "its header is not JSON"),
-        ([], "its header is not an object"),
-        (None, "its header is not an object"),
-        ({"a": None}, "the header's entry of a is malformed: fetch the file again"),
-        ({"a": {}}, "the header's entry of a is malformed"),
-        ({"a": entry(dtype=["F16"])}, "the header's entry of a is malformed"),
-        ({"a": entry(offsets=(0,))}, "the header's entry of a is malformed"),
-        ({"a": entry(offsets=(0, 12, 24))}, "the header's entry of a is malformed"),
-        ({"a": entry(offsets=("0", "12"))}, "the header's entry of a is malformed"),
-        ({"a": entry(offsets=(0, 11))}, r"the header gives a 11 bytes for shape \[2, 3\] of F16"),
-        ({"a": entry(offsets=(-12, 0))}, "the header"),
-        ({"a": entry(offsets=(12, 0))}, "the header gives a -12 bytes"),
+        (b"{\xff}", "its header is not UTF-8"),
+        (b"<html>", "its header is not a JSON object"),
+        (b"1" * 5000, "its header is not a JSON object"),
+        ([], "its header is not a JSON object"),
+        (None, "its header is not a JSON object"),
+        ({"a": None}, "its header: tensors.a is None"),
+        ({"a": {}}, "its header: tensors.a.dtype is missing"),
+        ({"a": entry(dtype=["F16"])}, r"its header: tensors.a.dtype is \['F16'\]"),
+        ({"a": entry(offsets=(0,))}, r"its header: tensors.a.data_offsets is \[0\]"),
+        ({"a": entry(offsets=(0, 12, 24))}, "its header: tensors.a.data_offsets is"),
+        ({"a": entry(offsets=("0", "12"))}, "its header: tensors.a.data_offsets.0 is '0'"),
+        ({"a": entry(offsets=(0, 11))}, r"the header's entry of 'a' gives it 11 bytes for shape \[2, 3\] of F16"),
+        ({"a": entry(offsets=(-12, 0))}, "its header: tensors.a.data_offsets.0 is -12"),
+        ({"a": entry(offsets=(12, 0))}, "the header's entry of 'a' gives it -12 bytes"),
     ],
 )
 def test_a_malformed_header_is_a_sentence(header, said):

@@ -14,7 +14,7 @@ class Published:
     suite, tokens_per_step = "s", 10
 
     def __init__(self, model="m", steps=(0, 1, 2, 4)):
-        self.model, self.steps = model, steps
+        self.model, self.steps, self.origin = model, steps, f"directory:/runs/{model}"
         self.size = dict.fromkeys(steps, 1)
 
     def revision(self, step):

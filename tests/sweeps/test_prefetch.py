@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -212,6 +213,53 @@ def test_an_error_in_the_use_of_one_step_does_not_take_the_place_of_another():
                 raise ZeroDivisionError
     assert published.opened == list(STEPS)
     assert published.most <= 2
+
+
+# Threads that cannot be started
+
+
+def refuse_threads(monkeypatch, times):
+    """As a system does whose limit of processes is reached; what was refused."""
+    refused, start = [], threading.Thread.start
+
+    def refusing(thread):
+        if thread.name.startswith("pythia-traj") and len(refused) < times:
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refusing)
+    return refused
+
+
+@pytest.mark.parametrize("ahead", [0, 2])
+@pytest.mark.parametrize("times", [1, 3, 10**9])
+def test_where_no_thread_can_be_started_each_is_opened_when_it_is_asked_for(monkeypatch, caplog, times, ahead):
+    refused = refuse_threads(monkeypatch, times)
+    published = Checkpoints()
+    with Prefetcher(published, STEPS, Room(prefetch=ahead)) as prefetcher:
+        for step in STEPS:
+            with prefetcher.open(published.checkpoint(step)) as opened:
+                assert content(opened) == step
+    assert published.opened == list(STEPS)
+    assert published.open_now == 0
+    assert published.most <= 1 + ahead
+    assert len(refused) == min(times, len(STEPS))
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == "nothing is opened ahead: the system allows no further thread (can't start new thread)"
+
+
+def test_errors_of_steps_opened_so_belong_to_them_too(monkeypatch):
+    refuse_threads(monkeypatch, 10**9)
+    published = Checkpoints(damaged=(1,))
+    with Prefetcher(published, STEPS, Room(prefetch=0)) as prefetcher:
+        assert read(prefetcher, published, 0) == 0
+        with pytest.raises(CheckpointError, match="step 1 is damaged"):
+            read(prefetcher, published, 1)
+        with pytest.raises(ZeroDivisionError), prefetcher.open(published.checkpoint(2)):
+            raise ZeroDivisionError
+        assert [read(prefetcher, published, step) for step in (8, 4)] == [8, 4]
+    assert published.open_now == 0
 
 
 # Out of turn
@@ -459,3 +507,23 @@ def test_what_goes_by_disk_is_not_refused_because_memory_is_short(hub, tmp_path,
         for step in model.steps:
             with prefetcher.open(model.checkpoint(step)) as opened:
                 assert opened.bytes > 100_000
+
+
+def test_a_transfer_that_can_start_no_thread_fails_its_step_alone(hub, tmp_path, monkeypatch):
+    model = HubModel.open("me/tiny")
+    model.checkpoint(0).weights()
+    submit = ThreadPoolExecutor.submit
+
+    def refusing(pool, work, *arguments):
+        if pool._thread_name_prefix == "pythia-traj-fetch":
+            raise RuntimeError("can't start new thread")
+        return submit(pool, work, *arguments)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", refusing)
+    with (
+        pytest.raises(
+            CheckpointError, match=r"the system allows no further thread \(can't start new thread\): end other"
+        ),
+        model.checkpoint(0).open(model.staging(Room(), [0])),
+    ):
+        pass

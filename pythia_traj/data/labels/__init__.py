@@ -4,6 +4,7 @@ alignment.py         which characters a token stands for
 python_syntax.py     syntax of Python source, from Python's own tokenize and ast
 token_properties.py  what a token's characters or its place say
 own.py               a user's file: labelled spans, CoNLL-U, a Hugging Face dataset
+conllu.py            CoNLL-U, line by line
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +14,13 @@ from pythia_traj.data.labels.alignment import Labels, Pieces, Span, labels_of
 
 
 def _of_python(spans: Callable[[str], Iterator[Span]]) -> Callable[[Pieces], Labels]:
-    return lambda pieces: labels_of(pieces, spans(pieces.text))
+    def labels(pieces: Pieces) -> Labels:
+        # A byte order mark is no Python where text was read already.
+        marks = int(pieces.text.startswith("\ufeff"))
+        found = spans(pieces.text[marks:])
+        return labels_of(pieces, ((start + marks, end + marks, label) for start, end, label in found))
+
+    return labels
 
 
 TASKS: dict[str, Callable[[Pieces], Labels]] = {

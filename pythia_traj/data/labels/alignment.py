@@ -6,16 +6,21 @@ several tokens (a multi-byte one) gives its label to all of them.
 
 A token's characters run from where the token before it ended: tokenizers differ in whether they count the space in front of a word as
 part of it, and those that do not give tokens of white space no characters at all.
+
+A tokenizer that normalises names fewer characters than the text has: of an e and a combining accent, which it reads as one, the e alone.
+What no token names belongs to the token before it, and gives no label.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from tokenizers import Tokenizer
 
-Span = tuple[int, int, str]
-"""First character, the one after the last, label. Characters are Unicode code points, as Python's strings have them."""
+from pythia_traj.vocabulary import Vocabulary, pieces
+
+Span = tuple[int, int, str | None]
+"""First character, the one after the last, label, or None for none. Characters are Unicode code points, as Python's strings have them."""
 
 Labels = list[str | None]
 """Of tokens; None for one that has no label."""
@@ -29,6 +34,7 @@ class Pieces:
         text: all of it.
         ids: int64 [token].
         begins, ends: the characters of each token [token]; those of one that is a part of a character are that character.
+        named: where those begin and end that the tokenizer itself names as the token's [token, 2].
         places: position of each token in the sequence it will be read in, BOS not counted [token].
     """
 
@@ -36,6 +42,7 @@ class Pieces:
     ids: np.ndarray
     begins: np.ndarray
     ends: np.ndarray
+    named: np.ndarray
     places: np.ndarray
 
     def strings(self) -> list[str]:
@@ -45,27 +52,59 @@ class Pieces:
     def anchors(self) -> np.ndarray:
         """The character that each token has its label from [token]."""
         found = self.begins.copy()
-        for i, string in enumerate(self.strings()):
+        for i, (start, end) in enumerate(self.named.tolist()):
+            string = self.text[start:end]
             stripped = string.lstrip()
             if stripped:
-                found[i] += len(string) - len(stripped)
+                found[i] = start + len(string) - len(stripped)
         return np.asarray(np.minimum(found, max(0, len(self.text) - 1)))
 
 
-def tokenise(tokenizer: Tokenizer, text: str, length: int) -> Pieces:
-    """Tokenises a text that is going to be cut into sequences of `length` tokens."""
-    encoding = tokenizer.encode(text, add_special_tokens=False)
-    offsets = np.asarray(encoding.offsets, dtype=np.int64).reshape(-1, 2)
-    before = np.concatenate([[0], offsets[:-1, 1]]) if len(offsets) else np.empty(0, dtype=np.int64)
-    ids = np.asarray(encoding.ids, dtype=np.int64)
-    return Pieces(text, ids, np.minimum(offsets[:, 0], before), offsets[:, 1], np.arange(len(ids)) % length)
+def tokenise(vocabulary: Vocabulary, text: str, length: int, *, most: float = math.inf) -> Pieces:
+    """Tokenises a text that is going to be cut into sequences of `length` tokens.
+
+    Args:
+        most: tokens that are wanted of a text of more than a million characters: of what lies behind them nothing is read.
+
+    Raises:
+        DataError: there is no tokenizer, it fails, or is that of another model.
+    """
+    ids, offsets = [np.empty(0, dtype=np.int64)], [np.empty((0, 2), dtype=np.int64)]
+    start = 0
+    for piece in pieces(text):
+        encoding = vocabulary.encoding(piece)
+        ids.append(np.asarray(encoding.ids, dtype=np.int64))
+        offsets.append(np.asarray(encoding.offsets, dtype=np.int64).reshape(-1, 2) + start)
+        start += len(piece)
+        most -= len(ids[-1])
+        if most <= 0:
+            break
+    return _pieces(text[:start], np.concatenate(ids), np.concatenate(offsets), length)
 
 
-def labels_of(pieces: Pieces, spans: Iterable[Span]) -> Labels:
+def _pieces(text: str, ids: np.ndarray, offsets: np.ndarray, length: int) -> Pieces:
+    ends = _up_to_the_next(text, offsets)
+    before = np.concatenate([[0], ends[:-1]]) if len(ends) else ends
+    begins = np.minimum(offsets[:, 0], before)
+    return Pieces(text, ids, begins, ends, offsets, np.arange(len(ids)) % length)
+
+
+def _up_to_the_next(text: str, offsets: np.ndarray) -> np.ndarray:
+    """The ends of tokens, characters that no token names and that are no white space taken in [token]."""
+    edges = np.bincount(offsets[:, 0], minlength=len(text) + 1) - np.bincount(offsets[:, 1], minlength=len(text) + 1)
+    unnamed = np.flatnonzero(np.cumsum(edges)[: len(text)] == 0)
+    following = np.arange(len(text) + 1)
+    for character in unnamed[::-1].tolist():
+        if not text[character].isspace():
+            following[character] = following[character + 1]
+    return np.asarray(following[offsets[:, 1]])
+
+
+def labels_of(tokens: Pieces, spans: Iterable[Span]) -> Labels:
     """The label of each token; where spans overlap, the later one's."""
     names: dict[str, int] = {}
-    of_character = np.full(len(pieces.text) + 1, -1, dtype=np.int32)
+    of_character = np.full(len(tokens.text) + 1, -1, dtype=np.int32)
     for start, end, label in spans:
-        of_character[start:end] = names.setdefault(label, len(names))
+        of_character[start:end] = -1 if label is None else names.setdefault(label, len(names))
     known = list(names)
-    return [known[number] if number >= 0 else None for number in of_character[pieces.anchors()].tolist()]
+    return [known[number] if number >= 0 else None for number in of_character[tokens.anchors()].tolist()]

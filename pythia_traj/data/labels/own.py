@@ -6,21 +6,28 @@
     hf:org/name@COMMIT      a dataset of the Hub (`:split` after the name chooses a split) or, as hf:DIR, one saved with
                             `Dataset.save_to_disk`: a column `tokens` and one of class labels for them
 
-What no span covers has no label.
+What no span covers has no label. Neither has what is labelled null, -1 or -100, by which the libraries of the field leave tokens out,
+nor `_` in CoNLL-U; a class that is to be called -1 is written as text.
 """
 
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pythia_traj.data.documents import open_dataset, read_rows
+from pydantic import BaseModel, ConfigDict, PlainValidator
+from pydantic_core import PydanticCustomError
+
+from pythia_traj.data.containers import LABELLED, is_table, rows
+from pythia_traj.data.documents import open_dataset
+from pythia_traj.data.labels import conllu
 from pythia_traj.data.labels.alignment import Span
-from pythia_traj.errors import DataError, nearest
+from pythia_traj.errors import DataError
+from pythia_traj.outside import checked, shown
 
-SUFFIXES = (".jsonl", ".json", ".parquet", ".conllu")
-
-_CONLLU_COLUMNS = ("upos", "xpos", "deprel")
+NO_LABEL = (-1, -100)
+"""Numbers that stand for no label: of `datasets`, and of what trains on them."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,11 @@ class LabelledText:
 
 def is_own(task: str) -> bool:
     """Whether this is written as a user's file or dataset, be it there or not."""
-    return task.startswith("hf:") or Path(task).suffix in SUFFIXES
+    return task.startswith("hf:") or is_table(Path(task)) or _is_conllu(Path(task))
+
+
+def _is_conllu(path: Path) -> bool:
+    return path.suffix.lower() == LABELLED
 
 
 def read(task: str, labels: str = "") -> Iterator[LabelledText]:
@@ -44,7 +55,7 @@ def read(task: str, labels: str = "") -> Iterator[LabelledText]:
         labels: the column that has the labels; empty for `spans`, `upos`, or the only one of class labels.
 
     Raises:
-        DataError: it cannot be read, lacks a column, or has spans outside its text.
+        DataError: it cannot be read, lacks a column, or a row holds what is no text, no label, or no span of its text.
     """
     if task.startswith("hf:"):
         yield from _dataset(task, labels)
@@ -52,87 +63,135 @@ def read(task: str, labels: str = "") -> Iterator[LabelledText]:
     path = Path(task)
     if not path.is_file():
         raise DataError(f"there is no file {task}")
-    yield from _conllu(path, labels or "upos") if path.suffix == ".conllu" else _rows(path, labels or "spans")
+    yield from _conllu(path, labels or "upos") if _is_conllu(path) else _rows(path, labels or "spans")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise PydanticCustomError("text", "expected text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise PydanticCustomError("text", "it holds half of a surrogate pair, which is no text") from None
+    return value
+
+
+def _label(value: Any) -> str | int | None:
+    if value is None or (type(value) is int and value in NO_LABEL):
+        return None
+    if type(value) is int:
+        return int(value)
+    if not isinstance(value, str):
+        raise PydanticCustomError("label", "labels are text or whole numbers, null where there is none")
+    if not value or value != value.strip() or any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in value):
+        raise PydanticCustomError("label", "a label has no control characters and no white space around it")
+    return value
+
+
+def _span(value: Any) -> Span:
+    parts = [value.get(name) for name in ("start", "end", "label")] if isinstance(value, dict) else value
+    match parts:
+        case [start, end, label] if type(start) is int and type(end) is int and 0 <= start < end:
+            found = _label(label)
+            return start, end, None if found is None else str(found)
+    raise PydanticCustomError("span", 'expected a span such as {{"start": 0, "end": 4, "label": "PER"}}')
+
+
+def _name(value: Any) -> str | None:
+    if not (value is None or type(value) in (str, int)):
+        raise PydanticCustomError("document", "a document is named by text or a whole number")
+    return None if value is None else str(value)
+
+
+_Text = Annotated[str, PlainValidator(_text)]
+_Label = Annotated[str | int | None, PlainValidator(_label)]
+_Name = Annotated[str | None, PlainValidator(_name)]
+
+
+class _Row(BaseModel):
+    """A row of a file of spans."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    text: _Text
+    spans: list[Annotated[Span, PlainValidator(_span)]] | None
+    document: _Name = None
+
+
+class _Words(BaseModel):
+    """A row of a dataset of token classification."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    tokens: list[_Text]
+    labels: list[_Label]
+    document: _Name = None
 
 
 def _rows(path: Path, column: str) -> Iterator[LabelledText]:
-    for number, row in enumerate(read_rows(path, ("text", column)), 1):
-        where = f"{path} row {number}"
-        text = row["text"]
-        if not isinstance(text, str):
-            raise DataError(f"{where}, column text: {text!r} is no text")
-        spans = tuple(_span(value, len(text), f"{where}, column {column}") for value in row[column] or ())
-        document = row.get("document")
-        yield LabelledText(f"row {number}" if document is None else str(document), text, spans)
-
-
-def _span(value: Any, length: int, where: str) -> Span:
-    parts = [value.get(name) for name in ("start", "end", "label")] if isinstance(value, dict) else value
-    match parts:
-        case [int(start), int(end), str() | int() as label] if 0 <= start < end <= length:
-            return start, end, str(label)
-    raise DataError(f'{where}: {value!r} is no span such as {{"start": 0, "end": 4, "label": "PER"}} within its text')
+    for number, (place, row) in enumerate(rows(path, ("text", column)), 1):
+        where = place + (f", spans in column {column}" if column != "spans" else "")
+        given = {"text": row["text"], "spans": row[column], "document": row.get("document")}
+        found = checked(_Row, given, where, error=DataError)
+        spans = tuple(found.spans or ())
+        for start, end, _ in spans:
+            if end > len(found.text):
+                raise DataError(
+                    f"{where}: the span from {start} to {end} goes beyond its text of {len(found.text)} characters"
+                )
+        yield LabelledText(found.document or f"row {number}", found.text, spans)
 
 
 def _conllu(path: Path, column: str) -> Iterator[LabelledText]:
-    try:
-        import conllu
-    except ImportError:
-        raise DataError(f"{path} needs the package conllu: pip install 'pythia-traj[conllu]'") from None
-    if column not in _CONLLU_COLUMNS:
-        raise DataError(f"labels {column!r} of {path}: {nearest(column, _CONLLU_COLUMNS)}")
-    document = None
-    with path.open(encoding="utf-8") as lines:
-        try:
-            for number, sentence in enumerate(conllu.parse_incr(lines), 1):
-                if "newdoc" in sentence.metadata or "newdoc id" in sentence.metadata:
-                    document = sentence.metadata.get("newdoc id") or f"document {number}"
-                yield _sentence(sentence, column, document or f"sentence {number}")
-        except (conllu.exceptions.ParseException, UnicodeDecodeError) as error:
-            raise DataError(f"{path} is no CoNLL-U: {error}") from None
+    for document, words in conllu.read(path, column):
+        given = {"tokens": [word.form for word in words], "labels": [word.label for word in words]}
+        checked(_Words, given, f"{path}, the sentence from line {words[0].line} on", error=DataError)
+        yield LabelledText(document, *_written((word.form, word.label, word.space) for word in words))
 
 
-def _sentence(sentence: Any, column: str, document: str) -> LabelledText:
-    """A sentence's text, made of its words; one that stands for several syntactic words (`du` = `de le`) has no label."""
-    text, spans, inside = "", [], 0
-    for word in sentence:
-        number, after = word["id"], (word.get("misc") or {}).get("SpaceAfter")
-        several = isinstance(number, tuple) and number[1] == "-"
-        if isinstance(number, tuple) and not several:
-            continue  # an empty node: nothing of the text
-        if not several and number <= inside:
-            continue  # within a word that was written already
-        start = len(text)
-        text += word["form"]
-        if several:
-            inside = number[2]
-        elif word.get(column):
-            spans.append((start, len(text), str(word[column])))
-        text += "" if after == "No" else " "
-    return LabelledText(document, text.rstrip(" "), tuple(spans))
+def _written(words: Iterable[tuple[str, str | None, bool]]) -> tuple[str, tuple[Span, ...]]:
+    """Words as a text with spans: form, label, and whether a space follows."""
+    text, spans = "", []
+    for form, label, space in words:
+        if label is not None:
+            spans.append((len(text), len(text) + len(form), label))
+        text += form + (" " if space else "")
+    return text.rstrip(" "), tuple(spans)
 
 
 def _dataset(source: str, column: str) -> Iterator[LabelledText]:
-    dataset = open_dataset(source)
+    dataset = open_dataset(source).with_format(None)  # a saved one may be set to give tensors
     features = dataset.features or {}
     if "tokens" not in features:
         raise DataError(f"{source} has no column 'tokens': its columns are {', '.join(features) or 'not declared'}")
-    named = {name: getattr(getattr(feature, "feature", None), "names", None) for name, feature in features.items()}
+    named = {name: _names(feature) for name, feature in features.items()}
     column = column or _only([name for name, names in named.items() if names], source)
     if column not in named:
         raise DataError(f"{source} has no column {column!r}: its columns are {', '.join(named)}")
     names = named[column]
     for number, row in enumerate(dataset, 1):
-        text, spans = "", []
-        if len(row["tokens"]) != len(row[column]):
-            raise DataError(f"{source} row {number}: {len(row['tokens'])} tokens, {len(row[column])} {column}")
-        for word, label in zip(row["tokens"], row[column], strict=True):
-            start = len(text)
-            text += word
-            spans.append((start, len(text), names[label] if names else str(label)))
-            text += " "
-        document = row.get("document")
-        yield LabelledText(f"row {number}" if document is None else str(document), text.rstrip(" "), tuple(spans))
+        where = f"{source} row {number}"
+        given = {"tokens": row["tokens"], "labels": row[column], "document": row.get("document")}
+        found = checked(_Words, given, f"{where}, labels in column {column}", error=DataError)
+        if len(found.tokens) != len(found.labels):
+            raise DataError(f"{where}: {len(found.tokens)} tokens, {len(found.labels)} {column}")
+        labels = [_class(label, names, f"{where}, column {column}") for label in found.labels]
+        text, spans = _written((word, label, True) for word, label in zip(found.tokens, labels, strict=True))
+        yield LabelledText(found.document or f"row {number}", text, spans)
+
+
+def _names(feature: Any) -> Sequence[str] | None:
+    """What the labels of a column are called, where it says so."""
+    inner = feature[0] if isinstance(feature, list) and feature else getattr(feature, "feature", None)
+    return getattr(inner, "names", None)
+
+
+def _class(label: str | int | None, names: Sequence[str] | None, where: str) -> str | None:
+    if label is None or not names:
+        return None if label is None else str(label)
+    if not (isinstance(label, int) and 0 <= label < len(names)):
+        raise DataError(f"{where}: label {shown(label)} is none of the {len(names)} that the dataset names, from 0")
+    return names[label]
 
 
 def _only(columns: list[str], source: str) -> str:

@@ -9,6 +9,7 @@ import keyword
 import token
 import tokenize
 import warnings
+from bisect import bisect_right
 from collections.abc import Iterator
 
 from pythia_traj.data.labels.alignment import Span
@@ -84,7 +85,7 @@ def definitions(text: str) -> Iterator[Span]:
     `import`, `except` or a pattern. All other names are uses, the keywords of a call among them.
     """
     names = [(start, end) for type_, start, end, string in _tokens(text) if _is_identifier(type_, string)]
-    defined = set(_defined_by_words(text)) | set(_defined_by_nodes(text))
+    defined = set(_defined_by_words(text)) | set(_defined_by_nodes(text, {end: start for start, end in names}))
     yield from ((start, end, "definition" if start in defined else "use") for start, end in names)
 
 
@@ -107,7 +108,18 @@ def _tokens(text: str) -> list[Located]:
         raise NotPythonError(str(error)) from None
     left_out = (token.INDENT, token.DEDENT, token.ENDMARKER)
     located = ((t, starts[t.start[0] - 1] + t.start[1]) for t in found if t.string and t.type not in left_out)
-    return [(t.type, start, starts[t.end[0] - 1] + t.end[1], t.string) for t, start in located]
+    return _whole([(t.type, start, starts[t.end[0] - 1] + t.end[1], t.string) for t, start in located])
+
+
+def _whole(tokens: list[Located]) -> list[Located]:
+    """Names in one piece: before Python 3.12, tokenize breaks those in which an accent is a character of its own."""
+    found: list[Located] = []
+    for type_, start, end, string in tokens:
+        if found and found[-1][0] == token.NAME and found[-1][2] == start and (found[-1][3] + string).isidentifier():
+            _, first, _, before = found.pop()
+            type_, start, string = token.NAME, first, before + string
+        found.append((type_, start, end, string))
+    return found
 
 
 def _line_starts(text: str) -> list[int]:
@@ -143,7 +155,8 @@ def _defined_by_words(text: str) -> Iterator[int]:
             yield start
 
 
-def _defined_by_nodes(text: str) -> Iterator[int]:
+def _defined_by_nodes(text: str, names: dict[int, int]) -> Iterator[int]:
+    """Names that the syntax tree defines, given where each name begins by its end: the tree has normalised what they are called."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # escapes that a later version will not allow are no concern here
@@ -159,16 +172,20 @@ def _defined_by_nodes(text: str) -> Iterator[int]:
         column = byte if source.isascii() else len(source.encode()[:byte].decode())
         return starts[line - 1] + column
 
+    ends = sorted(names)
+
+    def last_name(node: ast.Attribute | ast.MatchStar | ast.MatchMapping) -> int:
+        """The last name that ends within a node."""
+        end = character(node.end_lineno or 0, node.end_col_offset or 0)
+        return names[ends[bisect_right(ends, end) - 1]]
+
     for node in ast.walk(tree):
         match node:
             case ast.Name(ctx=ast.Store()) | ast.arg():
                 yield character(node.lineno, node.col_offset)
             case ast.alias(asname=None):  # `import a.b` defines a
                 yield character(node.lineno, node.col_offset)
-            case ast.Attribute(ctx=ast.Store(), attr=attribute):
-                yield character(node.end_lineno or 0, node.end_col_offset or 0) - len(attribute)
+            case ast.Attribute(ctx=ast.Store()) | ast.MatchStar(name=str()) | ast.MatchMapping(rest=str()):
+                yield last_name(node)
             case ast.MatchAs(pattern=None, name=str()):
                 yield character(node.lineno, node.col_offset)
-            case ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
-                end = character(node.end_lineno or 0, node.end_col_offset or 0)
-                yield text.rfind(name, 0, end)

@@ -40,7 +40,7 @@ def _interval(place: int) -> str:
 
 
 def _identity_class(string: str) -> str:
-    word = string.strip()
+    word = unicodedata.normalize("NFC", string.strip())  # an accent by itself is no other kind of character
     if not word:
         return "white space"
     kinds = {_KINDS.get(unicodedata.category(character)[0], "other") for character in word}

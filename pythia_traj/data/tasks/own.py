@@ -1,35 +1,81 @@
 """A user's own task: a JSONL or Parquet file with the columns `clean`, `corrupted`, `answer` and `wrong`.
 
-Prompts are text or lists of token ids; `answer` and `wrong` are one continuation each, text or a token id.
+Prompts are text or lists of token ids; `answer` and `wrong` are one continuation each, text or a token id. A column `template` may name
+the wording that a row belongs to.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pythia_traj.data.documents import read_rows
+from pydantic import BaseModel, ConfigDict, PlainValidator
+from pydantic_core import PydanticCustomError
+
+from pythia_traj.data.containers import rows
 from pythia_traj.data.tasks.prompt import Prompt, Text
 from pythia_traj.errors import DataError
+from pythia_traj.outside import checked
 
 COLUMNS = ("clean", "corrupted", "answer", "wrong")
 
 
-def prompts(path: Path) -> Iterator[Prompt]:
+def prompts(path: Path, d_vocab: int) -> Iterator[Prompt]:
     """The file's items, in order.
 
+    Args:
+        d_vocab: of the model in use: ids are below it.
+
     Raises:
-        DataError: it cannot be read, or a row lacks a column.
+        DataError: it cannot be read, a row lacks a column, or holds what is neither text nor ids of tokens that the model has.
     """
-    for number, row in enumerate(read_rows(path, COLUMNS), 1):
-        clean, corrupted, answer, wrong = (_text(row[name], f"{path} row {number}, column {name}") for name in COLUMNS)
-        yield Prompt(clean, corrupted, (answer,), (wrong,), str(row.get("template") or ""))
+    for where, row in rows(path, COLUMNS):
+        given = {name: row[name] for name in COLUMNS}
+        item = checked(_Item, {**given, "template": row.get("template")}, where, error=DataError)
+        for name in COLUMNS:
+            _check_ids(getattr(item, name), d_vocab, f"{where}: {name}")
+        yield Prompt(item.clean, item.corrupted, (item.answer,), (item.wrong,), item.template, where=where)
 
 
-def _text(value: Any, where: str) -> Text:
+def _check_ids(text: Text, d_vocab: int, what: str) -> None:
+    if not isinstance(text, str) and max(text) >= d_vocab:
+        raise DataError(f"{what} has token {max(text)}, the model has {d_vocab}, from 0")
+
+
+def _plain(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PydanticCustomError("text", "it holds half of a surrogate pair, which is no text") from None
+    return text
+
+
+def _text(value: Any) -> Text:
     if isinstance(value, str):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return (value,)
-    if isinstance(value, list) and value and all(isinstance(token, int) for token in value):
-        return tuple(value)
-    raise DataError(f"{where}: {value!r} is neither text nor token ids")
+        return _plain(value)
+    ids = value if isinstance(value, list) and value else [value]
+    if not all(type(token) is int and token >= 0 for token in ids):
+        raise PydanticCustomError("text", "neither text nor token ids, which are whole numbers from 0")
+    return tuple(ids)
+
+
+def _template(value: Any) -> str:
+    if value is None:
+        return ""
+    if type(value) not in (str, int):
+        raise PydanticCustomError("template", "a template is named by text or a whole number")
+    return _plain(str(value))
+
+
+_Text = Annotated[Text, PlainValidator(_text)]
+
+
+class _Item(BaseModel):
+    """A row of the file."""
+
+    model_config = ConfigDict(frozen=True)
+
+    clean: _Text
+    corrupted: _Text
+    answer: _Text
+    wrong: _Text
+    template: Annotated[str, PlainValidator(_template)]

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from tokenizers import Tokenizer
+
+from pythia_traj.errors import DataError
+from pythia_traj.experiment import Vocabulary
 
 Text = str | tuple[int, ...]
 """A prompt or an answer: text, or token ids as they are."""
@@ -20,6 +22,7 @@ class Prompt:
         right, wrong: the continuations that are right for the clean prompt, and those that compete with them.
         template: which of the task's wordings it is.
         splits: texts that have to become just these tokens, or the task would not be what it says: (" 1732", (" 17", "32")).
+        where: the file and row it is from, for messages.
     """
 
     clean: Text
@@ -28,6 +31,7 @@ class Prompt:
     wrong: tuple[Text, ...]
     template: str = ""
     splits: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    where: str = "a prompt"
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,26 @@ class TaskBatch:
             )
 
 
-Dropped = Counter[str]
-"""How many items were not used, by reason."""
+class Dropped(Counter[str]):
+    """How many items were not used, by reason.
+
+    Attributes:
+        first: where the first of them stands, by reason.
+    """
+
+    def __init__(self) -> None:
+        """None so far."""
+        super().__init__()
+        self.first: dict[str, str] = {}
+
+    def add(self, reason: str, where: str) -> None:
+        """One more."""
+        self[reason] += 1
+        self.first.setdefault(reason, where)
+
+    def __str__(self) -> str:
+        """The reasons in words, the most frequent first."""
+        return "; ".join(f"{reason} ({count}, {self.first[reason]} first)" for reason, count in self.most_common())
 
 
 @dataclass(frozen=True)
@@ -83,7 +105,7 @@ class _Encoded:
 
 
 def encode(
-    prompts: Iterable[Prompt], tokenizer: Tokenizer | None, n: int, bos: int | None, rng: np.random.Generator
+    prompts: Iterable[Prompt], vocabulary: Vocabulary, n: int, bos: bool, rng: np.random.Generator
 ) -> tuple[list[TaskBatch], Dropped]:
     """The first n prompts that the tokenizer allows, as batches, and why the others were dropped.
 
@@ -91,33 +113,38 @@ def encode(
     with the end of the prompt (both are encoded together to see).
 
     Args:
-        tokenizer: of the model in use; None where prompts are ids.
-        bos: what is prepended, if anything.
+        vocabulary: of the model in use; without a tokenizer prompts are ids.
+        bos: whether BOS is prepended; what begins with it keeps its own.
         rng: shuffles the null.
+
+    Raises:
+        DataError: a prompt exceeds the context, or the tokenizer has ids that the model has not.
     """
-    dropped: Dropped = Counter()
+    dropped = Dropped()
     kept: list[_Encoded] = []
     for prompt in prompts:
         if len(kept) == n:
             break
         try:
-            kept.append(_encode(prompt, tokenizer, bos))
+            kept.append(_encode(prompt, vocabulary, bos))
         except _UnusableError as reason:
-            dropped[str(reason)] += 1
-    return list(_batches(kept, int(bos is not None), rng)), dropped
+            dropped.add(str(reason), prompt.where)
+    return list(_batches(kept, int(bos), rng)), dropped
 
 
 class _UnusableError(Exception):
     """Why a prompt cannot be used with this tokenizer."""
 
 
-def _encode(prompt: Prompt, tokenizer: Tokenizer | None, bos: int | None) -> _Encoded:
-    ids = _encoder(tokenizer)
-    clean, corrupted = ids(prompt.clean), ids(prompt.corrupted)
+def _encode(prompt: Prompt, vocabulary: Vocabulary, bos: bool) -> _Encoded:
+    ids = _encoder(vocabulary, prompt.where)
+    clean, corrupted = (_with_bos(ids(text), vocabulary.bos_token_id, bos) for text in (prompt.clean, prompt.corrupted))
     if len(clean) != len(corrupted):
         raise _UnusableError("clean and corrupted prompt differ in length")
-    if not clean:
+    if not clean or any(isinstance(text, str) and not text.strip() for text in (prompt.clean, prompt.corrupted)):
         raise _UnusableError("the prompt is empty")
+    if len(clean) > vocabulary.n_ctx:
+        raise DataError(f"{prompt.where} exceeds the model's context of {vocabulary.n_ctx} tokens: shorten the prompt")
     for whole, pieces in prompt.splits:
         if ids(whole) != tuple(token for piece in pieces for token in ids(piece)) or len(ids(whole)) != len(pieces):
             raise _UnusableError("a word of it is not split as the task needs")
@@ -127,23 +154,31 @@ def _encode(prompt: Prompt, tokenizer: Tokenizer | None, bos: int | None) -> _En
             _check_boundary(prompt.clean, text, ids)
     if set(right) & set(wrong):
         raise _UnusableError("an answer is right and wrong")
-    prefix = () if bos is None else (bos,)
-    return _Encoded(prefix + clean, prefix + corrupted, tuple(right), tuple(wrong), prompt.template)
+    return _Encoded(clean, corrupted, tuple(right), tuple(wrong), prompt.template)
 
 
-def _encoder(tokenizer: Tokenizer | None) -> Callable[[Text], tuple[int, ...]]:
+def _encoder(vocabulary: Vocabulary, where: str) -> Callable[[Text], tuple[int, ...]]:
     def ids(text: Text) -> tuple[int, ...]:
         if not isinstance(text, str):
             return tuple(text)
-        if tokenizer is None:
+        if vocabulary.tokenizer is None:
             raise _UnusableError("it is text, and the model has no tokenizer")
-        return tuple(tokenizer.encode(text, add_special_tokens=False).ids)
+        try:
+            return tuple(vocabulary.encode(text, most=vocabulary.n_ctx + 1).tolist())
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from None
 
     return ids
 
 
+def _with_bos(ids: tuple[int, ...], token: int, bos: bool) -> tuple[int, ...]:
+    return (token, *ids) if bos and ids and ids[0] != token else ids
+
+
 def _answer(text: Text, ids: Callable[[Text], tuple[int, ...]]) -> int:
     answer = ids(text)
+    if not answer:
+        raise _UnusableError("an answer is empty")
     if len(answer) != 1:
         raise _UnusableError("an answer is more than one token")
     return answer[0]

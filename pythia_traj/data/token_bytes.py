@@ -1,0 +1,70 @@
+"""Which bytes of a text each token stands for."""
+
+import json
+import re
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from pythia_traj.data.labels.alignment import tokenise
+from pythia_traj.vocabulary import Vocabulary
+
+_ONE_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+def given_bytes(vocabulary: Vocabulary, text: str, ids: np.ndarray, of_token: list[bytes]) -> np.ndarray:
+    """How many bytes of a text as it was given each of its first tokens stands for: int64 [token].
+
+    Where the tokens spell the text, these are their own bytes. Where the tokenizer rewrites it first (an e and a combining accent as one
+    character, capitals as small letters) or leaves white space out, they are the bytes of the characters that a token was made of, what
+    was left out among those of the token after it.
+
+    Args:
+        ids: the text's tokens, or the first of them.
+        of_token: the bytes that each token of the vocabulary stands for, from `bytes_of_tokens`.
+    """
+    own = [of_token[number] for number in ids.tolist()]
+    if text.encode().startswith(b"".join(own)):
+        return np.array([len(one) for one in own], dtype=np.int64)
+    read = tokenise(vocabulary, text, 1, most=len(ids))
+    up_to = np.concatenate([[0], _sizes(read.text).cumsum()])
+    return np.diff(up_to[np.maximum.accumulate(read.ends)], prepend=0)[: len(ids)]
+
+
+def _sizes(text: str) -> np.ndarray:
+    """How many bytes each character has in UTF-8: int64 [character]."""
+    characters = np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
+    return np.searchsorted([0x80, 0x800, 0x10000], characters, side="right") + 1
+
+
+def bytes_of_tokens(tokenizer: Tokenizer, d_vocab: int) -> list[bytes]:
+    """The UTF-8 bytes each id stands for, which need not be whole characters; none for an id the tokenizer lacks.
+
+    Byte-level tokenizers write each byte as a character of their own, except in the tokens added later; others mark a space as U+2581
+    and a single byte as <0x0A>.
+    """
+    described = json.loads(tokenizer.to_str())
+    added = {token["id"] for token in described.get("added_tokens") or ()}
+    is_byte_level = "ByteLevel" in json.dumps([described.get("decoder"), described.get("pre_tokenizer")])
+    found = [b""] * d_vocab
+    for token, number in tokenizer.get_vocab().items():
+        if number >= d_vocab:
+            continue
+        one = _ONE_BYTE.fullmatch(token)
+        if number in added or (is_byte_level and not _BYTES.keys() >= set(token)):
+            found[number] = token.encode()
+        elif is_byte_level:
+            found[number] = bytes(_BYTES[character] for character in token)
+        else:
+            found[number] = bytes.fromhex(one[1]) if one else token.replace("\u2581", " ").encode()
+    return found
+
+
+def _byte_characters() -> dict[str, int]:
+    """The character that stands for each byte in GPT-2's byte-level vocabulary: itself where it can be printed."""
+    printed = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printed]
+    return {chr(byte): byte for byte in printed} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+_BYTES = _byte_characters()

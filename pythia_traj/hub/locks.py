@@ -1,0 +1,38 @@
+"""Locks on open files, by which processes tell each other what they use; some network disks have none."""
+
+import errno
+import fcntl
+import os
+from functools import cache
+
+from pythia_traj.hub.patience import log
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
+
+
+def lock(file: int, operation: int) -> bool:
+    """Takes a lock on an open file; False where its disk has none, which the log says once.
+
+    Args:
+        operation: as for `fcntl.flock`.
+
+    Raises:
+        BlockingIOError: another holds it, and the operation does not wait.
+    """
+    try:
+        fcntl.flock(file, operation)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        _note(os.fstat(file).st_dev, os.strerror(error.errno))
+        return False
+    return True
+
+
+@cache
+def _note(device: int, reason: str) -> None:
+    log.warning(
+        "the disk of the cache (device %d) has no locks (%s): whether another process uses a file there is not known, so none is evicted",
+        device,
+        reason,
+    )

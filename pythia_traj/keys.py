@@ -1,0 +1,96 @@
+"""Which metric of what: the key of a value, and how far its axes go.
+
+An experiment is anybody's code, and arrays look alike: heads where items belong, queries where heads do. What it yields is compared with
+the batch and the model, and what does not fit is named by its axis, with what was expected and what was found.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Axis = Literal["head", "position"]
+
+
+@dataclass(frozen=True)
+class Key:
+    """Which metric of what: the key columns of a row."""
+
+    metric: str
+    variant: str | None = None
+    component: str | None = None
+    layer: int | None = None
+    head: int | None = None
+    position: int | None = None
+    dim: str | None = None
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How far each axis goes: what layers, heads, positions and items of values are checked against.
+
+    Attributes:
+        n_layers, n_heads: of the model.
+        n_positions: of the tokens that were read, or of the model's context.
+        n_items: of the batch; None where there is none.
+        from_end: whether positions may be counted from the end, from -1 on.
+    """
+
+    n_layers: int
+    n_heads: int
+    n_positions: int
+    n_items: int | None = None
+    from_end: bool = False
+
+    def check(self, key: Key) -> None:
+        """Whether there is such a layer, head and position.
+
+        Raises:
+            ValueError: there is none.
+        """
+        for axis in ("layer", "head", "position"):
+            given, size = getattr(key, axis), getattr(self, f"n_{axis}s")
+            if given is None:
+                continue
+            first = -size if axis == "position" and self.from_end else 0
+            if isinstance(given, bool) or not isinstance(given, int | np.integer) or not first <= given < size:
+                raise ValueError(f"{key.metric}: axis {axis}: expected None or {first} to {size - 1}, found {given!r}")
+
+
+def check_tensor(key: Key, values: "Tensor", axes: tuple[Axis, ...]) -> None:
+    """Whether these can be values [item, *axes] under a key."""
+    named = ", ".join(("item", *axes))
+    if not hasattr(values, "detach"):
+        raise TypeError(f"{key.metric}: expected a tensor [{named}], found {type(values).__name__}")
+    if not set(axes) <= set(get_args(Axis)) or len(set(axes)) != len(axes):
+        raise ValueError(
+            f"{key.metric}: axes {', '.join(map(str, axes))}: each of {', '.join(get_args(Axis))} at most once"
+        )
+    taken = [axis for axis in axes if getattr(key, axis) is not None]
+    if taken:
+        raise ValueError(f"{key.metric}: axis {taken[0]} is in the key and among the axes: leave one of them out")
+    if values.ndim != 1 + len(axes) or values.is_complex():
+        raise ValueError(
+            f"{key.metric}: expected real values [{named}], found {values.dtype} of shape {list(values.shape)}"
+        )
+
+
+def one_each(key: Key, values: "Iterable[float] | np.ndarray") -> np.ndarray:
+    """Values of items as numbers [item]: NumPy would make numbers of words, and a mean of any shape."""
+    array = np.asarray(values if hasattr(values, "__len__") else list(values))
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "biuf"):
+        raise ValueError(f"{key.metric}: expected numbers [item], found {array.dtype} of shape {list(array.shape)}")
+    return array.astype(np.float64)
+
+
+def say_key(key: "Key | tuple[Key, int]") -> str:
+    """A key, or that of one item, for a message."""
+    named, item = (key, None) if isinstance(key, Key) else key
+    parts = {name: value for name, value in vars(named).items() if value is not None} | (
+        {} if item is None else {"item": item}
+    )
+    return ", ".join(f"{name}={value}" for name, value in parts.items())

@@ -1,0 +1,178 @@
+"""Kinds of values that a request's settings have: words, numbers of bytes, whole numbers, what an experiment's parameter takes.
+
+Each is checked by form before anything is done with it: what a path, a table or a generator of random numbers cannot take is refused
+here, naming the setting.
+"""
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from annotated_types import Ge, Le
+from pydantic import BeforeValidator, PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
+
+from pythia_traj.errors import ConfigError
+from pythia_traj.experiment import Parameter
+from pythia_traj.outside import shown
+from pythia_traj.suites.names import find_directory
+
+
+def _words(value: Any) -> list[str] | None:
+    """A word or a list of them, numbers taken for words; None where it is something else."""
+    words = value if isinstance(value, list | tuple) else [value]
+    if any(isinstance(word, bool) or not isinstance(word, str | Path | int) for word in words):
+        return None
+    return [shown(word) if isinstance(word, int) else str(word) for word in words]
+
+
+def as_words(value: Any) -> Any:
+    """A comma-separated word, or a list of them, as a tuple of words."""
+    words = _words(value)
+    return value if words is None else tuple(part.strip() for word in words for part in word.split(",") if part.strip())
+
+
+def as_steps(value: Any) -> Any:
+    """A list of steps as the expression that selects them."""
+    words = _words(value)
+    return value if words is None else ",".join(words)
+
+
+def as_models(value: Any, source: str) -> Any:
+    """The same, but that a word which is an existing directory, as `lr=0.001,wd=0.1`, is not taken apart."""
+    words = _words(value)
+    if words is None:
+        return value
+    return tuple(
+        model for word in words for model in ((word,) if find_directory(word, source) is not None else as_words(word))
+    )
+
+
+def storable(value: Any) -> Any:
+    """JSON without halves of surrogate pairs, which stand for bytes of a path that are no UTF-8 and are escaped here."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {storable(name): storable(inner) for name, inner in value.items()}
+    return [storable(inner) for inner in value] if isinstance(value, list) else value
+
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+_BYTES = re.compile(r"([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([A-Za-z]*)")
+
+_MOST = 2**63 - 1
+"""The largest whole number that a table or a generator of random numbers takes."""
+
+_LONGEST = 4096
+"""Characters of a path: no system takes longer ones."""
+
+_NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
+"""What neither JSON of ours nor a table holds."""
+
+
+def as_bytes(value: Any) -> int | None:
+    """`20GB` as a number of bytes.
+
+    Raises:
+        ConfigError: it is no number of bytes.
+    """
+    text = str(value).strip() if isinstance(value, str) or (type(value) is int and abs(value) <= _MOST) else ""
+    match = _BYTES.fullmatch(text)
+    if value is not None and (match is None or match[2].upper() not in _UNITS):
+        raise ConfigError(f"disk_budget: {shown(value)} is no number of bytes: write 20GB, 500MB or 20000000000")
+    if match is None:
+        return None
+    whole, _, part = match[1].partition(".")
+    unit = _UNITS[match[2].upper()]
+    count: int = int(whole) * unit + int(part or 0) * unit // 10 ** len(part)
+    if count > _MOST:
+        raise ConfigError(f"disk_budget: {shown(value)} is more than any disk holds: write 20GB, 500MB or 20000000000")
+    return count
+
+
+def _no_bool(value: Any) -> Any:
+    """Pydantic takes yes and no for 1 and 0: here they are a slip."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("int_type", "Input should be a valid integer")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_bool), Ge(0), Le(_MOST)]
+"""A whole number from 0 on that any table holds."""
+
+
+def check_word(name: str, word: str) -> None:
+    """Whether the system can take it for a path, which half of a surrogate pair and NUL are no part of."""
+    try:
+        length = len(os.fsencode(word))
+    except UnicodeEncodeError:
+        length = -1
+    if length < 0 or "\0" in word:
+        raise ConfigError(f"{name}: {shown(word)} holds a character that no name can: NUL, or half of a surrogate pair")
+    if not word.strip() or length > _LONGEST:
+        raise ConfigError(f"{name}: {shown(word)} is {'too long' if word.strip() else 'empty'}: give {_EXPECTED[name]}")
+
+
+_EXPECTED = {
+    "model": "a directory of checkpoints or a name",
+    "source": "hub, or a directory",
+    "device": "auto, cpu, cuda or cuda:1",
+    "out": "the run's directory",
+}
+
+
+def check_value(label: str, parameter: Parameter, value: Any) -> Any:
+    """What an experiment gets for a value that it was given, or for its default.
+
+    Raises:
+        ConfigError: it is of another type or range, or is none that can be stored with results.
+    """
+    given = f"{label}.{parameter.name}: {shown(value)}"
+    takes_numbers = _takes(parameter.annotation, int) or _takes(parameter.annotation, float)
+    if takes_numbers and not _takes(parameter.annotation, bool) and _holds_bool(value):
+        # Pydantic would quietly take it for 1 or 0.
+        raise ConfigError(f"{given} is not a number")
+    try:
+        checked = TypeAdapter(parameter.annotation).validate_python(value)
+    except ValidationError as error:
+        raise ConfigError(f"{given}: {reason(error.errors()[0])}") from None
+    except PydanticUserError:
+        raise ConfigError(
+            f"{given}: its annotation {shown(parameter.annotation)} is none that can be checked"
+        ) from None
+    if not _is_plain(checked):
+        raise ConfigError(
+            f"{given}: what is stored with results are words, yes or no, finite numbers below 2**63, and lists of them"
+        )
+    return checked
+
+
+def _takes(annotation: Any, kind: type) -> bool:
+    return annotation is kind or any(_takes(inner, kind) for inner in get_args(annotation))
+
+
+def _holds_bool(value: Any) -> bool:
+    return any(isinstance(one, bool) for one in (value if isinstance(value, list | tuple) else [value]))
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether JSON and a table's cells hold it as it is."""
+    if isinstance(value, list | tuple):
+        return all(_is_plain(inner) for inner in value)
+    if isinstance(value, Mapping):
+        return all(isinstance(name, str) and _is_plain(name) and _is_plain(inner) for name, inner in value.items())
+    if isinstance(value, str):
+        return not _NO_TEXT.search(value)
+    if isinstance(value, int):
+        return abs(value) <= _MOST
+    return value is None or (isinstance(value, float) and math.isfinite(value))
+
+
+def reason(error: Any) -> str:
+    """What Pydantic says is wrong, as a clause."""
+    message = str(error["msg"])
+    return message[:1].lower() + message[1:]

@@ -1,0 +1,76 @@
+"""What `load` is to filter by: a column, and the values that are wanted of it. A slip of the pen is an error, not an empty table."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pythia_traj.errors import StoreError, nearest
+from pythia_traj.outside import shown
+from pythia_traj.store.done import Found
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Those rows that have one of the values in a column."""
+
+    name: str
+    values: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, name: str, value: Any) -> "Filter":
+        """As it was given: a value, None for null, or any collection of them."""
+        is_one = value is None or isinstance(value, str | bytes) or not isinstance(value, Iterable)
+        return cls(name, (value,) if is_one else tuple(value))
+
+    def check(self, columns: pa.Schema) -> None:
+        """Raises StoreError: there is no such column, or it cannot hold one of the values."""
+        if self.name not in columns.names:
+            raise StoreError(f"there is no column {self.name!r}: {nearest(self.name, columns.names)}")
+        kind = _value_type(columns.field(self.name).type)
+        for value in self.values:
+            is_no_number = isinstance(value, bool) and not pa.types.is_boolean(kind)
+            try:
+                if is_no_number:
+                    raise TypeError
+                pa.scalar(value, type=kind)
+            except (pa.ArrowException, TypeError, ValueError, OverflowError):
+                raise StoreError(f"{self.name}={shown(value)}: that column holds {_in_words(kind)}") from None
+
+    def may_take(self, found: Found) -> bool:
+        """Whether a file of that name can hold such a row."""
+        by_name = {"model": found.model, "experiment": found.label or None, "step": found.step}
+        own = by_name.get(self.name)
+        return own is None or own in self.values
+
+    def expression(self) -> pc.Expression:
+        """As pyarrow filters by it."""
+        field = pc.field(self.name)
+        some = [value for value in self.values if value is not None]
+        found = field.isin(some) if some else pc.scalar(False)
+        return found | field.is_null() if None in self.values else found
+
+    def words(self) -> set[str]:
+        """The words that are wanted."""
+        return {str(value) for value in self.values if isinstance(value, str)}
+
+    def refuse_unknown(self, missing: Iterable[str], known: Sequence[str]) -> None:
+        """Raises StoreError: a word stands nowhere."""
+        for word in sorted(missing):
+            raise StoreError(f"there is no {self.name} {shown(word)} in these rows: {nearest(word, known)}")
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _in_words(kind: pa.DataType) -> str:
+    if pa.types.is_boolean(kind):
+        return "True and False"
+    if pa.types.is_integer(kind):
+        return "whole numbers"
+    if pa.types.is_floating(kind):
+        return "numbers"
+    return "words" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else str(kind)

@@ -1,0 +1,221 @@
+"""A table -> a Parquet file, and back if it is whole: what was written into it, and nothing else.
+
+Beside the provenance a file's footer holds a checksum of the bytes before it: bits that have changed may give another number
+without a complaint of any reader, and looking for them this way costs less than decoding.
+"""
+
+import os
+import stat
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors import SafetensorError, safe_open
+
+from pythia_traj import schema
+from pythia_traj.errors import StoreError
+from pythia_traj.outside import checked, parse_json
+from pythia_traj.printable import one_line
+from pythia_traj.store.records import Footer, as_json
+
+FOOTER_KEY = b"pythia_traj"
+
+_CHECKSUM_KEY = b"pythia_traj_crc32"
+
+TYPES = {
+    "dictionary": pa.dictionary(pa.int32(), pa.string()),
+    "bool": pa.bool_(),
+    "int16": pa.int16(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+}
+
+_MAGIC, _TAIL = b"PAR1", 8
+"""A file begins and ends with these; before the last one stands the length of the footer."""
+
+_UNREADABLE = (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError, KeyError, IndexError)
+"""What pyarrow raises of a file that is none, or only in part."""
+
+_ROWS, _ROWS_PER_BYTE = 1_000_000, 100
+"""So many rows, and so many more for each byte, can be in a file: more is a claim that would fill the memory."""
+
+
+class DamagedError(StoreError):
+    """A file of a run is not as it was written; the text says how, without its name."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A Parquet file of a run whose bytes are in memory and as they were written."""
+
+    footer: Footer
+    file: pq.ParquetFile
+    is_proven: bool
+    """Whether a checksum says so; else only decoding it tells."""
+
+    def table(self) -> pa.Table:
+        """Its rows.
+
+        Raises:
+            DamagedError: they cannot be decoded.
+        """
+        try:
+            table = self.file.read(use_threads=False)
+            table.validate()
+        except _UNREADABLE as error:
+            raise DamagedError(f"its rows cannot be read ({_first_line(error)})") from None
+        return table.replace_schema_metadata(None)
+
+
+def write_parquet(path: Path, table: pa.Table, footer: Mapping[str, Any]) -> None:
+    """Writes a table with its provenance. Raises OSError."""
+    # pandas' own metadata is not written: the schema alone says what the columns are.
+    table = table.replace_schema_metadata({FOOTER_KEY: as_json(footer).encode()})
+    with pa.OSFile(str(path), "wb") as sink, pq.ParquetWriter(sink, table.schema, compression="zstd") as writer:
+        writer.write_table(table)
+        # What is written so far is in the file, and is all that a footer says nothing of.
+        writer.add_key_value_metadata({_CHECKSUM_KEY: f"{_checksum_of_file(path)}".encode()})
+
+
+def read_parquet(path: Path, columns: Sequence[schema.Column] | None, *, step: int | None = None) -> Whole:
+    """Opens a file, and looks whether it is whole.
+
+    Args:
+        columns: those of its table; None for a table of an experiment's own, which has a unit's columns and then others.
+        step: of the unit it belongs to.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedError: it is not what was written.
+    """
+    data = _bytes(path)
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data))
+        metadata, found = file.metadata, file.schema_arrow
+        keys = metadata.metadata or {}
+    except _UNREADABLE as error:
+        raise DamagedError(f"it is no Parquet file ({_first_line(error)})") from None
+    _check_columns(found, columns)
+    if metadata.num_rows > _ROWS + _ROWS_PER_BYTE * len(data):
+        raise DamagedError(f"it says that {len(data)} bytes are {metadata.num_rows} rows")
+    if FOOTER_KEY not in keys:
+        raise DamagedError("it has no provenance: another program wrote it")
+    footer = checked(
+        Footer, parse_json(keys[FOOTER_KEY], "its provenance", error=DamagedError), "its provenance", error=DamagedError
+    )
+    is_proven = _CHECKSUM_KEY in keys
+    if is_proven and keys[_CHECKSUM_KEY] != f"{zlib.crc32(_before_footer(data))}".encode():
+        raise DamagedError("its bytes have changed since they were written")
+    if step is not None:
+        _check_step(metadata, found.get_field_index("step"), step)
+    return Whole(footer, file, is_proven)
+
+
+def check_tensors(path: Path) -> None:
+    """Looks whether a safetensors file is whole, as far as its header tells: no tensor is read.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedError: it is not what was written.
+    """
+    if not stat.S_ISREG(_status(path).st_mode):
+        raise DamagedError("it is not a regular file")
+    try:
+        with safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DamagedError(f"it is no safetensors file ({_first_line(error)})") from None
+    if FOOTER_KEY.decode() not in metadata:
+        raise DamagedError("it has no provenance: another program wrote it")
+
+
+@lru_cache(maxsize=4)
+def arrow_schema(columns: tuple[schema.Column, ...]) -> pa.Schema:
+    """Columns as pyarrow knows them."""
+    return pa.schema([pa.field(c.name, TYPES[c.type], nullable=c.nullable) for c in columns])
+
+
+def _bytes(path: Path) -> bytes:
+    """The bytes of what begins and ends as Parquet files do: whatever does not is not read, however large it is."""
+    try:
+        # Without O_NONBLOCK the opening of a pipe would wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise DamagedError("it is not a regular file")
+            if status.st_size == 0:
+                raise DamagedError("it is empty")
+            first = file.read(len(_MAGIC))
+            file.seek(max(0, status.st_size - _TAIL))
+            last = file.read()
+            if first != _MAGIC or not last.endswith(_MAGIC) or len(last) < _TAIL:
+                raise DamagedError("it is no Parquet file, or only the beginning of one")
+            file.seek(0)
+            return file.read()
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise DamagedError("it is a link that leads nowhere") from None
+        raise
+    except OSError as error:
+        raise DamagedError(f"it cannot be read ({error.strerror})") from None
+
+
+def _status(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise DamagedError("it is a link that leads nowhere") from None
+        raise
+    except OSError as error:
+        raise DamagedError(f"it cannot be read ({error.strerror})") from None
+
+
+def _check_columns(found: pa.Schema, columns: Sequence[schema.Column] | None) -> None:
+    expected = arrow_schema(tuple(columns or schema.UNIT_COLUMNS))
+    if columns is not None and found.equals(expected):
+        return
+    if columns is not None and len(found) > len(expected):
+        raise DamagedError(f"it has a column {found.names[len(expected)]!r} that is none of its table's")
+    for position, field in enumerate(expected):
+        if field.name not in found.names:
+            raise DamagedError(f"it has no column {field.name}")
+        own = found.field(position)
+        if own.name != field.name or not own.equals(field):
+            raise DamagedError(f"column {field.name} is of another type than that of its table")
+    if len(set(found.names)) != len(found):
+        raise DamagedError("it has a column twice")
+
+
+def _check_step(metadata: pq.FileMetaData, column: int, step: int) -> None:
+    """A copy of a step's file under another's name would be another step's numbers."""
+    for group in range(metadata.num_row_groups):
+        statistics = metadata.row_group(group).column(column).statistics
+        if statistics is not None and statistics.has_min_max and (statistics.min, statistics.max) != (step, step):
+            raise DamagedError(f"its name says step {step}, its rows are of step {statistics.min}")
+
+
+def _before_footer(data: bytes) -> memoryview:
+    (length,) = struct.unpack("<I", data[-_TAIL : -len(_MAGIC)])
+    return memoryview(data)[: max(0, len(data) - _TAIL - length)]
+
+
+def _checksum_of_file(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
+
+
+def _first_line(error: BaseException) -> str:
+    return one_line(str(error).partition("\n")[0])[:200] or type(error).__name__

@@ -1,0 +1,127 @@
+"""What a run's JSON says, one typed model for each kind of document; and how such a document is written so that it can be read again.
+
+Disks fail, editors save half a file, and other programs write into a run's directory. Whatever a document holds, it is one of these or
+it is damaged.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from annotated_types import Interval
+from pydantic import BaseModel, ConfigDict, Field
+
+MARKER = "pythia-traj run"
+
+_MOST_UNITS = 10_000_000
+"""Units of one request; more is no request that anybody made."""
+
+Step = Annotated[int, Interval(ge=0, lt=2**31)]
+"""A step, as its column can hold it."""
+
+ProcessId = Annotated[int, Interval(ge=1, lt=2**31)]
+
+
+class _Record(BaseModel):
+    """What is not named here may be there: later versions say more."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow", allow_inf_nan=False)
+
+
+class RunFacts(_Record):
+    """`run.json`."""
+
+    kind: str
+    schema_version: Annotated[int, Field(alias="schema", ge=0)]
+
+
+class Request(_Record):
+    """`requests/<digest>.json`, of which status needs what is to be there in the end."""
+
+    explicit_steps: dict[str, list[Step]]
+    experiments: dict[str, Any]
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether it asks for so many units that somebody can have meant it."""
+        return sum(map(len, self.explicit_steps.values())) * len(self.experiments) <= _MOST_UNITS
+
+
+class Event(_Record):
+    """A line of a log."""
+
+    event: str
+    time: float
+    unit: str | None = None
+    error: str | None = None
+    request: str | None = None
+    host: str | None = None
+    pid: ProcessId | None = None
+
+
+class ExperimentSource(_Record):
+    """The file an experiment was defined in.
+
+    Attributes:
+        file: its name, or that of the module.
+        sha256: of its bytes.
+        packaged: whether it came with pythia-traj.
+    """
+
+    file: str
+    sha256: str
+    packaged: bool
+
+
+class Footer(_Record):
+    """The provenance in a file of a unit.
+
+    Attributes:
+        digest: see architecture.md, *Units, digests, sources*.
+        made_of: what the digest is of.
+        source: the files it was measured on.
+        origin: where those were published; None in rows of older versions.
+        experiment_source: the file that defines the experiment; None likewise.
+        beside: names of the tables and tensors that belong to the unit, with their suffixes; None likewise.
+        versions: of what it was computed with.
+        name: of the device.
+    """
+
+    digest: str | None = None
+    made_of: dict[str, Any] = {}
+    source: dict[str, Any] = {}
+    origin: str | None = None
+    experiment_source: ExperimentSource | None = None
+    beside: list[str] | None = None
+    versions: dict[str, str] = {}
+    name: str | None = None
+
+    @property
+    def published_at(self) -> str | None:
+        """Where the model was published, as `PublishedModel.origin` says it; rows of older versions know it of the Hub alone."""
+        repo = self.source.get("repo")
+        return self.origin or (f"hub:{repo}" if isinstance(repo, str) else None)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What must be equal for rows of a label at two steps to be compared: all it was made of, but for the references' steps."""
+        return {name: value for name, value in self.made_of.items() if name != "references"}
+
+
+def as_json(document: Mapping[str, Any], *, indent: int | None = None) -> str:
+    """A document as text that can be read again: what JSON cannot hold is null, what is no text is escaped."""
+    return json.dumps(_plain(document), sort_keys=True, indent=indent)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        # Names of files that are no UTF-8 come with lone surrogates.
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {_plain(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value

@@ -1,0 +1,62 @@
+"""Memory for checkpoints on their way into the model, used again and again."""
+
+import mmap
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate, pairwise
+
+from pythia_traj.errors import CheckpointError
+
+_PAGE = 4096
+
+
+def anonymous(size: int) -> memoryview:
+    """Memory of the process, which it takes from the system page by page as it is written.
+
+    Raises:
+        CheckpointError: there is not as much: sizes of files are what others say.
+    """
+    try:
+        # Private: a shared mapping would count as a file's, and every limit and measurement of a process's own memory would miss it.
+        return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+    except (OSError, OverflowError):
+        raise CheckpointError(f"files of {size / 1e9:.3g} GB do not fit into the memory of this machine") from None
+
+
+class Buffers:
+    """Buffers of one checkpoint each: as many as are held at once, never more. Any number of threads may take them."""
+
+    def __init__(self, allocate: Callable[[int], memoryview] | None = None) -> None:
+        """How a buffer is made: for a GPU, of pinned memory, from which it copies without waiting."""
+        self._allocate = allocate or anonymous
+        self._lock = threading.Lock()
+        self._free: list[memoryview] = []
+
+    @contextmanager
+    def hold(self, sizes: Sequence[int]) -> Iterator[list[memoryview]]:
+        """Room for files of these sizes, each at a multiple of 4096 bytes in one buffer, which is the next checkpoint's afterwards."""
+        starts = list(accumulate((-(-size // _PAGE) * _PAGE for size in sizes), initial=0))
+        buffer = self._take(starts[-1])
+        try:
+            yield [buffer[start : start + size] for (start, _), size in zip(pairwise(starts), sizes, strict=True)]
+        finally:
+            with self._lock:
+                self._free.append(buffer)
+
+    def have(self, size: int) -> bool:
+        """Whether one that is free is as large."""
+        with self._lock:
+            return any(len(buffer) >= size for buffer in self._free)
+
+    def _take(self, size: int) -> memoryview:
+        with self._lock:
+            fitting = [buffer for buffer in self._free if len(buffer) >= size]
+            if fitting:
+                best = min(fitting, key=len)
+                # By identity: buffers with the same bytes in them are equal.
+                self._free = [buffer for buffer in self._free if buffer is not best]
+                return best
+            # Those that are too small make room for one that is not.
+            self._free.clear()
+        return self._allocate(size)

@@ -1,0 +1,88 @@
+"""Names of models: how one is asked for, and how results hold it: the text of a path's partition, which every reader must take for text."""
+
+import os
+import re
+from pathlib import Path
+
+from pythia_traj.errors import SuiteError
+
+HUB = "hub"
+"""The source that is no directory."""
+
+LONGEST = 200
+"""Characters of a name: a file system allows 255 bytes for a folder, and `model=` stands before it."""
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+_OTHER = re.compile(r"[^A-Za-z0-9._-]+")
+
+_NUMBER = re.compile(r"[-+.0-9]*[eE][-+]?[0-9]+|0[xX][0-9A-Fa-f]+")
+
+_NO_TEXT = {"true", "false", "inf", "nan", "infinity", "null", "none", "__hive_default_partition__"}
+
+
+def in_results(text: str) -> str:
+    """A model's name made of the name of its directory or repository.
+
+    >>> in_results("lr=0.001,wd=0.1")
+    'lr-0.001-wd-0.1'
+    >>> in_results("1e-3")
+    'model-1e-3'
+    """
+    name = _OTHER.sub("-", text).strip("-.")
+    return name if _is_text(name) else f"model-{name}" if name else "model"
+
+
+def check_name(name: str) -> str:
+    """A name that a user gave a model, if it can be one.
+
+    Raises:
+        SuiteError: it cannot.
+    """
+    if not _NAME.fullmatch(name) or not _is_text(name) or len(name) > LONGEST:
+        raise SuiteError(
+            f"{name[:LONGEST]!r} cannot name a model: a name is at most {LONGEST} letters, digits, '.', '_' and '-', "
+            "and no number, date or truth value"
+        )
+    return name
+
+
+def of_directory(directory: Path) -> str:
+    """The name of the model whose checkpoints lie in a directory.
+
+    Raises:
+        SuiteError: it is too long for a partition.
+    """
+    name = in_results(directory.resolve().name)
+    if len(name) > LONGEST:
+        raise SuiteError(
+            f"the name of {directory} has {len(name)} characters, at most {LONGEST} can name a model: "
+            "give it another one with NAME=DIRECTORY"
+        )
+    return name
+
+
+def find_directory(asked: str, source: str = HUB) -> tuple[str | None, Path] | None:
+    """The directory that a model is asked for by, `DIRECTORY` or `NAME=DIRECTORY`, and the name that it is given.
+
+    A directory whose whole name this is comes first, be there commas or equals signs in it.
+
+    Args:
+        source: `hub`, or the directory below which the models' directories lie.
+
+    Returns:
+        None where there is none of that name.
+    """
+    name, equals, rest = asked.partition("=")
+    for given, path in ((None, asked), (name, rest if equals else "")):
+        # Shells leave the ~ in NAME=~/runs as it is; a folder of that name comes first.
+        places = (path, os.path.expanduser(path)) if source == HUB else (os.path.join(source, path),)  # noqa: PTH111, PTH118
+        for place in places if path else ():
+            if os.path.isdir(place):  # noqa: PTH112 - pathlib's raises where a name is too long, or may not be looked at
+                return given, Path(place)
+    return None
+
+
+def _is_text(name: str) -> bool:
+    """Whether readers leave it as it is: some guess a partition's type, and make a number of `1e-3` and a date of `2024-01-01`."""
+    return bool(re.search(r"[A-Za-z]", name)) and not _NUMBER.fullmatch(name) and name.lower() not in _NO_TEXT

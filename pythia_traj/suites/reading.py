@@ -1,0 +1,173 @@
+"""Weight files that are on this machine already, on their way into the model.
+
+They are read into buffers, not mapped: whoever uses a map of a file that became shorter is killed by the system, without a word. What is
+read is whole and is not changed under the reader's hands; a file that another program writes meanwhile is an error of its step. A
+checkpoint that would take more than a quarter of the free memory is mapped all the same, because the model that is made of it needs the
+rest: of such a map nothing is used once its file has changed.
+"""
+
+import mmap
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+import psutil
+
+from pythia_traj.checkpoint import Room, WeightFile
+from pythia_traj.errors import CheckpointError
+from pythia_traj.suites.buffers import Buffers
+
+_SHARE = 4
+"""All buffers together take at most this part of the free memory. Its model takes as much as a checkpoint, or twice that."""
+
+_PIECE = 64 << 20
+"""Bytes that are read at once; whoever wants it to stop waits for no more."""
+
+Stamp = tuple[int, int, int, int]
+"""What identifies a file's content without reading it."""
+
+
+class Reading:
+    """Buffers for the checkpoints of a directory.
+
+    Attributes:
+        ahead: how many checkpoints are opened ahead; of one that is mapped, the system reads ahead.
+    """
+
+    source = "disk"
+
+    def __init__(self, ahead: int = 0, buffers: Buffers | None = None) -> None:
+        """Without buffers all files are mapped."""
+        self.ahead, self._buffers, self._stopped = ahead, buffers, threading.Event()
+
+    @classmethod
+    def within(cls, room: Room, checkpoint: int) -> "Reading":
+        """Buffers, as many as there is memory for.
+
+        Args:
+            checkpoint: bytes of one checkpoint.
+        """
+        count = psutil.virtual_memory().available // _SHARE // max(checkpoint, 1)
+        if count == 0:
+            return cls(room.prefetch)
+        return cls(min(room.prefetch, count - 1), Buffers(room.allocate))
+
+    def stop(self) -> None:
+        """Ends whatever is being read."""
+        self._stopped.set()
+
+    @contextmanager
+    def hold(self, paths: Sequence[Path]) -> Iterator[list[WeightFile]]:
+        """The files, whole, until the block ends.
+
+        Raises:
+            CheckpointError: one of them is missing, empty, no regular file, or is being written.
+        """
+        with ExitStack() as stack:
+            opened = [_open(path, stack) for path in paths]
+            stamps = [_stamp(os.fstat(descriptor)) for descriptor in opened]
+            if self._has_room(sum(stamp[2] for stamp in stamps)):
+                buffers: Buffers = self._buffers  # type: ignore[assignment]
+                held = stack.enter_context(buffers.hold([stamp[2] for stamp in stamps]))
+                files = [
+                    WeightFile(path.name, data, is_current=partial(_is_current, path, stamp))
+                    for path, data, stamp in zip(paths, held, stamps, strict=True)
+                ]
+                for path, descriptor, file, stamp in zip(paths, opened, files, stamps, strict=True):
+                    self._read(path, descriptor, file.data, stamp)
+            else:
+                files = [
+                    WeightFile(path.name, _map(path, descriptor), path, is_current=_of_map(path, descriptor, stamp))
+                    for path, descriptor, stamp in zip(paths, opened, stamps, strict=True)
+                ]
+            try:
+                yield files
+            finally:
+                # A map is closed when the last tensor that lies in it is gone: closing it here would fail while one is alive.
+                files.clear()
+
+    def _has_room(self, size: int) -> bool:
+        """Whether a buffer is there, or may be taken from what is free by now."""
+        if self._buffers is None:
+            return False
+        return self._buffers.have(size) or size <= psutil.virtual_memory().available // 2
+
+    def _read(self, path: Path, descriptor: int, data: memoryview, stamp: Stamp) -> None:
+        at = 0
+        while at < len(data):
+            if self._stopped.is_set():
+                raise CheckpointError(f"stopped while reading {path}")
+            try:
+                count = os.preadv(descriptor, [data[at : at + _PIECE]], at)
+            except OSError as error:
+                raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+            if count == 0:
+                raise CheckpointError(f"{path} became shorter while it was read: wait until it is written")
+            at += count
+        if _stamp(os.fstat(descriptor)) != stamp:
+            raise CheckpointError(f"{path} was changed while it was read: wait until it is written")
+
+
+def map_file(path: Path) -> memoryview:
+    """A file's bytes as a map: nothing is read before it is used. It is closed when the last view of it is gone.
+
+    For files that nobody else writes: who reads a map of a file that became shorter is killed.
+
+    Raises:
+        CheckpointError: it is empty, is no regular file or cannot be read.
+    """
+    with ExitStack() as stack:
+        return _map(path, _open(path, stack))
+
+
+def _open(path: Path, stack: ExitStack) -> int:
+    """A descriptor of a regular file with something in it; the stack closes it."""
+    try:
+        # Without O_NONBLOCK the opening of a pipe would wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    stack.callback(os.close, descriptor)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise CheckpointError(f"{path} is not a regular file: replace it by one")
+    if status.st_size == 0:
+        raise CheckpointError(f"{path} is empty: fetch it again")
+    return descriptor
+
+
+def _map(path: Path, descriptor: int) -> memoryview:
+    try:
+        # A private map: torch refuses to share read-only memory without a warning. Nothing ever writes to it.
+        mapped = mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
+    mapped.madvise(mmap.MADV_WILLNEED)
+    return memoryview(mapped)
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _is_current(path: Path, stamp: Stamp) -> bool:
+    """Whether the file is what it was; one that is gone is no other one."""
+    try:
+        return _stamp(path.stat()) == stamp
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
+def _of_map(path: Path, descriptor: int, stamp: Stamp) -> Callable[[], bool]:
+    """The same for a map, which follows what it was made of wherever that is moved."""
+
+    def is_current() -> bool:
+        return _stamp(os.fstat(descriptor)) == stamp and _is_current(path, stamp)
+
+    return is_current

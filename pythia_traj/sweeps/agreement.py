@@ -1,0 +1,239 @@
+"""What the steps of a request have in common: one model, of one shape and one vocabulary, and the steps that are not of it.
+
+A step whose config is another model's fails alone, and does not decide what all the others are taken for, be it the first one. The model
+is the one that most steps are of; where as many are of another, the one with the later steps.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pythia_traj.checkpoint import Checkpoint, PublishedModel
+from pythia_traj.errors import CheckpointError, DeviceError
+from pythia_traj.hub.settings import have_same_vocabulary
+from pythia_traj.models.fit import DTYPES, check_fits
+from pythia_traj.models.tokenizer import CheckpointTokenizer, bos_token_id, eos_token_ids, read_tokenizer
+from pythia_traj.outside import LARGE, parse_json, read_file
+from pythia_traj.suites.files import CONFIG, TOKENIZER
+from pythia_traj.suites.gpt_neox import forward_settings
+
+Fits = Callable[[Mapping[str, Any]], None]
+"""Is given a config; raises DeviceError where its model is too large for the device."""
+
+_TIE = "; as many steps are of either kind, and then the later ones count"
+
+_NAMED = 3
+"""Steps that a message names."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Which model the steps of a request are of.
+
+    Attributes:
+        pattern: the checkpoint whose config and tokenizer are the model's; None where no step has both.
+        refused: the steps that are not of that model, each with the reason.
+    """
+
+    pattern: Checkpoint | None
+    refused: Mapping[int, str] = field(default_factory=dict)
+
+    def check(self, step: int) -> None:
+        """Refuses a step that is not of the model.
+
+        Raises:
+            CheckpointError: with the reason.
+        """
+        if step in self.refused:
+            raise CheckpointError(self.refused[step])
+
+
+def agree(
+    published: PublishedModel, steps: Iterable[int], *, dtype: str, device: torch.device, copies: int = 1
+) -> Agreement:
+    """Finds the model that most of the steps are of, reading configs and tokenizers alone.
+
+    A repository whose steps are compared with its `main` needs no vote: what differs from that fails by itself when it is opened.
+
+    A model that does not fit the device gives way to the next that does.
+
+    Args:
+        dtype: of the parameters.
+        copies: how many sets of weights are held.
+
+    Raises:
+        DeviceError: no model of any step fits.
+        HubError: the Hub cannot be asked.
+    """
+    wanted = sorted(set(steps))
+    fits = partial(check_fits, model=published.model, dtype=DTYPES[dtype], device=device, copies=copies)
+    if published.compares_with_main:
+        return _first_readable(published, wanted, fits)
+    refused: dict[int, str] = {}
+    groups, configs = _by_shape(published, wanted, refused)
+    chosen = _first_that_fits(groups, configs, fits, refused)
+    if chosen is None:
+        return Agreement(None, refused)
+    for other in groups:
+        for step in other:
+            if step not in chosen and step not in refused:
+                refused[step] = _why_other_shape(step, configs, chosen, is_tie=len(other) == len(chosen))
+    pattern = _of_one_vocabulary(published, chosen, configs, refused)
+    return Agreement(None if pattern is None else published.checkpoint(pattern), refused)
+
+
+def _first_readable(published: PublishedModel, steps: Sequence[int], fits: Fits) -> Agreement:
+    reasons: dict[int, str] = {}
+    for step in steps:
+        checkpoint = published.checkpoint(step)
+        try:
+            config, path = checkpoint.config(), checkpoint.tokenizer()
+            forward_settings(config)
+            bos_token_id(config, None if path is None else read_tokenizer(path))
+        except CheckpointError as error:
+            reasons[step] = str(error)
+            continue
+        fits(config)
+        return Agreement(checkpoint)
+    return Agreement(None, reasons)
+
+
+def _by_shape(
+    published: PublishedModel, steps: Sequence[int], refused: dict[int, str]
+) -> tuple[list[list[int]], dict[int, Mapping[str, Any]]]:
+    """The steps by what their configs say, those of most steps first, and each step's config."""
+    groups: dict[str, list[int]] = {}
+    configs: dict[int, Mapping[str, Any]] = {}
+    for step in steps:
+        try:
+            configs[step] = published.checkpoint(step).config()
+            settings = json.dumps(forward_settings(configs[step]), sort_keys=True)
+        except CheckpointError as error:
+            refused[step] = str(error)
+            continue
+        groups.setdefault(settings, []).append(step)
+    return _largest_first(groups.values()), configs
+
+
+def _largest_first(groups: Iterable[list[int]]) -> list[list[int]]:
+    return sorted(groups, key=lambda members: (len(members), members[-1]), reverse=True)
+
+
+def _first_that_fits(
+    groups: Sequence[list[int]], configs: Mapping[int, Mapping[str, Any]], fits: Fits, refused: dict[int, str]
+) -> list[int] | None:
+    first: DeviceError | None = None
+    too_large: dict[int, str] = {}
+    for members in groups:
+        try:
+            fits(configs[members[0]])
+        except DeviceError as error:
+            first = first or error
+            too_large |= dict.fromkeys(members, str(error))
+            continue
+        refused |= too_large
+        return members
+    if first is not None:
+        raise first
+    return None
+
+
+def _why_other_shape(
+    step: int, configs: Mapping[int, Mapping[str, Any]], chosen: Sequence[int], *, is_tie: bool
+) -> str:
+    own, theirs = forward_settings(configs[step]), forward_settings(configs[chosen[0]])
+    differing = ", ".join(f"{key} {own[key]!r} instead of {theirs[key]!r}" for key in own if own[key] != theirs[key])
+    tie = _TIE if is_tie else ""
+    return f"{CONFIG} of step {step} is not that of {_named(chosen)}: {differing}{tie}"
+
+
+def _named(steps: Sequence[int]) -> str:
+    """Steps in a message: the first few of them."""
+    named = ", ".join(map(str, steps[:_NAMED]))
+    more = f" and {len(steps) - _NAMED} more" if len(steps) > _NAMED else ""
+    return f"step{'s' if len(steps) > 1 else ''} {named}{more}"
+
+
+def _of_one_vocabulary(
+    published: PublishedModel, steps: Sequence[int], configs: Mapping[int, Mapping[str, Any]], refused: dict[int, str]
+) -> int | None:
+    """The first step of those that know the same tokens as most; the others are refused. One without a tokenizer is with all.
+
+    Which of its tokens begins a sequence, and which end one, is not a reason to refuse a step: it is then what most say.
+    """
+    vocabularies = _Vocabularies()
+    silent: list[int] = []
+    by_ids: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+    for step in steps:
+        try:
+            path = published.checkpoint(step).tokenizer()
+            found = None if path is None else vocabularies.of(path)
+            tokenizer = None if found is None else found.tokenizer
+            ids = bos_token_id(configs[step], tokenizer), eos_token_ids(configs[step], tokenizer)
+        except CheckpointError as error:
+            refused[step] = str(error)
+            continue
+        by_ids.setdefault(ids, []).append(step)
+        (silent if found is None else found.steps).append(step)
+    ranked = _largest_first(known.steps for known in vocabularies.known if known.steps)
+    for other in ranked[1:]:
+        tie = _TIE if len(other) == len(ranked[0]) else ""
+        for step in other:
+            refused[step] = f"{TOKENIZER} of step {step} knows other tokens than that of {_named(ranked[0])}{tie}"
+    right = set(ranked[0] if ranked else silent)
+    agreeing = _largest_first(
+        members for own in by_ids.values() if (members := [step for step in own if step in right])
+    )
+    return agreeing[0][0] if agreeing else None
+
+
+@dataclass
+class _Vocabulary:
+    """A tokenizer, and the steps that know the same tokens."""
+
+    parsed: Mapping[str, Any]
+    tokenizer: CheckpointTokenizer
+    steps: list[int] = field(default_factory=list)
+
+
+class _Vocabularies:
+    """The tokenizers that there are. Most steps have the same file, which is then read once."""
+
+    def __init__(self) -> None:
+        self.known: list[_Vocabulary] = []
+        self._by_digest: dict[str, _Vocabulary | CheckpointError] = {}
+
+    def of(self, path: Path) -> _Vocabulary:
+        """The one that knows the same tokens as the tokenizer in a file.
+
+        Raises:
+            CheckpointError: it cannot be used.
+        """
+        try:
+            data = read_file(path, error=CheckpointError, most=LARGE)
+        except FileNotFoundError:
+            raise CheckpointError(f"{path} is not there any more") from None
+        digest = sha256(data).hexdigest()
+        if digest not in self._by_digest:
+            try:
+                self._by_digest[digest] = self._read(path, data)
+            except CheckpointError as error:
+                self._by_digest[digest] = error
+        found = self._by_digest[digest]
+        if isinstance(found, CheckpointError):
+            raise found
+        return found
+
+    def _read(self, path: Path, data: bytes) -> _Vocabulary:
+        tokenizer, parsed = read_tokenizer(path), parse_json(data, path, error=CheckpointError)
+        same = next((known for known in self.known if have_same_vocabulary(parsed, known.parsed)), None)
+        if same is None:
+            same = _Vocabulary(parsed, tokenizer)
+            self.known.append(same)
+        return same

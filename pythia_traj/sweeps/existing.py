@@ -1,0 +1,202 @@
+"""What a run holds already, against what is asked for: which units are done, whose rows they are, and what is to be said of them.
+
+A unit is done when all its files are whole, its digest is the same and the files that it was measured on are current. Rows are never
+replaced by those of another model that happens to have the name.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pythia_traj import schema
+from pythia_traj.checkpoint import PublishedModel
+from pythia_traj.config import SweepConfig
+from pythia_traj.discovery import has_changed
+from pythia_traj.errors import CheckpointError, HubError, StoreError
+from pythia_traj.store.done import list_units, read_unit
+from pythia_traj.store.layout import Run
+from pythia_traj.store.mixed import differences
+from pythia_traj.store.parquet import DamagedError, read_parquet
+from pythia_traj.store.records import Footer, as_json
+from pythia_traj.store.unit import write_model
+from pythia_traj.sweeps.plan import Plan, Unit
+from pythia_traj.sweeps.published import facts_of, is_current
+
+_DIRECTORY = "directory:"
+
+
+class Existing:
+    """The units of a run that a request asks for and that are there."""
+
+    def __init__(self, run: Run | None, models: Sequence[PublishedModel]) -> None:
+        """Looks whose rows those of the models' names are.
+
+        Args:
+            run: None where there is nothing yet.
+
+        Raises:
+            StoreError: they are another model's.
+        """
+        self._run = run
+        self._models = {published.model: published for published in models}
+        self._done: dict[Unit, Footer] = {}
+        self._damaged: dict[str, str] = {}
+        if run is not None:
+            for published in models:
+                refuse_other_origin(run, published)
+
+    def is_done(self, unit: Unit) -> bool:
+        """Whether it is there, whole, and measured on files that are current. Opens no connection."""
+        if self._run is None:
+            return False
+        for cached in (False, True) if unit.cached else (False,):
+            try:
+                footer = read_unit(self._run, unit.model, unit.label, unit.step, cached=cached)
+            except DamagedError as error:
+                self._damaged[unit.name] = str(error)
+                continue
+            if footer is None or footer.digest != unit.digest or not footer.source:
+                continue
+            if is_current(self._models[unit.model], unit, footer.source):
+                self._done[unit] = footer
+                self._damaged.pop(unit.name, None)
+                return True
+        return False
+
+    def warnings(self, config: SweepConfig, plan: Plan) -> tuple[str, ...]:
+        """What whoever asked should know before the first unit is measured."""
+        return (*self._say_damaged(), *self._say_other_settings(plan), *self._say_edited(config))
+
+    def _say_damaged(self) -> list[str]:
+        if not self._damaged:
+            return []
+        count, first = len(self._damaged), next(iter(self._damaged.values()))
+        more = f", and {count - 1} more" if count > 1 else ""
+        return [f"measured anew because their files are damaged: {first}{more}"]
+
+    def _say_other_settings(self, plan: Plan) -> list[str]:
+        """Rows of the same label at steps that nobody asks for now stay as they are."""
+        units = {(unit.model, unit.label): unit for unit in (*plan.todo, *plan.done)}
+        kept: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+        for found in list_units(self._run) if self._run else ():
+            name = (found.model, found.label)
+            if name in units and found.step not in plan.steps[found.model]:
+                footer = _footer(found.path)
+                if footer is not None and footer.settings != _settings(units[name]):
+                    kept.setdefault(name, []).append(footer.settings)
+        said = []
+        for (model, label), others in kept.items():
+            different = differences([_settings(units[model, label]), *others])
+            said.append(
+                f"{model}/{label}: at other steps {_units(len(others))} made with other settings ({different}), which stay: "
+                "give this one a label of its own, or ask for those steps too"
+            )
+        return said
+
+    def _say_edited(self, config: SweepConfig) -> list[str]:
+        """An experiment is known by its version: whoever edits its file and does not raise that keeps the old rows."""
+        stale: Counter[str] = Counter()
+        for unit, footer in self._done.items():
+            before, now = footer.experiment_source, unit.definition
+            if before is not None and now is not None and not now.packaged and before.sha256 != now.sha256:
+                stale[unit.label] += 1
+        said = [
+            f"{label}: {config.experiments[label].use} has changed since {_units(count)} measured, its version has not: "
+            "raise version= to measure them anew"
+            for label, count in stale.items()
+        ]
+        for label, request in config.experiments.items():
+            if has_changed(request.experiment):
+                said.append(
+                    f"{label}: {request.use} has changed since it was imported: start Python again to use it as it is now"
+                )
+        return said
+
+
+def claim(run: Run, published: PublishedModel, facts: Mapping[str, Any]) -> None:
+    """Writes a model's row, and with it whose rows those of its name are.
+
+    Raises:
+        StoreError: they are another's: of a sweep that began at the same time, say.
+    """
+    footer = {"origin": published.origin}
+    if not write_model(run, published.model, facts, footer, anew=True):
+        refuse_other_origin(run, published)
+        write_model(run, published.model, facts, footer, anew=False)
+
+
+def renew_models(run: Run, models: Iterable[PublishedModel]) -> None:
+    """Writes the rows of models anew that are damaged, where their checkpoints can be asked."""
+    for published in models:
+        path = run.model_path(published.model)
+        if os.path.lexists(path) and _footer(path, schema.MODELS) is None:
+            try:
+                claim(run, published, facts_of(published, published.checkpoint(published.steps[-1]).config()))
+            except (CheckpointError, HubError):
+                # The next sweep that measures something of it writes the row.
+                continue
+
+
+def refuse_other_origin(run: Run, published: PublishedModel) -> None:
+    """Looks whose the rows of a model's name are.
+
+    A directory that was moved is the same one as long as its files are. What older versions measured does not say where it was.
+
+    Raises:
+        StoreError: they are another model's.
+    """
+    known = _recorded_origin(run, published.model)
+    if known is None or known == published.origin or _is_moved(run, published):
+        return
+    directory = published.origin.removeprefix(_DIRECTORY)
+    is_directory = directory != published.origin
+    advice = f"give it another name with --model NAME={directory}, or use" if is_directory else "use"
+    raise StoreError(
+        f"{run.path} holds rows of {published.model} from {known.removeprefix(_DIRECTORY)}, "
+        f"and {directory} has the same name: {advice} another --out"
+    )
+
+
+def _recorded_origin(run: Run, model: str) -> str | None:
+    of_row = _footer(run.model_path(model), schema.MODELS)
+    if of_row is not None and of_row.published_at is not None:
+        return of_row.published_at
+    footers = (_footer(found.path) for found in list_units(run) if found.model == model)
+    return next((footer.published_at for footer in footers if footer is not None and footer.published_at), None)
+
+
+def _is_moved(run: Run, published: PublishedModel) -> bool:
+    """Whether all steps that were measured, as far as they are there, are the files that they were measured on."""
+    recorded: dict[int, Mapping[str, Any]] = {}
+    for found in list_units(run):
+        if found.model == published.model and found.step in published.steps and found.step not in recorded:
+            footer = _footer(found.path)
+            if footer is not None:
+                recorded[found.step] = {name: value for name, value in footer.source.items() if name != "references"}
+    return bool(recorded) and all(_is_current(published, step, source) for step, source in recorded.items())
+
+
+def _is_current(published: PublishedModel, step: int, source: Mapping[str, Any]) -> bool:
+    try:
+        return published.is_current(step, source)
+    except CheckpointError:
+        return False
+
+
+def _units(count: int) -> str:
+    return "1 unit was" if count == 1 else f"{count} units were"
+
+
+def _footer(path: Path, columns: Sequence[schema.Column] = schema.METRICS) -> Footer | None:
+    try:
+        return read_parquet(path, columns).footer
+    except (FileNotFoundError, DamagedError):
+        return None
+
+
+def _settings(unit: Unit) -> dict[str, Any]:
+    """As a footer would say it."""
+    return Footer(made_of=json.loads(as_json(unit.made_of))).settings

@@ -1,0 +1,228 @@
+"""Settings in YAML: its plain part, within limits, and the packaged files that stand behind a name.
+
+YAML can say much that no request needs, and some of it is a trap: tags that make objects, a name given twice of which the last one
+wins, aliases that make a gigabyte of ten lines, `1:30` for ninety. What is read here is names, words, numbers, lists and no more; where
+it is something else, one sentence says in which line.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pythia_traj.errors import ConfigError
+from pythia_traj.outside import read_file, shown
+
+_MOST_BYTES = 256_000
+"""Of a file: requests have less than a tenth of it."""
+
+_MOST_VALUES = 10_000
+"""Values of a document, those that aliases stand for counted each time."""
+
+_DEPTH = 32
+
+_MOST_FILES = 16
+"""Files of which each is laid over the next one."""
+
+_DIGITS = 30
+"""Of a whole number. Python's own limit is 4300, and time goes with their square."""
+
+_TAG = "tag:yaml.org,2002:"
+
+_NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
+"""What escapes can put into text that neither a path nor a table can hold."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without its numbers of base 60, in which `1:4` is 64, and without dates, which no setting is."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.removeprefix(_TAG) not in {"int", "float", "timestamp"}]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(f"{_TAG}int", re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    f"{_TAG}float",
+    re.compile(
+        r"^(?:[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
+    list("-+.0123456789"),
+)
+
+
+class _NotPlainError(Exception):
+    """What YAML allows and no request needs: what it is, and in which line."""
+
+    def __init__(self, mark: Any, problem: str) -> None:
+        super().__init__(problem)
+        self.line = mark.line + 1 if mark is not None else None
+
+
+def parse_yaml(text: str, what: object) -> Any:
+    """The plain part of YAML, as plain values.
+
+    Args:
+        what: the document, for messages.
+
+    Raises:
+        ConfigError: it is no YAML, or more than names, words, numbers and lists; the message says in which line.
+    """
+    if len(text) > _MOST_BYTES:
+        raise ConfigError(f"{what} has {len(text)} characters, at most {_MOST_BYTES} are read")
+    try:
+        _check_events(text)
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            _check_nodes(node)
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except _NotPlainError as error:
+        raise ConfigError(f"{what}{_in_line(error.line)}: {error}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or getattr(error, "reason", error)
+        raise ConfigError(f"{what}{_in_line(mark.line + 1 if mark else None)} is not YAML: {problem}") from None
+    except ValueError as error:
+        raise ConfigError(f"{what} holds a value that cannot be: {error}") from None
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The settings of a YAML file laid over those of its `base:`, if it names one.
+
+    Args:
+        path: a file, or the name of a config that comes with the package (`demo`).
+
+    Raises:
+        ConfigError: there is no such file, or it is not names with their values.
+    """
+    layers: list[dict[str, Any]] = []
+    seen: list[Path] = []
+    file: Path | None = _config_file(Path(path))
+    while file is not None:
+        if file.resolve() in seen:
+            raise ConfigError(f"{file}: its base: leads back to itself")
+        if len(seen) == _MOST_FILES:
+            raise ConfigError(f"{file}: more than {_MOST_FILES} files are laid over each other by base:")
+        seen.append(file.resolve())
+        settings = _settings_of(file)
+        base = settings.pop("base", None)
+        if base is not None and not isinstance(base, str):
+            raise ConfigError(f"{file}: base: {shown(base)} is no name of a file")
+        layers.insert(0, settings)
+        file = None if base is None else _config_file(file.parent / base)
+    return {name: value for layer in layers for name, value in layer.items()}
+
+
+def _settings_of(path: Path) -> dict[str, Any]:
+    try:
+        text = read_file(path, error=ConfigError, most=_MOST_BYTES).decode("utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(f"there is no file {path}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"cannot read {path}: it is no UTF-8 text, byte {error.start} is part of no character"
+        ) from None
+    settings = parse_yaml(text, path)
+    if settings is None:
+        return {}
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path}: expected settings as name: value")
+    return settings
+
+
+def _config_file(path: Path) -> Path:
+    packaged = Path(__file__).parent / "configs"
+    if not packaged.is_dir():  # an editable install, where the folder lies at the top of the repository
+        packaged = Path(__file__).parent.parent / "configs"
+    for candidate in (path, packaged / f"{path}.yaml"):
+        try:
+            if candidate.is_file():
+                return candidate
+        except OSError:
+            # Too long for a name, or in a directory that may not be searched: no config either way.
+            continue
+    known = ", ".join(sorted(config.stem for config in packaged.glob("*.yaml")))
+    name = shown(str(path))[1:-1]
+    there = f"{name} is not a regular file" if _exists(path) else f"there is no config {name}"
+    raise ConfigError(f"{there}: give a YAML file, or one that comes with the package ({known})")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def _in_line(line: int | None) -> str:
+    return "" if line is None else f" line {line}"
+
+
+def _check_events(text: str) -> None:
+    """How deep it is and how many values it has, found without building any of them."""
+    depth = count = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        tag = getattr(event, "tag", None)
+        if tag is not None:
+            written = f"!!{tag.removeprefix(_TAG)}" if tag.startswith(_TAG) else tag
+            raise _NotPlainError(event.start_mark, f"the tag {shown(written)} is not read: write the value alone")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        count += isinstance(event, yaml.NodeEvent)
+        if depth > _DEPTH:
+            raise _NotPlainError(event.start_mark, f"it is nested deeper than {_DEPTH}")
+        if count > _MOST_VALUES:
+            raise _NotPlainError(event.start_mark, f"it has more than {_MOST_VALUES} values")
+
+
+def _check_nodes(root: yaml.Node) -> None:
+    """Names are words and stand once, aliases do not explode or hold themselves, text is text."""
+    left = _MOST_VALUES
+    waiting: list[tuple[yaml.Node, int]] = [(root, 0)]
+    while waiting:
+        node, depth = waiting.pop()
+        left -= 1
+        if left < 0 or depth > _DEPTH:
+            raise _NotPlainError(
+                node.start_mark, f"its aliases (*) stand for more than {_MOST_VALUES} values, or for themselves"
+            )
+        if isinstance(node, yaml.ScalarNode):
+            _check_scalar(node)
+        else:
+            waiting += [(child, depth + 1) for child in _children(node)]
+
+
+def _children(node: yaml.Node) -> Iterator[yaml.Node]:
+    if isinstance(node, yaml.SequenceNode):
+        yield from node.value
+        return
+    first: dict[str, Any] = {}
+    for name, value in node.value:
+        if not isinstance(name, yaml.ScalarNode) or name.tag not in (f"{_TAG}str", f"{_TAG}merge"):
+            given = shown(name.value) if isinstance(name, yaml.ScalarNode) else "a list or mapping"
+            raise _NotPlainError(name.start_mark, f"expected settings as name: value, but {given} is no name")
+        if name.value in first:
+            raise _NotPlainError(
+                name.start_mark,
+                f"{shown(name.value)} stands in line {first[name.value].line + 1} already: a name is given once",
+            )
+        first[name.value] = name.start_mark
+        yield from (name, value)
+
+
+def _check_scalar(node: yaml.ScalarNode) -> None:
+    if node.tag == f"{_TAG}int" and len(node.value) > _DIGITS:
+        raise _NotPlainError(
+            node.start_mark, f"it holds a number of {len(node.value)} digits, at most {_DIGITS} are read"
+        )
+    if _NO_TEXT.search(node.value):
+        raise _NotPlainError(node.start_mark, "it holds a character that no text has: NUL, or half of a surrogate pair")
