@@ -51,7 +51,7 @@ def passes(_shape: Shape, data: LabelledTokens, **_: object) -> Passes:
 
 
 @experiment(
-    version=1, cites="Alain and Bengio 2016; Hewitt and Liang 2019", data=LabelledTokens, items=True, passes=passes
+    version=2, cites="Alain and Bengio 2016; Hewitt and Liang 2019", data=LabelledTokens, items=True, passes=passes
 )
 def linear_probe(
     model: HookedTransformer,

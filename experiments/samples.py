@@ -43,7 +43,7 @@ def passes(_shape: Shape, data: PromptTexts, *, tokens: int, temperature: float,
     return Passes(rows * (longest + tokens - 1) / longest, rows * steps / longest)
 
 
-@experiment(version=2, cites="Holtzman et al. 2020", data=PromptTexts, items=True, passes=passes)
+@experiment(version=3, cites="Holtzman et al. 2020", data=PromptTexts, items=True, passes=passes)
 def samples(
     model: HookedTransformer,
     data: PromptTexts,

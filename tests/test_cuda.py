@@ -70,6 +70,6 @@ def test_24_swaps_grow_no_memory(suite):
 
 
 def test_a_model_that_cannot_fit_is_refused():
-    config = {**TINY, "hidden_size": 4096, "vocab_size": 10**9, "architectures": ["GPTNeoXForCausalLM"]}
+    config = {**TINY, "hidden_size": 2**16, "vocab_size": 2**24, "architectures": ["GPTNeoXForCausalLM"]}
     with pytest.raises(DeviceError, match="cuda has .* GB free"):
         check_fits(config, model="big", dtype=torch.float32, device=torch.device("cuda"))

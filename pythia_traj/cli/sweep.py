@@ -21,9 +21,7 @@ def sweep(
     config: Annotated[str | None, typer.Argument(help="A YAML file, or the name of a config of the package.")] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(
-            help="A name, org/name, a directory of checkpoints or NAME=DIRECTORY; repeat or separate by commas."
-        ),
+        typer.Option(help="A name, org/name, a directory or NAME=DIRECTORY; repeat or separate by commas."),
     ] = None,
     steps: Annotated[str | None, typer.Option(help="Such as 0,512 or log:12 or all or 0:143000:5000.")] = None,
     experiment: Annotated[

@@ -5,9 +5,10 @@ A finite weight can be too large for what it is cast to, or for what a LayerNorm
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 _HARMLESS = 1e9
 """Numbers up to this may be multiplied three at a time, and summed over any axis of a model, without leaving fp32."""
@@ -49,6 +50,31 @@ def overflowed(parameters: Mapping[str, Tensor], greatest: float) -> dict[str, s
         return {}
     found = non_finite(parameters.items())
     return {f"{name} in {str(parameters[name].dtype).removeprefix('torch.')}": count for name, count in found.items()}
+
+
+class Watch:
+    """Looks at what the model makes of its last residual stream: NaN and infinity in any layer before reach it."""
+
+    def __init__(self) -> None:
+        self._bad: Tensor | None = None
+
+    def on(self, last_norm: nn.Module) -> None:
+        """Looks at the output of a module from now on."""
+        last_norm.register_forward_hook(self._look)
+
+    def begin(self) -> None:
+        """Forgets what was seen."""
+        self._bad = None
+
+    @property
+    def has_seen(self) -> bool:
+        """Whether one of the passes since then was not finite."""
+        return self._bad is not None and bool(self._bad)
+
+    def _look(self, module: nn.Module, given: Any, output: Tensor) -> None:
+        # Not read before the end: a GPU would be waited for.
+        bad = ~torch.isfinite(output.detach()).all()
+        self._bad = bad if self._bad is None else self._bad | bad
 
 
 def _count(tensor: Tensor) -> str:

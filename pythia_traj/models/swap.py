@@ -17,7 +17,7 @@ from transformer_lens.components import LayerNorm, LayerNormPre
 from pythia_traj.checkpoint import Checkpoint
 from pythia_traj.errors import CheckpointError, ModelError
 from pythia_traj.models.architecture import hooked_config
-from pythia_traj.models.finite import look, overflowed
+from pythia_traj.models.finite import Watch, look, overflowed
 from pythia_traj.models.fit import check_fits
 from pythia_traj.models.fold import Norm, add_product, fold_reading_matrix, fold_writing_matrix, mean_row
 from pythia_traj.models.guard import Guard
@@ -34,6 +34,7 @@ class SwappableModel:
 
     Attributes:
         model: the HookedTransformer: the same object for the life of this one, its weights undefined before the first swap.
+        watch: sees activations that are not finite.
     """
 
     def __init__(
@@ -66,6 +67,9 @@ class SwappableModel:
             self._buffers = bind_buffers(self.model, device)
             torch.nn.Module.to(self.model, device)
             self._norms = _NormSwitch(self.model, device)
+            self.watch = Watch()
+            for module in self._norms.last:
+                self.watch.on(module)
             self.model.eval()
             self._guard = Guard(self.model)
         self._settings = forward_settings(config)
@@ -153,6 +157,11 @@ class _NormSwitch:
         self._trained = {name: LayerNorm(model.cfg).to(device).eval() for name in names}
         self._folded = {name: LayerNormPre(model.cfg).eval() for name in names}
         self._is_folded: bool | None = None
+
+    @property
+    def last(self) -> list[torch.nn.Module]:
+        """Both kinds of the LayerNorm before the unembedding."""
+        return [self._trained["ln_final"], self._folded["ln_final"]]
 
     def switch(self, *, folded: bool) -> None:
         if folded == self._is_folded:

@@ -31,10 +31,7 @@ class Filter:
             raise StoreError(f"there is no column {self.name!r}: {nearest(self.name, columns.names)}")
         kind = _value_type(columns.field(self.name).type)
         for value in self.values:
-            is_no_number = isinstance(value, bool) and not pa.types.is_boolean(kind)
             try:
-                if is_no_number:
-                    raise TypeError
                 pa.scalar(value, type=kind)
             except (pa.ArrowException, TypeError, ValueError, OverflowError):
                 raise StoreError(f"{self.name}={shown(value)}: that column holds {_in_words(kind)}") from None

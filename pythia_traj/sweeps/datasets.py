@@ -104,8 +104,9 @@ def _check_memory(arguments: Mapping[str, Any]) -> None:
         return
     needed, free = n * length * _BYTES_A_TOKEN, psutil.virtual_memory().available
     if needed > free:
+        given = f"n={n} with length={length}" if "length" in arguments else f"n={n}"
         raise DataError(
-            f"n={n} with length={length} takes about {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB of memory are free: set n lower"
+            f"{given} takes about {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB of memory are free: set n lower"
         )
 
 

@@ -24,6 +24,8 @@ class Measurer:
     def __init__(self, config: SweepConfig, run: Run, session: Session, data: Datasets) -> None:
         self._requests, self._run, self._session, self._data = config.experiments, run, session, data
         self._of_references: dict[str, dict[int, Any]] = {}
+        self._recorded: dict[str, dict[int, Mapping[str, str]]] = {}
+        """By label and step, the tensors that are not finite by what is recorded with rows that were compared with."""
 
     def passes(self, units: Iterable[Unit]) -> Iterator[list[Unit]]:
         """Units to be measured together, those of one processing after each other, so that each kind is swapped in once."""
@@ -40,8 +42,8 @@ class Measurer:
     def measure(self, units: Sequence[Unit]) -> Mapping[str, Rows | Failure]:
         """By label, the rows of units that belong together, or why an experiment that shares their pass failed.
 
-        No value that was computed from weights that are no numbers is kept, finite or not: the weights are what is wrong then, not what
-        an experiment or LAPACK says of them.
+        No value that was computed from weights or activations that are no numbers is kept, finite or not: they are what is wrong then, not
+        what an experiment or LAPACK says of them.
 
         Raises:
             Exception: whatever an experiment that is alone raises; a PythiaTrajError of the checkpoint or of the request.
@@ -58,9 +60,18 @@ class Measurer:
         flaws = {unit.label: self._flaw(unit) for unit in units}
         return {label: _flawed(found, flaws[label]) for label, found in measured.items()}
 
+    def flaws(self, unit: Unit) -> dict[int, Mapping[str, str]]:
+        """By step, the tensors that are not finite, of those steps that were looked at for the unit."""
+        processing = self._requests[unit.label].experiment.processing
+        return self._recorded.get(unit.label, {}) | self._session.flaws(processing)
+
     def _flaw(self, unit: Unit) -> str | None:
-        found = non_finite_weights(unit, self._session.flaws(self._requests[unit.label].experiment.processing))
-        return None if found is None else say_non_finite(*found)
+        found = non_finite_weights(unit, self.flaws(unit))
+        if found is not None:
+            return say_non_finite(*found)
+        if self._session.saw_overflow:
+            return f"the activations of step {unit.step} are not finite: numbers became too large for the dtype"
+        return None
 
     def _measure(self, units: Sequence[Unit]) -> dict[str, Rows | Failure]:
         first = self._requests[units[0].label].experiment
@@ -118,9 +129,13 @@ class Measurer:
             digest = unit.reference_digests[step]
             paths = [self._run.unit_path(unit.model, unit.label, step, cached=cached) for cached in (False, True)]
             # Rows that were measured with other parameters may still lie there.
-            path = next((path for path in paths if (read_footer(path) or {}).get("digest") == digest), None)
+            footers = ((path, read_footer(path) or {}) for path in paths)
+            path, footer = next(((path, it) for path, it in footers if it.get("digest") == digest), (None, {}))
             if path is None:
                 raise PythiaTrajError(f"{unit.name} compares with step {step}, whose unit failed")
+            if flaw := footer.get("integrity", {}).get("non_finite"):
+                # Another process may have measured it: its weights are not looked at in this one.
+                self._recorded.setdefault(unit.label, {})[step] = flaw
             found[name] = pd.read_parquet(path, partitioning=None)
         return found
 

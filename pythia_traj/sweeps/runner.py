@@ -230,8 +230,7 @@ class _ModelSweep:
                 self.recorder.failed([unit], found)
                 continue
             try:
-                flaws = session.flaws(self.config.experiments[unit.label].experiment.processing)
-                files = sources[unit.label], integrity_of(self.published, unit, flaws)
+                files = sources[unit.label], integrity_of(self.published, unit, measurer.flaws(unit))
                 self.recorder.done(unit, found, files, data.facts(unit.label), under)
             except PythiaTrajError:
                 raise

@@ -19,6 +19,7 @@ from transformer_lens import HookedTransformer
 
 from pythia_traj.checkpoint import Checkpoint, PublishedModel, WeightFile
 from pythia_traj.errors import CheckpointError, ModelError
+from pythia_traj.models.finite import Watch
 from pythia_traj.models.fit import DTYPES
 from pythia_traj.models.swap import SwappableModel
 from pythia_traj.models.tensors import read_tensors
@@ -140,6 +141,11 @@ class Weights:
             raise CheckpointError(f"the weight files of {checkpoint.revision} were changed while they were in use")
         self._loaded = (wanted, processing)
         return self._swappable.model
+
+    @property
+    def watch(self) -> Watch | None:
+        """What sees the activations of the model, if it is built."""
+        return None if self._swappable is None else self._swappable.watch
 
     def flaws(self, processing: Processing) -> dict[int, Mapping[str, str]]:
         """By step, the tensors that were found to hold NaN or infinity when they were read, or to have become so when processed."""
@@ -270,6 +276,9 @@ class Session:
         """The model at a step, without hooks that the unit before left on it."""
         model = self._current.load(self.published.checkpoint(step), processing)
         model.reset_hooks()
+        for weights in (self._current, self._reference):
+            if weights.watch is not None:
+                weights.watch.begin()
         return model
 
     def reference_model(self, step: int, processing: Processing) -> HookedTransformer:
@@ -279,6 +288,11 @@ class Session:
     def flaws(self, processing: Processing) -> dict[int, Mapping[str, str]]:
         """By step, the tensors that hold NaN or infinity, as they are or processed in this way; references' included."""
         return self._reference.flaws(processing) | self._current.flaws(processing)
+
+    @property
+    def saw_overflow(self) -> bool:
+        """Whether activations of the unit in hand, or of its references, were not finite."""
+        return any(weights.watch is not None and weights.watch.has_seen for weights in (self._current, self._reference))
 
     def take_traffic(self) -> Traffic:
         """What was loaded since this was last asked, and how long it took."""

@@ -295,9 +295,9 @@ def test_a_read_only_disk_is_named(cli, suite, tmp_path):
 def test_a_model_that_cannot_fit_is_refused_naming_a_dtype(cli, own_suite, tmp_path):
     import psutil
 
-    path = own_suite / "step0" / "config.json"
     vocabulary = int(psutil.virtual_memory().available * 1.5 / 4 / 2 / 4096)
-    path.write_text(json.dumps({**json.loads(path.read_text()), "hidden_size": 4096, "vocab_size": vocabulary}))
+    for path in own_suite.glob("*/config.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "hidden_size": 4096, "vocab_size": vocabulary}))
     code, _, err = cli(*sweep_arguments(own_suite, tmp_path / "run"))
     assert code == 1
     assert "use --dtype float16 or bfloat16" in err

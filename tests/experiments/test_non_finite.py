@@ -102,6 +102,95 @@ def test_a_reference_that_is_not_finite_is_the_reason_too(spoilt, tmp_path):
     assert set(rows.reason) == {f"the weights of step 1 are not finite: {BIAS} (1 NaN)"}
 
 
+@pytest.mark.slow
+def test_rows_of_a_step_that_is_not_finite_are_no_reference_also_when_it_was_measured_before(suite, tmp_path):
+    """The rows of the first step are undefined: an experiment that leaves undefined rows out would compare with fewer."""
+    root = Path(shutil.copytree(suite, tmp_path / "tiny"))
+    spoil(root / "step0" / "model.safetensors", BIAS, float("nan"))
+    request = {"model": str(root), "experiments": {"head_roles": SMALL.get("head_roles", {})}, "device": "cpu"}
+    for steps in ("0", "0,4"):
+        config = pt.SweepConfig(**request, steps=steps, out=tmp_path / "run")
+        result = pt.sweep(config)
+    assert [unit.step for unit in result.done] == [4]
+    rows = pt.load(tmp_path / "run").query("step == 4")
+    assert len(rows) > 10
+    assert rows.value.isna().all()
+    assert set(rows.reason) == {f"the weights of step 0 are not finite: {BIAS} (1 NaN)"}
+
+
+GAIN = "gpt_neox.layers.1.input_layernorm.weight"
+MATRIX = "gpt_neox.layers.1.attention.query_key_value.weight"
+LARGE = {
+    # name: (values put into tensors of step 1, dtype of the model, what of it became infinite)
+    "too large for float16": ({MATRIX: 1e6}, "float16", "blocks.1.attn.W_Q in float16 (1 infinite)"),
+    "too large for float16 once folded": ({MATRIX: 3e4, GAIN: 3e4}, "float16", "blocks.1.attn.W_Q in float16"),
+    "a bias too large for float16": ({"embed_out.weight": 6e4, NORM: 6e4}, "float16", "unembed.W_U in float16"),
+    "too large for float32 once folded": ({MATRIX: 3e30, GAIN: 3e30}, "float32", "blocks.1.attn.W_Q in float32"),
+    "too large for bfloat16 once folded": ({MATRIX: 3e30, GAIN: 3e30}, "bfloat16", "blocks.1.attn.W_Q in bfloat16"),
+    "a row of the embedding that no text has": (
+        {"gpt_neox.embed_in.weight": float("nan")},
+        "float32",
+        "gpt_neox.embed_in.weight (1 NaN)",
+    ),
+}
+
+
+FINITE_AS_THEY_ARE = {"too large for float32 once folded", "too large for bfloat16 once folded"}
+"""Unfolded, softmax is merely certain."""
+
+
+def enlarged(suite, folder, values):
+    root = Path(shutil.copytree(suite, folder / "tiny"))
+    file = root / "step1" / "model.safetensors"
+    tensors = {name: tensor.float() for name, tensor in load_file(file).items()}
+    for name, value in values.items():
+        name = name if name in tensors else name.replace("embed_out", "lm_head")
+        tensors[name].view(-1)[-1 if "embed_in" in name else 0] = value
+    save_file(tensors, file, metadata={"format": "pt"})
+    return root
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_finite_weights_that_become_infinite_on_the_way_give_no_values(suite, tmp_path, name, caplog):
+    values, dtype, said = LARGE[name]
+    root = enlarged(suite, tmp_path, values)
+    config = pt.SweepConfig(
+        model=str(root),
+        steps="0,1,4",
+        experiments={"loss": {"length": 32, "n": 2}, "induction": {"n": 2}},
+        out=tmp_path / "run",
+        device="cpu",
+        dtype=dtype,
+    )
+    pt.sweep(config)
+    rows = pt.load(tmp_path / "run")
+    spoilt = rows[rows.step == 1]
+    assert len(spoilt) > 10
+    raw_is_finite = name in FINITE_AS_THEY_ARE
+    assert spoilt[spoilt.experiment == "induction"].value.isna().all()
+    assert spoilt[spoilt.experiment == "loss"].value.notna().any() == raw_is_finite
+    # Loss is measured on the weights as they are, which are finite where folding is to blame: then its activations may not be.
+    folded = spoilt if "folded" not in name else spoilt[spoilt.experiment == "induction"]
+    assert len(folded)
+    assert folded.reason.str.contains(said, regex=False).all()
+    assert rows[rows.step != 1].value.notna().mean() > 0.8
+    # In a loop of one's own they are said too.
+    with caplog.at_level("WARNING", logger="pythia_traj"):
+        found = {ckpt.step: ckpt.non_finite for ckpt in pt.checkpoints(root, device="cpu", dtype=dtype)}
+    assert [step for step, flaws in found.items() if flaws] == [1]
+    assert said.partition(" (")[0] in found[1]
+    (warning,) = [record.getMessage() for record in caplog.records if "not finite" in record.getMessage()]
+    assert warning.startswith("the weights of step 1 are not finite: ")
+
+
+def test_what_is_infinite_only_when_folded_is_finite_as_it_is(suite, tmp_path):
+    root = enlarged(suite, tmp_path, LARGE["too large for float32 once folded"][0])
+    plain = dict.fromkeys(("fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases"), False)
+    for options, steps in (({}, [1]), (plain, [])):
+        found = {ckpt.step: ckpt.non_finite for ckpt in pt.checkpoints(root, device="cpu", **options)}
+        assert [step for step, flaws in found.items() if flaws] == steps
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_each_kind_is_counted(dtype):
     values = torch.tensor([[1.0, float("nan"), -2.0], [float("inf"), float("-inf"), float("nan")]], dtype=dtype)

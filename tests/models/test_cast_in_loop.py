@@ -226,7 +226,8 @@ def test_an_experiment_that_casts_the_model_costs_no_other_its_numbers(suite, tm
     file = tmp_path / "cast.py"
     file.write_text(
         "import torch\n"
-        "from pythia_traj import Key, Rows, experiment\n\n"
+        "from pythia_traj.experiment import experiment\n"
+        "from pythia_traj.values import Key, Rows\n\n"
         "@experiment(version=1)\n"
         "def a_cast(model):\n"
         '    """Casts."""\n'
@@ -244,5 +245,5 @@ def test_an_experiment_that_casts_the_model_costs_no_other_its_numbers(suite, tm
         )
         assert pt.sweep(config).failed == []
         rows = pt.load(config.out)
-        runs.append(rows[rows.experiment == "loss"].sort_values(["step", "metric", "position"])[["step", "value"]])
+        runs.append(rows[rows.experiment == "loss"].sort_values(["step", "metric", "position"])[["step", "value"]].fillna(-1))
     assert runs[0].values.tolist() == runs[1].values.tolist()

@@ -190,7 +190,9 @@ def test_parameters_that_were_mixed_under_one_label_are_said_by_load_and_by_the_
     pt.sweep(request(suite, out, use))
     result = pt.sweep(request(suite, out, use, steps="4", scale=3))
     (said,) = result.warnings
-    assert said.startswith("tiny/norm: at other steps 3 units were made with other settings (scale: 3, 1), which stay: ")
+    assert said.startswith(
+        "tiny/norm: at other steps 3 units were made with other settings (scale: 3, 1), which stay: "
+    )
     rows, (note,) = load_with_notes(out)
     assert len(rows) == 4
     assert note.startswith("tiny/norm: 3 and 1 units were made with different settings (scale: 1, 3)")

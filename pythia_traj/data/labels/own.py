@@ -24,7 +24,7 @@ from pythia_traj.data.documents import open_dataset
 from pythia_traj.data.labels import conllu
 from pythia_traj.data.labels.alignment import Span
 from pythia_traj.errors import DataError
-from pythia_traj.outside import checked, shown
+from pythia_traj.outside import checked, in_one_line, shown
 
 NO_LABEL = (-1, -100)
 """Numbers that stand for no label: of `datasets`, and of what trains on them."""
@@ -169,15 +169,16 @@ def _dataset(source: str, column: str) -> Iterator[LabelledText]:
     if column not in named:
         raise DataError(f"{source} has no column {column!r}: its columns are {', '.join(named)}")
     names = named[column]
-    for number, row in enumerate(dataset, 1):
-        where = f"{source} row {number}"
-        given = {"tokens": row["tokens"], "labels": row[column], "document": row.get("document")}
-        found = checked(_Words, given, f"{where}, labels in column {column}", error=DataError)
-        if len(found.tokens) != len(found.labels):
-            raise DataError(f"{where}: {len(found.tokens)} tokens, {len(found.labels)} {column}")
-        labels = [_class(label, names, f"{where}, column {column}") for label in found.labels]
-        text, spans = _written((word, label, True) for word, label in zip(found.tokens, labels, strict=True))
-        yield LabelledText(found.document or f"row {number}", text, spans)
+    with in_one_line(f"cannot read {source}", error=DataError):
+        for number, row in enumerate(dataset, 1):
+            where = f"{source} row {number}"
+            given = {"tokens": row["tokens"], "labels": row[column], "document": row.get("document")}
+            found = checked(_Words, given, f"{where}, labels in column {column}", error=DataError)
+            if len(found.tokens) != len(found.labels):
+                raise DataError(f"{where}: {len(found.tokens)} tokens, {len(found.labels)} {column}")
+            labels = [_class(label, names, f"{where}, column {column}") for label in found.labels]
+            text, spans = _written((word, label, True) for word, label in zip(found.tokens, labels, strict=True))
+            yield LabelledText(found.document or f"row {number}", text, spans)
 
 
 def _names(feature: Any) -> Sequence[str] | None:
