@@ -16,8 +16,8 @@ from typing import Any
 
 from pythia_traj.errors import CheckpointError
 
-_PICKLE_LIMIT = 4_000_000
-"""Bytes of a pickle: thirty thousand tensors. It holds names and shapes; the largest models need a hundred thousand."""
+_PICKLE_LIMIT = 2_000_000
+"""Bytes of a pickle: fifteen thousand tensors. It holds names and shapes; the largest models need a hundred thousand."""
 
 _DIRECTORY_LIMIT = 8_000_000
 """Bytes of an archive's directory, for as many records."""

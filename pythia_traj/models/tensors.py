@@ -149,7 +149,8 @@ def _read_bin(file: WeightFile) -> _Found:
         reason = "it holds code, which is never run" if _CODE.search(str(error)) else "it is damaged"
         raise CheckpointError(f"{file.name} was refused as a file of weights alone: {reason}") from None
     except _DAMAGE as error:
-        first_line = str(error).partition("\n")[0]
+        # torch asks there for a better message of its own.
+        first_line = str(error).partition("\n")[0].partition("  (Could this error")[0]
         raise CheckpointError(f"{file.name} is truncated or damaged ({first_line}): fetch it again") from None
 
 

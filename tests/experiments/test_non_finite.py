@@ -102,7 +102,6 @@ def test_a_reference_that_is_not_finite_is_the_reason_too(spoilt, tmp_path):
     assert set(rows.reason) == {f"the weights of step 1 are not finite: {BIAS} (1 NaN)"}
 
 
-@pytest.mark.slow
 def test_rows_of_a_step_that_is_not_finite_are_no_reference_also_when_it_was_measured_before(suite, tmp_path):
     """The rows of the first step are undefined: an experiment that leaves undefined rows out would compare with fewer."""
     root = Path(shutil.copytree(suite, tmp_path / "tiny"))

@@ -76,7 +76,7 @@ MISSPELT = [
     ({"model": "smal"}, "there is no model 'smal' in these rows: did you mean small?"),
     ({"model": "pythia-1b"}, "there is no model 'pythia-1b' in these rows: known: large, small"),
     ({"variant": "two_halfs"}, "there is no variant 'two_halfs' in these rows: did you mean two_halves?"),
-    ({"variant": {None, "two_halfs"}}, "there is no variant 'two_halfs'"),
+    ({"variant": [None, "two_halfs"]}, "there is no variant 'two_halfs'"),
     ({"component": "heads"}, "there is no component 'heads' in these rows: did you mean head?"),
     ({"suite": "tiy"}, "there is no suite 'tiy'"),
     ({"revision": "step51"}, "there is no revision 'step51' in these rows: did you mean step512 or step0?"),
