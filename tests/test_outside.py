@@ -97,9 +97,7 @@ class _Facts(pydantic.BaseModel):
     tokens: int
 
 
-@pytest.mark.parametrize(
-    "value", [{"tokens": True}, {"tokens": "3"}, {"tokens": 1.5}, {}, None, [1]], ids=repr
-)
+@pytest.mark.parametrize("value", [{"tokens": True}, {"tokens": "3"}, {"tokens": 1.5}, {}, None, [1]], ids=repr)
 def test_what_does_not_fit_its_model_is_named(value):
     with pytest.raises(SuiteError) as caught:
         checked(_Facts, value, "suite.json", error=SuiteError)

@@ -78,11 +78,13 @@ class Whole:
 def write_parquet(path: Path, table: pa.Table, footer: Mapping[str, Any]) -> None:
     """Writes a table with its provenance. Raises OSError."""
     # pandas' own metadata is not written: the schema alone says what the columns are.
-    table = table.replace_schema_metadata({FOOTER_KEY: as_json(footer).encode()})
+    provenance = as_json(footer).encode()
+    table = table.replace_schema_metadata({FOOTER_KEY: provenance})
     with pa.OSFile(str(path), "wb") as sink, pq.ParquetWriter(sink, table.schema, compression="zstd") as writer:
         writer.write_table(table)
         # What is written so far is in the file, and is all that a footer says nothing of.
-        writer.add_key_value_metadata({_CHECKSUM_KEY: f"{_checksum_of_file(path)}".encode()})
+        checksum = zlib.crc32(provenance, _checksum_of_file(path))
+        writer.add_key_value_metadata({_CHECKSUM_KEY: f"{checksum}".encode()})
 
 
 def read_parquet(path: Path, columns: Sequence[schema.Column] | None, *, step: int | None = None) -> Whole:
@@ -112,7 +114,8 @@ def read_parquet(path: Path, columns: Sequence[schema.Column] | None, *, step: i
         Footer, parse_json(keys[FOOTER_KEY], "its provenance", error=DamagedError), "its provenance", error=DamagedError
     )
     is_proven = _CHECKSUM_KEY in keys
-    if is_proven and keys[_CHECKSUM_KEY] != f"{zlib.crc32(_before_footer(data))}".encode():
+    checksum = zlib.crc32(keys[FOOTER_KEY], zlib.crc32(_before_footer(data)))
+    if is_proven and keys[_CHECKSUM_KEY] != f"{checksum}".encode():
         raise DamagedError("its bytes have changed since they were written")
     if step is not None:
         _check_step(metadata, found.get_field_index("step"), step)

@@ -12,26 +12,9 @@ import pandas as pd
 import pytest
 
 import pythia_traj as pt
-from pythia_traj.cli import main
 from pythia_traj.cli.main import app
 
 SMALL = ["--set", "induction.length=20", "--set", "induction.n=4"]
-
-
-@pytest.fixture
-def cli(capsys):
-    """Runs a command in this process: exit status, standard output, standard error."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return end.value.code, captured.out, captured.err
-
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield run
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 def sweep_arguments(suite, out, *more):

@@ -27,6 +27,8 @@ from tests.engines.device_cases import OF_TENSORS, PLAIN
 from tests.engines.device_cases_of_models import OF_MODELS
 from tests.engines.watching import CPU, META, Finding, Kind, Watch
 
+pytestmark = pytest.mark.slow
+
 ENGINES = Path(pythia_traj.engines.__path__[0])
 
 CASES = {**PLAIN, **OF_TENSORS, **OF_MODELS}

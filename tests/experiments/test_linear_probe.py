@@ -155,6 +155,7 @@ def test_a_planted_feature_is_found_where_it_was_planted_and_not_before(model, t
 TOKENS = 4096
 
 
+@pytest.mark.slow
 def test_what_the_buffer_holds_changes_no_number(model, python_tokens):
     one = 4 * model.cfg.d_model * len(python_tokens.labels)
     whole = probe(model, python_tokens)

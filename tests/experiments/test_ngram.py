@@ -54,7 +54,7 @@ def bigram(text):
 
 
 def values(model, text):
-    reader = Reader("ngram", text, ("final",), discover()["ngram"])
+    reader = Reader("ngram", text, text.groups, ("final",), discover()["ngram"])
     measure_shared(model, [reader])
     rows = reader.values().rows(keep_items=True)
     return {(row.key.metric, row.key.variant): row for row in rows.metrics}

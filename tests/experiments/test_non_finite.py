@@ -18,6 +18,8 @@ from pythia_traj.store.unit import read_footer
 from tests.experiments.test_all import SMALL
 from tests.support import publish, random_model
 
+pytestmark = pytest.mark.slow
+
 BIAS = "gpt_neox.layers.0.attention.dense.bias"
 NORM = "gpt_neox.final_layer_norm.weight"
 OF_INIT = {"transplant": "init", "representation": "init", "attribution": "init", "weights": "init"}

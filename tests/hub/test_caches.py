@@ -17,7 +17,6 @@ import pytest
 from huggingface_hub import constants, snapshot_download
 
 import pythia_traj as pt
-from pythia_traj.cli import main
 from pythia_traj.errors import ConfigError, StoreError
 from pythia_traj.hub import locks, shared
 from pythia_traj.hub.cache import cache_directory
@@ -35,17 +34,6 @@ REPO = "me/tiny"
 COMMIT = "c" * 40
 ENDPOINT = "https://hub.example"
 SIZE = 1000
-
-
-@pytest.fixture
-def cli(capsys):
-    def run(*arguments):
-        with pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return end.value.code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

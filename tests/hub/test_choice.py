@@ -42,6 +42,7 @@ def footer(run, step, model="pythia-2.8b", label="induction"):
     return read_footer(Run(run).unit_path(model, label, step))
 
 
+@pytest.mark.slow
 def test_a_suite_full_of_stale_files_gives_the_rows_of_a_clean_one(serve, stale, tmp_path):
     assert (len(SHARDED), len(SHARDED) + len(ALONE), len(LOST)) == (36, 76, 12)
     hub = serve(stale.repository)

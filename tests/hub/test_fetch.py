@@ -7,7 +7,6 @@ import pytest
 from huggingface_hub import constants
 
 import pythia_traj as pt
-from pythia_traj.cli import main
 from pythia_traj.hub.disk import OnDisk
 from pythia_traj.hub.fetch import kept
 from tests.hub.fixtures import online as online
@@ -23,19 +22,6 @@ def repository(suite):
     repository = Repository("me/tiny")
     publish_steps(repository, suite)
     return repository
-
-
-@pytest.fixture
-def cli(capsys):
-    """Runs a command: exit status, standard output, standard error."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return end.value.code, captured.out, captured.err
-
-    return run
 
 
 def sweep(out, **settings):

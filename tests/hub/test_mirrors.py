@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 
 import pythia_traj as pt
-from pythia_traj.cli import main
 from tests.hub.answers import Answer, MemorySlice
 from tests.hub.answers import error as refusal
 from tests.hub.content import ContentHost
@@ -32,17 +31,6 @@ def mirror(serve, suite, monkeypatch):
         return serve(repository)
 
     return start
-
-
-@pytest.fixture
-def cli(capsys):
-    def run(*arguments):
-        with pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return end.value.code, captured.out, captured.err
-
-    return run
 
 
 def without(*names):

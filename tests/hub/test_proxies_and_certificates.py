@@ -17,7 +17,6 @@ import pytest
 from huggingface_hub import get_session, set_client_factory
 from huggingface_hub.utils import _http as hub_http
 
-from pythia_traj.cli import main
 from pythia_traj.errors import CheckpointError, HubError
 from pythia_traj.hub import network
 from pythia_traj.hub.client import Client
@@ -51,17 +50,6 @@ def bare(online, monkeypatch):
     yield
     set_client_factory(hub_http.default_client_factory)
     network._context.cache_clear()
-
-
-@pytest.fixture
-def cli(capsys):
-    def run(*arguments):
-        with pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return end.value.code, captured.out, captured.err
-
-    return run
 
 
 # Proxies

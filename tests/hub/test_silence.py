@@ -13,7 +13,6 @@ import httpx2
 import pytest
 
 import pythia_traj as pt
-from pythia_traj.cli import main
 from pythia_traj.errors import CheckpointError, HubError
 from pythia_traj.hub import patience as patience_module
 from pythia_traj.hub.client import Client
@@ -221,18 +220,6 @@ def silenced(serve, tiny):
         silence.end()
 
 
-@pytest.fixture
-def cli(capsys):
-    """Runs a command: exit status, standard error."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as end:
-            main([str(argument) for argument in arguments])
-        return end.value.code, capsys.readouterr().err
-
-    return run
-
-
 SILENCES = {
     "branches": ("refs",),
     "files": ("tree",),
@@ -252,7 +239,7 @@ def most_requests(kind):
 @pytest.mark.parametrize("kind", SILENCES)
 def test_a_fetch_of_one_step_ends_whichever_answer_never_comes(silenced, cli, quick, kind):
     silence = silenced(*SILENCES[kind])
-    code, err = cli("fetch", "me/tiny", "--steps", "1")
+    code, _, err = cli("fetch", "me/tiny", "--steps", "1")
     # Twice as much would be a second question at all its attempts.
     assert time.monotonic() - silence.began < 1.6
     assert code == 1
@@ -296,7 +283,7 @@ def test_indices_of_either_format_that_never_come_are_not_each_waited_for_as_if_
     hub = serve(repository)
     hub.faults.add(silence)
     try:
-        code, err = cli("fetch", "me/sharded", "--steps", "1")
+        code, _, err = cli("fetch", "me/sharded", "--steps", "1")
     finally:
         silence.end()
     assert code == 1

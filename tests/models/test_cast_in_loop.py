@@ -245,5 +245,7 @@ def test_an_experiment_that_casts_the_model_costs_no_other_its_numbers(suite, tm
         )
         assert pt.sweep(config).failed == []
         rows = pt.load(config.out)
-        runs.append(rows[rows.experiment == "loss"].sort_values(["step", "metric", "position"])[["step", "value"]].fillna(-1))
+        runs.append(
+            rows[rows.experiment == "loss"].sort_values(["step", "metric", "position"])[["step", "value"]].fillna(-1)
+        )
     assert runs[0].values.tolist() == runs[1].values.tolist()

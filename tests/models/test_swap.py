@@ -238,6 +238,7 @@ SWAPS = """
 """
 
 
+@pytest.mark.slow
 def test_24_swaps_of_pythia_70m_grow_no_memory(tmp_path):
     shape = {
         "vocab_size": 50304,

@@ -45,6 +45,17 @@ def flipped(at: float) -> Damage:
     return damage
 
 
+def flipped_in(text: bytes) -> Damage:
+    """One bit has changed, right behind a text that stands in the file."""
+
+    def damage(path: Path) -> None:
+        data = bytearray(path.read_bytes())
+        data[data.index(text) + len(text)] ^= 1
+        path.write_bytes(data)
+
+    return damage
+
+
 def overwritten(path: Path) -> None:
     """The pages hold other bytes; the footer is as it was."""
     data = bytearray(path.read_bytes())

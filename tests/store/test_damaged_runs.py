@@ -118,7 +118,7 @@ PARQUET = {
     "pages overwritten": d.overwritten,
     "pages of an older version overwritten": d.overwritten_without_checksum,
     "a bit of the pages flipped": d.flipped(0.05),
-    "a bit of the footer's text flipped": d.flipped(0.8),
+    "a bit of its provenance flipped": d.flipped_in(b'"digest": "'),
     "no provenance": d.with_footer(None),
     "a directory": d.a_directory,
     "a dangling link": d.a_dangling_link,
