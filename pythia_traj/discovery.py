@@ -29,10 +29,17 @@ GROUP = "pythia_traj.experiments"
 
 @dataclass(frozen=True)
 class Unavailable:
-    """An experiment that is there but cannot be imported, because a distribution it needs is not installed."""
+    """An experiment that is there but cannot be imported.
+
+    Attributes:
+        name: its own, or that of its entry point.
+        requires: the distributions that it needs and that are not installed.
+        error: what its import raised, where it is not that.
+    """
 
     name: str
-    requires: tuple[str, ...]
+    requires: tuple[str, ...] = ()
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,8 @@ def find(use: str) -> Experiment:
 
 
 def _installed(candidate: Experiment | Unavailable) -> Experiment:
+    if isinstance(candidate, Unavailable) and candidate.error:
+        raise ConfigError(f"experiment {candidate.name} cannot be imported: {candidate.error}")
     missing = candidate.requires if isinstance(candidate, Unavailable) else missing_requirements(candidate)
     if missing:
         raise ConfigError(f"experiment {candidate.name} needs {', '.join(missing)}: pip install {' '.join(missing)}")
@@ -148,6 +157,12 @@ def _entry_points() -> Iterator[Experiment | Unavailable]:
         except ModuleNotFoundError as error:
             yield Unavailable(entry.name, (error.name or "?",))
             continue
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # what others have installed may raise anything, and is not always asked for
+            yield Unavailable(entry.name, error=f"{entry.value}: {type(error).__name__}: {error}")
+            continue
         yield from [loaded] if isinstance(loaded, Experiment) else _in_module(loaded)
 
 
@@ -196,7 +211,7 @@ def _in_file(path: Path, name: str) -> Experiment:
 def describe(candidate: Experiment | Unavailable) -> dict[str, Any]:
     """An experiment as `experiments --json` lists it; one that cannot be imported is known by name and by what it needs."""
     if isinstance(candidate, Unavailable):
-        text = f"cannot be imported: pip install {' '.join(candidate.requires)}"
+        text = f"cannot be imported: {candidate.error or 'pip install ' + ' '.join(candidate.requires)}"
         listed: dict[str, Any] = {
             "name": candidate.name,
             "version": None,

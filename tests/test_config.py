@@ -168,8 +168,10 @@ def test_entry_points_add_experiments(tmp_path, monkeypatch):
     (tmp_path / "plugin-1.dist-info").mkdir()
     (tmp_path / "plugin-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1\n")
     (tmp_path / "plugin-1.dist-info" / "entry_points.txt").write_text(
-        "[pythia_traj.experiments]\nplugged = plugged\nabsent = no_such_module_at_all\n"
+        "[pythia_traj.experiments]\nplugged = plugged\nabsent = no_such_module_at_all\nbroken = breaking\nleaving = leaving\n"
     )
+    (tmp_path / "breaking.py").write_text("1 / 0\n")
+    (tmp_path / "leaving.py").write_text("raise SystemExit(0)\n")
     monkeypatch.syspath_prepend(tmp_path)
     discover.cache_clear()
     try:
@@ -178,6 +180,11 @@ def test_entry_points_add_experiments(tmp_path, monkeypatch):
         assert describe(found["absent"])["requires"] == ["no_such_module_at_all"]
         with pytest.raises(ConfigError, match="experiment absent needs no_such_module_at_all"):
             find("absent")
+        assert "breaking: ZeroDivisionError" in describe(found["broken"])["description"]
+        with pytest.raises(ConfigError, match="experiment broken cannot be imported: breaking: ZeroDivisionError"):
+            find("broken")
+        with pytest.raises(ConfigError, match="experiment leaving cannot be imported: leaving: SystemExit"):
+            find("leaving")
     finally:
         discover.cache_clear()
 

@@ -59,12 +59,6 @@ class LinearScaling(_Values):
     factor: Number = Field(ge=1e-6, le=1e6)
 
 
-class TokenIds(_Values):
-    """Tokens that a config names by number."""
-
-    bos_token_id: int | None = Field(default=None, ge=0, le=2**24)
-
-
 def read_values(kind: type[Kind], given: Mapping[str, Any], *, place: str = "") -> Kind:
     """Values out of a parsed `config.json`, or out of an object in it.
 
