@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,10 @@ def _batches(vocabulary: Vocabulary, seed: int, task: str, n: int, bos: bool) ->
     rng = np.random.default_rng(seed)
     if task == "repeats":
         return [repeats.batch(vocabulary, rng, n, bos=bos)], Dropped()
-    prompts = _first(task, seed, _TRIES * n) if task in TASKS else own.prompts(_file(task), vocabulary.d_vocab)
+    if task in TASKS:
+        prompts: Iterator[Prompt] = islice(_PROMPTS[task](np.random.default_rng(seed)), _TRIES * n)
+    else:
+        prompts = own.prompts(_file(task), vocabulary.d_vocab)
     return encode(prompts, vocabulary, n, bos, rng)
 
 
@@ -98,8 +101,3 @@ def _file(task: str) -> Path:
     if not path.is_file():
         raise DataError(f"there is no file {task}: give one of the tasks {', '.join(TASKS)}, or a file")
     return path
-
-
-def _first(task: str, seed: int, count: int) -> Iterator[Prompt]:
-    for _, prompt in zip(range(count), _PROMPTS[task](np.random.default_rng(seed)), strict=False):
-        yield replace(prompt, where=f"a prompt of task {task}")

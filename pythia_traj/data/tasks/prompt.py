@@ -22,7 +22,7 @@ class Prompt:
         right, wrong: the continuations that are right for the clean prompt, and those that compete with them.
         template: which of the task's wordings it is.
         splits: texts that have to become just these tokens, or the task would not be what it says: (" 1732", (" 17", "32")).
-        where: the file and row it is from, for messages.
+        where: the file and row it is from, for messages; empty where a program made it.
     """
 
     clean: Text
@@ -31,7 +31,7 @@ class Prompt:
     wrong: tuple[Text, ...]
     template: str = ""
     splits: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    where: str = "a prompt"
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Dropped(Counter[str]):
     """How many items were not used, by reason.
 
     Attributes:
-        first: where the first of them stands, by reason.
+        first: where the first of them stands, by reason, if they are from a file.
     """
 
     def __init__(self) -> None:
@@ -88,11 +88,13 @@ class Dropped(Counter[str]):
     def add(self, reason: str, where: str) -> None:
         """One more."""
         self[reason] += 1
-        self.first.setdefault(reason, where)
+        if where:
+            self.first.setdefault(reason, where)
 
     def __str__(self) -> str:
         """The reasons in words, the most frequent first."""
-        return "; ".join(f"{reason} ({count}, {self.first[reason]} first)" for reason, count in self.most_common())
+        first = {reason: f", {where} first" for reason, where in self.first.items()}
+        return "; ".join(f"{reason} ({count}{first.get(reason, '')})" for reason, count in self.most_common())
 
 
 @dataclass(frozen=True)
@@ -137,14 +139,16 @@ class _UnusableError(Exception):
 
 
 def _encode(prompt: Prompt, vocabulary: Vocabulary, bos: bool) -> _Encoded:
-    ids = _encoder(vocabulary, prompt.where)
+    ids = _encoder(vocabulary, prompt.where or "a prompt")
     clean, corrupted = (_with_bos(ids(text), vocabulary.bos_token_id, bos) for text in (prompt.clean, prompt.corrupted))
     if len(clean) != len(corrupted):
         raise _UnusableError("clean and corrupted prompt differ in length")
     if not clean or any(isinstance(text, str) and not text.strip() for text in (prompt.clean, prompt.corrupted)):
         raise _UnusableError("the prompt is empty")
     if len(clean) > vocabulary.n_ctx:
-        raise DataError(f"{prompt.where} exceeds the model's context of {vocabulary.n_ctx} tokens: shorten the prompt")
+        raise DataError(
+            f"{prompt.where or 'a prompt'} exceeds the model's context of {vocabulary.n_ctx} tokens: shorten the prompt"
+        )
     for whole, pieces in prompt.splits:
         if ids(whole) != tuple(token for piece in pieces for token in ids(piece)) or len(ids(whole)) != len(pieces):
             raise _UnusableError("a word of it is not split as the task needs")
