@@ -11,7 +11,8 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,6 +41,33 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 Model = TypeVar("Model", bound=BaseModel)
 
 
+def open_file(path: Path, *, error: type[PythiaTrajError], what: object | None = None) -> BufferedReader:
+    """A regular file, open for reading; opening never waits, be it a pipe.
+
+    Args:
+        error: what is raised.
+        what: the file in messages, if not by its path.
+
+    Raises:
+        FileNotFoundError: there is none.
+        PythiaTrajError: of the kind asked for: it is a pipe, a device or a directory, or cannot be opened.
+    """
+    name = path if what is None else what
+    try:
+        # Without O_NONBLOCK the opening of a pipe would wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except ValueError:
+        raise error(f"{name} is no name of a file: it holds a character that none may") from None
+    except OSError as caught:
+        raise error(f"cannot read {name}: {caught.strerror}") from caught
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise error(f"{name} is not a regular file: replace it by one")
+    return os.fdopen(descriptor, "rb")
+
+
 def read_file(path: Path, *, error: type[PythiaTrajError], most: int = SMALL) -> bytes:
     """The bytes of a regular file.
 
@@ -49,25 +77,16 @@ def read_file(path: Path, *, error: type[PythiaTrajError], most: int = SMALL) ->
 
     Raises:
         FileNotFoundError: there is none.
-        PythiaTrajError: of the kind asked for: it is a pipe, a device or a directory, is too large or cannot be read.
+        PythiaTrajError: of the kind asked for: as `open_file`, or it is too large.
     """
-    try:
-        # Without O_NONBLOCK the opening of a pipe would wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with ExitStack() as stack:
-            stack.callback(os.close, descriptor)
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise error(f"{path} is not a regular file: replace it by one")
-            if status.st_size > most:
-                raise error(f"{path} has {status.st_size} bytes, at most {most} are read: it is not what its name says")
-            data = _all_of(descriptor, most + 1)
-    except FileNotFoundError:
-        raise
-    except ValueError:
-        raise error(f"{path} is no name of a file: it holds a character that none may") from None
-    except OSError as caught:
-        raise error(f"cannot read {path}: {caught.strerror}") from caught
+    with open_file(path, error=error) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise error(f"{path} has {size} bytes, at most {most} are read: it is not what its name says")
+        try:
+            data = file.read(most + 1)
+        except OSError as caught:
+            raise error(f"cannot read {path}: {caught.strerror}") from caught
     if len(data) > most:
         raise error(f"{path} has more than {most} bytes: it is not what its name says")
     return data
@@ -154,14 +173,6 @@ def in_one_line(what: object, *, error: type[PythiaTrajError]) -> Iterator[None]
 
 class _NotPlainError(ValueError):
     """What JSON allows, or Python's reader does, and no file of ours has."""
-
-
-def _all_of(descriptor: int, most: int) -> bytes:
-    pieces = []
-    while most > 0 and (piece := os.read(descriptor, most)):
-        pieces.append(piece)
-        most -= len(piece)
-    return b"".join(pieces)
 
 
 def _decoded(data: bytes, what: object, error: type[PythiaTrajError]) -> str:

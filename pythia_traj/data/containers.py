@@ -10,15 +10,13 @@ Capitals are small letters. A file of another name is refused: what is read as s
 
 import codecs
 import io
-import os
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pythia_traj.errors import DataError
-from pythia_traj.outside import LARGE, parse_json, read_file, shown
+from pythia_traj.outside import LARGE, open_file, parse_json, read_file, shown
 from pythia_traj.printable import one_line
 
 SEPARATOR = "<|endoftext|>"
@@ -87,21 +85,10 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
         DataError: there is none, it is a pipe, a device or a directory, or it cannot be read.
     """
     try:
-        # Without O_NONBLOCK the opening of a pipe would wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except ValueError:
-        raise DataError(f"{path} is no name of a file: it holds a character that none may") from None
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
-    is_regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
-    if not is_regular:
-        os.close(descriptor)
-        raise DataError(f"{path} is not a regular file: give one")
-    with os.fdopen(descriptor, "rb") as file:
-        try:
+        with open_file(path, error=DataError) as file:
             yield file
-        except OSError as error:
-            raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
 
 
 def read_text(path: Path) -> Iterator[str]:

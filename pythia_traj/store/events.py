@@ -2,7 +2,6 @@
 
 import os
 import socket
-import stat
 import time
 import uuid
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pythia_traj.errors import StoreError
-from pythia_traj.outside import checked, parse_json
+from pythia_traj.outside import checked, open_file, parse_json
 from pythia_traj.store.layout import Run, writing
 from pythia_traj.store.records import Event, as_json
 
@@ -69,17 +68,13 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
 def _lines(path: Path) -> Iterator[bytes]:
     """The lines of a regular file; of one that is too long no more than that is in memory at a time."""
     try:
-        # Without O_NONBLOCK the opening of a pipe would wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return
+        with open_file(path, error=StoreError) as file:
             whole = True
             while piece := file.readline(_LINE):
                 ends = piece.endswith(b"\n")
                 if whole and (ends or len(piece) < _LINE):
                     yield piece
                 whole = ends
-    except OSError:
+    except (OSError, StoreError):
         # A log that cannot be read says nothing; the rows it speaks of are not lost.
         return

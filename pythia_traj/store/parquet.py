@@ -5,12 +5,13 @@ without a complaint of any reader, and looking for them this way costs less than
 """
 
 import os
-import stat
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from pythia_traj import schema
 from pythia_traj.errors import StoreError
-from pythia_traj.outside import checked, parse_json
+from pythia_traj.outside import checked, open_file, parse_json
 from pythia_traj.printable import one_line
 from pythia_traj.store.records import Footer, as_json
 
@@ -129,13 +130,12 @@ def check_tensors(path: Path) -> None:
         FileNotFoundError: there is none.
         DamagedError: it is not what was written.
     """
-    if not stat.S_ISREG(_status(path).st_mode):
-        raise DamagedError("it is not a regular file")
-    try:
-        with safe_open(path, "numpy") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise DamagedError(f"it is no safetensors file ({_first_line(error)})") from None
+    with _opened(path):
+        try:
+            with safe_open(path, "numpy") as file:
+                metadata = file.metadata() or {}
+        except (SafetensorError, OSError, ValueError) as error:
+            raise DamagedError(f"it is no safetensors file ({_first_line(error)})") from None
     if FOOTER_KEY.decode() not in metadata:
         raise DamagedError("it has no provenance: another program wrote it")
 
@@ -148,33 +148,24 @@ def arrow_schema(columns: tuple[schema.Column, ...]) -> pa.Schema:
 
 def _bytes(path: Path) -> bytes:
     """The bytes of what begins and ends as Parquet files do: whatever does not is not read, however large it is."""
-    try:
-        # Without O_NONBLOCK the opening of a pipe would wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise DamagedError("it is not a regular file")
-            if status.st_size == 0:
-                raise DamagedError("it is empty")
-            first = file.read(len(_MAGIC))
-            file.seek(max(0, status.st_size - _TAIL))
-            last = file.read()
-            if first != _MAGIC or not last.endswith(_MAGIC) or len(last) < _TAIL:
-                raise DamagedError("it is no Parquet file, or only the beginning of one")
-            file.seek(0)
-            return file.read()
-    except FileNotFoundError:
-        if path.is_symlink():
-            raise DamagedError("it is a link that leads nowhere") from None
-        raise
-    except OSError as error:
-        raise DamagedError(f"it cannot be read ({error.strerror})") from None
+    with _opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size == 0:
+            raise DamagedError("it is empty")
+        first = file.read(len(_MAGIC))
+        file.seek(max(0, size - _TAIL))
+        last = file.read()
+        if first != _MAGIC or not last.endswith(_MAGIC) or len(last) < _TAIL:
+            raise DamagedError("it is no Parquet file, or only the beginning of one")
+        file.seek(0)
+        return file.read()
 
 
-def _status(path: Path) -> os.stat_result:
+@contextmanager
+def _opened(path: Path) -> Iterator[BufferedReader]:
     try:
-        return path.stat()
+        with open_file(path, error=DamagedError, what="it") as file:
+            yield file
     except FileNotFoundError:
         if path.is_symlink():
             raise DamagedError("it is a link that leads nowhere") from None

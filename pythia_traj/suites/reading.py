@@ -8,7 +8,6 @@ rest: of such a map nothing is used once its file has changed.
 
 import mmap
 import os
-import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,6 +18,7 @@ import psutil
 
 from pythia_traj.checkpoint import Room, WeightFile
 from pythia_traj.errors import CheckpointError
+from pythia_traj.outside import open_file
 from pythia_traj.suites.buffers import Buffers
 
 _SHARE = 4
@@ -127,17 +127,12 @@ def map_file(path: Path) -> memoryview:
 def _open(path: Path, stack: ExitStack) -> int:
     """A descriptor of a regular file with something in it; the stack closes it."""
     try:
-        # Without O_NONBLOCK the opening of a pipe would wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
+        file = stack.enter_context(open_file(path, error=CheckpointError))
+    except FileNotFoundError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    stack.callback(os.close, descriptor)
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        raise CheckpointError(f"{path} is not a regular file: replace it by one")
-    if status.st_size == 0:
+    if os.fstat(file.fileno()).st_size == 0:
         raise CheckpointError(f"{path} is empty: fetch it again")
-    return descriptor
+    return file.fileno()
 
 
 def _map(path: Path, descriptor: int) -> memoryview:
