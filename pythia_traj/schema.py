@@ -85,5 +85,3 @@ MODELS = (
     Column("n_steps", "int32", False, "how many steps it was published at"),
 )
 """Columns of `tables/models/`, which joins on `model`: one row a model."""
-
-KEY_NAMES = tuple(column.name for column in KEY_COLUMNS)

@@ -62,12 +62,12 @@ class LensText:
         length = length_for(vocabulary, length)
         rng = np.random.default_rng(seed)
         texts, what = (heldout(source, column), heldout_of(source)) if updates else (measured(source, column), source)
-        tokens = draw(vocabulary, texts, what, n=n, length=length, bos=bos, rng=rng)
+        tokens = draw(vocabulary, texts, what, n=n, length=length, bos=bos, rng=rng).tokens
         self.groups = with_shuffled(vocabulary, tokens, null_n, bos, rng)
         self.train = np.empty((0, length), dtype=np.int64)
         self.facts: dict[str, int] = {}
         if updates:
-            found = cut(vocabulary, training(source, column), length - int(bos), _ENOUGH + updates * batch)
+            found = cut(vocabulary, training(source, column), length - int(bos), _ENOUGH + updates * batch).tokens
             if not len(found):
                 raise DataError(
                     f"{source} holds no sequence of {length} tokens to train on: set length or updates lower"

@@ -205,7 +205,9 @@ class NGramText:
                 f"samples of {sampled} tokens: set sampled to {2 + int(bos)} or more, up to the context of {vocabulary.n_ctx}"
             )
         rng = np.random.default_rng(seed)
-        tokens = draw(vocabulary, heldout(source, column), heldout_of(source), n=n, length=length, bos=bos, rng=rng)
+        tokens = draw(
+            vocabulary, heldout(source, column), heldout_of(source), n=n, length=length, bos=bos, rng=rng
+        ).tokens
         # First of all, so that it is the text of other experiments with this seed.
         both = with_shuffled(vocabulary, tokens, null_n, bos, rng)
         self.groups = {"text": both["text"], "text/shuffled": both["shuffled"]}

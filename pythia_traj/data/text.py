@@ -69,7 +69,7 @@ class TextTokens:
         rng = np.random.default_rng(seed)
         length = length_for(vocabulary, length)
         self._own_bytes = _own_bytes(vocabulary)
-        drawn = _drawn(
+        drawn = draw(
             vocabulary, measured(source, column), source, n=n, length=length, bos=bos, rng=rng, of_token=self._own_bytes
         )
         # The same draws order the bytes as they do the tokens.
@@ -164,6 +164,13 @@ def _hash(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
+class Sequences(NamedTuple):
+    """Sequences, and how many bytes of the text each of their tokens stands for, 0 if that was not asked: int64 [sequence, pos] both."""
+
+    tokens: np.ndarray
+    sizes: np.ndarray
+
+
 def draw(
     vocabulary: Vocabulary,
     texts: Iterable[str],
@@ -173,30 +180,17 @@ def draw(
     length: int,
     bos: bool,
     rng: np.random.Generator,
-) -> np.ndarray:
-    """Sequences of texts, drawn without replacement and in their order, without BOS: int64 [n, length - bos].
+    of_token: list[bytes] | None = None,
+) -> Sequences:
+    """Sequences of texts, drawn without replacement and in their order, without BOS: [n, length - bos].
 
     Args:
         source: what the texts are, for the message that there are too few of them.
+        of_token: the bytes of each token, where it is asked how many a token stands for.
 
     Raises:
         DataError: there is no tokenizer, the texts are shorter than n sequences, or the sequences exceed the context.
     """
-    return _drawn(vocabulary, texts, source, n=n, length=length, bos=bos, rng=rng).tokens
-
-
-def _drawn(
-    vocabulary: Vocabulary,
-    texts: Iterable[str],
-    source: str,
-    *,
-    n: int,
-    length: int,
-    bos: bool,
-    rng: np.random.Generator,
-    of_token: list[bytes] | None = None,
-) -> "_Cut":
-    """As `draw`, with the bytes that tokens stand for if those of the vocabulary's are given."""
     if length > vocabulary.n_ctx:
         raise DataError(
             f"sequences of {length} tokens exceed the model's context of {vocabulary.n_ctx}: set length to at most {vocabulary.n_ctx}"
@@ -204,13 +198,13 @@ def _drawn(
     text_length = length - int(bos)
     if text_length < 2:
         raise DataError(f"sequences of {length} tokens predict nothing: set length to at least {2 + int(bos)}")
-    found = _cut(vocabulary, texts, text_length, _ENOUGH * n, of_token)
+    found = cut(vocabulary, texts, text_length, _ENOUGH * n, of_token)
     if len(found.tokens) < n:
         raise DataError(
             f"{source} holds {len(found.tokens)} sequences of {text_length} tokens, {n} were asked for: set n or length lower"
         )
     drawn = np.sort(rng.permutation(len(found.tokens))[:n])
-    return _Cut(found.tokens[drawn], found.sizes[drawn])
+    return Sequences(found.tokens[drawn], found.sizes[drawn])
 
 
 def with_shuffled(
@@ -221,30 +215,19 @@ def with_shuffled(
     return {name: prepend(vocabulary, group, bos) for name, group in (("text", tokens), ("shuffled", shuffled))}
 
 
-def cut(vocabulary: Vocabulary, texts: Iterable[str], length: int, enough: int) -> np.ndarray:
-    """Consecutive sequences of `length` tokens of each document, until there are enough: int64 [sequence, length].
-
-    Raises:
-        DataError: there is no tokenizer, or one of another model.
-    """
-    return _cut(vocabulary, texts, length, enough).tokens
-
-
 def _own_bytes(vocabulary: Vocabulary) -> list[bytes]:
     """The bytes of each token of the vocabulary; there is none that stands for any without a tokenizer."""
     return [] if vocabulary.tokenizer is None else bytes_of_tokens(vocabulary.tokenizer, vocabulary.d_vocab)
 
 
-class _Cut(NamedTuple):
-    """Sequences, and how many bytes of the text each of their tokens stands for, 0 if that was not asked: int64 [sequence, pos] both."""
-
-    tokens: np.ndarray
-    sizes: np.ndarray
-
-
-def _cut(
+def cut(
     vocabulary: Vocabulary, texts: Iterable[str], length: int, enough: int, of_token: list[bytes] | None = None
-) -> _Cut:
+) -> Sequences:
+    """Consecutive sequences of `length` tokens of each document, until there are enough.
+
+    Raises:
+        DataError: there is no tokenizer, or one of another model.
+    """
     tokens, sizes = [np.empty((0, length), dtype=np.int64)], [np.empty((0, length), dtype=np.int64)]
     left = enough
     for text in texts:
@@ -255,7 +238,7 @@ def _cut(
         left -= len(tokens[-1])
         if left <= 0:
             break
-    return _Cut(np.concatenate(tokens)[:enough], np.concatenate(sizes)[:enough])
+    return Sequences(np.concatenate(tokens)[:enough], np.concatenate(sizes)[:enough])
 
 
 def _in_rows(of_tokens: np.ndarray, length: int) -> np.ndarray:

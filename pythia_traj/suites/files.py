@@ -145,11 +145,6 @@ def shards(index: Mapping[str, Any], where: object) -> dict[str, frozenset[str]]
     return {shard: frozenset(named[shard]) for shard in sorted(named)}
 
 
-def shard_names(index: Mapping[str, Any], where: object) -> list[str]:
-    """The names alone of `shards`."""
-    return list(shards(index, where))
-
-
 def is_plain(name: str) -> bool:
     """Whether a name from elsewhere is the name of a file in the folder at hand, and leads nowhere else."""
     return Path(name).name == name and name not in {".", ".."} and "\\" not in name and "\0" not in name
