@@ -36,6 +36,26 @@ def own_suite(suite: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts small file systems, `mount("size=1m,ro")`, until the test ends; where that is not allowed the test is skipped."""
+    mounted: list[Path] = []
+
+    def make(options: str) -> Path:
+        path = tmp_path / f"disk{len(mounted)}"
+        path.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)]
+        if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
+            pytest.skip("mounting a file system needs root")
+        mounted.append(path)
+        return path
+
+    yield make
+    for path in mounted:
+        # Lazily: an exception that the test has caught keeps the failed writer's file open.
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+@pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[int, str, str]]]:
     """Runs a command in this process: exit status, standard output, standard error."""
     from pythia_traj.cli import main

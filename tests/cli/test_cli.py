@@ -1,7 +1,6 @@
 """The command line as a user meets it: what it prints, what it exits with, what it says when something is wrong."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -227,24 +226,8 @@ def test_a_damaged_checkpoint_costs_its_own_units_and_exits_3_or_1_when_all_fail
     assert message in err
 
 
-def mounted(path, options):
-    """A small file system of its own; the test is skipped where it cannot be mounted."""
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("mounting a file system needs root")
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    disk = tmp_path / "disk"
-    mounted(disk, "size=120k")
-    yield disk
-    # Lazily: the exception that the test has caught keeps the failed writer's file open.
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
-
-
-def test_a_full_disk_ends_the_sweep_in_a_line_and_keeps_what_is_done(cli, suite, small_disk, tmp_path):
+def test_a_full_disk_ends_the_sweep_in_a_line_and_keeps_what_is_done(cli, suite, mount, tmp_path):
+    small_disk = mount("size=120k")
     arguments = sweep_arguments(
         suite, small_disk / "run", "--steps", "all", "--experiment", "loss", "--set", "loss.length=64"
     )
@@ -263,13 +246,8 @@ def test_a_full_disk_ends_the_sweep_in_a_line_and_keeps_what_is_done(cli, suite,
     pd.testing.assert_frame_equal(pt.load(small_disk / "run"), pt.load(tmp_path / "calm"), check_exact=True)
 
 
-def test_a_read_only_disk_is_named(cli, suite, tmp_path):
-    disk = tmp_path / "disk"
-    mounted(disk, "size=1m,ro")
-    try:
-        code, _, err = cli(*sweep_arguments(suite, disk / "run"))
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+def test_a_read_only_disk_is_named(cli, suite, mount):
+    code, _, err = cli(*sweep_arguments(suite, mount("size=1m,ro") / "run"))
     assert code == 1
     assert "is read-only: give another --out" in err
     assert err.count("\n") == 1

@@ -10,6 +10,7 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
+from pythia_traj.hub import patience
 from pythia_traj.suites.catalog import catalog
 from tests.hub.publish import publish_steps
 from tests.hub.repository import Repository
@@ -67,3 +68,23 @@ def serve(online: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iter
             return hub
 
         yield start
+
+
+class Clock:
+    """Time that passes only where something waits."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(patience.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(patience.time, "sleep", self.wait)
+        monkeypatch.setattr(patience.random, "uniform", lambda low, high: high)
+
+    def wait(self, seconds: float) -> None:
+        """Lets so much time pass."""
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock that waiting for the Hub goes by."""
+    return Clock(monkeypatch)

@@ -360,19 +360,14 @@ def test_a_cache_that_is_a_file_is_one_line_and_listings_are_done_without(tmp_pa
 
 
 @pytest.fixture
-def read_only(tmp_path, monkeypatch):
+def read_only(mount, monkeypatch):
     """A cache with a file and a listing, on a disk that can only be read."""
-    mounted = tmp_path / "mount"
-    mounted.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mounted)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("only root can mount a disk")
+    mounted = mount("size=1m")
     monkeypatch.setenv("PYTHIA_TRAJ_CACHE", str(mounted / "cache"))
     store(1)
     Memory(ENDPOINT, REPO).keep_branches({"main": COMMIT})
     subprocess.run(["mount", "-o", "remount,ro", str(mounted)], check=True)
-    yield mounted
-    subprocess.run(["umount", "--lazy", str(mounted)], check=True)
+    return mounted
 
 
 def test_what_a_read_only_cache_holds_is_used_and_the_rest_is_one_line(read_only):

@@ -496,15 +496,9 @@ def test_who_waits_for_a_process_that_is_killed_goes_on(remote, tmp_path):
 
 
 @pytest.fixture
-def small_disk(tmp_path, monkeypatch):
+def small_disk(mount):
     """A file system of 1 MB."""
-    mounted = tmp_path / "mount"
-    mounted.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mounted)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("only root can mount a small disk")
-    yield mounted
-    subprocess.run(["umount", "--lazy", str(mounted)], check=True)
+    return mount("size=1m")
 
 
 def test_a_full_disk_is_a_sentence_before_a_byte_is_fetched_and_leaves_nothing(

@@ -9,7 +9,6 @@ from email.utils import formatdate
 import pytest
 
 from pythia_traj.errors import CheckpointError, HubError
-from pythia_traj.hub import patience as patience_module
 from pythia_traj.hub import pauses
 from pythia_traj.hub.client import Client
 from pythia_traj.hub.constants import Constants
@@ -19,6 +18,7 @@ from pythia_traj.hub.staging import InMemory
 from pythia_traj.hub.weights import hold
 from tests.hub.answers import error as refusal
 from tests.hub.content import ContentHost
+from tests.hub.fixtures import clock as clock
 from tests.hub.fixtures import online as online
 from tests.hub.fixtures import serve as serve
 from tests.hub.repository import Repository
@@ -29,24 +29,6 @@ QUICK = Patience(attempts=3, first=0.01, longest=0.02, timeout=0.5, connect=1)
 NOW = 1_800_000_000.0
 USUAL = None
 """What the server says is no reason to wait otherwise than after any failure."""
-
-
-class Clock:
-    """Time that passes only where something waits."""
-
-    def __init__(self, monkeypatch):
-        self.now = 1000.0
-        monkeypatch.setattr(patience_module.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(patience_module.time, "sleep", self.wait)
-        monkeypatch.setattr(patience_module.random, "uniform", lambda low, high: high)
-
-    def wait(self, seconds):
-        self.now += seconds
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    return Clock(monkeypatch)
 
 
 def date(seconds):

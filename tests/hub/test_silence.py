@@ -14,11 +14,11 @@ import pytest
 
 import pythia_traj as pt
 from pythia_traj.errors import CheckpointError, HubError
-from pythia_traj.hub import patience as patience_module
 from pythia_traj.hub.client import Client
 from pythia_traj.hub.listed import RemoteFile
 from pythia_traj.hub.patience import Attempts, GivenUpError, Patience, StatusError
 from pythia_traj.hub.questions import Questions
+from tests.hub.fixtures import clock as clock
 from tests.hub.fixtures import online as online
 from tests.hub.fixtures import point_to
 from tests.hub.fixtures import serve as serve
@@ -30,19 +30,6 @@ FIVE_MINUTES = 300
 QUICK = Patience(attempts=4, first=0.01, longest=0.05, timeout=0.2, connect=0.2)
 COMMIT = "a" * 40
 SAID = r"http://127\.0\.0\.1:\d+ does not answer \(4 attempts in 1 s\): check the network"
-
-
-class Clock:
-    """Time that passes only where something waits."""
-
-    def __init__(self, monkeypatch):
-        self.now = 1000.0
-        monkeypatch.setattr(patience_module.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(patience_module.time, "sleep", self.wait)
-        monkeypatch.setattr(patience_module.random, "uniform", lambda low, high: high)
-
-    def wait(self, seconds):
-        self.now += seconds
 
 
 # What the default settings promise
@@ -57,8 +44,8 @@ class Clock:
         pytest.param(90, 3, id="nobody accepts at any of nine addresses"),
     ],
 )
-def test_whatever_an_attempt_takes_the_default_settings_end_within_five_minutes(monkeypatch, seconds, attempts):
-    clock, patience = Clock(monkeypatch), Patience()
+def test_whatever_an_attempt_takes_the_default_settings_end_within_five_minutes(clock, seconds, attempts):
+    patience = Patience()
     start, made, asked = clock.now, 0, Attempts(patience, "it")
     with pytest.raises(GivenUpError) as given_up:
         while True:
@@ -79,8 +66,7 @@ def test_one_step_can_need_several_more_answers_and_end_within_five_minutes_all_
     assert patience.total + further * patience.connect < FIVE_MINUTES
 
 
-def test_what_a_server_asked_to_be_waited_is_not_counted_as_silence(monkeypatch):
-    clock = Clock(monkeypatch)
+def test_what_a_server_asked_to_be_waited_is_not_counted_as_silence(clock):
     start, asked = clock.now, Attempts(Patience(), "it")
     for _ in range(3):
         asked.failed(StatusError(429, {"retry-after": "300"}))
@@ -91,8 +77,7 @@ def test_what_a_server_asked_to_be_waited_is_not_counted_as_silence(monkeypatch)
         asked.failed(StatusError(500, {}))
 
 
-def test_bytes_that_come_now_and_then_are_never_given_up(monkeypatch):
-    clock = Clock(monkeypatch)
+def test_bytes_that_come_now_and_then_are_never_given_up(clock):
     asked = Attempts(Patience(), "it")
     for _ in range(100):
         clock.wait(29)
