@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 
 from pythia_traj.checkpoint import Checkpoint, PublishedModel, Room, Staging, WeightFile
 
@@ -67,8 +68,13 @@ class Prefetcher:
         # In memory: who waits for room on disk while holding some could wait for ever.
         self._room_aside = Room(prefetch=0, allocate=room.allocate)
         self._aside: Staging | None = None
-        self._slots = threading.Semaphore(1 + self._staging.ahead)
-        self._changed = threading.Condition()
+        # Ctrl-C and SIGTERM raise at any instruction of Python's. A condition or a semaphore, being written in Python, could be left locked
+        # by that, and this class would then wait for itself; these are not.
+        self._lock = threading.Lock()
+        self._slots: SimpleQueue[None] = SimpleQueue()
+        self._arrived: SimpleQueue[None] = SimpleQueue()
+        for _ in range(1 + self._staging.ahead):
+            self._slots.put(None)
         self._ready: dict[int, Opened] = {}
         self._passed: set[int] = set()
         self._closed = False
@@ -78,7 +84,7 @@ class Prefetcher:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._changed:
+        with self._lock:
             self._closed = True
             left, self._ready = list(self._ready.values()), {}
         for opened in left:
@@ -86,7 +92,7 @@ class Prefetcher:
         self._staging.stop()
         if self._aside is not None:
             self._aside.stop()
-        self._slots.release()
+        self._slots.put(None)
         if self._thread is not None:
             self._thread.join()
 
@@ -106,7 +112,7 @@ class Prefetcher:
                 yield opened
         finally:
             if expected:
-                self._slots.release()
+                self._slots.put(None)
 
     @contextmanager
     def open_aside(self, checkpoint: Checkpoint) -> Iterator[Opened]:
@@ -124,20 +130,20 @@ class Prefetcher:
         """A checkpoint in turn when it is ready; the steps before it will not be asked for any more."""
         step = checkpoint.step
         passed = self._steps[: self._steps.index(step)]
-        with self._changed:
+        with self._lock:
             is_running = self._thread is not None or self._start()
             self._passed.update(passed, [step])
             left = [self._ready.pop(other) for other in passed if other in self._ready]
         for opened in left:
             self._let_go(opened)
         if not is_running:
-            self._slots.acquire()
+            self._slots.get()
             return self._open(checkpoint, self._staging)
-        with self._changed:
-            if step not in self._ready:
-                self._on_wait(f"step {step}: waiting for the {self._staging.source}")
-                self._changed.wait_for(lambda: step in self._ready)
-            return self._ready.pop(step)
+        if step not in self._ready:
+            self._on_wait(f"step {step}: waiting for the {self._staging.source}")
+        while step not in self._ready:
+            self._arrived.get()
+        return self._ready.pop(step)
 
     def _start(self) -> bool:
         """Starts the background thread; says whether it could. The next step tries again."""
@@ -154,20 +160,20 @@ class Prefetcher:
     def _run(self) -> None:
         """The background thread."""
         for i, step in enumerate(self._steps):
-            self._slots.acquire()
-            with self._changed:
+            self._slots.get()
+            with self._lock:
                 if self._closed:
                     return
                 # A later step was asked for meanwhile: nobody will want this one.
                 if any(other in self._passed for other in self._steps[i + 1 :]):
-                    self._slots.release()
+                    self._slots.put(None)
                     continue
             opened = self._open(self._published.checkpoint(step), self._staging)
-            with self._changed:
+            with self._lock:
                 unwanted = self._closed or any(other in self._passed for other in self._steps[i + 1 :])
                 if not unwanted:
                     self._ready[step] = opened
-                    self._changed.notify_all()
+                    self._arrived.put(None)
             if unwanted:
                 self._let_go(opened)
 
@@ -189,7 +195,7 @@ class Prefetcher:
 
     def _let_go(self, opened: Opened) -> None:
         opened._held.close()
-        self._slots.release()
+        self._slots.put(None)
 
 
 @contextmanager
