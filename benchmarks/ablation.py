@@ -2,17 +2,20 @@
 
     python benchmarks/ablation.py [--prompts 8,32] [--loops loop,loop_swapped] [--json]
 
-Random weights in the shape of pythia-160m, prompts of 20 tokens, all 144 heads resampled one by one, the logit difference at the last
-position. In one run and in turn, three times:
+Random weights in the shape of pythia-160m, prompts of 20 tokens, all 144 heads resampled one by
+one, the logit difference at the last position. In one run and in turn, three times:
 
-- `loop`: what a user writes today, `run_with_hooks` once a head over the whole model, the corrupted run cached once, gradients off; on
-  a model whose parameters lie in memory as `from_pretrained` leaves them;
-- `loop_swapped`: the same on the model as a sweep has it, whose layout spares TransformerLens copies of its weights;
-- `ours`: `pythia_traj.engines.ablation.replaced`, from the kept clean run, on the model as a sweep has it.
+- `loop`: what a user writes today, `run_with_hooks` once a head over the whole model, the corrupted
+  run cached once, gradients off; on a model whose parameters lie in memory as `from_pretrained`
+  leaves them;
+- `loop_swapped`: the same on the model as a sweep has it, whose layout spares TransformerLens
+  copies of its weights;
+- `ours`: `pythia_traj.engines.ablation.replaced`, from the kept clean run, on the model as a sweep
+  has it.
 
-`ablation_vs_loop_<prompts>` and `ablation_vs_loop_swapped_<prompts>` are ratios of medians. `floor_<prompts>` is what ours cannot be
-faster than: the operations of its matrix products over the rate of one large product, measured in the same run. The values of all are
-compared first.
+`ablation_vs_loop_<prompts>` and `ablation_vs_loop_swapped_<prompts>` are ratios of medians.
+`floor_<prompts>` is what ours cannot be faster than: the operations of its matrix products over the
+rate of one large product, measured in the same run. The values of all are compared first.
 """
 
 import argparse
@@ -41,8 +44,12 @@ LOOPS = ("loop", "loop_swapped")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--prompts", default=",".join(map(str, PROMPTS)), help="how many, separated by commas")
-    parser.add_argument("--loops", default=",".join(LOOPS), help="which baselines, separated by commas")
+    parser.add_argument(
+        "--prompts", default=",".join(map(str, PROMPTS)), help="how many, separated by commas"
+    )
+    parser.add_argument(
+        "--loops", default=",".join(LOOPS), help="which baselines, separated by commas"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pythia-traj-bench-") as root:
@@ -55,12 +62,19 @@ def main() -> None:
         for prompts in map(int, arguments.prompts.split(",")):
             task = Task(swapped, prompts)
             loops = {"loop": Task(published, prompts).loop, "loop_swapped": task.loop}
-            contenders = {"ours": task.ours, **{name: loops[name] for name in arguments.loops.split(",")}}
+            contenders = {
+                "ours": task.ours,
+                **{name: loops[name] for name in arguments.loops.split(",")},
+            }
             for loop in loops.values():
-                torch.testing.assert_close(task.ours()[::29], loop(task.heads[::29]), atol=1e-4, rtol=0)
+                torch.testing.assert_close(
+                    task.ours()[::29], loop(task.heads[::29]), atol=1e-4, rtol=0
+                )
             times = alternate(contenders, pairs=PAIRS, discarded=0)
             for name in loops.keys() & times.keys():
-                ratios[f"ablation_vs_{name}_{prompts}"] = median(times[name]) / median(times["ours"])
+                ratios[f"ablation_vs_{name}_{prompts}"] = median(times[name]) / median(
+                    times["ours"]
+                )
             seconds |= {f"{name}_{prompts}": value for name, value in summary(times).items()}
             seconds[f"floor_{prompts}"] = round(operations(swapped, prompts) / rate(), 3)
     emit(seconds, dict(sorted(ratios.items())), as_json=arguments.json)
@@ -84,17 +98,27 @@ class Task:
     def __init__(self, model: HookedTransformer, prompts: int) -> None:
         generator = torch.Generator().manual_seed(0)
         self.model = model
-        self.clean, self.corrupted = torch.randint(0, 50000, (2, prompts, LENGTH), generator=generator)
+        self.clean, self.corrupted = torch.randint(
+            0, 50000, (2, prompts, LENGTH), generator=generator
+        )
         candidates = torch.randint(0, 50000, (prompts, 1, 2), generator=generator)
         self.question = Question(
-            torch.tensor([LENGTH - 1]), candidates, torch.tensor([True, False]).expand(prompts, 1, 2)
+            torch.tensor([LENGTH - 1]),
+            candidates,
+            torch.tensor([True, False]).expand(prompts, 1, 2),
         )
-        self.heads = [(layer, head) for layer in range(model.cfg.n_layers) for head in range(model.cfg.n_heads)]
+        self.heads = [
+            (layer, head)
+            for layer in range(model.cfg.n_layers)
+            for head in range(model.cfg.n_heads)
+        ]
 
     @torch.inference_mode()
     def loop(self, heads: list[tuple[int, int]] | None = None) -> Tensor:
         """The logit difference of every prompt with each head resampled [head, item]."""
-        _, cache = self.model.run_with_cache(self.corrupted, names_filter=lambda name: name.endswith("hook_z"))
+        _, cache = self.model.run_with_cache(
+            self.corrupted, names_filter=lambda name: name.endswith("hook_z")
+        )
         found = []
         for layer, head in heads or self.heads:
 
@@ -102,7 +126,9 @@ class Task:
                 z[:, :, head] = cache["z", layer][:, :, head]
                 return z
 
-            logits = self.model.run_with_hooks(self.clean, fwd_hooks=[(f"blocks.{layer}.attn.hook_z", resample)])
+            logits = self.model.run_with_hooks(
+                self.clean, fwd_hooks=[(f"blocks.{layer}.attn.hook_z", resample)]
+            )
             chosen = logits[:, -1].gather(-1, self.question.candidates[:, 0])
             found.append(chosen[:, 0] - chosen[:, 1])
         return torch.stack(found)
@@ -116,14 +142,24 @@ class Task:
 
 
 def operations(model: HookedTransformer, prompts: int) -> float:
-    """Of ours, in matrix products with weights: two kept passes; for each head the layers above it, of the last one keys and values."""
+    """Operations of ours, in matrix products with weights.
+
+    They are those of two kept passes, and for each head of the layers above it; of the last layer
+    keys and values.
+    """
     cfg = model.cfg
     d_mlp = cfg.d_mlp or 0
     layer = 2 * (4 * cfg.d_model**2 + 2 * cfg.d_model * d_mlp)
     keys_and_values = 2 * 2 * cfg.d_model**2
     above = sum(max(cfg.n_layers - 2 - at, 0) for at in range(cfg.n_layers))
-    per_token = cfg.n_heads * (above * layer + (cfg.n_layers - 1) * keys_and_values) + 2 * cfg.n_layers * layer
-    read = cfg.n_heads * ((cfg.n_layers - 1) * (layer - keys_and_values) + cfg.n_layers * 2 * cfg.d_model * cfg.d_vocab)
+    per_token = (
+        cfg.n_heads * (above * layer + (cfg.n_layers - 1) * keys_and_values)
+        + 2 * cfg.n_layers * layer
+    )
+    read = cfg.n_heads * (
+        (cfg.n_layers - 1) * (layer - keys_and_values)
+        + cfg.n_layers * 2 * cfg.d_model * cfg.d_vocab
+    )
     return float(prompts * (LENGTH * per_token + read))
 
 

@@ -39,7 +39,9 @@ def main() -> None:
     for name, full in {**BENCHMARKS, **(FULL_ONLY if arguments.full else {})}.items():
         more = full if arguments.full else []
         command = [sys.executable, str(HERE / f"{name}.py"), "--json", *more]
-        results[name] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        results[name] = json.loads(
+            subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        )
         sys.stdout.write(f"{name}: {json.dumps(results[name]['ratios'])}\n")
     path.write_text(json.dumps(results, indent=1) + "\n")
 

@@ -2,9 +2,10 @@
 
     python benchmarks/growth.py [--json]
 
-154 steps of a tiny model from a hub on this machine, and the first 77 of them. `growth_154_vs_twice_77` is the time of the one over
-twice that of the other; `overhead_vs_100_ms` is what a step takes besides compute (fetching, swapping, writing, bookkeeping): wall time
-less the seconds of compute, over the number of steps, over 0.1 s.
+154 steps of a tiny model from a hub on this machine, and the first 77 of them.
+`growth_154_vs_twice_77` is the time of the one over twice that of the other; `overhead_vs_100_ms`
+is what a step takes besides compute (fetching, swapping, writing, bookkeeping): wall time less the
+seconds of compute, over the number of steps, over 0.1 s.
 """
 
 import argparse
@@ -35,13 +36,19 @@ def measure(steps: list[int], *, as_json: bool) -> None:
         chosen = ",".join(map(str, steps[:count]))
         experiments = {"induction": {"n": 2, "length": 20}}
         config = pt.SweepConfig(
-            model="EleutherAI/pythia-tiny", steps=chosen, experiments=experiments, out=PLACE / name, device="cpu"
+            model="EleutherAI/pythia-tiny",
+            steps=chosen,
+            experiments=experiments,
+            out=PLACE / name,
+            device="cpu",
         )
         start = time.perf_counter()
         if pt.sweep(config).failed:
             raise SystemExit("a step failed")
         wall = time.perf_counter() - start
-        compute = sum(e["seconds"]["compute"] for e in read_events(Run(PLACE / name)) if e["event"] == "done")
+        compute = sum(
+            e["seconds"]["compute"] for e in read_events(Run(PLACE / name)) if e["event"] == "done"
+        )
         return wall, (wall - compute) / count
 
     sweep("warm", 2)
@@ -52,7 +59,11 @@ def measure(steps: list[int], *, as_json: bool) -> None:
         "154 steps": {"median": whole, "min": whole},
         "overhead of a step": {"median": overhead, "min": overhead},
     }
-    emit(seconds, {"growth_154_vs_twice_77": whole / (2 * half), "overhead_vs_100_ms": overhead / 0.1}, as_json=as_json)
+    emit(
+        seconds,
+        {"growth_154_vs_twice_77": whole / (2 * half), "overhead_vs_100_ms": overhead / 0.1},
+        as_json=as_json,
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""What every benchmark here shares: alternating runs of a baseline and ours in one process, and one JSON object at the end."""
+"""What every benchmark here shares.
+
+Runs of a baseline and of ours alternate in one process; at the end stands one JSON object.
+"""
 
 import gc
 import json
@@ -19,16 +22,23 @@ DISCARDED = 2
 
 
 def alternate(
-    contenders: Mapping[str, Callable[[], object]], *, pairs: int = PAIRS, discarded: int = DISCARDED
+    contenders: Mapping[str, Callable[[], object]],
+    *,
+    pairs: int = PAIRS,
+    discarded: int = DISCARDED,
 ) -> dict[str, list[float]]:
-    """Seconds of each contender, run in turn so that a noisy neighbour disturbs all alike; the first rounds are discarded."""
+    """Seconds of each contender, run in turn so that a noisy neighbour disturbs all alike.
+
+    The first rounds are discarded.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for round_number in range(discarded + pairs):
         for name, contender in contenders.items():
             start = time.perf_counter()
             result = contender()
             elapsed = time.perf_counter() - start
-            # A model is full of reference cycles: collected here, so that nobody pays for another's garbage.
+            # A model is full of reference cycles: collected here, so that nobody pays for another's
+            # garbage.
             del result
             gc.collect()
             if round_number >= discarded:
@@ -53,8 +63,15 @@ def emit(
 ) -> None:
     """Prints the result: one JSON object, or a table for a person; `memory` is in bytes."""
     result = {
-        "machine": {"cpus": os.cpu_count(), "processor": platform.machine(), "python": platform.python_version()},
-        "versions": {name: version(name) for name in ("torch", "transformer-lens", "transformers", "safetensors")},
+        "machine": {
+            "cpus": os.cpu_count(),
+            "processor": platform.machine(),
+            "python": platform.python_version(),
+        },
+        "versions": {
+            name: version(name)
+            for name in ("torch", "transformer-lens", "transformers", "safetensors")
+        },
         "seconds": seconds,
         "ratios": {name: round(value, 3) for name, value in ratios.items()},
     }
@@ -73,7 +90,10 @@ def emit(
 
 
 def watch_memory(process: "subprocess.Popen[bytes]", *, every: float = 0.05) -> dict[str, int]:
-    """Waits for a process to end; the peaks, in bytes, of its anonymous memory (what it allocated) and of all that was resident."""
+    """Waits for a process to end, and returns the peaks of its memory, in bytes.
+
+    They are those of its anonymous memory (what it allocated) and of all that was resident.
+    """
     peaks = {"anonymous": 0, "resident": 0}
     watched = psutil.Process(process.pid)
     while process.poll() is None:
@@ -94,11 +114,16 @@ def anonymous_bytes(pid: int) -> int:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return 0
-    return sum(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon"))
+    return sum(
+        int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon")
+    )
 
 
 def hub_cache(root: Path, repo: str, revision: str, commit: str) -> Path:
-    """Creates the snapshot folder of one revision in a Hub cache below `root`, and returns it for the files to be put in."""
+    """Creates the snapshot folder of one revision in a Hub cache below `root`.
+
+    Returns it for the files to be put in.
+    """
     folder = root / ("models--" + repo.replace("/", "--"))
     snapshot = folder / "snapshots" / commit
     snapshot.mkdir(parents=True)

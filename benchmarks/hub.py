@@ -1,6 +1,8 @@
-"""What the benchmarks of the Hub as a source share: a hub on this machine, in a process of its own, and this process pointed to it.
+"""What the benchmarks of the Hub as a source share: a hub on this machine.
 
-Import it first: huggingface_hub reads its settings when it is imported.
+It runs in a process of its own, and this process is pointed to it.
+
+Import this module first: huggingface_hub reads its settings when it is imported.
 """
 
 import os
@@ -30,9 +32,10 @@ os.environ.pop("HF_TOKEN", None)
 
 @contextmanager
 def served(size: str, steps: str, *options: str) -> Iterator[str]:
-    """A hub that serves random weights of a Pythia's shape at some steps as `pythia-<size>`; yields its endpoint.
+    """A hub that serves random weights of a Pythia's shape at some steps as `pythia-<size>`.
 
-    It goes into the environment of this process too, for whatever is imported or started afterwards.
+    Yields its endpoint, which goes into the environment of this process too, for whatever is
+    imported or started afterwards.
     """
     from tests.hub.publish import hub_process
 

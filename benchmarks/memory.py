@@ -2,10 +2,12 @@
 
     python benchmarks/memory.py [--json] [--steps 24]
 
-Twenty-four steps of pythia-70m's shape from a hub on this machine, in processes of their own, sampled every 50 ms. In memory: the peak
-of anonymous memory over what is allowed, `memory_vs_allowed`: that of a process that has imported everything, the model's parameters, one
-buffer for the checkpoint in use and each one ahead, 600 MB for activations. `memory_growth_from_step_4` is the peak over the steps after
-the fourth over the peak up to it. On disk: the peak of all that lies in the cache over the budget, `disk_vs_budget`.
+Twenty-four steps of pythia-70m's shape from a hub on this machine, in processes of their own,
+sampled every 50 ms. In memory: the peak of anonymous memory over what is allowed,
+`memory_vs_allowed`: that of a process that has imported everything, the model's parameters, one
+buffer for the checkpoint in use and each one ahead, 600 MB for activations.
+`memory_growth_from_step_4` is the peak over the steps after the fourth over the peak up to it. On
+disk: the peak of all that lies in the cache over the budget, `disk_vs_budget`.
 """
 
 import argparse
@@ -22,9 +24,12 @@ SIZE, PREFETCH, SLACK = "70m", 2, 600e6
 
 IMPORTS = """
 import json, pythia_traj as pt
-import pythia_traj.sweeps.runner, pythia_traj.sweeps.measure, pythia_traj.models.swap, pythia_traj.hub.model, pandas, pyarrow.parquet
+import pythia_traj.sweeps.runner, pythia_traj.sweeps.measure, pythia_traj.models.swap
+import pythia_traj.hub.model, pandas, pyarrow.parquet
 status = open("/proc/self/status").read().splitlines()
-print(json.dumps(next(int(line.split()[1]) * 1024 for line in status if line.startswith("RssAnon"))))
+print(json.dumps(next(
+    int(line.split()[1]) * 1024 for line in status if line.startswith("RssAnon")
+)))
 """
 
 
@@ -43,12 +48,16 @@ def measure(steps: str, *, as_json: bool) -> None:
 
     from pythia_traj.suites.catalog import SIZES
 
-    imports = json.loads(subprocess.run([sys.executable, "-c", IMPORTS], check=True, capture_output=True).stdout)
+    imports = json.loads(
+        subprocess.run([sys.executable, "-c", IMPORTS], check=True, capture_output=True).stdout
+    )
     checkpoint = next((PLACE / "hub").rglob("model.safetensors")).stat().st_size
     allowed = imports + 4 * SIZES[SIZE].n_parameters + (1 + PREFETCH) * checkpoint + SLACK
 
     samples: list[tuple[float, int]] = []
-    run = sweep(steps, "memory", [], lambda pid: samples.append((time.time(), anonymous_bytes(pid))))
+    run = sweep(
+        steps, "memory", [], lambda pid: samples.append((time.time(), anonymous_bytes(pid)))
+    )
     ends = sorted(
         event["time"]
         for path in (run / "log").glob("*.jsonl")
@@ -62,7 +71,12 @@ def measure(steps: str, *, as_json: bool) -> None:
     on_disk: list[int] = []
     cache = Path(os.environ["PYTHIA_TRAJ_CACHE"]) / "weights"
     sweep(steps, "disk", ["--disk-budget", str(budget)], lambda _: on_disk.append(size_of(cache)))
-    peaks = {"anonymous": max(early, late), "allowed": int(allowed), "disk": max(on_disk), "disk budget": budget}
+    peaks = {
+        "anonymous": max(early, late),
+        "allowed": int(allowed),
+        "disk": max(on_disk),
+        "disk budget": budget,
+    }
     ratios = {
         "memory_vs_allowed": max(early, late) / allowed,
         "memory_growth_from_step_4": late / early,
@@ -81,7 +95,15 @@ def sweep(steps: str, name: str, more: list[str], sample) -> Path:  # type: igno
         "--steps",
         steps,
     ]
-    command += ["--experiment", "induction,loss", "--prefetch", str(PREFETCH), "--out", str(PLACE / name), *more]
+    command += [
+        "--experiment",
+        "induction,loss",
+        "--prefetch",
+        str(PREFETCH),
+        "--out",
+        str(PLACE / name),
+        *more,
+    ]
     for setting in ("induction.n=2", "loss.n=2", "loss.null_n=2"):
         command += ["--set", setting]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

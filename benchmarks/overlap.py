@@ -2,9 +2,10 @@
 
     python benchmarks/overlap.py [--json] [--steps 12] [--seconds 1.0]
 
-Twelve steps of pythia-14m's shape come from a hub on this machine that is slowed down until a checkpoint takes as long as the experiment,
-which sleeps. `overlap_vs_ideal` is (wall time - one checkpoint's transfer) / max(transfer, compute) with the default prefetch;
-`sequential_vs_ideal` is the wall time over the same without prefetch.
+Twelve steps of pythia-14m's shape come from a hub on this machine that is slowed down until a
+checkpoint takes as long as the experiment, which sleeps. `overlap_vs_ideal` is (wall time - one
+checkpoint's transfer) / max(transfer, compute) with the default prefetch; `sequential_vs_ideal` is
+the wall time over the same without prefetch.
 """
 
 import argparse
@@ -33,7 +34,9 @@ def sleep(model, *, seconds: float = 1.0) -> Rows:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--steps", type=int, default=12, help="how many steps")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of compute, and of transfer, at each step")
+    parser.add_argument(
+        "--seconds", type=float, default=1.0, help="of compute, and of transfer, at each step"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     steps = [0, *(1000 * i for i in range(1, arguments.steps))]
@@ -63,7 +66,12 @@ def measure(steps: list[int], seconds: float, *, as_json: bool) -> None:
         chosen = ",".join(map(str, selected))
         out = PLACE / name
         config = pt.SweepConfig(
-            model=f"pythia-{SIZE}", steps=chosen, experiments=experiments, out=out, prefetch=prefetch, device="cpu"
+            model=f"pythia-{SIZE}",
+            steps=chosen,
+            experiments=experiments,
+            out=out,
+            prefetch=prefetch,
+            device="cpu",
         )
         start = time.perf_counter()
         result = pt.sweep(config)
@@ -74,7 +82,9 @@ def measure(steps: list[int], seconds: float, *, as_json: bool) -> None:
     sweep("warm", 0, steps[:1])
     overlapped, run = sweep("overlapped", 2, steps)
     sequential, _ = sweep("sequential", 0, steps)
-    fetches = [event["seconds"]["fetch"] for event in read_events(Run(run)) if event["event"] == "done"]
+    fetches = [
+        event["seconds"]["fetch"] for event in read_events(Run(run)) if event["event"] == "done"
+    ]
     ideal = max(sum(fetches), seconds * len(steps))
     emit(
         {

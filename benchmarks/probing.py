@@ -1,15 +1,17 @@
-"""How fast are probes of all layers fitted, beside scikit-learn's logistic regression of one layer after the other?
+"""How fast are probes of all layers fitted, beside scikit-learn's logistic regression?
 
     python benchmarks/probing.py [--json]
 
-Activations of 13 layers x 6000 items x 768 features, correlated as those of a residual stream are, 12 classes, one strength of L2. In one
-run and in turn:
+Activations of 13 layers x 6000 items x 768 features, correlated as those of a residual stream are,
+12 classes, one strength of L2. In one run and in turn:
 
-- `sklearn`: `LogisticRegression` at its defaults but for the strength and 1000 iterations at most;
+- `sklearn`: `LogisticRegression` of one layer after the other, at its defaults but for the
+  strength and 1000 iterations at most;
 - `ours`: `pythia_traj.engines.probing.logistic`, to the same tolerance, on the CPU layer by layer.
 
-`probing_vs_sklearn` is the ratio of medians, `accuracy_difference` the largest difference of their accuracies on 2000 further items,
-over all layers. With a CUDA device, `ours_cuda` fits all layers in one batch.
+`probing_vs_sklearn` is the ratio of medians, `accuracy_difference` the largest difference of their
+accuracies on 2000 further items, over all layers. With a CUDA device, `ours_cuda` fits all layers
+in one batch.
 """
 
 import argparse
@@ -40,14 +42,20 @@ def main() -> None:
     contenders = {"sklearn": lambda: fit_sklearn(x, labels), "ours": lambda: fit_ours(x, labels)}
     times = alternate(contenders, pairs=PAIRS, discarded=0)
     seconds: dict[str, object] = dict(summary(times))
-    ratios = {"probing_vs_sklearn": median(times["sklearn"]) / median(times["ours"]), "accuracy_difference": difference}
+    ratios = {
+        "probing_vs_sklearn": median(times["sklearn"]) / median(times["ours"]),
+        "accuracy_difference": difference,
+    }
     if torch.cuda.is_available():
         seconds["ours_cuda"] = round(on_cuda(x, labels), 4)
     emit(seconds, ratios, as_json=arguments.json)
 
 
 def activations() -> tuple[Tensor, Tensor]:
-    """Standardised [layer, item, d], and labels [1, problem, item] that every layer tells, the later ones better."""
+    """Standardised features [layer, item, d], and their labels [1, problem, item].
+
+    Every layer tells the labels, the later ones better.
+    """
     generator = torch.Generator().manual_seed(0)
     items = TRAIN + TEST
     labels = torch.randint(0, CLASSES, (items,), generator=generator)
@@ -65,9 +73,12 @@ def fit_ours(x: Tensor, labels: Tensor) -> Tensor:
     """The accuracy on further items [layer]; on CUDA of all layers at once."""
     found = []
     size = len(x) if x.is_cuda else 1
-    # The one strength is not chosen, so that it does not matter on what: further training items would do.
+    # The one strength is not chosen, so that it does not matter on what: further training items
+    # would do.
     for part in x.split(size):
-        probes = probing.logistic(part[:, : TRAIN + 1], labels[..., : TRAIN + 1], TRAIN, CLASSES, [STRENGTH]).probes
+        probes = probing.logistic(
+            part[:, : TRAIN + 1], labels[..., : TRAIN + 1], TRAIN, CLASSES, [STRENGTH]
+        ).probes
         right = probes.logits(part[:, TRAIN:]).argmax(2) == labels[..., TRAIN:]
         found.append(right.float().mean(-1)[:, 0])
     return torch.cat(found)
@@ -78,7 +89,9 @@ def fit_sklearn(x: Tensor, labels: Tensor) -> Tensor:
     found = []
     y = labels[0, 0].numpy()
     for layer in x.numpy():
-        theirs = LogisticRegression(C=1 / (STRENGTH * TRAIN), max_iter=1000).fit(layer[:TRAIN], y[:TRAIN])
+        theirs = LogisticRegression(C=1 / (STRENGTH * TRAIN), max_iter=1000).fit(
+            layer[:TRAIN], y[:TRAIN]
+        )
         found.append(float(theirs.score(layer[TRAIN:], y[TRAIN:])))
     return torch.tensor(found)
 

@@ -1,13 +1,15 @@
-"""The model this project was started for: pythia-1b-deduped's shape swept from a hub on this machine.
+"""The model this project was started for: pythia-1b-deduped's shape, swept from a local hub.
 
     python benchmarks/pythia_1b.py [--json] [--size 1b] [--steps 0,512,143000] [--items 8]
 
-Random weights of the full shape (16 layers, d_model 2048, 8 heads, 1.01 B parameters, fp16, causal masks included) are served at three
-steps by the tests' loopback hub, in a process of its own, under the model's own name. `pythia-traj sweep` measures both experiments on
-`--items` sequences each: two cores do about a hundred billion operations a second, and one sequence of 550 tokens takes a trillion.
-Memory does not depend on how many there are. Printed are the seconds of each phase (medians over steps, from the footers), and
-the peak of all memory that the sweep had in use, the model's, three checkpoints' on their way and mapped files' together;
-`memory_vs_limit_1b` is that over 12 GB.
+Random weights of the full shape (16 layers, d_model 2048, 8 heads, 1.01 B parameters, fp16, causal
+masks included) are served at three steps by the tests' loopback hub, in a process of its own, under
+the model's own name. `pythia-traj sweep` measures both experiments on `--items` sequences each: two
+cores do about a hundred billion operations a second, and one sequence of 550 tokens takes a
+trillion. Memory does not depend on how many there are. Printed are the seconds of each phase
+(medians over steps, from the footers), and the peak of all memory that the sweep had in use, the
+model's, three checkpoints' on their way and mapped files' together; `memory_vs_limit_1b` is that
+over 12 GB.
 """
 
 import argparse
@@ -41,7 +43,15 @@ def main() -> None:
         root = Path(name)
         random = ["--random", f"{arguments.size}=EleutherAI/{model}", "--steps", arguments.steps]
         with hub_process(root / "hub", *random) as endpoint:
-            command = ["sweep", "--model", model, "--steps", arguments.steps, "--experiment", "induction,loss"]
+            command = [
+                "sweep",
+                "--model",
+                model,
+                "--steps",
+                arguments.steps,
+                "--experiment",
+                "induction,loss",
+            ]
             for name_of_count in ("induction.n", "loss.n", "loss.null_n"):
                 command += ["--set", f"{name_of_count}={arguments.items}"]
             environment = {
@@ -56,13 +66,18 @@ def main() -> None:
             start = time.perf_counter()
             program = str(Path(sys.executable).with_name("pythia-traj"))
             process = subprocess.Popen(
-                [program, *command, "--out", str(root / "run")], env=environment, stdout=subprocess.DEVNULL
+                [program, *command, "--out", str(root / "run")],
+                env=environment,
+                stdout=subprocess.DEVNULL,
             )
             peaks = watch_memory(process)
             wall = time.perf_counter() - start
         if process.returncode:
             raise SystemExit(f"the sweep ended with {process.returncode}")
-        footers = [read_footer(path) or {} for path in sorted((root / "run" / "metrics").rglob("*.parquet"))]
+        footers = [
+            read_footer(path) or {}
+            for path in sorted((root / "run" / "metrics").rglob("*.parquet"))
+        ]
     phases: dict[str, list[float]] = {}
     for footer in footers:
         for phase, value in footer["seconds"].items():

@@ -2,7 +2,8 @@
 
     python benchmarks/startup.py [--json]
 
-`help_vs_typer_and_rich` is the ratio of medians of `pythia-traj --help` and `python -c "import typer, rich"`, each a new process.
+`help_vs_typer_and_rich` is the ratio of medians of `pythia-traj --help` and
+`python -c "import typer, rich"`, each a new process.
 """
 
 import argparse

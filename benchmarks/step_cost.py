@@ -2,15 +2,18 @@
 
     python benchmarks/step_cost.py [--json] [--experiments loss,logit_lens] [--alone]
 
-Random weights in the shape of pythia-160m, a tokenizer of as many entries as Pythia's trained on the spot, default parameters. Each
-experiment is swept by `pythia-traj sweep` in a process of its own over one step, then all of them in one. Printed of each are the
-seconds that its unit took to compute, the seconds of the whole command, and the peak of the process's resident memory: mapped weight
-files, libraries and the interpreter are in it.
+Random weights in the shape of pythia-160m, a tokenizer of as many entries as Pythia's trained on
+the spot, default parameters. Each experiment is swept by `pythia-traj sweep` in a process of its
+own over one step, then all of them in one. Printed of each are the seconds that its unit took to
+compute, the seconds of the whole command, and the peak of the process's resident memory: mapped
+weight files, libraries and the interpreter are in it.
 
-`slowest_vs_60_s` is the dearest step over the 60 s that one may take. `memory_vs_allowed` is the highest share that a peak has of the
-parameters of the models in memory (representation compares with a second one) and 2 GB. `together_vs_sum` is the time of the command
-for all over the sum of those for each, `together_vs_sum_compute` the same of computing alone; `text_vs_sum` and `text_vs_sum_compute` are
-those of the experiments that read one text by default, and so one forward pass.
+`slowest_vs_60_s` is the dearest step over the 60 s that one may take. `memory_vs_allowed` is the
+highest share that a peak has of the parameters of the models in memory (representation compares
+with a second one) and 2 GB. `together_vs_sum` is the time of the command for all over the sum of
+those for each, `together_vs_sum_compute` the same of computing alone; `text_vs_sum` and
+`text_vs_sum_compute` are those of the experiments that read one text by default, and so one forward
+pass.
 """
 
 import argparse
@@ -51,8 +54,12 @@ ALLOWED_SECONDS, ALLOWED_BYTES = 60.0, 2e9
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--experiments", default=",".join(EXPERIMENTS), help="which, separated by commas")
-    parser.add_argument("--alone", action="store_true", help="leave out the sweeps of several together")
+    parser.add_argument(
+        "--experiments", default=",".join(EXPERIMENTS), help="which, separated by commas"
+    )
+    parser.add_argument(
+        "--alone", action="store_true", help="leave out the sweeps of several together"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     names = arguments.experiments.split(",")
@@ -61,19 +68,33 @@ def main() -> None:
         suite = publish(Path(root) / "suite")
         measured = {name: sweep(suite, Path(root) / name, [name]) for name in names}
         if not arguments.alone:
-            measured |= {name: sweep(suite, Path(root) / name, those) for name, those in several.items() if those}
+            measured |= {
+                name: sweep(suite, Path(root) / name, those)
+                for name, those in several.items()
+                if those
+            }
     ratios = {
         "slowest_vs_60_s": max(measured[name]["compute"] for name in names) / ALLOWED_SECONDS,
         "memory_vs_allowed": max(measured[name]["resident"] / allowed(name) for name in names),
     }
     for name in sorted(several.keys() & measured.keys()):
         for ratio, phase in ((f"{name}_vs_sum", "command"), (f"{name}_vs_sum_compute", "compute")):
-            ratios[ratio] = measured[name][phase] / sum(measured[one][phase] for one in several[name])
+            ratios[ratio] = measured[name][phase] / sum(
+                measured[one][phase] for one in several[name]
+            )
     seconds = {
-        name: {phase: {"median": round(one[phase], 2), "min": round(one[phase], 2)} for phase in ("compute", "command")}
+        name: {
+            phase: {"median": round(one[phase], 2), "min": round(one[phase], 2)}
+            for phase in ("compute", "command")
+        }
         for name, one in measured.items()
     }
-    emit(seconds, ratios, memory={name: int(one["resident"]) for name, one in measured.items()}, as_json=arguments.json)
+    emit(
+        seconds,
+        ratios,
+        memory={name: int(one["resident"]) for name, one in measured.items()},
+        as_json=arguments.json,
+    )
 
 
 def allowed(name: str) -> float:
@@ -106,18 +127,33 @@ def trained_tokenizer() -> Tokenizer:
 
 
 def sweep(suite: Path, out: Path, names: list[str]) -> dict[str, float]:
-    """Seconds of computing and of the command, and the peak of resident memory, of one sweep in a process of its own."""
+    """Seconds of computing and of the command, and the peak of resident memory, of one sweep.
+
+    The sweep runs in a process of its own.
+    """
     experiments = ",".join(names)
     program = str(Path(sys.executable).with_name("pythia-traj"))
-    command = [program, "sweep", "--model", str(suite), "--steps", str(STEP), "--experiment", experiments]
+    command = [
+        program,
+        "sweep",
+        "--model",
+        str(suite),
+        "--steps",
+        str(STEP),
+        "--experiment",
+        experiments,
+    ]
     start = time.perf_counter()
-    process = subprocess.Popen([*command, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*command, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     peaks = watch_memory(process, every=0.02)
     wall = time.perf_counter() - start
     if process.returncode:
         assert process.stderr is not None
         raise SystemExit(
-            f"the sweep of {experiments} ended with {process.returncode}: {process.stderr.read().decode()}"
+            f"the sweep of {experiments} ended with {process.returncode}:"
+            f" {process.stderr.read().decode()}"
         )
     done = [event for event in read_events(Run(out)) if event["event"] == "done"]
     # Each of those that share a pass records the seconds of all.

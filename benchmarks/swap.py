@@ -2,17 +2,20 @@
 
     python benchmarks/swap.py [--full] [--json]
 
-Random weights in the shapes of pythia-70m and pythia-160m (and pythia-1b with --full), fp16, laid out as a Hub cache, warm. In one
-run and in turn:
+Random weights in the shapes of pythia-70m and pythia-160m (and pythia-1b with --full), fp16, laid
+out as a Hub cache, warm. In one run and in turn:
 
-- `from_pretrained`: what a user writes today, `HookedTransformer.from_pretrained(name, checkpoint_value=step)`, fully processed;
-- `cast_1`, `cast_2`: reading the file and casting it into preallocated fp32 tensors, with one and with two torch threads: the floor,
-  since a swap must at least do that;
-- `swap`: ours: opening the file, reading its header, and folding its weights into the model, fully processed.
+- `from_pretrained`: what a user writes today, fully processed:
+  `HookedTransformer.from_pretrained(name, checkpoint_value=step)`;
+- `cast_1`, `cast_2`: reading the file and casting it into preallocated fp32 tensors, with one and
+  with two torch threads: the floor, since a swap must at least do that;
+- `swap`: ours: opening the file, reading its header, and folding its weights into the model, fully
+  processed.
 
-`swap_vs_from_pretrained_<size>` is how many times faster the swap is; `swap_vs_cast_<size>` is how many times the faster cast it
-takes. Both are ratios of medians. `forward_vs_contiguous_<size>` is the time of a forward pass on the swapped model over the same
-on the model that `from_pretrained` built. Under `passes` stand the seconds of each kind of matrix by itself, all of one size (W_U's):
+`swap_vs_from_pretrained_<size>` is how many times faster the swap is; `swap_vs_cast_<size>` is how
+many times the faster cast it takes. Both are ratios of medians. `forward_vs_contiguous_<size>` is
+the time of a forward pass on the swapped model over the same on the model that `from_pretrained`
+built. Under `passes` stand the seconds of each kind of matrix by itself, all of one size (W_U's):
 cast alone, and with what is folded into it.
 """
 
@@ -31,7 +34,8 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).parent))
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ.setdefault("HF_TOKEN", "unused")  # transformer-lens 3.9 sends an empty header without one
+# transformer-lens 3.9 sends an empty header without one.
+os.environ.setdefault("HF_TOKEN", "unused")
 _ROOT = tempfile.TemporaryDirectory(prefix="pythia-traj-bench-")
 os.environ["HF_HUB_CACHE"] = _ROOT.name
 
@@ -43,7 +47,12 @@ from transformer_lens import HookedTransformer  # noqa: E402
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM  # noqa: E402
 from transformers.utils import logging as transformers_logging  # noqa: E402
 
-from pythia_traj.models.fold import Norm, fold_reading_matrix, fold_writing_matrix, mean_row  # noqa: E402
+from pythia_traj.models.fold import (  # noqa: E402
+    Norm,
+    fold_reading_matrix,
+    fold_writing_matrix,
+    mean_row,
+)
 from pythia_traj.models.swap import SwappableModel  # noqa: E402
 from pythia_traj.models.tensors import read_tensors  # noqa: E402
 from pythia_traj.processing import FOLDED  # noqa: E402
@@ -53,14 +62,20 @@ STEP = 512
 
 
 def publish(size: str) -> Path:
-    """Random fp16 weights of a Pythia shape, as a snapshot of a Hub cache that also is a `step512` folder of a run."""
+    """Random fp16 weights of a Pythia shape, as a snapshot of a Hub cache.
+
+    The snapshot also is a `step512` folder of a run.
+    """
     snapshot = hub_cache(Path(_ROOT.name), f"EleutherAI/pythia-{size}", f"step{STEP}", "a" * 40)
     torch.manual_seed(0)
-    model = GPTNeoXForCausalLM(GPTNeoXConfig(**SHAPES[size], **COMMON, tie_word_embeddings=False, dtype="float16"))
+    model = GPTNeoXForCausalLM(
+        GPTNeoXConfig(**SHAPES[size], **COMMON, tie_word_embeddings=False, dtype="float16")
+    )
     model.half().save_pretrained(snapshot)
     (snapshot / "tokenizer.json").write_text(_tokenizer())
     (snapshot / "tokenizer_config.json").write_text(
-        '{"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>", "bos_token": "<|endoftext|>"}'
+        '{"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>",'
+        ' "bos_token": "<|endoftext|>"}'
     )
     run = Path(_ROOT.name) / f"run-{size}"
     run.mkdir()
@@ -81,7 +96,9 @@ def from_pretrained(size: str) -> HookedTransformer:
     """The baseline, with its messages and warnings kept quiet."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return HookedTransformer.from_pretrained(f"EleutherAI/pythia-{size}", checkpoint_value=STEP, device="cpu")
+        return HookedTransformer.from_pretrained(
+            f"EleutherAI/pythia-{size}", checkpoint_value=STEP, device="cpu"
+        )
 
 
 def casting(path: Path, threads: int) -> Callable[[], None]:
@@ -101,7 +118,10 @@ def casting(path: Path, threads: int) -> Callable[[], None]:
 
 
 def passes(size: str) -> dict[str, dict[str, float]]:
-    """What each kind of processing costs, on one matrix of W_U's size (a writing matrix has the same elements)."""
+    """What each kind of processing costs, on one matrix of W_U's size.
+
+    A writing matrix has the same elements.
+    """
     rows, d_model = 50304, int(SHAPES[size]["hidden_size"])
     source, out = torch.randn(rows, d_model).half(), torch.empty(rows, d_model)
     norm, bias = Norm(torch.ones(d_model), torch.ones(d_model)), torch.zeros(rows)
@@ -154,14 +174,20 @@ def measure(size: str, seconds: dict[str, object], ratios: dict[str, float]) -> 
     seconds[size] = {**summary(times), **summary(forward), "pairs": PAIRS}
     seconds[f"passes_{size}"] = passes(size)
     floor = min(median(times["cast_1"]), median(times["cast_2"]))
-    ratios[f"swap_vs_from_pretrained_{size}"] = median(slow["from_pretrained"]) / median(slow["swap"])
+    ratios[f"swap_vs_from_pretrained_{size}"] = median(slow["from_pretrained"]) / median(
+        slow["swap"]
+    )
     ratios[f"swap_vs_cast_{size}"] = median(times["swap"]) / floor
-    ratios[f"forward_vs_contiguous_{size}"] = median(forward["forward_swapped"]) / median(forward["forward_contiguous"])
+    ratios[f"forward_vs_contiguous_{size}"] = median(forward["forward_swapped"]) / median(
+        forward["forward_contiguous"]
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--full", action="store_true", help="pythia-1b's shape too (20 GB of memory, minutes)")
+    parser.add_argument(
+        "--full", action="store_true", help="pythia-1b's shape too (20 GB of memory, minutes)"
+    )
     parser.add_argument("--size", action="append", choices=sorted(SHAPES), help="these sizes only")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()

@@ -1,18 +1,22 @@
-"""Do ablation and circuits find on the toy suite what is known to be there, whatever the seed? Trains and sweeps one suite a seed.
+"""Do ablation and circuits find on the toy suite what is known to be there, whatever the seed?
+
+Trains and sweeps one suite a seed.
 
     python benchmarks/toy_circuits.py [--seeds 5] [--json]
 
-The bounds below were written down before the seeds (0 to 4) were run; one other seed (7) was looked at while the task was made. On task
-`repeats`, 64 prompts:
+The bounds below were written down before the seeds (0 to 4) were run; one other seed (7) was looked
+at while the task was made. On task `repeats`, 64 prompts:
 
-1. The two heads with the largest prefix matching (`two_halves`, length 25) at the last step, chosen on other tokens, have at the last step
-   an effect on the loss of the second copy above that of every disjoint set of as many heads of the same layers, by `mean` and by
-   `resample`: in at least 4 of 5 seeds.
+1. The two heads with the largest prefix matching (`two_halves`, length 25) at the last step, chosen
+   on other tokens, have at the last step an effect on the loss of the second copy above that of
+   every disjoint set of as many heads of the same layers, by `mean` and by `resample`: in at least
+   4 of 5 seeds.
 2. At step 0 removing the same heads moves that loss by at most 0.02 nats.
-3. The circuit of the last step (60 of 102 edges by EAP-IG, chosen on one half of the prompts) is at least 80 % faithful there, on the
-   other half.
-4. At every saved step before the onset, which is before any head's prefix matching is above 0.03 (uniform attention gives 0.027), the
-   faithfulness of that circuit is null, and its loss lies within 3 standard errors of that on the corrupted prompts.
+3. The circuit of the last step (60 of 102 edges by EAP-IG, chosen on one half of the prompts) is at
+   least 80 % faithful there, on the other half.
+4. At every saved step before the onset, which is before any head's prefix matching is above 0.03
+   (uniform attention gives 0.027), the faithfulness of that circuit is null, and its loss lies
+   within 3 standard errors of that on the corrupted prompts.
 """
 
 import argparse
@@ -31,19 +35,38 @@ KINDS = ("mean", "resample")
 STEPS = "0:512,last"
 INDUCTION = {"length": 25, "seed": 1}
 UNIFORM = 0.03
-CIRCUIT = {"use": "attribution", "task": "repeats", "n": 64, "circuit": 60, "sizes": [60], "references": ["final"]}
+CIRCUIT = {
+    "use": "attribution",
+    "task": "repeats",
+    "n": 64,
+    "circuit": 60,
+    "sizes": [60],
+    "references": ["final"],
+}
 
 
 def measure(seed: int, root: Path) -> dict[str, object]:
     """One seed's row: figures, and which bounds hold."""
     suite, run = root / f"toy-seed{seed}", root / f"run-seed{seed}"
     train(suite, Recipe(seed=seed))
-    pt.sweep(pt.SweepConfig(model=str(suite), steps=STEPS, experiments={"induction": INDUCTION}, out=run))
+    pt.sweep(
+        pt.SweepConfig(model=str(suite), steps=STEPS, experiments={"induction": INDUCTION}, out=run)
+    )
     scores = pt.load(run, experiment="induction", metric="prefix_matching", variant="two_halves")
     last = int(scores.step.max())
     heads = scores[scores.step == last].nlargest(2, "value")
-    name = "+".join(f"L{layer}H{head}" for layer, head in sorted(zip(heads["layer"], heads["head"], strict=True)))
-    ablation = {"use": "ablation", "task": "repeats", "n": 64, "kinds": list(KINDS), "sets": [name], "top": 0}
+    name = "+".join(
+        f"L{layer}H{head}"
+        for layer, head in sorted(zip(heads["layer"], heads["head"], strict=True))
+    )
+    ablation = {
+        "use": "ablation",
+        "task": "repeats",
+        "n": 64,
+        "kinds": list(KINDS),
+        "sets": [name],
+        "top": 0,
+    }
     experiments = {"heads": ablation, "circuit": CIRCUIT}
     pt.sweep(pt.SweepConfig(model=str(suite), steps=STEPS, experiments=experiments, out=run))
     largest = scores.groupby("step").value.max()
@@ -51,13 +74,19 @@ def measure(seed: int, root: Path) -> dict[str, object]:
         "seed": seed,
         "heads": name,
         **_ablated(pt.load(run, experiment="heads"), name, last),
-        **_circuit(pt.load(run, experiment="circuit"), last, [int(s) for s in largest.index[largest <= UNIFORM]]),
+        **_circuit(
+            pt.load(run, experiment="circuit"),
+            last,
+            [int(s) for s in largest.index[largest <= UNIFORM]],
+        ),
     }
 
 
 def _ablated(rows: pd.DataFrame, name: str, last: int) -> dict[str, object]:
     of_set = (
-        rows[(rows.component == f"set:{name}") & (rows.dim == "nll")].set_index(["step", "metric", "variant"]).value
+        rows[(rows.component == f"set:{name}") & (rows.dim == "nll")]
+        .set_index(["step", "metric", "variant"])
+        .value
     )
     at_last = {kind: float(of_set[last, "effect", kind]) for kind in KINDS}
     at_zero = max(abs(float(of_set[0, "effect", kind])) for kind in KINDS)
@@ -73,7 +102,9 @@ def _ablated(rows: pd.DataFrame, name: str, last: int) -> dict[str, object]:
 
 
 def _circuit(rows: pd.DataFrame, last: int, before: list[int]) -> dict[str, object]:
-    ours = rows[rows.variant.isna() | (rows.variant == "eap_ig")].set_index(["step", "metric", "dim"])
+    ours = rows[rows.variant.isna() | (rows.variant == "eap_ig")].set_index(
+        ["step", "metric", "dim"]
+    )
     faithful = float(ours.value[last, "faithfulness_normalised", "60"])
     is_null = [pd.isna(ours.value[step, "transfer_faithfulness", "final"]) for step in before]
     distance = [
@@ -97,7 +128,9 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pythia-traj-toy-") as root:
         rows = [measure(seed, Path(root)) for seed in range(arguments.seeds)]
-    sys.stdout.write(json.dumps(rows, indent=1) if arguments.json else pd.DataFrame(rows).T.to_string())
+    sys.stdout.write(
+        json.dumps(rows, indent=1) if arguments.json else pd.DataFrame(rows).T.to_string()
+    )
     sys.stdout.write("\n")
 
 

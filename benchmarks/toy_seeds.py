@@ -1,10 +1,13 @@
-"""Does the toy suite learn what it is meant to, whatever the seed? Trains and sweeps one suite a seed, prints a table.
+"""Does the toy suite learn what it is meant to, whatever the seed?
+
+Trains and sweeps one suite a seed, and prints a table.
 
     python benchmarks/toy_seeds.py [--seeds 6] [--json]
 
-For each seed, at the first and the last step: the largest head score of `two_halves` at length 25, the loss on the first and the second
-copy, and the loss on text the model was not trained on (nats); the phase change, which is the first saved step with a head above 0.5;
-then the seconds of training and sweep. docs/figures.md lists one run of it.
+For each seed, at the first and the last step: the largest head score of `two_halves` at length 25,
+the loss on the first and the second copy, and the loss on text the model was not trained on (nats);
+the phase change, which is the first saved step with a head above 0.5; then the seconds of training
+and sweep. docs/figures.md lists one run of it.
 """
 
 import argparse
@@ -41,8 +44,13 @@ def measure(seed: int, root: Path) -> dict[str, float | None]:
     last = rows.step.max()
     row: dict[str, float | None] = {"seed": seed}
     for name, values in series.items():
-        row |= {f"{name} at 0": round(float(values[0]), 3), f"{name} at {last}": round(float(values[last]), 3)}
-    row["phase change"] = next((int(step) for step, score in series["largest head"].items() if score > 0.5), None)
+        row |= {
+            f"{name} at 0": round(float(values[0]), 3),
+            f"{name} at {last}": round(float(values[last]), 3),
+        }
+    row["phase change"] = next(
+        (int(step) for step, score in series["largest head"].items() if score > 0.5), None
+    )
     return {**row, "train s": round(trained - start, 1), "sweep s": round(swept - trained, 1)}
 
 
@@ -53,7 +61,9 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pythia-traj-toy-") as root:
         rows = [measure(seed, Path(root)) for seed in range(arguments.seeds)]
-    sys.stdout.write(json.dumps(rows, indent=1) if arguments.json else pd.DataFrame(rows).to_string(index=False))
+    sys.stdout.write(
+        json.dumps(rows, indent=1) if arguments.json else pd.DataFrame(rows).to_string(index=False)
+    )
     sys.stdout.write("\n")
 
 

@@ -2,19 +2,23 @@
 
     python benchmarks/transfer.py [--json]
 
-A hub on this machine, in a process of its own and not slowed down, serves a weight file of 0.38 GB (pythia-160m's shape, fp16). In one
-run and in turn:
+A hub on this machine, in a process of its own and not slowed down, serves a weight file of 0.38 GB
+(pythia-160m's shape, fp16). In one run and in turn:
 
-- `hf_hub_download`: what a user writes today: the client's download to disk, then safetensors' `load_file`; nothing is checked;
+- `hf_hub_download`: what a user writes today: the client's download to disk, then safetensors'
+  `load_file`; nothing is checked;
 - `verified`: ours, into memory, its sha256 compared with the Hub's;
-- `verified_without_masks`: the same once the causal masks are known, which then do not cross the network;
+- `verified_without_masks`: the same once the causal masks are known, which then do not cross the
+  network;
 - `unverified`: ours without the digest, for comparison;
-- `sha256`: hashing the same bytes in memory, one thread: no checked transfer can be faster than that.
+- `sha256`: hashing the same bytes in memory, one thread: no checked transfer can be faster than
+  that.
 
-`transfer_vs_hf_hub_download` is how many times the baseline's median throughput ours has; `transfer_vs_sha256` the share of the hash's
-rate; `unverified_vs_hf_hub_download` is for information. `readinto_vs_mmap_local` is the time of a swap from a file that is read into a
-buffer over that of one from a mapped file, both warm, which is how directories are read; `swap_streamed_vs_file` that of one from the
-streamed buffer over one from a mapped file.
+`transfer_vs_hf_hub_download` is how many times the baseline's median throughput ours has;
+`transfer_vs_sha256` the share of the hash's rate; `unverified_vs_hf_hub_download` is for
+information. `readinto_vs_mmap_local` is the time of a swap from a file that is read into a buffer
+over that of one from a mapped file, both warm, which is how directories are read;
+`swap_streamed_vs_file` that of one from the streamed buffer over one from a mapped file.
 """
 
 import argparse
@@ -69,7 +73,9 @@ def measure(*, as_json: bool) -> None:
             read_tensors(files)
 
     def unverified() -> None:
-        Transfer(Source(repository.client, model.repo, commit, file), buffer).fetch([(0, file.size)])
+        Transfer(Source(repository.client, model.repo, commit, file), buffer).fetch(
+            [(0, file.size)]
+        )
 
     def baseline() -> None:
         load_file(hf_hub_download(model.repo, file.path, revision=commit, force_download=True))
@@ -94,8 +100,12 @@ def measure(*, as_json: bool) -> None:
         "transfer_vs_hf_hub_download": medians["hf_hub_download"] / medians["verified"],
         "transfer_vs_sha256": medians["sha256"] / medians["verified"],
         "unverified_vs_hf_hub_download": medians["hf_hub_download"] / medians["unverified"],
-        "readinto_vs_mmap_local": median(local["swap_from_read_buffer"]) / median(local["swap_from_map"]),
-        "swap_streamed_vs_file": median(streamed["swap_from_streamed_buffer"]) / median(streamed["swap_from_map"]),
+        "readinto_vs_mmap_local": (
+            median(local["swap_from_read_buffer"]) / median(local["swap_from_map"])
+        ),
+        "swap_streamed_vs_file": (
+            median(streamed["swap_from_streamed_buffer"]) / median(streamed["swap_from_map"])
+        ),
     }
     emit({**summary(seconds), **summary(local)}, ratios, as_json=as_json)
 
@@ -103,7 +113,10 @@ def measure(*, as_json: bool) -> None:
 def swaps(
     checkpoint: "HubCheckpoint", staging: "InMemory", path: Path, buffer: memoryview
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Seconds of swaps from a file that is mapped or read, and of those from a streamed buffer beside the mapped file."""
+    """Seconds of swaps from a file that is mapped or read, and from a streamed buffer.
+
+    Those from the streamed buffer stand beside those from the mapped file.
+    """
     import torch
     from harness import alternate
 

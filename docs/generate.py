@@ -1,9 +1,10 @@
-"""Writes the parts of the documentation that are made from the code and from the benchmarks' results.
+"""Writes the parts of the documentation made from the code and from the benchmarks' results.
 
     python docs/generate.py
 
-`reference.md`: the columns and the experiments. `figures.md`: what the benchmarks measured, from benchmarks/results.json,
-benchmarks/toy_seeds.json and benchmarks/toy_circuits.json. In `experiments.md` the table of what a step costs.
+`reference.md`: the columns and the experiments. `figures.md`: what the benchmarks measured, from
+benchmarks/results.json, benchmarks/toy_seeds.json and benchmarks/toy_circuits.json. In
+`experiments.md` the table of what a step costs.
 """
 
 import json
@@ -21,29 +22,49 @@ BENCHMARKS = DOCS.parent / "benchmarks"
 
 def pages() -> dict[str, str]:
     """The generated pages, by file name."""
-    return {"reference.md": _reference(), "figures.md": _figures(), "experiments.md": _experiments()}
+    return {
+        "reference.md": _reference(),
+        "figures.md": _figures(),
+        "experiments.md": _experiments(),
+    }
 
 
 def _reference() -> str:
     parts = [
         "# Reference\n\nMade from the code by `make docs`.",
-        "## Columns of `metrics/`\n\nOne row is one value of one metric. `model` and `experiment` (the label) are hive partitions "
-        "of the path, and columns wherever a run is read.",
+        (
+            "## Columns of `metrics/`\n\n"
+            "One row is one value of one metric. `model` and `experiment` (the label) are hive"
+            " partitions of the path, and columns wherever a run is read."
+        ),
         _columns(schema.METRICS),
-        "## Columns of `tables/items/`\n\nPer-item values of experiments that keep them, with the same keys.",
+        (
+            "## Columns of `tables/items/`\n\n"
+            "Per-item values of experiments that keep them, with the same keys."
+        ),
         _columns(schema.ITEMS),
-        "## Columns of `tables/models/`\n\nA row for each model of the run; joins on `model`. `pythia_traj.published_models()` has "
-        "the same columns for all that are known.",
+        (
+            "## Columns of `tables/models/`\n\n"
+            "A row for each model of the run; joins on `model`. `pythia_traj.published_models()`"
+            " has the same columns for all that are known."
+        ),
         _columns(schema.MODELS),
         "## Experiments\n\nEvery experiment with data also takes `seed`, for its data alone.",
-        *(_experiment(describe(found)) for found in discover().values() if not isinstance(found, Unavailable)),
+        *(
+            _experiment(describe(found))
+            for found in discover().values()
+            if not isinstance(found, Unavailable)
+        ),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _columns(columns: Iterable[schema.Column]) -> str:
     types = {"dictionary": "dictionary<int32, string>"}
-    rows = [(f"`{c.name}`", types.get(c.type, c.type), "yes" if c.nullable else "", c.meaning) for c in columns]
+    rows = [
+        (f"`{c.name}`", types.get(c.type, c.type), "yes" if c.nullable else "", c.meaning)
+        for c in columns
+    ]
     return _table(("column", "type", "null", "meaning"), rows)
 
 
@@ -51,9 +72,17 @@ def _experiment(found: dict[str, Any]) -> str:
     first, _, rest = found["documentation"].partition("\n")
     body, _, arguments = rest.partition("\nArgs:\n")
     meanings = dict(_argument(line) for line in arguments.splitlines() if line.strip())
-    rows = [(f"`{p['name']}`", f"`{p['default']!r}`", p["type"], meanings[p["name"]]) for p in found["parameters"]]
-    heading = f"### `{found['name']}`\n\n{first} Version {found['version']}; {found['cites'] or 'no source'}."
-    return "\n\n".join([heading, body.strip(), _table(("parameter", "default", "type", "meaning"), rows)])
+    rows = [
+        (f"`{p['name']}`", f"`{p['default']!r}`", p["type"], meanings[p["name"]])
+        for p in found["parameters"]
+    ]
+    heading = (
+        f"### `{found['name']}`\n\n{first} Version {found['version']};"
+        f" {found['cites'] or 'no source'}."
+    )
+    return "\n\n".join(
+        [heading, body.strip(), _table(("parameter", "default", "type", "meaning"), rows)]
+    )
 
 
 def _argument(line: str) -> tuple[str, str]:
@@ -73,7 +102,9 @@ def _costs() -> str:
     result = json.loads((BENCHMARKS / "results.json").read_text(encoding="utf-8"))["step_cost"]
     taken = {
         name: (phases["compute"]["median"], phases["command"]["median"], memory)
-        for (name, phases), (_, memory) in zip(result["seconds"].items(), _memory(result["memory"]), strict=True)
+        for (name, phases), (_, memory) in zip(
+            result["seconds"].items(), _memory(result["memory"]), strict=True
+        )
     }
     together = {"text": "first four", "together": "all"}
     alone = [taken[name] for name in taken if name not in together]
@@ -81,7 +112,9 @@ def _costs() -> str:
     for (name, words), count in zip(together.items(), (4, len(alone)), strict=True):
         sums = (round(sum(row[phase] for row in alone[:count]), 2) for phase in range(2))
         rows += [(f"{words}, sum", *sums, ""), (f"{words}, in one sweep", *taken[name])]
-    return _table(("experiment", "seconds of a step", "seconds of the command", "peak memory (GB)"), rows)
+    return _table(
+        ("experiment", "seconds of a step", "seconds of the command", "peak memory (GB)"), rows
+    )
 
 
 def _figures() -> str:
@@ -89,29 +122,48 @@ def _figures() -> str:
     seeds = json.loads((BENCHMARKS / "toy_seeds.json").read_text(encoding="utf-8"))
     circuits = json.loads((BENCHMARKS / "toy_circuits.json").read_text(encoding="utf-8"))
     parts = [
-        "# Figures\n\nMade from the benchmarks' results by `make docs`. Ratios compare with a baseline in the same run."
+        "# Figures\n\nMade from the benchmarks' results by `make docs`. Ratios compare with a"
+        " baseline in the same run."
     ]
     for name, result in results.items():
         machine = (
-            f"{result['machine']['cpus']} cores, {result['machine']['processor']}, Python {result['machine']['python']}"
+            f"{result['machine']['cpus']} cores, {result['machine']['processor']},"
+            f" Python {result['machine']['python']}"
         )
-        versions = ", ".join(f"{package} {number}" for package, number in result["versions"].items())
+        versions = ", ".join(
+            f"{package} {number}" for package, number in result["versions"].items()
+        )
         parts += [
             f"## `benchmarks/{name}.py`\n\n{machine}; {versions}.",
-            _table(("ratio", "figure"), [(f"`{key}`", value) for key, value in result["ratios"].items()]),
+            _table(
+                ("ratio", "figure"),
+                [(f"`{key}`", value) for key, value in result["ratios"].items()],
+            ),
             _table(("seconds", "median", "least"), list(_seconds(result["seconds"]))),
-            *([_table(("gigabytes", "peak"), list(_memory(result["memory"])))] if "memory" in result else []),
+            *(
+                [_table(("gigabytes", "peak"), list(_memory(result["memory"])))]
+                if "memory" in result
+                else []
+            ),
         ]
     parts += [
-        "## The toy suite, seed by seed\n\n`python benchmarks/toy_seeds.py --json > benchmarks/toy_seeds.json`: at the first and the last "
-        "step, the largest head score of `two_halves` at length 25, the loss on the first and second copy of 25 random tokens, and "
-        "the loss on held-out text (nats); `phase change` is the first saved step at which the largest score is above 0.5.",
+        (
+            "## The toy suite, seed by seed\n\n"
+            "`python benchmarks/toy_seeds.py --json > benchmarks/toy_seeds.json`: at the first and"
+            " the last step, the largest head score of `two_halves` at length 25, the loss on the"
+            " first and second copy of 25 random tokens, and the loss on held-out text (nats);"
+            " `phase change` is the first saved step at which the largest score is above 0.5."
+        ),
         _table(tuple(seeds[0]), [tuple(row.values()) for row in seeds]),
-        "## Ablation and circuits on the toy suite, seed by seed\n\n`python benchmarks/toy_circuits.py --json > "
-        "benchmarks/toy_circuits.json`, which says what the bounds are. Effects are those of the two strongest induction heads on the "
-        "loss of the second copy (nats), controls the mean of all disjoint pairs of their layers, of which four heads a layer leave one; "
-        "`errors from corrupted` is how far, before the onset, the loss with the last step's circuit lies at most from that on the "
-        "corrupted prompts, in standard errors.",
+        (
+            "## Ablation and circuits on the toy suite, seed by seed\n\n"
+            "`python benchmarks/toy_circuits.py --json > benchmarks/toy_circuits.json`, which says"
+            " what the bounds are. Effects are those of the two strongest induction heads on the"
+            " loss of the second copy (nats), controls the mean of all disjoint pairs of their"
+            " layers, of which four heads a layer leave one; `errors from corrupted` is how far,"
+            " before the onset, the loss with the last step's circuit lies at most from that on the"
+            " corrupted prompts, in standard errors."
+        ),
         _table(("", *(f"seed {row['seed']}" for row in circuits)), _turned(circuits)),
     ]
     return "\n\n".join(parts) + "\n"
@@ -123,7 +175,10 @@ def _turned(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
 
 
 def _seconds(seconds: dict[str, Any], prefix: str = "") -> Iterable[tuple[Any, ...]]:
-    """The timed contenders, named by their path; what is no timing (how many pairs were run) is left to the results' file."""
+    """The timed contenders, named by their path.
+
+    What is no timing (how many pairs were run) is left to the results' file.
+    """
     for name, value in seconds.items():
         if isinstance(value, dict) and "median" in value:
             yield f"`{prefix}{name}`", value["median"], value["min"]
@@ -137,7 +192,9 @@ def _memory(memory: dict[str, float]) -> Iterable[tuple[str, str]]:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join(
+        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
 
 
 def main() -> None:

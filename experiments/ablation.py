@@ -1,7 +1,9 @@
-"""Which components does a task need? Every head, attention layer and MLP is removed in turn, and named sets of heads together.
+"""Which components does a task need?
 
-Each effect is the change of the task's metric and of its loss, paired item by item. Beside it stands what removing other heads of the
-same layers does: the matched control. Zero ablation takes a model where it never is, so it is not among the default kinds.
+Every head, attention layer and MLP is removed in turn, and named sets of heads together. Each
+effect is the change of the task's metric and of its loss, paired item by item. Beside it stands
+what removing other heads of the same layers does: the matched control. Zero ablation takes a model
+where it never is, so it is not among the default kinds.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,7 +54,10 @@ def passes(
     controls: int,
     **_: object,
 ) -> Passes:
-    """Kept passes, and for each target those of the layers above it; of a set that is chosen later, as if it had a head in layer 0."""
+    """Kept passes, and for each target those of the layers above it.
+
+    A set that is chosen later counts as if it had a head in layer 0.
+    """
     in_layer = {"head": shape.n_heads, "attn": 1, "mlp": 1}
     targets = sum(in_layer[component] for component in set(components))
     replaced_once = Passes((shape.n_layers - 1) / 2, shape.n_layers) * targets
@@ -86,24 +91,30 @@ def ablation(
     top: Annotated[int, Ge(0)] = 3,
     controls: Count = 20,
 ) -> Rows:
-    """Effect on a task of removing each head, attention layer and MLP, and sets of heads, beside matched controls.
+    """Effect on a task of removing heads, attention layers and MLPs, beside matched controls.
 
-    `effect` is the metric with the component removed minus the metric as it is, by kind of removal (`variant`), for the task's own
-    metric and its `nll` (`dim`). `null:matched:<kind>` is the same for other heads: the mean over sets that have as many heads in each
-    layer and none in common, `n` of them; with it their `effect_sd`, and `effect_rank`, 1 where the real effect harms more than each
-    of them. An attention layer or MLP has no other of its layer to be matched with. Sets have the `component` `set:<name>`; `set:top3`
-    are the heads that harm most on one half of the items, measured on the other; which they are is in the table `sets`. The metrics as they
-    are stand under their own names, also after the corrupted prompts and, as `null:shuffled`, after shuffled ones.
+    Each head, attention layer and MLP is removed by itself, and sets of heads together. `effect` is
+    the metric with the component removed minus the metric as it is, by kind of removal (`variant`),
+    for the task's own metric and its `nll` (`dim`). `null:matched:<kind>` is the same for other
+    heads: the mean over sets that have as many heads in each layer and none in common, `n` of them;
+    with it their `effect_sd`, and `effect_rank`, 1 where the real effect harms more than each of
+    them. An attention layer or MLP has no other of its layer to be matched with. Sets have the
+    `component` `set:<name>`; `set:top3` are the heads that harm most on one half of the items,
+    measured on the other; which they are is in the table `sets`. The metrics as they are stand
+    under their own names, also after the corrupted prompts and, as `null:shuffled`, after shuffled
+    ones.
 
     Args:
         task: as for behaviour.
         n: prompts.
         bos: whether BOS is prepended.
-        kinds: of removal: zero, mean (over items and positions), positional_mean, resample (from the corrupted prompt),
-            pattern_preserving (zero, later attention frozen), direct (resample, along the path to the logits alone).
+        kinds: of removal: zero, mean (over items and positions), positional_mean, resample (from
+            the corrupted prompt), pattern_preserving (zero, later attention frozen), direct
+            (resample, along the path to the logits alone).
         components: what is removed one by one: head, attn (all heads of a layer), mlp.
         sets: heads to be removed together, such as L4H6+L5H1.
-        top: so many of the most harmful heads are removed together; 0 for none, or where no head is removed alone.
+        top: so many of the most harmful heads are removed together; 0 for none, or where no head is
+            removed alone.
         controls: at most so many sets stand beside a tested one.
     """
     rows = Rows()
@@ -121,11 +132,17 @@ def ablation(
         heads = [i for i, tested in enumerate(single) if tested[0] == "head"]
         if top and heads and (bench.half == EVALUATION).any():
             harm = bench.harm(effects[:, heads][:, :, bench.half == SELECTION].mean(-1))[0]
-            most = [tuple(single.values())[heads[i]] for i in np.argsort(-harm, kind="stable")[:top]]
+            most = [
+                tuple(single.values())[heads[i]] for i in np.argsort(-harm, kind="stable")[:top]
+            ]
             target = Components(frozenset[tuple[int, int]]().union(*(one.heads for one in most)))
-            bench.write_set(kind, (f"set:top{top}", None, None), target, items=bench.half == EVALUATION)
+            bench.write_set(
+                kind, (f"set:top{top}", None, None), target, items=bench.half == EVALUATION
+            )
             for layer, head in sorted(target.heads):
-                for column, value in zip(chosen.values(), (kind, f"top{top}", layer, head), strict=True):
+                for column, value in zip(
+                    chosen.values(), (kind, f"top{top}", layer, head), strict=True
+                ):
                     column.append(value)
     if chosen["kind"]:
         rows.table("sets", chosen)
@@ -134,15 +151,22 @@ def ablation(
 
 def _in_model(name: str, model: HookedTransformer) -> Components:
     target = named_heads(name)
-    if any(layer >= model.cfg.n_layers or head >= model.cfg.n_heads for layer, head in target.heads):
-        raise DataError(f"ablation: set {name}: the model has {model.cfg.n_layers} layers of {model.cfg.n_heads} heads")
+    if any(
+        layer >= model.cfg.n_layers or head >= model.cfg.n_heads for layer, head in target.heads
+    ):
+        raise DataError(
+            f"ablation: set {name}: the model has {model.cfg.n_layers} layers of"
+            f" {model.cfg.n_heads} heads"
+        )
     return target
 
 
 class _Bench:
     """A model and a task: what they score as they are, and what is left with components removed."""
 
-    def __init__(self, model: HookedTransformer, prompts: TaskPrompts, rows: Rows, controls: int) -> None:
+    def __init__(
+        self, model: HookedTransformer, prompts: TaskPrompts, rows: Rows, controls: int
+    ) -> None:
         self._model, self._prompts, self._rows, self._controls = model, prompts, rows, controls
         self._metrics = list(dict.fromkeys((prompts.metric, "nll")))
         numbers = np.concatenate([batch.item for batch in prompts.batches])
@@ -177,14 +201,19 @@ class _Bench:
         signs = np.array([1.0 if metric == "nll" else -1.0 for metric in self._metrics])
         return effects * signs.reshape(-1, *(1,) * (effects.ndim - 1))
 
-    def write_set(self, kind: Kind, tested: Named, target: Components, items: np.ndarray | slice = slice(None)) -> None:
-        """Measures a set of heads and its controls, and writes their rows, for some of the items."""
+    def write_set(
+        self, kind: Kind, tested: Named, target: Components, items: np.ndarray | slice = slice(None)
+    ) -> None:
+        """Measures a set of heads and its controls, and writes their rows for some of the items."""
         others = disjoint_sets(target, self._model.cfg.n_heads, self._controls, seed=0)
         effects = self.effects(kind, [target, *others])[..., items]
         self.write(kind, tested, effects[:, 0], effects[:, 1:])
 
     def write(self, kind: Kind, tested: Named, real: np.ndarray, controls: np.ndarray) -> None:
-        """The rows of one tested target: its effects [metric, item] beside those of its controls [metric, set, item]."""
+        """The rows of one tested target.
+
+        Its effects [metric, item] stand beside those of its controls [metric, set, item].
+        """
         component, layer, head = tested
         blocks = HEAD_BLOCKS if component == "head" else None
         means = controls.mean(-1)
@@ -192,7 +221,9 @@ class _Bench:
         for i, metric in enumerate(self._metrics):
 
             def key(name: str, variant: str, dim: str = metric) -> Key:
-                return Key(name, variant=variant, component=component, layer=layer, head=head, dim=dim)
+                return Key(
+                    name, variant=variant, component=component, layer=layer, head=head, dim=dim
+                )
 
             self._rows.add_items(key("effect", kind), real[i], blocks=blocks)
             null = f"null:matched:{kind}"
@@ -200,9 +231,13 @@ class _Bench:
                 self._rows.add(key("effect", null), float(means[i].mean()), n=means.shape[1])
                 self._rows.add(key("effect_rank", null), float(worse[i] + 1), n=means.shape[1] + 1)
             elif component not in ("attn", "mlp"):
-                self._rows.undefined(key("effect", null), "there is no other set of as many heads in these layers")
+                self._rows.undefined(
+                    key("effect", null), "there is no other set of as many heads in these layers"
+                )
             if means.shape[1] > 1:
-                self._rows.add(key("effect_sd", null), float(means[i].std(ddof=1)), n=means.shape[1])
+                self._rows.add(
+                    key("effect_sd", null), float(means[i].std(ddof=1)), n=means.shape[1]
+                )
 
     def _parts(self) -> Iterator[tuple[TaskBatch, int]]:
         """The items, as many at once as are kept in memory, and the batch that they are of."""
@@ -212,10 +247,12 @@ class _Bench:
 
     def _run(self, tokens: np.ndarray, *, patterns: bool = False) -> KeptRun:
         with torch.inference_mode():
-            return keep_run(self._model, torch.from_numpy(tokens).to(self._model.W_E.device), patterns=patterns)
+            return keep_run(
+                self._model, torch.from_numpy(tokens).to(self._model.W_E.device), patterns=patterns
+            )
 
     def _prepared(self, kind: Kind) -> Iterator[tuple[KeptRun, Question, Replacement]]:
-        """Part by part: the run on the clean prompts, what is asked of it, and what stands in for outputs."""
+        """Part by part: the clean run, what is asked of it, and what stands in for outputs."""
         means = self._means(kind) if kind in ("mean", "positional_mean") else {}
         for part, number in self._parts():
             run = self._run(part.clean, patterns=kind == "pattern_preserving")
@@ -228,10 +265,16 @@ class _Bench:
             yield run, Question.of(part, run.tokens.device), replacement
 
     def _means(self, kind: Kind) -> Mapping[int, Means]:
-        """Means of outputs on the clean prompts, by batch: over all of them, or by position over those of one length."""
+        """Means of outputs on the clean prompts, by batch.
+
+        They are over all of the prompts, or by position over those of one length.
+        """
         by_position = kind == "positional_mean"
         overall = Means(by_position=False)
-        means = {i: Means(by_position) if by_position else overall for i in range(len(self._prompts.batches))}
+        means = {
+            i: Means(by_position) if by_position else overall
+            for i in range(len(self._prompts.batches))
+        }
         for part, number in self._parts():
             means[number].add(self._run(part.clean))
         return means
@@ -243,7 +286,9 @@ class _Bench:
             tokens = torch.from_numpy(getattr(part, prompts)).to(self._model.W_E.device)
             question = Question.of(part, tokens.device)
             with torch.inference_mode():
-                final = self._model(tokens, stop_at_layer=self._model.cfg.n_layers)[:, question.reads]
+                final = self._model(tokens, stop_at_layer=self._model.cfg.n_layers)[
+                    :, question.reads
+                ]
                 found.append(self._stack(score(self._model, final, question)))
         values = np.concatenate(found, -1)[:, 0, self._in_order]
         for metric, row in zip(self._metrics, values, strict=True):

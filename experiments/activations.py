@@ -1,6 +1,7 @@
-"""Activations as files, for autoencoders and probes elsewhere: the same tokens in the same order at every step and of every model.
+"""Activations as files, for autoencoders and probes elsewhere.
 
-How much is written is bounded: whole sequences are left out, from the end, until the file keeps to its budget.
+The tokens are the same in the same order, at every step and of every model. How much is written is
+bounded: whole sequences are left out, from the end, until the file keeps to its budget.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,9 @@ from pythia_traj.experiment import COMMA_SEPARATED, Activations, Count, Passes, 
 from pythia_traj.processing import RAW
 from pythia_traj.values import ItemValues, Key
 
-Site = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "q", "k", "v", "z", "pre", "post"]
+Site = Literal[
+    "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "q", "k", "v", "z", "pre", "post"
+]
 FileType = Literal["float32", "float16"]
 
 _TYPES = {"float32": torch.float32, "float16": torch.float16}
@@ -60,16 +63,20 @@ def activations(
     bos: bool = False,
     seed: Annotated[int, Ge(0)] | None = None,
 ) -> ItemValues:
-    """Activations of chosen sites on fixed tokens, written to a safetensors file a step, and their root mean square.
+    """Activations of chosen sites on fixed tokens, as a safetensors file a step, and their RMS.
 
-    The file is `tables/activations/model=.../experiment=.../step-000512.safetensors`. It holds `tokens` [sequence, pos], and each
-    activation under the name of its hook, such as `blocks.3.hook_resid_post` [sequence, pos, d_model]; a head's have
-    [sequence, pos, head, d_head]. Weights are as trained. `rms` is the root mean square of an activation over positions and features,
-    mean over the sequences that are in the file; its null, `null:shuffled`, is that on shuffled tokens, which are not written.
+    The file is `tables/activations/model=.../experiment=.../step-000512.safetensors`. It holds
+    `tokens` [sequence, pos], and each activation under the name of its hook, such as
+    `blocks.3.hook_resid_post` [sequence, pos, d_model]; a head's have
+    [sequence, pos, head, d_head]. Weights are as trained. `rms` is the root mean square of an
+    activation over positions and features, mean over the sequences that are in the file; its null,
+    `null:shuffled`, is that on shuffled tokens, which are not written.
 
     Args:
-        n: sequences of text, in the same order at every step; fewer are written, from the beginning, where the budget is too small.
-        length: tokens of a sequence, BOS included; 550, or the model's context if that is shorter, if not given.
+        n: sequences of text, in the same order at every step; fewer are written, from the
+            beginning, where the budget is too small.
+        length: tokens of a sequence, BOS included; 550, or the model's context if that is shorter,
+            if not given.
         sites: which activations, by TransformerLens's short names.
         layers: of which layers; all if none is given.
         budget: bytes that a step's file may have, its header not counted.
@@ -101,13 +108,22 @@ def activations(
     return values
 
 
-def _fitting(acts: Activations, sites: Sequence[Site], layers: Sequence[int], budget: int, file_type: FileType) -> int:
+def _fitting(
+    acts: Activations,
+    sites: Sequence[Site],
+    layers: Sequence[int],
+    budget: int,
+    file_type: FileType,
+) -> int:
     """How many sequences the budget holds, of the tokens' own bytes too."""
-    width = (len(layers) or acts.model.cfg.n_layers) * sum(_width(acts.model, site) for site in sites)
+    width = (len(layers) or acts.model.cfg.n_layers) * sum(
+        _width(acts.model, site) for site in sites
+    )
     each = acts.tokens.shape[1] * (width * _TYPES[file_type].itemsize + 4)
     if each > budget:
         raise DataError(
-            f"activations: one sequence takes {each} bytes, the budget is {budget}: read fewer sites or layers, or raise it"
+            f"activations: one sequence takes {each} bytes, the budget is {budget}: read fewer"
+            " sites or layers, or raise it"
         )
     return budget // each
 

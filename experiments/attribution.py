@@ -1,6 +1,7 @@
 """Which edges carry a task, how many of them are enough, and are they those of another step?
 
-Edges are scored on one half of the items, circuits are measured on the other: half of every kind of item a task has in turn.
+Edges are scored on one half of the items, circuits are measured on the other: half of every kind of
+item a task has in turn.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,14 @@ from pythia_traj.engines.edges import Attribution, Graph, Twins, attribute, frac
 from pythia_traj.engines.ratios import Ratio
 from pythia_traj.engines.runs import Question
 from pythia_traj.errors import DataError
-from pythia_traj.experiment import COMMA_SEPARATED, Count, Passes, ReferenceModels, Shape, experiment
+from pythia_traj.experiment import (
+    COMMA_SEPARATED,
+    Count,
+    Passes,
+    ReferenceModels,
+    Shape,
+    experiment,
+)
 from pythia_traj.values import HEAD_BLOCKS, Key, Rows
 
 RANDOM, SHUFFLED = "null:random", "null:shuffled"
@@ -52,7 +60,10 @@ def passes(
     references: Sequence[str],
     **_: object,
 ) -> Passes:
-    """Two kept passes and one with gradients a point for each attribution; a circuit counts as a pass, of six more in the bisection."""
+    """Two kept passes and one with gradients a point for each attribution.
+
+    A circuit counts as a pass; there are six more of them in the bisection.
+    """
     attributions = Passes(2 + 3 * (points if method == "eap_ig" else 1), 3) * (2 + len(references))
     circuits = Passes(1, 1) * (2 * (len(sizes) + 1 + 6) + len(references))
     return (attributions + circuits + Passes(3, 2)) * ((prompts.n + 1) / 2)
@@ -71,23 +82,36 @@ def attribution(
     points: Count = 5,
     grid: Literal["midpoint", "endpoint"] = "midpoint",
     metric: Literal["task", "logit_diff", "prob_diff", "nll"] = "task",
-    sizes: Annotated[tuple[Count, ...], MinLen(1), COMMA_SEPARATED] = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000),
+    sizes: Annotated[tuple[Count, ...], MinLen(1), COMMA_SEPARATED] = (
+        10,
+        20,
+        50,
+        100,
+        200,
+        500,
+        1000,
+        2000,
+        5000,
+    ),
     threshold: Annotated[float, Ge(0), Le(1)] = 0.8,
     circuit: Count = 200,
     edges: Count = 5000,
     references: Annotated[tuple[str, ...], COMMA_SEPARATED] = (),
 ) -> Rows:
-    """Attribution patching of nodes and edges, the circuit they make, how faithful it is, and how it fares at other steps.
+    """Attribution patching of nodes and edges, and the circuit they make, here and at other steps.
 
-    `attribution` is the estimated effect of replacing a node's output, `tables/edges` has the same for edges; `faithfulness_normalised` and
-    `faithfulness_ratio` are what circuits of a `dim` of so many edges keep of the metric, `circuit_size` is how many it takes.
-    `null:shuffled` attributes the prompts' tokens in random order, `null:random` are circuits of random edges.
+    A circuit is judged by how faithful it is, and by how it fares at other steps. `attribution` is
+    the estimated effect of replacing a node's output, `tables/edges` has the same for edges;
+    `faithfulness_normalised` and `faithfulness_ratio` are what circuits of a `dim` of so many edges
+    keep of the metric, `circuit_size` is how many it takes. `null:shuffled` attributes the prompts'
+    tokens in random order, `null:random` are circuits of random edges.
 
     Args:
         task: as for behaviour.
         n: prompts; edges are chosen on half of them, circuits measured on the other half.
         bos: whether BOS is prepended.
-        method: eap_ig averages gradients between the prompts' embeddings, eap takes that of the clean, eap_denoising of the corrupted ones.
+        method: eap_ig averages gradients between the prompts' embeddings, eap takes that of the
+            clean, eap_denoising of the corrupted ones.
         points: of eap_ig.
         grid: midpoint, or endpoint as published.
         metric: what circuits are judged by; task is the task's own.
@@ -97,14 +121,23 @@ def attribution(
         edges: how many go into the table, from the largest absolute score down.
         references: steps whose circuits are evaluated at this one: init, final, previous, step:512.
     """
-    plan = _Plan(prompts, prompts.metric if metric == "task" else metric, method, fractions(method, points, grid))
+    plan = _Plan(
+        prompts,
+        prompts.metric if metric == "task" else metric,
+        method,
+        fractions(method, points, grid),
+    )
     rows, graph = Rows(), Graph.of(model)
     found = plan.attribution(model)
     ranking = ranked(found.edges, graph.exists())
     _add_attribution(rows, method, found, graph, plan.order(SELECTION))
-    _add_attribution(rows, SHUFFLED, plan.attribution(model, "shuffled"), graph, plan.order(SELECTION))
+    _add_attribution(
+        rows, SHUFFLED, plan.attribution(model, "shuffled"), graph, plan.order(SELECTION)
+    )
     _add_table(rows, method, found, graph, ranking[:edges])
-    measured = _Circuits(rows, plan, model, {method: ranking, RANDOM: at_random(graph.exists(), SEED)})
+    measured = _Circuits(
+        rows, plan, model, {method: ranking, RANDOM: at_random(graph.exists(), SEED)}
+    )
     for variant in measured.rankings:
         measured.add_sizes(variant, sizes, threshold, also=circuit)
     for name in references:
@@ -115,7 +148,10 @@ def attribution(
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is asked of which items, and how edges are scored; the same for every model it is asked of."""
+    """What is asked of which items, and how edges are scored.
+
+    It is the same for every model it is asked of.
+    """
 
     prompts: TaskPrompts
     metric: str
@@ -123,7 +159,10 @@ class _Plan:
     at: tuple[float, ...]
 
     def attribution(self, model: HookedTransformer, clean: str = "clean") -> Attribution:
-        """Scores on the items of selection; of denoising, the clean prompts' activations are what is put in."""
+        """Scores on the items of selection.
+
+        In denoising, the clean prompts' activations are what is put in.
+        """
         twins = self.twins(SELECTION, model.W_E.device, clean)
         twins = [pair.turned() for pair in twins] if self.method == "eap_denoising" else twins
         return attribute(model, twins, self.metric, self.at)
@@ -132,30 +171,45 @@ class _Plan:
         """A half of the items, those of one length together."""
         parts = []
         for batch in self.prompts.batches:
-            own, corrupted = (torch.from_numpy(getattr(batch, name)).to(device) for name in (clean, "corrupted"))
+            own, corrupted = (
+                torch.from_numpy(getattr(batch, name)).to(device) for name in (clean, "corrupted")
+            )
             chosen = torch.from_numpy((half_of(batch.item) == half).nonzero()[0]).to(device)
             if len(chosen):
                 parts.append(Twins(own, corrupted, Question.of(batch, device)).part(chosen))
         if not parts:
-            raise DataError(f"attribution chooses edges on one half of the items: {self.prompts.n} cannot be halved")
+            raise DataError(
+                "attribution chooses edges on one half of the items:"
+                f" {self.prompts.n} cannot be halved"
+            )
         return parts
 
     def order(self, half: int) -> Tensor:
         """Where the items, as `twins` has them, are in their own order."""
-        numbers = np.concatenate([batch.item[half_of(batch.item) == half] for batch in self.prompts.batches])
+        numbers = np.concatenate(
+            [batch.item[half_of(batch.item) == half] for batch in self.prompts.batches]
+        )
         return torch.from_numpy(numbers.argsort())
 
 
-def _add_attribution(rows: Rows, variant: str, found: Attribution, graph: Graph, order: Tensor) -> None:
-    """Nodes, and how far the edges that leave the embedding are from adding up to the whole effect."""
+def _add_attribution(
+    rows: Rows, variant: str, found: Attribution, graph: Graph, order: Tensor
+) -> None:
+    """Nodes, and how far the edges of the embedding are from adding up to the whole effect."""
     nodes, effect = found.nodes.cpu()[order], (found.other - found.own).cpu()[order]
     for place, values in zip(graph.senders(), nodes.T.numpy(), strict=True):
-        key = Key("attribution", variant=variant, component=place.name, layer=place.layer, head=place.head)
+        key = Key(
+            "attribution", variant=variant, component=place.name, layer=place.layer, head=place.head
+        )
         rows.add_items(key, values, blocks=HEAD_BLOCKS if place.name == "head" else None)
     embed_edges = float(found.edges[0].sum())
     rows.add(Key("embed_edges", variant=variant), embed_edges, n=len(effect))
     rows.add_items(Key("effect", variant=variant), effect.numpy())
-    rows.add(Key("completeness_gap", variant=variant), embed_edges - float(effect.double().mean()), n=len(effect))
+    rows.add(
+        Key("completeness_gap", variant=variant),
+        embed_edges - float(effect.double().mean()),
+        n=len(effect),
+    )
 
 
 def _add_table(rows: Rows, method: str, found: Attribution, graph: Graph, ranking: Tensor) -> None:
@@ -176,14 +230,22 @@ def _add_table(rows: Rows, method: str, found: Attribution, graph: Graph, rankin
 
 
 class _Circuits:
-    """Circuits measured on the items of evaluation, as rows; no circuit of a ranking is run twice."""
+    """Circuits measured on the items of evaluation, as rows.
 
-    def __init__(self, rows: Rows, plan: _Plan, model: HookedTransformer, rankings: Mapping[str, Tensor]) -> None:
+    No circuit of a ranking is run twice.
+    """
+
+    def __init__(
+        self, rows: Rows, plan: _Plan, model: HookedTransformer, rankings: Mapping[str, Tensor]
+    ) -> None:
         self.rankings = rankings
         self._rows, self._metric, self._graph = rows, plan.metric, Graph.of(model)
         self._bench = Bench(model, plan.twins(EVALUATION, model.W_E.device), plan.metric)
         self._order, self._known = plan.order(EVALUATION), dict[tuple[str, int], Tensor]()
-        self._full, self._corrupted = self._in_order(self._bench.clean()), self._in_order(self._bench.corrupted())
+        self._full, self._corrupted = (
+            self._in_order(self._bench.clean()),
+            self._in_order(self._bench.corrupted()),
+        )
         for dim, values in (("full", self._full), ("corrupted", self._corrupted)):
             rows.add_items(Key(plan.metric, dim=dim), values.numpy())
 
@@ -193,11 +255,16 @@ class _Circuits:
         for size in sorted({*grid, self._cut(also)}):
             values, dim = self._values(variant, size), str(size)
             self._rows.add_items(Key(self._metric, variant=variant, dim=dim), values.numpy())
-            self._rows.add_ratio(Key("faithfulness_normalised", variant=variant, dim=dim), self._normalised(values))
             self._rows.add_ratio(
-                Key("faithfulness_ratio", variant=variant, dim=dim), ratio(values, self._full, self._metric)
+                Key("faithfulness_normalised", variant=variant, dim=dim), self._normalised(values)
             )
-            self._rows.add(Key("edges_left", variant=variant, dim=dim), self._edges_left(variant, size))
+            self._rows.add_ratio(
+                Key("faithfulness_ratio", variant=variant, dim=dim),
+                ratio(values, self._full, self._metric),
+            )
+            self._rows.add(
+                Key("edges_left", variant=variant, dim=dim), self._edges_left(variant, size)
+            )
         self._add_smallest(variant, grid, threshold)
 
     def _add_smallest(self, variant: str, grid: Sequence[int], threshold: float) -> None:
@@ -206,7 +273,9 @@ class _Circuits:
 
         # Whether it is defined is a matter of the items, not of the circuit.
         reason = self._normalised(self._full).reason
-        found = Size(None, reason=reason) if reason else smallest_size(faithfulness, grid, threshold)
+        found = (
+            Size(None, reason=reason) if reason else smallest_size(faithfulness, grid, threshold)
+        )
         names = ("circuit_size", "edges_left", "circuit_falls")
         if found.edges is None:
             for name in names:
@@ -217,20 +286,23 @@ class _Circuits:
             self._rows.add(Key(name, variant=variant), value, n=len(self._full))
 
     def add_transfer(self, method: str, name: str, size: int, other: Attribution | None) -> None:
-        """A reference's circuit of this size in this model, and how much of it is this model's own."""
+        """A reference's circuit of this size here, and how much of it is this model's own."""
         size = self._cut(size)
         if other is None:
             for metric in ("transfer_faithfulness", "jaccard"):
                 for variant in (method, RANDOM):
                     self._rows.undefined(
-                        Key(metric, variant=variant, dim=name), "there is no such reference at this step"
+                        Key(metric, variant=variant, dim=name),
+                        "there is no such reference at this step",
                     )
             return
         own = self._circuit(self.rankings[method], size)
         theirs = self._circuit(ranked(other.edges, self._graph.exists()), size)
         for variant, values in ((method, self._run(theirs)), (RANDOM, self._values(RANDOM, size))):
             self._rows.add_items(Key(self._metric, variant=variant, dim=name), values.numpy())
-            self._rows.add_ratio(Key("transfer_faithfulness", variant=variant, dim=name), self._normalised(values))
+            self._rows.add_ratio(
+                Key("transfer_faithfulness", variant=variant, dim=name), self._normalised(values)
+            )
         self._rows.add(Key("jaccard", variant=method, dim=name), jaccard(own, theirs))
         at_chance = expected_jaccard(size, len(self.rankings[method]))
         self._rows.add(Key("jaccard", variant=RANDOM, dim=name), at_chance)

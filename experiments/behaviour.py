@@ -1,7 +1,7 @@
 """Does the model do a task? The first question about any circuit, asked at every step.
 
-Beside the task's metrics on its prompts stand those on their corrupted twins, for the same continuations, and as a null those on the
-prompts' tokens in random order.
+Beside the task's metrics on its prompts stand those on their corrupted twins, for the same
+continuations, and as a null those on the prompts' tokens in random order.
 """
 
 from collections.abc import Iterator
@@ -29,20 +29,28 @@ def passes(shape: Shape, prompts: TaskPrompts, **_: object) -> Passes:
 
 @experiment(version=1, cites="Wang et al. 2023", data=TaskPrompts, items=True, passes=passes)
 def behaviour(
-    model: HookedTransformer, prompts: TaskPrompts, *, task: str = "ioi", n: Count = 100, bos: bool = False
+    model: HookedTransformer,
+    prompts: TaskPrompts,
+    *,
+    task: str = "ioi",
+    n: Count = 100,
+    bos: bool = False,
 ) -> Rows:
     """Logit difference, probability difference, accuracy, rank-0 rate and loss on a task's prompts.
 
-    `logit_diff` is right minus wrong continuation (the mean over each where there are several), `prob_diff` the sum of probabilities of the
-    right minus that of the wrong ones over the whole vocabulary, `accuracy` the share of items with a positive `prob_diff`, `rank0` the
-    share whose first choice is a right one, `nll` the loss on the right ones in nats. `repeats` has no wrong ones: its `logit_diff` is
-    above the mean over the vocabulary, its `accuracy` is `rank0`, and all are means over the second copy. Rows with a `dim` are those of
-    one template; `corrupted` are the same continuations after the corrupted prompts, `null:shuffled` after the prompts' tokens in random
-    order.
-    Prompts that the tokenizer does not allow are dropped; how many, and why, stands in the unit's footer.
+    `logit_diff` is right minus wrong continuation (the mean over each where there are several),
+    `prob_diff` the sum of probabilities of the right minus that of the wrong ones over the whole
+    vocabulary, `accuracy` the share of items with a positive `prob_diff`, `rank0` the share whose
+    first choice is a right one, `nll` the loss on the right ones in nats. `repeats` has no wrong
+    ones: its `logit_diff` is above the mean over the vocabulary, its `accuracy` is `rank0`, and all
+    are means over the second copy. Rows with a `dim` are those of one template; `corrupted` are the
+    same continuations after the corrupted prompts, `null:shuffled` after the prompts' tokens in
+    random order. Prompts that the tokenizer does not allow are dropped; how many, and why, stands
+    in the unit's footer.
 
     Args:
-        task: ioi, ioi_abc, greater_than, agreement, agreement_attractor, pronoun, repeats, or a .jsonl or .parquet file of your own.
+        task: ioi, ioi_abc, greater_than, agreement, agreement_attractor, pronoun, repeats, or a
+            .jsonl or .parquet file of your own.
         n: prompts.
         bos: whether BOS is prepended.
     """
@@ -65,17 +73,26 @@ def behaviour(
 def _scored(
     model: HookedTransformer, prompts: TaskPrompts, name: str
 ) -> Iterator[tuple[list[int], tuple[str, ...], AnswerScores]]:
-    """Numbers, templates and scores of the items, batch by batch; the unembedding is applied at the positions that are read only."""
+    """Numbers, templates and scores of the items, batch by batch.
+
+    The unembedding is applied at the positions that are read only.
+    """
     for batch in (part for whole in prompts.batches for part in whole.parts(_ITEMS_AT_ONCE)):
         arrays = (getattr(batch, name), batch.reads, batch.candidates, batch.is_right)
-        tokens, reads, candidates, is_right = (torch.from_numpy(array).to(model.W_E.device) for array in arrays)
+        tokens, reads, candidates, is_right = (
+            torch.from_numpy(array).to(model.W_E.device) for array in arrays
+        )
         with torch.inference_mode():
             residual = model(tokens, stop_at_layer=model.cfg.n_layers)
-            scores = answer_scores(model.unembed(model.ln_final(residual[:, reads])), candidates, is_right)
+            scores = answer_scores(
+                model.unembed(model.ln_final(residual[:, reads])), candidates, is_right
+            )
         yield batch.item.tolist(), batch.templates, scores
 
 
-def _add_templates(rows: Rows, key: Key, values: list[tuple[int, float]], templates: dict[int, str]) -> None:
+def _add_templates(
+    rows: Rows, key: Key, values: list[tuple[int, float]], templates: dict[int, str]
+) -> None:
     """Means by template: templates differ in when they are learnt."""
     by_template: dict[str, list[float]] = {}
     for number, value in sorted(values):

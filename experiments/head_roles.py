@@ -1,7 +1,10 @@
-"""Which head does what? A score for each of seven roles, per head, and whether it stands out from its own null.
+"""Which head does what?
 
-A fixed cut finds heads of some roles in a model that has learnt nothing. Here a head stands out where its score exceeds the 99.9th
-percentile of the same score where there is nothing to find: at the first step, and with what it depends on shuffled.
+Each head has a score for each of seven roles: does it stand out from its own null?
+
+A fixed cut finds heads of some roles in a model that has learnt nothing. Here a head stands out
+where its score exceeds the 99.9th percentile of the same score where there is nothing to find: at
+the first step, and with what it depends on shuffled.
 
 Thresholds are set on one half of the items, scores measured on the other.
 """
@@ -45,7 +48,7 @@ N_RECEIVERS = 4
 """S-inhibition is measured on the attention of so many heads."""
 
 SUPPRESSION_READS = 4
-"""Queries of a sequence at which copy suppression is measured: the last ones whose continuation is still in it."""
+"""Queries of a sequence for copy suppression: the last ones whose continuation is still in it."""
 
 ITEMS_AT_ONCE = 64
 
@@ -77,11 +80,17 @@ class Collected:
     def arrays(self, items: np.ndarray | None = None) -> Arrays:
         """All values in the order of the items' numbers; from the device once each."""
         order = slice(None) if items is None else np.argsort(items)
-        return {metric: torch.cat(parts).float().cpu().numpy()[order] for metric, parts in self._parts.items()}
+        return {
+            metric: torch.cat(parts).float().cpu().numpy()[order]
+            for metric, parts in self._parts.items()
+        }
 
 
 def passes(shape: Shape, prompts: RolePrompts, **_: object) -> Passes:
-    """Kept passes, reads for what heads copy, and ablations: of one head in four, as which have to be is found out on the way."""
+    """Kept passes, reads for what heads copy, and ablations.
+
+    Ablations are of one head in four, as which have to be is found out on the way.
+    """
     names = sum(len(batch.clean) for batch in prompts.names)
     short = sum(len(tokens) for tokens in prompts.short.groups.values())
     repeated = sum(len(tokens) for tokens in prompts.repeated.groups.values())
@@ -111,26 +120,31 @@ def head_roles(
     b_V: bool = False,
     references: Annotated[tuple[str, ...], COMMA_SEPARATED, Len(1, 1)] = ("final",),
 ) -> Rows:
-    """Seven roles, from previous-token heads to copy suppression: each head's scores, and whether they stand out from their null.
+    """Each head's scores for seven roles, and whether they stand out from their null.
 
-    The roles are `previous_token`, `duplicate_token`, `induction`, `name_mover`, `s_inhibition`, `successor` and `copy_suppression`: a
-    metric each, with a row per head. `above_null` (`dim`: the role) is 1 where the score exceeds `role_threshold`, the 99.9th percentile of
-    its null, and `heads_above_null` counts those heads. The null are the scores with tokens, targets or successors shuffled, of the
-    variant `null:shuffled`, and those of the first step. Thresholds come from one half of the items (`selection`), scores from the
-    other. A role that the tokenizer does not allow is null, with the reason. The table `receivers` has those of S-inhibition.
+    The roles are `previous_token`, `duplicate_token`, `induction`, `name_mover`, `s_inhibition`,
+    `successor` and `copy_suppression`: a metric each, with a row per head. `above_null` (`dim`: the
+    role) is 1 where the score exceeds `role_threshold`, the 99.9th percentile of its null, and
+    `heads_above_null` counts those heads. The null are the scores with tokens, targets or
+    successors shuffled, of the variant `null:shuffled`, and those of the first step. Thresholds
+    come from one half of the items (`selection`), scores from the other. A role that the tokenizer
+    does not allow is null, with the reason. The table `receivers` has those of S-inhibition.
 
     Args:
         n: sequences, and prompts with names: half for thresholds, half for scores.
         length: tokens of one half of the repeated tokens.
         bos: whether BOS is prepended.
         b_V: whether a head's OV has its value bias, in name_mover and successor.
-        references: the one step at which the receivers of S-inhibition are chosen: init, final, previous or step:512.
+        references: the one step at which the receivers of S-inhibition are chosen: init, final,
+            previous or step:512.
     """
     (reference,) = references
     rows = Rows()
     measured = {
         **_on_repeated_tokens(model, prompts),
-        **_on_names(model, prompts, b_V, partial(_receivers, reference_models, reference, prompts), rows),
+        **_on_names(
+            model, prompts, b_V, partial(_receivers, reference_models, reference, prompts), rows
+        ),
         "successor": _successor(model, prompts, b_V),
         "copy_suppression": _suppression(model, prompts),
     }
@@ -153,7 +167,10 @@ def _parts(model: HookedTransformer, tokens: np.ndarray) -> Iterator[tuple[slice
 
 @torch.inference_mode()
 def _on_repeated_tokens(model: HookedTransformer, prompts: RolePrompts) -> dict[str, Measured]:
-    """The roles that attention shows. Tokens mean nothing to a previous-token head: in its null the targets are random."""
+    """The roles that attention shows.
+
+    Tokens mean nothing to a previous-token head: in its null the targets are random.
+    """
     length = prompts.repeated.length
     second = prompts.repeated.start + length
     found = {}
@@ -162,8 +179,14 @@ def _on_repeated_tokens(model: HookedTransformer, prompts: RolePrompts) -> dict[
         for part, tokens in _parts(model, prompts.repeated.groups[name]):
             patterns = keep_run(model, tokens, patterns=True).pattern
             keys = torch.from_numpy(prompts.random_keys[part]).to(tokens.device)
-            for role, offset in (("previous_token", 1), ("duplicate_token", length), ("induction", length - 1)):
-                values = [heads.attention_at_offset(pattern, offset, second) for pattern in patterns]
+            for role, offset in (
+                ("previous_token", 1),
+                ("duplicate_token", length),
+                ("induction", length - 1),
+            ):
+                values = [
+                    heads.attention_at_offset(pattern, offset, second) for pattern in patterns
+                ]
                 collected.add(role, torch.stack(values, 1))
             values = [roles.attention_to_keys(pattern, keys, second) for pattern in patterns]
             collected.add("random", torch.stack(values, 1))
@@ -181,33 +204,53 @@ def _on_names(
     receivers: Callable[[], list[Head] | str],
     rows: Rows,
 ) -> dict[str, Measured]:
-    """Name movers and S-inhibition, on prompts with names; in the null at the same positions of the shuffled prompts.
+    """Name movers and S-inhibition, on prompts with names.
 
-    What a head copies is a matter of its weights, which shuffling leaves: the null of a name mover is what it copies, and where it attends
-    to in shuffled prompts. The null of copying by itself asks for the names of the twin.
+    In the null they are measured at the same positions of the shuffled prompts.
+
+    What a head copies is a matter of its weights, which shuffling leaves: the null of a name mover
+    is what it copies, and where it attends to in shuffled prompts. The null of copying by itself
+    asks for the names of the twin.
     """
     if not prompts.names:
-        return {role: Measured(undefined=prompts.no_names) for role in ("name_mover", "s_inhibition")}
+        return {
+            role: Measured(undefined=prompts.no_names) for role in ("name_mover", "s_inhibition")
+        }
     chosen = receivers()
     if not isinstance(chosen, str):
-        rows.table("receivers", {"layer": [layer for layer, _ in chosen], "head": [head for _, head in chosen]})
+        rows.table(
+            "receivers",
+            {"layer": [layer for layer, _ in chosen], "head": [head for _, head in chosen]},
+        )
     collected = {null: Collected() for null in ("", NULL)}
     for batch in prompts.names:
-        for null, both in (("", (batch.clean, batch.twin)), (NULL, (batch.shuffled, batch.shuffled_twin))):
+        for null, both in (
+            ("", (batch.clean, batch.twin)),
+            (NULL, (batch.shuffled, batch.shuffled_twin)),
+        ):
             for part, tokens in _parts(model, both[0]):
                 run, found = keep_run(model, tokens, patterns=True), collected[null]
-                places = torch.from_numpy(np.stack([batch.io, batch.s1, batch.s2])[:, part]).to(tokens.device)
+                places = torch.from_numpy(np.stack([batch.io, batch.s1, batch.s2])[:, part]).to(
+                    tokens.device
+                )
                 twin = torch.from_numpy(both[1][part]).to(tokens.device)
                 for name, place in zip(("io", "s1", "s2"), places, strict=True):
                     found.add(f"attention_to_{name}", roles.attention_from_last(run.pattern, place))
                 if not null:
-                    own, other = roles.copied_share(model, run, places.T, twin.gather(1, places.T), b_V=b_V)
+                    own, other = roles.copied_share(
+                        model, run, places.T, twin.gather(1, places.T), b_V=b_V
+                    )
                     found.add("name_copying", own)
                     collected[NULL].add("name_copying", other)
                     collected[NULL].add(COPYING, own)
                 if not isinstance(chosen, str):
                     rises = roles.inhibition(
-                        model, run, keep_run(model, twin), _question(batch, part, tokens.device), chosen, places[[2, 0]]
+                        model,
+                        run,
+                        keep_run(model, twin),
+                        _question(batch, part, tokens.device),
+                        chosen,
+                        places[[2, 0]],
                     )
                     found.add("s_inhibition", rises)
     items = np.concatenate([batch.item for batch in prompts.names])
@@ -224,10 +267,17 @@ def _question(batch: NamePrompts, part: slice, device: torch.device) -> Question
 
 
 @torch.inference_mode()
-def _receivers(models: Mapping[str, HookedTransformer], name: str, prompts: RolePrompts) -> list[Head] | str:
-    """The heads of the named step that write most towards the right name, on the selection half; or why there are none."""
+def _receivers(
+    models: Mapping[str, HookedTransformer], name: str, prompts: RolePrompts
+) -> list[Head] | str:
+    """The heads of the named step that write most towards the right name, on the selection half.
+
+    Where there are none, the result is a text that says why.
+    """
     if name not in models:
-        return f"its receivers are chosen at the reference {name}, which there is none of at this step"
+        return (
+            f"its receivers are chosen at the reference {name}, which there is none of at this step"
+        )
     model, collected = models[name], Collected()
     for batch in prompts.names:
         for part, tokens in _parts(model, batch.clean):
@@ -255,10 +305,16 @@ def _successor(model: HookedTransformer, prompts: RolePrompts, b_V: bool) -> Mea
 
 
 def _suppression(model: HookedTransformer, prompts: RolePrompts) -> Measured:
-    """Copy suppression on repeated tokens. Only heads that pass the first two conditions are ablated; the others have no rise."""
+    """Copy suppression on repeated tokens.
+
+    Only heads that pass the first two conditions are ablated; the others have no rise.
+    """
     measured = Measured()
     last = prompts.short.start + 2 * prompts.short.length - 1
-    for name, arrays in (("two_halves", measured.clean), ("two_halves/shuffled", measured.shuffled)):
+    for name, arrays in (
+        ("two_halves", measured.clean),
+        ("two_halves/shuffled", measured.shuffled),
+    ):
         parts = list(_parts(model, prompts.short.groups[name]))
         reads = torch.arange(last - SUPPRESSION_READS, last, device=model.W_E.device)
         runs: list[KeptRun] = [keep_run(model, tokens, patterns=True) for _, tokens in parts]
@@ -279,7 +335,9 @@ def _suppression(model: HookedTransformer, prompts: RolePrompts) -> Measured:
             for run, parts_of_it in zip(runs, found, strict=True):
                 rise = roles.ablation_rise(model, run, reads, parts_of_it.favoured, ablated, means)
                 rises.add("rise", rise.T)
-            arrays["suppression_rise"][:, heads_of_it[:, 0], heads_of_it[:, 1]] = rises.arrays()["rise"]
+            arrays["suppression_rise"][:, heads_of_it[:, 0], heads_of_it[:, 1]] = rises.arrays()[
+                "rise"
+            ]
     return measured
 
 
@@ -292,12 +350,21 @@ ROLES: dict[str, tuple[tuple[str, ...], Callable[[Arrays, np.ndarray], np.ndarra
     "previous_token": ((), score_itself("previous_token")),
     "duplicate_token": ((), score_itself("duplicate_token")),
     "induction": ((), score_itself("induction")),
-    "name_mover": (("name_copying", "attention_to_io", "attention_to_s1", "attention_to_s2"), score_name_mover),
+    "name_mover": (
+        ("name_copying", "attention_to_io", "attention_to_s1", "attention_to_s2"),
+        score_name_mover,
+    ),
     "s_inhibition": ((), score_itself("s_inhibition")),
     "successor": (("successor/with_embed", "successor/cot"), score_itself("successor")),
-    "copy_suppression": (("suppression_attention", "suppression_direct", "suppression_rise"), score_suppression),
+    "copy_suppression": (
+        ("suppression_attention", "suppression_direct", "suppression_rise"),
+        score_suppression,
+    ),
 }
-"""Each role with what its score is made of (metric, or metric/variant), and the score of the items of a half [item, layer, head]."""
+"""Each role with what its score is made of (metric, or metric/variant), and the score itself.
+
+The score is that of the items of a half [item, layer, head].
+"""
 
 
 def _variant(*words: str) -> str | None:
@@ -312,15 +379,23 @@ def _add_parts(rows: Rows, metrics: tuple[str, ...], measured: Measured) -> None
             values = arrays[name]
             _add_heads(rows, metric, _variant(null, kind), values[~_selection(len(values))])
     if UNIFORM in measured.clean:
-        rows.add_mean(Key("suppression_attention", variant="null:uniform"), measured.clean[UNIFORM][:, 0, 0])
+        rows.add_mean(
+            Key("suppression_attention", variant="null:uniform"), measured.clean[UNIFORM][:, 0, 0]
+        )
 
 
-def _add_heads(rows: Rows, metric: str, variant: str | None, values: np.ndarray, *, keep: bool = True) -> None:
+def _add_heads(
+    rows: Rows, metric: str, variant: str | None, values: np.ndarray, *, keep: bool = True
+) -> None:
     for layer, head in np.ndindex(values.shape[1:]):
         key = Key(metric, variant=variant, component="head", layer=layer, head=head)
         of_head = values[:, layer, head]
         if np.isnan(of_head).all():
-            rows.undefined(key, "not ablated: it does not attend to the copies, or does not write against the token")
+            rows.undefined(
+                key,
+                "not ablated: it does not attend to the copies,"
+                " or does not write against the token",
+            )
         elif keep:
             rows.add_items(key, of_head, blocks=HEAD_BLOCKS)
         else:
@@ -328,7 +403,11 @@ def _add_heads(rows: Rows, metric: str, variant: str | None, values: np.ndarray,
 
 
 def _add_role(
-    rows: Rows, role: str, score: Callable[[Arrays, np.ndarray], np.ndarray], measured: Measured, init: Any
+    rows: Rows,
+    role: str,
+    score: Callable[[Arrays, np.ndarray], np.ndarray],
+    measured: Measured,
+    init: Any,
 ) -> None:
     """A role's scores, its threshold, and the heads above."""
     evaluated, selected = {}, {}
@@ -337,8 +416,11 @@ def _add_role(
         by_half = {"": score(arrays, ~half), SELECTION: score(arrays, half)}
         for name, values in by_half.items():
             _add_heads(rows, role, _variant(null, name), values, keep=not name)
-        # In the precision of the rows that later steps compare with, or equal shares would differ in the last digit.
-        evaluated[null], selected[null] = (values.mean(0, dtype=np.float64) for values in by_half.values())
+        # In the precision of the rows that later steps compare with, or equal shares would differ
+        # in the last digit.
+        evaluated[null], selected[null] = (
+            values.mean(0, dtype=np.float64) for values in by_half.values()
+        )
     # The first step has no rows of an earlier one: its own scores are the null's.
     at_init = selected[""].ravel() if init is None else _selected(init, role)
     nulls = {
@@ -356,9 +438,15 @@ def _add_role(
     for null, values in evaluated.items():
         above = values > threshold
         for layer, head in np.ndindex(above.shape):
-            key = Key("above_null", _variant(null), component="head", layer=layer, head=head, dim=role)
+            key = Key(
+                "above_null", _variant(null), component="head", layer=layer, head=head, dim=role
+            )
             rows.add(key, float(above[layer, head]))
-        rows.add(Key("heads_above_null", variant=_variant(null), dim=role), float(above.sum()), n=above.size)
+        rows.add(
+            Key("heads_above_null", variant=_variant(null), dim=role),
+            float(above.sum()),
+            n=above.size,
+        )
 
 
 def _selected(rows: Any, role: str) -> np.ndarray:
@@ -372,6 +460,8 @@ def _add_undefined(rows: Rows, role: str, metrics: tuple[str, ...], reason: str)
         for name in (role, *metrics):
             metric, _, kind = name.partition("/")
             rows.undefined(Key(metric, variant=_variant(null, kind), component="head"), reason)
-        rows.undefined(Key("above_null", variant=_variant(null), component="head", dim=role), reason)
+        rows.undefined(
+            Key("above_null", variant=_variant(null), component="head", dim=role), reason
+        )
         rows.undefined(Key("heads_above_null", variant=_variant(null), dim=role), reason)
         rows.undefined(Key("role_threshold", variant=_variant(null), dim=role), reason)

@@ -1,7 +1,8 @@
 """Induction heads: does a head attend to what followed the current token the last time?
 
-The field's names for this stand for different numbers; each convention here is a variant of its own, and none is comparable with
-another (see docs/experiments.md). Every variant has its null: the same measure where the tokens after the first copy are shuffled.
+The field's names for this stand for different numbers; each convention here is a variant of its
+own, and none is comparable with another (see docs/experiments.md). Every variant has its null: the
+same measure where the tokens after the first copy are shuffled.
 """
 
 from typing import Annotated
@@ -20,14 +21,22 @@ _OLSSON_VARIANTS = ("olsson_entries", "olsson_query")
 
 
 @experiment(
-    version=1, cites="Olsson et al. 2022", data=RepeatedTokens, reads=("pattern", "loss"), groups="every", items=True
+    version=1,
+    cites="Olsson et al. 2022",
+    data=RepeatedTokens,
+    reads=("pattern", "loss"),
+    groups="every",
+    items=True,
 )
-def induction(acts: Activations, *, n: Count = 50, length: AtLeastTwo = 50, bos: bool = False) -> ItemValues:
+def induction(
+    acts: Activations, *, n: Count = 50, length: AtLeastTwo = 50, bos: bool = False
+) -> ItemValues:
     """Attention paid to the token after the previous occurrence of the current one, per head.
 
-    `prefix_matching` comes in the variants two_halves, olsson_entries, olsson_query, detect_head_mul and detect_head_abs; beside it, on
-    the second of two halves, `previous_token`, `duplicate_token`, `bos`, `self` and `local` attention. `nll` is the loss on the first and
-    the second copy (`dim`): a model that continues what it has seen has a small second one.
+    `prefix_matching` comes in the variants two_halves, olsson_entries, olsson_query,
+    detect_head_mul and detect_head_abs; beside it, on the second of two halves, `previous_token`,
+    `duplicate_token`, `bos`, `self` and `local` attention. `nll` is the loss on the first and the
+    second copy (`dim`): a model that continues what it has seen has a small second one.
 
     Args:
         n: sequences of random tokens.
@@ -43,7 +52,9 @@ def induction(acts: Activations, *, n: Count = 50, length: AtLeastTwo = 50, bos:
             for variant in _OLSSON_VARIANTS:
                 key = Key("prefix_matching", variant=null + variant, component="head")
                 values.undefined(
-                    key, f"context too short: four copies of {OLSSON_LENGTH} tokens need {_OLSSON_CONTEXT}"
+                    key,
+                    f"context too short: four copies of {OLSSON_LENGTH} tokens"
+                    f" need {_OLSSON_CONTEXT}",
                 )
     else:
         _olsson(values, acts, null)
@@ -55,7 +66,9 @@ def _two_halves(values: ItemValues, acts: Activations, null: str, length: int, s
     targets = heads.induction_targets(acts.tokens)
     for layer, pattern in enumerate(acts.layers("pattern")):
         measured = {
-            ("prefix_matching", "two_halves"): heads.attention_at_offset(pattern, length - 1, second),
+            ("prefix_matching", "two_halves"): heads.attention_at_offset(
+                pattern, length - 1, second
+            ),
             ("prefix_matching", "detect_head_mul"): heads.detect_head_mul(pattern, targets),
             ("prefix_matching", "detect_head_abs"): heads.detect_head_abs(pattern, targets),
             ("previous_token", "two_halves"): heads.attention_at_offset(pattern, 1, second),
@@ -69,13 +82,19 @@ def _two_halves(values: ItemValues, acts: Activations, null: str, length: int, s
             values.add(key, value, axes=("head",))
     # Entry i of the loss belongs to token i + 1; the first token of all is predicted from nothing.
     nll = acts.output("loss")
-    values.add(Key("nll", variant=f"{null}two_halves", dim="first_copy"), nll[:, : second - 1].mean(-1))
-    values.add(Key("nll", variant=f"{null}two_halves", dim="second_copy"), nll[:, second - 1 :].mean(-1))
+    values.add(
+        Key("nll", variant=f"{null}two_halves", dim="first_copy"), nll[:, : second - 1].mean(-1)
+    )
+    values.add(
+        Key("nll", variant=f"{null}two_halves", dim="second_copy"), nll[:, second - 1 :].mean(-1)
+    )
 
 
 def _olsson(values: ItemValues, acts: Activations, null: str) -> None:
     for layer, pattern in enumerate(acts.layers("pattern")):
-        measured = heads.attention_after_earlier_copies(pattern, OLSSON_LENGTH, OLSSON_COPIES, start=1)
+        measured = heads.attention_after_earlier_copies(
+            pattern, OLSSON_LENGTH, OLSSON_COPIES, start=1
+        )
         for variant, value in zip(_OLSSON_VARIANTS, measured, strict=True):
             key = Key("prefix_matching", variant=null + variant, component="head", layer=layer)
             values.add(key, value, axes=("head",))

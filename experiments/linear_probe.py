@@ -1,10 +1,13 @@
-"""What can be read off the residual stream linearly, and where? Probes at every layer and site, beside what they learn by heart.
+"""What can be read off the residual stream linearly, and where?
 
-A probe that finds labels has found them in the activations or has learnt tokens by heart. So beside it stands the same probe on a control
-task, in which every token type has one random label, and selectivity is what it finds beyond that (Hewitt and Liang 2019).
+Probes are fitted at every layer and site, and stand beside what they learn by heart.
 
-Activations are gathered layer by layer into a buffer of a stated size. The pass goes on from where it stopped, so that the model is run
-once, whatever the size.
+A probe that finds labels has found them in the activations or has learnt tokens by heart. So beside
+it stands the same probe on a control task, in which every token type has one random label, and
+selectivity is what it finds beyond that (Hewitt and Liang 2019).
+
+Activations are gathered layer by layer into a buffer of a stated size. The pass goes on from where
+it stopped, so that the model is run once, whatever the size.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -51,7 +54,11 @@ def passes(_shape: Shape, data: LabelledTokens, **_: object) -> Passes:
 
 
 @experiment(
-    version=2, cites="Alain and Bengio 2016; Hewitt and Liang 2019", data=LabelledTokens, items=True, passes=passes
+    version=2,
+    cites="Alain and Bengio 2016; Hewitt and Liang 2019",
+    data=LabelledTokens,
+    items=True,
+    passes=passes,
 )
 def linear_probe(
     model: HookedTransformer,
@@ -67,33 +74,46 @@ def linear_probe(
     sites: Annotated[tuple[Site, ...], COMMA_SEPARATED, Len(1)] = SITES,
     kinds: Annotated[tuple[Kind, ...], COMMA_SEPARATED, Len(1)] = KINDS,
     k: Count = 16,
-    strengths: Annotated[tuple[Strength, ...], COMMA_SEPARATED, Len(1)] = (1.0, 0.1, 0.01, 0.001, 0.0001),
+    strengths: Annotated[tuple[Strength, ...], COMMA_SEPARATED, Len(1)] = (
+        1.0,
+        0.1,
+        0.01,
+        0.001,
+        0.0001,
+    ),
     controls: Annotated[int, Ge(2)] = 2,
     resamples: Count = 1000,
     buffer: Count = 500_000_000,
 ) -> Rows:
-    """Linear probes of labels at every layer and site: what they find, beyond the majority, and beyond what they learn by heart.
+    """What linear probes of labels find at every layer and site, beyond what they learn by heart.
 
-    On the test documents, by kind of probe (`variant`): `accuracy`, `macro_f1` and `cross_entropy`; `excess` over the `majority`, the class
-    most frequent in training; `selectivity`, accuracy minus that on the control tasks; `accuracy_unseen` on types that are not in the
-    training documents. `null:control:<kind>` is the same on the control tasks, the mean of them; their `selectivity` is what the first
-    has over the others. Rows with the `dim` `low` and `high` are the ends of the 95 % interval of a bootstrap over documents, the
-    standard error is its too, `n` counts documents. Items are documents, with their tokens as `n`. The table `probes` has the strengths
+    On the test documents, by kind of probe (`variant`): `accuracy`, `macro_f1` and `cross_entropy`;
+    `excess` over the `majority`, the class most frequent in training; `selectivity`, accuracy minus
+    that on the control tasks; `accuracy_unseen` on types that are not in the training documents.
+    `null:control:<kind>` is the same on the control tasks, the mean of them; their `selectivity` is
+    what the first has over the others. Rows with the `dim` `low` and `high` are the ends of the
+    95 % interval of a bootstrap over documents, the standard error is its too, `n` counts
+    documents. Items are documents, with their tokens as `n`. The table `probes` has the strengths
     that were chosen on validation documents, `features` the dimensions of the k-sparse probes.
 
     Args:
-        task: python_class, python_depth, python_in_string, python_definition, starts_with_space, capitalised, previous_class, position;
-            or a file of labels: .jsonl or .parquet with spans, .conllu; or a dataset: hf:org/name@commit, hf:DIR.
-        n: labelled tokens: 60 % to train on, 15 % to choose strengths on, 25 % to test on, split by document.
+        task: python_class, python_depth, python_in_string, python_definition, starts_with_space,
+            capitalised, previous_class, position; or a file of labels: .jsonl or .parquet with
+            spans, .conllu; or a dataset: hf:org/name@commit, hf:DIR.
+        n: labelled tokens: 60 % to train on, 15 % to choose strengths on, 25 % to test on, split by
+            document.
         length: tokens of a sequence.
-        source: the text that a named task is put to, as for loss; documents that are no Python are left out of python tasks.
+        source: the text that a named task is put to, as for loss; documents that are no Python are
+            left out of python tasks.
         column: of the source's text.
         labels: column of a file's labels: spans, upos, xpos, deprel, or a dataset's.
         bos: whether BOS is prepended.
         sites: where activations are read; resid_mid is left out where a model has none.
-        kinds: of probe: logistic, mean_difference (nearest mean of a class), k_sparse (logistic, on few dimensions).
+        kinds: of probe: logistic, mean_difference (nearest mean of a class), k_sparse (logistic, on
+            few dimensions).
         k: dimensions of a k-sparse probe, those whose class means differ most.
-        strengths: of L2, to choose from: the penalty is strength / 2 x the sum of squared weights, beside the mean cross-entropy.
+        strengths: of L2, to choose from: the penalty is strength / 2 x the sum of squared weights,
+            beside the mean cross-entropy.
         controls: control tasks, each a draw of its own.
         resamples: of the bootstrap.
         buffer: bytes that activations may take at a time; what it is changes no number.
@@ -116,12 +136,15 @@ def linear_probe(
 
 @dataclass(frozen=True)
 class _Found:
-    """What one kind of probe found at one site of one layer, for the task and its control tasks (the first axis).
+    """What one kind of probe found at one site of one layer.
+
+    The first axis is the task and its control tasks.
 
     Attributes:
         predicted, nll: on the test tokens [problem, token].
         strength, validation: what was chosen, and its cross-entropy on validation tokens [problem].
-        features, shares: of a k-sparse probe of the task: its dimensions, and how much of their variance lies between classes [k].
+        features, shares: of a k-sparse probe of the task: its dimensions, and how much of their
+        variance lies between classes [k].
     """
 
     predicted: np.ndarray
@@ -135,16 +158,23 @@ class _Found:
 class _Stream:
     """Activations of labelled tokens, as many layers at a time as the buffer holds."""
 
-    def __init__(self, model: HookedTransformer, data: LabelledTokens, sites: Sequence[Site], buffer: int) -> None:
+    def __init__(
+        self, model: HookedTransformer, data: LabelledTokens, sites: Sequence[Site], buffer: int
+    ) -> None:
         self._model, self._data, self._sites = model, data, sites
         layers = range(model.cfg.n_layers)
         self._read: list[list[Where]] = [
-            [(site, layer) for site in sites if self._exists(site, layer) and self.alias(site, layer) == (site, layer)]
+            [
+                (site, layer)
+                for site in sites
+                if self._exists(site, layer) and self.alias(site, layer) == (site, layer)
+            ]
             for layer in layers
         ]
         if not any(self._read):
             raise DataError(
-                f"sites {', '.join(sites)}: this model has none of them; in a parallel model there is no resid_mid"
+                f"sites {', '.join(sites)}: this model has none of them; in a parallel model there"
+                " is no resid_mid"
             )
         self._chunks = self._layers_at_once(buffer)
 
@@ -158,7 +188,10 @@ class _Stream:
 
     @torch.inference_mode()
     def chunks(self) -> Iterator[tuple[list[Where], Tensor]]:
-        """Site and layer, and float32 activations [site and layer, token, d_model], which the next chunk overwrites."""
+        """Site and layer, and float32 activations [site and layer, token, d_model].
+
+        The next chunk overwrites the activations.
+        """
         cfg, tokens = self._model.cfg, len(self._data.labels)
         most = max(sum(len(self._read[layer]) for layer in chunk) for chunk in self._chunks)
         buffer = torch.empty(most, tokens, cfg.d_model, device=self._model.W_E.device)
@@ -176,7 +209,9 @@ class _Stream:
         return f"blocks.{layer}.hook_{site}" in self._model.hook_dict
 
     def _layers_at_once(self, buffer: int) -> list[range]:
-        """Consecutive layers whose activations fit the buffer, beside the streams from which the next ones go on.
+        """Consecutive layers whose activations fit the buffer, beside the streams kept for later.
+
+        The next layers go on from those streams.
 
         Raises:
             DataError: it does not hold one layer.
@@ -186,12 +221,16 @@ class _Stream:
         counts = [len(where) for where in self._read]
         if sum(counts) * one <= buffer:
             return [range(cfg.n_layers)]
-        kept = sum(tokens.size for tokens in self._data.groups.values()) * cfg.d_model * self._model.W_E.element_size()
+        kept = (
+            sum(tokens.size for tokens in self._data.groups.values())
+            * cfg.d_model
+            * self._model.W_E.element_size()
+        )
         most = (buffer - kept) // one
         if max(counts) > most:
             raise DataError(
-                f"buffer of {buffer} bytes: the activations of one layer take {max(counts) * one + kept}; "
-                "set buffer higher, n lower, or fewer sites"
+                f"buffer of {buffer} bytes: the activations of one layer take"
+                f" {max(counts) * one + kept}; set buffer higher, n lower, or fewer sites"
             )
         chunks, start, count = [], 0, 0
         for layer, more in enumerate(counts):
@@ -213,7 +252,11 @@ class _Stream:
                 here = (place.rows >= start) & (place.rows < start + size)
                 arrays = (place.numbers[here], place.rows[here] - start, place.positions[here])
                 numbers, rows, positions = (torch.from_numpy(array).to(device) for array in arrays)
-                yield torch.from_numpy(ids[start : start + size]).to(device), numbers, (rows, positions)
+                yield (
+                    torch.from_numpy(ids[start : start + size]).to(device),
+                    numbers,
+                    (rows, positions),
+                )
 
     def _run(
         self,
@@ -224,22 +267,39 @@ class _Stream:
         numbers: Tensor,
         places: tuple[Tensor, Tensor],
     ) -> Tensor:
-        """Runs some layers, and puts what is read into the buffer; the stream after the last of them."""
+        """Runs some layers, and puts what is read into the buffer.
+
+        Returns the stream after the last of them.
+        """
 
         def keep(activation: Tensor, hook: object, number: int) -> None:
             buffer[number, numbers] = activation[places].to(buffer.dtype)
 
-        hooks = [(f"blocks.{layer}.hook_{site}", partial(keep, number=i)) for i, (site, layer) in enumerate(where)]
+        hooks = [
+            (f"blocks.{layer}.hook_{site}", partial(keep, number=i))
+            for i, (site, layer) in enumerate(where)
+        ]
         begin = {"start_at_layer": layers.start} if layers.start else {}
-        left: Tensor = self._model.run_with_hooks(stream, fwd_hooks=hooks, stop_at_layer=layers.stop, **begin)
+        left: Tensor = self._model.run_with_hooks(
+            stream, fwd_hooks=hooks, stop_at_layer=layers.stop, **begin
+        )
         return left
 
 
 class _Fitting:
-    """Fits all kinds of probes: on CUDA to all that is in the buffer at once, on the CPU one after the other, which its caches prefer."""
+    """Fits all kinds of probes to what is in the buffer.
+
+    On CUDA it fits to all of it at once, on the CPU to one after the other, which its caches
+    prefer.
+    """
 
     def __init__(
-        self, data: LabelledTokens, weight: Tensor, kinds: Sequence[Kind], strengths: Sequence[float], k: int
+        self,
+        data: LabelledTokens,
+        weight: Tensor,
+        kinds: Sequence[Kind],
+        strengths: Sequence[float],
+        k: int,
     ) -> None:
         self._kinds, self._strengths, self._k = kinds, tuple(strengths), k
         self._classes, self._train = len(data.classes), data.sizes[0]
@@ -251,7 +311,10 @@ class _Fitting:
 
     @torch.inference_mode()
     def fit(self, where: list[Where], activations: Tensor) -> dict[Where, dict[Kind, _Found]]:
-        """Probes of all sites and layers in the buffer; their activations are standardised there."""
+        """Probes of all sites and layers in the buffer.
+
+        Their activations are standardised there.
+        """
         found: dict[Where, dict[Kind, _Found]] = {one: {} for one in where}
         probing.standardise(activations, self._train, self._dtype)
         size = self._at_once or len(where)
@@ -266,8 +329,17 @@ class _Fitting:
         chosen, extra = self._choose(kind, x[:, : self._test.start])
         logits = chosen.probes.logits(x[:, self._test])
         nll = probing.cross_entropy(logits, self._labels[..., self._test])
-        tensors = (logits.argmax(2), nll, chosen.strength, chosen.cross_entropy, *(one[:, 0] for one in extra))
-        yield from (_Found(*arrays) for arrays in zip(*(tensor.cpu().numpy() for tensor in tensors), strict=True))
+        tensors = (
+            logits.argmax(2),
+            nll,
+            chosen.strength,
+            chosen.cross_entropy,
+            *(one[:, 0] for one in extra),
+        )
+        yield from (
+            _Found(*arrays)
+            for arrays in zip(*(tensor.cpu().numpy() for tensor in tensors), strict=True)
+        )
 
     def _choose(self, kind: Kind, x: Tensor) -> tuple[probing.Chosen, tuple[Tensor, ...]]:
         labels = self._labels[..., : self._test.start]
@@ -275,15 +347,18 @@ class _Fitting:
             return probing.logistic(x, labels, self._train, self._classes, self._strengths), ()
         if kind == "mean_difference":
             return probing.mean_difference(x, labels, self._train, self._classes, SCALES), ()
-        chosen, *extra = probing.k_sparse(x, labels, self._train, self._classes, self._strengths, self._k)
+        chosen, *extra = probing.k_sparse(
+            x, labels, self._train, self._classes, self._strengths, self._k
+        )
         return chosen, tuple(extra)
 
 
 class _Scoring:
     """Predictions of the test tokens -> metrics with intervals.
 
-    Every quantity is a sum over documents first; an estimate and its resamples are then ratios of weighted sums: [resample], the first
-    with each document once, the others as they are drawn with replacement.
+    Every quantity is a sum over documents first; an estimate and its resamples are then ratios of
+    weighted sums: [resample], the first with each document once, the others as they are drawn with
+    replacement.
     """
 
     def __init__(self, data: LabelledTokens, resamples: int) -> None:
@@ -293,29 +368,44 @@ class _Scoring:
         documents, which = np.unique(data.documents[test], return_inverse=True)
         self._n = len(documents)
         self._membership = (which == np.arange(self._n)[:, None]).astype(np.float64)
-        draws = np.random.default_rng(0).multinomial(self._n, np.full(self._n, 1 / self._n), size=resamples)
+        draws = np.random.default_rng(0).multinomial(
+            self._n, np.full(self._n, 1 / self._n), size=resamples
+        )
         self._weights = np.concatenate([np.ones((1, self._n)), draws])
         self._tokens = self._membership.sum(1).astype(int)
         seen = np.unique(data.types[data.split("train")])
         self._unseen = ~np.isin(data.types[test], seen)
         train = np.concatenate([data.labels[None], data.controls])[:, data.split("train")]
         most = [np.bincount(labels, minlength=self._classes).argmax() for labels in train]
-        self.majority = np.stack([self._share(labels == top) for labels, top in zip(self._labels, most, strict=True)])
+        self.majority = np.stack(
+            [self._share(labels == top) for labels, top in zip(self._labels, most, strict=True)]
+        )
 
     def write(self, rows: Rows, key: Key, draws: np.ndarray) -> None:
-        """A metric with its standard error and interval, from an estimate and its resamples; of several problems, their mean."""
+        """A metric with its standard error and interval, from an estimate and its resamples.
+
+        Of several problems it is their mean.
+        """
         draws = draws if draws.ndim == 1 else draws.mean(0)
         defined = draws[1:][np.isfinite(draws[1:])]
         if not np.isfinite(draws[0]):
-            rows.undefined(key, "no token of the test documents is of a type that is not in the training documents")
+            rows.undefined(
+                key,
+                "no token of the test documents is of a type that is not in the training documents",
+            )
             return
-        rows.add(key, float(draws[0]), stderr=float(defined.std(ddof=1)) if len(defined) > 1 else None, n=self._n)
+        rows.add(
+            key,
+            float(draws[0]),
+            stderr=float(defined.std(ddof=1)) if len(defined) > 1 else None,
+            n=self._n,
+        )
         for dim, quantile in zip(("low", "high"), INTERVAL, strict=True):
             if len(defined):
                 rows.add(replace(key, dim=dim), float(np.quantile(defined, quantile)), n=self._n)
 
     def write_probe(self, rows: Rows, kind: Kind, where: Where, found: _Found) -> None:
-        """All metrics of one probe, of the task and of the control tasks, and the items of two of them."""
+        """All metrics of a probe, of the task and control tasks, and the items of two of them."""
         site, layer = where
         right = found.predicted == self._labels
         accuracy = self._each(self._share, right)
@@ -325,16 +415,25 @@ class _Scoring:
             "macro_f1": self._each(self._macro_f1, found.predicted, self._labels),
             "cross_entropy": self._each(self._share, found.nll),
             "excess": accuracy - self.majority,
-            "selectivity": np.stack([accuracy[0] - controls.mean(0), controls[0] - controls[1:].mean(0)]),
+            "selectivity": np.stack(
+                [accuracy[0] - controls.mean(0), controls[0] - controls[1:].mean(0)]
+            ),
             "accuracy_unseen": self._each(lambda values: self._share(values, self._unseen), right),
         }
-        for variant, problems in ((str(kind), slice(0, 1)), (f"null:control:{kind}", slice(1, None))):
+        for variant, problems in (
+            (str(kind), slice(0, 1)),
+            (f"null:control:{kind}", slice(1, None)),
+        ):
             for metric, draws in metrics.items():
-                self.write(rows, Key(metric, variant=variant, component=site, layer=layer), draws[problems])
+                self.write(
+                    rows, Key(metric, variant=variant, component=site, layer=layer), draws[problems]
+                )
             for metric, values in (("accuracy", right), ("cross_entropy", found.nll)):
                 key = Key(metric, variant=variant, component=site, layer=layer)
                 means = self._membership @ values[problems].mean(0) / self._tokens
-                rows.items += [Item(key, i, int(self._tokens[i]), float(mean)) for i, mean in enumerate(means)]
+                rows.items += [
+                    Item(key, i, int(self._tokens[i]), float(mean)) for i, mean in enumerate(means)
+                ]
 
     @staticmethod
     def _each(measure: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:
@@ -342,37 +441,56 @@ class _Scoring:
         return np.stack([measure(*of_problem) for of_problem in zip(*arrays, strict=True)])
 
     def _share(self, values: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
-        """The mean over tokens, or over those among them that count [resample]; not defined where there are none."""
+        """The mean over tokens, or over those among them that count [resample].
+
+        It is not defined where there are none.
+        """
         counted = np.ones(len(values)) if among is None else among
         above = self._weights @ (self._membership @ (values * counted))
         below = self._weights @ (self._membership @ counted)
         return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
 
     def _macro_f1(self, predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """The mean over classes of 2 x right / (predicted + there are), of those classes that are predicted or there [resample]."""
+        """The mean over classes of 2 x right / (predicted + there are) [resample].
+
+        Only classes that are predicted or there count.
+        """
         classes = np.arange(self._classes)[:, None]
         is_predicted, is_there = predicted == classes, labels == classes
-        sums = [self._membership @ one.T for one in (is_predicted & is_there, is_predicted.astype(int) + is_there)]
+        sums = [
+            self._membership @ one.T
+            for one in (is_predicted & is_there, is_predicted.astype(int) + is_there)
+        ]
         right, both = (self._weights @ one for one in sums)
         f1 = np.divide(2 * right, both, out=np.zeros_like(right), where=both > 0)
         return np.asarray(f1.sum(1) / (both > 0).sum(1))
 
 
-def _write_tables(rows: Rows, found: dict[Where, dict[Kind, _Found]], strengths: Sequence[float]) -> None:
+def _write_tables(
+    rows: Rows, found: dict[Where, dict[Kind, _Found]], strengths: Sequence[float]
+) -> None:
     probes: dict[str, list[object]] = {
         name: [] for name in ("kind", "site", "layer", "problem", "strength", "cross_entropy")
     }
-    features: dict[str, list[object]] = {name: [] for name in ("site", "layer", "rank", "feature", "share")}
+    features: dict[str, list[object]] = {
+        name: [] for name in ("site", "layer", "rank", "feature", "share")
+    }
     for (site, layer), kinds in found.items():
         for kind, one in kinds.items():
             given = SCALES if kind == "mean_difference" else strengths
-            for i, (number, validation) in enumerate(zip(one.strength, one.validation, strict=True)):
+            for i, (number, validation) in enumerate(
+                zip(one.strength, one.validation, strict=True)
+            ):
                 problem = f"control:{i - 1}" if i else "task"
                 values = (kind, site, layer, problem, float(given[number]), float(validation))
                 for column, value in zip(probes.values(), values, strict=True):
                     column.append(value)
-            for rank, (feature, share) in enumerate(zip(_list(one.features), _list(one.shares), strict=True)):
-                for column, value in zip(features.values(), (site, layer, rank, feature, share), strict=True):
+            for rank, (feature, share) in enumerate(
+                zip(_list(one.features), _list(one.shares), strict=True)
+            ):
+                for column, value in zip(
+                    features.values(), (site, layer, rank, feature, share), strict=True
+                ):
                     column.append(value)
     rows.table("probes", probes)
     if features["site"]:

@@ -1,6 +1,7 @@
 """Which parts of the model write the answer? Direct logit attribution on a task, at every step.
 
-Only the direct path is counted, from a part's output through the last LayerNorm to the logits; what a head does to later layers is not.
+Only the direct path is counted, from a part's output through the last LayerNorm to the logits; what
+a head does to later layers is not.
 """
 
 from collections.abc import Iterator
@@ -11,7 +12,13 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from pythia_traj.data.prompts import TaskPrompts
-from pythia_traj.engines.direct import answer_direction, answer_weights, head_terms, layer_norm_scale, term
+from pythia_traj.engines.direct import (
+    answer_direction,
+    answer_weights,
+    head_terms,
+    layer_norm_scale,
+    term,
+)
 from pythia_traj.experiment import Count, Passes, Shape, experiment
 from pythia_traj.values import HEAD_BLOCKS, Key, Rows
 
@@ -28,14 +35,20 @@ def passes(shape: Shape, prompts: TaskPrompts, **_: object) -> Passes:
 
 @experiment(version=1, cites="Elhage et al. 2021", data=TaskPrompts, items=True, passes=passes)
 def logit_attribution(
-    model: HookedTransformer, prompts: TaskPrompts, *, task: str = "ioi", n: Count = 100, bos: bool = False
+    model: HookedTransformer,
+    prompts: TaskPrompts,
+    *,
+    task: str = "ioi",
+    n: Count = 100,
+    bos: bool = False,
 ) -> Rows:
-    """Direct contribution of the embedding, each head, each MLP and the biases to a task's logit difference, in logits.
+    """Direct contributions of embedding, heads, MLPs and biases to a task's logit difference.
 
-    Rows by `component`: `embed`, `head` (layer, head), `attn_bias` (layer), `mlp` (layer) and `unembed_bias`; they add up to the row
-    without a component, which is the logit difference. Weights are folded and centred, as is customary: without that, single terms mean
-    something else. `corrupted` are the same after the corrupted prompts, for the same continuations, `null:shuffled` after the
-    prompts' tokens in random order.
+    Rows are in logits, by `component`: `embed`, `head` (layer, head), `attn_bias` (layer), `mlp`
+    (layer) and `unembed_bias`; they add up to the row without a component, which is the logit
+    difference. Weights are folded and centred, as is customary: without that, single terms mean
+    something else. `corrupted` are the same after the corrupted prompts, for the same
+    continuations, `null:shuffled` after the prompts' tokens in random order.
 
     Args:
         task: as for behaviour.
@@ -49,7 +62,9 @@ def logit_attribution(
         parts: dict[Key, list[Tensor]] = {}
         for batch in batches:
             arrays = (getattr(batch, name), batch.reads, batch.candidates, batch.is_right)
-            tokens, reads, candidates, is_right = (torch.from_numpy(array).to(model.W_E.device) for array in arrays)
+            tokens, reads, candidates, is_right = (
+                torch.from_numpy(array).to(model.W_E.device) for array in arrays
+            )
             for key, values in _terms(model, tokens, reads, candidates, is_right, variant):
                 parts.setdefault(key, []).append(values.unflatten(0, (-1, len(reads))).mean(1))
         for key, pieces in parts.items():
@@ -60,12 +75,19 @@ def logit_attribution(
 
 @torch.inference_mode()
 def _terms(
-    model: HookedTransformer, tokens: Tensor, reads: Tensor, candidates: Tensor, is_right: Tensor, variant: str | None
+    model: HookedTransformer,
+    tokens: Tensor,
+    reads: Tensor,
+    candidates: Tensor,
+    is_right: Tensor,
+    variant: str | None,
 ) -> Iterator[tuple[Key, Tensor]]:
-    """The terms of one batch by key, [item x read] each, and their sum as the model itself has it."""
+    """The terms of a batch by key, [item x read] each, and their sum as the model itself has it."""
 
     def key(component: str | None, layer: int | None = None, head: int | None = None) -> Key:
-        return Key("logit_attribution", variant=variant, component=component, layer=layer, head=head)
+        return Key(
+            "logit_attribution", variant=variant, component=component, layer=layer, head=head
+        )
 
     def read(activation: Tensor) -> Tensor:
         return activation[:, reads].flatten(0, 1)
@@ -77,13 +99,19 @@ def _terms(
     )
     final, candidates, is_right = read(residual), candidates.flatten(0, 1), is_right.flatten(0, 1)
     logits = model.unembed(model.ln_final(final[:, None]))[:, 0].float()
-    direction, scale = answer_direction(model.W_U, candidates, is_right), layer_norm_scale(final, model.cfg.eps)
+    direction, scale = (
+        answer_direction(model.W_U, candidates, is_right),
+        layer_norm_scale(final, model.cfg.eps),
+    )
     yield key("embed"), term(read(cache["hook_embed"]), scale, direction)
     for layer in range(model.cfg.n_layers):
         heads = head_terms(read(cache["z", layer]), model.W_O[layer], scale, direction)
         for head in range(model.cfg.n_heads):
             yield key("head", layer, head), heads[:, head]
-        yield key("attn_bias", layer), term(model.b_O[layer].expand(len(final), -1), scale, direction)
+        yield (
+            key("attn_bias", layer),
+            term(model.b_O[layer].expand(len(final), -1), scale, direction),
+        )
         yield key("mlp", layer), term(read(cache["mlp_out", layer]), scale, direction)
     weights = answer_weights(is_right)
     yield key("unembed_bias"), (model.b_U.float()[candidates] * weights).sum(-1)

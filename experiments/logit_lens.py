@@ -1,6 +1,7 @@
-"""At which layer is the prediction made? Every layer's residual stream, read as if it were the last.
+"""At which layer is the prediction made?
 
-The logit lens is the model's own final LayerNorm and unembedding. The tuned lens moves the residual stream by a translator first,
+Every layer's residual stream is read as if it were the last. The logit lens is the model's own
+final LayerNorm and unembedding. The tuned lens moves the residual stream by a translator first,
 trained at each step from nothing, so that a step's numbers depend on no other step.
 """
 
@@ -20,8 +21,14 @@ from pythia_traj.values import ItemValues, Key
 
 
 def passes(shape: Shape, text: LensText, *, positions: int, updates: int, **_: object) -> Passes:
-    """One pass over every sequence; each layer is unembedded for each lens, and thrice as dear where there are gradients."""
-    measured, length = sum(len(group) for group in text.groups.values()), text.groups["text"].shape[1]
+    """One pass over every sequence.
+
+    Each layer is unembedded for each lens, and is thrice as dear where there are gradients.
+    """
+    measured, length = (
+        sum(len(group) for group in text.groups.values()),
+        text.groups["text"].shape[1],
+    )
     lenses = measured * (1 + shape.n_layers) * (2 if updates else 1)
     trained = len(text.train) * (1 + 3 * (shape.n_layers - 1))
     return Passes(measured + len(text.train), (lenses + trained) * positions / length)
@@ -50,20 +57,24 @@ def logit_lens(
     column: str = "text",
     bos: bool = False,
 ) -> ItemValues:
-    """What each layer's residual stream predicts, by the logit lens and by a tuned lens, beside the model's own output.
+    """What each layer's residual stream predicts, by the logit lens and by a tuned lens.
 
-    After each layer: `cross_entropy` of the next token; `kl` from the model's own distribution to the lens, KL(final || lens), 0 at the
-    last layer; `agreement`, the share of positions where both have the same first choice; `entropy` of the lens. The variant is `logit`,
-    and where translators are trained `tuned`: h + A h + b, from 0, on documents that are not measured, at this step alone. The null is
-    the same after shuffled tokens.
+    After each layer, beside the model's own output: `cross_entropy` of the next token; `kl` from
+    the model's own distribution to the lens, KL(final || lens), 0 at the last layer; `agreement`,
+    the share of positions where both have the same first choice; `entropy` of the lens. The variant
+    is `logit`, and where translators are trained `tuned`: h + A h + b, from 0, on documents that
+    are not measured, at this step alone. The null is the same after shuffled tokens.
 
     Args:
         n: sequences of text.
-        length: tokens of a sequence, BOS included; 550, or the model's context if that is shorter, if not given.
+        length: tokens of a sequence, BOS included; 550, or the model's context if that is shorter,
+            if not given.
         null_n: sequences whose tokens are shuffled.
-        positions: of each sequence that are read, at most, drawn at random; the unembedding of every layer at each is the cost.
+        positions: of each sequence that are read, at most, drawn at random; the unembedding of
+            every layer at each is the cost.
         updates: of the tuned lens; 0 for none. Published: 250.
-        batch: sequences of an update, each read at as many positions. Published: 2^18 tokens an update.
+        batch: sequences of an update, each read at as many positions. Published: 2^18 tokens an
+            update.
         source: what text: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR.
         column: the column of a table that holds it.
         bos: whether BOS is prepended.
@@ -71,7 +82,9 @@ def logit_lens(
     values = ItemValues()
     translators = {"logit": acts.once("logit", lambda: lens.identity(acts.model))}
     if updates:
-        translators["tuned"] = acts.once("tuned", lambda: _train(acts.model, acts.data, batch, updates))
+        translators["tuned"] = acts.once(
+            "tuned", lambda: _train(acts.model, acts.data, batch, updates)
+        )
     at = torch.from_numpy(acts.data.positions[acts.group][acts.items]).to(acts.tokens.device)
     residual = lens.at_positions(acts.layers("resid_post"), at).flatten(1, 2)
     targets = acts.tokens.gather(1, at + 1).flatten()
@@ -79,7 +92,10 @@ def logit_lens(
     for variant, translator in translators.items():
         for metric, by_layer in lens.measure(acts.model, residual, targets, translator).items():
             for layer, per_item in enumerate(by_layer.unflatten(1, at.shape).mean(-1)):
-                values.add(Key(metric, variant=null + variant, component="resid_post", layer=layer), per_item)
+                values.add(
+                    Key(metric, variant=null + variant, component="resid_post", layer=layer),
+                    per_item,
+                )
     return values
 
 

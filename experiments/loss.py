@@ -1,7 +1,8 @@
 """Loss on text: the first curve of every study of training.
 
-Beside the mean stands the loss at each position, from which in-context learning is read (Olsson et al. 2022), and the same on shuffled
-tokens: what is left when order says nothing. What kind of tokens it comes from is told by their class and by how frequent they are.
+Beside the mean stands the loss at each position, from which in-context learning is read (Olsson et
+al. 2022), and the same on shuffled tokens: what is left when order says nothing. What kind of
+tokens it comes from is told by their class and by how frequent they are.
 """
 
 import math
@@ -43,26 +44,32 @@ def loss(
     bos: bool = False,
     per_token: bool = False,
 ) -> ItemValues:
-    """Loss in nats and accuracy on text, per position, class and frequency of tokens, with in-context learning scores.
+    """Loss and accuracy on text by position, class and frequency, with in-context learning scores.
 
-    `nll` and `accuracy` are means over a sequence, then over sequences; with a `position`, over sequences at that predicted token.
-    `icl_score` is L[500] - L[50], `icl_window` the mean over 450..549 minus that over 40..59; negative is learning from the context. Both
-    are null where sequences are too short: 550 is the shortest length at which both exist. Their standard error is near 4 / sqrt(n).
+    `nll`, in nats, and `accuracy` are means over a sequence, then over sequences; with a
+    `position`, over sequences at that predicted token. `icl_score` is L[500] - L[50], `icl_window`
+    the mean over 450..549 minus that over 40..59; negative is learning from the context. Both are
+    null where sequences are too short: 550 is the shortest length at which both exist. Their
+    standard error is near 4 / sqrt(n).
 
-    `bits_per_byte` and the `surprisal` of tokens of one class or band of frequency (`dim`) are sums of losses over all sequences divided
-    by the sums of bytes or of such tokens, never means of ratios; null where there are too few of them. Their items are a sequence's loss
-    over the *mean* number of bytes or tokens. The numbers of each item are `bytes_per_token` and `share`, the share of predicted tokens
-    that are of the class. With `per_token` the table `tokens` has a row for each predicted token of each sequence:
-    `item`, `position`, `token_id`, `nll`, `correct`, and `variant` as in the metrics.
+    `bits_per_byte` and the `surprisal` of tokens of one class or band of frequency (`dim`) are sums
+    of losses over all sequences divided by the sums of bytes or of such tokens, never means of
+    ratios; null where there are too few of them. Their items are a sequence's loss over the *mean*
+    number of bytes or tokens. The numbers of each item are `bytes_per_token` and `share`, the share
+    of predicted tokens that are of the class. With `per_token` the table `tokens` has a row for
+    each predicted token of each sequence: `item`, `position`, `token_id`, `nll`, `correct`, and
+    `variant` as in the metrics.
 
     Args:
         n: sequences of text.
-        length: tokens of a sequence, BOS included; 550, or the model's context if that is shorter, if not given.
+        length: tokens of a sequence, BOS included; 550, or the model's context if that is shorter,
+            if not given.
         null_n: sequences whose tokens are shuffled.
         source: what text: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR.
         column: the column of a table that holds it.
         bos: whether BOS is prepended.
-        per_token: whether the loss of every token of every sequence is kept in the table `tokens`, for learning curves.
+        per_token: whether the loss of every token of every sequence is kept in the table `tokens`,
+            for learning curves.
     """
     variant = None if acts.group == "text" else f"null:{acts.group}"
     values = ItemValues()
@@ -75,20 +82,27 @@ def loss(
         values.add_table("tokens", _tokens(acts, variant))
     _by_kind(values, acts, variant)
     early, late = ICL_TOKENS
-    for metric, windows in (("icl_score", ((early, early), (late, late))), ("icl_window", ICL_WINDOWS)):
+    for metric, windows in (
+        ("icl_score", ((early, early), (late, late))),
+        ("icl_window", ICL_WINDOWS),
+    ):
         key = Key(metric, variant=variant)
         needed = windows[1][1] + 1
         if nll.shape[1] + 1 >= needed:
             values.add(key, measures.window_difference(nll, *windows))
         else:
-            values.undefined(key, f"context too short: {nll.shape[1] + 1} tokens, {needed} are needed")
+            values.undefined(
+                key, f"context too short: {nll.shape[1] + 1} tokens, {needed} are needed"
+            )
     return values
 
 
 def _tokens(acts: Activations, variant: str | None) -> dict[str, Tensor | list[str | None]]:
     """Every predicted token of every sequence, as columns."""
     nll = acts.output("loss")
-    item, position = torch.meshgrid(torch.arange(nll.shape[0]), torch.arange(nll.shape[1]), indexing="ij")
+    item, position = torch.meshgrid(
+        torch.arange(nll.shape[0]), torch.arange(nll.shape[1]), indexing="ij"
+    )
     columns = {
         "item": item + acts.first,
         "position": position + 1,
@@ -96,23 +110,35 @@ def _tokens(acts: Activations, variant: str | None) -> dict[str, Tensor | list[s
         "nll": nll,
         "correct": acts.output("correct"),
     }
-    return {**{name: column.flatten() for name, column in columns.items()}, "variant": [variant] * nll.numel()}
+    return {
+        **{name: column.flatten() for name, column in columns.items()},
+        "variant": [variant] * nll.numel(),
+    }
 
 
 def _by_kind(values: ItemValues, acts: Activations, variant: str | None) -> None:
     """Losses by byte, by class of token and by frequency, and how many of each there are."""
     nll, tokens = acts.output("loss"), acts.tokens[:, 1:]
-    in_bytes = torch.from_numpy(acts.data.text_bytes[acts.group][acts.items, 1:]).to(nll.device).float()
+    in_bytes = (
+        torch.from_numpy(acts.data.text_bytes[acts.group][acts.items, 1:]).to(nll.device).float()
+    )
     bits = nll.sum(-1) / math.log(2)
-    values.add_ratio(Key("bits_per_byte", variant=variant), bits, in_bytes.sum(-1), "the number of bytes")
+    values.add_ratio(
+        Key("bits_per_byte", variant=variant), bits, in_bytes.sum(-1), "the number of bytes"
+    )
     values.add(Key("bytes_per_token", variant=variant), in_bytes.mean(-1))
-    for names, table in ((TOKEN_CLASSES, acts.data.token_classes), (FREQUENCY_BANDS, acts.data.token_bands)):
+    for names, table in (
+        (TOKEN_CLASSES, acts.data.token_classes),
+        (FREQUENCY_BANDS, acts.data.token_bands),
+    ):
         kinds = _of_tokens(acts, table, tokens)
         for kind, name in enumerate(names):
             is_kind = (kinds == kind).float()
             values.add(Key("share", variant=variant, dim=name), is_kind.mean(-1))
             key = Key("surprisal", variant=variant, dim=name)
-            values.add_ratio(key, (nll * is_kind).sum(-1), is_kind.sum(-1), "the number of tokens of this kind")
+            values.add_ratio(
+                key, (nll * is_kind).sum(-1), is_kind.sum(-1), "the number of tokens of this kind"
+            )
 
 
 def _of_tokens(acts: Activations, table: np.ndarray, tokens: Tensor) -> Tensor:

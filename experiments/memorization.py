@@ -1,7 +1,9 @@
-"""Which of its training sequences does a model write by heart? It is given the beginning of each, and what it adds is compared.
+"""Which of its training sequences does a model write by heart?
 
-By default on modules of Python's standard library, of which any model trained on code has seen much, and the toy suite all; a model's own
-training data, or a sample of them, are a file away.
+It is given the beginning of each, and what it adds is compared.
+
+By default on modules of Python's standard library, of which any model trained on code has seen
+much, and the toy suite all; a model's own training data, or a sample of them, are a file away.
 """
 
 from typing import Annotated
@@ -16,13 +18,20 @@ from pythia_traj.experiment import Count, Passes, Shape, experiment
 from pythia_traj.values import Key, Rows
 
 
-def passes(_shape: Shape, data: TrainingSequences, *, prompt: int, continuation: int, **_: object) -> Passes:
-    """Each token but the last is read once, and each one that is written unembedded: shares of a sequence."""
+def passes(
+    _shape: Shape, data: TrainingSequences, *, prompt: int, continuation: int, **_: object
+) -> Passes:
+    """Each token but the last is read once, and each one that is written unembedded.
+
+    Both are counted as shares of a sequence.
+    """
     n, length = data.groups["sequences"].shape
     return Passes(n * (prompt + continuation - 1) / length, n * continuation / length)
 
 
-@experiment(version=1, cites="Biderman et al. 2023", data=TrainingSequences, items=True, passes=passes)
+@experiment(
+    version=1, cites="Biderman et al. 2023", data=TrainingSequences, items=True, passes=passes
+)
 def memorization(
     model: HookedTransformer,
     data: TrainingSequences,
@@ -35,17 +44,19 @@ def memorization(
     row_length: Annotated[int, Ge(2)] = ROW_LENGTH,
     seed: Annotated[int, Ge(0)] | None = None,
 ) -> Rows:
-    """Share of training sequences that greedy decoding continues as they were, and the mean share of matching tokens.
+    """Share of training sequences that greedy decoding repeats, and mean share of matching tokens.
 
-    `match` is the share of the continuation's positions with the true token, `extractible` is 1 where it is all of them (a sequence that is
-    k-extractible, k the length of the prompt), 0 elsewhere; means over sequences. No BOS is prepended. The null, `null:other`, compares
-    with the continuation of another sequence: what common tokens match by chance.
+    `match` is the share of the continuation's positions with the true token, `extractible` is 1
+    where it is all of them (a sequence that is k-extractible, k the length of the prompt), 0
+    elsewhere; means over sequences. No BOS is prepended. The null, `null:other`, compares with the
+    continuation of another sequence: what common tokens match by chance.
 
     Args:
         n: sequences, drawn from the source.
         prompt: tokens that the model is given.
         continuation: tokens that it adds.
-        source: stdlib, or a file: .npy or .bin with token ids a row, .jsonl or .parquet with tokens or text, .txt, hf:org/name@commit.
+        source: stdlib, or a file: .npy or .bin with token ids a row, .jsonl or .parquet with tokens
+            or text, .txt, hf:org/name@commit.
         column: the column of a table that holds the text.
         row_length: tokens of a row of a .bin file.
         seed: of the draw; the sweep's if not given.

@@ -1,7 +1,9 @@
-"""Is the model still an n-gram model? How far its predictions are from those of unigrams, bigrams and trigrams of a corpus.
+"""Is the model still an n-gram model?
 
-Models learn the statistics of short contexts first, and then leave them behind (Belrose et al. 2024): the divergence from each order
-falls to a minimum and rises again.
+Its predictions are compared with those of unigrams, bigrams and trigrams of a corpus.
+
+Models learn the statistics of short contexts first, and then leave them behind (Belrose et al.
+2024): the divergence from each order falls to a minimum and rises again.
 """
 
 from collections.abc import Iterator
@@ -20,8 +22,13 @@ from pythia_traj.values import ItemValues, Key
 
 
 def passes(_shape: Shape, text: NGramText, **_: object) -> Passes:
-    """One pass over every sequence, in sequences of their mean length; what is read of each is unembedded."""
-    mean = sum(ids.size for ids in text.groups.values()) / sum(len(ids) for ids in text.groups.values())
+    """One pass over every sequence, in sequences of their mean length.
+
+    What is read of each is unembedded.
+    """
+    mean = sum(ids.size for ids in text.groups.values()) / sum(
+        len(ids) for ids in text.groups.values()
+    )
     reads = sum(positions.size for positions in text.positions.values())
     return Passes(sum(len(ids) for ids in text.groups.values()), reads / mean)
 
@@ -49,24 +56,28 @@ def ngram(
     column: str = "text",
     bos: bool = False,
 ) -> ItemValues:
-    """Divergence of the model's predictions from n-gram models of a corpus, and its loss on text sampled from them.
+    """Divergence of predictions from n-gram models of a corpus, and loss on text sampled from them.
 
-    `kl` is KL(n-gram || model) and `js` the Jensen-Shannon divergence, on text of other documents than were counted; the variant is the
-    order, unigram, bigram or trigram. At each position that is read the n-gram knows the tokens up to and including that position and
-    predicts the next, as the model does; positions with fewer than two tokens are left out for all orders. `nll` is the model's loss on
-    text sampled from each order, and, as `text`, on that of the documents at the same positions. The null is the same after shuffled
-    tokens.
+    `kl` is KL(n-gram || model) and `js` the Jensen-Shannon divergence, on text of other documents
+    than were counted; the variant is the order, unigram, bigram or trigram. At each position that
+    is read the n-gram knows the tokens up to and including that position and predicts the next, as
+    the model does; positions with fewer than two tokens are left out for all orders. `nll` is the
+    model's loss on text sampled from each order, and, as `text`, on that of the documents at the
+    same positions. The null is the same after shuffled tokens.
 
-    N-grams are smoothed after Witten and Bell, and logits beyond the tokenizer's entries are cut off before any softmax.
+    N-grams are smoothed after Witten and Bell, and logits beyond the tokenizer's entries are cut
+    off before any softmax.
 
     Args:
         n: sequences of text, and of samples of each order.
-        length: tokens of a sequence of text, BOS included; 550, or the model's context if that is shorter, if not given.
+        length: tokens of a sequence of text, BOS included; 550, or the model's context if that is
+            shorter, if not given.
         null_n: sequences of each whose tokens are shuffled.
         positions: of each sequence of text that are read, at most, drawn at random.
         sampled: tokens of a sample, BOS included; all of its positions are read.
         train_tokens: of the corpus that are counted, at most.
-        source: the corpus: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR; nine documents in ten are counted.
+        source: the corpus: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR;
+            nine documents in ten are counted.
         column: the column of a table that holds it.
         bos: whether BOS is prepended; the n-grams never see it.
     """
@@ -85,24 +96,33 @@ def _measured(acts: Activations, *, with_divergences: bool) -> dict[tuple[str, s
     at = torch.from_numpy(positions).to(device)
     final = at_positions([acts.output("final")], at)[0].flatten(0, 1)
     targets = acts.tokens.gather(1, at + 1).flatten()
-    # Tokens up to and including the position that is read, as the model knows them; the first has one before it.
+    # Tokens up to and including the position that is read, as the model knows them; the first has
+    # one before it.
     ids = acts.data.groups[acts.group][acts.items]
-    contexts = np.stack([np.take_along_axis(ids, positions - back, 1) for back in (1, 0)], -1).reshape(-1, 2)
+    contexts = np.stack(
+        [np.take_along_axis(ids, positions - back, 1) for back in (1, 0)], -1
+    ).reshape(-1, 2)
     found: dict[tuple[str, str], list[Tensor]] = {}
     for block in blocks(model, len(final)):
         log_model = log_probabilities(model, final[block], counts.size)
-        found.setdefault(("nll", ""), []).append(next_token_nll(log_model[None], targets[None, block])[0])
+        found.setdefault(("nll", ""), []).append(
+            next_token_nll(log_model[None], targets[None, block])[0]
+        )
         for order, ngram in _ngrams(counts, contexts[block], device) if with_divergences else ():
             for metric, of_block in divergences(log_model, ngram).items():
                 found.setdefault((metric, order), []).append(of_block)
     return {key: torch.cat(parts).view(at.shape).mean(-1) for key, parts in found.items()}
 
 
-def _ngrams(counts: NGramCounts, contexts: np.ndarray, device: torch.device) -> Iterator[tuple[str, Tensor]]:
+def _ngrams(
+    counts: NGramCounts, contexts: np.ndarray, device: torch.device
+) -> Iterator[tuple[str, Tensor]]:
     """The distribution of each order after contexts [pos, 2]: [pos, entry]."""
     probabilities = torch.from_numpy(counts.unigram).to(device)[None]
     for order, name in enumerate(ORDERS, 1):
         if order > 1:
             sparse = counts.rows(order, contexts)
-            probabilities = interpolated(probabilities, *(torch.from_numpy(part).to(device) for part in sparse))
+            probabilities = interpolated(
+                probabilities, *(torch.from_numpy(part).to(device) for part in sparse)
+            )
         yield name, probabilities

@@ -1,7 +1,10 @@
-"""Where is what decides a task? Activations of one prompt are put into the run on its twin, one at a time.
+"""Where is what decides a task?
 
-Denoising puts what the clean prompt has into the run on the corrupted one and asks what is restored: is it enough? Noising is the other way
-round: is it needed? Neither answers the other's question.
+Activations of one prompt are put into the run on its twin, one at a time.
+
+Denoising puts what the clean prompt has into the run on the corrupted one and asks what is
+restored: is it enough? Noising is the other way round: is it needed? Neither answers the other's
+question.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,16 +31,27 @@ _ITEMS_AT_ONCE = 16
 
 
 def passes(
-    shape: Shape, prompts: TaskPrompts, *, directions: Sequence[Direction], components: Sequence[Component], **_: object
+    shape: Shape,
+    prompts: TaskPrompts,
+    *,
+    directions: Sequence[Direction],
+    components: Sequence[Component],
+    **_: object,
 ) -> Passes:
-    """Kept passes, and for each activation those of the layers above it, in both directions and with the null's."""
+    """Kept passes, and for each activation those of the layers above it.
+
+    The latter are in both directions, and with the null's.
+    """
     layers = shape.n_layers
     in_layer = {"head": shape.n_heads, "attn": 1, "mlp": 1}
     targets = sum(in_layer.get(component, 0) for component in set(components))
     patched = Passes((layers - 1) / 2, layers) * (targets * prompts.n)
     patched = patched * (2 * len(directions))
     for batch in prompts.batches if "resid_pre" in components else ():
-        others = {"denoising": (batch.clean, batch.shuffled), "noising": (batch.corrupted, batch.shuffled)}
+        others = {
+            "denoising": (batch.clean, batch.shuffled),
+            "noising": (batch.corrupted, batch.shuffled),
+        }
         for direction in directions:
             base = batch.corrupted if direction == "denoising" else batch.clean
             for other in others[direction]:
@@ -55,15 +69,22 @@ def patching(
     n: Count = 8,
     bos: bool = False,
     directions: Annotated[tuple[Direction, ...], COMMA_SEPARATED] = ("denoising", "noising"),
-    components: Annotated[tuple[Component, ...], COMMA_SEPARATED] = ("resid_pre", "head", "attn", "mlp"),
+    components: Annotated[tuple[Component, ...], COMMA_SEPARATED] = (
+        "resid_pre",
+        "head",
+        "attn",
+        "mlp",
+    ),
 ) -> Rows:
-    """Share of a task that patching one activation restores or destroys, by layer and position or by head.
+    """Share of a task that patching one activation restores or destroys, by position or by head.
 
-    `patching` is (patched - corrupted) / (clean - corrupted) for `denoising`, 1 where all is restored, and (patched - clean) /
-    (clean - corrupted) for `noising`, -1 where all is destroyed: of means over prompts of the task's own metric, and undefined where the
-    denominator is within 3 of its standard errors of 0. `patched` is the metric itself. `resid_pre` is patched at one `position`, which
-    counts from the end, -1 being the last; `head`, `attn` and `mlp` at all positions. The null, `null:shuffled:<direction>`, patches in
-    what the shuffled prompt has. Metrics without a component are those of whole runs.
+    `patching` is (patched - corrupted) / (clean - corrupted) for `denoising`, 1 where all is
+    restored, and (patched - clean) / (clean - corrupted) for `noising`, -1 where all is destroyed:
+    of means over prompts of the task's own metric, and undefined where the denominator is within 3
+    of its standard errors of 0. `patched` is the metric itself. `resid_pre` is patched by layer, at
+    one `position`, which counts from the end, -1 being the last; `head`, `attn` and `mlp` at all
+    positions. The null, `null:shuffled:<direction>`, patches in what the shuffled prompt has.
+    Metrics without a component are those of whole runs.
 
     Args:
         task: as for behaviour.
@@ -85,7 +106,9 @@ def patching(
             with torch.inference_mode():
                 whole[name].append(score(model, final, question)[metric][0].cpu().numpy())
         for direction in directions:
-            base, source = ("corrupted", "clean") if direction == "denoising" else ("clean", "corrupted")
+            base, source = (
+                ("corrupted", "clean") if direction == "denoising" else ("clean", "corrupted")
+            )
             for variant, other in ((direction, source), (f"null:shuffled:{direction}", "shuffled")):
                 for what, values in _patched(
                     model, runs[base], runs[other], question, components, metric, whole[base][-1]
@@ -98,7 +121,12 @@ def patching(
     for (variant, what), pieces in patched.items():
         items, values = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
         _write(
-            rows, variant, what, metric, values[np.argsort(items)], {k: v[np.sort(items)] for k, v in by_item.items()}
+            rows,
+            variant,
+            what,
+            metric,
+            values[np.argsort(items)],
+            {k: v[np.sort(items)] for k, v in by_item.items()},
         )
     return rows
 
@@ -117,14 +145,26 @@ def _patched(
     metric: str,
     unpatched: np.ndarray,
 ) -> Iterator[tuple[Patched, np.ndarray]]:
-    """The metric with each activation of the source in the base run [item]; `unpatched` is that of the base run."""
+    """The metric with each activation of the source in the base run [item].
+
+    `unpatched` is that of the base run.
+    """
     targets = one_by_one(model.cfg.n_layers, model.cfg.n_heads, components)
     if targets:
-        scores = replaced(model, base, question, list(targets.values()), outputs(source))[metric].cpu().numpy()
+        scores = (
+            replaced(model, base, question, list(targets.values()), outputs(source))[metric]
+            .cpu()
+            .numpy()
+        )
         yield from (((*name, None), values) for name, values in zip(targets, scores, strict=True))
-    length, first = base.tokens.shape[1], _first_difference(base.tokens.cpu().numpy(), source.tokens.cpu().numpy())
+    length, first = (
+        base.tokens.shape[1],
+        _first_difference(base.tokens.cpu().numpy(), source.tokens.cpu().numpy()),
+    )
     for layer in range(model.cfg.n_layers) if "resid_pre" in components else ():
-        scores = patched_positions(model, base, source, question, layer, first)[metric].cpu().numpy()
+        scores = (
+            patched_positions(model, base, source, question, layer, first)[metric].cpu().numpy()
+        )
         for position in range(length):
             yield (
                 ("resid_pre", layer, None, position - length),
@@ -133,17 +173,31 @@ def _patched(
 
 
 def _first_difference(one: np.ndarray, other: np.ndarray) -> int:
-    """The first position at which any item's tokens differ: before it two runs are one. At most the last position."""
+    """The first position at which any item's tokens differ: before it two runs are one.
+
+    It is at most the last position.
+    """
     differs = (one != other).any(0)
     return int(differs.argmax()) if differs.any() else len(differs) - 1
 
 
 def _write(
-    rows: Rows, variant: str, what: Patched, metric: str, values: np.ndarray, whole: dict[str, np.ndarray]
+    rows: Rows,
+    variant: str,
+    what: Patched,
+    metric: str,
+    values: np.ndarray,
+    whole: dict[str, np.ndarray],
 ) -> None:
     """The metric as it is patched, and what share of the task that is."""
     component, layer, head, position = what
-    where = {"variant": variant, "component": component, "layer": layer, "head": head, "position": position}
+    where = {
+        "variant": variant,
+        "component": component,
+        "layer": layer,
+        "head": head,
+        "position": position,
+    }
     key = Key("patched", dim=metric, **where)  # type: ignore[arg-type]
     if position is None:
         rows.add_items(key, values, blocks=HEAD_BLOCKS if head is not None else None)

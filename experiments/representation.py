@@ -1,7 +1,9 @@
-"""How the residual stream turns from what it was into what it becomes: its likeness to other steps', and its shape.
+"""How the residual stream turns from what it was into what it becomes.
 
-The same tokens at every step, one passage a document. The first position, to which heads attend when they have nothing to do, and whose
-norm dwarfs all others', is left out.
+Its likeness to other steps' is measured, and its shape.
+
+The tokens are the same at every step, one passage a document. The first position, to which heads
+attend when they have nothing to do, and whose norm dwarfs all others', is left out.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +40,10 @@ _FEWEST_TOKENS = 4
 
 
 def passes(shape: Shape, data: Passages, *, references: Sequence[str], **_: object) -> Passes:
-    """One pass over the passages, one over them shuffled; at a sweep's first step one for each reference. The logits are not made."""
+    """One pass over the passages, one over them shuffled.
+
+    At a sweep's first step there is one more for each reference. The logits are not made.
+    """
     return Passes(len(data.groups["text"]) * (2 + len(references)), 0)
 
 
@@ -64,12 +69,14 @@ def representation(
     column: str = "text",
     seed: Annotated[int, Ge(0)] | None = None,
 ) -> Rows:
-    """CKA and cosine of each layer's activations with those of named steps, their participation ratio and anisotropy.
+    """CKA and cosine of layers' activations with named steps', participation ratio and anisotropy.
 
-    `cka` and `mean_cosine` have the reference as variant, `cka` also `biased:<reference>`; their nulls, `null:permuted:<reference>`,
-    compare each token with the one at its position in another passage. `participation_ratio` is `centred` or `uncentred`; `anisotropy` is
-    the mean cosine between tokens of different documents; the null of both, `null:shuffled` (and `null:shuffled:uncentred`), is the same
-    on shuffled tokens. `component` is the site; weights are as trained, so that the residual stream is that of other libraries.
+    `cka` and `mean_cosine` have the reference as variant, `cka` also `biased:<reference>`; their
+    nulls, `null:permuted:<reference>`, compare each token with the one at its position in another
+    passage. `participation_ratio` is `centred` or `uncentred`; `anisotropy` is the mean cosine
+    between tokens of different documents; the null of both, `null:shuffled` (and
+    `null:shuffled:uncentred`), is the same on shuffled tokens. `component` is the site; weights are
+    as trained, so that the residual stream is that of other libraries.
 
     Args:
         n: passages, each of another document.
@@ -83,70 +90,105 @@ def representation(
     """
     if n * (length - skip) < _FEWEST_TOKENS or skip >= length:
         raise DataError(
-            f"representation: {n} passages of {length} tokens without the first {skip} leave too few: set skip lower"
+            f"representation: {n} passages of {length} tokens without the first {skip} leave too"
+            " few: set skip lower"
         )
     rows = Rows()
     places = _places(model, sites)
     with torch.inference_mode():
         own = _activations(model, data, "text", places, skip)
-        _shape(rows, own, places, {"centred": "centred", "uncentred": "uncentred", "anisotropy": None})
-        null = {"centred": "null:shuffled", "uncentred": "null:shuffled:uncentred", "anisotropy": "null:shuffled"}
+        _shape(
+            rows, own, places, {"centred": "centred", "uncentred": "uncentred", "anisotropy": None}
+        )
+        null = {
+            "centred": "null:shuffled",
+            "uncentred": "null:shuffled:uncentred",
+            "anisotropy": "null:shuffled",
+        }
         _shape(rows, _activations(model, data, "shuffled", places, skip), places, null)
         # The same position of a passage half of all passages on.
         moved = n // 2
         for reference in references:
             # `previous` of the first step is nobody.
             if reference in reference_models:
-                theirs = reference_models.once(reference, lambda other: _activations(other, data, "text", places, skip))
+                theirs = reference_models.once(
+                    reference, lambda other: _activations(other, data, "text", places, skip)
+                )
                 _compare(rows, own, theirs, places, reference, moved)
     return rows
 
 
 def _places(model: HookedTransformer, sites: Sequence[Site]) -> Places:
-    places: Places = {get_act_name(site, layer): (site, layer) for site in sites for layer in range(model.cfg.n_layers)}
-    lacking = next((site for name, (site, _) in places.items() if name not in model.hook_dict), None)
+    places: Places = {
+        get_act_name(site, layer): (site, layer)
+        for site in sites
+        for layer in range(model.cfg.n_layers)
+    }
+    lacking = next(
+        (site for name, (site, _) in places.items() if name not in model.hook_dict), None
+    )
     if lacking is not None:
         raise DataError(
-            f"representation: this model has no {lacking}: in a parallel model attention and MLP read the same residual stream"
+            f"representation: this model has no {lacking}: in a parallel model attention and MLP"
+            " read the same residual stream"
         )
     return places
 
 
-def _activations(model: HookedTransformer, data: Passages, group: str, places: Places, skip: int) -> dict[str, Tensor]:
+def _activations(
+    model: HookedTransformer, data: Passages, group: str, places: Places, skip: int
+) -> dict[str, Tensor]:
     tokens = torch.from_numpy(data.groups[group]).to(model.W_E.device)
     return {name: found[:, skip:] for name, found in collect(model, tokens, list(places)).items()}
 
 
-def _shape(rows: Rows, activations: Mapping[str, Tensor], places: Places, variants: Mapping[str, str | None]) -> None:
+def _shape(
+    rows: Rows,
+    activations: Mapping[str, Tensor],
+    places: Places,
+    variants: Mapping[str, str | None],
+) -> None:
     """Rows of what is measured on one set of activations."""
     measures: dict[str, Callable[[Tensor], Tensor]] = {
         "centred": lambda x: participation_ratio(x.flatten(0, 1)),
         "uncentred": lambda x: participation_ratio(x.flatten(0, 1), centred=False),
     }
     ratios = {
-        kind: torch.stack([measure(x) for x in activations.values()]).tolist() for kind, measure in measures.items()
+        kind: torch.stack([measure(x) for x in activations.values()]).tolist()
+        for kind, measure in measures.items()
     }
     documents = torch.stack([anisotropy(x) for x in activations.values()]).cpu()
     for i, (site, layer) in enumerate(places[name] for name in activations):
         for kind, values in ratios.items():
-            rows.add(Key("participation_ratio", variants[kind], component=site, layer=layer), values[i])
+            rows.add(
+                Key("participation_ratio", variants[kind], component=site, layer=layer), values[i]
+            )
         n = documents.shape[1]
-        # A mean over pairs: each document is in the values of all others too, which doubles the standard error.
+        # A mean over pairs: each document is in the values of all others too, which doubles the
+        # standard error.
         stderr = 2 * float(documents[i].std()) / n**0.5
         key = Key("anisotropy", variants["anisotropy"], component=site, layer=layer)
         rows.add(key, float(documents[i].mean()), stderr=stderr, n=n)
 
 
 def _compare(
-    rows: Rows, own: Mapping[str, Tensor], theirs: Mapping[str, Tensor], places: Places, reference: str, moved: int
+    rows: Rows,
+    own: Mapping[str, Tensor],
+    theirs: Mapping[str, Tensor],
+    places: Places,
+    reference: str,
+    moved: int,
 ) -> None:
-    """Rows of the likeness of two models' activations, and of that between one token's and another's."""
+    """Rows of the likeness of two models' activations, and of one token's to another's."""
     for name, x in own.items():
         site, layer = places[name]
         y = theirs[name]
         ours, others = (standardised(one.flatten(0, 1)) for one in (x, y))
         alone = hsic(ours, ours), hsic(others, others)
-        pairs = {"": (y, others), "null:permuted:": (y.roll(moved, 0), others.roll(moved * y.shape[1], 0))}
+        pairs = {
+            "": (y, others),
+            "null:permuted:": (y.roll(moved, 0), others.roll(moved * y.shape[1], 0)),
+        }
         for prefix, (activation, features) in pairs.items():
             kinds = prefix + reference, f"{prefix}biased:{reference}"
             for kind, value in zip(kinds, cka(hsic(ours, features), *alone).tolist(), strict=True):
@@ -156,4 +198,6 @@ def _compare(
                 else:
                     rows.undefined(key, "the activations of one of the two do not vary")
             per_passage = cosine(x, activation).mean(1).cpu().numpy()
-            rows.add_items(Key("mean_cosine", prefix + reference, component=site, layer=layer), per_passage)
+            rows.add_items(
+                Key("mean_cosine", prefix + reference, component=site, layer=layer), per_passage
+            )

@@ -1,4 +1,7 @@
-"""What does the model write? Continuations of prompts, to be read: the first thing one wants to see of a checkpoint."""
+"""What does the model write?
+
+Continuations of prompts, to be read: the first thing one wants to see of a checkpoint.
+"""
 
 import re
 from typing import Annotated
@@ -15,11 +18,13 @@ from pythia_traj.experiment import Count, Passes, Shape, experiment
 from pythia_traj.values import Key, Rows
 
 _PROMPT = re.compile(r"(?:<\|[^|<>\s]*\|>|\\\||[^|])*")
-"""Up to the next |, but for one that a backslash stands before, and those of a token such as <|endoftext|>."""
+"""Up to the next |, but for one after a backslash, and those of a token such as <|endoftext|>."""
 
 
 def separated(value: object) -> object:
-    r"""Prompts on the command line: `One|Two`, because commas stand in them; lists stay as they are.
+    r"""Prompts on the command line: `One|Two`, because commas stand in them.
+
+    Lists stay as they are.
 
     >>> separated(r"<|endoftext|>One|a \| b")
     ('<|endoftext|>One', 'a | b')
@@ -35,8 +40,13 @@ def separated(value: object) -> object:
     return tuple(prompts)
 
 
-def passes(_shape: Shape, data: PromptTexts, *, tokens: int, temperature: float, samples: int, **_: object) -> Passes:
-    """Every row is read to the end of the longest prompt's continuation, but for the last token; in sequences of that prompt's length."""
+def passes(
+    _shape: Shape, data: PromptTexts, *, tokens: int, temperature: float, samples: int, **_: object
+) -> Passes:
+    """Every row is read to the end of the longest prompt's continuation, but for the last token.
+
+    Passes are counted in sequences of that prompt's length.
+    """
     longest = max(data.lengths)
     rows = 2 * len(data.prompts) * (samples if temperature else 1)
     steps = longest - min(data.lengths) + tokens
@@ -55,16 +65,19 @@ def samples(
     bos: bool = False,
     seed: Annotated[int, Ge(0)] = 0,
 ) -> Rows:
-    """Continuations of prompts, greedy or sampled, as a table to be read, with their mean log-probability and share of distinct tokens.
+    """Continuations of prompts, with their mean log-probability and share of distinct tokens.
 
-    The table `samples` has a row for each continuation: the prompt, which sample it is, the text up to an end of text, the token ids and
-    their mean log-probability. `log_prob` is the mean over a continuation's tokens under the model itself at temperature 1, in nats;
-    `distinct` the share of its tokens that are different ones: repetition shows there. Rows that pad the vocabulary are never written.
-    Means over prompts, the samples of one averaged; the null, `null:shuffled`, continues the prompts' tokens in random order. A seed's
+    They are greedy or sampled. The table `samples`, to be read, has a row for each continuation:
+    the prompt, which sample it is, the text up to an end of text, the token ids and their mean
+    log-probability. `log_prob` is the mean over a continuation's tokens under the model itself at
+    temperature 1, in nats; `distinct` the share of its tokens that are different ones: repetition
+    shows there. Rows that pad the vocabulary are never written. Means over prompts, the samples of
+    one averaged; the null, `null:shuffled`, continues the prompts' tokens in random order. A seed's
     draws are the same at every step.
 
     Args:
-        prompts: texts to be continued: a list, or on the command line separated by |, but for those of <|endoftext|> or after a backslash.
+        prompts: texts to be continued: a list, or on the command line separated by |, but for those
+            of <|endoftext|> or after a backslash.
         tokens: that are added.
         temperature: 0 takes the likeliest token, above 0 tokens are drawn.
         samples: continuations of each prompt; one where they are not drawn.
@@ -74,7 +87,8 @@ def samples(
     rows = Rows()
     times = samples if temperature else 1
     table: dict[str, list[object]] = {
-        name: [] for name in ("prompt_number", "prompt", "sample", "continuation", "token_ids", "log_prob")
+        name: []
+        for name in ("prompt_number", "prompt", "sample", "continuation", "token_ids", "log_prob")
     }
     made = _continuations(model, data, times, tokens, temperature, seed)
     for variant, found in zip((None, "null:shuffled"), made, strict=True):
@@ -95,15 +109,27 @@ def samples(
 
 
 def _continuations(
-    model: HookedTransformer, data: PromptTexts, times: int, tokens: int, temperature: float, seed: int
+    model: HookedTransformer,
+    data: PromptTexts,
+    times: int,
+    tokens: int,
+    temperature: float,
+    seed: int,
 ) -> tuple[Continuation, Continuation]:
-    """What follows the prompts and what follows them shuffled, [prompt, sample, new]; in one batch, since a step reads all weights."""
+    """What follows the prompts and what follows them shuffled, [prompt, sample, new].
+
+    Both are made in one batch, since a step reads all weights.
+    """
     numbers = range(len(data.prompts))
-    both = torch.from_numpy(np.concatenate([data.groups["prompts"], data.groups["shuffled"]])).to(model.W_E.device)
+    both = torch.from_numpy(np.concatenate([data.groups["prompts"], data.groups["shuffled"]])).to(
+        model.W_E.device
+    )
     draws = None
     if temperature:
         # A prompt's draws are its own, whatever other prompts there are.
-        draws = torch.cat([uniform_draws(seed + number, times, tokens) for number in numbers] * 2).to(both.device)
+        draws = torch.cat(
+            [uniform_draws(seed + number, times, tokens) for number in numbers] * 2
+        ).to(both.device)
     made = continued(
         model,
         both.repeat_interleave(times, 0),
@@ -113,5 +139,7 @@ def _continuations(
         temperature=temperature or 1.0,
         entries=data.entries,
     )
-    written, log_prob = (part.cpu().view(2, len(numbers), times, tokens) for part in (made.tokens, made.log_prob))
+    written, log_prob = (
+        part.cpu().view(2, len(numbers), times, tokens) for part in (made.tokens, made.log_prob)
+    )
     return Continuation(written[0], log_prob[0]), Continuation(written[1], log_prob[1])

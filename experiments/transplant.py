@@ -1,7 +1,8 @@
-"""Is a component of another step as good here? It is put in the place of this step's own, and the task is asked again.
+"""Is a component of another step as good here?
 
-What breaks where a late head is put into an early model tells what had to be learnt around it; what is as good where an early one is put
-into a late model was learnt by then.
+It is put in the place of this step's own, and the task is asked again. What breaks where a late
+head is put into an early model tells what had to be learnt around it; what is as good where an
+early one is put into a late model was learnt by then.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,14 @@ from pythia_traj.data.tasks.prompt import TaskBatch
 from pythia_traj.engines.ablation import Named
 from pythia_traj.engines.patching import transplanted
 from pythia_traj.engines.runs import Question, keep_run, score
-from pythia_traj.experiment import COMMA_SEPARATED, Count, Passes, ReferenceModels, Shape, experiment
+from pythia_traj.experiment import (
+    COMMA_SEPARATED,
+    Count,
+    Passes,
+    ReferenceModels,
+    Shape,
+    experiment,
+)
 from pythia_traj.processing import RAW
 from pythia_traj.values import HEAD_BLOCKS, Key, Rows
 
@@ -27,14 +35,19 @@ _ITEMS_AT_ONCE = 16
 
 
 def passes(shape: Shape, prompts: TaskPrompts, *, references: Sequence[str], **_: object) -> Passes:
-    """Whole passes of both models, and for each component those of the layers above it; its own attention and MLP count as a layer."""
+    """Whole passes of both models, and for each component those of the layers above it.
+
+    A component's own attention and MLP count as a layer.
+    """
     layers = shape.n_layers
     in_layer = shape.n_heads + 5
     each = Passes(in_layer * (layers - 1) / 2 + 3 + 1, in_layer * layers + 3) + Passes(2, 1)
     return (Passes(1, 1) + each * len(references)) * (len(VARIANTS) * prompts.n)
 
 
-@experiment(version=1, cites="Wang et al. 2023", data=TaskPrompts, processing=RAW, items=True, passes=passes)
+@experiment(
+    version=1, cites="Wang et al. 2023", data=TaskPrompts, processing=RAW, items=True, passes=passes
+)
 def transplant(
     model: HookedTransformer,
     prompts: TaskPrompts,
@@ -45,12 +58,13 @@ def transplant(
     bos: bool = False,
     references: Annotated[tuple[str, ...], COMMA_SEPARATED] = ("final",),
 ) -> Rows:
-    """Effect on a task of putting another step's head, layer, MLP, LayerNorm or embedding in the place of this step's.
+    """Effect on a task of putting another step's component in the place of this step's.
 
-    `transplant` is the task's metric with the component in place minus the metric as it is, paired; `variant` says whose component, as
-    `final`. Components are `head` (its four matrices and their biases), `attn`, `mlp`, `ln1`, `ln2`, `layer` (all of those), `embed`,
-    `ln_final` and `unembed`; weights are as trained, so that LayerNorms are there. The other step's whole model is the row without a
-    component. The null, `null:shuffled:<step>`, is the same after shuffled prompts.
+    `transplant` is the task's metric with the component in place minus the metric as it is, paired;
+    `variant` says whose component, as `final`. Components are `head` (its four matrices and their
+    biases), `attn`, `mlp`, `ln1`, `ln2`, `layer` (all of those), `embed`, `ln_final` and `unembed`;
+    weights are as trained, so that LayerNorms are there. The other step's whole model is the row
+    without a component. The null, `null:shuffled:<step>`, is the same after shuffled prompts.
 
     Args:
         task: as for behaviour.
@@ -60,14 +74,18 @@ def transplant(
     """
     rows, metric = Rows(), prompts.metric
     for prefix, name in VARIANTS.items():
-        own = _in_order(prompts, ((part, _whole(model, part, name, metric)) for part in _parts(prompts)))
+        own = _in_order(
+            prompts, ((part, _whole(model, part, name, metric)) for part in _parts(prompts))
+        )
         rows.add_items(Key(metric, variant=prefix.rstrip(":") or None), own)
         for reference in references:
             # `previous` of the first step is nobody.
             if reference not in reference_models:
                 continue
             donor = reference_models[reference]
-            whole = _in_order(prompts, ((part, _whole(donor, part, name, metric)) for part in _parts(prompts)))
+            whole = _in_order(
+                prompts, ((part, _whole(donor, part, name, metric)) for part in _parts(prompts))
+            )
             rows.add_items(Key("transplant", variant=prefix + reference, dim=metric), whole - own)
             pieces: dict[Named, list[tuple[TaskBatch, np.ndarray]]] = {}
             for part in _parts(prompts):
@@ -75,7 +93,12 @@ def transplant(
                     pieces.setdefault(what, []).append((part, values))
             for (component, layer, head), found in pieces.items():
                 key = Key(
-                    "transplant", variant=prefix + reference, component=component, layer=layer, head=head, dim=metric
+                    "transplant",
+                    variant=prefix + reference,
+                    component=component,
+                    layer=layer,
+                    head=head,
+                    dim=metric,
                 )
                 blocks = HEAD_BLOCKS if head is not None else None
                 rows.add_items(key, _in_order(prompts, iter(found)) - own, blocks=blocks)

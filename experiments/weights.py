@@ -1,7 +1,7 @@
 """Statistics of the weights themselves: no data, no forward pass.
 
-Parameters are as they were trained. Everything is of one matrix, or of one head's product of two; what compares with another step names
-it, and what may be compared with any is kept as a sketch.
+Parameters are as they were trained. Everything is of one matrix, or of one head's product of two;
+what compares with another step names it, and what may be compared with any is kept as a sketch.
 """
 
 from collections.abc import Iterator
@@ -42,20 +42,24 @@ def weights(
     sketch: Annotated[int, Ge(0)] = 1024,
     seed: Annotated[int, Ge(0)] = 0,
 ) -> Rows:
-    """Norms, spectra, ranks, copying eigenvalues and sketches of every matrix and head, and their distance from named steps.
+    """Norms, spectra, ranks and sketches of every matrix and head, and distances from named steps.
 
-    `component` is a matrix of a layer (`W_Q`, ..., all heads side by side), `W_E`, `W_U`, or a head's `W_QK` or `W_OV`. `norm` has the
-    `dim` frobenius, spectral and nuclear; `singular_mean`, `singular_variance`, `stable_rank`, `effective_rank`, `effective_rank_sq`,
-    `participation_ratio` and `gini` are of the singular values, of a head's product those d_head that can differ from 0. Their null,
-    `null:gaussian`, is a Gaussian matrix (or product of two) of that shape and Frobenius norm. `cosine` and `relative_distance` (Frobenius,
-    by the reference's norm) have the reference as variant, and as null, `null:rolled:<step>`, the reference with its entries moved.
-    `copying_eigenvalue` is Re(sum lambda) / sum |lambda| of W_V W_O (`ov`) or W_E W_V W_O W_U (`full`) with LayerNorms folded in; its null
-    is Gaussian W_V and W_O. The table `spectra` has all singular values, `sketches` random projections (engines.sketches).
+    `component` is a matrix of a layer (`W_Q`, ..., all heads side by side), `W_E`, `W_U`, or a
+    head's `W_QK` or `W_OV`. `norm` has the `dim` frobenius, spectral and nuclear; `singular_mean`,
+    `singular_variance`, `stable_rank`, `effective_rank`, `effective_rank_sq`, `participation_ratio`
+    and `gini` are of the singular values, of a head's product those d_head that can differ from 0.
+    Their null, `null:gaussian`, is a Gaussian matrix (or product of two) of that shape and
+    Frobenius norm. `cosine` and `relative_distance` (Frobenius, by the reference's norm) have the
+    reference as variant, and as null, `null:rolled:<step>`, the reference with its entries moved.
+    `copying_eigenvalue` is Re(sum lambda) / sum |lambda| of W_V W_O (`ov`) or W_E W_V W_O W_U
+    (`full`) with LayerNorms folded in; its null is Gaussian W_V and W_O. The table `spectra` has
+    all singular values, `sketches` random projections (engines.sketches).
 
     Args:
         references: steps to compare with: init, final, previous, step:512.
         heads: whether each head's products are measured too.
-        sketch: numbers of a sketch; a distance has a relative standard error of 1 / sqrt(2 sketch). 0 for none.
+        sketch: numbers of a sketch; a distance has a relative standard error of 1 / sqrt(2 sketch).
+            0 for none.
         seed: of the sketches and the nulls.
     """
     rows = Rows()
@@ -66,7 +70,9 @@ def weights(
         for reference in references:
             # `previous` of the first step is nobody.
             if reference in reference_models:
-                _compare(rows, model, reference_models[reference], reference, heads=heads, seed=seed)
+                _compare(
+                    rows, model, reference_models[reference], reference, heads=heads, seed=seed
+                )
         if sketch:
             _sketches(rows, model, sketch, heads=heads, seed=seed)
     return rows
@@ -83,10 +89,15 @@ def _spectra(rows: Rows, model: HookedTransformer, *, heads: bool, seed: int) ->
     for component, layer, (left, right) in engine.circuits(model) if heads else ():
         places += [Place(component, layer, head) for head in range(len(left))]
         spectra += engine.product_singular_values((left, right))
-        nulls += [engine.gaussian_product_spectrum(*left.shape[1:], right.shape[-1], seed)] * len(left)
+        nulls += [engine.gaussian_product_spectrum(*left.shape[1:], right.shape[-1], seed)] * len(
+            left
+        )
     found = [values.cpu() for values in spectra]
     for place, values, null in zip(places, found, nulls, strict=True):
-        for variant, spectrum in ((None, values), ("null:gaussian", null * torch.linalg.vector_norm(values))):
+        for variant, spectrum in (
+            (None, values),
+            ("null:gaussian", null * torch.linalg.vector_norm(values)),
+        ):
             statistics = engine.spectral_statistics(spectrum).tolist()
             for i, (name, value) in enumerate(zip(engine.STATISTICS, statistics, strict=True)):
                 metric, dim = ("norm", name) if i < _NORMS else (name, None)
@@ -96,7 +107,9 @@ def _spectra(rows: Rows, model: HookedTransformer, *, heads: bool, seed: int) ->
                     value,
                     "the matrix is 0",
                 )
-    rows.table("spectra", _columns(places) | {"singular_values": [values.numpy() for values in found]})
+    rows.table(
+        "spectra", _columns(places) | {"singular_values": [values.numpy() for values in found]}
+    )
 
 
 def _copying(rows: Rows, model: HookedTransformer, seed: int) -> None:
@@ -106,13 +119,27 @@ def _copying(rows: Rows, model: HookedTransformer, seed: int) -> None:
         drawn = engine.gaussian_values(seed + 2 * layer, w_v.shape)
         for name, by in (("ov", None), ("full", loop)):
             null = engine.copying_eigenvalue(*(factor.to(w_v.device) for factor in drawn), by)
-            for variant, values in ((name, engine.copying_eigenvalue(w_v, w_o, by)), (f"null:gaussian:{name}", null)):
+            for variant, values in (
+                (name, engine.copying_eigenvalue(w_v, w_o, by)),
+                (f"null:gaussian:{name}", null),
+            ):
                 for head, value in enumerate(values.tolist()):
-                    _add(rows, Key("copying_eigenvalue", variant, "head", layer, head), value, "all eigenvalues are 0")
+                    _add(
+                        rows,
+                        Key("copying_eigenvalue", variant, "head", layer, head),
+                        value,
+                        "all eigenvalues are 0",
+                    )
 
 
 def _compare(
-    rows: Rows, model: HookedTransformer, other: HookedTransformer, reference: str, *, heads: bool, seed: int
+    rows: Rows,
+    model: HookedTransformer,
+    other: HookedTransformer,
+    reference: str,
+    *,
+    heads: bool,
+    seed: int,
 ) -> None:
     places: list[Place] = []
     found: list[Tensor] = []
@@ -130,14 +157,23 @@ def _distances(
     model: HookedTransformer, other: HookedTransformer, *, heads: bool, seed: int
 ) -> Iterator[tuple[Place, Tensor]]:
     """Distances from the other step's weights and from the same moved: [2, 3] a place."""
-    for (component, layer, matrix), (_, _, theirs) in zip(engine.matrices(model), engine.matrices(other), strict=True):
-        pair = [engine.distance(matrix, theirs), engine.distance(matrix, engine.rolled(theirs, seed))]
+    for (component, layer, matrix), (_, _, theirs) in zip(
+        engine.matrices(model), engine.matrices(other), strict=True
+    ):
+        pair = [
+            engine.distance(matrix, theirs),
+            engine.distance(matrix, engine.rolled(theirs, seed)),
+        ]
         yield Place(component, layer), torch.stack(pair)
     if not heads:
         return
-    for (component, layer, own), (_, _, factors) in zip(engine.circuits(model), engine.circuits(other), strict=True):
+    for (component, layer, own), (_, _, factors) in zip(
+        engine.circuits(model), engine.circuits(other), strict=True
+    ):
         moved = engine.rolled_factors(factors, seed)
-        both = torch.stack([engine.product_distance(own, factors), engine.product_distance(own, moved)], 1)
+        both = torch.stack(
+            [engine.product_distance(own, factors), engine.product_distance(own, moved)], 1
+        )
         yield from ((Place(component, layer, head), pair) for head, pair in enumerate(both))
 
 
@@ -158,7 +194,9 @@ def _sketches(rows: Rows, model: HookedTransformer, size: int, *, heads: bool, s
 
 
 def _columns(places: list[Place]) -> dict[str, list[object]]:
-    return {name: [getattr(place, name) for place in places] for name in ("component", "layer", "head")}
+    return {
+        name: [getattr(place, name) for place in places] for name in ("component", "layer", "head")
+    }
 
 
 def _add(rows: Rows, key: Key, value: float, reason: str) -> None:

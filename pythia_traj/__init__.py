@@ -2,9 +2,11 @@
 
     import pythia_traj as pt
 
-    for ckpt in pt.checkpoints("runs/toy", steps="log:12"):   # one HookedTransformer, new weights each time
-        logits, cache = ckpt.model.run_with_cache(tokens)
-    pt.sweep(pt.SweepConfig.from_yaml("configs/induction.yaml", model="runs/toy", out="runs/induction"))
+    for ckpt in pt.checkpoints("runs/toy", steps="log:12"):   # one HookedTransformer each time,
+        logits, cache = ckpt.model.run_with_cache(tokens)     # with new weights
+    pt.sweep(
+        pt.SweepConfig.from_yaml("configs/induction.yaml", model="runs/toy", out="runs/induction")
+    )
     df = pt.load("runs/induction", experiment="induction")    # tidy DataFrame
 
 Importing the package is cheap: what needs torch or pandas is imported when it is first used.

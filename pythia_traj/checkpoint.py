@@ -1,7 +1,8 @@
 """The seam between where checkpoints come from and what is made of them.
 
-`suites/` (a directory) and `hub/` hand out a `PublishedModel`, whose `checkpoint(step)` is a `Checkpoint`; `models/` turns a
-checkpoint into weights of a HookedTransformer. Neither side knows more of the other than what stands here.
+`suites/` (a directory) and `hub/` hand out a `PublishedModel`, whose `checkpoint(step)` is a
+`Checkpoint`; `models/` turns a checkpoint into weights of a HookedTransformer. Neither side knows
+more of the other than what stands here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,11 +17,14 @@ class WeightFile:
     """One weight file of a checkpoint, whole.
 
     Attributes:
-        name: its name in the checkpoint, such as `model-00001-of-00002.safetensors`; the ending says the format.
+        name: its name in the checkpoint, such as `model-00001-of-00002.safetensors`; the ending
+            says the format.
         data: its bytes: a buffer that was filled from a disk or a network, or a memory map.
         path: what is mapped, if it is a map, which takes no memory of the process.
-        tensors: the names of the tensors that its index takes from it; None where there is no index.
-        is_current: whether the file that the bytes are from is still what it was. Of a map that is not, not one byte may be used.
+        tensors: the names of the tensors that its index takes from it; None where there is no
+            index.
+        is_current: whether the file that the bytes are from is still what it was. Of a map that is
+            not, not one byte may be used.
     """
 
     name: str
@@ -38,8 +42,9 @@ class Integrity:
     """What is known of the truth of a checkpoint's weights, for the record.
 
     Attributes:
-        verdict: `verified`: every byte is what was published, and it is this step's own as far as other steps' files tell.
-            `known-defect`: it is another step's, or the weights hold values that are no numbers. `unchecked`: nothing to check it by.
+        verdict: `verified`: every byte is what was published, and it is this step's own as far as
+            other steps' files tell. `known-defect`: it is another step's, or the weights hold
+            values that are no numbers. `unchecked`: nothing to check it by.
         why: what was chosen of the files, and why; or what is wrong with them.
         chosen: the names of the weight files.
         non_finite: the tensors that hold NaN or infinity, each with how many.
@@ -52,7 +57,11 @@ class Integrity:
 
     def as_dict(self) -> dict[str, Any]:
         """As footers hold it."""
-        found: dict[str, Any] = {"verdict": self.verdict, "why": self.why, "chosen": list(self.chosen)}
+        found: dict[str, Any] = {
+            "verdict": self.verdict,
+            "why": self.why,
+            "chosen": list(self.chosen),
+        }
         return found | ({"non_finite": dict(self.non_finite)} if self.non_finite else {})
 
 
@@ -62,7 +71,8 @@ class Room:
 
     Attributes:
         prefetch: how many are opened ahead of the one in use.
-        disk_budget: bytes on disk for what comes over a network; None and not `keep`: nothing of it is put on disk.
+        disk_budget: bytes on disk for what comes over a network; None and not `keep`: nothing of it
+            is put on disk.
         keep: what is put on disk stays there.
         allocate: makes a buffer in memory; None is ordinary memory.
     """
@@ -96,7 +106,8 @@ class Checkpoint(Protocol):
         tokens: tokens seen in training up to this step, if known.
         commit: the Hub commit, None for a directory.
 
-    Whatever cannot be had raises CheckpointError when it is asked for, `commit` included: a step that was announced and is not there.
+    Whatever cannot be had raises CheckpointError when it is asked for, `commit` included: a step
+    that was announced and is not there.
     """
 
     @property
@@ -122,20 +133,25 @@ class Checkpoint(Protocol):
         """What it has of a tokenizer in place of that file, and what to do, for messages."""
 
     def integrity(self) -> Integrity:
-        """What is known of its weight files before they are opened; whoever opens them finds every byte as published, or an error.
+        """What is known of its weight files before they are opened.
+
+        Whoever opens them finds every byte as published, or an error.
 
         Raises:
             CheckpointError: there are none, or it cannot be asked.
         """
 
     def open(self, staging: Any) -> AbstractContextManager[Sequence[WeightFile]]:
-        """The weight files, in one format only (safetensors first). Their bytes are valid inside the context.
+        """The weight files, in one format only (safetensors first).
+
+        Their bytes are valid inside the context.
 
         Args:
             staging: the published model's own.
 
         Raises:
-            DefectError: they are known not to be this step's, and the model was not told to expect that; nothing is fetched.
+            DefectError: they are known not to be this step's, and the model was not told to expect
+                that; nothing is fetched.
         """
 
 
@@ -143,9 +159,11 @@ class PublishedModel(Protocol):
     """One model and the steps at which it was published.
 
     Attributes:
-        origin: where it is, whatever it is named: `directory:/home/me/runs/seed0` or `hub:org/name`. Two models of one name have two.
-        compares_with_main: whether each step's config and tokenizer are compared with those of the model as a whole when they are read,
-            so that what differs is a CheckpointError of its step.
+        origin: where it is, whatever it is named: `directory:/home/me/runs/seed0` or
+            `hub:org/name`. Two models of one name have two.
+        compares_with_main: whether each step's config and tokenizer are compared with those of the
+            model as a whole when they are read, so that what differs is a CheckpointError of its
+            step.
     """
 
     @property
@@ -176,13 +194,19 @@ class PublishedModel(Protocol):
         """What identifies the step's files, as JSON; recorded with every unit."""
 
     def is_current(self, step: int, recorded: Mapping[str, Any]) -> bool:
-        """Whether a recorded source is still the step's: a unit measured on another one is redone. Reads no weights."""
+        """Whether a recorded source is still the step's: a unit measured on another one is redone.
+
+        Reads no weights.
+        """
 
     def learning_rate(self, step: int) -> float | None:
         """The learning rate of the update that leads from this step to the next, if known."""
 
     def facts(self) -> Mapping[str, Any]:
-        """What is known of the model beside its config: `size`, `deduped`, `seed`, ... (see schema.MODELS)."""
+        """What is known of the model beside its config.
+
+        This is `size`, `deduped`, `seed`, ... (see schema.MODELS).
+        """
 
     def checkpoint(self, step: int) -> Checkpoint:
         """The checkpoint of a published step."""

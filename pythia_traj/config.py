@@ -1,15 +1,17 @@
-"""A sweep's request, checked when it is read: YAML, command line or keyword arguments -> a frozen `SweepConfig`.
+"""A sweep's request, checked when it is read.
+
+YAML, command line or keyword arguments -> a frozen `SweepConfig`.
 
     model: runs/toy                 # a directory, or a published model's name; a list of them
     steps: log:12
     experiments:
-      induction: {length: 25}       # a label; the experiment of that name unless `use:` names another
+      induction: {length: 25}       # a label; the experiment so named unless `use:` names another
       short: {use: loss, length: 64}
     out: runs/demo
     base: other.yaml                # a file whose settings these are laid over
 
-Nothing of this is looked at in the middle of a GPU hour: an unknown experiment, a misspelt parameter or a value of the wrong type fails
-here, naming what is allowed.
+Nothing of this is looked at in the middle of a GPU hour: an unknown experiment, a misspelt
+parameter or a value of the wrong type fails here, naming what is allowed.
 """
 
 import re
@@ -67,7 +69,10 @@ class ExperimentRequest(BaseModel):
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The steps whose weights it compares with: the request's, where the experiment has a parameter for them."""
+        """The steps whose weights it compares with.
+
+        They are the request's, where the experiment has a parameter for them.
+        """
         return tuple(self.parameters.get("references", self.experiment.references))
 
 
@@ -84,10 +89,13 @@ class SweepConfig(BaseModel):
         dtype: of the model's parameters and activations.
         seed: of everything random in the data; one experiment can have its own, `LABEL.seed`.
         prefetch: how many checkpoints are fetched ahead while experiments run.
-        disk_budget: bytes (or `20GB`) on disk for checkpoints that come over a network; None: they are put into memory only.
+        disk_budget: bytes (or `20GB`) on disk for checkpoints that come over a network; None: they
+            are put into memory only.
         keep: checkpoints that come over a network stay on disk.
-        refresh: whether the Hub is asked again where branches point; what was measured on another commit is then redone.
-        on_defect: what becomes of a unit whose weights are known not to be its step's: it is left out, measured all the same, or fails.
+        refresh: whether the Hub is asked again where branches point; what was measured on another
+            commit is then redone.
+        on_defect: what becomes of a unit whose weights are known not to be its step's: it is left
+            out, measured all the same, or fails.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -148,7 +156,9 @@ class SweepConfig(BaseModel):
     @model_validator(mode="after")
     def _something_to_do(self) -> "SweepConfig":
         if not self.model:
-            raise ConfigError("model: give at least one model, a directory of checkpoints or a name")
+            raise ConfigError(
+                "model: give at least one model, a directory of checkpoints or a name"
+            )
         return self
 
     @classmethod
@@ -171,23 +181,33 @@ class SweepConfig(BaseModel):
 
 
 def override(settings: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """Applies `--set LABEL.PARAM=VALUE` and `--set KEY=VALUE` to settings, VALUE being a YAML scalar.
+    """Applies `--set LABEL.PARAM=VALUE` and `--set KEY=VALUE` to settings; VALUE is a YAML scalar.
 
     Raises:
-        ConfigError: an assignment has another form, or its first segment is neither a label nor a setting.
+        ConfigError: an assignment has another form, or its first segment is neither a label nor a
+            setting.
     """
     changed = {**settings, "experiments": _by_label(settings.get("experiments") or {})}
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals or not path.strip():
-            raise ConfigError(f"--set {shown(assignment)}: write LABEL.PARAM=VALUE, such as induction.length=25")
-        _assign(changed, path.strip(), parse_yaml(text, f"--set {shown(path.strip())[1:-1]}: {shown(text)}"))
+            raise ConfigError(
+                f"--set {shown(assignment)}: write LABEL.PARAM=VALUE, such as induction.length=25"
+            )
+        _assign(
+            changed,
+            path.strip(),
+            parse_yaml(text, f"--set {shown(path.strip())[1:-1]}: {shown(text)}"),
+        )
     return changed
 
 
 def _assign(settings: dict[str, Any], path: str, value: Any) -> None:
     labels: dict[str, Any] = settings["experiments"]
-    label = next((label for label in sorted(labels, key=len, reverse=True) if path.startswith(f"{label}.")), None)
+    label = next(
+        (label for label in sorted(labels, key=len, reverse=True) if path.startswith(f"{label}.")),
+        None,
+    )
     if label is not None:
         own = labels[label] or {}
         if not isinstance(own, Mapping):
@@ -199,7 +219,8 @@ def _assign(settings: dict[str, Any], path: str, value: Any) -> None:
         known = [*labels, *(name for name in SweepConfig.model_fields if name != "experiments")]
         first = path.partition(".")[0]
         raise ConfigError(
-            f"--set {shown(path)}: {shown(first)} is neither a label nor a setting: {nearest(first, known)}"
+            f"--set {shown(path)}: {shown(first)} is neither a label nor a setting:"
+            f" {nearest(first, known)}"
         )
 
 
@@ -217,13 +238,16 @@ def by_name(uses: Any) -> dict[str, Any]:
         ConfigError: two have one name, or it is no list of them.
     """
     if not isinstance(uses, tuple):
-        raise ConfigError(f"experiments: {shown(uses)}: give names, or labels with their parameters")
+        raise ConfigError(
+            f"experiments: {shown(uses)}: give names, or labels with their parameters"
+        )
     labelled: dict[str, Any] = {}
     for use in uses:
         name = find(use).name
         if name in labelled and labelled[name]["use"] != use:
             raise ConfigError(
-                f"{labelled[name]['use']} and {use} are both named {name}: give them labels, with use: in a config"
+                f"{labelled[name]['use']} and {use} are both named {name}: give them labels, with"
+                " use: in a config"
             )
         labelled[name] = {"use": use}
     return labelled
@@ -232,10 +256,14 @@ def by_name(uses: Any) -> dict[str, Any]:
 def _request(label: str, settings: Any) -> ExperimentRequest:
     if not _LABEL.fullmatch(label):
         raise ConfigError(
-            f"label {shown(label)}: a label is a letter followed by letters, digits, '.', '_' or '-', at most 100 of them"
+            f"label {shown(label)}: a label is a letter followed by letters, digits, '.', '_' or"
+            " '-', at most 100 of them"
         )
     if label in SweepConfig.model_fields:
-        raise ConfigError(f"label {label!r} is the name of a setting: choose another, with use: naming the experiment")
+        raise ConfigError(
+            f"label {label!r} is the name of a setting: choose another, with use: naming the"
+            " experiment"
+        )
     if isinstance(settings, ExperimentRequest):
         return settings
     if settings is not None and not isinstance(settings, Mapping):
@@ -244,7 +272,9 @@ def _request(label: str, settings: Any) -> ExperimentRequest:
     # What `resolved` wrote comes back in this form.
     nested = given.pop("parameters", {})
     if not isinstance(nested, Mapping):
-        raise ConfigError(f"{label}.parameters: expected parameters as name: value, got {shown(nested)}")
+        raise ConfigError(
+            f"{label}.parameters: expected parameters as name: value, got {shown(nested)}"
+        )
     parameters = {**nested, **{key: value for key, value in given.items() if key != "use"}}
     use = given.get("use", label)
     if not isinstance(use, str):
@@ -252,7 +282,9 @@ def _request(label: str, settings: Any) -> ExperimentRequest:
     return ExperimentRequest(use=use, parameters=_check_parameters(label, find(use), parameters))
 
 
-def _check_parameters(label: str, experiment: Experiment, given: Mapping[str, Any]) -> dict[str, Any]:
+def _check_parameters(
+    label: str, experiment: Experiment, given: Mapping[str, Any]
+) -> dict[str, Any]:
     schema = {
         **experiment.parameters,
         "seed": experiment.parameters.get("seed", Parameter("seed", Whole | None, None)),
@@ -262,7 +294,10 @@ def _check_parameters(label: str, experiment: Experiment, given: Mapping[str, An
             defaults = ", ".join(f"{p.name}={p.default!r}" for p in experiment.parameters.values())
             close = nearest(str(name), schema)
             hint = f"{close} " if close.startswith("did") else ""
-            raise ConfigError(f"{label}: {experiment.name} has no parameter {shown(name)}: {hint}(it has {defaults})")
+            raise ConfigError(
+                f"{label}: {experiment.name} has no parameter {shown(name)}: {hint}(it has"
+                f" {defaults})"
+            )
     checked = {}
     for name, parameter in schema.items():
         if name == "seed" and given.get("seed") is None and "seed" not in experiment.parameters:

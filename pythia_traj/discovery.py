@@ -1,7 +1,7 @@
-"""Finding experiments: in `pythia_traj.experiments`, behind entry points, in a user's file. Nothing imports one by name.
+"""Finding experiments: in `pythia_traj.experiments`, behind entry points, in a user's file.
 
-Entry points of the group `pythia_traj.experiments` name a module or an experiment. A file is given by its path, `./mine.py`, or
-`./mine.py:name` where it defines several.
+Nothing imports one by name. Entry points of the group `pythia_traj.experiments` name a module or an
+experiment. A file is given by its path, `./mine.py`, or `./mine.py:name` where it defines several.
 """
 
 import importlib
@@ -68,7 +68,9 @@ def discover() -> dict[str, Experiment | Unavailable]:
     for candidate in (*_packaged(), *_entry_points()):
         known = found.get(candidate.name)
         if known is not None and known != candidate:
-            raise ConfigError(f"two experiments are named {candidate.name}: uninstall or rename one of them")
+            raise ConfigError(
+                f"two experiments are named {candidate.name}: uninstall or rename one of them"
+            )
         found[candidate.name] = candidate
     return dict(sorted(found.items()))
 
@@ -91,9 +93,16 @@ def find(use: str) -> Experiment:
 def _installed(candidate: Experiment | Unavailable) -> Experiment:
     if isinstance(candidate, Unavailable) and candidate.error:
         raise ConfigError(f"experiment {candidate.name} cannot be imported: {candidate.error}")
-    missing = candidate.requires if isinstance(candidate, Unavailable) else missing_requirements(candidate)
+    missing = (
+        candidate.requires
+        if isinstance(candidate, Unavailable)
+        else missing_requirements(candidate)
+    )
     if missing:
-        raise ConfigError(f"experiment {candidate.name} needs {', '.join(missing)}: pip install {' '.join(missing)}")
+        raise ConfigError(
+            f"experiment {candidate.name} needs {', '.join(missing)}:"
+            f" pip install {' '.join(missing)}"
+        )
     assert isinstance(candidate, Experiment)
     return candidate
 
@@ -123,7 +132,9 @@ def definition(candidate: Experiment) -> Definition | None:
 def has_changed(candidate: Experiment) -> Path | None:
     """The file of an experiment, if it is another one by now than was imported."""
     path, known = _file_of(candidate.function.__module__), definition(candidate)
-    return path if path is not None and known is not None and _digest(path) != known.sha256 else None
+    return (
+        path if path is not None and known is not None and _digest(path) != known.sha256 else None
+    )
 
 
 def _file_of(module: str) -> Path | None:
@@ -200,7 +211,10 @@ def _in_file(path: Path, name: str) -> Experiment:
         raise ConfigError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
     found = {value.name: value for value in _in_module(module)}
     if not found:
-        raise ConfigError(f"{path} defines no experiment: decorate a function with pythia_traj.experiment.experiment")
+        raise ConfigError(
+            f"{path} defines no experiment: decorate a function with"
+            " pythia_traj.experiment.experiment"
+        )
     if not name and len(found) > 1:
         raise ConfigError(f"{path} defines several experiments: choose one, as {path}:{min(found)}")
     if name and name not in found:
@@ -209,9 +223,15 @@ def _in_file(path: Path, name: str) -> Experiment:
 
 
 def describe(candidate: Experiment | Unavailable) -> dict[str, Any]:
-    """An experiment as `experiments --json` lists it; one that cannot be imported is known by name and by what it needs."""
+    """An experiment as `experiments --json` lists it.
+
+    One that cannot be imported is known by name and by what it needs.
+    """
     if isinstance(candidate, Unavailable):
-        text = f"cannot be imported: {candidate.error or 'pip install ' + ' '.join(candidate.requires)}"
+        text = (
+            "cannot be imported:"
+            f" {candidate.error or 'pip install ' + ' '.join(candidate.requires)}"
+        )
         listed: dict[str, Any] = {
             "name": candidate.name,
             "version": None,
@@ -235,9 +255,11 @@ def describe(candidate: Experiment | Unavailable) -> dict[str, Any]:
 
 
 def _type_name(annotation: object) -> str:
-    """An annotation as a user reads it: `int, at least 1`, not `typing.Annotated[int, Ge(ge=1)]`."""
+    """An annotation as a user reads it: `int, at least 1`, not `Annotated[int, Ge(ge=1)]`."""
     if hasattr(annotation, "__metadata__"):
-        limits = [f"at least {limit.ge}" for limit in annotation.__metadata__ if isinstance(limit, Ge)]
+        limits = [
+            f"at least {limit.ge}" for limit in annotation.__metadata__ if isinstance(limit, Ge)
+        ]
         return ", ".join([_type_name(getattr(annotation, "__origin__", None)), *limits])
     inner = get_args(annotation)
     if get_origin(annotation) is Literal:
@@ -246,4 +268,8 @@ def _type_name(annotation: object) -> str:
         return " or ".join("null" if member is NoneType else _type_name(member) for member in inner)
     if get_origin(annotation) is tuple and inner[-1] is Ellipsis:
         return f"list of {_type_name(inner[0])}"
-    return annotation.__name__ if isinstance(annotation, type) and not inner else str(annotation).replace("typing.", "")
+    return (
+        annotation.__name__
+        if isinstance(annotation, type) and not inner
+        else str(annotation).replace("typing.", "")
+    )

@@ -1,4 +1,4 @@
-"""What a user needs to know of a machine before a sweep: versions, devices, disk, and whether the Hub answers."""
+"""What to know of a machine before a sweep: versions, devices, disk, whether the Hub answers."""
 
 import os
 import platform
@@ -39,7 +39,9 @@ def examine() -> list[Check]:
 
 
 def _versions() -> list[Check]:
-    python = Check("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}", True)
+    python = Check(
+        "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}", True
+    )
     return [python, *map(_version, _PACKAGES)]
 
 
@@ -49,7 +51,11 @@ def _version(name: str) -> Check:
     except metadata.PackageNotFoundError:
         return Check(name, f"not installed: pip install {name}", False)
     if name == "transformer-lens" and not found.startswith("3."):
-        return Check(name, f"{found}: HookedTransformer is in 3.9 only: pip install 'transformer-lens>=3.9,<4'", False)
+        return Check(
+            name,
+            f"{found}: HookedTransformer is in 3.9 only: pip install 'transformer-lens>=3.9,<4'",
+            False,
+        )
     return Check(name, found, True)
 
 
@@ -57,14 +63,22 @@ def _devices() -> list[Check]:
     import torch
 
     memory = psutil.virtual_memory()
-    cpu = Check("cpu", f"{os.cpu_count()} cores, {_gb(memory.available)} of {_gb(memory.total)} memory free", True)
+    cpu = Check(
+        "cpu",
+        f"{os.cpu_count()} cores, {_gb(memory.available)} of {_gb(memory.total)} memory free",
+        True,
+    )
     if not torch.cuda.is_available():
         return [cpu, Check("cuda", "no CUDA device: sweeps run on the CPU", True)]
     found = []
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)
         found.append(
-            Check(f"cuda:{index}", f"{torch.cuda.get_device_name(index)}, {_gb(free)} of {_gb(total)} free", True)
+            Check(
+                f"cuda:{index}",
+                f"{torch.cuda.get_device_name(index)}, {_gb(free)} of {_gb(total)} free",
+                True,
+            )
         )
     return [cpu, *found]
 
@@ -78,9 +92,15 @@ def _disks() -> list[Check]:
 def _disk(what: str, path: Path) -> Check:
     from pythia_traj.store.layout import free_bytes
 
-    existing = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
+    existing = next(
+        parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists()
+    )
     writable = os.access(existing, os.W_OK)
-    return Check(what, f"{path}: {_gb(free_bytes(path))} free{'' if writable else ', not writable'}", writable)
+    return Check(
+        what,
+        f"{path}: {_gb(free_bytes(path))} free{'' if writable else ', not writable'}",
+        writable,
+    )
 
 
 def _hub() -> Check:
@@ -98,14 +118,17 @@ def _hub() -> Check:
 
 def _token() -> Check:
     given = bool(os.environ.get("HF_TOKEN", "").strip())
-    return Check("HF_TOKEN", "set" if given else "not set: only needed for gated and private models", True)
+    return Check(
+        "HF_TOKEN", "set" if given else "not set: only needed for gated and private models", True
+    )
 
 
 def examine_hub(models: Sequence[str], steps: str) -> list[Check]:
-    """Whether network, token and disk will do for a sweep of models at steps: what it will fetch, in bytes and requests.
+    """Whether network, token and disk will do for a sweep of models at steps.
 
-    Asks the Hub for one small page, for the token's owner if one is set, and for each model for its branches and for the beginning of
-    one weight file; with no model named, for the first two alone.
+    Says what it will fetch, in bytes and requests. Asks the Hub for one small page, for the token's
+    owner if one is set, and for each model for its branches and for the beginning of one weight
+    file; with no model named, for the first two alone.
     """
     checks = [_hub(), _whose_token()]
     for name in models:
@@ -141,17 +164,28 @@ def _examine_model(name: str, expression: str) -> list[Check]:
         return [Check(name, "is a directory: nothing has to be fetched", True)]
     steps = select(expression, published.steps, tokens_per_step=published.tokens_per_step)
     cost = estimate(published, steps)
-    found = f"{cost.steps} steps of {_gb(cost.checkpoint_bytes)}, {cost.here} of them here; {_gb(cost.bytes)} to fetch"
+    found = (
+        f"{cost.steps} steps of {_gb(cost.checkpoint_bytes)}, {cost.here} of them here;"
+        f" {_gb(cost.bytes)} to fetch"
+    )
     checks = [Check(name, found, True)]
     if cost.missing:
         checks.append(
-            Check(name, f"no branch for steps {', '.join(map(str, cost.missing))}: their units will fail", False)
+            Check(
+                name,
+                f"no branch for steps {', '.join(map(str, cost.missing))}: their units will fail",
+                False,
+            )
         )
     limits = (
-        f"{cost.api_requests} to the API (500 are allowed in 5 minutes), about {cost.file_requests} for files (3000)"
+        f"{cost.api_requests} to the API (500 are allowed in 5 minutes), about {cost.file_requests}"
+        " for files (3000)"
     )
     checks.append(Check("requests", limits, True))
-    here = f"none for a sweep; to keep them (fetch, --keep) {_gb(cost.bytes)} of {_gb(cost.free_bytes)} free"
+    here = (
+        "none for a sweep; to keep them (fetch, --keep)"
+        f" {_gb(cost.bytes)} of {_gb(cost.free_bytes)} free"
+    )
     checks.append(Check("disk", here, True))
     memory = psutil.virtual_memory().available
     checks.append(
@@ -163,7 +197,13 @@ def _examine_model(name: str, expression: str) -> list[Check]:
     )
     if cost.bytes and not published.repository.client.offline:
         rate = measure_rate(published, next(step for step in steps if step not in cost.missing))
-        checks.append(Check("network", f"{rate / 1e6:.1f} MB/s: about {cost.bytes / rate / 60:.0f} minutes", True))
+        checks.append(
+            Check(
+                "network",
+                f"{rate / 1e6:.1f} MB/s: about {cost.bytes / rate / 60:.0f} minutes",
+                True,
+            )
+        )
     return checks
 
 

@@ -1,7 +1,8 @@
 """What can go wrong, as one base class and its few children.
 
-Every error a user can cause is a `PythiaTrajError` whose text says what was given, what is allowed and what to do next.
-The command line prints that text as one line and exits 1; anything else that escapes is a defect and keeps its traceback.
+Every error a user can cause is a `PythiaTrajError` whose text says what was given, what is allowed
+and what to do next. The command line prints that text as one line and exits 1; anything else that
+escapes is a defect and keeps its traceback.
 """
 
 import difflib
@@ -17,7 +18,7 @@ class StepsError(PythiaTrajError):
 
 
 class ConfigError(PythiaTrajError):
-    """A sweep's request is wrong: an unknown experiment, a misspelt parameter, a value of the wrong type."""
+    """A sweep's request is wrong: unknown experiment, misspelt parameter, value of a wrong type."""
 
 
 class SuiteError(PythiaTrajError):
@@ -25,7 +26,7 @@ class SuiteError(PythiaTrajError):
 
 
 class CheckpointError(PythiaTrajError):
-    """One checkpoint's files are missing, truncated or not of the shape that its config promises."""
+    """One checkpoint's files are missing, truncated or not of the shape its config promises."""
 
 
 class DefectError(CheckpointError):
@@ -33,11 +34,11 @@ class DefectError(CheckpointError):
 
 
 class HubError(PythiaTrajError):
-    """The Hub cannot be asked: it does not answer, or the repository is not there for this token."""
+    """The Hub cannot be asked: it does not answer, or has no such repository for this token."""
 
 
 class ModelError(PythiaTrajError):
-    """The model was changed in a loop of one's own, so that it has no place for the next step's weights."""
+    """The model was changed in a loop of one's own: it has no place for the next step's weights."""
 
 
 class DeviceError(PythiaTrajError):
@@ -55,7 +56,8 @@ class StoreError(PythiaTrajError):
 class Interrupted(BaseException):
     """The sweep was asked to stop (Ctrl-C, SIGTERM); what was finished before is stored.
 
-    No `Exception`, so that neither an experiment nor a library that catches all of those takes it for a failure of its own.
+    No `Exception`, so that neither an experiment nor a library that catches all of those takes it
+    for a failure of its own.
 
     Attributes:
         signum: the signal that asked; the exit status is 128 + signum.
@@ -71,7 +73,9 @@ _LISTED = 12
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A clause for an error message: the known names close to `name`, or the first of all of them when none is close.
+    """A clause for an error message: the known names close to `name`.
+
+    Where none is close, it is the first of all of them.
 
     >>> nearest("indcution", ["induction", "loss"])
     'did you mean induction?'

@@ -1,18 +1,24 @@
 """What an experiment is: a decorated function, found by its file, its signature its schema.
 
-    @experiment(version=1, cites="Olsson et al. 2022", data=RepeatedTokens, reads=("pattern", "loss"), items=True)
+    @experiment(
+        version=1, cites="Olsson et al. 2022", data=RepeatedTokens, reads=("pattern", "loss"),
+        items=True,
+    )
     def induction(acts: Activations, *, n: Count = 50, length: Count = 50) -> ItemValues: ...
 
     @experiment(version=1, data=RepeatedTokens, references=("init",))
     def drift(model, data, reference_models, *, n: Count = 50) -> Rows: ...
 
-With `reads` it is called per batch with the activations it named, which come from one forward pass shared by all experiments that read
-the same tokens, and returns per-item values; of its data it is shown the first group alone, unless `groups` says otherwise, so that
-controls never get into a measurement unasked. Without, it gets the model once a step, with `data` and, if its signature has them,
-`reference_models` (name -> HookedTransformer) or `reference_rows` (name -> DataFrame), and returns rows. Which other steps those are the
-decorator says, or for weights a parameter named `references`.
+With `reads` it is called per batch with the activations it named, which come from one forward pass
+shared by all experiments that read the same tokens, and returns per-item values; of its data it is
+shown the first group alone, unless `groups` says otherwise, so that controls never get into a
+measurement unasked. Without, it gets the model once a step, with `data` and, if its signature has
+them, `reference_models` (name -> HookedTransformer) or `reference_rows` (name -> DataFrame), and
+returns rows. Which other steps those are the decorator says, or for weights a parameter named
+`references`.
 
-Keyword-only parameters are the configuration: their annotations are checked and their values stored with the results.
+Keyword-only parameters are the configuration: their annotations are checked and their values stored
+with the results.
 """
 
 import inspect
@@ -41,16 +47,26 @@ Count = Annotated[int, Ge(1)]
 COMMA_SEPARATED = BeforeValidator(
     lambda value: tuple(str(value).split(",")) if isinstance(value, str | int | float) else value
 )
-"""Beside the annotation of a tuple: `a,b` stands for its entries, as on the command line, and a number for itself."""
+"""Beside the annotation of a tuple: `a,b` stands for its entries, as on the command line.
+
+A number stands for itself.
+"""
 
 OUTPUT_READS = ("loss", "correct", "final")
-"""What can be read of the output: the NLL of each next token in nats, whether the model's first choice was right, and what both are made
-from, the residual stream after the last layer."""
+"""What can be read of the output.
+
+The NLL of each next token in nats, whether the model's first choice was right, and what both are
+made from, the residual stream after the last layer.
+"""
 
 ACTIVATION_READS = (
-    "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "q", "k", "v", "z", "pattern", "attn_scores", "pre", "post",
+    "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "q", "k", "v", "z", "pattern",
+    "attn_scores", "pre", "post",
 )  # fmt: skip
-"""What can be read of every layer, by TransformerLens's short names; of one layer by the name of its hook, `blocks.3.hook_resid_post`."""
+"""What can be read of every layer, by TransformerLens's short names.
+
+One layer's is read by the name of its hook, `blocks.3.hook_resid_post`.
+"""
 
 Reads = tuple[str, ...] | Callable[..., tuple[str, ...]]
 """What an experiment reads; where its parameters decide, a function of them by name."""
@@ -62,20 +78,30 @@ Groups = tuple[str, ...] | Literal["first", "every"]
 class Data(Protocol):
     """What experiments run on: built once per sweep, before any step.
 
-    `__init__(vocabulary, *, seed, ...)`: keyword-only parameters that an experiment also has are passed on to it. What it knows of
-    itself beyond its spec (how many items were dropped) can stand in a mapping `facts`, and is recorded with the results.
+    `__init__(vocabulary, *, seed, ...)`: keyword-only parameters that an experiment also has are
+    passed on to it. What it knows of itself beyond its spec (how many items were dropped) can stand
+    in a mapping `facts`, and is recorded with the results.
     """
 
     identified: "tuple[str, ...]"
-    """Parameters whose meaning is in the spec, by content: a file's path says nothing of what is in it. May be left out."""
+    """Parameters whose meaning is in the spec, by content. May be left out.
+
+    A file's path says nothing of what is in it.
+    """
 
     groups: "Mapping[str, np.ndarray]"
-    """Token ids int64 [item, pos] by the name of a group; a batch comes from one group. The first is what is to be measured, the others
-    are its controls and other layouts: only experiments that ask for them by `groups` are called for them."""
+    """Token ids int64 [item, pos] by the name of a group; a batch comes from one group.
+
+    The first is what is to be measured, the others are its controls and other layouts: only
+    experiments that ask for them by `groups` are called for them.
+    """
 
     @classmethod
     def spec(cls, *, seed: int, **parameters: Any) -> dict[str, Any]:
-        """What identifies the data beyond the experiment's parameters, found without model or network; part of the digest."""
+        """What identifies the data beyond the experiment's parameters; part of the digest.
+
+        It is found without model or network.
+        """
 
 
 @dataclass(frozen=True)
@@ -104,11 +130,17 @@ class Activations:
         return slice(self.first, self.first + len(self.tokens))
 
     def output(self, name: str) -> "Tensor":
-        """`loss` or `correct`: [batch, pos - 1], entry i belonging to the predicted token i + 1; `final`: [batch, pos, d_model]."""
+        """`loss` or `correct`: [batch, pos - 1], entry i belonging to the predicted token i + 1.
+
+        `final`: [batch, pos, d_model].
+        """
         return self._kept[name]
 
     def layers(self, name: str) -> "list[Tensor]":
-        """An activation of every layer, such as `pattern`: [batch, head_index, query_pos, key_pos] each."""
+        """An activation of every layer.
+
+        Of `pattern`, say, each is [batch, head_index, query_pos, key_pos].
+        """
         return [self._kept[hook] for hook in hooks_of(name, self.model.cfg.n_layers)]
 
     def hooked(self, hook: str) -> "Tensor":
@@ -116,28 +148,33 @@ class Activations:
         return self._kept[hook]
 
     def once(self, name: str, make: Callable[[], Any]) -> Any:
-        """What an experiment makes at the first batch of a step and needs for the later ones too: a lens that it trains, say."""
+        """What an experiment makes at the first batch of a step and needs for the later ones too.
+
+        A lens that it trains, say.
+        """
         if name not in self._made:
             self._made[name] = make()
         return self._made[name]
 
 
 class ReferenceModels(Protocol):
-    """The models of named references, loaded when they are asked for: what an experiment with `reference_models` is handed.
+    """The models of named references, loaded when they are asked for.
 
-    There is one second model: what stands behind a name holds that reference's weights until another one is asked for.
+    This is what an experiment with `reference_models` is handed. There is one second model: what
+    stands behind a name holds that reference's weights until another one is asked for.
     """
 
     def __contains__(self, name: object) -> bool:
-        """Whether there is such a reference at this step: `previous` of the first step is nobody."""
+        """Whether this step has such a reference: `previous` of the first step is nobody."""
 
     def __getitem__(self, name: str) -> "HookedTransformer":
         """The model with the weights of that reference in it."""
 
     def once(self, name: str, make: "Callable[[HookedTransformer], T]") -> "T":
-        """What is made of a reference's model alone, and so is the same at every step: made once in a sweep, and kept meanwhile.
+        """What is made of a reference's model alone: made once in a sweep, and kept meanwhile.
 
-        A reference of which nothing else is asked is then neither fetched nor run again.
+        It is the same at every step. A reference of which nothing else is asked is then neither
+        fetched nor run again.
         """
 
 
@@ -151,7 +188,10 @@ def layer_of(read: str) -> int | None:
 
 
 def hooks_of(read: str, n_layers: int) -> list[str]:
-    """The hooks that a read of ACTIVATION_READS stands for, one a layer; the name of one hook stands for itself."""
+    """The hooks that a read of ACTIVATION_READS stands for, one a layer.
+
+    The name of one hook stands for itself.
+    """
     if layer_of(read) is not None:
         return [read]
     from transformer_lens.utilities import get_act_name
@@ -164,7 +204,8 @@ class Passes:
     """What an experiment costs at a step, in sequences of its data.
 
     Attributes:
-        layers: passes of one sequence through all layers; one that begins in the middle counts for its share, one with gradients for 3.
+        layers: passes of one sequence through all layers; one that begins in the middle counts for
+            its share, one with gradients for 3.
         reads: how often the positions of a sequence that are read are unembedded.
     """
 
@@ -247,7 +288,9 @@ class Experiment:
     def positional(self) -> tuple[str, ...]:
         """The names of the positional parameters: what the experiment wants to be handed."""
         kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        return tuple(p.name for p in inspect.signature(self.function).parameters.values() if p.kind in kinds)
+        return tuple(
+            p.name for p in inspect.signature(self.function).parameters.values() if p.kind in kinds
+        )
 
     @property
     def wants_reference_models(self) -> bool:
@@ -269,31 +312,40 @@ def experiment(
     requires: tuple[str, ...] = (),
     passes: Callable[..., Passes] | None = None,
 ) -> Callable[[Callable[..., Any]], Experiment]:
-    """Makes an experiment of a function; its name is the function's, its listing the first line of the docstring.
+    """Makes an experiment of a function.
+
+    Its name is the function's, its listing the first line of the docstring.
 
     Args:
-        version: raised when the same parameters would yield other numbers: units of older versions are redone.
+        version: raised when the same parameters would yield other numbers: units of older versions
+            are redone.
         cites: where the measure comes from.
         data: the class of the data it runs on.
-        reads: activations it reads (see ACTIVATION_READS, OUTPUT_READS); empty for an experiment that gets the model. A function of the
-            parameters where they decide.
-        groups: of its data that it is called for, for one that reads: the first alone, which is what its data is about; every one, to be
-            told apart by `acts.group`, so that controls get variants of their own; or those of certain names.
+        reads: activations it reads (see ACTIVATION_READS, OUTPUT_READS); empty for an experiment
+            that gets the model. A function of the parameters where they decide.
+        groups: of its data that it is called for, for one that reads: the first alone, which is
+            what its data is about; every one, to be told apart by `acts.group`, so that controls
+            get variants of their own; or those of certain names.
         processing: how weights are processed before it runs.
-        references: other steps whose weights it compares with: `init`, `final`, `previous`, `step:512`. A parameter of that name lets
-            the request say which, and then this is not given.
+        references: other steps whose weights it compares with: `init`, `final`, `previous`,
+            `step:512`. A parameter of that name lets the request say which, and then this is not
+            given.
         row_references: other steps whose rows it compares with, in the same words.
         items: per-item values are kept in `tables/items`.
         requires: distributions it needs beyond the project's own.
-        passes: what it costs, for one that gets the model, or costs other than a pass of all it reads: called with a Shape, its data and
-            its parameters by name; at most so much.
+        passes: what it costs, for one that gets the model, or costs other than a pass of all it
+            reads: called with a Shape, its data and its parameters by name; at most so much.
     """
 
     def decorate(function: Callable[..., Any]) -> Experiment:
         description = (inspect.getdoc(function) or "").partition("\n")[0].strip()
         if not description:
-            raise TypeError(f"experiment {function.__name__} needs a docstring: its first line is its listing")
-        _check_reads(function.__name__, reads, alone=data is None or bool(references or row_references))
+            raise TypeError(
+                f"experiment {function.__name__} needs a docstring: its first line is its listing"
+            )
+        _check_reads(
+            function.__name__, reads, alone=data is None or bool(references or row_references)
+        )
         _check_groups(function.__name__, groups, reads)
         return Experiment(
             name=function.__name__,
@@ -318,27 +370,43 @@ def experiment(
 
 def _check_reads(name: str, reads: Reads, *, alone: bool) -> None:
     known = (*ACTIVATION_READS, *OUTPUT_READS)
-    unknown = [] if callable(reads) else [read for read in reads if read not in known and layer_of(read) is None]
+    unknown = (
+        []
+        if callable(reads)
+        else [read for read in reads if read not in known and layer_of(read) is None]
+    )
     if unknown:
-        raise TypeError(f"experiment {name} reads unknown activations: {', '.join(sorted(unknown))}")
+        raise TypeError(
+            f"experiment {name} reads unknown activations: {', '.join(sorted(unknown))}"
+        )
     if reads and alone:
-        raise TypeError(f"experiment {name} reads activations: it needs data, and cannot have references")
+        raise TypeError(
+            f"experiment {name} reads activations: it needs data, and cannot have references"
+        )
 
 
 def _check_groups(name: str, groups: Groups, reads: Reads) -> None:
     if isinstance(groups, str) and groups not in get_args(get_args(Groups)[1]):
-        raise TypeError(f'experiment {name}: groups={groups!r}: give "first", "every" or a tuple of names')
+        raise TypeError(
+            f'experiment {name}: groups={groups!r}: give "first", "every" or a tuple of names'
+        )
     if groups != "first" and not reads:
         raise TypeError(f"experiment {name} has groups and reads nothing: it gets its data whole")
 
 
 def _parameters(function: Callable[..., Any]) -> dict[str, Parameter]:
     signature = inspect.signature(function, eval_str=True)
-    keyword_only = [p for p in signature.parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    keyword_only = [
+        p for p in signature.parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY
+    ]
     missing = [p.name for p in keyword_only if p.default is inspect.Parameter.empty]
     if missing:
-        raise TypeError(f"experiment {function.__name__}: parameters without a default: {', '.join(missing)}")
+        raise TypeError(
+            f"experiment {function.__name__}: parameters without a default: {', '.join(missing)}"
+        )
     bare = [p.name for p in keyword_only if p.annotation is inspect.Parameter.empty]
     if bare:
-        raise TypeError(f"experiment {function.__name__}: parameters without an annotation: {', '.join(bare)}")
+        raise TypeError(
+            f"experiment {function.__name__}: parameters without an annotation: {', '.join(bare)}"
+        )
     return {p.name: Parameter(p.name, p.annotation, p.default) for p in keyword_only}

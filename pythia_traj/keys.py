@@ -1,7 +1,8 @@
 """Which metric of what: the key of a value, and how far its axes go.
 
-An experiment is anybody's code, and arrays look alike: heads where items belong, queries where heads do. What it yields is compared with
-the batch and the model, and what does not fit is named by its axis, with what was expected and what was found.
+An experiment is anybody's code, and arrays look alike: heads where items belong, queries where
+heads do. What it yields is compared with the batch and the model, and what does not fit is named by
+its axis, with what was expected and what was found.
 """
 
 from collections.abc import Iterable
@@ -31,7 +32,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Extent:
-    """How far each axis goes: what layers, heads, positions and items of values are checked against.
+    """How far each axis goes: what layers, heads, positions and items are checked against.
 
     Attributes:
         n_layers, n_heads: of the model.
@@ -57,8 +58,15 @@ class Extent:
             if given is None:
                 continue
             first = -size if axis == "position" and self.from_end else 0
-            if isinstance(given, bool) or not isinstance(given, int | np.integer) or not first <= given < size:
-                raise ValueError(f"{key.metric}: axis {axis}: expected None or {first} to {size - 1}, found {given!r}")
+            if (
+                isinstance(given, bool)
+                or not isinstance(given, int | np.integer)
+                or not first <= given < size
+            ):
+                raise ValueError(
+                    f"{key.metric}: axis {axis}: expected None or {first} to {size - 1},"
+                    f" found {given!r}"
+                )
 
 
 def check_tensor(key: Key, values: "Tensor", axes: tuple[Axis, ...]) -> None:
@@ -68,22 +76,32 @@ def check_tensor(key: Key, values: "Tensor", axes: tuple[Axis, ...]) -> None:
         raise TypeError(f"{key.metric}: expected a tensor [{named}], found {type(values).__name__}")
     if not set(axes) <= set(get_args(Axis)) or len(set(axes)) != len(axes):
         raise ValueError(
-            f"{key.metric}: axes {', '.join(map(str, axes))}: each of {', '.join(get_args(Axis))} at most once"
+            f"{key.metric}: axes {', '.join(map(str, axes))}: each of {', '.join(get_args(Axis))}"
+            " at most once"
         )
     taken = [axis for axis in axes if getattr(key, axis) is not None]
     if taken:
-        raise ValueError(f"{key.metric}: axis {taken[0]} is in the key and among the axes: leave one of them out")
+        raise ValueError(
+            f"{key.metric}: axis {taken[0]} is in the key and among the axes: leave one of them out"
+        )
     if values.ndim != 1 + len(axes) or values.is_complex():
         raise ValueError(
-            f"{key.metric}: expected real values [{named}], found {values.dtype} of shape {list(values.shape)}"
+            f"{key.metric}: expected real values [{named}],"
+            f" found {values.dtype} of shape {list(values.shape)}"
         )
 
 
 def one_each(key: Key, values: "Iterable[float] | np.ndarray") -> np.ndarray:
-    """Values of items as numbers [item]: NumPy would make numbers of words, and a mean of any shape."""
+    """Values of items as numbers [item].
+
+    NumPy would make numbers of words, and a mean of any shape.
+    """
     array = np.asarray(values if hasattr(values, "__len__") else list(values))
     if array.ndim != 1 or (array.size and array.dtype.kind not in "biuf"):
-        raise ValueError(f"{key.metric}: expected numbers [item], found {array.dtype} of shape {list(array.shape)}")
+        raise ValueError(
+            f"{key.metric}: expected numbers [item],"
+            f" found {array.dtype} of shape {list(array.shape)}"
+        )
     return array.astype(np.float64)
 
 

@@ -1,7 +1,10 @@
-"""What comes from outside, within limits: regular files of at most so many bytes, JSON of at most such a depth, checked by a model.
+"""What comes from outside, within limits.
 
-Whoever publishes checkpoints, answers for the Hub or damages a disk decides what these bytes are. Nothing here takes more time or
-memory than the limit promises, and whatever is wrong is one sentence, of the kind of error that the caller names.
+Regular files of at most so many bytes, JSON of at most such a depth, checked by a model.
+
+Whoever publishes checkpoints, answers for the Hub or damages a disk decides what these bytes are.
+Nothing here takes more time or memory than the limit promises, and whatever is wrong is one
+sentence, of the kind of error that the caller names.
 """
 
 import json
@@ -25,7 +28,10 @@ SMALL = 10_000_000
 """Bytes of a small file: a config, a suite's facts, a record of a run."""
 
 LARGE = 100_000_000
-"""Bytes of a tokenizer, an index, a header: files that grow with the vocabulary or the number of tensors."""
+"""Bytes of a tokenizer, an index, a header.
+
+These are files that grow with the vocabulary or the number of tensors.
+"""
 
 _DEPTH = 64
 """How deep JSON may be nested. Files of this kind need less than ten."""
@@ -41,7 +47,9 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def open_file(path: Path, *, error: type[PythiaTrajError], what: object | None = None) -> BufferedReader:
+def open_file(
+    path: Path, *, error: type[PythiaTrajError], what: object | None = None
+) -> BufferedReader:
     """A regular file, open for reading; opening never waits, be it a pipe.
 
     Args:
@@ -50,7 +58,8 @@ def open_file(path: Path, *, error: type[PythiaTrajError], what: object | None =
 
     Raises:
         FileNotFoundError: there is none.
-        PythiaTrajError: of the kind asked for: it is a pipe, a device or a directory, or cannot be opened.
+        PythiaTrajError: of the kind asked for: it is a pipe, a device or a directory, or cannot be
+            opened.
     """
     name = path if what is None else what
     try:
@@ -82,7 +91,9 @@ def read_file(path: Path, *, error: type[PythiaTrajError], most: int = SMALL) ->
     with open_file(path, error=error) as file:
         size = os.fstat(file.fileno()).st_size
         if size > most:
-            raise error(f"{path} has {size} bytes, at most {most} are read: it is not what its name says")
+            raise error(
+                f"{path} has {size} bytes, at most {most} are read: it is not what its name says"
+            )
         try:
             data = file.read(most + 1)
         except OSError as caught:
@@ -99,18 +110,25 @@ def parse_json(data: bytes | str, what: object, *, error: type[PythiaTrajError])
         what: the document, for messages.
 
     Raises:
-        PythiaTrajError: of the kind asked for: it is no UTF-8 or no JSON, is nested too deep, gives a name twice in one object, holds NaN,
-            infinity, half of a surrogate pair, or a number of thousands of digits.
+        PythiaTrajError: of the kind asked for: it is no UTF-8 or no JSON, is nested too deep, gives
+            a name twice in one object, holds NaN, infinity, half of a surrogate pair, or a number
+            of thousands of digits.
     """
     text = data if isinstance(data, str) else _decoded(data, what, error)
     try:
-        parsed = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
+        parsed = json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite
+        )
     except RecursionError:
         raise error(f"{what} is nested too deep") from None
     except _NotPlainError as caught:
         raise error(f"{what} {one_line(str(caught))}") from None
     except ValueError as caught:
-        reason = "it holds a number of thousands of digits" if "digits" in str(caught) else "fetch or write it again"
+        reason = (
+            "it holds a number of thousands of digits"
+            if "digits" in str(caught)
+            else "fetch or write it again"
+        )
         raise error(f"{what} is not JSON: {reason}") from None
     if _SURROGATE.search(text.encode() if isinstance(data, str) else data) or _may_be_deep(text):
         _walk(parsed, what, error)
@@ -131,7 +149,8 @@ def checked(model: type[Model], value: Any, what: object, *, error: type[PythiaT
     """Plain values as a typed model.
 
     Raises:
-        PythiaTrajError: of the kind asked for, naming the first part that does not fit, what it is and what was expected.
+        PythiaTrajError: of the kind asked for, naming the first part that does not fit, what it is
+            and what was expected.
     """
     try:
         return model.model_validate(value)
@@ -156,7 +175,9 @@ def shown(value: Any) -> str:
 
 @contextmanager
 def in_one_line(what: object, *, error: type[PythiaTrajError]) -> Iterator[None]:
-    """Makes one sentence of whatever a library raises on what comes from outside, panics of one written in Rust among it.
+    """Makes one sentence of whatever a library raises on what comes from outside.
+
+    Panics of one written in Rust are among it.
 
     Raises:
         PythiaTrajError: of the kind asked for; errors of ours pass as they are.
@@ -165,7 +186,8 @@ def in_one_line(what: object, *, error: type[PythiaTrajError]) -> Iterator[None]
         yield
     except PythiaTrajError:
         raise
-    except BaseException as caught:  # a panic is no Exception, so that nobody goes on after one unawares
+    except BaseException as caught:
+        # A panic is no Exception, so that nobody goes on after one unawares.
         if not isinstance(caught, Exception) and type(caught).__name__ != "PanicException":
             raise
         raise error(one_line(f"{what}: {str(caught)[:_REASON] or type(caught).__name__}")) from None
@@ -228,4 +250,6 @@ def _check_text(texts: Any, what: object, error: type[PythiaTrajError]) -> None:
             try:
                 text.encode()
             except UnicodeEncodeError:
-                raise error(f"{what} holds half of a surrogate pair, which is no text: write it again") from None
+                raise error(
+                    f"{what} holds half of a surrogate pair, which is no text: write it again"
+                ) from None

@@ -1,7 +1,7 @@
-"""Text from elsewhere made fit for a terminal, a log or a table: no control characters, no credentials.
+"""Text from elsewhere fit for a terminal, a log or a table: no control characters, no credentials.
 
-Servers, files and the environment all speak through our messages. A terminal obeys escape sequences, and a log is read by
-others than the owner of a password.
+Servers, files and the environment all speak through our messages. A terminal obeys escape
+sequences, and a log is read by others than the owner of a password.
 """
 
 import os
@@ -10,7 +10,7 @@ import re
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]"
 )
-"""What is no sign on paper: control characters, marks that turn the direction of text, and lone surrogates."""
+"""What is no sign on paper: control characters, marks that turn text around, lone surrogates."""
 
 _IN_ADDRESS = re.compile(r"(?<=:/)(/?)[^\s/?#]+@")
 """User and password of an address, and of one that went through a path, which has one slash."""
@@ -19,7 +19,8 @@ _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{8,}|(?<=Bearer )\S+")
 """Tokens of the Hub, wherever they stand."""
 
 _SIGNATURE = re.compile(
-    r"([?&][\w.-]*(?:signature|token|credential|policy|secret|password)[\w.-]*=)[^&\s]+", re.IGNORECASE
+    r"([?&][\w.-]*(?:signature|token|credential|policy|secret|password)[\w.-]*=)[^&\s]+",
+    re.IGNORECASE,
 )
 """Parameters that make an address open to whoever has it."""
 
@@ -28,7 +29,9 @@ _SHORTEST_SECRET = 8
 
 
 def printable(text: str) -> str:
-    r"""Text in which control characters other than tab and newline are shown as `\x1b`, and credentials as `***`.
+    r"""Text with control characters shown as `\x1b`, and credentials as `***`.
+
+    Tab and newline stay as they are.
 
     >>> printable("https://me:secret@hub.example/x \x1b[31m")
     'https://***@hub.example/x \\x1b[31m'

@@ -1,7 +1,8 @@
 """The columns of the Parquet a run is made of: the one place that names them.
 
-A table is long and tidy: one row is one value of one metric. `model` and `experiment` are not columns of the files but hive
-partitions of their path (`model=.../experiment=.../`), because readers fail on a column that stands in both places.
+A table is long and tidy: one row is one value of one metric. `model` and `experiment` are not
+columns of the files but hive partitions of their path (`model=.../experiment=.../`), because
+readers fail on a column that stands in both places.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,10 @@ ColumnType = Literal["dictionary", "bool", "int16", "int32", "int64", "float32",
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its Parquet type (`dictionary` is dictionary<int32, string>), whether it may be null, what it means."""
+    """One column: its Parquet type, whether it may be null, what it means.
+
+    `dictionary` is dictionary<int32, string>.
+    """
 
     name: str
     type: ColumnType
@@ -31,26 +35,66 @@ class Column:
 
 UNIT_COLUMNS = (
     Column("suite", "dictionary", False, "the family of models the model belongs to"),
-    Column("revision", "dictionary", False, "the name under which the step is published, such as step512"),
-    Column("commit", "dictionary", True, "the Hub commit the revision resolved to; null for a local directory"),
+    Column(
+        "revision",
+        "dictionary",
+        False,
+        "the name under which the step is published, such as step512",
+    ),
+    Column(
+        "commit",
+        "dictionary",
+        True,
+        "the Hub commit the revision resolved to; null for a local directory",
+    ),
     Column("step", "int32", False, "training step"),
-    Column("tokens", "int64", True, "tokens seen in training up to this step; null where a directory does not say"),
+    Column(
+        "tokens",
+        "int64",
+        True,
+        "tokens seen in training up to this step; null where a directory does not say",
+    ),
 )
 """What is the same for every row of a unit; the store fills these in."""
 
 KEY_COLUMNS = (
-    Column("variant", "dictionary", True, "which convention or intervention: two_halves, mean, zero, null:shuffled"),
-    Column("component", "dictionary", True, "what the value belongs to: head, mlp, attn, resid_post, embed"),
+    Column(
+        "variant",
+        "dictionary",
+        True,
+        "which convention or intervention: two_halves, mean, zero, null:shuffled",
+    ),
+    Column(
+        "component",
+        "dictionary",
+        True,
+        "what the value belongs to: head, mlp, attn, resid_post, embed",
+    ),
     Column("layer", "int16", True, "layer of the component"),
     Column("head", "int16", True, "head of the component"),
-    Column("position", "int32", True, "position in the sequence, from 0; for losses that of the predicted token"),
-    Column("dim", "dictionary", True, "a free dimension: a token class, n of an n-gram, which copy, a template"),
+    Column(
+        "position",
+        "int32",
+        True,
+        "position in the sequence, from 0; for losses that of the predicted token",
+    ),
+    Column(
+        "dim",
+        "dictionary",
+        True,
+        "a free dimension: a token class, n of an n-gram, which copy, a template",
+    ),
     Column("metric", "dictionary", False, "nll, accuracy, prefix_matching, ..."),
 )
 """Which metric of what: with model, experiment and step, the key of a row."""
 
 VALUE_COLUMNS = (
-    Column("value", "float64", True, "the mean over items; null where it is not defined, and then reason says why"),
+    Column(
+        "value",
+        "float64",
+        True,
+        "the mean over items; null where it is not defined, and then reason says why",
+    ),
     Column("stderr", "float64", True, "standard error of that mean"),
     Column("n", "int64", True, "how many items the value is a mean of"),
     Column("reason", "dictionary", True, "why a value is null"),
@@ -63,17 +107,24 @@ ITEMS = (
     *UNIT_COLUMNS,
     *KEY_COLUMNS,
     Column("item", "int32", False, "which item, or which block of consecutive items, from 0"),
-    Column("n", "int64", False, "how many items the value is a mean of: 1, or the size of the block"),
+    Column(
+        "n", "int64", False, "how many items the value is a mean of: 1, or the size of the block"
+    ),
     Column("value", "float32", False, "the item's value"),
 )
-"""Columns of `tables/items/`: what a bootstrap over items or a paired difference between steps needs."""
+"""Columns of `tables/items/`: what a bootstrap over items or a paired difference of steps needs."""
 
 MODELS = (
     Column("suite", "dictionary", False, "the family of models it belongs to"),
     Column("repo", "dictionary", True, "its repository on the Hub; null for a directory"),
     Column("size", "dictionary", True, "its size as its suite names it, such as 1b"),
     Column("deduped", "bool", True, "whether it was trained on the deduplicated Pile"),
-    Column("seed", "int32", True, "seed of data order and initialisation together; null for the original"),
+    Column(
+        "seed",
+        "int32",
+        True,
+        "seed of data order and initialisation together; null for the original",
+    ),
     Column("data_seed", "int32", True, "seed of the data order alone"),
     Column("weight_seed", "int32", True, "seed of the initialisation alone"),
     Column("n_layers", "int32", False, "layers"),

@@ -1,7 +1,8 @@
-"""Kinds of values that a request's settings have: words, numbers of bytes, whole numbers, what an experiment's parameter takes.
+"""Kinds of values that a request's settings have.
 
-Each is checked by form before anything is done with it: what a path, a table or a generator of random numbers cannot take is refused
-here, naming the setting.
+Words, numbers of bytes, whole numbers, what an experiment's parameter takes: each is checked by
+form before anything is done with it. What a path, a table or a generator of random numbers cannot
+take is refused here, naming the setting.
 """
 
 import math
@@ -32,7 +33,11 @@ def _words(value: Any) -> list[str] | None:
 def as_words(value: Any) -> Any:
     """A comma-separated word, or a list of them, as a tuple of words."""
     words = _words(value)
-    return value if words is None else tuple(part.strip() for word in words for part in word.split(",") if part.strip())
+    return (
+        value
+        if words is None
+        else tuple(part.strip() for word in words for part in word.split(",") if part.strip())
+    )
 
 
 def as_steps(value: Any) -> Any:
@@ -42,17 +47,22 @@ def as_steps(value: Any) -> Any:
 
 
 def as_models(value: Any, source: str) -> Any:
-    """The same, but that a word which is an existing directory, as `lr=0.001,wd=0.1`, is not taken apart."""
+    """The same, but a word that is an existing directory, as `lr=0.001,wd=0.1`, stays whole."""
     words = _words(value)
     if words is None:
         return value
     return tuple(
-        model for word in words for model in ((word,) if find_directory(word, source) is not None else as_words(word))
+        model
+        for word in words
+        for model in ((word,) if find_directory(word, source) is not None else as_words(word))
     )
 
 
 def storable(value: Any) -> Any:
-    """JSON without halves of surrogate pairs, which stand for bytes of a path that are no UTF-8 and are escaped here."""
+    """JSON without halves of surrogate pairs, which are escaped here.
+
+    They stand for bytes of a path that are no UTF-8.
+    """
     if isinstance(value, str):
         return value.encode(errors="backslashreplace").decode()
     if isinstance(value, dict):
@@ -80,17 +90,26 @@ def as_bytes(value: Any) -> int | None:
     Raises:
         ConfigError: it is no number of bytes.
     """
-    text = str(value).strip() if isinstance(value, str) or (type(value) is int and abs(value) <= _MOST) else ""
+    text = (
+        str(value).strip()
+        if isinstance(value, str) or (type(value) is int and abs(value) <= _MOST)
+        else ""
+    )
     match = _BYTES.fullmatch(text)
     if value is not None and (match is None or match[2].upper() not in _UNITS):
-        raise ConfigError(f"disk_budget: {shown(value)} is no number of bytes: write 20GB, 500MB or 20000000000")
+        raise ConfigError(
+            f"disk_budget: {shown(value)} is no number of bytes: write 20GB, 500MB or 20000000000"
+        )
     if match is None:
         return None
     whole, _, part = match[1].partition(".")
     unit = _UNITS[match[2].upper()]
     count: int = int(whole) * unit + int(part or 0) * unit // 10 ** len(part)
     if count > _MOST:
-        raise ConfigError(f"disk_budget: {shown(value)} is more than any disk holds: write 20GB, 500MB or 20000000000")
+        raise ConfigError(
+            f"disk_budget: {shown(value)} is more than any disk holds:"
+            " write 20GB, 500MB or 20000000000"
+        )
     return count
 
 
@@ -106,15 +125,21 @@ Whole = Annotated[int, BeforeValidator(_no_bool), Ge(0), Le(_MOST)]
 
 
 def check_word(name: str, word: str) -> None:
-    """Whether the system can take it for a path, which half of a surrogate pair and NUL are no part of."""
+    """Whether the system can take it for a path, which has no NUL or half of a surrogate pair."""
     try:
         length = len(os.fsencode(word))
     except UnicodeEncodeError:
         length = -1
     if length < 0 or "\0" in word:
-        raise ConfigError(f"{name}: {shown(word)} holds a character that no name can: NUL, or half of a surrogate pair")
+        raise ConfigError(
+            f"{name}: {shown(word)} holds a character that no name can:"
+            " NUL, or half of a surrogate pair"
+        )
     if not word.strip() or length > _LONGEST:
-        raise ConfigError(f"{name}: {shown(word)} is {'too long' if word.strip() else 'empty'}: give {_EXPECTED[name]}")
+        raise ConfigError(
+            f"{name}: {shown(word)} is {'too long' if word.strip() else 'empty'}:"
+            f" give {_EXPECTED[name]}"
+        )
 
 
 _EXPECTED = {
@@ -146,7 +171,8 @@ def check_value(label: str, parameter: Parameter, value: Any) -> Any:
         ) from None
     if not _is_plain(checked):
         raise ConfigError(
-            f"{given}: what is stored with results are words, yes or no, finite numbers below 2**63, and lists of them"
+            f"{given}: what is stored with results are words, yes or no, finite numbers below"
+            " 2**63, and lists of them"
         )
     return checked
 
@@ -156,7 +182,9 @@ def _takes(annotation: Any, kind: type) -> bool:
 
 
 def _holds_bool(value: Any) -> bool:
-    return any(isinstance(one, bool) for one in (value if isinstance(value, list | tuple) else [value]))
+    return any(
+        isinstance(one, bool) for one in (value if isinstance(value, list | tuple) else [value])
+    )
 
 
 def _is_plain(value: Any) -> bool:
@@ -164,7 +192,10 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(_is_plain(inner) for inner in value)
     if isinstance(value, Mapping):
-        return all(isinstance(name, str) and _is_plain(name) and _is_plain(inner) for name, inner in value.items())
+        return all(
+            isinstance(name, str) and _is_plain(name) and _is_plain(inner)
+            for name, inner in value.items()
+        )
     if isinstance(value, str):
         return not _NO_TEXT.search(value)
     if isinstance(value, int):

@@ -22,7 +22,8 @@ EARLY_END = 512
 """The last of Pythia's log-spaced early checkpoints."""
 
 _GRAMMAR = (
-    "terms are 512, 0:4000, 0:4000:1000, all, early, last, log:12, linear:12 or tokens:2e9:8e9, separated by commas"
+    "terms are 512, 0:4000, 0:4000:1000, all, early, last, log:12, linear:12 or tokens:2e9:8e9,"
+    " separated by commas"
 )
 
 _NUMBER = re.compile(r"[0-9]+")
@@ -41,7 +42,10 @@ _POINTS_A_STEP = 20
 """Points for each step from which on they are not gone through one by one."""
 
 _MOST_SPREADS, _MOST_SELECTIONS = 20, 200
-"""Different terms of log: or linear:, and different ones that are no number: each looks at all published steps."""
+"""Different terms of log: or linear:, and different ones that are no number.
+
+Each looks at all published steps.
+"""
 
 _MOST = 2**63 - 1
 """The largest step that a table holds."""
@@ -50,7 +54,9 @@ _SHOWN = 60
 """Characters of a term that a message quotes."""
 
 
-def select(expression: str, published: Sequence[int], *, tokens_per_step: int | None = None) -> tuple[int, ...]:
+def select(
+    expression: str, published: Sequence[int], *, tokens_per_step: int | None = None
+) -> tuple[int, ...]:
     """The published steps that an expression selects, sorted, each once.
 
     Args:
@@ -59,7 +65,8 @@ def select(expression: str, published: Sequence[int], *, tokens_per_step: int | 
         tokens_per_step: training tokens per step; needed by `tokens:` terms only.
 
     Raises:
-        StepsError: the expression is malformed, names a step that is not published, or a term of it selects nothing.
+        StepsError: the expression is malformed, names a step that is not published, or a term of it
+            selects nothing.
     """
     steps = sorted(set(published))
     if not steps:
@@ -68,7 +75,10 @@ def select(expression: str, published: Sequence[int], *, tokens_per_step: int | 
     for term in _terms(expression):
         found = _select_term(term, steps, tokens_per_step)
         if not found:
-            raise StepsError(f"{_quoted(term)} selects no published step: they run from {steps[0]} to {steps[-1]}")
+            raise StepsError(
+                f"{_quoted(term)} selects no published step:"
+                f" they run from {steps[0]} to {steps[-1]}"
+            )
         selected.update(found)
     return tuple(sorted(selected))
 
@@ -77,7 +87,8 @@ def _terms(expression: str) -> list[str]:
     """Its terms, each once; refused where going through them would take long."""
     if len(expression) > _MOST_CHARACTERS:
         raise StepsError(
-            f"a step expression has at most {_MOST_CHARACTERS} characters, this one {len(expression)}: select steps by a range"
+            f"a step expression has at most {_MOST_CHARACTERS} characters, this one"
+            f" {len(expression)}: select steps by a range"
         )
     terms = list(dict.fromkeys(term.strip() for term in expression.split(",")))
     if not any(terms):
@@ -86,8 +97,9 @@ def _terms(expression: str) -> list[str]:
     selections = sum(not _NUMBER.fullmatch(term) for term in terms)
     if spreads > _MOST_SPREADS or selections > _MOST_SELECTIONS:
         raise StepsError(
-            f"a step expression has at most {_MOST_SPREADS} different terms of log: or linear:, and {_MOST_SELECTIONS} "
-            f"that are no number; this one has {spreads} and {selections}: give one range, or all"
+            f"a step expression has at most {_MOST_SPREADS} different terms of log: or linear:, and"
+            f" {_MOST_SELECTIONS} that are no number; this one has {spreads} and {selections}: give"
+            " one range, or all"
         )
     return terms
 
@@ -97,10 +109,15 @@ def _quoted(term: str) -> str:
 
 
 def _step(digits: str) -> int:
-    """A number of the expression; Python refuses to read one of thousands of digits, and takes long for fewer."""
+    """A number of the expression.
+
+    Python refuses to read one of thousands of digits, and takes long for fewer.
+    """
     digits = digits.lstrip("0") or "0"
     if len(digits) > len(str(_MOST)) or int(digits) > _MOST:
-        raise StepsError(f"the number {_quoted(digits)} is beyond 2**63 - 1, and no step is: {_GRAMMAR}")
+        raise StepsError(
+            f"the number {_quoted(digits)} is beyond 2**63 - 1, and no step is: {_GRAMMAR}"
+        )
     return int(digits)
 
 
@@ -114,7 +131,9 @@ def _select_term(term: str, steps: list[int], tokens_per_step: int | None) -> li
     if _NUMBER.fullmatch(term):
         return [_published(_step(term), steps)]
     if match := _RANGE.fullmatch(term):
-        return _stride(_step(match[1]), _step(match[2]), None if match[3] is None else _step(match[3]), steps)
+        return _stride(
+            _step(match[1]), _step(match[2]), None if match[3] is None else _step(match[3]), steps
+        )
     if match := _SPREAD.fullmatch(term):
         return _spread(term, match[1], _step(match[2]), steps)
     if match := _TOKENS.fullmatch(term):
@@ -138,12 +157,17 @@ def _stride(first: int, last: int, stride: int | None, steps: list[int]) -> list
 
 
 def _spread(term: str, scale: str, n: int, steps: list[int]) -> list[int]:
-    """Even points between the ends, each moved to the published step nearest to it on the same scale (the lower of two)."""
+    """Even points between the ends, each moved to the published step nearest to it.
+
+    Nearest is on the same scale, and of two the lower.
+    """
     if n < 2:
         raise StepsError(f"{term!r} includes both ends, so it needs at least 2 points: {scale}:2")
     if n >= _EVERY:
         return steps
-    forward: Callable[[int], float] = (lambda step: math.log2(step + 1)) if scale == "log" else float
+    forward: Callable[[int], float] = (
+        (lambda step: math.log2(step + 1)) if scale == "log" else float
+    )
     positions = [forward(step) for step in steps]
     low, high = positions[0], positions[-1]
 
@@ -156,7 +180,8 @@ def _spread(term: str, scale: str, n: int, steps: list[int]) -> list[int]:
     while i < n:
         at = nearest(i)
         found.append(steps[at])
-        # The nearest step never moves back from one point to the next: the first point beyond this step is searched by halving.
+        # The nearest step never moves back from one point to the next: the first point beyond this
+        # step is searched by halving.
         i = bisect.bisect_right(range(n), at, lo=i, key=nearest)
     return found
 
@@ -167,12 +192,17 @@ def _nearest(point: float, positions: list[float]) -> int:
     return min(candidates, key=lambda i: (abs(positions[i] - point), i))
 
 
-def _token_range(term: str, low: str, high: str, steps: list[int], tokens_per_step: int | None) -> list[int]:
+def _token_range(
+    term: str, low: str, high: str, steps: list[int], tokens_per_step: int | None
+) -> list[int]:
     if not _TOKEN_COUNT.fullmatch(low) or not _TOKEN_COUNT.fullmatch(high):
-        raise StepsError(f"cannot read {_quoted(term)}: write numbers of tokens, such as tokens:2e9:8e9")
+        raise StepsError(
+            f"cannot read {_quoted(term)}: write numbers of tokens, such as tokens:2e9:8e9"
+        )
     if tokens_per_step is None:
         raise StepsError(
-            f"{_quoted(term)} needs the number of tokens per step, which these checkpoints do not say: select by step"
+            f"{_quoted(term)} needs the number of tokens per step, which these checkpoints do not"
+            " say: select by step"
         )
     first, last = float(low), float(high)
     return [step for step in steps if first <= step * tokens_per_step <= last]

@@ -1,8 +1,9 @@
 """What an experiment yields: values of metrics under their keys.
 
-`ItemValues` is what an experiment that `reads` activations returns for a batch: one value per item, from which mean, standard error
-and n are made. `Rows` is what an experiment that gets the model returns: finished values, with items or tables beside them. Both say
-*which* metric of *what* in the words of the schema's key columns.
+`ItemValues` is what an experiment that `reads` activations returns for a batch: one value per item,
+from which mean, standard error and n are made. `Rows` is what an experiment that gets the model
+returns: finished values, with items or tables beside them. Both say *which* metric of *what* in the
+words of the schema's key columns.
 """
 
 import math
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 HEAD_BLOCKS = 16
-"""Per-head values are kept as the means of this many blocks of consecutive items: enough for a paired bootstrap."""
+"""Per-head values are kept as the means of this many blocks of consecutive items.
+
+It is enough for a paired bootstrap.
+"""
 
 _TABLE = re.compile(r"[a-z][a-z0-9_]*")
 _STORES_TABLES = ("items", "models")
@@ -29,7 +33,10 @@ _STORES_TABLES = ("items", "models")
 
 @dataclass(frozen=True)
 class Row:
-    """One value of one metric; `value` is None where it is not defined, and then `reason` says why."""
+    """One value of one metric.
+
+    `value` is None where it is not defined, and then `reason` says why.
+    """
 
     key: Key
     value: float | None
@@ -57,8 +64,13 @@ class Rows:
         self.tables: dict[str, Mapping[str, Sequence[Any]]] = {}
         self.arrays: dict[str, Mapping[str, np.ndarray]] = {}
 
-    def add(self, key: Key, value: float, *, stderr: float | None = None, n: int | None = None) -> None:
-        """Adds a finished value. One that is not a finite number is stored as undefined, saying so."""
+    def add(
+        self, key: Key, value: float, *, stderr: float | None = None, n: int | None = None
+    ) -> None:
+        """Adds a finished value.
+
+        One that is not a finite number is stored as undefined, saying so.
+        """
         if not hasattr(value, "__float__"):
             raise TypeError(f"{key.metric}: expected a number, found {type(value).__name__}")
         if math.isfinite(value):
@@ -71,7 +83,9 @@ class Rows:
         """Adds a metric that has no value here, and why."""
         self.metrics.append(Row(key, None, reason=reason))
 
-    def add_items(self, key: Key, values: "Iterable[float] | np.ndarray", *, blocks: int | None = None) -> None:
+    def add_items(
+        self, key: Key, values: "Iterable[float] | np.ndarray", *, blocks: int | None = None
+    ) -> None:
         """Adds the mean of per-item values with its standard error, and the items themselves.
 
         Args:
@@ -112,7 +126,7 @@ class Rows:
             extent.check(key)
 
     def check_keys(self) -> None:
-        """Refuses two values under one key: whoever reads the rows could not tell which of them is meant.
+        """Refuses two values under one key: a reader could not tell which of them is meant.
 
         Raises:
             ValueError: there are two.
@@ -121,7 +135,7 @@ class Rows:
         _refuse_twice((item.key, item.item) for item in self.items)
 
     def without_values(self, reason: str) -> "Rows":
-        """The same metrics, undefined for a reason that holds for all of them; nothing beside them."""
+        """The same metrics, undefined for a reason that holds for all, and nothing beside them."""
         empty = Rows()
         for row in self.metrics:
             empty.undefined(row.key, reason)
@@ -131,20 +145,25 @@ class Rows:
         """Adds a table of the experiment's own beside the metrics, as columns of equal length.
 
         Raises:
-            ValueError: the name is not a lower-case word, is one of the store's own tables, or is taken by tensors.
+            ValueError: the name is not a lower-case word, is one of the store's own tables, or is
+                taken by tensors.
         """
         _check_name(name, taken=self.arrays)
         self.tables[name] = columns
 
     def tensors(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """Adds a safetensors file beside the metrics, where tables are: what is too large, or of the wrong shape, for rows.
+        """Adds a safetensors file beside the metrics, where tables are.
+
+        It holds what is too large, or of the wrong shape, for rows.
 
         Args:
-            name: as of a table; the file stands alone under it, because readers of a table's folder fail on other files in it.
+            name: as of a table; the file stands alone under it, because readers of a table's folder
+                fail on other files in it.
             arrays: by their name in the file, of the types that safetensors knows.
 
         Raises:
-            ValueError: the name is not a lower-case word, is one of the store's own tables, or is taken by a table.
+            ValueError: the name is not a lower-case word, is one of the store's own tables, or is
+                taken by a table.
         """
         _check_name(name, taken=self.tables)
         self.arrays[name] = arrays
@@ -154,15 +173,22 @@ def _refuse_twice(keys: "Iterable[Key | tuple[Key, int]]") -> None:
     seen: set[Key | tuple[Key, int]] = set()
     for key in keys:
         if key in seen:
-            raise ValueError(f"two values under one key, {say_key(key)}: give each a key of its own, by variant or dim")
+            raise ValueError(
+                f"two values under one key, {say_key(key)}:"
+                " give each a key of its own, by variant or dim"
+            )
         seen.add(key)
 
 
 def _check_name(name: str, taken: Iterable[str]) -> None:
     if not _TABLE.fullmatch(name) or name in _STORES_TABLES:
-        raise ValueError(f"table {name!r}: a lower-case word other than {' and '.join(_STORES_TABLES)}")
+        raise ValueError(
+            f"table {name!r}: a lower-case word other than {' and '.join(_STORES_TABLES)}"
+        )
     if name in taken:
-        raise ValueError(f"{name!r} is the name of a table and of tensors: give one of them another")
+        raise ValueError(
+            f"{name!r} is the name of a table and of tensors: give one of them another"
+        )
 
 
 @dataclass(frozen=True)
@@ -181,7 +207,8 @@ class ItemValues:
         """Begins without values.
 
         Args:
-            items: for how many of the batch's items, from its first, there will be values; all if not given.
+            items: for how many of the batch's items, from its first, there will be values; all if
+                not given.
         """
         self._items = items
         self._values: dict[_Entry, list[Tensor]] = {}
@@ -190,7 +217,9 @@ class ItemValues:
         self._tensors: dict[tuple[str, str], list[Tensor]] = {}
         self._undefined: dict[Key, str] = {}
 
-    def add(self, key: Key, values: "Tensor", *, axes: tuple[Axis, ...] = (), first_position: int = 0) -> None:
+    def add(
+        self, key: Key, values: "Tensor", *, axes: tuple[Axis, ...] = (), first_position: int = 0
+    ) -> None:
         """Adds values for the items of this batch.
 
         Args:
@@ -200,18 +229,22 @@ class ItemValues:
             first_position: the position of the first entry of a `position` axis.
 
         Raises:
-            ValueError: the axes are none or others than the shape has, or the key has values already.
+            ValueError: the axes are none or others than the shape has, or the key has values
+                already.
         """
         check_tensor(key, values, axes)
         entry = _Entry(key, axes, first_position)
         if entry in self._values:
-            raise ValueError(f"{say_key(key)} has values of this batch already: give each a key of its own")
+            raise ValueError(
+                f"{say_key(key)} has values of this batch already: give each a key of its own"
+            )
         self._values[entry] = [values.detach()]
 
     def add_ratio(self, key: Key, above: "Tensor", below: "Tensor", name: str) -> None:
-        """Adds a ratio of sums over all items, which has a value where its denominator is clearly above 0 (see engines.ratios).
+        """Adds a ratio of sums over all items.
 
-        Its items are each item's numerator over the mean denominator, so that their mean is the ratio.
+        It has a value where its denominator is clearly above 0 (see engines.ratios). Its items are
+        each item's numerator over the mean denominator, so that their mean is the ratio.
 
         Args:
             key: the metric.
@@ -221,11 +254,16 @@ class ItemValues:
         for part in (above, below):
             check_tensor(key, part, ())
         if (key, name) in self._ratios:
-            raise ValueError(f"{say_key(key)} has a ratio of this batch already: give each a key of its own")
+            raise ValueError(
+                f"{say_key(key)} has a ratio of this batch already: give each a key of its own"
+            )
         self._ratios[key, name] = [(above.detach(), below.detach())]
 
     def add_table(self, name: str, columns: "Mapping[str, Tensor | Sequence[Any]]") -> None:
-        """Adds rows to a table of the experiment's own beside the metrics (see Rows.table), as columns of equal length."""
+        """Adds rows to a table of the experiment's own, as columns of equal length.
+
+        The table stands beside the metrics (see Rows.table).
+        """
         self._tables.setdefault(name, []).append(columns)
 
     def add_tensor(self, file: str, name: str, values: "Tensor") -> None:
@@ -243,10 +281,11 @@ class ItemValues:
         self._undefined[key] = reason
 
     def check(self, extent: Extent) -> None:
-        """Whether the values of this batch are of items, layers, heads and positions that there are.
+        """Whether this batch's values are of items, layers, heads and positions that there are.
 
         Raises:
-            ValueError: they are of others; the message names the axis, what was expected and what was found.
+            ValueError: they are of others; the message names the axis, what was expected and what
+                was found.
         """
         expected = extent.n_items if self._items is None else self._items
         parts = [(entry.key, entry.axes, values[0]) for entry, values in self._values.items()]
@@ -255,9 +294,13 @@ class ItemValues:
             where = f"in values of shape {list(values.shape)} as [{', '.join(('item', *axes))}]"
             extent.check(key)
             if values.shape[0] != expected:
-                raise ValueError(f"{key.metric}: axis item: expected {expected}, found {values.shape[0]} {where}")
+                raise ValueError(
+                    f"{key.metric}: axis item: expected {expected}, found {values.shape[0]} {where}"
+                )
             if "head" in axes and (found := values.shape[1 + axes.index("head")]) != extent.n_heads:
-                raise ValueError(f"{key.metric}: axis head: expected {extent.n_heads}, found {found} {where}")
+                raise ValueError(
+                    f"{key.metric}: axis head: expected {extent.n_heads}, found {found} {where}"
+                )
         for entry, (values,) in self._values.items():
             if "position" in entry.axes:
                 last = entry.first_position + values.shape[1 + entry.axes.index("position")] - 1
@@ -266,7 +309,8 @@ class ItemValues:
         for (file, name), (tensor,) in self._tensors.items():
             if tensor.ndim < 1 or tensor.shape[0] != expected:
                 raise ValueError(
-                    f"{file} {name}: axis item: expected {expected}, found a tensor of shape {list(tensor.shape)}"
+                    f"{file} {name}: axis item: expected {expected},"
+                    f" found a tensor of shape {list(tensor.shape)}"
                 )
         for key in self._undefined:
             extent.check(key)
@@ -284,33 +328,48 @@ class ItemValues:
         self._undefined.update(batch._undefined)
 
     def rows(self, *, keep_items: bool) -> Rows:
-        """Means, standard errors and n over all items; reads the values from the device once each. To be called once.
+        """Means, standard errors and n over all items; reads the values from the device once each.
 
-        Values along positions are reduced only: to keep them would multiply every unit by its context length.
+        To be called once. Values along positions are reduced only: to keep them would multiply
+        every unit by its context length.
         """
         rows = Rows()
         for entry, parts in self._values.items():
             if len({part.shape[1:] for part in parts}) > 1:
                 found = " and ".join(dict.fromkeys(str(list(part.shape)) for part in parts))
-                raise ValueError(f"{entry.key.metric}: axis {entry.axes[0]}: batches have values of shapes {found}")
+                raise ValueError(
+                    f"{entry.key.metric}: axis {entry.axes[0]}:"
+                    f" batches have values of shapes {found}"
+                )
             array = np.concatenate([_array(part) for part in parts])
             for key, column in _columns(entry, array):
                 if keep_items and "position" not in entry.axes:
-                    rows.add_items(key, column, blocks=HEAD_BLOCKS if "head" in entry.axes else None)
+                    rows.add_items(
+                        key, column, blocks=HEAD_BLOCKS if "head" in entry.axes else None
+                    )
                 else:
                     rows.add_mean(key, column)
         for (key, name), pairs in self._ratios.items():
-            above, below = (np.concatenate([_array(part) for part in parts]) for parts in zip(*pairs, strict=True))
+            above, below = (
+                np.concatenate([_array(part) for part in parts])
+                for parts in zip(*pairs, strict=True)
+            )
             rows.add_ratio(key, guarded_ratio(above, below, name, positive=True))
             if keep_items and below.any():
-                rows.items += [Item(key, i, 1, float(value)) for i, value in enumerate(above / below.mean())]
+                rows.items += [
+                    Item(key, i, 1, float(value)) for i, value in enumerate(above / below.mean())
+                ]
         for key, reason in self._undefined.items():
             rows.undefined(key, reason)
         for table, batches in self._tables.items():
-            rows.table(table, {name: [v for batch in batches for v in _list(batch[name])] for name in batches[0]})
+            rows.table(
+                table,
+                {name: [v for batch in batches for v in _list(batch[name])] for name in batches[0]},
+            )
         files: dict[str, dict[str, np.ndarray]] = {}
         while self._tensors:
-            # One tensor after the other, its parts let go: all at once would be a second copy of the file.
+            # One tensor after the other, its parts let go: all at once would be a second copy of
+            # the file.
             (file, name), tensors = self._tensors.popitem()
             files.setdefault(file, {})[name] = np.concatenate([part.numpy() for part in tensors])
         for file, arrays in files.items():
@@ -332,5 +391,9 @@ def _columns(entry: _Entry, array: np.ndarray) -> Iterator[tuple[Key, np.ndarray
     for index in np.ndindex(array.shape[1:]):
         key = entry.key
         for axis, i in zip(entry.axes, index, strict=True):
-            key = replace(key, head=i) if axis == "head" else replace(key, position=entry.first_position + i)
+            key = (
+                replace(key, head=i)
+                if axis == "head"
+                else replace(key, position=entry.first_position + i)
+            )
         yield key, array[(slice(None), *index)]

@@ -1,4 +1,4 @@
-"""What data needs to know of the model it is made for, and the one way from text to the model's tokens."""
+"""What data needs to know of its model, and the one way from text to the model's tokens."""
 
 import math
 import re
@@ -20,11 +20,14 @@ _NEAR = 1 << 12
 """Characters before the end of a piece among which it is ended at white space."""
 
 _BOUNDARY = re.compile(r"(?<=\w)\s(?=\S)")
-"""One character of white space after a letter or digit: tokenizers begin a word there, so that the pieces have the tokens of the whole."""
+"""One character of white space after a letter or digit.
+
+Tokenizers begin a word there, so that the pieces have the tokens of the whole.
+"""
 
 _NO_TOKENIZER = (
-    "the checkpoint has no tokenizer.json, so text cannot be tokenised for it: put one beside its config.json, "
-    "or give token ids where the experiment takes them"
+    "the checkpoint has no tokenizer.json, so text cannot be tokenised for it: put one beside its"
+    " config.json, or give token ids where the experiment takes them"
 )
 
 
@@ -48,20 +51,26 @@ class Vocabulary:
 
     @property
     def entries(self) -> int:
-        """Ids up to the tokenizer's last one, gaps included: what lies beyond pads the embedding. Without a tokenizer all."""
+        """Ids up to the tokenizer's last one, gaps included: what lies beyond pads the embedding.
+
+        Without a tokenizer, all of the model's.
+        """
         return (
-            self.d_vocab if self.tokenizer is None else min(self.d_vocab, max(self.tokenizer.get_vocab().values()) + 1)
+            self.d_vocab
+            if self.tokenizer is None
+            else min(self.d_vocab, max(self.tokenizer.get_vocab().values()) + 1)
         )
 
     def encode(self, text: str, *, most: float = math.inf) -> "np.ndarray":
         """The tokens of a text, without BOS: int64 [token].
 
         Args:
-            most: how many are wanted. A text of more than a million characters is tokenised piece by piece until there are as many;
-                of any other all tokens are returned.
+            most: how many are wanted. A text of more than a million characters is tokenised piece
+                by piece until there are as many; of any other all tokens are returned.
 
         Raises:
-            DataError: there is no tokenizer, it fails, or yields ids that the model has no embedding for.
+            DataError: there is no tokenizer, it fails, or yields ids that the model has no
+                embedding for.
         """
         import numpy as np
 
@@ -74,7 +83,7 @@ class Vocabulary:
         return found[0] if len(found) == 1 else np.concatenate(found)
 
     def encoding(self, text: str) -> "Encoding":
-        """A text's tokens with the characters that each stands for, as the tokenizers library hands them over.
+        """A text's tokens with the characters each stands for, as the tokenizers library has it.
 
         Raises:
             DataError: as `encode`.
@@ -111,12 +120,17 @@ class Vocabulary:
         """
         if self.tokenizer is None:
             raise DataError(_NO_TOKENIZER)
-        with in_one_line("the checkpoint's tokenizer cannot write these tokens as text", error=DataError):
+        with in_one_line(
+            "the checkpoint's tokenizer cannot write these tokens as text", error=DataError
+        ):
             return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
 
 
 def pieces(text: str) -> Iterator[str]:
-    """A text of at most a million characters as it is; a longer one in pieces of so many, ended before white space where there is any."""
+    """A text of at most a million characters as it is, a longer one in pieces of so many.
+
+    The pieces are ended before white space where there is any.
+    """
     start = 0
     while len(text) - start > PIECE:
         end = start + PIECE

@@ -1,8 +1,9 @@
 """Settings in YAML: its plain part, within limits, and the packaged files that stand behind a name.
 
-YAML can say much that no request needs, and some of it is a trap: tags that make objects, a name given twice of which the last one
-wins, aliases that make a gigabyte of ten lines, `1:30` for ninety. What is read here is names, words, numbers, lists and no more; where
-it is something else, one sentence says in which line.
+YAML can say much that no request needs, and some of it is a trap: tags that make objects, a name
+given twice of which the last one wins, aliases that make a gigabyte of ten lines, `1:30` for
+ninety. What is read here is names, words, numbers, lists and no more; where it is something else,
+one sentence says in which line.
 """
 
 import re
@@ -36,14 +37,20 @@ _NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without its numbers of base 60, in which `1:4` is 64, and without dates, which no setting is."""
+    """YAML without dates, which no setting is, and numbers of base 60, in which `1:4` is 64."""
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag.removeprefix(_TAG) not in {"int", "float", "timestamp"}]
+    first: [
+        (tag, pattern)
+        for tag, pattern in resolvers
+        if tag.removeprefix(_TAG) not in {"int", "float", "timestamp"}
+    ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(f"{_TAG}int", re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    f"{_TAG}int", re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789")
+)
 _Loader.add_implicit_resolver(
     f"{_TAG}float",
     re.compile(
@@ -68,7 +75,8 @@ def parse_yaml(text: str, what: object) -> Any:
         what: the document, for messages.
 
     Raises:
-        ConfigError: it is no YAML, or more than names, words, numbers and lists; the message says in which line.
+        ConfigError: it is no YAML, or more than names, words, numbers and lists; the message says
+            in which line.
     """
     if len(text) > _MOST_BYTES:
         raise ConfigError(f"{what} has {len(text)} characters, at most {_MOST_BYTES} are read")
@@ -88,7 +96,9 @@ def parse_yaml(text: str, what: object) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or getattr(error, "reason", error)
-        raise ConfigError(f"{what}{_in_line(mark.line + 1 if mark else None)} is not YAML: {problem}") from None
+        raise ConfigError(
+            f"{what}{_in_line(mark.line + 1 if mark else None)} is not YAML: {problem}"
+        ) from None
     except ValueError as error:
         raise ConfigError(f"{what} holds a value that cannot be: {error}") from None
 
@@ -109,7 +119,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         if file.resolve() in seen:
             raise ConfigError(f"{file}: its base: leads back to itself")
         if len(seen) == _MOST_FILES:
-            raise ConfigError(f"{file}: more than {_MOST_FILES} files are laid over each other by base:")
+            raise ConfigError(
+                f"{file}: more than {_MOST_FILES} files are laid over each other by base:"
+            )
         seen.append(file.resolve())
         settings = _settings_of(file)
         base = settings.pop("base", None)
@@ -139,7 +151,8 @@ def _settings_of(path: Path) -> dict[str, Any]:
 
 def _config_file(path: Path) -> Path:
     packaged = Path(__file__).parent / "configs"
-    if not packaged.is_dir():  # an editable install, where the folder lies at the top of the repository
+    if not packaged.is_dir():
+        # An editable install, where the folder lies at the top of the repository.
         packaged = Path(__file__).parent.parent / "configs"
     for candidate in (path, packaged / f"{path}.yaml"):
         try:
@@ -172,7 +185,9 @@ def _check_events(text: str) -> None:
         tag = getattr(event, "tag", None)
         if tag is not None:
             written = f"!!{tag.removeprefix(_TAG)}" if tag.startswith(_TAG) else tag
-            raise _NotPlainError(event.start_mark, f"the tag {shown(written)} is not read: write the value alone")
+            raise _NotPlainError(
+                event.start_mark, f"the tag {shown(written)} is not read: write the value alone"
+            )
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -193,7 +208,8 @@ def _check_nodes(root: yaml.Node) -> None:
         left -= 1
         if left < 0 or depth > _DEPTH:
             raise _NotPlainError(
-                node.start_mark, f"its aliases (*) stand for more than {_MOST_VALUES} values, or for themselves"
+                node.start_mark,
+                f"its aliases (*) stand for more than {_MOST_VALUES} values, or for themselves",
             )
         if isinstance(node, yaml.ScalarNode):
             _check_scalar(node)
@@ -209,11 +225,14 @@ def _children(node: yaml.Node) -> Iterator[yaml.Node]:
     for name, value in node.value:
         if not isinstance(name, yaml.ScalarNode) or name.tag not in (f"{_TAG}str", f"{_TAG}merge"):
             given = shown(name.value) if isinstance(name, yaml.ScalarNode) else "a list or mapping"
-            raise _NotPlainError(name.start_mark, f"expected settings as name: value, but {given} is no name")
+            raise _NotPlainError(
+                name.start_mark, f"expected settings as name: value, but {given} is no name"
+            )
         if name.value in first:
             raise _NotPlainError(
                 name.start_mark,
-                f"{shown(name.value)} stands in line {first[name.value].line + 1} already: a name is given once",
+                f"{shown(name.value)} stands in line {first[name.value].line + 1} already:"
+                " a name is given once",
             )
         first[name.value] = name.start_mark
         yield from (name, value)
@@ -222,7 +241,11 @@ def _children(node: yaml.Node) -> Iterator[yaml.Node]:
 def _check_scalar(node: yaml.ScalarNode) -> None:
     if node.tag == f"{_TAG}int" and len(node.value) > _DIGITS:
         raise _NotPlainError(
-            node.start_mark, f"it holds a number of {len(node.value)} digits, at most {_DIGITS} are read"
+            node.start_mark,
+            f"it holds a number of {len(node.value)} digits, at most {_DIGITS} are read",
         )
     if _NO_TEXT.search(node.value):
-        raise _NotPlainError(node.start_mark, "it holds a character that no text has: NUL, or half of a surrogate pair")
+        raise _NotPlainError(
+            node.start_mark,
+            "it holds a character that no text has: NUL, or half of a surrogate pair",
+        )

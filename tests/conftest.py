@@ -1,4 +1,4 @@
-"""Fixtures: a tiny random suite, made once for all tests, and copies of it that a test may damage."""
+"""Fixtures: a tiny random suite, made once for all tests, and copies that a test may damage."""
 
 import os
 import shutil
@@ -16,8 +16,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("HF_TOKEN", None)
 # Nor touch what is kept for the user.
 os.environ["PYTHIA_TRAJ_CACHE"] = tempfile.mkdtemp(prefix="pythia-traj-tests-")
-# Two workers with a thread per core each: threads that spin while they wait for the others keep those from running, and a training
-# of a minute takes ten.
+# Two workers with a thread per core each: threads that spin while they wait for the others keep
+# those from running, and a training of a minute takes ten.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from tests.support import publish_suite
@@ -37,7 +37,9 @@ def own_suite(suite: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Mounts small file systems, `mount("size=1m,ro")`, until the test ends; where that is not allowed the test is skipped."""
+    """Mounts small file systems, `mount("size=1m,ro")`, until the test ends; where that is not
+    allowed the test is skipped.
+    """
     mounted: list[Path] = []
 
     def make(options: str) -> Path:
@@ -75,7 +77,9 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[int,
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory in which `pythia-traj demo` was run: `toy/`, `run/`. One file asks for it, and has a worker to itself."""
+    """The directory in which `pythia-traj demo` was run: `toy/`, `run/`. One file asks for it, and
+    has a worker to itself.
+    """
     directory = tmp_path_factory.mktemp("demo")
     command = [str(Path(sys.executable).with_name("pythia-traj")), "demo", "--out", "run"]
     result = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)

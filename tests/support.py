@@ -1,4 +1,6 @@
-"""What tests share: tiny random GPT-NeoX suites in Hugging Face layout, published as a user would find them."""
+"""What tests share: tiny random GPT-NeoX suites in Hugging Face layout, published as a user would
+find them.
+"""
 
 import json
 import shutil
@@ -26,7 +28,9 @@ TINY: dict[str, Any] = {
 
 
 def random_model(seed: int = 0, **config: Any) -> GPTNeoXForCausalLM:
-    """A GPT-NeoX whose every parameter is random, LayerNorms and biases included, so that no folding is a no-op."""
+    """A GPT-NeoX whose every parameter is random, LayerNorms and biases included, so that no
+    folding is a no-op.
+    """
     torch.manual_seed(seed)
     model = GPTNeoXForCausalLM(GPTNeoXConfig(**{**TINY, **config}))
     with torch.no_grad():
@@ -58,7 +62,7 @@ def publish(
     binary: bool = False,
     dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Writes one checkpoint in Hugging Face layout: single file or shards, safetensors or `.bin`."""
+    """Writes a checkpoint in Hugging Face layout: single file or shards, safetensors or `.bin`."""
     folder.mkdir(parents=True, exist_ok=True)
     half = GPTNeoXForCausalLM(model.config).to(dtype)
     half.load_state_dict(model.state_dict())
@@ -71,7 +75,10 @@ def publish(
 def _as_binary(folder: Path, model: GPTNeoXForCausalLM, sharded: bool) -> None:
     (folder / "model.safetensors").unlink()
     # The names as published: transformers renames the unembedding inside its model, not in files.
-    state = {name.replace("lm_head.", "embed_out."): tensor for name, tensor in model.state_dict().items()}
+    state = {
+        name.replace("lm_head.", "embed_out."): tensor
+        for name, tensor in model.state_dict().items()
+    }
     if not sharded:
         torch.save(state, folder / "pytorch_model.bin")
         return
@@ -82,11 +89,15 @@ def _as_binary(folder: Path, model: GPTNeoXForCausalLM, sharded: bool) -> None:
         file = f"pytorch_model-{i:05d}-of-00002.bin"
         torch.save({name: state[name] for name in part}, folder / file)
         weight_map |= dict.fromkeys(part, file)
-    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    (folder / "pytorch_model.bin.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": weight_map})
+    )
 
 
 def write_distinct(root: Path, steps: Iterable[int]) -> None:
-    """Checkpoints of the tiny shape, each step with weights of its own, written faster than models are built."""
+    """Checkpoints of the tiny shape, each step with weights of its own, written faster than models
+    are built.
+    """
     publish(root / ".first", random_model(0))
     tensors = load_file(root / ".first" / "model.safetensors")
     for step in steps:

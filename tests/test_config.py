@@ -10,7 +10,9 @@ from pythia_traj.yamlfile import read_yaml
 
 
 def made(**settings):
-    return SweepConfig(**{"model": "m", "steps": "all", "experiments": ["loss"], "out": "run", **settings})
+    return SweepConfig(
+        **{"model": "m", "steps": "all", "experiments": ["loss"], "out": "run", **settings}
+    )
 
 
 def test_defaults_are_filled_in_and_values_checked():
@@ -38,20 +40,32 @@ def test_a_request_cannot_be_changed():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"experiments": ["indction"]}, "there is no experiment 'indction': did you mean induction?"),
+        (
+            {"experiments": ["indction"]},
+            "there is no experiment 'indction': did you mean induction?",
+        ),
         (
             {"experiments": {"loss": {"lenght": 3}}},
             "loss: loss has no parameter 'lenght': did you mean length? (it has n=16, ",
         ),
-        ({"experiments": {"loss": {"length": "long"}}}, "loss.length: 'long': input should be a valid integer"),
-        ({"experiments": {"loss": {"n": 0}}}, "loss.n: 0: input should be greater than or equal to 1"),
+        (
+            {"experiments": {"loss": {"length": "long"}}},
+            "loss.length: 'long': input should be a valid integer",
+        ),
+        (
+            {"experiments": {"loss": {"n": 0}}},
+            "loss.n: 0: input should be greater than or equal to 1",
+        ),
         ({"experiments": {"loss": {"n": True}}}, "loss.n: True is not a number"),
         ({"experiments": {"loss": 3}}, "loss: expected its parameters as name: value, got 3"),
         ({"experiments": {"2x": {"use": "loss"}}}, "label '2x': a label is a letter followed by"),
         ({"experiments": {"steps": {"use": "loss"}}}, "label 'steps' is the name of a setting"),
         ({"experiments": {}}, "give at least one experiment"),
         ({"modle": "x"}, "there is no setting 'modle': did you mean model?"),
-        ({"dtype": "float64"}, "dtype: 'float64': input should be 'float32', 'float16' or 'bfloat16'"),
+        (
+            {"dtype": "float64"},
+            "dtype: 'float64': input should be 'float32', 'float16' or 'bfloat16'",
+        ),
         ({"model": []}, "give at least one model"),
         ({"seed": "x"}, "seed: 'x': input should be a valid integer"),
     ],
@@ -64,7 +78,9 @@ def test_what_is_wrong_is_said_in_one_sentence(settings, message):
 
 
 def test_what_is_missing_is_named():
-    with pytest.raises(ConfigError, match="steps is missing: give it in the config or on the command line"):
+    with pytest.raises(
+        ConfigError, match="steps is missing: give it in the config or on the command line"
+    ):
         SweepConfig(model="m", experiments=["loss"], out="x")
 
 
@@ -82,7 +98,10 @@ def test_a_file_is_laid_over_its_base(tmp_path):
         ("a: [", "line 2 is not YAML"),
         ("- a\n", "expected settings as name: value"),
         ("base: it.yaml", "leads back to itself"),
-        ("!!python/object/apply:os.getcwd []", "the tag '!!python/object/apply:os.getcwd' is not read"),
+        (
+            "!!python/object/apply:os.getcwd []",
+            "the tag '!!python/object/apply:os.getcwd' is not read",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(tmp_path, text, message):
@@ -94,14 +113,24 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, text, message):
 
 def test_the_packages_own_configs_are_known_by_name():
     assert read_yaml("demo")["steps"] == "all"
-    with pytest.raises(ConfigError, match=r"there is no config nosuch: .*\(demo, induction, learning\)"):
+    with pytest.raises(
+        ConfigError, match=r"there is no config nosuch: .*\(demo, induction, learning\)"
+    ):
         read_yaml("nosuch")
 
 
 def test_set_reaches_parameters_settings_and_dotted_labels():
-    settings = {"model": "m", "steps": "all", "out": "x", "experiments": {"a.b": {"use": "loss"}, "induction": None}}
+    settings = {
+        "model": "m",
+        "steps": "all",
+        "out": "x",
+        "experiments": {"a.b": {"use": "loss"}, "induction": None},
+    }
     changed = override(settings, ["a.b.length=64", "induction.length=25", "steps=0,1", "seed=4"])
-    assert changed["experiments"] == {"a.b": {"use": "loss", "length": 64}, "induction": {"length": 25}}
+    assert changed["experiments"] == {
+        "a.b": {"use": "loss", "length": 64},
+        "induction": {"length": 25},
+    }
     assert (changed["steps"], changed["seed"]) == ("0,1", 4)
     assert settings["experiments"]["induction"] is None
 
@@ -153,7 +182,8 @@ def test_an_experiment_whose_requirement_is_missing_is_listed_and_refused(tmp_pa
         '    """Needs something."""\n'
     )
     with pytest.raises(
-        ConfigError, match="experiment needy needs no-such-distribution: pip install no-such-distribution"
+        ConfigError,
+        match="experiment needy needs no-such-distribution: pip install no-such-distribution",
     ):
         find(str(file))
 
@@ -166,9 +196,12 @@ def test_entry_points_add_experiments(tmp_path, monkeypatch):
         '    """Plugged in."""\n'
     )
     (tmp_path / "plugin-1.dist-info").mkdir()
-    (tmp_path / "plugin-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1\n")
+    (tmp_path / "plugin-1.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: plugin\nVersion: 1\n"
+    )
     (tmp_path / "plugin-1.dist-info" / "entry_points.txt").write_text(
-        "[pythia_traj.experiments]\nplugged = plugged\nabsent = no_such_module_at_all\nbroken = breaking\nleaving = leaving\n"
+        "[pythia_traj.experiments]\nplugged = plugged\nabsent = no_such_module_at_all\n"
+        "broken = breaking\nleaving = leaving\n"
     )
     (tmp_path / "breaking.py").write_text("1 / 0\n")
     (tmp_path / "leaving.py").write_text("raise SystemExit(0)\n")
@@ -181,9 +214,13 @@ def test_entry_points_add_experiments(tmp_path, monkeypatch):
         with pytest.raises(ConfigError, match="experiment absent needs no_such_module_at_all"):
             find("absent")
         assert "breaking: ZeroDivisionError" in describe(found["broken"])["description"]
-        with pytest.raises(ConfigError, match="experiment broken cannot be imported: breaking: ZeroDivisionError"):
+        with pytest.raises(
+            ConfigError, match="experiment broken cannot be imported: breaking: ZeroDivisionError"
+        ):
             find("broken")
-        with pytest.raises(ConfigError, match="experiment leaving cannot be imported: leaving: SystemExit"):
+        with pytest.raises(
+            ConfigError, match="experiment leaving cannot be imported: leaving: SystemExit"
+        ):
             find("leaving")
     finally:
         discover.cache_clear()
@@ -193,7 +230,10 @@ def test_entry_points_add_experiments(tmp_path, monkeypatch):
     ("source", "message"),
     [
         ("@experiment(version=1)\ndef f(model):\n    pass\n", "needs a docstring"),
-        ("@experiment(version=1)\ndef f(model, *, k):\n    'Doc.'\n", "parameters without a default: k"),
+        (
+            "@experiment(version=1)\ndef f(model, *, k):\n    'Doc.'\n",
+            "parameters without a default: k",
+        ),
         (
             "@experiment(version=1, reads=('nothing',))\ndef f(acts):\n    'Doc.'\n",
             "reads unknown activations: nothing",
@@ -213,22 +253,40 @@ def test_a_range_of_steps_is_no_number_of_base_60(tmp_path):
     file.write_text("model: m\nsteps: 1:4\nexperiments: induction\nout: run\n")
     assert SweepConfig.from_yaml(file).steps == "1:4"
     assert override({"experiments": "induction"}, ["steps=2:8"])["steps"] == "2:8"
-    assert override({"experiments": "induction"}, ["induction.n=8"])["experiments"]["induction"]["n"] == 8
+    assert (
+        override({"experiments": "induction"}, ["induction.n=8"])["experiments"]["induction"]["n"]
+        == 8
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("1: 2", "expected settings as name: value"),
-        ("model: m\nsteps: all\nout: run\nexperiments: 5", "experiments: give at least one experiment"),
-        ("model: m\nsteps: all\nout: run\nexperiments: {induction: {parameters: 5}}", "induction.parameters: expected"),
-        ("model: m\nsteps: all\nout: run\nexperiments: loss\nseed: -1", "seed: -1: input should be greater than"),
-        ("model: m\nsteps: all\nout: run\nexperiments: {loss: {seed: -1}}", "loss.seed: -1: input should be greater"),
+        (
+            "model: m\nsteps: all\nout: run\nexperiments: 5",
+            "experiments: give at least one experiment",
+        ),
+        (
+            "model: m\nsteps: all\nout: run\nexperiments: {induction: {parameters: 5}}",
+            "induction.parameters: expected",
+        ),
+        (
+            "model: m\nsteps: all\nout: run\nexperiments: loss\nseed: -1",
+            "seed: -1: input should be greater than",
+        ),
+        (
+            "model: m\nsteps: all\nout: run\nexperiments: {loss: {seed: -1}}",
+            "loss.seed: -1: input should be greater",
+        ),
         (
             "model: m\nsteps: all\nout: run\nexperiments: loss\ndisk_budget: lots",
             "disk_budget: 'lots' is no number of bytes",
         ),
-        ("model: m\nsteps: all\nout: run\nexperiments: loss\nprefetch: -1", "prefetch: -1: input should be greater"),
+        (
+            "model: m\nsteps: all\nout: run\nexperiments: loss\nprefetch: -1",
+            "prefetch: -1: input should be greater",
+        ),
     ],
 )
 def test_odd_yaml_gets_a_sentence(tmp_path, text, message):
@@ -242,13 +300,16 @@ def test_two_files_with_one_name_need_labels(tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "mine.py").write_text(
-            'from pythia_traj.experiment import experiment\n@experiment(version=1)\ndef mine(model):\n    """Mine."""\n'
+            "from pythia_traj.experiment import experiment\n"
+            '@experiment(version=1)\ndef mine(model):\n    """Mine."""\n'
         )
     uses = [str(tmp_path / folder / "mine.py") for folder in ("a", "b")]
     with pytest.raises(ConfigError, match="are both named mine: give them labels"):
         SweepConfig(model="m", steps="all", experiments=uses, out="run")
 
 
-@pytest.mark.parametrize(("text", "count"), [("20GB", 20 * 10**9), ("1.5 MiB", 3 * 2**19), ("500", 500), (7, 7)])
+@pytest.mark.parametrize(
+    ("text", "count"), [("20GB", 20 * 10**9), ("1.5 MiB", 3 * 2**19), ("500", 500), (7, 7)]
+)
 def test_bytes_are_read_with_their_unit(text, count):
     assert as_bytes(text) == count

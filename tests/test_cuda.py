@@ -1,4 +1,7 @@
-"""The same promises on the first CUDA device; skipped where there is none. Run them alone with `pytest -m cuda`."""
+"""The same promises on the first CUDA device; skipped where there is none.
+
+Run them alone with `pytest -m cuda`.
+"""
 
 import pandas as pd
 import pytest
@@ -29,34 +32,62 @@ def test_parameters_are_those_of_the_cpu(suite, folded, dtype):
         for name, parameter in cpu.model.named_parameters():
             assert theirs[name].device.type == "cuda"
             tolerance = 1e-5 if dtype == "float32" else 2e-2
-            torch.testing.assert_close(theirs[name].cpu(), parameter, atol=tolerance, rtol=tolerance)
+            torch.testing.assert_close(
+                theirs[name].cpu(), parameter, atol=tolerance, rtol=tolerance
+            )
 
 
 def test_a_sweep_gives_the_rows_of_the_cpu(suite, tmp_path):
     for device in ("cpu", "cuda"):
         config = pt.SweepConfig(
-            model=str(suite), steps="all", experiments=EXPERIMENTS, out=tmp_path / device, device=device
+            model=str(suite),
+            steps="all",
+            experiments=EXPERIMENTS,
+            out=tmp_path / device,
+            device=device,
         )
         assert not pt.sweep(config).failed
     cpu, cuda = (pt.load(tmp_path / device) for device in ("cpu", "cuda"))
-    pd.testing.assert_frame_equal(cpu.drop(columns=["value", "stderr"]), cuda.drop(columns=["value", "stderr"]))
-    assert cuda.value.to_numpy() == pytest.approx(cpu.value.to_numpy(), rel=1e-4, abs=1e-5, nan_ok=True)
+    pd.testing.assert_frame_equal(
+        cpu.drop(columns=["value", "stderr"]), cuda.drop(columns=["value", "stderr"])
+    )
+    assert cuda.value.to_numpy() == pytest.approx(
+        cpu.value.to_numpy(), rel=1e-4, abs=1e-5, nan_ok=True
+    )
 
 
 def test_interventions_give_the_values_of_the_cpu(suite, tmp_path):
     """On tiny batches, so that on CUDA one of them holds all interventions."""
-    on_repeats = {name: {"task": "repeats", "n": 8} for name in ("ablation", "patching", "attribution", "transplant")}
+    on_repeats = {
+        name: {"task": "repeats", "n": 8}
+        for name in ("ablation", "patching", "attribution", "transplant")
+    }
     experiments = {**on_repeats, "head_roles": {"n": 8, "length": 12}}
-    experiments["ablation"] |= {"kinds": "zero,mean,positional_mean,resample,pattern_preserving,direct"}
+    experiments["ablation"] |= {
+        "kinds": "zero,mean,positional_mean,resample,pattern_preserving,direct"
+    }
     for device in ("cpu", "cuda"):
         config = pt.SweepConfig(
-            model=str(suite), steps="4", experiments=experiments, out=tmp_path / device, device=device
+            model=str(suite),
+            steps="4",
+            experiments=experiments,
+            out=tmp_path / device,
+            device=device,
         )
         assert not pt.sweep(config).failed
     keys = ["experiment", "metric", "variant", "component", "layer", "head", "position", "dim"]
     cpu, cuda = (pt.load(tmp_path / device) for device in ("cpu", "cuda"))
-    for metric in ("effect", "patched", "attribution", "transplant", "induction", "suppression_direct"):
-        one, other = (rows[rows.metric == metric].set_index(keys).value.sort_index() for rows in (cpu, cuda))
+    for metric in (
+        "effect",
+        "patched",
+        "attribution",
+        "transplant",
+        "induction",
+        "suppression_direct",
+    ):
+        one, other = (
+            rows[rows.metric == metric].set_index(keys).value.sort_index() for rows in (cpu, cuda)
+        )
         assert other.to_numpy() == pytest.approx(one.to_numpy(), abs=1e-3, nan_ok=True), metric
 
 
@@ -70,6 +101,11 @@ def test_24_swaps_grow_no_memory(suite):
 
 
 def test_a_model_that_cannot_fit_is_refused():
-    config = {**TINY, "hidden_size": 2**16, "vocab_size": 2**24, "architectures": ["GPTNeoXForCausalLM"]}
+    config = {
+        **TINY,
+        "hidden_size": 2**16,
+        "vocab_size": 2**24,
+        "architectures": ["GPTNeoXForCausalLM"],
+    }
     with pytest.raises(DeviceError, match="cuda has .* GB free"):
         check_fits(config, model="big", dtype=torch.float32, device=torch.device("cuda"))

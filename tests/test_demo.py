@@ -1,4 +1,4 @@
-"""The demo's promises: a real training run, measured, stored and drawn, and a notebook on top of it."""
+"""The demo's promises: a real training run, measured, stored and drawn; a notebook on top of it."""
 
 import os
 import shlex
@@ -33,14 +33,20 @@ def test_it_measures_at_least_twenty_steps_the_early_ones_log_spaced(rows):
 
 
 def test_induction_heads_form(rows):
-    scores = rows[(rows.metric == "prefix_matching") & (rows.variant == "two_halves")].groupby("step").value.max()
+    scores = (
+        rows[(rows.metric == "prefix_matching") & (rows.variant == "two_halves")]
+        .groupby("step")
+        .value.max()
+    )
     assert scores.iloc[0] <= 0.1
     assert scores.iloc[-1] >= 0.5
 
 
 def test_the_second_copy_becomes_predictable(rows):
     chosen = rows[(rows.metric == "nll") & (rows.variant == "two_halves")]
-    first, second = (chosen[chosen.dim == copy].set_index("step").value for copy in ("first_copy", "second_copy"))
+    first, second = (
+        chosen[chosen.dim == copy].set_index("step").value for copy in ("first_copy", "second_copy")
+    )
     assert second.iloc[0] >= 0.95 * first.iloc[0]
     assert second.iloc[-1] <= first.iloc[-1] / 3
 
@@ -50,7 +56,8 @@ def test_the_induction_heads_are_needed_once_they_are_there(rows):
     effect = rows[(rows.metric == "effect") & (rows.component == "set:top2") & (rows.dim == "nll")]
     for kind in ("mean", "resample"):
         real, control = (
-            effect[effect.variant == variant].set_index("step").value for variant in (kind, f"null:matched:{kind}")
+            effect[effect.variant == variant].set_index("step").value
+            for variant in (kind, f"null:matched:{kind}")
         )
         assert abs(real.iloc[0]) <= 0.02
         assert real.iloc[-1] > max(1, control.iloc[-1])
@@ -58,18 +65,28 @@ def test_the_induction_heads_are_needed_once_they_are_there(rows):
 
 def test_its_circuit_is_faithful_at_the_end_and_nothing_before_the_onset(rows):
     circuit = rows[(rows.experiment == "attribution") & rows.variant.isin(["eap_ig"])]
-    faithful = circuit[(circuit.metric == "faithfulness_normalised") & (circuit.dim == "60")].set_index("step").value
+    faithful = (
+        circuit[(circuit.metric == "faithfulness_normalised") & (circuit.dim == "60")]
+        .set_index("step")
+        .value
+    )
     assert faithful.iloc[-1] >= 0.8
     early = circuit[(circuit.dim == "final") & (circuit.step <= 32)]
     assert early[early.metric == "transfer_faithfulness"].value.isna().all()
     with_circuit = early[early.metric == "nll"].set_index("step").value
-    corrupted = rows[(rows.experiment == "attribution") & (rows.metric == "nll") & (rows.dim == "corrupted")]
+    corrupted = rows[
+        (rows.experiment == "attribution") & (rows.metric == "nll") & (rows.dim == "corrupted")
+    ]
     corrupted = corrupted.set_index("step").loc[with_circuit.index]
     assert ((with_circuit - corrupted.value).abs() <= 3 * corrupted.stderr).all()
 
 
 def test_the_null_shows_no_induction(rows):
-    null = rows[(rows.metric == "nll") & (rows.variant == "null:shuffled:two_halves") & (rows.dim == "second_copy")]
+    null = rows[
+        (rows.metric == "nll")
+        & (rows.variant == "null:shuffled:two_halves")
+        & (rows.dim == "second_copy")
+    ]
     assert null.set_index("step").value.iloc[-1] > 4
 
 
@@ -97,10 +114,17 @@ def test_the_notebook_runs_on_it(demo, tmp_path, monkeypatch):
     monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
     monkeypatch.setenv("PYTHONWARNINGS", os.environ.get("PYTHONWARNINGS", "ignore"))
     notebook = nbformat.read(ROOT / "notebooks" / "trajectory.ipynb", as_version=4)
-    assert all(not cell.get("outputs") for cell in notebook.cells), "commit notebooks without outputs"
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    assert all(not cell.get("outputs") for cell in notebook.cells), (
+        "commit notebooks without outputs"
+    )
+    NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+    ).execute()
     printed = "".join(
-        output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []) if "text" in output
+        output.get("text", "")
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "text" in output
     )
     assert "largest difference from the stored values" in printed
 
@@ -111,7 +135,9 @@ def test_the_readmes_commands_run(demo, tmp_path, monkeypatch, capsys):
     (tmp_path / "runs" / "toy").symlink_to(demo / "toy")
     monkeypatch.chdir(tmp_path)
     readme = (ROOT / "README.md").read_text()
-    section = readme.partition("## At the command line")[2].partition("```sh\n")[2].partition("```")[0]
+    section = (
+        readme.partition("## At the command line")[2].partition("```sh\n")[2].partition("```")[0]
+    )
     lines = section.replace("\\\n", " ").splitlines()
     commands = [shlex.split(line, comments=True) for line in lines if line.strip()]
     ran = set()

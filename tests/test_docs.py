@@ -9,7 +9,12 @@ import pytest
 import pythia_traj as pt
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 
 
 def generate():
@@ -35,7 +40,12 @@ def test_the_readmes_experiment_runs(suite, tmp_path, monkeypatch):
     (tmp_path / "entropy.py").write_text(next(block for block in blocks if "def entropy" in block))
     monkeypatch.chdir(tmp_path)
     pt.sweep(
-        pt.SweepConfig(model=str(suite), steps="0,last", experiments="./entropy.py,induction", out=tmp_path / "run")
+        pt.SweepConfig(
+            model=str(suite),
+            steps="0,last",
+            experiments="./entropy.py,induction",
+            out=tmp_path / "run",
+        )
     )
     rows = pt.load(tmp_path / "run", metric="attention_entropy")
     assert len(rows) == 2 * 2 * 4  # steps, layers, heads
@@ -47,6 +57,7 @@ def test_every_room_is_on_the_map():
 
     table = (ROOT / "docs" / "architecture.md").read_text()
     shown = {
-        name.strip("/"): int(floor) for floor, name in re.findall(r"^\| (\d) \| `([a-z]+/?)`", table, re.MULTILINE)
+        name.strip("/"): int(floor)
+        for floor, name in re.findall(r"^\| (\d) \| `([a-z]+/?)`", table, re.MULTILINE)
     }
     assert shown == FLOORS

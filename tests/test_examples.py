@@ -1,4 +1,6 @@
-"""The documentation's own experiments, run as they stand there and compared with numbers computed by hand."""
+"""The documentation's own experiments, run as they stand there and compared with numbers computed
+by hand.
+"""
 
 import math
 import re
@@ -17,7 +19,9 @@ MOVED = 0.125
 
 @pytest.fixture(scope="module")
 def even(tmp_path_factory):
-    """Two checkpoints whose heads attend evenly; in the second all embeddings are moved, half of the features up and half down."""
+    """Two checkpoints whose heads attend evenly; in the second all embeddings are moved, half of
+    the features up and half down.
+    """
     root = tmp_path_factory.mktemp("even")
     for step in (0, 1):
         model = random_model(0)
@@ -28,7 +32,9 @@ def even(tmp_path_factory):
                 layer.mlp.dense_4h_to_h.weight.zero_()
             signs = torch.tensor([1.0, -1.0]).repeat(model.config.hidden_size // 2)
             # Exact in the half precision of the files.
-            model.gpt_neox.embed_in.weight.copy_(torch.ones_like(model.gpt_neox.embed_in.weight) + step * MOVED * signs)
+            model.gpt_neox.embed_in.weight.copy_(
+                torch.ones_like(model.gpt_neox.embed_in.weight) + step * MOVED * signs
+            )
         publish(root / f"step{step}", model)
     return root
 
@@ -43,7 +49,10 @@ def example(page, name, path):
 def rows_of(suite, tmp_path, page, name, steps="0"):
     file = example(page, name, tmp_path / f"{name}.py")
     config = pt.SweepConfig(
-        model=str(suite), steps=steps, experiments={name: {"use": str(file), "n": ITEMS}}, out=tmp_path / "run"
+        model=str(suite),
+        steps=steps,
+        experiments={name: {"use": str(file), "n": ITEMS}},
+        out=tmp_path / "run",
     )
     result = pt.sweep(config)
     assert not result.failed
@@ -86,7 +95,10 @@ def test_drift_is_how_far_the_embeddings_were_moved(even, tmp_path):
 
 def test_induction_on_even_attention_is_what_arithmetic_says(even, tmp_path):
     config = pt.SweepConfig(
-        model=str(even), steps="0", experiments={"induction": {"length": LENGTH, "n": ITEMS}}, out=tmp_path / "run"
+        model=str(even),
+        steps="0",
+        experiments={"induction": {"length": LENGTH, "n": ITEMS}},
+        out=tmp_path / "run",
     )
     assert not pt.sweep(config).failed
     rows = pt.load(tmp_path / "run", metric="prefix_matching")

@@ -1,4 +1,6 @@
-"""Requests that are damaged, hostile or slips: each is one sentence that names what is wrong, at once and in little memory."""
+"""Requests that are damaged, hostile or slips: each is one sentence that names what is wrong, at
+once and in little memory.
+"""
 
 import os
 import resource
@@ -13,7 +15,7 @@ from pythia_traj.settings import as_bytes
 from pythia_traj.yamlfile import read_yaml
 
 SECONDS, KILOBYTES = 20, 200_000
-"""What a refusal may take, with room for a busy machine: without the limits these take minutes, or gigabytes."""
+"""What a refusal may take on a busy machine; without the limits it takes minutes, or gigabytes."""
 
 GOOD = "model: m\nsteps: all\nout: run\nexperiments: {loss: }\n"
 
@@ -41,7 +43,10 @@ def laughs(levels=12, width=10):
 def merged_laughs(levels=12, width=10):
     """The same of mappings, by merge keys."""
     lines = ["a0: &a0 {x: 1}"]
-    lines += [f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * width)}], x{i}: 1}}" for i in range(1, levels)]
+    lines += [
+        f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * width)}], x{i}: 1}}"
+        for i in range(1, levels)
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -50,15 +55,27 @@ DOCUMENTS = {
     "merged aliases that explode": (merged_laughs(), "aliases (*) stand for more than"),
     "an alias that holds itself": ("model: &a [*a]\n", "or for themselves"),
     "an alias of nothing": ("model: *a\n", "line 1 is not YAML: found undefined alias"),
-    "a setting twice": ("steps: all\nmodel: a\nsteps: last\n", "line 3: 'steps' stands in line 1 already"),
+    "a setting twice": (
+        "steps: all\nmodel: a\nsteps: last\n",
+        "line 3: 'steps' stands in line 1 already",
+    ),
     "a label twice": (
         "experiments:\n  a: {use: loss}\n  a: {use: induction}\n",
         "line 3: 'a' stands in line 2 already",
     ),
-    "a parameter twice": ("experiments: {loss: {n: 1, 'n': 2}}\n", "line 1: 'n' stands in line 1 already"),
+    "a parameter twice": (
+        "experiments: {loss: {n: 1, 'n': 2}}\n",
+        "line 1: 'n' stands in line 1 already",
+    ),
     "a tag of a truth value": ("keep: !!bool x\n", "line 1: the tag '!!bool' is not read"),
-    "a tag of Python": ("model: !!python/name:os.system\n", "the tag '!!python/name:os.system' is not read"),
-    "a tag that calls": ("!!python/object/apply:os.getcwd []\n", "the tag '!!python/object/apply:os.getcwd'"),
+    "a tag of Python": (
+        "model: !!python/name:os.system\n",
+        "the tag '!!python/name:os.system' is not read",
+    ),
+    "a tag that calls": (
+        "!!python/object/apply:os.getcwd []\n",
+        "the tag '!!python/object/apply:os.getcwd'",
+    ),
     "a tag of bytes": ("model: !!binary aGFsbG8=\n", "the tag '!!binary' is not read"),
     "a tag of a time": ("model: !!timestamp 2024-01-01\n", "the tag '!!timestamp' is not read"),
     "a tag of a set": ("model: !!set {a, b}\n", "the tag '!!set' is not read"),
@@ -80,9 +97,15 @@ DOCUMENTS = {
     "nothing but a word": ("model\n", "expected settings as name: value"),
     "a list of settings": ("- model: m\n", "expected settings as name: value"),
     "an escaped NUL": ('out: "a\\0b"\n', "line 1: it holds a character that no text has"),
-    "an escaped half of a pair": ('model: "a\\ud800"\n', "line 1: it holds a character that no text has"),
+    "an escaped half of a pair": (
+        'model: "a\\ud800"\n',
+        "line 1: it holds a character that no text has",
+    ),
     "a NUL": ("model: a\0b\n", "is not YAML: special characters are not allowed"),
-    "a control character": ("model: a\x1b[31m\n", "is not YAML: special characters are not allowed"),
+    "a control character": (
+        "model: a\x1b[31m\n",
+        "is not YAML: special characters are not allowed",
+    ),
     "no UTF-8": (b"model: caf\xe9\n", "it is no UTF-8 text, byte 10"),
     "UTF-16": (GOOD.encode("utf-16"), "it is no UTF-8 text, byte 0"),
     "an equals sign": ("model: =\n", "is not YAML: could not determine a constructor"),
@@ -130,7 +153,9 @@ def test_a_config_that_is_no_file_is_refused(tmp_path, make, message):
     assert message in refused(lambda: read_yaml(tmp_path / "a.yaml"))
 
 
-@pytest.mark.parametrize("name", ["", "a" * 5000, "a\0b", "\udcff", "../" * 500], ids=lambda name: ascii(name[:10]))
+@pytest.mark.parametrize(
+    "name", ["", "a" * 5000, "a\0b", "\udcff", "../" * 500], ids=lambda name: ascii(name[:10])
+)
 def test_a_name_that_is_no_configs_is_refused(name):
     assert refused(lambda: read_yaml(name))
 
@@ -144,7 +169,9 @@ def test_files_are_laid_over_each_other_so_many_times_and_no_more(tmp_path):
 
 
 def made(**settings):
-    return SweepConfig(**{"model": "m", "steps": "all", "experiments": ["loss"], "out": "run", **settings})
+    return SweepConfig(
+        **{"model": "m", "steps": "all", "experiments": ["loss"], "out": "run", **settings}
+    )
 
 
 def loss(**parameters):
@@ -153,10 +180,19 @@ def loss(**parameters):
 
 SETTINGS = {
     "a negative budget": ({"disk_budget": -1}, "disk_budget: -1 is no number of bytes"),
-    "a budget beyond all disks": ({"disk_budget": "1e999GB"}, "disk_budget: '1e999GB' is no number of bytes"),
+    "a budget beyond all disks": (
+        {"disk_budget": "1e999GB"},
+        "disk_budget: '1e999GB' is no number of bytes",
+    ),
     "a budget of many digits": ({"disk_budget": "9" * 400 + "GB"}, "is no number of bytes"),
-    "a budget that no disk holds": ({"disk_budget": "99999999999TB"}, "is more than any disk holds"),
-    "a budget that is no number": ({"disk_budget": "nan"}, "disk_budget: 'nan' is no number of bytes"),
+    "a budget that no disk holds": (
+        {"disk_budget": "99999999999TB"},
+        "is more than any disk holds",
+    ),
+    "a budget that is no number": (
+        {"disk_budget": "nan"},
+        "disk_budget: 'nan' is no number of bytes",
+    ),
     "a budget of two points": ({"disk_budget": "1.5.2GB"}, "is no number of bytes"),
     "a budget of yes": ({"disk_budget": True}, "disk_budget: True is no number of bytes"),
     "a budget of a fraction": ({"disk_budget": 2.5}, "disk_budget: 2.5 is no number of bytes"),
@@ -165,53 +201,101 @@ SETTINGS = {
     "an infinite budget": ({"disk_budget": float("inf")}, "is no number of bytes"),
     "a huge budget": ({"disk_budget": 10**5000}, "is no number of bytes"),
     "a negative seed": ({"seed": -1}, "seed: -1: input should be greater than or equal to 0"),
-    "a huge seed": ({"seed": 2**200}, "seed: a number of more than 60 digits: input should be less than"),
+    "a huge seed": (
+        {"seed": 2**200},
+        "seed: a number of more than 60 digits: input should be less than",
+    ),
     "a seed of yes": ({"seed": True}, "seed: True: input should be a valid integer"),
     "a seed in words": ({"seed": "1e3"}, "seed: '1e3': input should be a valid integer"),
     "a seed of a fraction": ({"seed": 0.5}, "seed: 0.5: input should be a valid integer"),
     "a seed of many digits": ({"seed": "9" * 5000}, "seed: '999"),
     "a seed that is a list": ({"seed": [1]}, "seed: [1]: input should be a valid integer"),
-    "a huge prefetch": ({"prefetch": 10**9}, "prefetch: 1000000000: input should be less than or equal to 1000"),
+    "a huge prefetch": (
+        {"prefetch": 10**9},
+        "prefetch: 1000000000: input should be less than or equal to 1000",
+    ),
     "a prefetch of yes": ({"prefetch": True}, "prefetch: True: input should be a valid integer"),
     "a device with NUL": ({"device": "cpu\0"}, "holds a character that no name can"),
     "an empty device": ({"device": " "}, "device: ' ' is empty: give auto, cpu, cuda or cuda:1"),
     "another dtype": ({"dtype": "float128"}, "input should be 'float32', 'float16' or 'bfloat16'"),
     "a dtype that is a list": ({"dtype": ["float32"]}, "input should be 'float32'"),
-    "an answer that is none": ({"keep": "perhaps"}, "keep: 'perhaps': input should be a valid boolean"),
+    "an answer that is none": (
+        {"keep": "perhaps"},
+        "keep: 'perhaps': input should be a valid boolean",
+    ),
     "another policy": ({"on_defect": "ignore"}, "input should be 'skip', 'measure' or 'fail'"),
     "an empty out": ({"out": ""}, "out: it is empty: give the run's directory"),
     "an out with NUL": ({"out": "a\0b"}, "out: 'a\\x00b' holds a character that no name can"),
-    "an out with half a pair": ({"out": "\ud800"}, "out: '\\ud800' holds a character that no name can"),
+    "an out with half a pair": (
+        {"out": "\ud800"},
+        "out: '\\ud800' holds a character that no name can",
+    ),
     "a long out": ({"out": "a" * 10**6}, "is too long: give the run's directory"),
     "an out that is a number": ({"out": 5}, "out: 5: input is not a valid path"),
     "an empty model": ({"model": ""}, "give at least one model"),
     "a model with NUL": ({"model": "a\0b"}, "model: 'a\\x00b' holds a character that no name can"),
-    "a model with half a pair": ({"model": ["a", "\udbff"]}, "model: '\\udbff' holds a character that no name can"),
-    "a model that is a mapping": ({"model": {"a": 1}}, "model: {'a': 1}: input should be a valid tuple"),
+    "a model with half a pair": (
+        {"model": ["a", "\udbff"]},
+        "model: '\\udbff' holds a character that no name can",
+    ),
+    "a model that is a mapping": (
+        {"model": {"a": 1}},
+        "model: {'a': 1}: input should be a valid tuple",
+    ),
     "a model that is bytes": ({"model": b"abc"}, "model: b'abc': input should be a valid tuple"),
     "an empty source": ({"source": ""}, "source: '' is empty: give hub, or a directory"),
     "steps that are yes": ({"steps": True}, "steps: True: input should be a valid string"),
     "steps that are a fraction": ({"steps": 1.5}, "steps: 1.5: input should be a valid string"),
-    "steps that are a mapping": ({"steps": {"a": 1}}, "steps: {'a': 1}: input should be a valid string"),
+    "steps that are a mapping": (
+        {"steps": {"a": 1}},
+        "steps: {'a': 1}: input should be a valid string",
+    ),
     "a long setting": ({"x" * 10**6: 1}, "there is no setting 'xxx"),
     "experiments that are bytes": ({"experiments": b"loss"}, "give at least one experiment"),
     "experiments that are yes": ({"experiments": True}, "give at least one experiment"),
     "an empty experiment": ({"experiments": [""]}, "give at least one experiment"),
     "an experiment of numbers": ({"experiments": [5]}, "there is no experiment '5'"),
     "a long experiment": ({"experiments": ["x" * 10**5]}, "there is no experiment"),
-    "a long label": ({"experiments": {"x" * 5000: {"use": "loss"}}}, "a label is a letter followed by"),
-    "a label with a slash": ({"experiments": {"a/../b": {"use": "loss"}}}, "a label is a letter followed by"),
-    "a label with a line": ({"experiments": {"a\nb": {"use": "loss"}}}, "a label is a letter followed by"),
-    "a use that is a list": ({"experiments": {"a": {"use": ["loss"]}}}, "a.use: ['loss'] is no experiment"),
-    "a parameter of many items": (loss(n=10**20), "loss.n: 100000000000000000000: what is stored with results are"),
+    "a long label": (
+        {"experiments": {"x" * 5000: {"use": "loss"}}},
+        "a label is a letter followed by",
+    ),
+    "a label with a slash": (
+        {"experiments": {"a/../b": {"use": "loss"}}},
+        "a label is a letter followed by",
+    ),
+    "a label with a line": (
+        {"experiments": {"a\nb": {"use": "loss"}}},
+        "a label is a letter followed by",
+    ),
+    "a use that is a list": (
+        {"experiments": {"a": {"use": ["loss"]}}},
+        "a.use: ['loss'] is no experiment",
+    ),
+    "a parameter of many items": (
+        loss(n=10**20),
+        "loss.n: 100000000000000000000: what is stored with results are",
+    ),
     "a parameter of many digits": (loss(n=10**5000), "loss.n: a number of more than 60 digits: "),
     "a parameter of many digits in words": (loss(n="9" * 5000), "loss.n: '999"),
     "a parameter that is yes": (loss(length=True), "loss.length: True is not a number"),
-    "a parameter that is infinite": (loss(n=float("inf")), "loss.n: inf: input should be a finite number"),
+    "a parameter that is infinite": (
+        loss(n=float("inf")),
+        "loss.n: inf: input should be a finite number",
+    ),
     "a seed of an experiment that is yes": (loss(seed=True), "loss.seed: True is not a number"),
-    "a huge seed of an experiment": (loss(seed=2**63), "loss.seed: 9223372036854775808: input should be less than"),
-    "a word with NUL": (loss(source="a\0b"), "loss.source: 'a\\x00b': what is stored with results are"),
-    "a word with half a pair": (loss(source="\ud800"), "loss.source: '\\ud800': what is stored with results are"),
+    "a huge seed of an experiment": (
+        loss(seed=2**63),
+        "loss.seed: 9223372036854775808: input should be less than",
+    ),
+    "a word with NUL": (
+        loss(source="a\0b"),
+        "loss.source: 'a\\x00b': what is stored with results are",
+    ),
+    "a word with half a pair": (
+        loss(source="\ud800"),
+        "loss.source: '\\ud800': what is stored with results are",
+    ),
     "a long parameter": (loss(**{"x" * 10**5: 1}), "loss has no parameter 'xxx"),
     "yes in a list of numbers": (
         {"experiments": {"activations": {"layers": [0, True]}}},
@@ -258,7 +342,10 @@ PLAIN = {
     "octal is a word": ("model: 010\n", {"model": "010"}),
     "a fraction": ("x: 0.5\n", {"x": 0.5}),
     "a power": ("x: 1.0e-3\n", {"x": 1e-3}),
-    "few aliases": ("a: &a {n: 5}\nb: *a\nc: {<<: *a, m: 6}\n", {"a": {"n": 5}, "b": {"n": 5}, "c": {"n": 5, "m": 6}}),
+    "few aliases": (
+        "a: &a {n: 5}\nb: *a\nc: {<<: *a, m: 6}\n",
+        {"a": {"n": 5}, "b": {"n": 5}, "c": {"n": 5, "m": 6}},
+    ),
     "a mark of order": ("\ufeffmodel: m\n", {"model": "m"}),
     "nothing": ("", {}),
     "a comment": ("# nothing\n", {}),
@@ -272,7 +359,13 @@ def test_what_is_plain_is_read(tmp_path, document, settings):
 
 
 def test_numbers_of_bytes_are_exact():
-    assert [as_bytes(text) for text in ("0.1GB", "1.5MiB", "0", 7, None)] == [10**8, 3 * 2**19, 0, 7, None]
+    assert [as_bytes(text) for text in ("0.1GB", "1.5MiB", "0", 7, None)] == [
+        10**8,
+        3 * 2**19,
+        0,
+        7,
+        None,
+    ]
 
 
 def exits(path):
@@ -283,7 +376,10 @@ EXPERIMENTS = {
     "a syntax error": (lambda path: path.write_text("def (\n"), "cannot be imported: SyntaxError"),
     "it raises": (lambda path: path.write_text("1 / 0\n"), "cannot be imported: ZeroDivisionError"),
     "it exits": (exits, "cannot be imported: SystemExit"),
-    "it recurses": (lambda path: path.write_text("def f(): f()\nf()\n"), "cannot be imported: RecursionError"),
+    "it recurses": (
+        lambda path: path.write_text("def f(): f()\nf()\n"),
+        "cannot be imported: RecursionError",
+    ),
     "it is deep": (lambda path: path.write_text("x = " + "(" * 5000), "cannot be imported: "),
     "it is no text": (lambda path: path.write_bytes(b"\xff\xfe\0"), "cannot be imported: "),
     "it has NUL": (lambda path: path.write_bytes(b"x = 1\0"), "cannot be imported: "),

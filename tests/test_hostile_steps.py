@@ -15,13 +15,19 @@ SECONDS = 10
 REFUSED = {
     "a number of 5000 digits": ("9" * 5000, "is beyond 2**63 - 1, and no step is"),
     "a number of 100,000 digits": ("9" * 100_000, "is beyond 2**63 - 1, and no step is"),
-    "a number beyond all tables": (str(2**63), "the number '9223372036854775808' is beyond 2**63 - 1"),
+    "a number beyond all tables": (
+        str(2**63),
+        "the number '9223372036854775808' is beyond 2**63 - 1",
+    ),
     "the largest number": (str(2**63 - 1), "step 9223372036854775807 is not published"),
     "a range of 5000 digits": ("0:" + "9" * 5000, "is beyond 2**63 - 1"),
     "a range from 5000 digits": ("9" * 5000 + ":5", "is beyond 2**63 - 1"),
     "a stride of 5000 digits": ("0:5:" + "9" * 5000, "is beyond 2**63 - 1"),
     "a spread of 5000 digits": ("log:" + "9" * 5000, "is beyond 2**63 - 1"),
-    "a thousand spreads": (",".join(f"linear:{99_999 - i}" for i in range(1000)), "at most 20 different terms of log:"),
+    "a thousand spreads": (
+        ",".join(f"linear:{99_999 - i}" for i in range(1000)),
+        "at most 20 different terms of log:",
+    ),
     "a thousand ranges": (
         ",".join(f"0:{i}:1" for i in range(1000)),
         "and 200 that are no number; this one has 0 and 1000",
@@ -94,12 +100,20 @@ def test_an_expression_is_read_at_once_however_large(expression, steps):
 @pytest.mark.parametrize("scale", ["log", "linear"])
 @pytest.mark.parametrize("n", [2, 7, 153, 154, 3079, 3080, 3081, 20_011])
 def test_points_that_are_skipped_change_no_selection(scale, n):
-    """Beyond 20 points a step they are searched, not gone through: the selection is that of all points."""
+    """Beyond 20 points a step they are searched, not gone through: the selection is that of all
+    points.
+    """
     few = (3, 4, 9, 1000, 1001, 5000, 2**40)
     for steps in (PYTHIA, few):
-        at = {"log": [math.log2(step + 1) for step in steps], "linear": [float(step) for step in steps]}[scale]
+        at = {
+            "log": [math.log2(step + 1) for step in steps],
+            "linear": [float(step) for step in steps],
+        }[scale]
         points = (at[0] + (at[-1] - at[0]) * i / (n - 1) for i in range(n))
-        chosen = {min(range(len(at)), key=lambda i, point=point: (abs(at[i] - point), i)) for point in points}
+        chosen = {
+            min(range(len(at)), key=lambda i, point=point: (abs(at[i] - point), i))
+            for point in points
+        }
         assert select(f"{scale}:{n}", steps) == tuple(steps[i] for i in sorted(chosen))
 
 

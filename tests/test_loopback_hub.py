@@ -1,4 +1,4 @@
-"""The loopback hub itself: the real client takes it for the Hub, and its faults are what they say."""
+"""The loopback hub itself: the real client takes it for the Hub, its faults are what they say."""
 
 import hashlib
 import http.client
@@ -41,7 +41,9 @@ WEIGHTS = 300_000
 
 
 def write_step(folder: Path, seed: int) -> Path:
-    """A folder like a checkpoint's: weights that differ by seed, a config and a subfolder that do not."""
+    """A folder like a checkpoint's: weights that differ by seed, a config and a subfolder that do
+    not.
+    """
     (folder / "notes").mkdir(parents=True)
     (folder / "config.json").write_text('{"model_type": "gpt_neox"}')
     (folder / "notes" / "data card.md").write_text("Made of nothing.\n")
@@ -76,7 +78,11 @@ def download(hub: Hub, tmp_path: Path) -> Callable[..., Path]:
 
     def download(path: str, revision: str | None = None, token: str | bool = False) -> Path:
         cache = tmp_path / "cache"
-        return Path(hf_hub_download(NAME, path, revision=revision, endpoint=hub.endpoint, cache_dir=cache, token=token))
+        return Path(
+            hf_hub_download(
+                NAME, path, revision=revision, endpoint=hub.endpoint, cache_dir=cache, token=token
+            )
+        )
 
     return download
 
@@ -91,7 +97,9 @@ def asking(
 ) -> Iterator[http.client.HTTPResponse]:
     """A plain client's request, on a connection of its own."""
     address = urlsplit(url)
-    with closing(http.client.HTTPConnection(address.hostname or "", address.port, timeout=timeout)) as connection:
+    with closing(
+        http.client.HTTPConnection(address.hostname or "", address.port, timeout=timeout)
+    ) as connection:
         connection.request(method, f"{address.path}?{address.query}", body, headers)
         with connection.getresponse() as response:
             yield response
@@ -100,12 +108,18 @@ def asking(
 def fetch(url: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
     """Status, headers with names in lower case, and body."""
     with asking(url, method, **headers) as response:
-        return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+        return (
+            response.status,
+            {name.lower(): value for name, value in response.getheaders()},
+            response.read(),
+        )
 
 
 def weights_address(hub: Hub, revision: str = "step0") -> str:
     """A signed address of the weights on the content host."""
-    status, headers, _ = fetch(f"{hub.endpoint}/{NAME}/resolve/{revision}/model.safetensors", "HEAD")
+    status, headers, _ = fetch(
+        f"{hub.endpoint}/{NAME}/resolve/{revision}/model.safetensors", "HEAD"
+    )
     assert status == 302
     return headers["location"]
 
@@ -127,7 +141,10 @@ def test_refs_name_every_step_and_main(hub, repository):
 
 def test_a_tree_is_listed_across_pages(repository, steps):
     with Hub(repository, page_size=2) as hub:
-        listed = {item.path: item for item in api(hub).list_repo_tree(NAME, revision="step1", recursive=True)}
+        listed = {
+            item.path: item
+            for item in api(hub).list_repo_tree(NAME, revision="step1", recursive=True)
+        }
         assert [record.kind for record in hub.requests] == ["tree", "tree"]
     assert list(listed) == ["config.json", "model.safetensors", "notes", "notes/data card.md"]
     content = weights(steps, 1)
@@ -138,13 +155,19 @@ def test_a_tree_is_listed_across_pages(repository, steps):
 
 def test_a_blob_has_the_name_that_git_gives_it(hub, steps):
     config = steps / "step0" / "config.json"
-    named = subprocess.run(["git", "hash-object", str(config)], capture_output=True, text=True, check=True)
+    named = subprocess.run(
+        ["git", "hash-object", str(config)], capture_output=True, text=True, check=True
+    )
     (info,) = api(hub).get_paths_info(NAME, "config.json", revision="step0")
     assert info.blob_id == named.stdout.strip()
 
 
 def test_a_tree_without_recursion_stays_in_its_folder(hub):
-    assert [item.path for item in api(hub).list_repo_tree(NAME)] == ["config.json", "model.safetensors", "notes"]
+    assert [item.path for item in api(hub).list_repo_tree(NAME)] == [
+        "config.json",
+        "model.safetensors",
+        "notes",
+    ]
     assert [item.path for item in api(hub).list_repo_tree(NAME, "notes")] == ["notes/data card.md"]
     with pytest.raises(EntryNotFoundError):
         list(api(hub).list_repo_tree(NAME, "nowhere"))
@@ -163,7 +186,9 @@ def test_model_info_has_sizes_and_hashes_when_asked_for(hub, repository, steps):
 
 
 def test_paths_info_leaves_out_what_does_not_exist(hub):
-    found = api(hub).get_paths_info(NAME, ["notes", "nothing", "model.safetensors"], revision="step1")
+    found = api(hub).get_paths_info(
+        NAME, ["notes", "nothing", "model.safetensors"], revision="step1"
+    )
     assert [item.path for item in found] == ["notes", "model.safetensors"]
 
 
@@ -192,25 +217,44 @@ def test_a_cached_commit_costs_no_request(hub, download, repository):
 
 def test_a_snapshot_is_the_folder(hub, steps, tmp_path):
     folder = snapshot_download(
-        NAME, revision="step16", endpoint=hub.endpoint, cache_dir=tmp_path / "cache", token=False, max_workers=2
+        NAME,
+        revision="step16",
+        endpoint=hub.endpoint,
+        cache_dir=tmp_path / "cache",
+        token=False,
+        max_workers=2,
     )
-    found = {path.relative_to(folder): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+    found = {
+        path.relative_to(folder): path.read_bytes()
+        for path in Path(folder).rglob("*")
+        if path.is_file()
+    }
     published = steps / "step16"
-    assert found == {path.relative_to(published): path.read_bytes() for path in published.rglob("*") if path.is_file()}
+    assert found == {
+        path.relative_to(published): path.read_bytes()
+        for path in published.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_one_content_in_two_branches_is_one_blob(download, tmp_path):
     for revision in ("step16", "main"):
         download("model.safetensors", revision)
     download("model.safetensors", "step0")
-    assert len([blob for blob in tmp_path.glob("cache/*/blobs/*") if blob.stat().st_size == WEIGHTS]) == 2
+    assert (
+        len([blob for blob in tmp_path.glob("cache/*/blobs/*") if blob.stat().st_size == WEIGHTS])
+        == 2
+    )
 
 
 def test_a_branch_moves_and_its_old_commit_stays(download, hub, repository, steps, tmp_path):
     before = repository.branches["main"]
     after = repository.publish("main", write_step(tmp_path / "new", seed=99))
     assert repository.branches["main"] == after != before
-    assert download("model.safetensors").read_bytes() == (tmp_path / "new" / "model.safetensors").read_bytes()
+    assert (
+        download("model.safetensors").read_bytes()
+        == (tmp_path / "new" / "model.safetensors").read_bytes()
+    )
     assert download("model.safetensors", before).read_bytes() == weights(steps, 16)
     assert [commit.commit_id for commit in api(hub).list_repo_commits(NAME)] == [after, before]
 
@@ -219,7 +263,9 @@ def test_publishing_the_same_again_moves_nothing(repository, steps):
     before = repository.branches["step0"]
     assert repository.publish("step0", steps / "step0") == before
     assert repository.history["step0"] == [before]
-    assert repository.branches["step16"] != repository.branches["main"], "the same files are another branch's commit"
+    assert repository.branches["step16"] != repository.branches["main"], (
+        "the same files are another branch's commit"
+    )
 
 
 def test_a_branch_with_a_slash_is_found(download, repository, steps):
@@ -229,7 +275,9 @@ def test_a_branch_with_a_slash_is_found(download, repository, steps):
 
 def test_a_hostile_name_is_listed_as_it_is(hub, repository, steps):
     repository.add("step0", "../x", steps / "step0" / "config.json")
-    assert "../x" in [item.path for item in api(hub).list_repo_tree(NAME, revision="step0", recursive=True)]
+    assert "../x" in [
+        item.path for item in api(hub).list_repo_tree(NAME, revision="step0", recursive=True)
+    ]
     assert "../x" in api(hub).list_repo_files(NAME, revision="step0")
 
 
@@ -376,12 +424,16 @@ def test_a_small_file_has_ranges_too(hub):
 
 def test_a_connection_serves_many_requests(hub):
     address = urlsplit(weights_address(hub))
-    with closing(http.client.HTTPConnection(address.hostname, address.port, timeout=10)) as connection:
+    with closing(
+        http.client.HTTPConnection(address.hostname, address.port, timeout=10)
+    ) as connection:
         connection.connect()
         socket = connection.sock
         for start in range(5):
             connection.request(
-                "GET", f"{address.path}?{address.query}", headers={"Range": f"bytes={start}-{start + 9}"}
+                "GET",
+                f"{address.path}?{address.query}",
+                headers={"Range": f"bytes={start}-{start + 9}"},
             )
             assert len(connection.getresponse().read()) == 10
             assert connection.sock is socket
@@ -398,7 +450,9 @@ def test_a_status_is_answered_once(hub, steps, status):
     assert answered == int(status)
     assert headers.get("retry-after") == ("3" if status == "429" else None)
     assert fetch(address)[2] == weights(steps)
-    assert [(record.status, record.fault) for record in hub.requests if record.kind == "content"] == [
+    assert [
+        (record.status, record.fault) for record in hub.requests if record.kind == "content"
+    ] == [
         (int(status), status),
         (200, None),
     ]
@@ -408,7 +462,9 @@ def test_a_reset_comes_before_any_byte(hub):
     hub.faults.add(Fault("reset", where="refs"))
     with pytest.raises(ConnectionResetError):
         fetch(f"{hub.endpoint}/api/models/{NAME}/refs")
-    assert [(record.status, record.sent, record.fault) for record in hub.requests] == [(0, 0, "reset")]
+    assert [(record.status, record.sent, record.fault) for record in hub.requests] == [
+        (0, 0, "reset")
+    ]
 
 
 def test_a_reset_in_the_body_comes_after_so_many_bytes(hub, steps):
@@ -436,10 +492,14 @@ def test_a_body_is_cut_before_its_end_however_short_it_is(hub):
 
 
 def test_the_client_goes_on_after_a_truncated_body(hub, download, steps, monkeypatch):
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 500)  # It goes on after the last whole chunk.
+    # It goes on after the last whole chunk.
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 500)
     hub.faults.add(Fault("truncate", where="content", after=1000))
     assert download("model.safetensors", "step0").read_bytes() == weights(steps)
-    assert [record.range for record in hub.requests if record.kind == "content"] == [None, "bytes=1000-"]
+    assert [record.range for record in hub.requests if record.kind == "content"] == [
+        None,
+        "bytes=1000-",
+    ]
 
 
 def test_a_stall_lasts_and_then_goes_on(hub, steps):
@@ -460,7 +520,9 @@ def test_a_stall_outlasts_an_impatient_client(hub):
 def test_corrupt_bytes_are_as_many_as_the_right_ones(hub, steps):
     hub.faults.add(Fault("corrupt", where="content", after=1000))
     _, _, body = fetch(weights_address(hub))
-    wrong = [i for i, (got, right) in enumerate(zip(body, weights(steps), strict=True)) if got != right]
+    wrong = [
+        i for i, (got, right) in enumerate(zip(body, weights(steps), strict=True)) if got != right
+    ]
     assert wrong
     assert min(wrong) == 1000
 
@@ -503,12 +565,16 @@ def test_an_unknown_fault_is_named_with_those_there_are():
 def statuses_of_a_soak(repository: Repository, seed: int) -> list[int]:
     with Hub(repository) as hub:
         hub.faults.add(RandomFaults(0.5, seed, ("500", "503", "429"), seconds=0))
-        return [fetch(f"{hub.endpoint}/{NAME}/resolve/main/config.json", "HEAD")[0] for _ in range(40)]
+        return [
+            fetch(f"{hub.endpoint}/{NAME}/resolve/main/config.json", "HEAD")[0] for _ in range(40)
+        ]
 
 
 def test_random_faults_follow_from_their_seed_and_let_the_third_try_through(repository):
     statuses = statuses_of_a_soak(repository, seed=1)
-    assert statuses == statuses_of_a_soak(repository, seed=1) != statuses_of_a_soak(repository, seed=2)
+    assert (
+        statuses == statuses_of_a_soak(repository, seed=1) != statuses_of_a_soak(repository, seed=2)
+    )
     assert 10 < sum(status != 200 for status in statuses) < 30
     spoiled = "".join("." if status == 200 else "x" for status in statuses)
     assert "xx" in spoiled
@@ -516,11 +582,15 @@ def test_random_faults_follow_from_their_seed_and_let_the_third_try_through(repo
 
 
 def test_a_patient_client_survives_random_faults_of_all_kinds(hub, steps):
-    hub.faults.add(RandomFaults(0.5, 3, tuple(kind for kind in FAULTS if kind != "corrupt"), seconds=0.02))
+    hub.faults.add(
+        RandomFaults(0.5, 3, tuple(kind for kind in FAULTS if kind != "corrupt"), seconds=0.02)
+    )
     for _ in range(20):
         for _ in range(3):
             try:
-                status, _, body = fetch(hub.address(NAME, "model.safetensors", "step0"), Range="bytes=1000-1999")
+                status, _, body = fetch(
+                    hub.address(NAME, "model.safetensors", "step0"), Range="bytes=1000-1999"
+                )
             except (ConnectionResetError, http.client.IncompleteRead):
                 continue
             if status == 206:
@@ -557,16 +627,28 @@ def test_latency_comes_before_every_answer(hub):
 
 def test_the_log_tells_what_was_asked_and_answered(hub):
     before = time.time()
-    fetch(f"{hub.endpoint}/api/models/{NAME}/tree/main?recursive=true", Authorization="Bearer right")
+    fetch(
+        f"{hub.endpoint}/api/models/{NAME}/tree/main?recursive=true", Authorization="Bearer right"
+    )
     address = weights_address(hub)
     fetch(address, Range="bytes=0-99")
     tree, resolve, content = hub.requests
     assert (tree.origin, tree.method, tree.kind, tree.status) == ("hub", "GET", "tree", 200)
     assert (tree.path, tree.query) == (f"/api/models/{NAME}/tree/main", "recursive=true")
     assert tree.authorized
-    assert (resolve.method, resolve.kind, resolve.status, resolve.sent) == ("HEAD", "resolve", 302, 0)
+    assert (resolve.method, resolve.kind, resolve.status, resolve.sent) == (
+        "HEAD",
+        "resolve",
+        302,
+        0,
+    )
     assert (content.origin, content.kind, content.range) == ("content", "content", "bytes=0-99")
-    assert (content.status, content.sent, content.authorized, content.fault) == (206, 100, False, None)
+    assert (content.status, content.sent, content.authorized, content.fault) == (
+        206,
+        100,
+        False,
+        None,
+    )
     assert before <= tree.start <= resolve.start <= content.start <= time.time()
     assert 0 <= content.seconds < 5
 
@@ -612,11 +694,15 @@ def test_random_weights_have_the_names_and_sizes_of_a_gpt_neox(tmp_path):
     }
 
 
-@pytest.mark.parametrize("form", [{}, {"sharded": True}, {"binary": True}, {"sharded": True, "binary": True}])
+@pytest.mark.parametrize(
+    "form", [{}, {"sharded": True}, {"binary": True}, {"sharded": True, "binary": True}]
+)
 def test_random_weights_load_in_transformers_in_every_form(tmp_path, form):
     random_pythia(tmp_path / "made", "tiny", seed=3, masks=not form, **form)
     random_pythia(tmp_path / "again", "tiny", seed=3)
-    made, again = (GPTNeoXForCausalLM.from_pretrained(tmp_path / name) for name in ("made", "again"))
+    made, again = (
+        GPTNeoXForCausalLM.from_pretrained(tmp_path / name) for name in ("made", "again")
+    )
     for name, parameter in made.named_parameters():
         assert parameter.equal(again.get_parameter(name)), name
     assert made.gpt_neox.embed_in.weight.std().item() == pytest.approx(0.02, rel=0.1)
@@ -632,9 +718,14 @@ def test_a_process_serves_what_it_finds_and_what_it_is_given(steps, tmp_path, do
     with hub_process(
         tmp_path / "served", "--publish", f"{steps}=me/toy", "--token", "t", "--gated", "found/here"
     ) as endpoint:
-        names = {branch.name for branch in HfApi(endpoint=endpoint, token=False).list_repo_refs("me/toy").branches}
+        names = {
+            branch.name
+            for branch in HfApi(endpoint=endpoint, token=False).list_repo_refs("me/toy").branches
+        }
         assert names == {"main", "step0", "step1", "step16"}
-        assert download_from(endpoint, "me/toy", "model.safetensors").read_bytes() == weights(steps, 16)
+        assert download_from(endpoint, "me/toy", "model.safetensors").read_bytes() == weights(
+            steps, 16
+        )
         with pytest.raises(GatedRepoError):
             download_from(endpoint, "found/here", "config.json")
         assert download_from(endpoint, "found/here", "config.json", token="t").exists()
@@ -645,14 +736,25 @@ def test_a_process_serves_what_it_finds_and_what_it_is_given(steps, tmp_path, do
 @pytest.fixture
 def download_from(tmp_path: Path) -> Callable[..., Path]:
     def download(endpoint: str, name: str, path: str, token: str | bool = False) -> Path:
-        return Path(hf_hub_download(name, path, endpoint=endpoint, cache_dir=tmp_path / "cache", token=token))
+        return Path(
+            hf_hub_download(
+                name, path, endpoint=endpoint, cache_dir=tmp_path / "cache", token=token
+            )
+        )
 
     return download
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_process_prints_its_endpoint_and_ends_with_0(steps, tmp_path, number):
-    command = [sys.executable, "-m", "tests.hub", str(tmp_path / "served"), "--publish", f"{steps}=me/toy"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.hub",
+        str(tmp_path / "served"),
+        "--publish",
+        f"{steps}=me/toy",
+    ]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         variable, _, endpoint = process.stdout.readline().strip().partition("=")
         assert variable == "HF_ENDPOINT"
@@ -662,7 +764,14 @@ def test_a_process_prints_its_endpoint_and_ends_with_0(steps, tmp_path, number):
 
 
 def test_a_process_refuses_what_it_cannot_publish(tmp_path):
-    command = [sys.executable, "-m", "tests.hub", str(tmp_path), "--publish", f"{tmp_path}/nothing=me/toy"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.hub",
+        str(tmp_path),
+        "--publish",
+        f"{tmp_path}/nothing=me/toy",
+    ]
     refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert "nothing' is no directory: give one that holds step folders" in refused.stderr

@@ -74,7 +74,9 @@ FILES = {
 
 
 @pytest.mark.parametrize(("make", "expected"), FILES.values(), ids=FILES)
-def test_a_file_that_is_no_small_regular_file_is_refused_before_it_is_read(tmp_path, make, expected):
+def test_a_file_that_is_no_small_regular_file_is_refused_before_it_is_read(
+    tmp_path, make, expected
+):
     path = tmp_path / "suite.json"
     make(path)
     with pytest.raises(SuiteError, match=expected):
@@ -97,7 +99,9 @@ class _Facts(pydantic.BaseModel):
     tokens: int
 
 
-@pytest.mark.parametrize("value", [{"tokens": True}, {"tokens": "3"}, {"tokens": 1.5}, {}, None, [1]], ids=repr)
+@pytest.mark.parametrize(
+    "value", [{"tokens": True}, {"tokens": "3"}, {"tokens": 1.5}, {}, None, [1]], ids=repr
+)
 def test_what_does_not_fit_its_model_is_named(value):
     with pytest.raises(SuiteError) as caught:
         checked(_Facts, value, "suite.json", error=SuiteError)
@@ -130,7 +134,10 @@ TEXTS = {
     "user alone": ("http://me@hub", "http://***@hub"),
     "token": ("Bearer hf_abcdefghijkl", "Bearer ***"),
     "token of another kind": ("authorization: Bearer xyz", "authorization: Bearer ***"),
-    "signed address": ("https://s3/x?X-Amz-Signature=abc&b=1", "https://s3/x?X-Amz-Signature=***&b=1"),
+    "signed address": (
+        "https://s3/x?X-Amz-Signature=abc&b=1",
+        "https://s3/x?X-Amz-Signature=***&b=1",
+    ),
     "no address": ("me@example.org wrote a://b", "me@example.org wrote a://b"),
 }
 

@@ -1,4 +1,6 @@
-"""What is installed from a wheel, in an environment of its own, is whole: no file of the repository is missed."""
+"""What is installed from a wheel, in an environment of its own, is whole: no file of the repository
+is missed.
+"""
 
 import json
 import os
@@ -15,8 +17,12 @@ pytestmark = [pytest.mark.network, pytest.mark.slow]
 
 
 def run(*command, **options):
-    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, **options)
-    assert result.returncode == 0, f"{' '.join(map(str, command))}\n{result.stdout}\n{result.stderr}"
+    result = subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, check=False, **options
+    )
+    assert result.returncode == 0, (
+        f"{' '.join(map(str, command))}\n{result.stdout}\n{result.stderr}"
+    )
     return result.stdout
 
 
@@ -39,7 +45,8 @@ def installed(tmp_path_factory):
     ]
     if subprocess.run(probe, capture_output=True, check=False).returncode:
         pytest.skip("no package registry can be reached: a wheel cannot be installed")
-    # Building writes into the source folder: into a copy, then, and without what happens to lie in this one.
+    # Building writes into the source folder: into a copy, then, and without what happens to lie in
+    # this one.
     source = root / "source"
     tracked = ("pyproject.toml", "README.md", "LICENSE", "pythia_traj", "experiments", "configs")
     for name in tracked:
@@ -55,10 +62,18 @@ def installed(tmp_path_factory):
     return python.parent
 
 
-def test_it_lists_experiments_and_runs_the_packaged_config_from_another_directory(installed, suite, tmp_path):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+def test_it_lists_experiments_and_runs_the_packaged_config_from_another_directory(
+    installed, suite, tmp_path
+):
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
+    }
     where = {"cwd": tmp_path, "env": environment}
-    package = Path(run(installed / "python", "-c", "import pythia_traj; print(pythia_traj.__file__)", **where).strip())
+    package = Path(
+        run(
+            installed / "python", "-c", "import pythia_traj; print(pythia_traj.__file__)", **where
+        ).strip()
+    )
     assert installed.parent in package.parents
     listed = json.loads(run(installed / "pythia-traj", "experiments", "--json", **where))
     assert [experiment["name"] for experiment in listed] == [
@@ -80,7 +95,17 @@ def test_it_lists_experiments_and_runs_the_packaged_config_from_another_director
         "transplant",
         "weights",
     ]
-    swept = run(installed / "pythia-traj", "sweep", "demo", "--model", suite, "--out", "run", "--json", **where)
+    swept = run(
+        installed / "pythia-traj",
+        "sweep",
+        "demo",
+        "--model",
+        suite,
+        "--out",
+        "run",
+        "--json",
+        **where,
+    )
     outcome = json.loads(swept)
     assert len(outcome["done"]) == 5 * 4
     assert not outcome["failed"]

@@ -34,10 +34,17 @@ def demo(
     from pythia_traj.toy.recipe import Recipe
 
     suite = out.parent / ("toy" if seed == 0 else f"toy-seed{seed}")
-    say(f"training the toy suite in {suite}" if not suite.exists() else f"using the toy suite in {suite}")
+    say(
+        f"training the toy suite in {suite}"
+        if not suite.exists()
+        else f"using the toy suite in {suite}"
+    )
     train_with_progress(suite, Recipe(seed=seed))
     with progress_bar() as progress:
-        result = sweep(SweepConfig.from_yaml("demo", model=str(suite), out=out), observer=SweepProgress(progress))
+        result = sweep(
+            SweepConfig.from_yaml("demo", model=str(suite), out=out),
+            observer=SweepProgress(progress),
+        )
     page = out / "report.html"
     report_run(out, page)
     say(f"report: {page}")

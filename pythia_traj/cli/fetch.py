@@ -15,8 +15,12 @@ def fetch(
     disk_budget: Annotated[
         str | None, typer.Option(help="Bytes that all kept checkpoints may take together: 20GB.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and fetch nothing.")] = False,
-    refresh: Annotated[bool, typer.Option("--refresh", help="Ask the Hub again where branches point.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would cost, and fetch nothing.")
+    ] = False,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Ask the Hub again where branches point.")
+    ] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Download checkpoints to stay, for nodes without network."""
@@ -33,8 +37,15 @@ def fetch(
     budget = as_bytes(disk_budget)
     selected = select(steps, published.steps, tokens_per_step=published.tokens_per_step)
     cost = estimate(published, selected)
-    rate = measure_rate(published, next(s for s in selected if s not in cost.missing)) if cost.bytes else None
-    plan = cost.as_dict() | {"bytes_per_second": rate, "seconds": cost.bytes / rate if rate else 0.0}
+    rate = (
+        measure_rate(published, next(s for s in selected if s not in cost.missing))
+        if cost.bytes
+        else None
+    )
+    plan = cost.as_dict() | {
+        "bytes_per_second": rate,
+        "seconds": cost.bytes / rate if rate else 0.0,
+    }
     if not as_json:
         say(cost.sentence(rate))
     if dry_run:
@@ -43,7 +54,9 @@ def fetch(
         return
     with progress_bar() as progress:
         task = progress.add_task("fetching", total=len(selected))
-        result = fetch_steps(published, selected, disk_budget=budget, on_step=lambda step: progress.advance(task))
+        result = fetch_steps(
+            published, selected, disk_budget=budget, on_step=lambda step: progress.advance(task)
+        )
     if as_json:
         print_json(plan | {"fetched": result.steps, "failed": result.failed})
     else:
@@ -56,7 +69,8 @@ def fetch(
 
 def cache(
     remove: Annotated[
-        str | None, typer.Option(help="Remove what is kept of this repository (org/name), or `all`.")
+        str | None,
+        typer.Option(help="Remove what is kept of this repository (org/name), or `all`."),
     ] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
@@ -77,7 +91,12 @@ def cache(
         print_json([entry.as_dict() for entry in found])
         return
     rows = [
-        (entry.repo, entry.files, f"{entry.size / 1e9:.2f} GB", time.strftime("%Y-%m-%d", time.localtime(entry.used)))
+        (
+            entry.repo,
+            entry.files,
+            f"{entry.size / 1e9:.2f} GB",
+            time.strftime("%Y-%m-%d", time.localtime(entry.used)),
+        )
         for entry in found
     ]
     print_table(["repository", "files", "size", "last used"], rows)

@@ -20,14 +20,24 @@ def status(
     if as_json:
         print_json(found.as_json())
         return
-    left = "" if found.seconds_left in (None, 0.0) else f", about {found.seconds_left:.0f} s to go at the rate so far"
+    left = (
+        ""
+        if found.seconds_left in (None, 0.0)
+        else f", about {found.seconds_left:.0f} s to go at the rate so far"
+    )
     defective = f"{found.defective} skipped (defect), " if found.defective else ""
     damaged = f", {found.damaged} damaged" if found.damaged else ""
     say(
-        f"{found.done} done, {found.running} running, {found.failed} failed, {defective}{found.left} left{damaged}{left}"
+        f"{found.done} done, {found.running} running, {found.failed} failed,"
+        f" {defective}{found.left} left{damaged}{left}"
     )
     for name, error in found.errors.items():
-        say(one_line(f"{'failed' if found.units[name] == 'failed' else 'skipped (defect)'}: {name}: {error}"))
+        say(
+            one_line(
+                f"{'failed' if found.units[name] == 'failed' else 'skipped (defect)'}:"
+                f" {name}: {error}"
+            )
+        )
     for file, why in found.damaged_files.items():
         say(one_line(f"damaged: {file}: {why}"))
 
@@ -58,9 +68,15 @@ def models(as_json: Annotated[bool, JSON_OPTION] = False) -> None:
 
 def steps(
     model: Annotated[str, typer.Argument(help="A name, org/name or a directory of checkpoints.")],
-    select: Annotated[str, typer.Option("--steps", help="Only those an expression selects.")] = "all",
-    source: Annotated[str, typer.Option(help="hub, or a directory that holds the models' directories.")] = "hub",
-    refresh: Annotated[bool, typer.Option("--refresh", help="Ask the Hub again which branches there are.")] = False,
+    select: Annotated[
+        str, typer.Option("--steps", help="Only those an expression selects.")
+    ] = "all",
+    source: Annotated[
+        str, typer.Option(help="hub, or a directory that holds the models' directories.")
+    ] = "hub",
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Ask the Hub again which branches there are.")
+    ] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """The published steps of a model, with the tokens seen up to each."""
@@ -82,44 +98,72 @@ def steps(
         print_json(found)
     else:
         shown = [
-            (row["step"], row["tokens"], row["revision"], "" if row["lr"] is None else f"{row['lr']:.3g}")
+            (
+                row["step"],
+                row["tokens"],
+                row["revision"],
+                "" if row["lr"] is None else f"{row['lr']:.3g}",
+            )
             for row in found
         ]
         print_table(["step", "tokens", "revision", "lr"], shown)
 
 
 def experiments(
-    name: Annotated[str | None, typer.Argument(help="One experiment, by name or ./file.py.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="One experiment, by name or ./file.py.")
+    ] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """The experiments there are, or one of them with its parameters and defaults."""
     from pythia_traj.discovery import describe, discover, find
 
-    found = [describe(find(name))] if name else [describe(candidate) for candidate in discover().values()]
+    found = (
+        [describe(find(name))]
+        if name
+        else [describe(candidate) for candidate in discover().values()]
+    )
     if as_json:
         print_json(found)
     elif name:
-        say(f"{found[0]['name']} (version {found[0]['version']}, {found[0]['cites'] or 'no source'})\n")
+        say(
+            f"{found[0]['name']} (version {found[0]['version']},"
+            f" {found[0]['cites'] or 'no source'})\n"
+        )
         say(f"{found[0]['documentation']}\n")
         print_table(
-            ["parameter", "default", "type"], [(p["name"], p["default"], p["type"]) for p in found[0]["parameters"]]
+            ["parameter", "default", "type"],
+            [(p["name"], p["default"], p["type"]) for p in found[0]["parameters"]],
         )
     else:
         rows = [
-            (e["name"], e["description"], f"needs {', '.join(e['requires'])}" if e["requires"] else "") for e in found
+            (
+                e["name"],
+                e["description"],
+                f"needs {', '.join(e['requires'])}" if e["requires"] else "",
+            )
+            for e in found
         ]
         print_table(["experiment", "measures", ""], rows)
 
 
 def doctor(
     hub: Annotated[
-        bool, typer.Option("--hub", help="Ask the Hub whether network, token and disk will do for a sweep.")
+        bool,
+        typer.Option(
+            "--hub", help="Ask the Hub whether network, token and disk will do for a sweep."
+        ),
     ] = False,
-    model: Annotated[list[str] | None, typer.Option(help="The sweep's models; repeat or separate by commas.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="The sweep's models; repeat or separate by commas.")
+    ] = None,
     steps: Annotated[str, typer.Option(help="The sweep's steps.")] = "all",
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Versions, devices, disk and reachability of the Hub, in one screen; with --hub, whether they will do for a sweep."""
+    """Versions, devices, disk and reachability of the Hub, in one screen.
+
+    With --hub, whether they will do for a sweep.
+    """
     from pythia_traj.doctor import examine, examine_hub
 
     names = [name.strip() for word in model or [] for name in word.split(",") if name.strip()]
@@ -127,7 +171,10 @@ def doctor(
     if as_json:
         print_json([vars(check) for check in checks])
     else:
-        print_table(["", "what", "found"], [("ok" if check.ok else "--", check.what, check.found) for check in checks])
+        print_table(
+            ["", "what", "found"],
+            [("ok" if check.ok else "--", check.what, check.found) for check in checks],
+        )
     if (hub or names) and not all(check.ok for check in checks):
         raise typer.Exit(1)
 

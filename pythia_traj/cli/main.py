@@ -41,7 +41,11 @@ class _Said(logging.Handler):
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Runs the command line and exits: 0 all done, 1 the request was wrong, 2 usage, 3 some units failed, 128 + n stopped by signal n."""
+    """Runs the command line and exits.
+
+    The status: 0 all done, 1 the request was wrong, 2 usage, 3 some units failed, 128 + n stopped
+    by signal n.
+    """
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
     logging.lastResort = _Said(logging.WARNING)
@@ -58,14 +62,16 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         say(f"error: {one_line(str(error))}", err=True)
         sys.exit(1)
     except OSError as error:
-        # A path that cannot be read or written, wherever it was met; anything else that escapes is a defect.
+        # A path that cannot be read or written, wherever it was met; anything else that escapes is
+        # a defect.
         if error.filename is None:
             raise
         say(f"error: cannot use {one_line(str(error.filename))}: {error.strerror}", err=True)
         sys.exit(1)
     except MemoryError as error:
         say(
-            f"error: the memory does not suffice{one_line(f': {error}') if str(error) else ''}: ask for less at once",
+            f"error: the memory does not suffice{one_line(f': {error}') if str(error) else ''}:"
+            " ask for less at once",
             err=True,
         )
         sys.exit(1)

@@ -1,4 +1,7 @@
-"""How commands speak: one JSON document or a table, on standard output; progress on standard error."""
+"""How commands speak: one JSON document or a table, progress on standard error.
+
+The document or table is on standard output.
+"""
 
 import json
 import sys
@@ -27,7 +30,10 @@ if TYPE_CHECKING:
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Text for a person, on standard output or standard error; whatever it quotes, the terminal sees no control characters."""
+    """Text for a person, on standard output or standard error.
+
+    Whatever it quotes, the terminal sees no control characters.
+    """
     typer.echo(printable(text), err=err)
 
 
@@ -52,7 +58,10 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def progress_bar() -> Progress:
-    """A bar on standard error with counts and time left; it draws nothing where that is no terminal."""
+    """A bar on standard error with counts and time left.
+
+    It draws nothing where that is no terminal.
+    """
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}", markup=False),
@@ -100,4 +109,6 @@ class SweepProgress:
         self._progress.advance(self._task)
         # At once for who is watching; everyone is told at the end.
         if error is not None and self._progress.console.is_terminal:
-            self._progress.console.print(Text(one_line(f"failed: {unit.name}: {error}")), soft_wrap=True)
+            self._progress.console.print(
+                Text(one_line(f"failed: {unit.name}: {error}")), soft_wrap=True
+            )

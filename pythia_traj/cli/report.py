@@ -10,7 +10,10 @@ from pythia_traj.cli.output import say
 
 def report(
     run: Annotated[Path, typer.Argument(help="The run's directory.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path("report.html"),
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="The HTML file to write."),
+    ] = Path("report.html"),
 ) -> None:
     """Draw a run as one self-contained HTML file."""
     from pythia_traj.dashboard.run import report_run

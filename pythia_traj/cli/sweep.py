@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pythia_traj.cli.output import JSON_OPTION, SweepProgress, print_json, print_table, progress_bar, say
+from pythia_traj.cli.output import (
+    JSON_OPTION,
+    SweepProgress,
+    print_json,
+    print_table,
+    progress_bar,
+    say,
+)
 from pythia_traj.errors import CheckpointError, ConfigError, DeviceError
 from pythia_traj.printable import one_line
 
@@ -18,41 +25,62 @@ if TYPE_CHECKING:
 
 
 def sweep(
-    config: Annotated[str | None, typer.Argument(help="A YAML file, or the name of a config of the package.")] = None,
+    config: Annotated[
+        str | None, typer.Argument(help="A YAML file, or the name of a config of the package.")
+    ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="A name, org/name, a directory or NAME=DIRECTORY; repeat or separate by commas."),
+        typer.Option(
+            help="A name, org/name, a directory or NAME=DIRECTORY; repeat or separate by commas."
+        ),
     ] = None,
-    steps: Annotated[str | None, typer.Option(help="Such as 0,512 or log:12 or all or 0:143000:5000.")] = None,
+    steps: Annotated[
+        str | None, typer.Option(help="Such as 0,512 or log:12 or all or 0:143000:5000.")
+    ] = None,
     experiment: Annotated[
         list[str] | None, typer.Option(help="Name or ./file.py; repeat or separate by commas.")
     ] = None,
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="LABEL.PARAM=VALUE", help="A parameter of an experiment, or a setting."),
+        typer.Option(
+            "--set", metavar="LABEL.PARAM=VALUE", help="A parameter of an experiment, or a setting."
+        ),
     ] = None,
     out: Annotated[str | None, typer.Option(metavar="PATH", help="The run's directory.")] = None,
-    source: Annotated[str | None, typer.Option(help="hub, or a directory that holds the models' directories.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="hub, or a directory that holds the models' directories.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, float16, bfloat16.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the experiments' data.")] = None,
-    prefetch: Annotated[int | None, typer.Option(help="Checkpoints fetched ahead while experiments run.")] = None,
-    disk_budget: Annotated[
-        str | None, typer.Option(help="Put checkpoints of the Hub on disk, within so many bytes: 20GB.")
+    prefetch: Annotated[
+        int | None, typer.Option(help="Checkpoints fetched ahead while experiments run.")
     ] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep checkpoints of the Hub on disk.")] = False,
+    disk_budget: Annotated[
+        str | None,
+        typer.Option(help="Put checkpoints of the Hub on disk, within so many bytes: 20GB."),
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep checkpoints of the Hub on disk.")
+    ] = False,
     refresh: Annotated[
-        bool, typer.Option("--refresh", help="Ask the Hub again where branches point, and redo what has moved.")
+        bool,
+        typer.Option(
+            "--refresh", help="Ask the Hub again where branches point, and redo what has moved."
+        ),
     ] = False,
     on_defect: Annotated[
         str | None, typer.Option(help="Steps that hold another's weights: skip, measure, fail.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Measure models at selected training steps and store the rows as Parquet.
 
-    What is there already is skipped, so an interrupted sweep goes on where it was when the same command is repeated.
+    What is there already is skipped, so an interrupted sweep goes on where it was when the same
+    command is repeated.
     """
     given = {
         "model": model,
@@ -99,7 +127,8 @@ def read_request(
         }
     if not settings.get("experiments"):
         raise ConfigError(
-            "no experiment was given: --experiment induction, or a config that names some (see pythia-traj experiments)"
+            "no experiment was given: --experiment induction, or a config that names some (see"
+            " pythia-traj experiments)"
         )
     return SweepConfig(**override(settings, assignments))
 
@@ -118,7 +147,8 @@ def _dry_run(request: "SweepConfig", as_json: bool) -> None:
                 "todo": [unit.name for unit in plan.todo],
                 "done": [unit.name for unit in plan.done],
                 "cost_per_step": {
-                    name: {label: asdict(cost) for label, cost in by_label.items()} for name, by_label in costs.items()
+                    name: {label: asdict(cost) for label, cost in by_label.items()}
+                    for name, by_label in costs.items()
                 },
                 "warnings": list(plan.warnings),
                 "request": request.resolved(),
@@ -130,13 +160,26 @@ def _dry_run(request: "SweepConfig", as_json: bool) -> None:
     table = []
     for name in plan.steps:
         for label in request.experiments:
-            counts = [sum(u.label == label and u.model == name for u in units) for units in (plan.todo, plan.done)]
+            counts = [
+                sum(u.label == label and u.model == name for u in units)
+                for units in (plan.todo, plan.done)
+            ]
             cost = costs[name].get(label)
             passes = f"{cost.passes:,.0f} of {cost.tokens:.0f} tokens" if cost else "not known"
-            seconds = (f"{cost.seconds:.0f}" if cost.seconds >= 10 else f"{cost.seconds:.2g}") if cost else "not known"
+            seconds = (
+                (f"{cost.seconds:.0f}" if cost.seconds >= 10 else f"{cost.seconds:.2g}")
+                if cost
+                else "not known"
+            )
             table.append((name, label, *counts, passes, seconds))
-    print_table(["model", "experiment", "to do", "done", "forward passes a step", "seconds a step"], table)
-    sharing = {tuple(sorted((label, *cost.shared_with))) for found in costs.values() for label, cost in found.items()}
+    print_table(
+        ["model", "experiment", "to do", "done", "forward passes a step", "seconds a step"], table
+    )
+    sharing = {
+        tuple(sorted((label, *cost.shared_with)))
+        for found in costs.values()
+        for label, cost in found.items()
+    }
     for labels in sorted(labels for labels in sharing if len(labels) > 1):
         say(f"One pass for what {', '.join(labels)} read together: they take less than the sum.")
 
@@ -156,7 +199,10 @@ def _costs(request: "SweepConfig", plan: "Plan", published: "PublishedModel") ->
 
 
 def report_result(result: "SweepResult", as_json: bool) -> None:
-    """Says how a sweep ended, and exits with 3 where units failed or were skipped as defective, 1 where all failed."""
+    """Says how a sweep ended, and exits with a status where units failed.
+
+    It is 3 where units failed or were skipped as defective, 1 where all failed.
+    """
     if as_json:
         print_json(
             {
@@ -182,7 +228,11 @@ def _summarise(result: "SweepResult") -> None:
     if result.defective:
         say("what is skipped is measured all the same with --on-defect measure", err=True)
     _by_reason("warning: measured in spite of a defect", result.known_defects)
-    counts = [f"{len(result.done)} done", f"{len(result.skipped)} already there", f"{len(result.failed)} failed"]
+    counts = [
+        f"{len(result.done)} done",
+        f"{len(result.skipped)} already there",
+        f"{len(result.failed)} failed",
+    ]
     if result.defective:
         counts.append(f"{len(result.defective)} skipped (defect)")
     say(f"{', '.join(counts)}; Parquet: {result.out / 'metrics'}")

@@ -1,8 +1,9 @@
-"""Figures of a run: rows in, Plotly figure out. Pure; the page and the live view draw the same ones.
+"""Figures of a run: rows in, Plotly figure out.
 
-Each function takes rows as `pythia_traj.load` gives them and finds what it draws by metric, never by label, as a label
-can be any name. Trajectories of several models and labels are drawn into one figure. What has no value is not drawn:
-`NothingToDraw` says why.
+They are pure; the page and the live view draw the same ones. Each function takes rows as
+`pythia_traj.load` gives them and finds what it draws by metric, never by label, as a label can be
+any name. Trajectories of several models and labels are drawn into one figure. What has no value is
+not drawn: `NothingToDraw` says why.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,10 @@ WHICH = ("model", "experiment")
 """The columns that say whose trajectory a row belongs to."""
 
 NULL = "null"
-"""The column that says which null a row is, such as `shuffled`: the same measure where there is nothing to find."""
+"""The column that says which null a row is, such as `shuffled`.
+
+A null is the same measure where there is nothing to find.
+"""
 
 HEAD_LABELS = {
     "prefix_matching": "token after the previous occurrence",
@@ -50,21 +54,31 @@ def accuracy_over_steps(rows: pd.DataFrame) -> go.Figure:
 
 
 def icl_over_steps(rows: pd.DataFrame) -> go.Figure:
-    """Loss late in the context minus loss early in it at each step; negative is learning from the context."""
+    """Loss late in the context minus loss early in it at each step.
+
+    Negative is learning from the context.
+    """
     metrics = {"icl_score": "tokens 500 and 50", "icl_window": "tokens 450..549 and 40..59"}
     return _mean_over_steps(rows, metrics, LEARNING)
 
 
 def copies_over_steps(rows: pd.DataFrame) -> go.Figure:
-    """Loss at each step on the first and the second copy of a random segment; a gap between them is induction."""
+    """Loss at each step on the first and the second copy of a random segment.
+
+    A gap between them is induction.
+    """
     chosen = choose(rows, ["nll"])
     chosen = chosen[chosen["dim"].isin(["first_copy", "second_copy"])]
     chosen = chosen.assign(what=chosen["dim"].str.replace("_", " "))
     return over_steps(drawable(chosen, "loss on copies"), LOSS)
 
 
-def induction_over_steps(rows: pd.DataFrame, variant: str = "two_halves", top: int = 5) -> go.Figure:
-    """Prefix matching of the head that has most of it, at each step, with its null; the top heads as thin lines.
+def induction_over_steps(
+    rows: pd.DataFrame, variant: str = "two_halves", top: int = 5
+) -> go.Figure:
+    """Prefix matching of the head that has most of it, at each step, with its null.
+
+    The top heads are thin lines.
 
     Args:
         rows: rows of a run.
@@ -93,17 +107,19 @@ def induction_over_steps(rows: pd.DataFrame, variant: str = "two_halves", top: i
 
 
 def conventions_over_steps(rows: pd.DataFrame) -> go.Figure:
-    """Prefix matching of the head that has most of it, at each step, in every convention that was measured."""
+    """Prefix matching of the head that has most, at each step, in every convention measured."""
     chosen = choose(rows, ["prefix_matching"], component="head")
     chosen = drawable(chosen.assign(what=chosen["variant"]), "prefix matching")
     return over_steps(largest_head(chosen), ATTENTION)
 
 
 def attention_over_steps(rows: pd.DataFrame, variant: str = "two_halves") -> go.Figure:
-    """Where attention goes: for each kind of target, the share of the head that gives it most, at each step."""
+    """Where attention goes: the largest share of a head at each step, by kind of target."""
     chosen = choose(rows, list(HEAD_LABELS), component="head")
     chosen = drawable(chosen[chosen["variant"] == variant], f"attention, {variant}")
-    return over_steps(largest_head(chosen.assign(what=chosen["metric"].map(HEAD_LABELS))), ATTENTION)
+    return over_steps(
+        largest_head(chosen.assign(what=chosen["metric"].map(HEAD_LABELS))), ATTENTION
+    )
 
 
 def loss_by_position(rows: pd.DataFrame, most: int = 7) -> go.Figure:
@@ -120,7 +136,8 @@ def loss_by_position(rows: pd.DataFrame, most: int = 7) -> go.Figure:
     chosen = chosen[(chosen["variant"] == "") & (chosen["dim"] == "") & (chosen[NULL] == "")]
     chosen = drawable(chosen, "loss by position")
     _one_unit(chosen, "loss_by_position")
-    steps, title = style.step_ticks(chosen["step"], most - 1), "position of the predicted token (log scale)"
+    steps = style.step_ticks(chosen["step"], most - 1)
+    title = "position of the predicted token (log scale)"
     figure = style.blank({"title": {"text": title}, "type": "log", "tickvals": _POSITIONS}, LOSS)
     for step, shade in zip(steps, style.shades(len(steps)), strict=True):
         at = chosen[chosen["step"] == step].sort_values("position")
@@ -129,8 +146,12 @@ def loss_by_position(rows: pd.DataFrame, most: int = 7) -> go.Figure:
     return figure
 
 
-def head_heatmaps(rows: pd.DataFrame, metric: str = "prefix_matching", variant: str = "two_halves") -> go.Figure:
-    """A metric of every head at every step: a heat map a layer, heads down, steps to the right, one colour scale.
+def head_heatmaps(
+    rows: pd.DataFrame, metric: str = "prefix_matching", variant: str = "two_halves"
+) -> go.Figure:
+    """A metric of every head at every step: a heat map a layer, one colour scale.
+
+    Heads go down, steps to the right.
 
     Args:
         rows: rows of one model and one label.
@@ -142,7 +163,9 @@ def head_heatmaps(rows: pd.DataFrame, metric: str = "prefix_matching", variant: 
     """
     base, null = split_variant(variant)
     chosen = choose(rows, [metric], component="head")
-    chosen = drawable(chosen[(chosen["variant"] == base) & (chosen[NULL] == null)], f"{metric}, {variant}")
+    chosen = drawable(
+        chosen[(chosen["variant"] == base) & (chosen[NULL] == null)], f"{metric}, {variant}"
+    )
     _one_unit(chosen, "head_heatmaps")
     chosen = chosen.dropna(subset=["layer", "head"])
     layers = sorted(int(layer) for layer in chosen["layer"].unique())
@@ -151,55 +174,98 @@ def head_heatmaps(rows: pd.DataFrame, metric: str = "prefix_matching", variant: 
     height = len(layers) * (band + gap) - gap + above + below
     spacing = gap / (height - above - below) if len(layers) > 1 else 0
     names = [f"layer {layer}" for layer in layers]
-    figure = make_subplots(len(layers), 1, shared_xaxes=True, vertical_spacing=spacing, subplot_titles=names)
+    figure = make_subplots(
+        len(layers), 1, shared_xaxes=True, vertical_spacing=spacing, subplot_titles=names
+    )
     figure.update_annotations(x=0, xanchor="left", font={"size": 12, "color": style.QUIET})
     for row, layer in enumerate(layers, start=1):
         cells = style.heat_map(chosen[chosen["layer"] == layer], ATTENTION, layer, heads, steps)
         figure.add_trace(cells, row=row, col=1)
     stride = -(-len(heads) * 13 // band)
-    figure.update_yaxes(title={"text": "head"}, autorange="reversed", tickvals=list(heads)[::stride], showgrid=False)
+    figure.update_yaxes(
+        title={"text": "head"}, autorange="reversed", tickvals=list(heads)[::stride], showgrid=False
+    )
     axis = style.step_axis(steps)
     figure.update_xaxes(axis | {"title": {"text": ""}, "showgrid": False})
     figure.update_xaxes(title=axis["title"], row=len(layers))
-    place = {"xref": "paper", "yref": "paper", "x": 0, "y": 1, "yanchor": "bottom", "yshift": above - 22}
+    place = {
+        "xref": "paper",
+        "yref": "paper",
+        "x": 0,
+        "y": 1,
+        "yanchor": "bottom",
+        "yshift": above - 22,
+    }
     figure.add_annotation(text=str(ATTENTION), xanchor="left", showarrow=False, **place)
     looks = {"template": style.TEMPLATE, "plot_bgcolor": style.ABSENT, "coloraxis": style.scale()}
-    return figure.update_layout(height=height, margin={"t": above, "b": below, "l": 60, "r": 24}, **looks)
+    return figure.update_layout(
+        height=height, margin={"t": above, "b": below, "l": 60, "r": 24}, **looks
+    )
 
 
-TASK_METRICS = ("prob_diff", "logit_diff", "effect", "patched", "transplant", "faithfulness_normalised")
+TASK_METRICS = (
+    "prob_diff",
+    "logit_diff",
+    "effect",
+    "patched",
+    "transplant",
+    "faithfulness_normalised",
+)
 """Metrics that only experiments on tasks have."""
 
 
 def on_text(rows: pd.DataFrame) -> pd.DataFrame:
-    """Without the rows of tasks, which have a loss and an accuracy too, of their answers: known by a metric that only they have."""
+    """Without the rows of tasks, which are known by a metric that only they have.
+
+    Tasks have a loss and an accuracy too, of their answers.
+    """
     if rows.empty:
         return rows
     of_tasks = rows[rows["metric"].isin(TASK_METRICS)]
     tasks = set(zip(of_tasks["model"], of_tasks["experiment"], strict=True))
-    return rows[[unit not in tasks for unit in zip(rows["model"], rows["experiment"], strict=True)]] if tasks else rows
+    return (
+        rows[[unit not in tasks for unit in zip(rows["model"], rows["experiment"], strict=True)]]
+        if tasks
+        else rows
+    )
 
 
 def _mean_over_steps(rows: pd.DataFrame, metrics: dict[str, str], quantity: Quantity) -> go.Figure:
     chosen = choose(rows, list(metrics))
     chosen = chosen[(chosen["variant"] == "") & (chosen["dim"] == "")]
-    return over_steps(drawable(chosen.assign(what=chosen["metric"].map(metrics)), ", ".join(metrics)), quantity)
+    return over_steps(
+        drawable(chosen.assign(what=chosen["metric"].map(metrics)), ", ".join(metrics)), quantity
+    )
 
 
 def over_steps(chosen: pd.DataFrame, quantity: Quantity) -> go.Figure:
-    """A line for each model, label and `what`, dotted in the same colour for its null; bands of one standard error."""
+    """A line for each model, label and `what`, dotted in the same colour for its null.
+
+    Bands are one standard error up and down.
+    """
     figure = style.blank(style.step_axis(chosen["step"]), quantity)
     measured = chosen.groupby([*WHICH, "what", NULL])["value"].transform("count") > 0
     units, colours, beside_lines = _unit_names(chosen), dict[str, int](), dict[str, None]()
-    for key, at in chosen[measured].sort_values(NULL, kind="stable").groupby([units, "what", NULL], sort=False):
+    for key, at in (
+        chosen[measured].sort_values(NULL, kind="stable").groupby([units, "what", NULL], sort=False)
+    ):
         name, null = " · ".join(part for part in map(str, key[:-1]) if part), str(key[-1])
         # A null comes and goes with its own line; it stands in the legend where it has none.
         beside = bool(null) and name in colours
         beside_lines |= {null: None} if beside else {}
         index = colours.setdefault(name, len(colours))
-        line = {"color": style.colour(index), "width": 1.4 if null else 2.2, "dash": "dot" if null else "solid"}
+        line = {
+            "color": style.colour(index),
+            "width": 1.4 if null else 2.2,
+            "dash": "dot" if null else "solid",
+        }
         marker = {"symbol": style.symbol(index), "size": 4 if null else 5}
-        looks = {"line": line, "marker": marker, "mode": "lines+markers", "legendgroup": f"line-{index}"}
+        looks = {
+            "line": line,
+            "marker": marker,
+            "mode": "lines+markers",
+            "legendgroup": f"line-{index}",
+        }
         ordered = at.sort_values("step")
         figure.add_traces(list(style.bands(ordered, style.colour(index), f"line-{index}")))
         shown = f"{name}, {null}" if null else name
@@ -217,7 +283,8 @@ class NothingToDraw(PythiaTrajError):  # noqa: N818 - it is no failure
     """The rows hold no value of what was asked for.
 
     Attributes:
-        reasons: why, in the rows' words, with the number of rows that say so; empty where there is no row at all.
+        reasons: why, in the rows' words, with the number of rows that say so; empty where there is
+            no row at all.
     """
 
     def __init__(self, what: str, reasons: dict[str, int]) -> None:
@@ -227,9 +294,10 @@ class NothingToDraw(PythiaTrajError):  # noqa: N818 - it is no failure
 
 
 def split_variant(variant: str) -> tuple[str, str]:
-    """A variant without its null, and which null it is: `null:shuffled:two_halves` is (`two_halves`, `shuffled`).
+    """A variant without its null, and which null it is.
 
-    Either is empty where there is none, so `null:shuffled` is the null of values without a variant.
+    `null:shuffled:two_halves` is (`two_halves`, `shuffled`). Either is empty where there is none,
+    so `null:shuffled` is the null of values without a variant.
     """
     if not variant.startswith("null:"):
         return variant, ""
@@ -237,7 +305,9 @@ def split_variant(variant: str) -> tuple[str, str]:
     return base, null
 
 
-def choose(rows: pd.DataFrame, metrics: Sequence[str], component: str = "", by_position: bool = False) -> pd.DataFrame:
+def choose(
+    rows: pd.DataFrame, metrics: Sequence[str], component: str = "", by_position: bool = False
+) -> pd.DataFrame:
     """The rows of some metrics with plain columns: where absent, strings are empty and numbers NaN.
 
     `variant` is without its null, which `null` names.
@@ -253,13 +323,19 @@ def choose(rows: pd.DataFrame, metrics: Sequence[str], component: str = "", by_p
     wanted = rows["metric"].isin(metrics) & (rows["position"].notna() == by_position)
     wanted &= rows["component"].isin([component]) if component else rows["component"].isna()
     found = rows.loc[wanted]
-    texts = {name: found[name].astype(object).where(found[name].notna(), "") for name in (*_TEXT, "variant")}
+    texts = {
+        name: found[name].astype(object).where(found[name].notna(), "")
+        for name in (*_TEXT, "variant")
+    }
     split = {variant: split_variant(variant) for variant in texts["variant"].unique()}
     columns: dict[str, object] = {name: text.to_numpy(object) for name, text in texts.items()}
     for i, part in enumerate(("variant", NULL)):
         names = {variant: parts[i] for variant, parts in split.items()}
         columns[part] = texts["variant"].map(names).to_numpy(object)
-    columns |= {name: found[name].astype("Float64").to_numpy(float, na_value=float("nan")) for name in _NUMBERS}
+    columns |= {
+        name: found[name].astype("Float64").to_numpy(float, na_value=float("nan"))
+        for name in _NUMBERS
+    }
     return pd.DataFrame(columns | {"step": found["step"].astype("int64").to_numpy(), "note": ""})
 
 
@@ -276,15 +352,20 @@ def drawable(chosen: pd.DataFrame, what: str) -> pd.DataFrame:
 
 
 def _one_unit(chosen: pd.DataFrame, figure: str) -> None:
-    """Refuses, as a ConfigError, rows of several models or labels, which a figure could not tell apart."""
+    """Raises ConfigError for rows of several models or labels, which a figure cannot tell apart."""
     for key in WHICH:
         names = sorted(chosen[key].unique())
         if len(names) > 1:
-            raise ConfigError(f"{figure} draws one {key}, these rows hold {', '.join(names)}: select one first")
+            raise ConfigError(
+                f"{figure} draws one {key}, these rows hold {', '.join(names)}: select one first"
+            )
 
 
 def largest_head(chosen: pd.DataFrame) -> pd.DataFrame:
-    """Of each trajectory and step, the row of the head whose value is largest; `note` names the head."""
+    """Of each trajectory and step, the row of the head whose value is largest.
+
+    `note` names the head.
+    """
     known = chosen.dropna(subset=["value", "layer", "head"])
     keys = [*WHICH, "what", NULL, "step"]
     largest = known.loc[known.groupby(keys, sort=False)["value"].idxmax()]
@@ -292,7 +373,10 @@ def largest_head(chosen: pd.DataFrame) -> pd.DataFrame:
 
 
 def _top_heads(chosen: pd.DataFrame, top: int) -> Iterator[pd.DataFrame]:
-    """The trajectories of the heads that reach most at any step: so many of each model and label, highest first."""
+    """The trajectories of the heads that reach most at any step, highest first.
+
+    There are `top` of each model and label.
+    """
     known = chosen.dropna(subset=["value", "layer", "head"])
     known = known.assign(note=head_names(known)).sort_values("step")
     for _, unit in known.groupby(list(WHICH), sort=False):
@@ -303,4 +387,7 @@ def _top_heads(chosen: pd.DataFrame, top: int) -> Iterator[pd.DataFrame]:
 
 def head_names(heads: pd.DataFrame) -> list[str]:
     """The heads of some rows, as L4H6."""
-    return [f"L{layer:.0f}H{head:.0f}" for layer, head in zip(heads["layer"], heads["head"], strict=True)]
+    return [
+        f"L{layer:.0f}H{head:.0f}"
+        for layer, head in zip(heads["layer"], heads["head"], strict=True)
+    ]

@@ -12,25 +12,37 @@ SELECTIVITY = Quantity("selectivity", "share of tokens")
 
 
 def ngrams_over_steps(rows: pd.DataFrame) -> go.Figure:
-    """How far the model's predictions are from each n-gram model's at each step; a minimum is where it is nearest to it."""
+    """How far the model's predictions are from each n-gram model's at each step.
+
+    A minimum is where it is nearest to it.
+    """
     chosen = choose(rows, ["kl"])
     chosen = chosen[chosen["variant"].isin(["unigram", "bigram", "trigram"])]
-    return over_steps(drawable(chosen.assign(what=chosen["variant"]), "divergence from n-grams"), DIVERGENCE)
+    return over_steps(
+        drawable(chosen.assign(what=chosen["variant"]), "divergence from n-grams"), DIVERGENCE
+    )
 
 
 def probe_accuracy_over_steps(rows: pd.DataFrame) -> go.Figure:
-    """Accuracy of a logistic probe of the stream after each layer, at each step, and of the same probe on control tasks."""
+    """Accuracy of a logistic probe of the stream after each layer, at each step.
+
+    The same probe on control tasks is drawn with it.
+    """
     return _of_probes(rows, "accuracy", ACCURACY)
 
 
 def probe_selectivity_over_steps(rows: pd.DataFrame) -> go.Figure:
-    """Accuracy of a logistic probe of the stream after each layer minus that on control tasks, at each step."""
+    """Accuracy of a logistic probe minus that on control tasks, at each step.
+
+    The probe is of the stream after each layer.
+    """
     return _of_probes(rows, "selectivity", SELECTIVITY)
 
 
 def _of_probes(rows: pd.DataFrame, metric: str, quantity: Quantity) -> go.Figure:
     chosen = choose(rows, [metric], component="resid_post")
-    # The control's variant is null:control:logistic, so that `choose` has its kind and `control` as its null.
+    # The control's variant is null:control:logistic, so that `choose` has its kind and `control` as
+    # its null.
     chosen = chosen[(chosen["dim"] == "") & (chosen["variant"] == "logistic")]
     layers = [f"after layer {layer:.0f}" for layer in chosen["layer"]]
     return over_steps(drawable(chosen.assign(what=layers), f"{metric} of probes"), quantity)

@@ -1,7 +1,8 @@
-"""One page of a run: figures, key numbers, what is undefined and why. One file that needs no network and no server.
+"""One page of a run: figures, key numbers, what is undefined and why.
 
-Whatever comes from the run is text. Beyond escaping it, figures travel as JSON, and the page's own policy lets the
-browser run the two scripts whose hashes it names and load nothing from anywhere.
+It is one file that needs no network and no server. Whatever comes from the run is text. Beyond
+escaping it, figures travel as JSON, and the page's own policy lets the browser run the two scripts
+whose hashes it names and load nothing from anywhere.
 """
 
 import base64
@@ -27,7 +28,7 @@ from pythia_traj.errors import StoreError
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure of the page: what stands above it, and how it is drawn from the rows of one model."""
+    """A figure of the page: what stands above it, and how it is drawn from one model's rows."""
 
     heading: str
     caption: str
@@ -39,8 +40,8 @@ class Chart:
 CHARTS = (
     Chart(
         "Loss on text",
-        "Mean loss per token; lower is better. Dotted is the null, the same tokens in random order: what is left when "
-        "order says nothing.",
+        "Mean loss per token; lower is better. Dotted is the null, the same tokens in random order:"
+        " what is left when order says nothing.",
         figures.loss_over_steps,
     ),
     Chart(
@@ -50,45 +51,46 @@ CHARTS = (
     ),
     Chart(
         "Loss along the context",
-        "Loss at each position, for some of the steps; the darker the later. A line that goes on falling to the right "
-        "is a model that uses more of its context.",
+        "Loss at each position, for some of the steps; the darker the later. A line that goes on"
+        " falling to the right is a model that uses more of its context.",
         figures.loss_by_position,
         per_label=True,
     ),
     Chart(
         "In-context learning",
-        "Loss late in the context minus loss early in it, at single tokens and averaged over windows. Negative means "
-        "that the model learns from its context.",
+        "Loss late in the context minus loss early in it, at single tokens and averaged over"
+        " windows. Negative means that the model learns from its context.",
         figures.icl_over_steps,
     ),
     Chart(
         "Induction: the strongest heads",
-        "Attention to the token after the previous occurrence of the current one (convention two_halves). Thick: the "
-        "largest head at each step. Thin: the heads that reach most. Dotted: the largest on shuffled repeats.",
+        "Attention to the token after the previous occurrence of the current one (convention"
+        " two_halves). Thick: the largest head at each step. Thin: the heads that reach most."
+        " Dotted: the largest on shuffled repeats.",
         figures.induction_over_steps,
     ),
     Chart(
         "Induction: loss on a repeated segment",
-        "Loss on random tokens and on their exact repeat. The second copy falls below the first once the model "
-        "continues what it has seen. Dotted: the repeat is shuffled.",
+        "Loss on random tokens and on their exact repeat. The second copy falls below the first"
+        " once the model continues what it has seen. Dotted: the repeat is shuffled.",
         figures.copies_over_steps,
     ),
     Chart(
         "Prefix matching by convention",
-        "The largest head at each step, under each definition in use. Each has a scale of its own: compare a line with "
-        "its dotted null, never with another line.",
+        "The largest head at each step, under each definition in use. Each has a scale of its own:"
+        " compare a line with its dotted null, never with another line.",
         figures.conventions_over_steps,
     ),
     Chart(
         "What heads attend to",
-        "For each kind of target, the largest share of attention that any head gives it, at each step. Previous-token "
-        "heads are expected before induction heads, which build on them.",
+        "For each kind of target, the largest share of attention that any head gives it, at each"
+        " step. Previous-token heads are expected before induction heads, which build on them.",
         figures.attention_over_steps,
     ),
     Chart(
         "Prefix matching of every head",
-        "One map a layer: heads downwards, training to the right, the darker the more attention goes to the token "
-        "after the previous occurrence. All layers share one scale.",
+        "One map a layer: heads downwards, training to the right, the darker the more attention"
+        " goes to the token after the previous occurrence. All layers share one scale.",
         figures.head_heatmaps,
         per_label=True,
     ),
@@ -100,8 +102,8 @@ CHARTS = (
     ),
     Chart(
         "Removing sets of heads",
-        "What a task's loss rises by when heads are removed together, measured on other prompts than they were chosen on. Dotted: "
-        "the mean of other heads of the same layers, as many.",
+        "What a task's loss rises by when heads are removed together, measured on other prompts"
+        " than they were chosen on. Dotted: the mean of other heads of the same layers, as many.",
         circuits.sets_over_steps,
         per_label=True,
     ),
@@ -113,57 +115,67 @@ CHARTS = (
     ),
     Chart(
         "Circuits: the metric",
-        "The whole model, the corrupted prompts, and a circuit that was found at another step. Where the first two do not differ "
-        "there is nothing for a circuit to explain. Dotted: a circuit of random edges.",
+        "The whole model, the corrupted prompts, and a circuit that was found at another step."
+        " Where the first two do not differ there is nothing for a circuit to explain. Dotted: a"
+        " circuit of random edges.",
         circuits.circuit_metric_over_steps,
         per_label=True,
     ),
     Chart(
         "Circuits: faithfulness",
-        "How much of the difference between clean and corrupted prompts a circuit keeps. Not drawn where that difference is "
-        "within three standard errors of 0. Dotted: circuits of as many random edges.",
+        "How much of the difference between clean and corrupted prompts a circuit keeps. Not drawn"
+        " where that difference is within three standard errors of 0. Dotted: circuits of as many"
+        " random edges.",
         circuits.faithfulness_over_steps,
         per_label=True,
     ),
     Chart(
         "Circuits: size",
-        "The fewest edges that are faithful enough, from the best attributed ones down. Dotted: taken in random order.",
+        "The fewest edges that are faithful enough, from the best attributed ones down. Dotted:"
+        " taken in random order.",
         circuits.circuit_size_over_steps,
         per_label=True,
     ),
     Chart(
         "Roles of heads",
-        "How many heads exceed the 99.9th percentile of their own null, by role. Dotted: the same of shuffled tokens; a head or "
-        "two stand out by chance.",
+        "How many heads exceed the 99.9th percentile of their own null, by role. Dotted: the same"
+        " of shuffled tokens; a head or two stand out by chance.",
         circuits.roles_over_steps,
         per_label=True,
     ),
     Chart(
         "Statistics of the text",
-        "How far the model is from unigram, bigram and trigram models of the corpus. Each line has its minimum where the model "
-        "predicts most as that n-gram does. Dotted: shuffled tokens.",
+        "How far the model is from unigram, bigram and trigram models of the corpus. Each line has"
+        " its minimum where the model predicts most as that n-gram does. Dotted: shuffled tokens.",
         learning.ngrams_over_steps,
         per_label=True,
     ),
     Chart(
         "Probes: accuracy",
-        "Accuracy of a linear probe of the stream after each layer, on documents it was not trained on. Dotted: the same probe "
-        "on a control task, in which each token type has a random label: what can be learnt by heart.",
+        "Accuracy of a linear probe of the stream after each layer, on documents it was not trained"
+        " on. Dotted: the same probe on a control task, in which each token type has a random"
+        " label: what can be learnt by heart.",
         learning.probe_accuracy_over_steps,
         per_label=True,
     ),
     Chart(
         "Probes: selectivity",
-        "Accuracy minus that on the control tasks. Negative where the token itself is easier to read off than the label. Dotted: of "
-        "one control task against the others.",
+        "Accuracy minus that on the control tasks. Negative where the token itself is easier to"
+        " read off than the label. Dotted: of one control task against the others.",
         learning.probe_selectivity_over_steps,
         per_label=True,
     ),
 )
-"""The figures of a model's section, in order. A chart of which the rows hold nothing is left out."""
+"""The figures of a model's section, in order.
+
+A chart of which the rows hold nothing is left out.
+"""
 
 SCALARS = ("nll", "accuracy", "icl_score", "icl_window")
-"""Metrics of the whole model in the table of key numbers, beside the largest head of each metric of heads."""
+"""Metrics of the whole model in the table of key numbers.
+
+Beside them stands the largest head of each metric of heads.
+"""
 
 _DRAW = f"""
 const config = {json.dumps(style.CONFIG)};
@@ -186,7 +198,8 @@ def report(rows: pd.DataFrame, *, title: str, facts: Mapping[str, str]) -> str:
         facts: what stands below it, by name: models, steps, experiments, versions.
 
     Returns:
-        The document. It opens from a file, loads nothing, and treats all that comes from rows, title and facts as text.
+        The document. It opens from a file, loads nothing, and treats all that comes from rows,
+        title and facts as text.
     """
     body = [f"<header><h1>{escape(title)}</h1>", _facts(facts), "</header>", "<main>"]
     models = [] if rows.empty else [str(model) for model in rows["model"].dropna().unique()]
@@ -202,7 +215,9 @@ def report(rows: pd.DataFrame, *, title: str, facts: Mapping[str, str]) -> str:
             body.append(f"<nav aria-label='Models'>{' '.join(links)}</nav>")
         for i, (model, section) in enumerate(sections):
             nothing = "<p>None of this model's metrics is drawn here.</p>"
-            body.append(f"<section id='model-{i}'><h2>{escape(model)}</h2>{section or nothing}</section>")
+            body.append(
+                f"<section id='model-{i}'><h2>{escape(model)}</h2>{section or nothing}</section>"
+            )
     if not rows.empty:
         body += [_key_numbers(rows), _undefined(rows)]
     body.append(f"</main><footer><p>{_WHERE_NUMBERS_ARE}</p></footer>")
@@ -210,12 +225,15 @@ def report(rows: pd.DataFrame, *, title: str, facts: Mapping[str, str]) -> str:
 
 
 _HOW_TO_READ = (
-    "Training steps lie at log2(step + 1), so that the first steps have as much room as the last. Bands are one "
-    "standard error up and down; dotted lines are nulls, the same measure where there is nothing to find. Point at a "
-    "line to read step, tokens, value, standard error and n; click in the legend to hide a line."
+    "Training steps lie at log2(step + 1), so that the first steps have as much room as the last."
+    " Bands are one standard error up and down; dotted lines are nulls, the same measure where"
+    " there is nothing to find. Point at a line to read step, tokens, value, standard error and n;"
+    " click in the legend to hide a line."
 )
 
-_WHERE_NUMBERS_ARE = "The same numbers, of every step, are in the run's <code>metrics</code> directory as Parquet."
+_WHERE_NUMBERS_ARE = (
+    "The same numbers, of every step, are in the run's <code>metrics</code> directory as Parquet."
+)
 
 
 def write_report(html: str, path: str | os.PathLike[str]) -> None:
@@ -227,14 +245,17 @@ def write_report(html: str, path: str | os.PathLike[str]) -> None:
     target = Path(path)
     partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
-        # Not mkstemp: the page gets any other file's permissions. Newlines stay, as the scripts are named by hash.
+        # Not mkstemp: the page gets any other file's permissions. Newlines stay, as the scripts are
+        # named by hash.
         with partial.open("x", encoding="utf-8", errors="replace", newline="\n") as file:
             file.write(html)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(target)
     except OSError as error:
-        raise StoreError(f"cannot write the report to {target}: {error.strerror}; choose another path") from error
+        raise StoreError(
+            f"cannot write the report to {target}: {error.strerror}; choose another path"
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
@@ -269,7 +290,9 @@ def _section(rows: pd.DataFrame, drawn: _Figures) -> str:
                 if not nothing.reasons:
                     continue
                 drawing = f"<p class='undefined'>Not drawn. {escape(str(nothing))}</p>"
-            caption = f"<figcaption><h3>{escape(heading)}</h3><p>{escape(chart.caption)}</p></figcaption>"
+            caption = (
+                f"<figcaption><h3>{escape(heading)}</h3><p>{escape(chart.caption)}</p></figcaption>"
+            )
             parts.append(f"<figure>{caption}{drawing}</figure>")
     return "".join(parts)
 
@@ -280,7 +303,10 @@ def _labels(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def _facts(facts: Mapping[str, str]) -> str:
-    pairs = (f"<div><dt>{escape(str(name))}</dt><dd>{escape(str(fact))}</dd></div>" for name, fact in facts.items())
+    pairs = (
+        f"<div><dt>{escape(str(name))}</dt><dd>{escape(str(fact))}</dd></div>"
+        for name, fact in facts.items()
+    )
     return f"<dl>{''.join(pairs)}</dl>" if facts else ""
 
 
@@ -290,7 +316,9 @@ def _key_numbers(rows: pd.DataFrame) -> str:
     heads = figures.choose(rows, list(figures.HEAD_LABELS), component="head")
     # Roles of heads have some of these metrics too, without a convention.
     heads = heads[~heads["variant"].isin(["", "selection"])]
-    numbers = pd.concat([scalars.assign(what=_what(scalars)), figures.largest_head(heads.assign(what=_what(heads)))])
+    numbers = pd.concat(
+        [scalars.assign(what=_what(scalars)), figures.largest_head(heads.assign(what=_what(heads)))]
+    )
     numbers = numbers.dropna(subset=["value"]).sort_values("step", kind="stable")
     bodies = []
     for model, of_model in numbers.groupby("model", sort=False):
@@ -306,8 +334,14 @@ def _key_numbers(rows: pd.DataFrame) -> str:
     if not bodies:
         return ""
     head = "<tr><th>metric</th><th>first step</th><th>last step</th><th>null, last step</th></tr>"
-    note = "<p>Mean and standard error; of heads, the largest at that step. Losses are in nats per token.</p>"
-    table = f"<div class='scroll'><table class='numbers'><thead>{head}</thead>{''.join(bodies)}</table></div>"
+    note = (
+        "<p>Mean and standard error; of heads, the largest at that step. Losses are in nats per"
+        " token.</p>"
+    )
+    table = (
+        "<div class='scroll'><table class='numbers'>"
+        f"<thead>{head}</thead>{''.join(bodies)}</table></div>"
+    )
     return f"<section><h2>Key numbers</h2>{note}{table}</section>"
 
 
@@ -341,23 +375,47 @@ def _undefined(rows: pd.DataFrame) -> str:
         metric, variant, dim, label, reason = map(str, key)
         what = " · ".join(part for part in (metric, dim, variant) if part)
         models = ", ".join(map(str, at["model"].unique()))
-        lines.append(f"<tr><td><code>{escape(what)}</code><small>{escape(label)} · {escape(models)}</small></td>")
-        lines.append(f"<td class='text'>{escape(reason or 'no reason given')}</td><td>{len(at):,}</td></tr>")
+        lines.append(
+            f"<tr><td><code>{escape(what)}</code>"
+            f"<small>{escape(label)} · {escape(models)}</small></td>"
+        )
+        lines.append(
+            f"<td class='text'>{escape(reason or 'no reason given')}</td><td>{len(at):,}</td></tr>"
+        )
     head = "<tr><th>metric</th><th class='text'>reason</th><th>rows</th></tr>"
-    table = f"<div class='scroll'><table><thead>{head}</thead><tbody>{''.join(lines)}</tbody></table></div>"
-    return f"<section><h2>Undefined</h2><p>Metrics that have no value, and why.</p>{table}</section>"
+    table = (
+        f"<div class='scroll'><table><thead>{head}</thead>"
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
+    )
+    return (
+        f"<section><h2>Undefined</h2><p>Metrics that have no value, and why.</p>{table}</section>"
+    )
 
 
 def _document(title: str, body: str, drawn: _Figures) -> str:
     scripts = [get_plotlyjs(), _DRAW] if drawn.elements else []
     digests = (base64.b64encode(hashlib.sha256(js.encode()).digest()).decode() for js in scripts)
     hashes = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
-    policy = f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"
+    policy = (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"
+    )
     head = [
         "<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'>",
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
         "<meta name='viewport' content='width=device-width, initial-scale=1'>",
         f"<title>{escape(title)}</title><style>{style.PAGE}</style></head><body>",
-        "<noscript><p>The figures need JavaScript, which is in this file; the tables do not.</p></noscript>",
+        (
+            "<noscript>"
+            "<p>The figures need JavaScript, which is in this file; the tables do not.</p>"
+            "</noscript>"
+        ),
     ]
-    return "\n".join([*head, body, *drawn.elements, *(f"<script>{js}</script>" for js in scripts), "</body></html>\n"])
+    return "\n".join(
+        [
+            *head,
+            body,
+            *drawn.elements,
+            *(f"<script>{js}</script>" for js in scripts),
+            "</body></html>\n",
+        ]
+    )

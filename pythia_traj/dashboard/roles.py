@@ -1,7 +1,7 @@
 """Roles of heads over training: the rows of `head_roles`, read as timelines.
 
-A single step decides nothing: with hundreds of heads, some exceed a 99.9th percentile by chance. So a head has a role at a step only where
-it stands out there and at the measured step before.
+A single step decides nothing: with hundreds of heads, some exceed a 99.9th percentile by chance. So
+a head has a role at a step only where it stands out there and at the measured step before.
 """
 
 import pandas as pd
@@ -17,16 +17,26 @@ def role_timeline(rows: pd.DataFrame) -> pd.DataFrame:
         rows: rows as `pythia_traj.load` gives them; those of other experiments are passed over.
 
     Returns:
-        one row for each model, experiment (the label), role, layer, head and step at which the role was measured, in this order:
-            `score`, its standard error `stderr`, `above` (it exceeds its null's threshold at this step), `has_role` (it does so here and
-            at the measured step before; never at the first one).
+        one row for each model, experiment (the label), role, layer, head and step at which the role
+        was measured, in this order: `score`, its standard error `stderr`, `above` (it exceeds its
+        null's threshold at this step), `has_role` (it does so here and at the measured step before;
+        never at the first one).
     """
-    plain = rows[rows["variant"].isna() & rows["layer"].notna() & rows["head"].notna() & rows["value"].notna()]
+    plain = rows[
+        rows["variant"].isna()
+        & rows["layer"].notna()
+        & rows["head"].notna()
+        & rows["value"].notna()
+    ]
     above = plain[plain["metric"] == "above_null"]
-    above = above.assign(role=above["dim"].astype(str), above=above["value"] == 1)[[*WHICH, "step", "above"]]
+    above = above.assign(role=above["dim"].astype(str), above=above["value"] == 1)[
+        [*WHICH, "step", "above"]
+    ]
     scores = plain[plain["metric"].isin(above["role"].unique()) & plain["dim"].isna()]
     scores = scores.assign(role=scores["metric"].astype(str)).rename(columns={"value": "score"})
-    found = above.merge(scores[[*WHICH, "step", "score", "stderr"]], on=[*WHICH, "step"], how="left")
+    found = above.merge(
+        scores[[*WHICH, "step", "score", "stderr"]], on=[*WHICH, "step"], how="left"
+    )
     found = found.sort_values([*WHICH, "step"], ignore_index=True)
     before = found.groupby(WHICH, observed=True)["above"].shift(fill_value=False).astype(bool)
     found["has_role"] = found["above"] & before
@@ -39,11 +49,13 @@ def tracked_heads(rows: pd.DataFrame, role: str, step: int, top: int = 5) -> pd.
     Args:
         rows: as for `role_timeline`.
         role: such as `induction`.
-        step: where they are chosen; at that very step their scores are too large, as those of the largest always are.
+        step: where they are chosen; at that very step their scores are too large, as those of the
+            largest always are.
         top: how many of each model and label.
 
     Returns:
-        the rows of `role_timeline` of these heads; none where the role was not measured at the step.
+        the rows of `role_timeline` of these heads; none where the role was not measured at the
+        step.
     """
     timeline = role_timeline(rows)
     timeline = timeline[timeline["role"] == role]

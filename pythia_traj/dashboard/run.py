@@ -23,9 +23,13 @@ def report_run(run: str | Path, path: str | Path) -> tuple[str, ...]:
     """
     directory, target = Path(run), Path(path)
     found = read_run(directory)
-    page = report(found.frame, title=f"pythia-traj: {directory.resolve().name}", facts=_facts(found))
+    page = report(
+        found.frame, title=f"pythia-traj: {directory.resolve().name}", facts=_facts(found)
+    )
     if target.is_dir():
-        raise StoreError(f"{target} is a directory: give the file to write, such as {target / 'report.html'}")
+        raise StoreError(
+            f"{target} is a directory: give the file to write, such as {target / 'report.html'}"
+        )
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         write_report(page, target)

@@ -1,4 +1,4 @@
-"""How figures and pages look: colours, the step axis, a line with what its hover says, and text that stays text.
+"""How figures and pages look: colours, the step axis, a line and its hover, text that stays text.
 
 Light, so that it prints; told apart without telling red from green.
 """
@@ -34,8 +34,19 @@ TICKS = 8
 HEIGHT = 400
 """Pixels of a figure of lines."""
 
-_AXIS: dict[str, Any] = {"gridcolor": RULE, "linecolor": "#b8bec6", "tickcolor": "#b8bec6", "showline": True}
-_AXIS |= {"ticks": "outside", "ticklen": 5, "zeroline": False, "automargin": True, "title": {"font": {"size": 13}}}
+_AXIS: dict[str, Any] = {
+    "gridcolor": RULE,
+    "linecolor": "#b8bec6",
+    "tickcolor": "#b8bec6",
+    "showline": True,
+}
+_AXIS |= {
+    "ticks": "outside",
+    "ticklen": 5,
+    "zeroline": False,
+    "automargin": True,
+    "title": {"font": {"size": 13}},
+}
 
 CONFIG: dict[str, Any] = {
     "responsive": True,
@@ -44,7 +55,10 @@ CONFIG: dict[str, Any] = {
     "plotlyServerURL": "",
     "typesetMath": False,
 }
-"""How a browser draws a figure. Buttons are named one by one: Plotly's own choice has one that uploads the data."""
+"""How a browser draws a figure.
+
+Buttons are named one by one: Plotly's own choice has one that uploads the data.
+"""
 
 TEMPLATE = go.layout.Template(
     layout={
@@ -55,8 +69,20 @@ TEMPLATE = go.layout.Template(
         "xaxis": _AXIS,
         "yaxis": _AXIS,
         "margin": {"l": 60, "r": 24, "t": 16, "b": 56},
-        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "font": {"size": 12}},
-        "hoverlabel": {"bgcolor": "#ffffff", "bordercolor": "#b8bec6", "align": "left", "font": {"size": 12}},
+        "legend": {
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": 1.02,
+            "yanchor": "bottom",
+            "font": {"size": 12},
+        },
+        "hoverlabel": {
+            "bgcolor": "#ffffff",
+            "bordercolor": "#b8bec6",
+            "align": "left",
+            "font": {"size": 12},
+        },
         "hovermode": "closest",
     }
 )
@@ -78,8 +104,9 @@ class Quantity:
 def literal(text: object) -> str:
     """Text as Plotly shows it character by character.
 
-    Plotly reads a few tags in any text, links among them, `%{...}` in hover templates and `$...$` as TeX. It decodes
-    character references last, so whatever begins one of those is written as a reference.
+    Plotly reads a few tags in any text, links among them, `%{...}` in hover templates and `$...$`
+    as TeX. It decodes character references last, so whatever begins one of those is written as a
+    reference.
 
     >>> literal("<b>100 %")
     '&lt;b&gt;100 &#37;'
@@ -88,12 +115,17 @@ def literal(text: object) -> str:
 
 
 def step_position(step: float) -> float:
-    """Where a step lies on a step axis: log2(step + 1), which spreads the early steps and has a place for step 0."""
+    """Where a step lies on a step axis: log2(step + 1).
+
+    It spreads the early steps and has a place for step 0.
+    """
     return math.log2(step + 1)
 
 
 def step_ticks(steps: Iterable[int], most: int = TICKS) -> list[int]:
-    """Those of the measured steps that are labelled: both ends, then round ones, then others, as far as there is room.
+    """Those of the measured steps that are labelled.
+
+    Both ends, then round ones, then others, as far as there is room.
 
     Args:
         steps: the measured steps.
@@ -112,13 +144,19 @@ def step_ticks(steps: Iterable[int], most: int = TICKS) -> list[int]:
 
 
 def _is_round(step: int) -> bool:
-    """Whether a step is a power of two, or one of thousands: those that Pythia's readers know by heart."""
+    """Whether a step is a power of two, or one of thousands.
+
+    Those are the steps that Pythia's readers know by heart.
+    """
     thousands, rest = divmod(step, 1000)
     return (step & (step - 1)) == 0 or (rest == 0 and (thousands & (thousands - 1)) == 0)
 
 
 def step_axis(steps: Iterable[int]) -> dict[str, Any]:
-    """A Plotly axis for training steps, at `step_position`: labels at some measured steps, a small tick at each."""
+    """A Plotly axis for training steps, at `step_position`.
+
+    There are labels at some measured steps, and a small tick at each.
+    """
     measured = sorted(set(steps))
     labelled = step_ticks(measured)
     return {
@@ -154,7 +192,10 @@ def faint(hex_colour: str, opacity: float = 0.16) -> str:
 
 
 def shades(n: int) -> list[str]:
-    """N colours from light to dark for lines that have an order; the lightest is still readable on white."""
+    """N colours from light to dark for lines that have an order.
+
+    The lightest is still readable on white.
+    """
     places = [0.3 + 0.7 * (i + 1) / n for i in range(n)]
     return [str(shade) for shade in sample_colorscale(list(SEQUENTIAL), places)]
 
@@ -162,7 +203,13 @@ def shades(n: int) -> list[str]:
 def blank(xaxis: dict[str, Any], quantity: Quantity) -> go.Figure:
     """A figure with axes and no line yet."""
     yaxis = {"title": {"text": str(quantity)}, "rangemode": quantity.rangemode}
-    layout = {"template": TEMPLATE, "height": HEIGHT, "xaxis": xaxis, "yaxis": yaxis, "showlegend": True}
+    layout = {
+        "template": TEMPLATE,
+        "height": HEIGHT,
+        "xaxis": xaxis,
+        "yaxis": yaxis,
+        "showlegend": True,
+    }
     return go.Figure(layout=layout)
 
 
@@ -183,7 +230,11 @@ def scale() -> dict[str, Any]:
 
 
 def line(
-    at: pd.DataFrame, name: str, quantity: Quantity, looks: Mapping[str, Any], x: Iterable[float] | None = None
+    at: pd.DataFrame,
+    name: str,
+    quantity: Quantity,
+    looks: Mapping[str, Any],
+    x: Iterable[float] | None = None,
 ) -> go.Scatter:
     """A line through rows that are in order.
 
@@ -197,7 +248,14 @@ def line(
     shown = literal(name)
     positions = [step_position(step) for step in at["step"]] if x is None else list(x)
     hover = [_hover(row, shown, quantity) for row in at.itertuples()]
-    return go.Scatter(x=positions, y=at["value"].to_numpy(), name=shown, hovertext=hover, hoverinfo="text", **looks)
+    return go.Scatter(
+        x=positions,
+        y=at["value"].to_numpy(),
+        name=shown,
+        hovertext=hover,
+        hoverinfo="text",
+        **looks,
+    )
 
 
 def dotted(name: str) -> go.Scatter:
@@ -211,20 +269,33 @@ def bands(at: pd.DataFrame, line_colour: str, group: str) -> Iterator[go.Scatter
     unknown = at["value"].isna() | at["stderr"].isna()
     for _, part in at[~unknown].groupby(unknown.cumsum()[~unknown]):
         x = [step_position(step) for step in part["step"]]
-        upper, lower = (part["value"] + part["stderr"]).tolist(), (part["value"] - part["stderr"]).tolist()
-        area = {"fill": "toself", "fillcolor": faint(line_colour), "line": {"width": 0}, "mode": "lines"}
+        upper = (part["value"] + part["stderr"]).tolist()
+        lower = (part["value"] - part["stderr"]).tolist()
+        area = {
+            "fill": "toself",
+            "fillcolor": faint(line_colour),
+            "line": {"width": 0},
+            "mode": "lines",
+        }
         aside = {"hoverinfo": "skip", "legendgroup": group, "showlegend": False}
         yield go.Scatter(x=x + x[::-1], y=upper + lower[::-1], **area, **aside)
 
 
-def heat_map(cells: pd.DataFrame, quantity: Quantity, layer: int, heads: range, steps: Sequence[int]) -> go.Heatmap:
+def heat_map(
+    cells: pd.DataFrame, quantity: Quantity, layer: int, heads: range, steps: Sequence[int]
+) -> go.Heatmap:
     """One layer's heads at each step.
 
-    The hover reads step, tokens, standard error and n from an array beside the values, which is smaller than text.
+    The hover reads step, tokens, standard error and n from an array beside the values, which is
+    smaller than text.
     """
-    wanted = pd.MultiIndex.from_product([[float(head) for head in heads], steps], names=["head", "step"])
+    wanted = pd.MultiIndex.from_product(
+        [[float(head) for head in heads], steps], names=["head", "step"]
+    )
     cells = cells.set_index(["head", "step"]).reindex(wanted).reset_index()
-    beside = cells[["step", "tokens", "stderr", "n"]].to_numpy(float).reshape(len(heads), len(steps), 4)
+    beside = (
+        cells[["step", "tokens", "stderr", "n"]].to_numpy(float).reshape(len(heads), len(steps), 4)
+    )
     lines = [f"<b>L{layer}H%{{y}}</b>", "step %{customdata[0]:,.0f}"]
     shown = (("tokens", "tokens", ",.0f"), ("standard error", "stderr", ".2g"), ("n", "n", ",.0f"))
     for i, (what, column, form) in enumerate(shown):
@@ -232,8 +303,14 @@ def heat_map(cells: pd.DataFrame, quantity: Quantity, layer: int, heads: range, 
         lines.append(f"{what} %{{customdata[{i + 1}]:{form}}}" if known else f"{what} not recorded")
     lines.insert(3, f"{quantity.title} %{{z:.4f}}")
     values = cells["value"].to_numpy(np.float32).reshape(len(heads), len(steps))
-    hover = {"customdata": beside, "hovertemplate": "<br>".join(lines) + "<extra></extra>", "hoverongaps": False}
-    return go.Heatmap(x=[*map(step_position, steps)], y=[*heads], z=values, coloraxis="coloraxis", **hover)
+    hover = {
+        "customdata": beside,
+        "hovertemplate": "<br>".join(lines) + "<extra></extra>",
+        "hoverongaps": False,
+    }
+    return go.Heatmap(
+        x=[*map(step_position, steps)], y=[*heads], z=values, coloraxis="coloraxis", **hover
+    )
 
 
 def _hover(row: Any, name: str, quantity: Quantity) -> str:
@@ -255,25 +332,31 @@ html {{ -webkit-text-size-adjust: 100%; }}
 body {{ margin: 0 auto; padding: 3.5rem 1.5rem 4rem; max-width: 60rem; }}
 body {{ font: 16px/1.6 {FONT}; color: {INK}; background: #fff; }}
 h1, h2, h3, td, dd, nav, p {{ overflow-wrap: anywhere; }}
-h1 {{ margin: 0 0 1.5rem; font-size: 2rem; line-height: 1.2; letter-spacing: -0.02em; text-wrap: balance; }}
-h2 {{ margin: 4rem 0 0.5rem; padding-top: 1.25rem; border-top: 1px solid {RULE}; font-size: 1.4rem; line-height: 1.3; }}
+h1 {{ margin: 0 0 1.5rem; font-size: 2rem; line-height: 1.2; letter-spacing: -0.02em;
+  text-wrap: balance; }}
+h2 {{ margin: 4rem 0 0.5rem; padding-top: 1.25rem; border-top: 1px solid {RULE};
+  font-size: 1.4rem; line-height: 1.3; }}
 h3 {{ margin: 0; font-size: 1.05rem; line-height: 1.4; }}
 p {{ margin: 0.4rem 0; max-width: 44rem; }}
 a {{ color: {PALETTE[0]}; }}
 small, figcaption p, .lead, section > p, footer, dt, td span {{ color: {QUIET}; }}
 small {{ display: block; font-size: 0.8rem; line-height: 1.4; }}
 code {{ font: 0.88em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }}
-dl {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(13rem, 1fr)); gap: 1rem 2rem; margin: 0 0 2rem; }}
+dl {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(13rem, 1fr));
+  gap: 1rem 2rem; margin: 0 0 2rem; }}
 dt, dd {{ margin: 0; }}
 dt, thead th {{ font-size: 0.8rem; }}
 nav {{ display: flex; flex-wrap: wrap; gap: 0.25rem 1.25rem; margin: 1.5rem 0 0; }}
 figure {{ margin: 2.5rem 0 0; break-inside: avoid; }}
 figcaption p {{ margin: 0.15rem 0 0.75rem; font-size: 0.92rem; line-height: 1.5; }}
 .plotly-graph-div {{ width: 100%; }}
-.undefined {{ padding: 0.75rem 1rem; border-left: 3px solid {PALETTE[4]}; background: {ABSENT}; font-size: 0.92rem; }}
+.undefined {{ padding: 0.75rem 1rem; border-left: 3px solid {PALETTE[4]}; background: {ABSENT};
+  font-size: 0.92rem; }}
 .scroll {{ overflow-x: auto; margin-top: 1.25rem; }}
-table {{ width: 100%; border-collapse: collapse; font-size: 0.92rem; line-height: 1.4; font-feature-settings: "tnum"; }}
-th, td {{ padding: 0.5rem 0.5rem; border-bottom: 1px solid {RULE}; text-align: right; vertical-align: top; }}
+table {{ width: 100%; border-collapse: collapse; font-size: 0.92rem; line-height: 1.4;
+  font-feature-settings: "tnum"; }}
+th, td {{ padding: 0.5rem 0.5rem; border-bottom: 1px solid {RULE};
+  text-align: right; vertical-align: top; }}
 th:first-child, td:first-child, .text {{ padding-left: 0; text-align: left; }}
 thead th {{ color: {QUIET}; font-weight: 500; vertical-align: bottom; }}
 tbody th {{ padding-top: 1.5rem; font-weight: 650; }}

@@ -5,7 +5,8 @@
     .json                                          the same, or one array of objects
     .parquet .parq .pq                             a table
 
-Capitals are small letters. A file of another name is refused: what is read as something else gives numbers of something else.
+Capitals are small letters. A file of another name is refused: what is read as something else gives
+numbers of something else.
 """
 
 import codecs
@@ -64,13 +65,17 @@ def refuse_unknown(path: Path) -> None:
     """
     if not is_table(path) and not is_text(path):
         raise DataError(
-            f"cannot tell from its name what {path} holds: rows are read from {', '.join(_TABLES)}, text from "
-            f"{', '.join(TEXT[1:])} and files without a suffix; convert it, unpack it, or give it the name of what it is"
+            f"cannot tell from its name what {path} holds: rows are read from {', '.join(_TABLES)},"
+            f" text from {', '.join(TEXT[1:])} and files without a suffix; convert it, unpack it,"
+            " or give it the name of what it is"
         )
 
 
 def is_there(path: Path, *, folder: bool = False) -> bool:
-    """Whether a path is that of a regular file, or of a folder; a name that none may have is not."""
+    """Whether a path is that of a regular file, or of a folder.
+
+    A name that no file may have is that of neither.
+    """
     try:
         return path.is_dir() if folder else path.is_file()
     except OSError:
@@ -92,7 +97,10 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
 
 
 def read_text(path: Path) -> Iterator[str]:
-    """The documents of a text, in order: what stands between lines that hold only `<|endoftext|>`, unless it is white space alone.
+    """The documents of a text, in order.
+
+    They are what stands between lines that hold only `<|endoftext|>`, unless it is white space
+    alone.
 
     Raises:
         DataError: it cannot be read, or is not UTF-8.
@@ -119,8 +127,13 @@ def _is_blank(parts: list[str]) -> bool:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """Lines, a very long one in parts; every kind of line break is a newline, as Python reads text."""
-    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8-sig")(), translate=True)
+    """Lines, a very long one in parts.
+
+    Every kind of line break is a newline, as Python reads text.
+    """
+    decoder = io.IncrementalNewlineDecoder(
+        codecs.getincrementaldecoder("utf-8-sig")(), translate=True
+    )
     with opened(path) as file:
         number, is_last = 1, False
         while not is_last:
@@ -129,7 +142,9 @@ def _lines(path: Path) -> Iterator[str]:
             try:
                 text = decoder.decode(chunk, final=is_last)
             except UnicodeDecodeError:
-                raise DataError(f"{path} line {number} is not UTF-8 text: convert it first") from None
+                raise DataError(
+                    f"{path} line {number} is not UTF-8 text: convert it first"
+                ) from None
             number += chunk.endswith(b"\n")
             yield from io.StringIO(text)
 
@@ -144,7 +159,9 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def rows(path: Path, columns: Sequence[str], *, alone: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
+def rows(
+    path: Path, columns: Sequence[str], *, alone: bool = False
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """The same, each with where it is, for messages.
 
     Args:
@@ -158,7 +175,9 @@ def rows(path: Path, columns: Sequence[str], *, alone: bool = False) -> Iterator
 
 def _with_columns(row: Any, columns: Sequence[str], where: str) -> dict[str, Any]:
     if not isinstance(row, dict):
-        raise DataError(f"{where} is {shown(row)}: expected an object with {', '.join(columns) or 'columns'}")
+        raise DataError(
+            f"{where} is {shown(row)}: expected an object with {', '.join(columns) or 'columns'}"
+        )
     for column in columns:
         if column not in row:
             raise DataError(f"{where} has no column {column!r}: its columns are {shown_names(row)}")
@@ -178,7 +197,9 @@ def _json_lines(path: Path, _columns: Sequence[str] | None) -> Rows:
             number += 1
             where = f"{path} line {number}"
             if len(line) > _LONGEST_ROW:
-                raise DataError(f"{where} has more than {_LONGEST_ROW} bytes: expected one object a line")
+                raise DataError(
+                    f"{where} has more than {_LONGEST_ROW} bytes: expected one object a line"
+                )
             if line.strip(b" \t\r\n\xef\xbb\xbf"):
                 yield where, parse_json(line, where, error=DataError)
 
@@ -203,14 +224,20 @@ def _parquet(path: Path, columns: Sequence[str] | None) -> Rows:
             file = pq.ParquetFile(opening)
             names = file.schema_arrow.names
             if len(set(names)) < len(names):
-                raise DataError(f"{path} names a column twice: its columns are {shown_names(names)}")
+                raise DataError(
+                    f"{path} names a column twice: its columns are {shown_names(names)}"
+                )
             _with_columns(dict.fromkeys(names), columns or (), str(path))
-            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=None if columns is None else list(columns)):
+            for batch in file.iter_batches(
+                _ROWS_AT_ONCE, columns=None if columns is None else list(columns)
+            ):
                 for row in batch.to_pylist():
                     number += 1
                     yield f"{path} row {number}", row
         except UnicodeDecodeError:
-            raise DataError(f"{path} holds text after row {number} that is not UTF-8: convert it first") from None
+            raise DataError(
+                f"{path} holds text after row {number} that is not UTF-8: convert it first"
+            ) from None
         except (ArrowException, OSError, ValueError) as error:
             raise DataError(one_line(f"{path} is no Parquet file: {str(error)[:200]}")) from None
 

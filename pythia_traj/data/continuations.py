@@ -26,8 +26,8 @@ class PromptTexts:
         prompts: the texts, in their order.
         lengths: tokens of each, BOS included.
         entries: of the vocabulary that can be written (see Vocabulary.entries).
-        groups: `prompts` int64 [item, pos], each prompt at the beginning of its row; `shuffled` the same with tokens permuted within each
-            prompt, BOS in its place.
+        groups: `prompts` int64 [item, pos], each prompt at the beginning of its row; `shuffled` the
+            same with tokens permuted within each prompt, BOS in its place.
     """
 
     def __init__(
@@ -42,22 +42,30 @@ class PromptTexts:
         """Tokenises the prompts.
 
         Raises:
-            DataError: there is no tokenizer, a prompt is empty, or is too long with its continuation for the context.
+            DataError: there is no tokenizer, a prompt is empty, or is too long with its
+                continuation for the context.
         """
         self._vocabulary = vocabulary
         self.entries = vocabulary.entries
         self.prompts = tuple(prompts)
-        encoded = [self._encode(vocabulary, number, tokens, bos) for number in range(len(self.prompts))]
+        encoded = [
+            self._encode(vocabulary, number, tokens, bos) for number in range(len(self.prompts))
+        ]
         self.lengths = [int(bos) + len(ids) for ids in encoded]
         rng = np.random.default_rng(seed)
-        rows = np.full((2, len(encoded), max(self.lengths)), vocabulary.bos_token_id, dtype=np.int64)
+        rows = np.full(
+            (2, len(encoded), max(self.lengths)), vocabulary.bos_token_id, dtype=np.int64
+        )
         for number, ids in enumerate(encoded):
             for row, own in zip(rows[:, number], (ids, rng.permuted(ids)), strict=True):
                 row[int(bos) : self.lengths[number]] = own
         self.groups = {"prompts": rows[0], "shuffled": rows[1]}
 
     def _encode(self, vocabulary: Vocabulary, number: int, tokens: int, bos: bool) -> np.ndarray:
-        """The ids of a prompt, which so many more tokens are going to follow, without the BOS that is prepended: int64 [token]."""
+        """The ids of a prompt, which so many more tokens are going to follow: int64 [token].
+
+        They are without the BOS that is prepended.
+        """
         ids = vocabulary.encode(self.prompts[number], most=vocabulary.n_ctx)
         if not len(ids):
             raise DataError(f"prompt {number} is empty")
@@ -66,14 +74,19 @@ class PromptTexts:
         more = tokens + int(bos)
         if len(ids) + more > vocabulary.n_ctx:
             raise DataError(
-                f"prompt {number} has {len(ids)} tokens, with {more} more it exceeds the model's context of {vocabulary.n_ctx}: "
-                "shorten it, or set tokens lower"
+                f"prompt {number} has {len(ids)} tokens, with {more} more it exceeds the model's"
+                f" context of {vocabulary.n_ctx}: shorten it, or set tokens lower"
             )
         return ids
 
     def text(self, tokens: Sequence[int]) -> str:
-        """Tokens as text, up to the first that ends a text where there is one; special tokens are shown."""
-        ids = list(itertools.takewhile(lambda number: number not in self._vocabulary.eos_token_ids, tokens))
+        """Tokens as text, up to the first that ends a text where there is one.
+
+        Special tokens are shown.
+        """
+        ids = list(
+            itertools.takewhile(lambda number: number not in self._vocabulary.eos_token_ids, tokens)
+        )
         return self._vocabulary.decode(ids)
 
     @classmethod

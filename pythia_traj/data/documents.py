@@ -2,10 +2,13 @@
 
 A source is written as one word in a config:
 
-    stdlib                    the standard library's source, the modules a toy model is not trained on
-    notes.txt                 one document; documents are separated by lines that hold only `<|endoftext|>`
-    corpus.jsonl, .parquet    one document a row, in the column `text` or the one named; data.containers has all suffixes
-    hf:org/name@COMMIT        a dataset of the Hub at a commit; `:split` after the name chooses a split (default train)
+    stdlib                    the standard library's source, modules a toy model is not trained on
+    notes.txt                 one document; documents are separated by lines that hold only
+                              `<|endoftext|>`
+    corpus.jsonl, .parquet    one document a row, in the column `text` or the one named;
+                              data.containers has all suffixes
+    hf:org/name@COMMIT        a dataset of the Hub at a commit; `:split` after the name chooses a
+                              split (default train)
     hf:DIR                    a dataset saved with `Dataset.save_to_disk`
 """
 
@@ -37,10 +40,13 @@ _HUB = re.compile(r"hf:(?P<name>[\w.-]+/[\w.-]+)(?::(?P<split>[\w.-]+))?@(?P<com
 
 
 def identify(source: str) -> dict[str, Any]:
-    """What identifies a source: the sha256 of its content, or a dataset's commit. Opens no connection.
+    """What identifies a source: the sha256 of its content, or a dataset's commit.
+
+    Opens no connection.
 
     Raises:
-        DataError: the source does not exist, its name does not say what it is, or it is a dataset without a commit.
+        DataError: the source does not exist, its name does not say what it is, or it is a dataset
+            without a commit.
     """
     if source == "stdlib":
         return {"source": "stdlib", "sha256": _digest_of_documents(stdlib.documents("heldout"))}
@@ -49,7 +55,10 @@ def identify(source: str) -> dict[str, Any]:
         if is_there(directory, folder=True):
             return {"source": "hf-directory", "sha256": _digest_of_files(directory)}
         match = _hub_match(source)
-        return {"source": f"hf:{match['name']}:{match['split'] or 'train'}", "commit": match["commit"]}
+        return {
+            "source": f"hf:{match['name']}:{match['split'] or 'train'}",
+            "commit": match["commit"],
+        }
     path = _existing(source)
     if path.suffix != LABELLED:
         refuse_unknown(path)
@@ -86,7 +95,8 @@ def _existing(source: str) -> Path:
     path = Path(source)
     if not is_there(path):
         raise DataError(
-            f"there is no text {source!r}: give stdlib, a .txt, .jsonl or .parquet file, or hf:org/name@commit"
+            f"there is no text {source!r}: give stdlib, a .txt, .jsonl or .parquet file, or"
+            " hf:org/name@commit"
         )
     return path
 
@@ -95,8 +105,9 @@ def _hub_match(source: str) -> re.Match[str]:
     match = _HUB.fullmatch(source)
     if match is None:
         raise DataError(
-            f"cannot read {source!r} as a dataset: write hf:org/name@COMMIT or hf:org/name:split@COMMIT with the full commit "
-            "(a branch can move, and results would no longer say what they were measured on), or hf: and a saved dataset's directory"
+            f"cannot read {source!r} as a dataset: write hf:org/name@COMMIT or"
+            " hf:org/name:split@COMMIT with the full commit (a branch can move, and results would"
+            " no longer say what they were measured on), or hf: and a saved dataset's directory"
         )
     return match
 
@@ -110,7 +121,9 @@ def _read_table(path: Path, column: str) -> Iterator[str]:
 
 def _text_of(row: Any, column: str, where: str) -> str:
     if column not in row:
-        raise DataError(f"{where} has no text in column {column!r}: its columns are {shown_names(row)}")
+        raise DataError(
+            f"{where} has no text in column {column!r}: its columns are {shown_names(row)}"
+        )
     if not isinstance(row[column], str):
         raise DataError(f"{where} has no text in column {column!r}: it holds {shown(row[column])}")
     return str(row[column])
@@ -123,7 +136,9 @@ def _read_dataset(source: str, column: str) -> Iterator[str]:
 
 
 def open_dataset(source: str) -> Any:
-    """A dataset of the Hub, row by row, or a saved one: `hf:org/name@COMMIT`, `hf:org/name:split@COMMIT` or `hf:DIR`.
+    """A dataset of the Hub, row by row, or a saved one.
+
+    It is written as `hf:org/name@COMMIT`, `hf:org/name:split@COMMIT` or `hf:DIR`.
 
     Raises:
         DataError: it is written in no such way, cannot be read, or holds several splits.
@@ -135,11 +150,16 @@ def open_dataset(source: str) -> Any:
         match = _hub_match(source)
         name, split = match["name"], match["split"] or "train"
         with in_one_line(f"cannot read {source}", error=DataError):
-            return datasets.load_dataset(name, split=split, revision=match["commit"], streaming=True)
+            return datasets.load_dataset(
+                name, split=split, revision=match["commit"], streaming=True
+            )
     with in_one_line(f"cannot read {source}", error=DataError):
         dataset = datasets.load_from_disk(str(directory))
     if isinstance(dataset, datasets.DatasetDict):
-        raise DataError(f"{directory} holds several splits: give one of {', '.join(dataset)} as hf:{directory}/<split>")
+        raise DataError(
+            f"{directory} holds several splits: give one of {', '.join(dataset)} as"
+            f" hf:{directory}/<split>"
+        )
     return dataset
 
 

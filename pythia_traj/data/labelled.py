@@ -1,4 +1,7 @@
-"""Tokens with labels, split by document: what probes are fitted to and tested on. Made once per sweep, the same at every step."""
+"""Tokens with labels, split by document: what probes are fitted to and tested on.
+
+Made once per sweep, the same at every step.
+"""
 
 import hashlib
 import logging
@@ -26,10 +29,16 @@ _FEWEST_DOCUMENTS = 4
 """One to train on, one to choose strengths on, two to test on: one alone has no interval."""
 
 _ENOUGH = 4
-"""Reading of a large source stops when one sequence of each document gives so many times the tokens that are asked for."""
+"""When reading of a large source stops.
+
+That is when one sequence of each document gives so many times the tokens that are asked for.
+"""
 
 _LONGEST = 100
-"""Of a document of more than a million characters no more is tokenised than so many times the tokens that are asked for."""
+"""How much is tokenised of a document of more than a million characters.
+
+That is so many times the tokens that are asked for, and no more.
+"""
 
 _ROUNDED = 32
 """Sequences are padded to the next multiple of so many tokens."""
@@ -60,12 +69,15 @@ class Place:
 
 
 class LabelledTokens:
-    """Tokens of one labelling. In all arrays training tokens come first, then validation, then test, each by document.
+    """Tokens of one labelling.
 
-    Copies of a document, and documents that the tokenizer reads alike, are one document: they stand in one split.
+    In all arrays training tokens come first, then validation, then test, each by document.
 
-    A control task gives each token *type* one label, drawn from the training labels' distribution (Hewitt and Liang 2019): what a probe
-    makes of it, it has learnt by heart.
+    Copies of a document, and documents that the tokenizer reads alike, are one document: they stand
+    in one split.
+
+    A control task gives each token *type* one label, drawn from the training labels' distribution
+    (Hewitt and Liang 2019): what a probe makes of it, it has learnt by heart.
 
     Attributes:
         classes: the labels' names, those that occur in training.
@@ -97,14 +109,17 @@ class LabelledTokens:
     ) -> None:
         """Reads, labels, cuts, draws and splits.
 
-        Sequences are drawn one from each document, then a second from each, until there are enough labelled tokens.
+        Sequences are drawn one from each document, then a second from each, until there are enough
+        labelled tokens.
 
         Raises:
-            DataError: there is no tokenizer or no such task, the sequences exceed the context, or there are too few documents or classes.
+            DataError: there is no tokenizer or no such task, the sequences exceed the context, or
+                there are too few documents or classes.
         """
         if length > vocabulary.n_ctx:
             raise DataError(
-                f"sequences of {length} tokens exceed the model's context of {vocabulary.n_ctx}: set length to at most {vocabulary.n_ctx}"
+                f"sequences of {length} tokens exceed the model's context of {vocabulary.n_ctx}:"
+                f" set length to at most {vocabulary.n_ctx}"
             )
         if length < 1 + int(bos):
             raise DataError("a sequence of BOS alone has no labels: set length to at least 2")
@@ -115,7 +130,9 @@ class LabelledTokens:
         split = _split(rng, drawn, task, self._copies)
         classes = sorted({label for s in drawn if split[s.document] == 0 for label in s.labels})
         if len(classes) < 2:
-            raise DataError(f"task {task} has one class in its training documents: {', '.join(classes)}")
+            raise DataError(
+                f"task {task} has one class in its training documents: {', '.join(classes)}"
+            )
         self.classes = tuple(classes)
         self._arrange(vocabulary, drawn, split, bos)
         self.controls = self._control_labels(rng, controls)
@@ -124,12 +141,21 @@ class LabelledTokens:
             log.warning("task %s: %d documents are no Python and are not used", task, self._skipped)
 
     @classmethod
-    def spec(cls, *, seed: int, task: str = "python_class", source: str = "stdlib", **_: Any) -> dict[str, Any]:
-        """The content of what is labelled, and the seed of the draw; for Python's syntax also which Python reads it."""
+    def spec(
+        cls, *, seed: int, task: str = "python_class", source: str = "stdlib", **_: Any
+    ) -> dict[str, Any]:
+        """The content of what is labelled, and the seed of the draw.
+
+        For Python's syntax it also says which Python reads it.
+        """
         if own.is_own(task):
             return {**documents.identify(task), "seed": seed}
         _check(task)
-        python = {"python": f"{sys.version_info[0]}.{sys.version_info[1]}"} if task.startswith("python_") else {}
+        python = (
+            {"python": f"{sys.version_info[0]}.{sys.version_info[1]}"}
+            if task.startswith("python_")
+            else {}
+        )
         return {"labels": task, "version": 1, **python, **documents.identify(source), "seed": seed}
 
     @property
@@ -144,26 +170,49 @@ class LabelledTokens:
         return slice(start, start + self.sizes[number])
 
     def _read(
-        self, vocabulary: Vocabulary, task: str, length: int, n: int, source: str, column: str, labels: str
+        self,
+        vocabulary: Vocabulary,
+        task: str,
+        length: int,
+        n: int,
+        source: str,
+        column: str,
+        labels: str,
     ) -> list[list[_Sequence]]:
-        """The labelled sequences of each document and its copies, until there are enough to draw from."""
+        """The labelled sequences of each document and its copies.
+
+        Reading stops where there are enough to draw from.
+        """
         found: dict[str, list[_Sequence]] = {}
         numbers: dict[str, int] = {}
         contents: dict[str, Any] = {}
         enough = 0
-        for document, ids, labels_ in self._labelled(vocabulary, task, length, n, source, column, labels):
+        for document, ids, labels_ in self._labelled(
+            vocabulary, task, length, n, source, column, labels
+        ):
             first = document not in found
             sequences = found.setdefault(document, [])
             sequences += _cut(numbers.setdefault(document, len(numbers)), ids, labels_, length)
-            contents.setdefault(document, hashlib.sha256()).update(len(ids).to_bytes(8, "little") + ids.tobytes())
+            contents.setdefault(document, hashlib.sha256()).update(
+                len(ids).to_bytes(8, "little") + ids.tobytes()
+            )
             enough += len(sequences[0].labels) if first and sequences else 0
             if enough >= _ENOUGH * n:
                 break
-        self._copies = _join_copies(found, {name: content.digest() for name, content in contents.items()}, numbers)
+        self._copies = _join_copies(
+            found, {name: content.digest() for name, content in contents.items()}, numbers
+        )
         return [sequences for sequences in found.values() if sequences]
 
     def _labelled(
-        self, vocabulary: Vocabulary, task: str, length: int, n: int, source: str, column: str, labels: str
+        self,
+        vocabulary: Vocabulary,
+        task: str,
+        length: int,
+        n: int,
+        source: str,
+        column: str,
+        labels: str,
     ) -> Iterator[tuple[str, np.ndarray, Labels]]:
         """Name of the document, token ids and labels of each text."""
         if own.is_own(task):
@@ -179,7 +228,9 @@ class LabelledTokens:
             except NotPythonError:
                 self._skipped += 1
 
-    def _arrange(self, vocabulary: Vocabulary, drawn: list[_Sequence], split: np.ndarray, bos: bool) -> None:
+    def _arrange(
+        self, vocabulary: Vocabulary, drawn: list[_Sequence], split: np.ndarray, bos: bool
+    ) -> None:
         """Pads sequences into groups, and puts their labelled tokens in order."""
         names = {name: number for number, name in enumerate(self.classes)}
         # Stable: sequences of one document stay together.
@@ -189,7 +240,7 @@ class LabelledTokens:
         rows: dict[str, list[np.ndarray]] = {}
         places: dict[str, list[tuple[int, int, int]]] = {}
         for sequence in drawn:
-            # A text that begins with BOS keeps its own: no document was trained on with two of them.
+            # A text that begins with BOS keeps its own: no document was trained on with two.
             more = int(bos and sequence.ids[0] != vocabulary.bos_token_id)
             prefix = np.full(more, vocabulary.bos_token_id, dtype=np.int64)
             ids = np.concatenate([prefix, sequence.ids])
@@ -202,16 +253,20 @@ class LabelledTokens:
                 if label in names:  # a class that does not occur in training cannot be learnt
                     places.setdefault(group, []).append((row, position + more, len(flat)))
                     part = int(split[sequence.document])
-                    flat.append((names[label], int(sequence.ids[position]), sequence.document, part))
+                    flat.append(
+                        (names[label], int(sequence.ids[position]), sequence.document, part)
+                    )
         self.groups = {group: np.stack(sequences) for group, sequences in rows.items()}
-        self.places = {group: Place(*np.array(found, dtype=np.int64).T) for group, found in places.items()}
+        self.places = {
+            group: Place(*np.array(found, dtype=np.int64).T) for group, found in places.items()
+        }
         self.labels, self.types, numbers, parts = np.array(flat, dtype=np.int64).T.copy()
         self.documents = np.unique(numbers, return_inverse=True)[1].astype(np.int64)
         self.sizes = tuple(int((parts == part).sum()) for part in range(len(SPLITS)))
         self._unlearnt = sum(len(s.labels) for s in drawn) - len(flat)
 
     def _control_labels(self, rng: np.random.Generator, draws: int) -> np.ndarray:
-        """One label for each type, drawn from the distribution of the training tokens' labels [draw, token]."""
+        """One label for each type, drawn as the training tokens' are distributed [draw, token]."""
         counts = np.bincount(self.labels[self.split("train")], minlength=len(self.classes))
         types, which = np.unique(self.types, return_inverse=True)
         by_type = rng.choice(len(self.classes), size=(draws, len(types)), p=counts / counts.sum())
@@ -219,7 +274,13 @@ class LabelledTokens:
 
     def _facts(self, split: np.ndarray) -> dict[str, Any]:
         digest = hashlib.sha256()
-        for array in (*self.groups.values(), self.labels, self.types, self.documents, self.controls):
+        for array in (
+            *self.groups.values(),
+            self.labels,
+            self.types,
+            self.documents,
+            self.controls,
+        ):
             digest.update(np.ascontiguousarray(array).tobytes())
         digest.update(repr((self.classes, self.sizes)).encode())
         names = Counter(self.labels.tolist())
@@ -238,7 +299,8 @@ class LabelledTokens:
 def _check(task: str) -> None:
     if task not in TASKS:
         raise DataError(
-            f"there is no task {task!r}: {nearest(task, TASKS)} (or a .jsonl, .parquet or .conllu file of your own, or hf:DIR)"
+            f"there is no task {task!r}: {nearest(task, TASKS)} (or a .jsonl, .parquet or .conllu"
+            " file of your own, or hf:DIR)"
         )
 
 
@@ -252,24 +314,34 @@ def _cut(document: int, ids: np.ndarray, labels: Labels, length: int) -> Iterato
             yield _Sequence(document, ids[start : start + length], np.array(positions), names)
 
 
-def _join_copies(found: dict[str, list[_Sequence]], contents: dict[str, bytes], numbers: dict[str, int]) -> int:
-    """Makes documents of the same tokens one document, the first of them; how many there were beyond those.
+def _join_copies(
+    found: dict[str, list[_Sequence]], contents: dict[str, bytes], numbers: dict[str, int]
+) -> int:
+    """Makes documents of the same tokens one document, the first of them.
 
-    A probe that has seen a text in training finds the labels of its copies by heart, and copies in a test are no documents of their own.
+    Returns how many there were beyond those.
+
+    A probe that has seen a text in training finds the labels of its copies by heart, and copies in
+    a test are no documents of their own.
     """
     originals: dict[bytes, str] = {}
     copies = 0
     for document, content in contents.items():
         original = originals.setdefault(content, document)
         if original != document and found[document]:
-            found[original] += [replace(sequence, document=numbers[original]) for sequence in found[document]]
+            found[original] += [
+                replace(sequence, document=numbers[original]) for sequence in found[document]
+            ]
             found[document] = []
             copies += 1
     return copies
 
 
 def _draw(rng: np.random.Generator, by_document: list[list[_Sequence]], n: int) -> list[_Sequence]:
-    """Sequences of documents in random order, one of each, then a second of each, until n tokens have labels; of the last, no more."""
+    """Sequences of documents in random order, one of each, then a second of each, and so on.
+
+    They go on until n tokens have labels; of the last sequence no more are labelled than that.
+    """
     order = rng.permutation(len(by_document))
     shuffled = [[by_document[i][j] for j in rng.permutation(len(by_document[i]))] for i in order]
     drawn: list[_Sequence] = []
@@ -280,20 +352,31 @@ def _draw(rng: np.random.Generator, by_document: list[list[_Sequence]], n: int) 
                 continue
             sequence = sequences[turn]
             left = n - count
-            drawn.append(_Sequence(sequence.document, sequence.ids, sequence.positions[:left], sequence.labels[:left]))
+            drawn.append(
+                _Sequence(
+                    sequence.document,
+                    sequence.ids,
+                    sequence.positions[:left],
+                    sequence.labels[:left],
+                )
+            )
             count += len(drawn[-1].labels)
     return drawn
 
 
 def _split(rng: np.random.Generator, drawn: list[_Sequence], task: str, copies: int) -> np.ndarray:
-    """The split of each document, by its number: documents in random order until each split has its share of the tokens."""
+    """The split of each document, by its number.
+
+    Documents are taken in random order until each split has its share of the tokens.
+    """
     sizes = Counter[int]()
     for sequence in drawn:
         sizes[sequence.document] += len(sequence.labels)
     if len(sizes) < _FEWEST_DOCUMENTS:
         raise DataError(
-            f"task {task} has labels in {len(sizes)} documents; training, validation and test need {_FEWEST_DOCUMENTS} at least: "
-            f"documents are not split between them{f' ({copies} more are copies)' if copies else ''}"
+            f"task {task} has labels in {len(sizes)} documents; training, validation and test need"
+            f" {_FEWEST_DOCUMENTS} at least: documents are not split between them"
+            f"{f' ({copies} more are copies)' if copies else ''}"
         )
     order = rng.permutation(sorted(sizes))
     reached = np.cumsum([sizes[document] for document in order.tolist()])

@@ -1,4 +1,4 @@
-"""Text for lenses: sequences, the positions of each that are read, and others to train a lens on."""
+"""Text for lenses: sequences, the positions of each that are read, and others to train on."""
 
 from typing import Any
 
@@ -21,20 +21,27 @@ from pythia_traj.errors import DataError
 from pythia_traj.experiment import Vocabulary
 
 _ENOUGH = 256
-"""Sequences to choose from for training, besides those that are trained on, before reading of the source stops."""
+"""Sequences to choose from for training, besides those that are trained on.
+
+When there are so many, reading of the source stops.
+"""
 
 
 class LensText:
     """Sequences of text and the positions of each that are read, with others to train on.
 
-    Where there is training, documents are split: one in ten is measured, the others are trained on. Without, all are measured, and the
-    sequences are those of TextTokens (of the standard library they are in either case, where the toy suite is not trained on them).
+    Where there is training, documents are split: one in ten is measured, the others are trained on.
+    Without, all are measured, and the sequences are those of TextTokens (of the standard library
+    they are in either case, where the toy suite is not trained on them).
 
     Attributes:
         groups: `text` and `shuffled` as in TextTokens: int64 [item, pos].
-        train: where there is training, its sequences in the order of their updates: int64 [item, pos]; none otherwise.
-        positions: of each group's sequences, and of `train`, those whose next token's prediction is read: int64 [item, read], ascending.
-        facts: tokens that are trained on, those that are read, and how many sequences there were to draw them from.
+        train: where there is training, its sequences in the order of their updates:
+            int64 [item, pos]; none otherwise.
+        positions: of each group's sequences, and of `train`, those whose next token's prediction is
+            read: int64 [item, read], ascending.
+        facts: tokens that are trained on, those that are read, and how many sequences there were to
+            draw them from.
     """
 
     identified = ("source",)
@@ -61,20 +68,29 @@ class LensText:
         """
         length = length_for(vocabulary, length)
         rng = np.random.default_rng(seed)
-        texts, what = (heldout(source, column), heldout_of(source)) if updates else (measured(source, column), source)
+        texts, what = (
+            (heldout(source, column), heldout_of(source))
+            if updates
+            else (measured(source, column), source)
+        )
         tokens = draw(vocabulary, texts, what, n=n, length=length, bos=bos, rng=rng).tokens
         self.groups = with_shuffled(vocabulary, tokens, null_n, bos, rng)
         self.train = np.empty((0, length), dtype=np.int64)
         self.facts: dict[str, int] = {}
         if updates:
-            found = cut(vocabulary, training(source, column), length - int(bos), _ENOUGH + updates * batch).tokens
+            found = cut(
+                vocabulary, training(source, column), length - int(bos), _ENOUGH + updates * batch
+            ).tokens
             if not len(found):
                 raise DataError(
-                    f"{source} holds no sequence of {length} tokens to train on: set length or updates lower"
+                    f"{source} holds no sequence of {length} tokens to train on: set length or"
+                    " updates lower"
                 )
             # A source that is too short is gone through again, in another order.
             rounds = -(-updates * batch // len(found))
-            order = np.concatenate([rng.permutation(len(found)) for _ in range(rounds)])[: updates * batch]
+            order = np.concatenate([rng.permutation(len(found)) for _ in range(rounds)])[
+                : updates * batch
+            ]
             self.train = prepend(vocabulary, found[order], bos)
             self.facts = {
                 "training_tokens": updates * batch * length,

@@ -1,11 +1,13 @@
 """N-gram models of a corpus, text to compare a model with them on, and text sampled from each.
 
-Counts are sparse: an order holds the n-grams that occur. Probabilities are interpolated after Witten and Bell (1991),
+Counts are sparse: an order holds the n-grams that occur. Probabilities are interpolated after
+Witten and Bell (1991),
 
     p(w | h) = (c(h, w) + T(h) p(w | h')) / (c(h) + T(h)),
 
-with T(h) the number of different tokens that follow h, and h' what is left of h without its first token; below the unigram all tokens
-are equally likely. A context that never occurs says nothing: p(w | h) = p(w | h'). Each distribution sums to 1 over the vocabulary.
+with T(h) the number of different tokens that follow h, and h' what is left of h without its first
+token; below the unigram all tokens are equally likely. A context that never occurs says nothing:
+p(w | h) = p(w | h'). Each distribution sums to 1 over the vocabulary.
 """
 
 from collections.abc import Iterable, Iterator
@@ -114,7 +116,9 @@ class NGramCounts:
         self._followers = []
         for width in range(1, len(ORDERS)):
             inside = document[width:] == document[:-width]
-            contexts = self._contexts(np.stack([tokens[i : len(tokens) - width + i] for i in range(width)], 1))
+            contexts = self._contexts(
+                np.stack([tokens[i : len(tokens) - width + i] for i in range(width)], 1)
+            )
             self._followers.append(_Followers.count(contexts[inside], tokens[width:][inside], size))
 
     def _contexts(self, tokens: np.ndarray) -> np.ndarray:
@@ -129,11 +133,13 @@ class NGramCounts:
 
         Args:
             order: 2 for bigrams, 3 for trigrams.
-            contexts: token ids [context, width]; the last order - 1 of each are looked at, the last one being the token before the
-                predicted one.
+            contexts: token ids [context, width]; the last order - 1 of each are looked at, the last
+                one being the token before the predicted one.
         """
         followers = self._followers[order - 2]
-        starts, numbers = followers.find(self._contexts(contexts[:, contexts.shape[1] - order + 1 :]))
+        starts, numbers = followers.find(
+            self._contexts(contexts[:, contexts.shape[1] - order + 1 :])
+        )
         ends = starts + numbers
         total = np.where(numbers > 0, followers.before(ends) - followers.before(starts), 0)
         context = np.repeat(np.arange(len(contexts)), numbers)
@@ -142,22 +148,33 @@ class NGramCounts:
         counts = followers.cumulative[entries] - followers.before(entries)
         below = np.where(numbers > 0, numbers / np.maximum(total + numbers, 1), 1)
         mass = counts / (total + numbers)[context]
-        return SparseRows(below.astype(np.float32), context, followers.tokens[entries], mass.astype(np.float32))
+        return SparseRows(
+            below.astype(np.float32), context, followers.tokens[entries], mass.astype(np.float32)
+        )
 
     def sample(self, order: int, n: int, length: int, rng: np.random.Generator) -> np.ndarray:
-        """Sequences drawn from an order's model, each begun by the orders below: int64 [n, length]."""
+        """Sequences drawn from an order's model, each begun by those below: int64 [n, length]."""
         tokens = np.empty((n, length), dtype=np.int64)
         for position in range(length):
-            drawn = np.searchsorted(self._cumulative, rng.random(n), side="right").clip(max=self.size - 1)
-            # p = (1 - below) x counts + below x p of the order below: from the lowest up, a draw is replaced or kept.
+            drawn = np.searchsorted(self._cumulative, rng.random(n), side="right").clip(
+                max=self.size - 1
+            )
+            # p = (1 - below) x counts + below x p of the order below: from the lowest up, a draw is
+            # replaced or kept.
             for width in range(1, min(order - 1, position) + 1):
                 followers = self._followers[width - 1]
-                starts, numbers = followers.find(self._contexts(tokens[:, position - width : position]))
+                starts, numbers = followers.find(
+                    self._contexts(tokens[:, position - width : position])
+                )
                 before = followers.before(starts)
                 total = np.where(numbers > 0, followers.before(starts + numbers) - before, 0)
                 replaced = rng.random(n) * (total + numbers) < total
-                at = before + np.minimum((rng.random(n) * total).astype(np.int64), np.maximum(total - 1, 0))
-                entry = np.searchsorted(followers.cumulative, at, side="right").clip(max=len(followers.tokens) - 1)
+                at = before + np.minimum(
+                    (rng.random(n) * total).astype(np.int64), np.maximum(total - 1, 0)
+                )
+                entry = np.searchsorted(followers.cumulative, at, side="right").clip(
+                    max=len(followers.tokens) - 1
+                )
                 drawn = np.where(replaced, followers.tokens[entry], drawn)
             tokens[:, position] = drawn
         return tokens
@@ -168,10 +185,12 @@ class NGramText:
 
     Attributes:
         counts: the models.
-        groups: `text`, and by the names of ORDERS what was sampled from each; of every one also `<name>/shuffled`, the first null_n
-            sequences with their tokens permuted: int64 [item, pos].
-        positions: of each group's sequences, those whose next token's prediction is read: int64 [item, read], ascending. Of text, some
-            of those that have two tokens up to them, BOS not counted; of what is sampled all.
+        groups: `text`, and by the names of ORDERS what was sampled from each; of every one also
+            `<name>/shuffled`, the first null_n sequences with their tokens permuted:
+            int64 [item, pos].
+        positions: of each group's sequences, those whose next token's prediction is read:
+            int64 [item, read], ascending. Of text, some of those that have two tokens up to them,
+            BOS not counted; of what is sampled all.
         facts: how many tokens were counted, and of how many entries the vocabulary consists.
     """
 
@@ -195,24 +214,38 @@ class NGramText:
         """Reads the source, counts, cuts and samples.
 
         Raises:
-            DataError: as TextTokens, or no documents are left to count in, or no position has two tokens before it.
+            DataError: as TextTokens, or no documents are left to count in, or no position has two
+                tokens before it.
         """
         length = length_for(vocabulary, length)
         if length - int(bos) < len(ORDERS):
-            raise DataError(f"sequences of {length} tokens hold no trigram: set length to at least {3 + int(bos)}")
+            raise DataError(
+                f"sequences of {length} tokens hold no trigram: set length to at least"
+                f" {3 + int(bos)}"
+            )
         if int(bos) + 2 > sampled or sampled > vocabulary.n_ctx:
             raise DataError(
-                f"samples of {sampled} tokens: set sampled to {2 + int(bos)} or more, up to the context of {vocabulary.n_ctx}"
+                f"samples of {sampled} tokens: set sampled to {2 + int(bos)} or more, up to the"
+                f" context of {vocabulary.n_ctx}"
             )
         rng = np.random.default_rng(seed)
         tokens = draw(
-            vocabulary, heldout(source, column), heldout_of(source), n=n, length=length, bos=bos, rng=rng
+            vocabulary,
+            heldout(source, column),
+            heldout_of(source),
+            n=n,
+            length=length,
+            bos=bos,
+            rng=rng,
         ).tokens
         # First of all, so that it is the text of other experiments with this seed.
         both = with_shuffled(vocabulary, tokens, null_n, bos, rng)
         self.groups = {"text": both["text"], "text/shuffled": both["shuffled"]}
         among = range(1 + int(bos), length - 1)
-        self.positions = {name: draw_positions(len(ids), positions, among, rng) for name, ids in self.groups.items()}
+        self.positions = {
+            name: draw_positions(len(ids), positions, among, rng)
+            for name, ids in self.groups.items()
+        }
         counted = _encoded(vocabulary, training(source, column), train_tokens)
         self.counts = NGramCounts(counted, vocabulary.entries)
         for order, name in enumerate(ORDERS, 1):
@@ -220,8 +253,13 @@ class NGramText:
             both = with_shuffled(vocabulary, drawn, null_n, bos, rng)
             new = {name: both["text"], f"{name}/shuffled": both["shuffled"]}
             self.groups |= new
-            self.positions |= {name: np.tile(np.arange(sampled - 1), (len(ids), 1)) for name, ids in new.items()}
-        self.facts = {"counted_tokens": self.counts.n_tokens, "vocabulary_entries": vocabulary.entries}
+            self.positions |= {
+                name: np.tile(np.arange(sampled - 1), (len(ids), 1)) for name, ids in new.items()
+            }
+        self.facts = {
+            "counted_tokens": self.counts.n_tokens,
+            "vocabulary_entries": vocabulary.entries,
+        }
 
     @classmethod
     def spec(cls, *, seed: int, source: str = "stdlib", **_: Any) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Passages of text, no two from one document: what similarity between unrelated tokens is measured on."""
+"""Passages of text, no two from one document.
+
+They are what similarity between unrelated tokens is measured on.
+"""
 
 from typing import Any
 
@@ -12,17 +15,21 @@ _ENOUGH = 16
 """Documents to choose from for each that is asked for, before reading of the source stops."""
 
 _BEGINNING = 1 << 17
-"""Tokens of a document of more than a million characters among which its passage begins; of any other all."""
+"""Tokens of a document of more than a million characters among which its passage begins.
+
+Of any other document it begins among all.
+"""
 
 
 class Passages:
     """One passage each of n documents.
 
-    Of all documents that are long enough (or the first 16 n, of a large source) n are drawn without replacement, and of each a passage
-    that begins at a random token.
+    Of all documents that are long enough (or the first 16 n, of a large source) n are drawn without
+    replacement, and of each a passage that begins at a random token.
 
     Attributes:
-        groups: `text` int64 [item, pos], and `shuffled`, the same with tokens permuted within each passage.
+        groups: `text` int64 [item, pos], and `shuffled`, the same with tokens permuted within each
+            passage.
     """
 
     identified = ("source",)
@@ -40,11 +47,13 @@ class Passages:
         """Reads and tokenises the source, and draws the passages.
 
         Raises:
-            DataError: there is no tokenizer, the source has too few documents of that length, or the passages exceed the context.
+            DataError: there is no tokenizer, the source has too few documents of that length, or
+                the passages exceed the context.
         """
         if length > vocabulary.n_ctx:
             raise DataError(
-                f"passages of {length} tokens exceed the model's context of {vocabulary.n_ctx}: set length to at most {vocabulary.n_ctx}"
+                f"passages of {length} tokens exceed the model's context of {vocabulary.n_ctx}: set"
+                f" length to at most {vocabulary.n_ctx}"
             )
         rng = np.random.default_rng(seed)
         found: list[np.ndarray] = []
@@ -56,11 +65,14 @@ class Passages:
                 break
         if len(found) < n:
             raise DataError(
-                f"{source} holds {len(found)} documents of at least {length} tokens, {n} were asked for: set n or length lower"
+                f"{source} holds {len(found)} documents of at least {length} tokens, {n} were asked"
+                " for: set n or length lower"
             )
         drawn = [found[i] for i in np.sort(rng.permutation(len(found))[:n])]
         starts = [int(rng.integers(len(ids) - length + 1)) for ids in drawn]
-        tokens = np.stack([ids[start : start + length] for ids, start in zip(drawn, starts, strict=True)])
+        tokens = np.stack(
+            [ids[start : start + length] for ids, start in zip(drawn, starts, strict=True)]
+        )
         self.groups = {"text": tokens, "shuffled": rng.permuted(tokens, axis=1)}
 
     @classmethod

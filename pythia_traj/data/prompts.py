@@ -34,7 +34,7 @@ _METRICS = {"greater_than": "prob_diff", "repeats": "nll"}
 """What a task is measured by; others by `logit_diff`."""
 
 _TRIES = 20
-"""Prompts that are looked at for each that is asked for, before a tokenizer is taken to allow no more."""
+"""Prompts to look at for each that is asked for, before a tokenizer is taken to allow no more."""
 
 
 class TaskPrompts:
@@ -51,7 +51,13 @@ class TaskPrompts:
     identified = ("task",)
 
     def __init__(
-        self, vocabulary: Vocabulary, *, seed: int, task: str = "ioi", n: int = 100, bos: bool = False
+        self,
+        vocabulary: Vocabulary,
+        *,
+        seed: int,
+        task: str = "ioi",
+        n: int = 100,
+        bos: bool = False,
     ) -> None:
         """Draws the prompts, or reads the file.
 
@@ -66,7 +72,9 @@ class TaskPrompts:
             reasons = f"all were dropped, {self.dropped}" if self.dropped else "there were none"
             raise DataError(f"task {task} has no items for this model's tokenizer: {reasons}")
         if self.dropped:
-            log.warning("task %s: %d prompts are not used: %s", task, self.dropped.total(), self.dropped)
+            log.warning(
+                "task %s: %d prompts are not used: %s", task, self.dropped.total(), self.dropped
+            )
         self.facts = {"items": self.n, "dropped": dict(self.dropped)}
         self.groups = {f"{task}/{i}": batch.clean for i, batch in enumerate(self.batches)}
 
@@ -83,7 +91,9 @@ class TaskPrompts:
         return documents.identify(str(_file(task)))
 
 
-def _batches(vocabulary: Vocabulary, seed: int, task: str, n: int, bos: bool) -> tuple[list[TaskBatch], Dropped]:
+def _batches(
+    vocabulary: Vocabulary, seed: int, task: str, n: int, bos: bool
+) -> tuple[list[TaskBatch], Dropped]:
     rng = np.random.default_rng(seed)
     if task == "repeats":
         return [repeats.batch(vocabulary, rng, n, bos=bos)], Dropped()
@@ -97,7 +107,12 @@ def _batches(vocabulary: Vocabulary, seed: int, task: str, n: int, bos: bool) ->
 def _file(task: str) -> Path:
     path = Path(task)
     if not is_table(path):
-        raise DataError(f"there is no task {task!r}: {nearest(task, TASKS)} (or a .jsonl or .parquet file of your own)")
+        raise DataError(
+            f"there is no task {task!r}: {nearest(task, TASKS)} (or a .jsonl or .parquet file of"
+            " your own)"
+        )
     if not path.is_file():
-        raise DataError(f"there is no file {task}: give one of the tasks {', '.join(TASKS)}, or a file")
+        raise DataError(
+            f"there is no file {task}: give one of the tasks {', '.join(TASKS)}, or a file"
+        )
     return path

@@ -1,12 +1,15 @@
-"""Random tokens that repeat: what induction is measured on, with the same tokens shuffled as the null.
+"""Random tokens that repeat: what induction is measured on, with the same shuffled as the null.
 
 Two layouts, each as its convention has it:
 
-- `two_halves`: `length` ids uniform over the whole embedding, then the same again; no BOS unless asked for.
-- `olsson`: BOS, then 25 ids four times over; the 4 % most and least frequent types are left out (Olsson et al. 2022). Frequency is
-  read off the token ids: byte-pair encoding numbers its merges from frequent to rare.
+- `two_halves`: `length` ids uniform over the whole embedding, then the same again; no BOS unless
+  asked for.
+- `olsson`: BOS, then 25 ids four times over; the 4 % most and least frequent types are left out
+  (Olsson et al. 2022). Frequency is read off the token ids: byte-pair encoding numbers its merges
+  from frequent to rare.
 
-In a group's `shuffled` twin all after the first copy is permuted: the same types in each sequence, nothing to be continued.
+In a group's `shuffled` twin all after the first copy is permuted: the same types in each sequence,
+nothing to be continued.
 """
 
 from typing import Any
@@ -24,13 +27,15 @@ class RepeatedTokens:
     """Sequences of random tokens in which a segment repeats.
 
     Attributes:
-        groups: `two_halves`, `two_halves/shuffled`, and where the context is long enough `olsson`, `olsson/shuffled`:
-            int64 [item, pos].
+        groups: `two_halves`, `two_halves/shuffled`, and where the context is long enough `olsson`,
+            `olsson/shuffled`: int64 [item, pos].
         length: tokens of one half of `two_halves`.
         start: position of the first token of `two_halves` after BOS, if any.
     """
 
-    def __init__(self, vocabulary: Vocabulary, *, seed: int, n: int = 50, length: int = 50, bos: bool = False) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, *, seed: int, n: int = 50, length: int = 50, bos: bool = False
+    ) -> None:
         """Draws the sequences.
 
         Raises:
@@ -41,13 +46,16 @@ class RepeatedTokens:
         if needed > vocabulary.n_ctx:
             longest = (vocabulary.n_ctx - self.start) // 2
             raise DataError(
-                f"two halves of {length} tokens need a context of {needed}, the model has {vocabulary.n_ctx}: "
-                f"set length to at most {longest}"
+                f"two halves of {length} tokens need a context of {needed}, the model has"
+                f" {vocabulary.n_ctx}: set length to at most {longest}"
             )
         rng = np.random.default_rng(seed)
         halves = rng.integers(0, vocabulary.d_vocab, (n, length))
         self.groups = _with_null(
-            "two_halves", _repeat(halves, 2, vocabulary.bos_token_id if bos else None), self.start + length, rng
+            "two_halves",
+            _repeat(halves, 2, vocabulary.bos_token_id if bos else None),
+            self.start + length,
+            rng,
         )
         if self.has_olsson(vocabulary.n_ctx):
             low, high = _ordinary_types(vocabulary)
@@ -67,7 +75,11 @@ class RepeatedTokens:
 
 
 def _ordinary_types(vocabulary: Vocabulary) -> tuple[int, int]:
-    size = vocabulary.tokenizer.get_vocab_size() if vocabulary.tokenizer is not None else vocabulary.d_vocab
+    size = (
+        vocabulary.tokenizer.get_vocab_size()
+        if vocabulary.tokenizer is not None
+        else vocabulary.d_vocab
+    )
     size = min(size, vocabulary.d_vocab)
     cut = round(size * _EXTREME_TYPES)
     return cut, max(size - cut, cut + 1)
@@ -80,8 +92,13 @@ def _repeat(segments: np.ndarray, copies: int, bos: int | None) -> np.ndarray:
     return np.concatenate([np.full((len(tokens), 1), bos), tokens], axis=1)
 
 
-def _with_null(name: str, tokens: np.ndarray, first_end: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """The group and its null, in which all after `first_end`, the end of the first copy, is permuted within each sequence."""
+def _with_null(
+    name: str, tokens: np.ndarray, first_end: int, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """The group and its null.
+
+    In the null all after `first_end`, the end of the first copy, is permuted within each sequence.
+    """
     shuffled = tokens.copy()
     shuffled[:, first_end:] = rng.permuted(shuffled[:, first_end:], axis=1)
     return {name: tokens.astype(np.int64), f"{name}/shuffled": shuffled.astype(np.int64)}

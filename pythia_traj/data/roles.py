@@ -1,7 +1,7 @@
-"""What heads are given their roles on: repeated tokens, prompts with names, and words that have an order.
+"""What heads are given their roles on: repeated tokens, prompts with names, and ordered words.
 
-Repeated tokens can always be had; the others where the tokenizer has names and ordered words of one token. Where it has not, a
-sentence says so in their place.
+Repeated tokens can always be had; the others where the tokenizer has names and ordered words of one
+token. Where it has not, a sentence says so in their place.
 """
 
 from collections.abc import Iterator
@@ -21,22 +21,26 @@ FEWEST = 4
 """Items that a role needs at least: two to set its threshold on, two to measure it on."""
 
 SUPPRESSION_LENGTH = 8
-"""Tokens of one half of the sequences for copy suppression: short, since heads are ablated on them one by one."""
+"""Tokens of one half of the sequences for copy suppression.
+
+They are short, since heads are ablated on them one by one.
+"""
 
 _NUMBER_WORDS = [
-    "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
-    "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+    "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+    "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+    "twenty",
 ]  # fmt: skip
 _DAYS = [
     "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday",
 ]  # fmt: skip
 _MONTHS = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
-    "December",
+    "January", "February", "March", "April", "May", "June", "July", "August", "September",
+    "October", "November", "December",
 ]  # fmt: skip
 _ROMAN = [
-    "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII", "XIII", "XIV", "XV", "XVI", "XVII",
-    "XVIII", "XIX", "XX",
+    "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII", "XIII", "XIV", "XV",
+    "XVI", "XVII", "XVIII", "XIX", "XX",
 ]  # fmt: skip
 _LETTERS = [chr(code) for code in range(ord("A"), ord("Z") + 1)]
 
@@ -48,7 +52,10 @@ ORDERED: dict[str, tuple[list[str], ...]] = {
     "letters": (_LETTERS, [word.lower() for word in _LETTERS]),
     "roman": (_ROMAN, [word.lower() for word in _ROMAN]),
 }
-"""Ordered vocabularies in their spellings (Gould et al. 2024), from first to last; no word follows the last one."""
+"""Ordered vocabularies in their spellings (Gould et al. 2024), from first to last.
+
+No word follows the last one.
+"""
 
 _FEWEST_TARGETS = 3
 """A task with fewer targets is left out: a guess would be right too often."""
@@ -62,7 +69,8 @@ class NamePrompts:
         clean: token ids [item, pos]; the last position is END.
         twin: the same with three other names [item, pos].
         shuffled, shuffled_twin: both with their tokens in one random order per item [item, pos].
-        io, s1, s2: positions in `clean` of the name that is right, of the other, and of where that stands again [item].
+        io, s1, s2: positions in `clean` of the name that is right, of the other, and of where that
+            stands again [item].
         candidates: the right and the wrong name's token [item, read, candidate].
         is_right: which is right [item, read, candidate].
         item: the items' numbers [item].
@@ -106,14 +114,19 @@ class RolePrompts:
     Attributes:
         repeated: `two_halves` of `length` tokens, and their null.
         short: `two_halves` of SUPPRESSION_LENGTH tokens, for copy suppression.
-        random_keys: for each query of the second half of `repeated` an earlier position, or its own [item, query].
-        names: prompts with names by length; empty where the tokenizer has none, and then `no_names` says why.
-        ordered: tasks of words with an order; empty where the tokenizer has none, and then `no_ordered` says why.
+        random_keys: for each query of the second half of `repeated` an earlier position, or its own
+            [item, query].
+        names: prompts with names by length; empty where the tokenizer has none, and then `no_names`
+            says why.
+        ordered: tasks of words with an order; empty where the tokenizer has none, and then
+            `no_ordered` says why.
         groups: all token ids, by name: int64 [item, pos].
         facts: how many items each part has, for the record.
     """
 
-    def __init__(self, vocabulary: Vocabulary, *, seed: int, n: int = 16, length: int = 25, bos: bool = False) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, *, seed: int, n: int = 16, length: int = 25, bos: bool = False
+    ) -> None:
         """Draws all parts.
 
         Raises:
@@ -128,7 +141,10 @@ class RolePrompts:
         self.ordered, self.no_ordered = _ordered(vocabulary, rng)
         self.groups = {
             **{name: self.repeated.groups[name] for name in ("two_halves", "two_halves/shuffled")},
-            **{f"short/{name}": self.short.groups[name] for name in ("two_halves", "two_halves/shuffled")},
+            **{
+                f"short/{name}": self.short.groups[name]
+                for name in ("two_halves", "two_halves/shuffled")
+            },
             **{f"names/{i}": batch.clean for i, batch in enumerate(self.names)},
         }
         self.facts = {
@@ -140,7 +156,9 @@ class RolePrompts:
     @property
     def chances(self) -> np.ndarray:
         """How often a guess among the task's targets is right, for each ordered word [item]."""
-        return np.concatenate([np.full(len(task.words), 1 / len(task.words)) for task in self.ordered])
+        return np.concatenate(
+            [np.full(len(task.words), 1 / len(task.words)) for task in self.ordered]
+        )
 
     @classmethod
     def spec(cls, *, seed: int, **_: Any) -> dict[str, Any]:
@@ -156,7 +174,10 @@ def _names(
     except DataError as error:
         return [], str(error)
     if task.n < FEWEST:
-        return [], f"only {task.n} prompts of task ioi_abc can be used with this model's tokenizer, {FEWEST} are needed"
+        return [], (
+            f"only {task.n} prompts of task ioi_abc can be used with this model's tokenizer,"
+            f" {FEWEST} are needed"
+        )
     return [_name_prompts(batch, int(bos), rng) for batch in task.batches], ""
 
 
@@ -190,19 +211,23 @@ def _ordered(vocabulary: Vocabulary, rng: np.random.Generator) -> tuple[list[Ord
         words, targets = np.array(pairs, dtype=np.int64).T.copy()
         tasks.append(OrderedWords(words, targets, _derangement(len(pairs), rng)))
     if sum(len(task.words) for task in tasks) < FEWEST:
-        return [], f"this model's tokenizer has no {_FEWEST_TARGETS + 1} ordered words in a row that are one token each"
+        return [], (
+            f"this model's tokenizer has no {_FEWEST_TARGETS + 1} ordered words in a row that are"
+            " one token each"
+        )
     return tasks, ""
 
 
 def _tasks(vocabulary: Vocabulary) -> Iterator[list[tuple[int, int]]]:
-    """Each vocabulary in each spelling as (word, the word after it), where both are one token with this tokenizer."""
+    """Each vocabulary in each spelling as (word, the word after it), where both are one token."""
     seen = set()
     for spellings in ORDERED.values():
         for spelling in spellings:
             for space in ("", " "):
                 tokens = [_single_token(vocabulary, space + word) for word in spelling]
                 pairs = [(a, b) for a, b in pairwise(tokens) if a is not None and b is not None]
-                # A tokenizer of whole words has the same tokens with and without a space; a token that follows two words is no target.
+                # A tokenizer of whole words has the same tokens with and without a space; a token
+                # that follows two words is no target.
                 if len(pairs) >= _FEWEST_TARGETS and tuple(pairs) not in seen:
                     seen.add(tuple(pairs))
                     yield pairs

@@ -2,13 +2,16 @@
 
 A source is written as one word in a config:
 
-    stdlib              the standard library's modules that the toy suite is trained on
-    rows.npy            token ids, one sequence a row
-    rows.bin            token ids as plain uint16 in rows of `row_length`, as the Pile is published for Pythia
-    rows.jsonl, .parquet   one sequence or document a row: a list of ids in `tokens`, or text in `column`
-    notes.txt, hf:...   text, as data.documents reads it
+    stdlib                 the standard library's modules that the toy suite is trained on
+    rows.npy               token ids, one sequence a row
+    rows.bin               token ids as plain uint16 in rows of `row_length`, as the Pile is
+                           published for Pythia
+    rows.jsonl, .parquet   one sequence or document a row: a list of ids in `tokens`, or text in
+                           `column`
+    notes.txt, hf:...      text, as data.documents reads it
 
-Of token ids the sequence is the row's beginning, of text each document is cut into consecutive sequences.
+Of token ids the sequence is the row's beginning, of text each document is cut into consecutive
+sequences.
 """
 
 import hashlib
@@ -28,11 +31,13 @@ ROW_LENGTH = 2049
 """Tokens of a row of Pythia's training data: a context and the token after it."""
 
 _ENOUGH = 16
-"""Sequences of text to choose from for each that is asked for, before reading of the source stops."""
+"""Sequences of text to choose from for each that is asked for, before reading stops."""
 
 
 class TrainingSequences:
-    """n sequences of `prompt + continuation` tokens, drawn without replacement and in the source's order; no BOS.
+    """n sequences of `prompt + continuation` tokens, without BOS.
+
+    They are drawn without replacement and in the source's order.
 
     Attributes:
         groups: `sequences` int64 [item, pos].
@@ -56,24 +61,27 @@ class TrainingSequences:
         """Reads the source and draws the sequences.
 
         Raises:
-            DataError: it cannot be read, has too few or too short sequences, or ids that the model does not have.
+            DataError: it cannot be read, has too few or too short sequences, or ids that the model
+                does not have.
         """
         length = prompt + continuation
         if length > vocabulary.n_ctx:
             raise DataError(
-                f"{prompt} + {continuation} tokens exceed the model's context of {vocabulary.n_ctx}: set prompt or continuation lower"
+                f"{prompt} + {continuation} tokens exceed the model's context of"
+                f" {vocabulary.n_ctx}: set prompt or continuation lower"
             )
         found = _rows(vocabulary, source, column, row_length, length, _ENOUGH * n)
         if len(found) < n:
             raise DataError(
-                f"{source} holds {len(found)} sequences of {length} tokens, {n} were asked for: set n lower"
+                f"{source} holds {len(found)} sequences of {length} tokens, {n} were asked for: set"
+                " n lower"
             )
         drawn = np.sort(np.random.default_rng(seed).permutation(len(found))[:n])
         tokens = found[drawn, :length].astype(np.int64)
         if tokens.min() < 0 or tokens.max() >= vocabulary.d_vocab:
             raise DataError(
-                f"{source} has ids of {tokens.min()} to {tokens.max()}, the model has {vocabulary.d_vocab} embeddings: "
-                "they were not made for this model"
+                f"{source} has ids of {tokens.min()} to {tokens.max()}, the model has"
+                f" {vocabulary.d_vocab} embeddings: they were not made for this model"
             )
         self.groups = {"sequences": tokens}
         self.facts = {"sequences_to_draw_from": len(found)}
@@ -97,22 +105,30 @@ def _identify(source: str) -> dict[str, Any]:
 
 
 def _holds_ids(path: Path) -> bool:
-    """Whether a source is a file of token ids; one that is not there is refused, whatever is asked of it first."""
+    """Whether a source is a file of token ids.
+
+    One that is not there is refused, whatever is asked of it first.
+    """
     if path.suffix.lower() not in (".npy", ".bin"):
         return False
     if not is_there(path):
-        raise DataError(f"there is no file {path}: give stdlib, .npy, .bin, .jsonl, .parquet or .txt")
+        raise DataError(
+            f"there is no file {path}: give stdlib, .npy, .bin, .jsonl, .parquet or .txt"
+        )
     return True
 
 
-def _rows(vocabulary: Vocabulary, source: str, column: str, row_length: int, length: int, enough: int) -> np.ndarray:
+def _rows(
+    vocabulary: Vocabulary, source: str, column: str, row_length: int, length: int, enough: int
+) -> np.ndarray:
     """Sequences of at least `length` tokens [sequence, pos], in the file where it holds ids."""
     path = Path(source)
     if _holds_ids(path):
         ids = _numpy_rows(path) if path.suffix.lower() == ".npy" else _plain_rows(path, row_length)
         if ids.shape[1] < length:
             raise DataError(
-                f"{source} has rows of {ids.shape[1]} tokens, {length} are needed: set prompt or continuation lower"
+                f"{source} has rows of {ids.shape[1]} tokens, {length} are needed: set prompt or"
+                " continuation lower"
             )
         return ids
     found: list[np.ndarray] = []
@@ -121,7 +137,8 @@ def _rows(vocabulary: Vocabulary, source: str, column: str, row_length: int, len
         pieces = ids[: len(ids) // length * length].reshape(-1, length)
         found.append(pieces)
         count += len(pieces)
-        # The library's modules lie in the order of their names: all of them are looked at, so that the draw is as mixed.
+        # The library's modules lie in the order of their names: all of them are looked at, so that
+        # the draw is as mixed.
         if count >= enough and source != "stdlib":
             break
     return np.concatenate(found) if found else np.empty((0, length), dtype=np.int64)
@@ -133,14 +150,19 @@ def _numpy_rows(path: Path) -> np.ndarray:
     if not isinstance(ids, np.ndarray):
         raise DataError(f"{path} is no NumPy file of one array: save the ids with numpy.save")
     if ids.ndim != 2 or ids.dtype.kind not in "ui":
-        raise DataError(f"{path} holds {ids.dtype} of shape {list(ids.shape)}: expected integers [sequence, token]")
+        raise DataError(
+            f"{path} holds {ids.dtype} of shape {list(ids.shape)}: expected integers"
+            " [sequence, token]"
+        )
     return ids
 
 
 def _plain_rows(path: Path, row_length: int) -> np.ndarray:
     size = path.stat().st_size
     if size == 0 or size % (2 * row_length):
-        raise DataError(f"{path} has {size} bytes, which are no rows of {row_length} uint16 ids: set row_length")
+        raise DataError(
+            f"{path} has {size} bytes, which are no rows of {row_length} uint16 ids: set row_length"
+        )
     return np.memmap(path, dtype="<u2", mode="r").reshape(-1, row_length)
 
 
@@ -154,14 +176,23 @@ def _documents(vocabulary: Vocabulary, source: str, column: str, most: int) -> I
             elif isinstance(row.get(column), str):
                 yield vocabulary.encode(row[column], most=most)
             else:
-                raise DataError(f"{where} has neither a list in tokens nor text in {column}: it has {shown_names(row)}")
+                raise DataError(
+                    f"{where} has neither a list in tokens nor text in {column}: it has"
+                    f" {shown_names(row)}"
+                )
         return
-    texts = (text for _, text in stdlib.documents("train")) if source == "stdlib" else documents.read(source, column)
+    texts = (
+        (text for _, text in stdlib.documents("train"))
+        if source == "stdlib"
+        else documents.read(source, column)
+    )
     yield from (vocabulary.encode(text, most=most) for text in texts)
 
 
 def _ids(tokens: list[Any], where: str) -> np.ndarray:
     for token in tokens:
         if type(token) is not int or not 0 <= token < 2**31:
-            raise DataError(f"{where} has {shown(token)} among its tokens: they are integers from 0")
+            raise DataError(
+                f"{where} has {shown(token)} among its tokens: they are integers from 0"
+            )
     return np.asarray(tokens, dtype=np.int64)

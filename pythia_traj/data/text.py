@@ -1,4 +1,4 @@
-"""Token sequences cut from documents, the same with their tokens shuffled, and what kind of tokens they are made of."""
+"""Token sequences cut from documents, the same shuffled, and of what kind their tokens are."""
 
 import copy
 import hashlib
@@ -15,35 +15,52 @@ from pythia_traj.errors import DataError
 from pythia_traj.experiment import Vocabulary
 
 TOKEN_CLASSES = ("word_after_space", "word", "number", "punctuation", "whitespace", "other")
-"""Classes that any tokenizer's tokens fall into: letters with a space in front, letters alone, digits (with or without a space),
-neither letters nor digits (with or without a space), whitespace alone, and all else: mixtures, special tokens, parts of a character."""
+"""Classes that any tokenizer's tokens fall into.
+
+They are letters with a space in front, letters alone, digits (with or without a space), neither
+letters nor digits (with or without a space), whitespace alone, and all else: mixtures, special
+tokens, parts of a character.
+"""
 
 BAND_ENDS = (10, 100, 1000, 10_000)
 """The last rank of each band of frequency, the most frequent token having rank 1."""
 
-FREQUENCY_BANDS = ("rank_1_10", "rank_11_100", "rank_101_1000", "rank_1001_10000", "rank_from_10001", "unseen")
+FREQUENCY_BANDS = (
+    "rank_1_10",
+    "rank_11_100",
+    "rank_101_1000",
+    "rank_1001_10000",
+    "rank_from_10001",
+    "unseen",
+)
 """Bands by the rank of a token's count; `unseen` where it does not occur."""
 
 DEFAULT_LENGTH = 550
-"""Tokens of a sequence if nobody says how many: the fewest at which both in-context learning scores exist."""
+"""Tokens of a sequence if nobody says how many.
+
+They are the fewest at which both in-context learning scores exist.
+"""
 
 _ENOUGH = 16
 """Sequences to choose from for each that is asked for, before reading of the source stops."""
 
 _COUNTED_CHARACTERS = 1 << 20
-"""Text from which frequencies are counted, before reading of the source stops: some 300,000 tokens."""
+"""Text to count frequencies in, before reading of the source stops: some 300,000 tokens."""
 
 
 class TextTokens:
     """Sequences of text, each from one document.
 
-    Documents are tokenised and cut into consecutive sequences; what is left of a document at its end is dropped. From all of them
-    (or the first 16 n, of a large source) n are drawn without replacement.
+    Documents are tokenised and cut into consecutive sequences; what is left of a document at its
+    end is dropped. From all of them (or the first 16 n, of a large source) n are drawn without
+    replacement.
 
     Attributes:
-        groups: `text` int64 [item, pos], and `shuffled` [null_n, pos]: the first of them with tokens permuted within each
-            sequence, which keeps their types and takes away their order. BOS stays in front.
-        text_bytes: of each group, how many bytes of the text as it was given each token stands for, int64 as the group; 0 of BOS.
+        groups: `text` int64 [item, pos], and `shuffled` [null_n, pos]: the first of them with
+            tokens permuted within each sequence, which keeps their types and takes away their
+            order. BOS stays in front.
+        text_bytes: of each group, how many bytes of the text as it was given each token stands for,
+            int64 as the group; 0 of BOS.
     """
 
     identified = ("source",)
@@ -63,14 +80,22 @@ class TextTokens:
         """Reads, tokenises and cuts the source.
 
         Raises:
-            DataError: there is no tokenizer, the source is shorter than n sequences, or the sequences exceed the context.
+            DataError: there is no tokenizer, the source is shorter than n sequences, or the
+                sequences exceed the context.
         """
         self._vocabulary, self._source, self._column = vocabulary, source, column
         rng = np.random.default_rng(seed)
         length = length_for(vocabulary, length)
         self._own_bytes = _own_bytes(vocabulary)
         drawn = draw(
-            vocabulary, measured(source, column), source, n=n, length=length, bos=bos, rng=rng, of_token=self._own_bytes
+            vocabulary,
+            measured(source, column),
+            source,
+            n=n,
+            length=length,
+            bos=bos,
+            rng=rng,
+            of_token=self._own_bytes,
         )
         # The same draws order the bytes as they do the tokens.
         again = copy.deepcopy(rng)
@@ -83,29 +108,37 @@ class TextTokens:
 
     @cached_property
     def token_bytes(self) -> np.ndarray:
-        """How many bytes of text each token stands for: int64 [d_vocab], 0 where the tokenizer has no such token."""
+        """How many bytes of text each token stands for: int64 [d_vocab].
+
+        0 where the tokenizer has no such token.
+        """
         return np.array([len(token) for token in self._own_bytes], dtype=np.int64)
 
     @cached_property
     def token_classes(self) -> np.ndarray:
         """The class of each token, as an index of TOKEN_CLASSES: int64 [d_vocab]."""
-        return np.array([TOKEN_CLASSES.index(class_of(token)) for token in self._own_bytes], dtype=np.int64)
+        return np.array(
+            [TOKEN_CLASSES.index(class_of(token)) for token in self._own_bytes], dtype=np.int64
+        )
 
     @cached_property
     def token_bands(self) -> np.ndarray:
-        """The band of each token by its frequency in training text, as an index of FREQUENCY_BANDS: int64 [d_vocab].
+        """The band of each token by its frequency in training text: int64 [d_vocab].
 
-        Counted in about a million characters: of the standard library's training documents, or of the source itself where that is
-        another, since it says nothing of what is trained on.
+        It is an index of FREQUENCY_BANDS. Frequencies are counted in about a million characters: of
+        the standard library's training documents, or of the source itself where that is another,
+        since it says nothing of what is trained on.
         """
         if self._source == "stdlib":
             assert self._vocabulary.tokenizer is not None
-            return bands(_counts_of_stdlib(self._vocabulary.tokenizer.to_str(), self._vocabulary.d_vocab))
+            return bands(
+                _counts_of_stdlib(self._vocabulary.tokenizer.to_str(), self._vocabulary.d_vocab)
+            )
         return bands(_counts(self._vocabulary, documents.read(self._source, self._column)))
 
     @classmethod
     def spec(cls, *, seed: int, source: str = "stdlib", **_: Any) -> dict[str, Any]:
-        """The source's content, that of what frequencies are counted in, and the seed of the draw."""
+        """The source's content, that of what frequencies are counted in, and the draw's seed."""
         return {**identify_split(source), "seed": seed}
 
 
@@ -121,27 +154,36 @@ def identify_split(source: str) -> dict[str, Any]:
 
 
 def length_for(vocabulary: Vocabulary, length: int | None) -> int:
-    """Tokens of a sequence: those that are asked for, or DEFAULT_LENGTH, or the context where it is shorter."""
+    """Tokens of a sequence: as many as are asked for.
+
+    If nobody says how many, DEFAULT_LENGTH, or the context where it is shorter.
+    """
     return min(DEFAULT_LENGTH, vocabulary.n_ctx) if length is None else length
 
 
 def measured(source: str, column: str = "text") -> Iterator[str]:
-    """Documents that are measured where nothing is trained or counted on: all of a source; of the library, those of `heldout`."""
+    """Documents that are measured where nothing is trained or counted on.
+
+    They are all of a source; of the library, those of `heldout`.
+    """
     return heldout(source, column) if source == "stdlib" else iter(documents.read(source, column))
 
 
 def heldout_of(source: str) -> str:
     """What `heldout` yields, in words."""
     return (
-        source if source == "stdlib" else f"{source}, of whose documents one in ten is measured and the others are not,"
+        source
+        if source == "stdlib"
+        else f"{source}, of whose documents one in ten is measured and the others are not,"
     )
 
 
 def training(source: str, column: str = "text") -> Iterator[str]:
     """Documents of a source that are not measured: nine in ten, the same at every call.
 
-    Those of the standard library come in the order of a hash of their names, so that the first of them are as mixed as all; those of
-    another source in its order, split by a hash of their text, so that copies of a document are on one side.
+    Those of the standard library come in the order of a hash of their names, so that the first of
+    them are as mixed as all; those of another source in its order, split by a hash of their text,
+    so that copies of a document are on one side.
     """
     return _part(source, column, "train")
 
@@ -153,7 +195,9 @@ def heldout(source: str, column: str = "text") -> Iterator[str]:
 
 def _part(source: str, column: str, part: Literal["train", "heldout"]) -> Iterator[str]:
     if source == "stdlib":
-        yield from (text for _, text in sorted(stdlib.documents(part), key=lambda found: _hash(found[0])))
+        yield from (
+            text for _, text in sorted(stdlib.documents(part), key=lambda found: _hash(found[0]))
+        )
     else:
         for text in documents.read(source, column):
             if (_hash(text)[0] % 10 == 0) == (part == "heldout"):
@@ -165,7 +209,10 @@ def _hash(text: str) -> bytes:
 
 
 class Sequences(NamedTuple):
-    """Sequences, and how many bytes of the text each of their tokens stands for, 0 if that was not asked: int64 [sequence, pos] both."""
+    """Sequences, and how many bytes of the text each of their tokens stands for.
+
+    Both are int64 [sequence, pos]; the bytes are 0 if they were not asked for.
+    """
 
     tokens: np.ndarray
     sizes: np.ndarray
@@ -182,26 +229,33 @@ def draw(
     rng: np.random.Generator,
     of_token: list[bytes] | None = None,
 ) -> Sequences:
-    """Sequences of texts, drawn without replacement and in their order, without BOS: [n, length - bos].
+    """Sequences of texts, drawn without replacement and in their order: [n, length - bos].
+
+    They are without BOS.
 
     Args:
         source: what the texts are, for the message that there are too few of them.
         of_token: the bytes of each token, where it is asked how many a token stands for.
 
     Raises:
-        DataError: there is no tokenizer, the texts are shorter than n sequences, or the sequences exceed the context.
+        DataError: there is no tokenizer, the texts are shorter than n sequences, or the sequences
+            exceed the context.
     """
     if length > vocabulary.n_ctx:
         raise DataError(
-            f"sequences of {length} tokens exceed the model's context of {vocabulary.n_ctx}: set length to at most {vocabulary.n_ctx}"
+            f"sequences of {length} tokens exceed the model's context of {vocabulary.n_ctx}: set"
+            f" length to at most {vocabulary.n_ctx}"
         )
     text_length = length - int(bos)
     if text_length < 2:
-        raise DataError(f"sequences of {length} tokens predict nothing: set length to at least {2 + int(bos)}")
+        raise DataError(
+            f"sequences of {length} tokens predict nothing: set length to at least {2 + int(bos)}"
+        )
     found = cut(vocabulary, texts, text_length, _ENOUGH * n, of_token)
     if len(found.tokens) < n:
         raise DataError(
-            f"{source} holds {len(found.tokens)} sequences of {text_length} tokens, {n} were asked for: set n or length lower"
+            f"{source} holds {len(found.tokens)} sequences of {text_length} tokens, {n} were asked"
+            " for: set n or length lower"
         )
     drawn = np.sort(rng.permutation(len(found.tokens))[:n])
     return Sequences(found.tokens[drawn], found.sizes[drawn])
@@ -210,18 +264,35 @@ def draw(
 def with_shuffled(
     vocabulary: Vocabulary, tokens: np.ndarray, null_n: int, bos: bool, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """`text`, and `shuffled`: the first null_n sequences, each with its tokens permuted; BOS is put in front of both."""
+    """`text`, and `shuffled`: the first null_n sequences, each with its tokens permuted.
+
+    BOS is put in front of both.
+    """
     shuffled = rng.permuted(tokens[:null_n], axis=1)
-    return {name: prepend(vocabulary, group, bos) for name, group in (("text", tokens), ("shuffled", shuffled))}
+    return {
+        name: prepend(vocabulary, group, bos)
+        for name, group in (("text", tokens), ("shuffled", shuffled))
+    }
 
 
 def _own_bytes(vocabulary: Vocabulary) -> list[bytes]:
-    """The bytes of each token of the vocabulary; there is none that stands for any without a tokenizer."""
-    return [] if vocabulary.tokenizer is None else bytes_of_tokens(vocabulary.tokenizer, vocabulary.d_vocab)
+    """The bytes of each token of the vocabulary.
+
+    Without a tokenizer there is no token that stands for any.
+    """
+    return (
+        []
+        if vocabulary.tokenizer is None
+        else bytes_of_tokens(vocabulary.tokenizer, vocabulary.d_vocab)
+    )
 
 
 def cut(
-    vocabulary: Vocabulary, texts: Iterable[str], length: int, enough: int, of_token: list[bytes] | None = None
+    vocabulary: Vocabulary,
+    texts: Iterable[str],
+    length: int,
+    enough: int,
+    of_token: list[bytes] | None = None,
 ) -> Sequences:
     """Consecutive sequences of `length` tokens of each document, until there are enough.
 
@@ -233,7 +304,9 @@ def cut(
     for text in texts:
         ids = vocabulary.encode(text, most=left * length)
         tokens.append(_in_rows(ids, length))
-        given = np.zeros_like(ids) if of_token is None else given_bytes(vocabulary, text, ids, of_token)
+        given = (
+            np.zeros_like(ids) if of_token is None else given_bytes(vocabulary, text, ids, of_token)
+        )
         sizes.append(_in_rows(given, length))
         left -= len(tokens[-1])
         if left <= 0:
@@ -246,8 +319,13 @@ def _in_rows(of_tokens: np.ndarray, length: int) -> np.ndarray:
 
 
 def draw_positions(n: int, positions: int, among: range, rng: np.random.Generator) -> np.ndarray:
-    """Positions of each of n sequences, drawn without replacement, all if there are no more, ascending: int64 [n, position]."""
-    return np.sort(rng.permuted(np.tile(np.arange(among.start, among.stop), (n, 1)), axis=1)[:, :positions])
+    """Positions of each of n sequences, drawn without replacement: int64 [n, position], ascending.
+
+    All are taken if there are no more.
+    """
+    return np.sort(
+        rng.permuted(np.tile(np.arange(among.start, among.stop), (n, 1)), axis=1)[:, :positions]
+    )
 
 
 def prepend(vocabulary: Vocabulary, tokens: np.ndarray, bos: bool) -> np.ndarray:
@@ -275,7 +353,10 @@ def class_of(token: bytes) -> str:
 
 
 def bands(counts: np.ndarray) -> np.ndarray:
-    """The band of each token by its count, as an index of FREQUENCY_BANDS; of equal counts the lower id has the lower rank."""
+    """The band of each token by its count, as an index of FREQUENCY_BANDS.
+
+    Of equal counts the lower id has the lower rank.
+    """
     ranks = np.empty(len(counts), dtype=np.int64)
     ranks[np.argsort(-counts, kind="stable")] = np.arange(1, len(counts) + 1)
     return np.where(counts > 0, np.searchsorted(BAND_ENDS, ranks), len(FREQUENCY_BANDS) - 1)

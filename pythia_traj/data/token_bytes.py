@@ -12,12 +12,15 @@ from pythia_traj.vocabulary import Vocabulary
 _ONE_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
-def given_bytes(vocabulary: Vocabulary, text: str, ids: np.ndarray, of_token: list[bytes]) -> np.ndarray:
+def given_bytes(
+    vocabulary: Vocabulary, text: str, ids: np.ndarray, of_token: list[bytes]
+) -> np.ndarray:
     """How many bytes of a text as it was given each of its first tokens stands for: int64 [token].
 
-    Where the tokens spell the text, these are their own bytes. Where the tokenizer rewrites it first (an e and a combining accent as one
-    character, capitals as small letters) or leaves white space out, they are the bytes of the characters that a token was made of, what
-    was left out among those of the token after it.
+    Where the tokens spell the text, these are their own bytes. Where the tokenizer rewrites it
+    first (an e and a combining accent as one character, capitals as small letters) or leaves white
+    space out, they are the bytes of the characters that a token was made of, what was left out
+    among those of the token after it.
 
     Args:
         ids: the text's tokens, or the first of them.
@@ -38,14 +41,18 @@ def _sizes(text: str) -> np.ndarray:
 
 
 def bytes_of_tokens(tokenizer: Tokenizer, d_vocab: int) -> list[bytes]:
-    """The UTF-8 bytes each id stands for, which need not be whole characters; none for an id the tokenizer lacks.
+    """The UTF-8 bytes each id stands for, which need not be whole characters.
 
-    Byte-level tokenizers write each byte as a character of their own, except in the tokens added later; others mark a space as U+2581
-    and a single byte as <0x0A>.
+    They are empty for an id the tokenizer lacks.
+
+    Byte-level tokenizers write each byte as a character of their own, except in the tokens added
+    later; others mark a space as U+2581 and a single byte as <0x0A>.
     """
     described = json.loads(tokenizer.to_str())
     added = {token["id"] for token in described.get("added_tokens") or ()}
-    is_byte_level = "ByteLevel" in json.dumps([described.get("decoder"), described.get("pre_tokenizer")])
+    is_byte_level = "ByteLevel" in json.dumps(
+        [described.get("decoder"), described.get("pre_tokenizer")]
+    )
     found = [b""] * d_vocab
     for token, number in tokenizer.get_vocab().items():
         if number >= d_vocab:
@@ -61,10 +68,19 @@ def bytes_of_tokens(tokenizer: Tokenizer, d_vocab: int) -> list[bytes]:
 
 
 def _byte_characters() -> dict[str, int]:
-    """The character that stands for each byte in GPT-2's byte-level vocabulary: itself where it can be printed."""
-    printed = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    """The character that stands for each byte in GPT-2's byte-level vocabulary.
+
+    It is the byte's own where that can be printed.
+    """
+    printed = [
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    ]
     others = [byte for byte in range(256) if byte not in printed]
-    return {chr(byte): byte for byte in printed} | {chr(256 + i): byte for i, byte in enumerate(others)}
+    return {chr(byte): byte for byte in printed} | {
+        chr(256 + i): byte for i, byte in enumerate(others)
+    }
 
 
 _BYTES = _byte_characters()

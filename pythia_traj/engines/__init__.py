@@ -1,4 +1,6 @@
-"""Tensor science: functions of tensors, or of a model that they are handed; they know no file and no experiment.
+"""Tensor science: functions of tensors, or of a model that they are handed.
+
+They know no file and no experiment.
 
 answers.py          what is measured on right and wrong continuations
 direct.py           direct effects on a difference of logits

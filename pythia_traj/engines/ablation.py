@@ -1,12 +1,14 @@
 """Ablation: what changes where the output of some components is replaced.
 
-A head's output is its z, before W_O; an attention layer is all its heads; an MLP's output is what it adds to the stream. Kinds:
+A head's output is its z, before W_O; an attention layer is all its heads; an MLP's output is what
+it adds to the stream. Kinds:
 
 - `zero`: replaced by zeros.
 - `mean`: by its mean over items and positions.
 - `positional_mean`: by its mean over items at the same position.
 - `resample`: by what it is in the corrupted prompt of the same item.
-- `pattern_preserving`: by zeros, all attention patterns of later layers frozen to those of the clean prompt (Olsson et al. 2022).
+- `pattern_preserving`: by zeros, all attention patterns of later layers frozen to those of the
+  clean prompt (Olsson et al. 2022).
 - `direct`: as `resample`, but only along the path to the logits: nothing in between sees it.
 """
 
@@ -22,7 +24,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pythia_traj.engines.runs import Batches, Hooks, KeptRun, Question, finish, in_order, leave_layer, score
+from pythia_traj.engines.runs import (
+    Batches,
+    Hooks,
+    KeptRun,
+    Question,
+    finish,
+    in_order,
+    leave_layer,
+    score,
+)
 
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
@@ -52,7 +63,10 @@ class Components:
 
     @property
     def shape(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Components of one shape can be replaced in one batch: the same layers, attention and MLPs apart."""
+        """The layers, attention and MLPs apart.
+
+        Components of one shape can be replaced in one batch.
+        """
         return self.head_layers, tuple(sorted(self.mlps))
 
 
@@ -61,13 +75,23 @@ Named = tuple[str, int | None, int | None]
 
 
 def one_by_one(n_layers: int, n_heads: int, components: Collection[str]) -> dict[Named, Components]:
-    """Every `head`, every `attn` (all heads of a layer) and every `mlp`, of those kinds that are asked for, each by itself."""
+    """Every component of the kinds that are asked for, each by itself.
+
+    Kinds are `head`, `attn` (all heads of a layer) and `mlp`.
+    """
     layers, heads = range(n_layers), range(n_heads)
     found: dict[Named, Components] = {}
     if "head" in components:
-        found |= {("head", layer, head): Components(frozenset({(layer, head)})) for layer in layers for head in heads}
+        found |= {
+            ("head", layer, head): Components(frozenset({(layer, head)}))
+            for layer in layers
+            for head in heads
+        }
     if "attn" in components:
-        found |= {("attn", layer, None): Components(frozenset((layer, head) for head in heads)) for layer in layers}
+        found |= {
+            ("attn", layer, None): Components(frozenset((layer, head) for head in heads))
+            for layer in layers
+        }
     if "mlp" in components:
         found |= {("mlp", layer, None): Components(mlps=frozenset({layer})) for layer in layers}
     return found
@@ -96,7 +120,7 @@ def checked_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class Replacement:
-    """What stands in for the components' outputs, layer by layer; broadcast over items and positions.
+    """What stands in for the components' outputs by layer, broadcast over items and positions.
 
     Attributes:
         z: [item or 1, pos or 1, head_index, d_head].
@@ -109,7 +133,10 @@ class Replacement:
 
 @dataclass
 class Means:
-    """Means of outputs over items, gathered batch by batch; of one length of prompts where they are by position."""
+    """Means of outputs over items, gathered batch by batch.
+
+    Where they are by position, all prompts have one length.
+    """
 
     by_position: bool
     _sums: list[Tensor] = field(default_factory=list)
@@ -131,7 +158,10 @@ class Means:
 
 def zeros(run: KeptRun) -> Replacement:
     """Nothing in place of everything."""
-    return Replacement([torch.zeros_like(z[:1, :1]) for z in run.z], [torch.zeros_like(m[:1, :1]) for m in run.mlp_out])
+    return Replacement(
+        [torch.zeros_like(z[:1, :1]) for z in run.z],
+        [torch.zeros_like(m[:1, :1]) for m in run.mlp_out],
+    )
 
 
 def outputs(run: KeptRun) -> Replacement:
@@ -151,7 +181,7 @@ def replaced(
     frozen_patterns: bool = False,
     budget: int | None = None,
 ) -> dict[str, Tensor]:
-    """Scores with each target's outputs replaced, everything above recomputed: by metric [target, item].
+    """Scores with each target's outputs replaced, all above recomputed: by metric [target, item].
 
     Args:
         run: the pass that is intervened upon.
@@ -170,7 +200,9 @@ def replaced(
         if direct:
             work = partial(_direct, model, run, question, together, replacement)
         else:
-            work = partial(_recomputed, model, run, question, together, replacement, frozen_patterns)
+            work = partial(
+                _recomputed, model, run, question, together, replacement, frozen_patterns
+            )
         parts.append(batches.over(len(members), work))
     return in_order(parts, [i for members in shapes.values() for i in members])
 
@@ -184,7 +216,10 @@ def _recomputed(
     frozen_patterns: bool,
     part: slice,
 ) -> dict[str, Tensor]:
-    """Scores of some targets of one shape: the first layer by its difference, later ones by hooks, everything above recomputed."""
+    """Scores of some targets of one shape, everything above recomputed.
+
+    The first layer is replaced by its difference, later ones by hooks.
+    """
     targets = targets[part]
     first, *later = targets[0].layers
     change = _attn_change(model, run, targets, replacement, first)
@@ -194,13 +229,22 @@ def _recomputed(
     for layer in later:
         if layer in targets[0].head_layers:
             mask = _mask(targets, layer, model.cfg.n_heads, stream.device)
-            hook = partial(_replace_heads, mask=mask, values=replacement.z[layer], items=len(run.tokens))
+            hook = partial(
+                _replace_heads, mask=mask, values=replacement.z[layer], items=len(run.tokens)
+            )
             hooks.append((f"blocks.{layer}.attn.hook_z", hook))
         if layer in targets[0].mlps:
-            hooks.append((f"blocks.{layer}.hook_mlp_out", partial(_replace, values=replacement.mlp_out[layer])))
+            hooks.append(
+                (
+                    f"blocks.{layer}.hook_mlp_out",
+                    partial(_replace, values=replacement.mlp_out[layer]),
+                )
+            )
     if frozen_patterns:
         for layer in range(first + 1, model.cfg.n_layers):
-            hooks.append((f"blocks.{layer}.attn.hook_pattern", partial(_replace, values=run.pattern[layer])))
+            hooks.append(
+                (f"blocks.{layer}.attn.hook_pattern", partial(_replace, values=run.pattern[layer]))
+            )
     return score(model, finish(model, stream, first + 1, question.reads, hooks), question)
 
 
@@ -224,9 +268,16 @@ def _direct(
 
 
 def _attn_change(
-    model: "HookedTransformer", run: KeptRun, targets: list[Components], replacement: Replacement, layer: int
+    model: "HookedTransformer",
+    run: KeptRun,
+    targets: list[Components],
+    replacement: Replacement,
+    layer: int,
 ) -> Tensor | None:
-    """What replacing each target's heads of a layer adds to the attention's output [target, item, pos, d_model]; None without heads."""
+    """What replacing each target's heads of a layer adds to the attention's output.
+
+    [target, item, pos, d_model]; None without heads.
+    """
     # All targets have one shape; asking the mask would wait for the device.
     if layer not in targets[0].head_layers:
         return None
@@ -237,13 +288,19 @@ def _attn_change(
     return masked.flatten(-2) @ W_O
 
 
-def _mlp_out(run: KeptRun, target: Components, replacement: Replacement, layer: int) -> Tensor | None:
-    return replacement.mlp_out[layer].expand_as(run.mlp_out[layer]) if layer in target.mlps else None
+def _mlp_out(
+    run: KeptRun, target: Components, replacement: Replacement, layer: int
+) -> Tensor | None:
+    return (
+        replacement.mlp_out[layer].expand_as(run.mlp_out[layer]) if layer in target.mlps else None
+    )
 
 
 def _mask(targets: list[Components], layer: int, n_heads: int, device: torch.device) -> Tensor:
     """Which heads of a layer each target replaces [target, head_index]."""
-    mask = torch.tensor([[(layer, head) in target.heads for head in range(n_heads)] for target in targets])
+    mask = torch.tensor(
+        [[(layer, head) in target.heads for head in range(n_heads)] for target in targets]
+    )
     return mask.to(device, non_blocking=True)
 
 
@@ -259,17 +316,26 @@ def _replace(activation: Tensor, hook: Any, values: Tensor) -> Tensor:
 
 
 def disjoint_sets(target: Components, n_heads: int, at_most: int, seed: int) -> list[Components]:
-    """Sets of heads with as many in each layer as the target has, none of them in it: all there are, or so many drawn at random."""
-    sizes = {layer: sum(other == layer for other, _ in target.heads) for layer in target.head_layers}
+    """Sets of heads with as many in each layer as the target has, none of them in it.
+
+    All there are, or `at_most` of them drawn at random where there are more.
+    """
+    sizes = {
+        layer: sum(other == layer for other, _ in target.heads) for layer in target.head_layers
+    }
     others = {
-        layer: [head for head in range(n_heads) if (layer, head) not in target.heads] for layer in target.head_layers
+        layer: [head for head in range(n_heads) if (layer, head) not in target.heads]
+        for layer in target.head_layers
     }
     there_are = prod(comb(len(others[layer]), size) for layer, size in sizes.items())
     if target.mlps or not sizes or not there_are:
         return []
     if there_are <= at_most:
         choices: list[list[frozenset[Head]]] = [
-            [frozenset((layer, head) for head in chosen) for chosen in combinations(others[layer], size)]
+            [
+                frozenset((layer, head) for head in chosen)
+                for chosen in combinations(others[layer], size)
+            ]
             for layer, size in sizes.items()
         ]
         found = {frozenset[Head]()}
@@ -279,6 +345,10 @@ def disjoint_sets(target: Components, n_heads: int, at_most: int, seed: int) -> 
     rng = random.Random(f"{seed} {sorted(target.heads)}")  # noqa: S311 - nothing secret
     drawn: dict[frozenset[Head], None] = {}
     while len(drawn) < at_most:
-        heads = ((layer, head) for layer, size in sizes.items() for head in sorted(rng.sample(others[layer], size)))
+        heads = (
+            (layer, head)
+            for layer, size in sizes.items()
+            for head in sorted(rng.sample(others[layer], size))
+        )
         drawn[frozenset(heads)] = None
     return [Components(heads) for heads in drawn]

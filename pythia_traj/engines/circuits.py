@@ -1,7 +1,8 @@
-"""Circuits: what a model does where only some of its edges carry the clean prompt, and all others the corrupted one.
+"""Circuits: what a model does where only some of its edges carry the clean prompt.
 
-Layer by layer, each reader reads the corrupted run's stream, to which those senders that the circuit connects it with add what they
-write now minus what they wrote in the corrupted run. With all edges that is the clean run, with none the corrupted one.
+All other edges carry the corrupted one. Layer by layer, each reader reads the corrupted run's
+stream, to which those senders that the circuit connects it with add what they write now minus what
+they wrote in the corrupted run. With all edges that is the clean run, with none the corrupted one.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +16,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pythia_traj.engines.answers import at_least_single
-from pythia_traj.engines.edges import EdgeScores, EdgeSet, Graph, Twins, items_at_once, memory_budget
+from pythia_traj.engines.edges import (
+    EdgeScores,
+    EdgeSet,
+    Graph,
+    Twins,
+    items_at_once,
+    memory_budget,
+)
 from pythia_traj.engines.ratios import Ratio, guarded_ratio
 from pythia_traj.engines.runs import Batches, Hooks, KeptRun, Stream, keep_run, keeping, score
 
@@ -26,14 +34,20 @@ PerItem = Float[Tensor, " item"]
 
 
 def ranked(scores: EdgeScores, exists: EdgeSet) -> Tensor:
-    """The edges there are by falling absolute score, as numbers in the flattened table [edge], on the CPU; ties by number."""
+    """The edges there are by falling absolute score, as numbers in the flattened table [edge].
+
+    They are on the CPU; of equal scores the smaller number comes first.
+    """
     numbers = exists.flatten().nonzero().squeeze(-1)
     order = scores.detach().cpu().abs().flatten()[numbers].argsort(descending=True, stable=True)
     return numbers[order]
 
 
 def at_random(exists: EdgeSet, seed: int) -> Tensor:
-    """The edges there are in random order, as `ranked` has them: the same order for every model of this shape."""
+    """The edges there are in random order, as `ranked` has them.
+
+    The order is the same for every model of this shape.
+    """
     numbers = exists.flatten().nonzero().squeeze(-1)
     return numbers[torch.randperm(len(numbers), generator=torch.Generator().manual_seed(seed))]
 
@@ -46,7 +60,10 @@ def first(ranking: Tensor, size: int, graph: Graph) -> EdgeSet:
 
 
 def pruned(edges: EdgeSet, graph: Graph) -> EdgeSet:
-    """The edges on a path from the embedding to the logits; no other edge of a circuit can make a difference."""
+    """The edges on a path from the embedding to the logits.
+
+    No other edge of a circuit can make a difference.
+    """
     owners, n = graph.owners(), graph.n_senders
     between = torch.zeros(n, n + 1).index_add_(1, owners, edges.float()) > 0
     reached, reaches = torch.zeros(n, dtype=torch.bool), torch.zeros(n + 1, dtype=torch.bool)
@@ -64,7 +81,7 @@ def jaccard(one: EdgeSet, other: EdgeSet) -> float:
 
 
 def expected_jaccard(size: int, n_edges: int) -> float:
-    """The Jaccard index of two sets that share as many edges as two random ones of this size do in the mean."""
+    """The Jaccard index of sets of a size that share as many edges as random ones on average."""
     return size / (2 * n_edges - size)
 
 
@@ -72,11 +89,13 @@ def expected_jaccard(size: int, n_edges: int) -> float:
 class Bench:
     """Items on which circuits of one model are evaluated.
 
-    The corrupted runs are kept from one circuit to the next as far as the budget reaches, and made again beyond it.
+    The corrupted runs are kept from one circuit to the next as far as the budget reaches, and made
+    again beyond it.
 
     Attributes:
         metric: what M is: a key of `runs.score`.
-        budget: bytes for a batch's activations, and as many for kept runs; None is what `items_at_once` takes.
+        budget: bytes for a batch's activations, and as many for kept runs; None is what
+            `items_at_once` takes.
     """
 
     model: "HookedTransformer"
@@ -94,9 +113,14 @@ class Bench:
         return self._over(lambda number, items: self._final(self.twins[number].corrupted[items]))
 
     def circuit(self, edges: EdgeSet) -> PerItem:
-        """M of a circuit; `edges` is on the CPU, so that what has to be run is known without asking the device."""
+        """M of a circuit.
+
+        `edges` is on the CPU, so that what has to be run is known without asking the device.
+        """
         live = pruned(edges, Graph.of(self.model))
-        return self._over(lambda number, items: run_circuit(self.model, live, *self._start(number, items)))
+        return self._over(
+            lambda number, items: run_circuit(self.model, live, *self._start(number, items))
+        )
 
     def _final(self, tokens: Tensor) -> Stream:
         final: Tensor = self.model(tokens, stop_at_layer=self.model.cfg.n_layers)
@@ -116,14 +140,18 @@ class Bench:
         return start
 
     def _over(self, final: Callable[[int, slice], Stream]) -> PerItem:
-        """M of the last streams that `final` makes of the items of one of the twins, batch by batch."""
+        """M of the last streams that `final` makes of the items of one twin, batch by batch."""
         parts: list[Tensor] = []
         for number, pair in enumerate(self.twins):
 
             def work(items: slice, number: int = number, pair: Twins = pair) -> dict[str, Tensor]:
                 asked = pair.part(items).question
                 try:
-                    return {"M": score(self.model, final(number, items)[:, asked.reads], asked)[self.metric][0]}
+                    return {
+                        "M": score(self.model, final(number, items)[:, asked.reads], asked)[
+                            self.metric
+                        ][0]
+                    }
                 except torch.OutOfMemoryError:
                     self._kept.clear()
                     raise
@@ -141,14 +169,19 @@ _Start = tuple[Tensor, KeptRun]
 
 def _size(start: _Start) -> int:
     embed, run = start
-    return sum(tensor.nbytes for tensor in (embed, *run.resid_pre, *run.resid_mid, *run.z, *run.mlp_out))
+    return sum(
+        tensor.nbytes for tensor in (embed, *run.resid_pre, *run.resid_mid, *run.z, *run.mlp_out)
+    )
 
 
 @torch.inference_mode()
 def run_circuit(
-    model: "HookedTransformer", edges: EdgeSet, embed: Float[Tensor, "item pos d_model"], corrupted: KeptRun
+    model: "HookedTransformer",
+    edges: EdgeSet,
+    embed: Float[Tensor, "item pos d_model"],
+    corrupted: KeptRun,
 ) -> Stream:
-    """The stream after the last layer where only a circuit's edges carry what follows from the clean prompts.
+    """The stream after the last layer, the clean prompts' effects carried by a circuit alone.
 
     Args:
         edges: the circuit, pruned, on the CPU.
@@ -167,7 +200,10 @@ def run_circuit(
 
 
 class _Changes:
-    """What each sender of a circuit writes now, minus what it wrote in the corrupted run, filled in the order of writing."""
+    """What each sender of a circuit writes now, minus what it wrote in the corrupted run.
+
+    It is filled in the order of writing.
+    """
 
     def __init__(self, graph: Graph, edges: EdgeSet, like: Stream) -> None:
         self.graph, self._edges = graph, edges
@@ -181,7 +217,7 @@ class _Changes:
             self._written[self._row[sender]] = change
 
     def read_by(self, readers: slice) -> Tensor:
-        """Which of the readers the circuit connects with anything, counted from the first of them."""
+        """Which of the readers the circuit connects with anything, counted from their first."""
         return self._edges[:, readers].any(0).nonzero().squeeze(-1)
 
     def read(
@@ -196,11 +232,13 @@ class _Changes:
         return change.add_(stream).to(stream.dtype)
 
 
-def _run_heads(model: "HookedTransformer", changes: _Changes, corrupted: KeptRun, layer: int) -> dict[int, Tensor]:
+def _run_heads(
+    model: "HookedTransformer", changes: _Changes, corrupted: KeptRun, layer: int
+) -> dict[int, Tensor]:
     """What the heads that the circuit changes write now minus what they wrote, by head.
 
-    Queries, keys and values that the circuit reaches are put in the place of the corrupted run's; rotation, mask and softmax are
-    TransformerLens's own.
+    Queries, keys and values that the circuit reaches are put in the place of the corrupted run's;
+    rotation, mask and softmax are TransformerLens's own.
     """
     block, graph = model.blocks[layer], changes.graph
     hooks: Hooks = []
@@ -213,7 +251,9 @@ def _run_heads(model: "HookedTransformer", changes: _Changes, corrupted: KeptRun
         read = block.ln1(changes.read(first_reader + reached, corrupted.resid_pre[layer][None]))
         on_device = reached.to(read.device, non_blocking=True)
         made = torch.einsum("hipd,hde->iphe", read, W[on_device]) + b[on_device]
-        hooks.append((f"blocks.{layer}.attn.hook_{name}", partial(_put, heads=on_device, made=made)))
+        hooks.append(
+            (f"blocks.{layer}.attn.hook_{name}", partial(_put, heads=on_device, made=made))
+        )
         heads |= set(reached.tolist())
     if not heads:
         return {}
@@ -221,7 +261,9 @@ def _run_heads(model: "HookedTransformer", changes: _Changes, corrupted: KeptRun
     with model.hooks(fwd_hooks=hooks), keeping([block.attn.hook_z]) as kept:
         block.attn(own, own, own)
     change = at_least_single(kept[0]) - at_least_single(corrupted.z[layer])
-    return {head: change[:, :, head] @ at_least_single(block.attn.W_O[head]) for head in sorted(heads)}
+    return {
+        head: change[:, :, head] @ at_least_single(block.attn.W_O[head]) for head in sorted(heads)
+    }
 
 
 def _projections(block: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
@@ -241,18 +283,29 @@ def _run_mlp(model: "HookedTransformer", changes: _Changes, corrupted: KeptRun, 
         return
     before = corrupted.resid_mid[layer] if corrupted.resid_mid else corrupted.resid_pre[layer]
     made = block.apply_mlp(block.ln2(changes.read(reader + reached, before[None])[0]))
-    changes.set(changes.graph.mlp(layer), at_least_single(made) - at_least_single(corrupted.mlp_out[layer]))
+    changes.set(
+        changes.graph.mlp(layer), at_least_single(made) - at_least_single(corrupted.mlp_out[layer])
+    )
 
 
 def normalised(circuit: PerItem, full: PerItem, corrupted: PerItem) -> Ratio:
-    """(M(circuit) - M(corrupted)) / (M(full) - M(corrupted)): 1 for the whole model, 0 for none of it."""
+    """(M(circuit) - M(corrupted)) / (M(full) - M(corrupted)).
+
+    It is 1 for the whole model, 0 for none of it.
+    """
     return guarded_ratio(
-        (circuit - corrupted).cpu().numpy(), (full - corrupted).cpu().numpy(), "M(full) - M(corrupted)"
+        (circuit - corrupted).cpu().numpy(),
+        (full - corrupted).cpu().numpy(),
+        "M(full) - M(corrupted)",
     )
 
 
 def ratio(circuit: PerItem, full: PerItem, metric: str) -> Ratio:
-    """M(circuit) / M(full); not defined where M(full) is not positive, and for a loss, whose 0 is nothing a circuit starts from."""
+    """M(circuit) / M(full).
+
+    It is not defined where M(full) is not positive, nor for a loss, whose 0 is nothing a circuit
+    starts from.
+    """
     if metric == "nll":
         return Ratio(None, reason="a ratio of losses means nothing")
     return guarded_ratio(circuit.cpu().numpy(), full.cpu().numpy(), "M(full)", positive=True)
@@ -267,8 +320,10 @@ class Size:
     """How many edges of a ranking are needed.
 
     Attributes:
-        edges: the first size that is faithful enough; None where none of the grid is, and `reason` says so.
-        falls: how often the curve over the grid falls below the threshold again after its first crossing.
+        edges: the first size that is faithful enough; None where none of the grid is, and `reason`
+            says so.
+        falls: how often the curve over the grid falls below the threshold again after its first
+            crossing.
     """
 
     edges: int | None
@@ -277,14 +332,20 @@ class Size:
 
 
 def grid_of(sizes: Sequence[int], n_edges: int) -> list[int]:
-    """The sizes that there are edges for, ascending; where the grid goes beyond them, all edges are its end."""
+    """The sizes that there are edges for, ascending.
+
+    Where the grid goes beyond them, all edges are its end.
+    """
     return sorted({min(size, n_edges) for size in sizes})
 
 
-def smallest_size(faithfulness: Callable[[int], float], grid: Sequence[int], threshold: float) -> Size:
-    """The first size of an ascending grid that reaches the threshold, then by bisection between it and the one before it.
+def smallest_size(
+    faithfulness: Callable[[int], float], grid: Sequence[int], threshold: float
+) -> Size:
+    """The first size of an ascending grid that reaches the threshold, refined by bisection.
 
-    The curve need not rise everywhere: what is found is a crossing inside the first bracket that has one.
+    The bisection is between it and the one before it. The curve need not rise everywhere: what is
+    found is a crossing inside the first bracket that has one.
     """
     values = [faithfulness(size) for size in grid]
     enough = [value >= threshold for value in values]

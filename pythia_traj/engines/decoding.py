@@ -1,7 +1,8 @@
-"""Continuing token sequences, many at once and of different lengths, with the keys and values of what was read kept.
+"""Continuing token sequences, many at once and of different lengths.
 
-Nothing ends a continuation but its length: whoever asks for text cuts it at an end of text. So all rows of a batch do the same, and nothing
-has to be read from the device on the way.
+The keys and values of what was read are kept. Nothing ends a continuation but its length: whoever
+asks for text cuts it at an end of text. So all rows of a batch do the same, and nothing has to be
+read from the device on the way.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
 
 _BUDGET = {"cpu": 4 * CPU_BUDGET, "cuda": 4 << 30}
-"""Bytes that a batch may take; from shapes alone, so that the same request has the same batches, and the same bits."""
+"""Bytes that a batch may take.
+
+Its rows follow from shapes alone, so that the same request has the same batches, and the same bits.
+"""
 
 _MOST_ROWS = 256
 
@@ -31,7 +35,8 @@ class Continuation:
 
     Attributes:
         tokens: [item, new].
-        log_prob: of each token where it was chosen, in nats, of the model's own distribution at temperature 1 [item, new].
+        log_prob: of each token where it was chosen, in nats, of the model's own distribution at
+            temperature 1 [item, new].
     """
 
     tokens: Int[Tensor, "item new"]
@@ -52,26 +57,42 @@ def continued(
     """Continues prompts by `new` tokens each.
 
     Args:
-        lengths: how many tokens of each prompt there are, from its beginning; what is behind them is not looked at. All if not given.
-        draws: uniform numbers in 0..1, one a token: the token is drawn by inverting the distribution's cumulative sum, so that the same
-            numbers draw alike on every device and from every checkpoint. None takes the likeliest token.
+        lengths: how many tokens of each prompt there are, from its beginning; what is behind them
+            is not looked at. All if not given.
+        draws: uniform numbers in 0..1, one a token: the token is drawn by inverting the
+            distribution's cumulative sum, so that the same numbers draw alike on every device and
+            from every checkpoint. None takes the likeliest token.
         temperature: logits are divided by it before a token is drawn.
-        entries: how many rows of the logits there are to choose from; all, those that pad the vocabulary included, if not given.
+        entries: how many rows of the logits there are to choose from; all, those that pad the
+            vocabulary included, if not given.
     """
     lengths = [prompts.shape[1]] * len(prompts) if lengths is None else lengths
-    # Batches of one size, rather than full ones and a small rest, for which all weights would be read once more.
+    # Batches of one size, rather than full ones and a small rest, for which all weights would be
+    # read once more.
     batches = -(-len(prompts) // rows_at_once(model, prompts.shape[1] + new))
     size = -(-len(prompts) // batches)
     slices = [slice(start, start + size) for start in range(0, len(prompts), size)]
     parts = [
-        _batch(model, prompts[s], lengths[s], new, _Choice(temperature, entries, None if draws is None else draws[s]))
+        _batch(
+            model,
+            prompts[s],
+            lengths[s],
+            new,
+            _Choice(temperature, entries, None if draws is None else draws[s]),
+        )
         for s in slices
     ]
-    return Continuation(torch.cat([part.tokens for part in parts]), torch.cat([part.log_prob for part in parts]))
+    return Continuation(
+        torch.cat([part.tokens for part in parts]), torch.cat([part.log_prob for part in parts])
+    )
 
 
 def rows_at_once(model: "HookedTransformer", length: int) -> int:
-    """Sequences of a batch: activations of a layer, logits of a position with what is made of them, keys and values of all layers."""
+    """How many sequences there are in a batch.
+
+    What each takes are activations of a layer, logits of a position with what is made of them, and
+    keys and values of all layers.
+    """
     cfg = model.cfg
     keys_and_values = 4 * 2 * cfg.n_layers * length * cfg.n_heads * cfg.d_head
     each: int = bytes_per_row(model, length, 0) + 4 * 4 * cfg.d_vocab_out + keys_and_values
@@ -87,7 +108,9 @@ class _Choice:
     entries: int | None
     draws: Float[Tensor, "item new"] | None
 
-    def __call__(self, logits: Float[Tensor, "item d_vocab"], number: Int[Tensor, " item"]) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, logits: Float[Tensor, "item d_vocab"], number: Int[Tensor, " item"]
+    ) -> tuple[Tensor, Tensor]:
         """Each item's token, its so many-th new one, and the token's log-probability [item, 1]."""
         logits = logits[:, : self.entries].float()
         if self.draws is None:
@@ -101,26 +124,38 @@ class _Choice:
 def _batch(
     model: "HookedTransformer", prompts: Tensor, lengths: Sequence[int], new: int, choose: _Choice
 ) -> Continuation:
-    """All rows read on from the end of the shortest prompt: those with more of their prompt left read that, the others what they wrote."""
+    """All rows read on from the end of the shortest prompt.
+
+    Those with more of their prompt left read that, the others what they wrote.
+    """
     cache = TransformerLensKeyValueCache.init_cache(model.cfg, prompts.device, len(prompts))
     begin, end = min(lengths), max(lengths)
     length = torch.tensor(lengths).to(prompts.device, non_blocking=True)
     tokens, log_prob = [], []
     read = prompts[:, :begin]
     for position in range(begin, end + new):
-        # Left to itself, TransformerLens takes every end-of-text token for padding and hides it, and what is written may well have one.
+        # Left to itself, TransformerLens takes every end-of-text token for padding and hides it,
+        # and what is written may well have one.
         seen = torch.ones_like(read)
         # The unembedding is applied to the last position alone.
-        final = model(read, past_kv_cache=cache, attention_mask=seen, stop_at_layer=model.cfg.n_layers)[:, -1:]
+        final = model(
+            read, past_kv_cache=cache, attention_mask=seen, stop_at_layer=model.cfg.n_layers
+        )[:, -1:]
         chosen, of_chosen = choose(model.unembed(model.ln_final(final))[:, 0], position - length)
         tokens.append(chosen)
         log_prob.append(of_chosen)
-        read = torch.where(position < length[:, None], prompts[:, position, None], chosen) if position < end else chosen
+        read = (
+            torch.where(position < length[:, None], prompts[:, position, None], chosen)
+            if position < end
+            else chosen
+        )
     own = (length - begin)[:, None] + torch.arange(new, device=prompts.device)
     return Continuation(torch.cat(tokens, 1).gather(1, own), torch.cat(log_prob, 1).gather(1, own))
 
 
-def _drawn(logits: Float[Tensor, "item d_vocab"], draws: Float[Tensor, "item 1"]) -> Int[Tensor, "item 1"]:
+def _drawn(
+    logits: Float[Tensor, "item d_vocab"], draws: Float[Tensor, "item 1"]
+) -> Int[Tensor, "item 1"]:
     """Tokens whose share of the cumulative sum the draws fall into."""
     cumulative = logits.softmax(-1).cumsum(-1)
     # Rounding can leave the sum a little off 1: draws are taken as shares of what it is.
@@ -129,13 +164,19 @@ def _drawn(logits: Float[Tensor, "item d_vocab"], draws: Float[Tensor, "item 1"]
 
 
 def uniform_draws(seed: int, rows: int, new: int) -> Float[Tensor, "row new"]:
-    """The uniform numbers of a seed; those of the first rows do not depend on how many rows there are."""
+    """The uniform numbers of a seed.
+
+    Those of the first rows do not depend on how many rows there are.
+    """
     return torch.from_numpy(np.random.default_rng(seed).random((rows, new), dtype=np.float32))
 
 
 def matches(
     written: Int[Tensor, "item new"], true: Int[Tensor, "item new"]
 ) -> tuple[Float[Tensor, " item"], Float[Tensor, " item"]]:
-    """Share of positions at which a continuation has the true token, and whether all of them do (1 or 0) (Biderman et al. 2023)."""
+    """Share of positions at which a continuation has the true token, and whether all have it.
+
+    The second is 1 where all of them do, else 0 (Biderman et al. 2023).
+    """
     same = written == true
     return same.float().mean(-1), same.all(-1).float()

@@ -1,7 +1,8 @@
-"""Direct effects on a difference of logits: what each part of the model writes towards it, with nothing in between but the last LayerNorm.
+"""Direct effects on a difference of logits: what each part of the model writes towards it.
 
-The residual stream is a sum, and so is the logit difference: every term of the stream, divided by the scale that the last LayerNorm has at
-that position, times the direction of the difference in the residual stream (Elhage et al. 2021).
+Nothing comes in between but the last LayerNorm. The residual stream is a sum, and so is the logit
+difference: every term of the stream, divided by the scale that the last LayerNorm has at that
+position, times the direction of the difference in the residual stream (Elhage et al. 2021).
 """
 
 import torch
@@ -12,12 +13,16 @@ Direction = Float[Tensor, "item d_model"]
 
 
 def answer_weights(is_right: Bool[Tensor, "item candidate"]) -> Float[Tensor, "item candidate"]:
-    """Weights of the candidates' logits whose sum is the logit difference: the mean over the right minus the mean over the wrong ones.
+    """Weights of the candidates' logits whose sum is the logit difference.
 
-    Where there is no wrong one, the right one's logit stands alone: with a centred unembedding that is the logit above the mean of all.
+    That is the mean over the right minus the mean over the wrong ones. Where there is no wrong one,
+    the right one's logit stands alone: with a centred unembedding that is the logit above the mean
+    of all.
     """
     right = is_right.float()
-    return right / right.sum(-1, keepdim=True) - (1 - right) / (1 - right).sum(-1, keepdim=True).clamp(min=1)
+    return right / right.sum(-1, keepdim=True) - (1 - right) / (1 - right).sum(
+        -1, keepdim=True
+    ).clamp(min=1)
 
 
 def answer_direction(
@@ -33,15 +38,20 @@ def answer_direction(
     return torch.einsum("icd,ic->id", columns, answer_weights(is_right))
 
 
-def layer_norm_scale(residual: Float[Tensor, "item d_model"], eps: float) -> Float[Tensor, "item 1"]:
-    """What a LayerNorm divides by: the root of the variance over d_model, plus eps under the root."""
+def layer_norm_scale(
+    residual: Float[Tensor, "item d_model"], eps: float
+) -> Float[Tensor, "item 1"]:
+    """What a LayerNorm divides by: the root of the sum of the variance over d_model and eps."""
     return (residual.float().var(-1, correction=0, keepdim=True) + eps).sqrt()
 
 
 def term(
     written: Float[Tensor, "item d_model"], scale: Float[Tensor, "item 1"], direction: Direction
 ) -> Float[Tensor, " item"]:
-    """What a vector in the residual stream adds to the logit difference, the mean over d_model taken off as the LayerNorm does."""
+    """What a vector in the residual stream adds to the logit difference.
+
+    The mean over d_model is taken off, as the LayerNorm does.
+    """
     centred = written.float() - written.float().mean(-1, keepdim=True)
     return ((centred / scale.float()) * direction).sum(-1)
 
@@ -52,7 +62,10 @@ def head_terms(
     scale: Float[Tensor, "item 1"],
     direction: Direction,
 ) -> Float[Tensor, "item head_index"]:
-    """The same for what each head of a layer writes; no head's output is ever made, which would take head_index times the memory."""
+    """The same for what each head of a layer writes.
+
+    No head's output is ever made, which would take head_index times the memory.
+    """
     centred = direction - direction.mean(-1, keepdim=True)
     reader = torch.einsum("hed,id->ihe", W_O.float(), centred / scale.float())
     return (z.float() * reader).sum(-1)

@@ -1,13 +1,16 @@
-"""Attribution patching: what replacing the output of a node, or what passes along one edge, would change, from one gradient.
+"""Attribution patching: from one gradient, what replacing a node's or edge's output would change.
 
-A node that writes to the residual stream is a sender: the embedding, each head, each MLP. A reader is a place where the stream is read:
-query, key and value of each head, each MLP, the logits. An edge is one sender's part in what one reader reads. To first order its score
-is what M changes by when that part alone is that of the other prompt (edge attribution patching, Syed et al. 2023):
+What is replaced is the output of a node, or what passes along one edge. A node that writes to the
+residual stream is a sender: the embedding, each head, each MLP. A reader is a place where the
+stream is read: query, key and value of each head, each MLP, the logits. An edge is one sender's
+part in what one reader reads. To first order its score is what M changes by when that part alone is
+that of the other prompt (edge attribution patching, Syed et al. 2023):
 
     score(u -> v) = sum over positions of (z_u other - z_u own) . dM/d(input of v)
 
-With the gradient averaged over points between the two prompts' embeddings it is EAP-IG (Hanna et al. 2024), and the scores of the edges
-that leave the embedding then add up to what M changes by in all.
+With the gradient averaged over points between the two prompts' embeddings it is EAP-IG (Hanna et
+al. 2024), and the scores of the edges that leave the embedding then add up to what M changes by in
+all.
 
 Nodes are ordered by when they write, so what a reader reads is always the first so many of them.
 """
@@ -43,7 +46,10 @@ Grid = Literal["midpoint", "endpoint"]
 
 
 class Place(NamedTuple):
-    """A sender or a reader by name: `embed`, `head` and `mlp` write, `q`, `k`, `v`, `mlp` and `logits` read."""
+    """A sender or a reader by name.
+
+    `embed`, `head` and `mlp` write; `q`, `k`, `v`, `mlp` and `logits` read.
+    """
 
     name: str
     layer: int | None = None
@@ -55,7 +61,8 @@ class Graph:
     """Who can read whom; senders and readers by number, in the order in which they write and read.
 
     Attributes:
-        parallel: attention and MLP of one layer read the same stream, so that neither reads the other.
+        parallel: attention and MLP of one layer read the same stream, so that neither reads the
+            other.
     """
 
     n_layers: int
@@ -90,7 +97,10 @@ class Graph:
         return 1 + layer * (self.n_heads + 1)
 
     def written_before_mlp(self, layer: int) -> int:
-        """How many senders a layer's MLP reads: where it comes after attention, the heads of its own layer too."""
+        """How many senders a layer's MLP reads.
+
+        Where it comes after attention, the heads of its own layer are among them.
+        """
         return self.written_before(layer) + (0 if self.parallel else self.n_heads)
 
     def attn_readers(self, layer: int) -> slice:
@@ -111,19 +121,29 @@ class Graph:
         return edges
 
     def owners(self) -> Int[Tensor, " reader"]:
-        """The sender that each reader belongs to; the logits belong to none and get the number after the last."""
+        """The sender that each reader belongs to.
+
+        The logits belong to none and get the number after the last.
+        """
         return torch.tensor([self._owner(place) for place in self.readers()])
 
     def _owner(self, place: Place) -> int:
         if place.layer is None:
             return self.n_senders
-        return self.mlp(place.layer) if place.head is None else self.written_before(place.layer) + place.head
+        return (
+            self.mlp(place.layer)
+            if place.head is None
+            else self.written_before(place.layer) + place.head
+        )
 
     def senders(self) -> list[Place]:
         """Every sender by name, in order."""
         places = [Place("embed")]
         for layer in range(self.n_layers):
-            places += [*(Place("head", layer, head) for head in range(self.n_heads)), Place("mlp", layer)]
+            places += [
+                *(Place("head", layer, head) for head in range(self.n_heads)),
+                Place("mlp", layer),
+            ]
         return places
 
     def readers(self) -> list[Place]:
@@ -160,7 +180,8 @@ class Attribution:
 
     Attributes:
         edges: the mean over items; 0 where there is no edge.
-        nodes: what replacing a sender's output for all its readers at once would change [item, sender].
+        nodes: what replacing a sender's output for all its readers at once would change
+            [item, sender].
         own, other: M at the prompts and at those that replace them [item].
     """
 
@@ -171,10 +192,11 @@ class Attribution:
 
 
 def fractions(method: Method, points: int, grid: Grid) -> tuple[float, ...]:
-    """Where gradients are taken, as fractions of the way from the own prompt's embeddings to the other's.
+    """Where gradients are taken, as fractions of the way between two prompts' embeddings.
 
-    `midpoint` are the middles of equal parts of the way; `endpoint` are the ends of those parts as published, which count from the
-    other prompt: the own prompt is one of the points, the other one is not.
+    The way leads from the own prompt to the other one. `midpoint` are the middles of equal parts of
+    the way; `endpoint` are the ends of those parts as published, which count from the other prompt:
+    the own prompt is one of the points, the other one is not.
     """
     if method != "eap_ig":
         return (0.0,)
@@ -188,13 +210,14 @@ def attribute(
     at: Sequence[float] = (0.0,),
     budget: int | None = None,
 ) -> Attribution:
-    """Scores of all nodes and edges for replacing the clean prompts' activations by the corrupted ones'.
+    """Scores of all nodes and edges for replacing clean activations by corrupted ones.
 
     Args:
         twins: items of one length each.
         metric: what M is: a key of `runs.score`.
         at: fractions of the way between the embeddings at which gradients are taken and averaged.
-        budget: bytes for what is held of a batch of items; None is 512 MiB on the CPU, half of what is free on CUDA.
+        budget: bytes for what is held of a batch of items; None is 512 MiB on the CPU, half of what
+            is free on CUDA.
     """
     graph = Graph.of(model)
     dtype = torch.promote_types(model.W_E.dtype, torch.float32)
@@ -216,28 +239,51 @@ CPU_BUDGET = 512 << 20
 """Bytes held of a batch of items."""
 
 
-def items_at_once(model: "HookedTransformer", twins: Twins, budget: int | None, *, with_gradients: bool) -> int:
-    """How many items' outputs of all senders, and what else a pass keeps, fit the budget; at least one."""
+def items_at_once(
+    model: "HookedTransformer", twins: Twins, budget: int | None, *, with_gradients: bool
+) -> int:
+    """How many items' outputs of all senders, and what else a pass keeps, fit the budget.
+
+    It is at least one.
+    """
     cfg, graph, length = model.cfg, Graph.of(model), twins.clean.shape[1]
     size = torch.promote_types(cfg.dtype, torch.float32).itemsize
     stream = size * length * cfg.d_model
-    held = stream * (graph.n_senders + 12 * cfg.n_heads) + 2 * bytes_per_row(model, length, len(twins.question.reads))
+    held = stream * (graph.n_senders + 12 * cfg.n_heads) + 2 * bytes_per_row(
+        model, length, len(twins.question.reads)
+    )
     if with_gradients:
-        layer = stream * 12 + 2 * size * length * (cfg.d_mlp or 0) + 4 * size * cfg.n_heads * length * length
+        layer = (
+            stream * 12
+            + 2 * size * length * (cfg.d_mlp or 0)
+            + 4 * size * cfg.n_heads * length * length
+        )
         held += cfg.n_layers * layer + bytes_per_row(model, length, len(twins.question.reads))
     return max(1, int(memory_budget(twins.clean.device, budget) // held))
 
 
 def memory_budget(device: torch.device, budget: int | None) -> int:
-    """The bytes that were given; else half of what is free on CUDA, a fixed number elsewhere, so that batches are the same everywhere."""
+    """The bytes that were given, or else what the device can spare.
+
+    That is half of what is free on CUDA, and a fixed number elsewhere, so that batches are the same
+    everywhere.
+    """
     return budget or (free_cuda_memory(device) // 2 if device.type == "cuda" else CPU_BUDGET)
 
 
 @torch.no_grad()
 def _attribute_batch(
-    model: "HookedTransformer", graph: Graph, twins: Twins, metric: str, at: Sequence[float], edges: EdgeScores
+    model: "HookedTransformer",
+    graph: Graph,
+    twins: Twins,
+    metric: str,
+    at: Sequence[float],
+    edges: EdgeScores,
 ) -> dict[str, Tensor]:
-    """Adds the items' edge scores to `edges` once all is computed; returns what is kept item by item."""
+    """Adds the items' edge scores to `edges` once all is computed.
+
+    Returns what is kept item by item.
+    """
     own, other = keep_run(model, twins.clean), keep_run(model, twins.corrupted)
     ends = {
         name: score(model, run.final[:, twins.question.reads], twins.question)[metric][0]
@@ -253,7 +299,9 @@ def _attribute_batch(
         for readers, n_read, gradient in gradients.of_readers(graph):
             sums[:n_read, readers] += differences[:n_read].flatten(1) @ gradient.flatten(1).T
         for senders, gradient in gradients.after_senders(graph):
-            nodes[:, senders] += torch.einsum("sipd,ipd->is", differences[senders], at_least_single(gradient))
+            nodes[:, senders] += torch.einsum(
+                "sipd,ipd->is", differences[senders], at_least_single(gradient)
+            )
     edges += sums / len(at)
     return {"nodes": nodes / len(at), **ends}
 
@@ -261,30 +309,40 @@ def _attribute_batch(
 def sender_differences(
     model: "HookedTransformer", graph: Graph, own: KeptRun, other: KeptRun
 ) -> Float[Tensor, "sender item pos d_model"]:
-    """What each sender writes in the other run minus what it writes in the own one; biases are in neither."""
+    """What each sender writes in the other run minus what it writes in the own one.
+
+    Biases are in neither.
+    """
     embed = at_least_single(other.resid_pre[0]) - at_least_single(own.resid_pre[0])
     differences = embed.new_empty(graph.n_senders, *embed.shape)
     differences[0] = embed
     for layer in range(graph.n_layers):
         z = at_least_single(other.z[layer]) - at_least_single(own.z[layer])
-        differences[graph.heads(layer)] = torch.einsum("iphe,hed->hipd", z, at_least_single(model.W_O[layer]))
+        differences[graph.heads(layer)] = torch.einsum(
+            "iphe,hed->hipd", z, at_least_single(model.W_O[layer])
+        )
         mlp_out = at_least_single(other.mlp_out[layer]) - at_least_single(own.mlp_out[layer])
         differences[graph.mlp(layer)] = mlp_out
     return differences
 
 
 class _Gradients:
-    """Gradients of M at one point, where TransformerLens has hooks: at queries, keys and values, before the MLPs' non-linearity.
+    """Gradients of M at one point, where TransformerLens has hooks.
 
-    From there they are carried back to the stream by hand. That is the same as splitting the stream by readers in the forward pass,
-    which would take three times n_heads streams a layer.
+    These are at queries, keys and values, and before the MLPs' non-linearity. From there they are
+    carried back to the stream by hand. That is the same as splitting the stream by readers in the
+    forward pass, which would take three times n_heads streams a layer.
     """
 
-    def __init__(self, model: "HookedTransformer", kept: dict[str, Tensor], gradients: dict[str, Tensor]) -> None:
+    def __init__(
+        self, model: "HookedTransformer", kept: dict[str, Tensor], gradients: dict[str, Tensor]
+    ) -> None:
         self._model, self._kept, self._gradients = model, kept, gradients
 
     @classmethod
-    def at(cls, model: "HookedTransformer", embed: Stream, question: Question, metric: str) -> "_Gradients":
+    def at(
+        cls, model: "HookedTransformer", embed: Stream, question: Question, metric: str
+    ) -> "_Gradients":
         """Runs the model from its first stream on, and back."""
         kept: dict[str, Tensor] = {}
 
@@ -302,25 +360,39 @@ class _Gradients:
             measured = score(model, kept["final"][:, question.reads], question)[metric].sum()
             names = [name for name in kept if not name.endswith(_NORMS)]
             gradients = torch.autograd.grad(measured, [kept[name] for name in names])
-        norms = {name: activation.detach() for name, activation in kept.items() if name.endswith(_NORMS)}
+        norms = {
+            name: activation.detach() for name, activation in kept.items() if name.endswith(_NORMS)
+        }
         return cls(model, norms, dict(zip(names, gradients, strict=True)))
 
-    def of_readers(self, graph: Graph) -> Iterator[tuple[slice, int, Float[Tensor, "reader item pos d_model"]]]:
-        """Readers, how many senders they read, and the gradient at the stream where each of them reads.
+    def of_readers(
+        self, graph: Graph
+    ) -> Iterator[tuple[slice, int, Float[Tensor, "reader item pos d_model"]]]:
+        """Readers, how many senders they read, and the gradient at the stream where each reads.
 
-        What was handed out is written over by the next layer's: fresh memory for each costs more than the products in it.
+        What was handed out is written over by the next layer's: fresh memory for each costs more
+        than the products in it.
         """
         final = at_least_single(self._gradients["final"])
         at_heads = final.new_empty(3, graph.n_heads, final[..., 0].numel(), final.shape[-1])
         for layer in range(graph.n_layers):
             block, prefix = self._model.blocks[layer], f"blocks.{layer}"
-            for out, name, W in zip(at_heads, "qkv", (block.attn.W_Q, block.attn.W_K, block.attn.W_V), strict=True):
-                gradient = at_least_single(self._gradients[f"{prefix}.attn.hook_{name}"]).flatten(0, 1)
+            for out, name, W in zip(
+                at_heads, "qkv", (block.attn.W_Q, block.attn.W_K, block.attn.W_V), strict=True
+            ):
+                gradient = at_least_single(self._gradients[f"{prefix}.attn.hook_{name}"]).flatten(
+                    0, 1
+                )
                 torch.bmm(gradient.transpose(0, 1), at_least_single(W).transpose(1, 2), out=out)
             gradient = self._before_norm(at_heads.view(-1, *final.shape), f"{prefix}.ln1")
             yield graph.attn_readers(layer), graph.written_before(layer), gradient
-            at_mlp = at_least_single(self._gradients[f"{prefix}.mlp.hook_pre"]) @ at_least_single(block.mlp.W_in.T)
-            reader, gradient = graph.mlp_reader(layer), self._before_norm(at_mlp[None], f"{prefix}.ln2")
+            at_mlp = at_least_single(self._gradients[f"{prefix}.mlp.hook_pre"]) @ at_least_single(
+                block.mlp.W_in.T
+            )
+            reader, gradient = (
+                graph.mlp_reader(layer),
+                self._before_norm(at_mlp[None], f"{prefix}.ln2"),
+            )
             yield slice(reader, reader + 1), graph.written_before_mlp(layer), gradient
         yield slice(graph.n_readers - 1, graph.n_readers), graph.n_senders, final[None]
 
@@ -335,7 +407,10 @@ class _Gradients:
     def _before_norm(
         self, gradient: Float[Tensor, "reader item pos d_model"], name: str
     ) -> Float[Tensor, "reader item pos d_model"]:
-        """Carries gradients, in place, from a LayerNorm's output to its input: the transpose of its Jacobian, the same for all readers."""
+        """Carries gradients, in place, from a LayerNorm's output to its input.
+
+        That is the transpose of its Jacobian, the same for all readers.
+        """
         norm = self._model.get_submodule(name)
         normalized = at_least_single(self._kept[f"{name}.hook_normalized"])
         scale = at_least_single(self._kept[f"{name}.hook_scale"])

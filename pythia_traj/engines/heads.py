@@ -1,4 +1,4 @@
-"""What is measured on attention patterns: where a head's attention goes, on average over the queries that count.
+"""What is measured on attention patterns: where a head attends, on average over queries that count.
 
 A pattern is one layer's, [batch, head_index, query_pos, key_pos], its rows summing to 1.
 """
@@ -14,29 +14,37 @@ PerHead = Float[Tensor, "batch head_index"]
 def attention_at_offset(pattern: Pattern, offset: int, first_query: int) -> PerHead:
     """Mean attention from each query p >= first_query to p - offset, in 0..1.
 
-    With the offset length - 1 and the second of two halves as queries this is prefix matching as `two_halves` has it; offset 1 is a
-    previous-token head, offset `length` a duplicate-token head, 0 attention to itself. Exactly uniform causal attention gives the mean
-    of 1 / (p + 1).
+    With the offset length - 1 and the second of two halves as queries this is prefix matching as
+    `two_halves` has it; offset 1 is a previous-token head, offset `length` a duplicate-token head,
+    0 attention to itself. Exactly uniform causal attention gives the mean of 1 / (p + 1).
     """
     queries = torch.arange(first_query, pattern.shape[-1], device=pattern.device)
     return pattern[:, :, queries, queries - offset].mean(-1)
 
 
 def attention_to_first(pattern: Pattern, first_query: int) -> PerHead:
-    """Mean attention from each query >= first_query to position 0 (BOS where there is one, an attention sink anyway), in 0..1."""
+    """Mean attention from each query >= first_query to position 0, in 0..1.
+
+    That is BOS where there is one, and an attention sink anyway.
+    """
     return pattern[:, :, first_query:, 0].mean(-1)
 
 
 def attention_in_band(pattern: Pattern, nearest: int, farthest: int, first_query: int) -> PerHead:
     """Mean over queries p of the attention summed over p - farthest .. p - nearest, in 0..1."""
-    band = [attention_at_offset(pattern, offset, first_query) for offset in range(nearest, farthest + 1)]
+    band = [
+        attention_at_offset(pattern, offset, first_query) for offset in range(nearest, farthest + 1)
+    ]
     return torch.stack(band).sum(0)
 
 
-def attention_after_earlier_copies(pattern: Pattern, length: int, copies: int, start: int) -> tuple[PerHead, PerHead]:
-    """Prefix matching over all earlier copies of a segment that repeats (Olsson et al. 2022), in two conventions.
+def attention_after_earlier_copies(
+    pattern: Pattern, length: int, copies: int, start: int
+) -> tuple[PerHead, PerHead]:
+    """Prefix matching over all earlier copies of a segment that repeats, in two conventions.
 
-    A query in copy c attends to the tokens after the earlier occurrences of its own token: c of them.
+    The score is that of Olsson et al. 2022. A query in copy c attends to the tokens after the
+    earlier occurrences of its own token: c of them.
 
     Args:
         length: tokens of the segment.
@@ -44,22 +52,25 @@ def attention_after_earlier_copies(pattern: Pattern, length: int, copies: int, s
         start: position of its first token (1 after BOS).
 
     Returns:
-        `entries`: mean over all (query, earlier copy) pairs; as a query has up to copies - 1 targets to share 1 between, at most 0.5 with
-            four copies.
+        `entries`: mean over all (query, earlier copy) pairs; as a query has up to copies - 1
+            targets to share 1 between, at most 0.5 with four copies.
         `query`: summed over the earlier copies, then the mean over queries; at most 1.
     """
     sums, pairs = torch.zeros(pattern.shape[:2], device=pattern.device), 0
     for back in range(1, copies):
-        queries = torch.arange(start + back * length, start + copies * length, device=pattern.device)
+        queries = torch.arange(
+            start + back * length, start + copies * length, device=pattern.device
+        )
         sums = sums + pattern[:, :, queries, queries - back * length + 1].float().sum(-1)
         pairs += len(queries)
     return sums / pairs, sums / ((copies - 1) * length)
 
 
 def induction_targets(tokens: Int[Tensor, "batch pos"]) -> Bool[Tensor, "batch query_pos key_pos"]:
-    """Where the token before the key equals the query's own token, and neither is the future: TransformerLens's detection pattern.
+    """Where the token before the key equals the query's own token, and neither is the future.
 
-    It is `get_induction_head_detection_pattern` of transformer_lens.head_detector, for a batch.
+    It is TransformerLens's detection pattern, `get_induction_head_detection_pattern` of
+    transformer_lens.head_detector, for a batch.
     """
     same = tokens.unsqueeze(2) == tokens.unsqueeze(1)
     same = same.tril(-1)
@@ -69,13 +80,16 @@ def induction_targets(tokens: Int[Tensor, "batch pos"]) -> Bool[Tensor, "batch q
 
 
 def detect_head_mul(pattern: Pattern, targets: Bool[Tensor, "batch query_pos key_pos"]) -> PerHead:
-    """Share of all attention that lies on the targets, in 0..1: `detect_head(error_measure="mul")` of TransformerLens."""
+    """Share of all attention that lies on the targets, in 0..1.
+
+    It is `detect_head(error_measure="mul")` of TransformerLens.
+    """
     return (pattern * targets.unsqueeze(1)).sum((-1, -2)) / pattern.sum((-1, -2))
 
 
 def detect_head_abs(pattern: Pattern, targets: Bool[Tensor, "batch query_pos key_pos"]) -> PerHead:
-    """1 - mean over queries of the summed absolute difference from the targets, at most 1: `error_measure="abs"` of TransformerLens.
+    """1 - mean over queries of the summed absolute difference from the targets, at most 1.
 
-    TransformerLens rounds it to three digits; this does not.
+    It is `error_measure="abs"` of TransformerLens, which rounds it to three digits; this does not.
     """
     return 1 - (pattern - targets.unsqueeze(1).to(pattern.dtype)).abs().sum(-1).mean(-1)

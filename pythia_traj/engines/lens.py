@@ -1,8 +1,9 @@
 """Lenses: what the model would predict if a layer were its last.
 
-The logit lens (nostalgebraist 2020) puts each layer's residual stream through the final LayerNorm and the unembedding. The tuned lens
-(Belrose et al. 2023) first moves it by an affine translator, h + A h + b, trained so that the prediction is the model's own. The
-unembedding is the cost: it is applied to blocks of positions, and what is held of it does not grow with their number.
+The logit lens (nostalgebraist 2020) puts each layer's residual stream through the final LayerNorm
+and the unembedding. The tuned lens (Belrose et al. 2023) first moves it by an affine translator,
+h + A h + b, trained so that the prediction is the model's own. The unembedding is the cost: it is
+applied to blocks of positions, and what is held of it does not grow with their number.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,14 +20,17 @@ from transformer_lens.utilities import get_act_name
 from pythia_traj.engines.measures import entropy, kl_divergence, next_token_nll
 
 _LOGIT_BYTES = 24 << 20
-"""What the logits of a block of positions may take. A few tensors of this size are held at once, and below 32 MiB a C library hands
-freed memory out again instead of returning it to the system, page by page."""
+"""What the logits of a block of positions may take.
+
+A few tensors of this size are held at once, and below 32 MiB a C library hands freed memory out
+again instead of returning it to the system, page by page.
+"""
 
 MOMENTUM, WEIGHT_DECAY, CLIP = 0.9, 1e-3, 1.0
 """Of the training of translators, as published (Belrose et al. 2023)."""
 
 LR = 1.0 - MOMENTUM
-"""The published rate of 1, for an optimiser whose momentum adds up to 1 / (1 - MOMENTUM) times a gradient."""
+"""The published rate of 1, where momentum adds up to 1 / (1 - MOMENTUM) times a gradient."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,9 @@ class Translators:
     A: Float[Tensor, "layer d_model d_model"]
     b: Float[Tensor, "layer d_model"]
 
-    def __call__(self, layer: int, residual: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos d_model"]:
+    def __call__(
+        self, layer: int, residual: Float[Tensor, "pos d_model"]
+    ) -> Float[Tensor, "pos d_model"]:
         """The residual stream after a layer, moved; after the last one as it is."""
         if layer == len(self.A):
             return residual
@@ -85,12 +91,15 @@ def at_positions(
 def log_probabilities(
     model: HookedTransformer, residual: Float[Tensor, "pos d_model"], entries: int | None = None
 ) -> Float[Tensor, "pos entry"]:
-    """What is predicted from a residual stream, in fp32; from the last layer's, the model's own output.
+    """What is predicted from a residual stream, in fp32.
+
+    From the last layer's it is the model's own output.
 
     Args:
         model: its final LayerNorm and unembedding.
         residual: after any layer.
-        entries: how many rows of the logits take part in the softmax; all, those that pad the vocabulary included, if not given.
+        entries: how many rows of the logits take part in the softmax; all, those that pad the
+            vocabulary included, if not given.
     """
     logits: Tensor = model.unembed(model.ln_final(residual.unsqueeze(0)))[0, :, :entries]
     return logits.float().log_softmax(-1)
@@ -112,10 +121,16 @@ def measure(
     """How the prediction of every layer compares with the next token and with the model's own.
 
     Returns:
-        `cross_entropy` of the next token, `kl` of the model's own distribution from the layer's, KL(final || layer), and the layer's
-        `entropy`, in nats; `agreement`, 1 where both have the same first choice.
+        `cross_entropy` of the next token, `kl` of the model's own distribution from the layer's,
+        KL(final || layer), and the layer's `entropy`, in nats; `agreement`, 1 where both have the
+        same first choice.
     """
-    measured: dict[str, list[Tensor]] = {"cross_entropy": [], "kl": [], "entropy": [], "agreement": []}
+    measured: dict[str, list[Tensor]] = {
+        "cross_entropy": [],
+        "kl": [],
+        "entropy": [],
+        "agreement": [],
+    }
     for block in blocks(model, len(targets)):
         final = log_probabilities(model, residual[-1, block])
         first_choice = final.argmax(-1)
@@ -131,10 +146,13 @@ def measure(
     return {name: torch.cat(parts, 1) for name, parts in measured.items()}
 
 
-def train(model: HookedTransformer, batches: Iterable[Float[Tensor, "layer pos d_model"]], updates: int) -> Translators:
+def train(
+    model: HookedTransformer, batches: Iterable[Float[Tensor, "layer pos d_model"]], updates: int
+) -> Translators:
     """Trains translators from 0 on KL(final || lens), the mean over positions, summed over layers.
 
-    SGD with Nesterov momentum, a rate that falls linearly to 0, weight decay, gradients clipped by their norm over all layers.
+    SGD with Nesterov momentum, a rate that falls linearly to 0, weight decay, gradients clipped by
+    their norm over all layers.
 
     Args:
         model: nothing of it is trained.
@@ -143,7 +161,9 @@ def train(model: HookedTransformer, batches: Iterable[Float[Tensor, "layer pos d
     """
     start = identity(model)
     parameters = [start.A.requires_grad_(), start.b.requires_grad_()]
-    optimizer = torch.optim.SGD(parameters, lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, nesterov=True)
+    optimizer = torch.optim.SGD(
+        parameters, lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, nesterov=True
+    )
     rates = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_decayed, updates))
     for batch in batches:
         start.A.grad, start.b.grad = _gradients(model, batch, start)
@@ -157,19 +177,27 @@ def _decayed(updates: int, update: int) -> float:
     return 1 - update / updates
 
 
-def _gradients(model: HookedTransformer, residual: Tensor, translators: Translators) -> tuple[Tensor, Tensor]:
-    """Of the loss with respect to A and b; one layer and one block at a time, so that a single graph lives."""
+def _gradients(
+    model: HookedTransformer, residual: Tensor, translators: Translators
+) -> tuple[Tensor, Tensor]:
+    """Of the loss with respect to A and b.
+
+    One layer and one block at a time, so that a single graph lives.
+    """
     grad_A, grad_b = torch.zeros_like(translators.A), torch.zeros_like(translators.b)
     positions = residual.shape[1]
     for block in blocks(model, positions):
         with torch.no_grad():
             final = log_probabilities(model, residual[-1, block])
         for layer in range(len(residual) - 1):
-            A, b = (part[layer].detach().requires_grad_() for part in (translators.A, translators.b))
+            A, b = (
+                part[layer].detach().requires_grad_() for part in (translators.A, translators.b)
+            )
             with torch.enable_grad():
                 lens = log_probabilities(model, _translated(residual[layer, block], A, b))
                 loss = kl_divergence(final, lens).sum() / positions
-            # Only what leads to A and b is computed: the unembedding's own gradient would cost as much again.
+            # Only what leads to A and b is computed: the unembedding's own gradient would cost as
+            # much again.
             of_A, of_b = torch.autograd.grad(loss, [A, b])
             grad_A[layer] += of_A
             grad_b[layer] += of_b

@@ -1,4 +1,4 @@
-"""What is measured on logits: losses, accuracy, in-context learning, and how far distributions are apart."""
+"""What is measured on logits: losses, accuracy, in-context learning, divergences."""
 
 import math
 
@@ -10,16 +10,19 @@ from torch import Tensor
 def next_token_nll(
     logits: Float[Tensor, "batch pos d_vocab"], targets: Int[Tensor, "batch pos"]
 ) -> Float[Tensor, "batch pos"]:
-    """Negative log-likelihood of each target, in nats, in fp32; ln(d_vocab) for a model that knows nothing.
+    """Negative log-likelihood of each target, in nats, in fp32.
 
-    All rows of the logits take part in the softmax, those that pad the vocabulary included.
+    It is ln(d_vocab) for a model that knows nothing. All rows of the logits take part in the
+    softmax, those that pad the vocabulary included.
     """
     logits = logits.float()
     chosen = logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
     return logits.logsumexp(-1) - chosen
 
 
-def is_top1(logits: Float[Tensor, "batch pos d_vocab"], targets: Int[Tensor, "batch pos"]) -> Bool[Tensor, "batch pos"]:
+def is_top1(
+    logits: Float[Tensor, "batch pos d_vocab"], targets: Int[Tensor, "batch pos"]
+) -> Bool[Tensor, "batch pos"]:
     """Whether the target has the largest logit (of equal ones the first counts)."""
     return logits.argmax(-1) == targets
 
@@ -27,12 +30,14 @@ def is_top1(logits: Float[Tensor, "batch pos d_vocab"], targets: Int[Tensor, "ba
 def window_difference(
     nll: Float[Tensor, "batch pos"], early: tuple[int, int], late: tuple[int, int]
 ) -> Float[Tensor, " batch"]:
-    """Mean NLL over a late window of predicted tokens minus the mean over an early one, in nats; negative is in-context learning.
+    """Mean NLL over a late window of predicted tokens minus the mean over an early one, in nats.
+
+    Negative is in-context learning.
 
     Args:
         nll: entry i belongs to the predicted token i + 1.
-        early, late: first and last predicted token of a window, counted from 0, both included. One token each gives the in-context
-            learning score of Olsson et al. 2022 (L[500] - L[50]).
+        early, late: first and last predicted token of a window, counted from 0, both included. One
+            token each gives the in-context learning score of Olsson et al. 2022 (L[500] - L[50]).
     """
 
     def mean_over(window: tuple[int, int]) -> Tensor:
@@ -49,13 +54,19 @@ def entropy(log_p: Float[Tensor, "*batch d_vocab"]) -> Float[Tensor, "*batch"]:
 def kl_divergence(
     log_p: Float[Tensor, "*batch d_vocab"], log_q: Float[Tensor, "*batch d_vocab"]
 ) -> Float[Tensor, "*batch"]:
-    """KL(p || q) of log-probabilities, in nats: what is lost by taking p for q; 0 where they are equal, without an upper bound."""
+    """KL(p || q) of log-probabilities, in nats: what is lost by taking p for q.
+
+    It is 0 where they are equal, and has no upper bound.
+    """
     return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 
 def jensen_shannon(
     log_p: Float[Tensor, "*batch d_vocab"], log_q: Float[Tensor, "*batch d_vocab"]
 ) -> Float[Tensor, "*batch"]:
-    """Half the sum of the divergences of p and of q from their mean, in nats; symmetric, 0 to ln 2 (Lin 1991)."""
+    """Half the sum of the divergences of p and of q from their mean, in nats.
+
+    It is symmetric, 0 to ln 2 (Lin 1991).
+    """
     log_mean = torch.logaddexp(log_p, log_q) - math.log(2)
     return (kl_divergence(log_p, log_mean) + kl_divergence(log_q, log_mean)) / 2

@@ -1,4 +1,7 @@
-"""How far a model's predictions are from those of n-gram models: from counts to distributions, and their divergences."""
+"""How far a model's predictions are from those of n-gram models.
+
+From counts to distributions, and their divergences.
+"""
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -13,12 +16,15 @@ def interpolated(
     token: Int[Tensor, " n"],
     mass: Float[Tensor, " n"],
 ) -> Float[Tensor, "pos entry"]:
-    """Distributions of one order from those of the order below, only for the contexts at hand: a whole table would not fit.
+    """Distributions of one order from those of the order below.
+
+    They are made only for the contexts at hand: a whole table would not fit.
 
     Args:
         lower: probabilities of the order below.
         below: its weight at each position.
-        position, token: where counts add something; no pair may stand twice, since additions in any order would round differently.
+        position, token: where counts add something; no pair may stand twice, since additions in any
+            order would round differently.
         mass: how much.
     """
     dense = lower * below.unsqueeze(-1)

@@ -1,6 +1,8 @@
-"""Activation patching: a run in which one activation is that of another run. Heads, attention layers and MLPs by engines.ablation.
+"""Activation patching: a run in which one activation is that of another run.
 
-Transplants are the same with another model's component in place: it reads the run's own stream, and what it makes of it is put in.
+Heads, attention layers and MLPs are patched by engines.ablation. Transplants are the same with
+another model's component in place: it reads the run's own stream, and what it makes of it is put
+in.
 """
 
 from collections.abc import Iterator
@@ -39,10 +41,13 @@ def patched_positions(
     first: int = 0,
     budget: int | None = None,
 ) -> Scores:
-    """Scores with the stream before a layer replaced at one position by that of another run: by metric [pos, item].
+    """Scores with the stream before a layer replaced at one position by that of another run.
+
+    They are by metric [pos, item].
 
     Args:
-        first: the position to begin with; before the first token that differs there is nothing to replace.
+        first: the position to begin with; before the first token that differs there is nothing to
+            replace.
     """
 
     def at(part: slice) -> Scores:
@@ -63,13 +68,15 @@ def transplanted(
     question: Question,
     budget: int | None = None,
 ) -> dict[Named, dict[str, Float[Tensor, " item"]]]:
-    """Scores with one component of another model in place of the model's own, which reads the stream that its place has.
+    """Scores with one component of another model in place of the model's own.
 
-    A head is its W_Q, W_K, W_V, W_O and their biases but b_O, which is the attention layer's; a `layer` is attention, MLP and both
-    LayerNorms. LayerNorms are there to be transplanted only where they are not folded into weights.
+    It reads the stream that its place has. A head is its W_Q, W_K, W_V, W_O and their biases but
+    b_O, which is the attention layer's; a `layer` is attention, MLP and both LayerNorms. LayerNorms
+    are there to be transplanted only where they are not folded into weights.
 
     Returns:
-        by component (`embed`, `head`, `attn`, `mlp`, `ln1`, `ln2`, `layer`, `ln_final`, `unembed`), layer and head, the scores by metric.
+        by component (`embed`, `head`, `attn`, `mlp`, `ln1`, `ln2`, `layer`, `ln_final`, `unembed`),
+        layer and head, the scores by metric.
     """
     batches = Batches(model, run.tokens, question, budget)
     found: dict[Named, dict[str, Tensor]] = {}
@@ -78,7 +85,9 @@ def transplanted(
     for layer in range(model.cfg.n_layers):
         streams = dict(_streams(model, donor, run, layer))
 
-        def above(part: slice, streams: dict[Named, Stream] = streams, layer: int = layer) -> Scores:
+        def above(
+            part: slice, streams: dict[Named, Stream] = streams, layer: int = layer
+        ) -> Scores:
             stacked = torch.cat(list(streams.values())[part])
             return score(model, finish(model, stacked, layer + 1, question.reads), question)
 
@@ -86,15 +95,19 @@ def transplanted(
         for i, name in enumerate(streams):
             found[name] = {metric: values[i] for metric, values in scores.items()}
     final = run.final[:, question.reads]
-    found["ln_final", None, None] = _first(score_logits(model.unembed(donor.ln_final(final)), question))
-    found["unembed", None, None] = _first(score_logits(donor.unembed(model.ln_final(final)), question))
+    found["ln_final", None, None] = _first(
+        score_logits(model.unembed(donor.ln_final(final)), question)
+    )
+    found["unembed", None, None] = _first(
+        score_logits(donor.unembed(model.ln_final(final)), question)
+    )
     return found
 
 
 def _streams(
     model: "HookedTransformer", donor: "HookedTransformer", run: KeptRun, layer: int
 ) -> Iterator[tuple[Named, Stream]]:
-    """The stream after a layer with each of the donor's components of that layer in place [item, pos, d_model]."""
+    """The stream after a layer, with each of the donor's components there [item, pos, d_model]."""
     own, other = model.blocks[layer], donor.blocks[layer]
     stream = run.resid_pre[layer]
     normed = own.ln1(stream)
@@ -102,15 +115,24 @@ def _streams(
     with keeping([other.attn.hook_z]) as kept:
         from_other = other.attn(normed, normed, normed)
     for head in range(model.cfg.n_heads):
-        change = kept[0][:, :, head] @ other.attn.W_O[head] - run.z[layer][:, :, head] @ own.attn.W_O[head]
+        change = (
+            kept[0][:, :, head] @ other.attn.W_O[head]
+            - run.z[layer][:, :, head] @ own.attn.W_O[head]
+        )
         yield ("head", layer, head), leave_layer(model, run, layer, change[None])[0]
     yield ("attn", layer, None), leave_layer(model, run, layer, (from_other - attn_out)[None])[0]
     renormed = other.ln1(stream)
     change = own.attn(renormed, renormed, renormed) - attn_out
     yield ("ln1", layer, None), leave_layer(model, run, layer, change[None])[0]
     middle = run.resid_mid[layer] if run.resid_mid else stream
-    yield ("mlp", layer, None), leave_layer(model, run, layer, mlp_out=other.apply_mlp(own.ln2(middle)))
-    yield ("ln2", layer, None), leave_layer(model, run, layer, mlp_out=own.apply_mlp(other.ln2(middle)))
+    yield (
+        ("mlp", layer, None),
+        leave_layer(model, run, layer, mlp_out=other.apply_mlp(own.ln2(middle))),
+    )
+    yield (
+        ("ln2", layer, None),
+        leave_layer(model, run, layer, mlp_out=own.apply_mlp(other.ln2(middle))),
+    )
     yield ("layer", layer, None), other(stream)
 
 

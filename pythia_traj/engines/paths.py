@@ -1,13 +1,13 @@
-"""Path patching (Wang et al. 2023): what a sender's output does through the inputs of chosen receivers, and through nothing else.
+"""Path patching (Wang et al. 2023): what senders do through the inputs of chosen receivers alone.
 
 Two passes beside the base run and the source run:
 
-1. The senders' outputs are the source run's. What is `frozen` between senders and receivers keeps its output of the base run, the rest
-   is recomputed. What the receivers then read is remembered.
+1. The senders' outputs are the source run's. What is `frozen` between senders and receivers keeps
+   its output of the base run, the rest is recomputed. What the receivers then read is remembered.
 2. In the base run the receivers read that instead, and everything above them is recomputed.
 
-Wang et al. freeze attention and let MLPs be recomputed, `frozen=("attn",)`; with both frozen only the direct paths count, those through
-the residual stream alone, and the first pass is a sum.
+Wang et al. freeze attention and let MLPs be recomputed, `frozen=("attn",)`; with both frozen only
+the direct paths count, those through the residual stream alone, and the first pass is a sum.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pythia_traj.engines.ablation import Components, Head
-from pythia_traj.engines.runs import Batches, Hooks, KeptRun, Question, finish, in_order, keeping, score
+from pythia_traj.engines.runs import (
+    Batches,
+    Hooks,
+    KeptRun,
+    Question,
+    finish,
+    in_order,
+    keeping,
+    score,
+)
 
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
@@ -50,27 +59,47 @@ class Receivers:
 
     def __post_init__(self) -> None:
         if self.logits and self.layers:
-            raise ValueError("the logits cannot be a receiver beside others: their input would hide what those do")
+            raise ValueError(
+                "the logits cannot be a receiver beside others:"
+                " their input would hide what those do"
+            )
 
     @property
     def layers(self) -> tuple[int, ...]:
         """The layers that any of them is in."""
-        return tuple(sorted({layer for heads in (self.q, self.k, self.v) for layer, _ in heads} | self.mlps))
+        return tuple(
+            sorted({layer for heads in (self.q, self.k, self.v) for layer, _ in heads} | self.mlps)
+        )
 
     def above(self, layer: int, parallel: bool) -> "Receivers":
-        """Those that can read what a layer's attention writes: in a sequential model its own MLP among them."""
-        q, k, v = (frozenset(head for head in heads if head[0] > layer) for heads in (self.q, self.k, self.v))
-        return replace(self, q=q, k=k, v=v, mlps=frozenset(mlp for mlp in self.mlps if mlp > layer - (not parallel)))
+        """Those that can read what a layer's attention writes.
+
+        In a sequential model the layer's own MLP is among them.
+        """
+        q, k, v = (
+            frozenset(head for head in heads if head[0] > layer)
+            for heads in (self.q, self.k, self.v)
+        )
+        return replace(
+            self,
+            q=q,
+            k=k,
+            v=v,
+            mlps=frozenset(mlp for mlp in self.mlps if mlp > layer - (not parallel)),
+        )
 
 
 @dataclass(frozen=True)
 class Received:
-    """What receivers make of what they read in the first pass, for each sender; of those that a sender can reach alone.
+    """What receivers make of what they read in the first pass, for each sender.
+
+    Only receivers that a sender can reach are there.
 
     Attributes:
         q, k, v: by head, before rotation [sender, item, pos, d_head].
         mlp_out: by layer, what the MLP makes of its input [sender, item, pos, d_model].
-        final: the stream after the last layer [sender, item, pos, d_model]; None unless the logits are the receiver.
+        final: the stream after the last layer [sender, item, pos, d_model]; None unless the logits
+            are the receiver.
     """
 
     q: dict[Head, Tensor] = field(default_factory=dict)
@@ -113,7 +142,9 @@ def path_patch(
     parts = []
     for members in shapes.values():
         together = [senders[i] for i in members]
-        work = partial(_patched, model, base, source, question, together, receivers, frozen, positions)
+        work = partial(
+            _patched, model, base, source, question, together, receivers, frozen, positions
+        )
         parts.append(batches.over(len(members), work))
     return in_order(parts, [i for members in shapes.values() for i in members])
 
@@ -140,7 +171,8 @@ def _patched(
         for (layer, head), values in getattr(received, name).items():
             by_layer.setdefault(layer, {})[head] = values.flatten(0, 1)
         hooks += [
-            (f"blocks.{layer}.attn.hook_{name}", partial(_set_heads, by_head=by)) for layer, by in by_layer.items()
+            (f"blocks.{layer}.attn.hook_{name}", partial(_set_heads, by_head=by))
+            for layer, by in by_layer.items()
         ]
     for layer, values in received.mlp_out.items():
         hooks.append((f"blocks.{layer}.hook_mlp_out", partial(_set, values=values.flatten(0, 1))))
@@ -171,7 +203,9 @@ def receive(
     frozen: Frozen = ("attn", "mlp"),
     positions: Bool[Tensor, "item pos"] | None = None,
 ) -> Received:
-    """The first pass alone: what the receivers make of what they read, for senders of one shape, all at once.
+    """The first pass alone: what the receivers make of what they read.
+
+    It is for senders of one shape, all at once.
 
     Args:
         model, base, source, frozen, positions: as for `path_patch`.
@@ -179,7 +213,9 @@ def receive(
         receivers: what reads them; those that no sender reaches are left out.
     """
     if len({sender.shape for sender in senders}) > 1:
-        raise ValueError("senders of different layers cannot share a pass: call once for each shape")
+        raise ValueError(
+            "senders of different layers cannot share a pass: call once for each shape"
+        )
     pass_ = _FirstPass(model, base, source, senders, frozen, positions)
     first, parallel = senders[0].layers[0], not base.resid_mid
     wanted = receivers.above(first, parallel)
@@ -194,16 +230,22 @@ def receive(
             heads = sorted(head for at, head in getattr(wanted, name) if at == layer)
             if heads:
                 made = _read(model, layer, name, heads, stream)
-                getattr(received, name).update({(layer, head): made[..., i, :] for i, head in enumerate(heads)})
+                getattr(received, name).update(
+                    {(layer, head): made[..., i, :] for i, head in enumerate(heads)}
+                )
         if layer == last and layer not in wanted.mlps and not wanted.logits:
             break
-        mlp_out, stream = pass_.layer(layer, stream, unchanged=layer == first, read_by_mlp=layer in wanted.mlps)
+        mlp_out, stream = pass_.layer(
+            layer, stream, unchanged=layer == first, read_by_mlp=layer in wanted.mlps
+        )
         if mlp_out is not None:
             received.mlp_out[layer] = mlp_out
     return replace(received, final=stream) if wanted.logits else received
 
 
-def _read(model: "HookedTransformer", layer: int, name: str, heads: list[int], stream: Streams) -> Tensor:
+def _read(
+    model: "HookedTransformer", layer: int, name: str, heads: list[int], stream: Streams
+) -> Tensor:
     """q, k or v of some heads of a layer [sender, item, pos, head, d_head]."""
     attn = model.blocks[layer].attn
     # A list as index would wait for the device.
@@ -231,10 +273,15 @@ class _FirstPass:
         """What the MLP makes of its input, where it is read, and the stream after the layer.
 
         Args:
-            unchanged: the stream that enters is still the base run's, so attention need not be recomputed.
+            unchanged: the stream that enters is still the base run's, so attention need not be
+                recomputed.
         """
         block, parallel = self.model.blocks[layer], not self.base.resid_mid
-        z, attn_out = self._kept_attention(layer) if unchanged or "attn" in self.frozen else _attention(block, stream)
+        z, attn_out = (
+            self._kept_attention(layer)
+            if unchanged or "attn" in self.frozen
+            else _attention(block, stream)
+        )
         middle = stream + attn_out
         if layer in self.senders[0].head_layers:
             change = (self.source.z[layer] - z) * self._where(layer)
@@ -246,17 +293,27 @@ class _FirstPass:
             made = block.apply_mlp(block.ln2(mlp_in.flatten(0, 1))).reshape(mlp_in.shape)
         mlp_out = made if recomputed and made is not None else self.base.mlp_out[layer]
         if layer in self.senders[0].mlps:
-            mlp_out = mlp_out + (self.source.mlp_out[layer] - mlp_out) * self._at(mlp_out.dtype)[..., None]
+            mlp_out = (
+                mlp_out
+                + (self.source.mlp_out[layer] - mlp_out) * self._at(mlp_out.dtype)[..., None]
+            )
         return made if read_by_mlp else None, middle + mlp_out
 
     def _kept_attention(self, layer: int) -> tuple[Tensor, Tensor]:
-        """A layer's z and output of the base run; from z, as a difference of streams would lose digits where these are large."""
+        """A layer's z and output of the base run.
+
+        The output comes from z, as a difference of streams would lose digits where these are large.
+        """
         z = self.base.z[layer]
         return z, z.flatten(-2) @ self.model.W_O[layer].flatten(0, 1) + self.model.b_O[layer]
 
     def _at(self, dtype: torch.dtype) -> Tensor:
         """1 where senders' outputs are the source's [item, pos]."""
-        return torch.ones_like(self.base.tokens, dtype=dtype) if self.positions is None else self.positions.to(dtype)
+        return (
+            torch.ones_like(self.base.tokens, dtype=dtype)
+            if self.positions is None
+            else self.positions.to(dtype)
+        )
 
     def _where(self, layer: int) -> Tensor:
         """The same by sender and head [sender, item, pos, head_index, 1]."""

@@ -1,11 +1,12 @@
-"""Linear probes of several layers at once: multinomial logistic regression, directions between class means, and a few chosen neurons.
+"""Linear probes of several layers at once.
 
-All of them end as one weight and one bias per class, so that they are evaluated alike. Layers are the first axis of every tensor; a
-problem is one labelling of the items, and all problems of a layer share its activations: the task and its control tasks are fitted with
-the same matrix products.
+They are multinomial logistic regression, directions between class means, and a few chosen neurons.
+All of them end as one weight and one bias per class, so that they are evaluated alike. Layers are
+the first axis of every tensor; a problem is one labelling of the items, and all problems of a layer
+share its activations: the task and its control tasks are fitted with the same matrix products.
 
-Classes stand before items, [layer, problem, cls, item]: a softmax over an axis that is not the last one is vectorised on the CPU, and
-is thirty times as fast as over a last axis of twelve.
+Classes stand before items, [layer, problem, cls, item]: a softmax over an axis that is not the last
+one is vectorised on the CPU, and is thirty times as fast as over a last axis of twelve.
 """
 
 from collections.abc import Sequence
@@ -28,10 +29,10 @@ ROUGHLY = 1e-3
 MOST_ITERATIONS = 200
 
 _SUMMED = 8
-"""Relative precisions of float32 by which what is constant differs after it was summed in another order."""
+"""Relative precisions of float32 by which a constant differs after summing in another order."""
 
 _UNCHECKED = 4
-"""Iterations between two looks at whether all fits have converged: each look waits for the device."""
+"""Iterations between looks at whether all fits have converged: each waits for the device."""
 
 _REMEMBERED = 8
 """Past steps that the L-BFGS approximation of the curvature is made of."""
@@ -68,11 +69,12 @@ class Chosen:
 
 
 def standardise(x: Activations, n_train: int, dtype: torch.dtype = torch.float32) -> None:
-    """Gives every feature mean 0 and variance 1 over the first `n_train` items, in place. One that is constant there becomes 0 everywhere.
+    """Gives every feature mean 0 and variance 1 over the first `n_train` items, in place.
 
-    Constant is what differs by no more than rounding: divided by its rounding error, it would be far from 0 in items that are not rounded
-    the same way, and lead there. Storing a value errs by half of the relative precision of the model's `dtype`, and the sums before by some
-    of that of float32, in which they are made.
+    One that is constant there becomes 0 everywhere. Constant is what differs by no more than
+    rounding: divided by its rounding error, it would be far from 0 in items that are not rounded
+    the same way, and lead there. Storing a value errs by half of the relative precision of the
+    model's `dtype`, and the sums before by some of that of float32, in which they are made.
 
     Args:
         dtype: of the model that the activations come from.
@@ -101,12 +103,13 @@ def logistic(
     n_classes: int,
     strengths: Sequence[float],
 ) -> Chosen:
-    """Multinomial logistic regression, its strength of L2 chosen by the cross-entropy on validation items.
+    """Multinomial logistic regression, its L2 strength chosen by cross-entropy on validation items.
 
-    Minimised is the mean cross-entropy over training items + strength / 2 x the sum of squared weights; biases are free. scikit-learn's
-    C is 1 / (strength x items). Strengths are tried from strong to weak, each from the weights of the one before, for as long as validation
-    improves: fits to few documents only get worse from there on, and take ever longer. They are tried roughly; the one that is chosen
-    is fitted to the end.
+    Minimised is the mean cross-entropy over training items + strength / 2 x the sum of squared
+    weights; biases are free. scikit-learn's C is 1 / (strength x items). Strengths are tried from
+    strong to weak, each from the weights of the one before, for as long as validation improves:
+    fits to few documents only get worse from there on, and take ever longer. They are tried
+    roughly; the one that is chosen is fitted to the end.
 
     Args:
         x: standardised activations of training and validation items, in this order.
@@ -145,11 +148,12 @@ def mean_difference(
     n_classes: int,
     scales: Sequence[float],
 ) -> Chosen:
-    """Directions between the classes' means: an item is of the class whose mean is nearest, its frequency taken into account.
+    """Directions between the classes' means: an item is of the class whose mean is nearest.
 
-    The logit of a class is scale x (x . mean - |mean|^2 / 2) + ln frequency. With two classes the direction is the difference of
-    their means (Marks and Tegmark 2024). The means come from the training items, the scale is chosen on validation items; 1 over the
-    features would be right if they were independent within a class.
+    How frequent a class is counts too. The logit of a class is scale x (x . mean - |mean|^2 / 2) +
+    ln frequency. With two classes the direction is the difference of their means (Marks and Tegmark
+    2024). The means come from the training items, the scale is chosen on validation items; 1 over
+    the features would be right if they were independent within a class.
 
     Args:
         x, labels, n_train: as for `logistic`.
@@ -161,7 +165,9 @@ def mean_difference(
     found = []
     for scale in scales:
         factor = scale / x.shape[-1]
-        theta = torch.cat([factor * means, (frequency - factor / 2 * means.square().sum(-1))[..., None]], -1)
+        theta = torch.cat(
+            [factor * means, (frequency - factor / 2 * means.square().sum(-1))[..., None]], -1
+        )
         found.append((_mean_cross_entropy(theta, x[:, n_train:], labels[..., n_train:]), theta))
     entropies = torch.stack([entropy for entropy, _ in found])
     best = entropies.argmin(0)
@@ -173,7 +179,9 @@ def mean_difference(
 def most_telling(
     x: Activations, labels: Labels, n_classes: int, k: int
 ) -> tuple[Int[Tensor, "layer problem k"], Float[Tensor, "layer problem k"]]:
-    """The k features whose class means differ most, with the share of each one's variance that lies between the classes, 0..1.
+    """The k features whose class means differ most, each with a share of its variance.
+
+    The share, 0..1, is what lies between the classes.
 
     Args:
         x: standardised activations of training items.
@@ -193,15 +201,18 @@ def k_sparse(
     strengths: Sequence[float],
     k: int,
 ) -> tuple[Chosen, Int[Tensor, "layer problem k"], Float[Tensor, "layer problem k"]]:
-    """Logistic regression on the k most telling features of each layer and problem (Gurnee et al. 2023), with those features.
+    """Logistic regression on the k most telling features of each layer and problem.
 
-    The weights of all others are 0. Arguments as for `logistic`; the second and third result as of `most_telling`.
+    As in Gurnee et al. 2023; those features are returned with it. The weights of all others are 0.
+    Arguments as for `logistic`; the second and third result as of `most_telling`.
     """
     layers, items, d = x.shape
     problems = labels.shape[1]
     features, shares = most_telling(x[:, :n_train], labels[..., :n_train], n_classes, k)
     k = features.shape[-1]
-    few = x.gather(2, features.reshape(layers, 1, -1).expand(-1, items, -1)).view(layers, items, problems, k)
+    few = x.gather(2, features.reshape(layers, 1, -1).expand(-1, items, -1)).view(
+        layers, items, problems, k
+    )
     # Each problem has features of its own: as if it were a layer.
     few = few.transpose(1, 2).reshape(layers * problems, items, k)
     own = labels.expand(layers, -1, -1).reshape(layers * problems, 1, items)
@@ -211,15 +222,23 @@ def k_sparse(
     weight.scatter_(3, index, found.probes.weight.view(layers, problems, n_classes, k))
     probes = Probes(weight, found.probes.bias.view(layers, problems, n_classes))
     shape = (layers, problems)
-    return Chosen(probes, found.strength.view(shape), found.cross_entropy.view(shape)), features, shares
+    return (
+        Chosen(probes, found.strength.view(shape), found.cross_entropy.view(shape)),
+        features,
+        shares,
+    )
 
 
-def _apply(weight: Float[Tensor, "layer problem cls d"], x: Activations) -> Float[Tensor, "layer problem cls item"]:
+def _apply(
+    weight: Float[Tensor, "layer problem cls d"], x: Activations
+) -> Float[Tensor, "layer problem cls item"]:
     found: Tensor = weight.flatten(1, 2) @ x.transpose(1, 2)
     return found.view(*weight.shape[:3], -1)
 
 
-def _one_hot(labels: Labels, n_classes: int, like: Tensor) -> Float[Tensor, "layer problem cls item"]:
+def _one_hot(
+    labels: Labels, n_classes: int, like: Tensor
+) -> Float[Tensor, "layer problem cls item"]:
     classes = torch.arange(n_classes, device=labels.device)[:, None]
     return (labels.unsqueeze(2) == classes).to(like.dtype)
 
@@ -241,9 +260,10 @@ Theta = Float[Tensor, "layer problem cls d1"]
 class _Problem:
     """The minimisation of `logistic`, by L-BFGS from a good guess of the curvature.
 
-    At weights 0 the Hessian is known: (C - 1) / C^2 x the features' covariance, for each class by itself. Its inverse, with the
-    penalty, is where L-BFGS starts from instead of the identity, and features that are correlated, as those of a residual stream are,
-    cost no more iterations than others. Logits are linear along a direction, so the length of a step is found on them, without
+    At weights 0 the Hessian is known: (C - 1) / C^2 x the features' covariance, for each class by
+    itself. Its inverse, with the penalty, is where L-BFGS starts from instead of the identity, and
+    features that are correlated, as those of a residual stream are, cost no more iterations than
+    others. Logits are linear along a direction, so the length of a step is found on them, without
     products with the activations; two of those are left in an iteration.
     """
 
@@ -258,8 +278,13 @@ class _Problem:
         layers, _, d = self._x.shape
         return self._x.new_zeros(layers, *self._target.shape[1:3], d + 1)
 
-    def fit(self, strength: float, theta: Theta, wanted: Bool[Tensor, "layer problem"], tolerance: float) -> Theta:
-        """The minimum for one strength, sought from `theta` on; what is not wanted stays as it is."""
+    def fit(
+        self, strength: float, theta: Theta, wanted: Bool[Tensor, "layer problem"], tolerance: float
+    ) -> Theta:
+        """The minimum for one strength, sought from `theta` on.
+
+        What is not wanted stays as it is.
+        """
         inverse = self._inverse(strength)
         penalty = theta.new_full((theta.shape[-1],), strength)
         penalty[-1] = 0
@@ -285,13 +310,17 @@ class _Problem:
         return theta
 
     def _inverse(self, strength: float) -> Float[Tensor, "layer d1 d1"]:
-        """Of the Hessian at weights 0, for one class. Weak penalties are raised to what single precision can invert; it is a guess."""
+        """Of the Hessian at weights 0, for one class.
+
+        Weak penalties are raised to what single precision can invert; it is a guess.
+        """
         layers, _, d = self._x.shape
         damping = max(strength, 1e-6 * self._curvature * d)
-        damped = self._covariance + damping * torch.eye(d, device=self._x.device, dtype=self._x.dtype)
-        factor, _ = torch.linalg.cholesky_ex(
-            damped
-        )  # one that fails is no reason to wait for the device: see the strength above
+        damped = self._covariance + damping * torch.eye(
+            d, device=self._x.device, dtype=self._x.dtype
+        )
+        # One that fails is no reason to wait for the device: see the strength above.
+        factor, _ = torch.linalg.cholesky_ex(damped)
         inverse = self._x.new_zeros(layers, d + 1, d + 1)
         inverse[:, :d, :d] = torch.cholesky_inverse(factor)
         inverse[:, d, d] = 1 / self._curvature
@@ -308,14 +337,19 @@ class _Problem:
     def _length(
         self, theta: Theta, direction: Theta, logits: Tensor, change: Tensor, penalty: Tensor
     ) -> Float[Tensor, "layer problem"]:
-        """Where the objective is least along a direction: two steps of Newton's method from 1, kept within what encloses the minimum."""
+        """Where the objective is least along a direction.
+
+        Two steps of Newton's method from 1, kept within what encloses the minimum.
+        """
         along = _dot(theta * penalty, direction)
         squared = _dot(direction * penalty, direction)
         target = (self._target * change).sum(2).mean(-1)
         length = torch.ones_like(along)
         low, high = torch.zeros_like(length), torch.full_like(length, torch.inf)
         for _ in range(2):
-            probability = torch.addcmul(logits, change, length[..., None, None]).softmax(2).mul_(change)
+            probability = (
+                torch.addcmul(logits, change, length[..., None, None]).softmax(2).mul_(change)
+            )
             mean = probability.sum(2)
             slope = mean.mean(-1) - target + along + length * squared
             second = (probability.mul_(change).sum(2) - mean.square()).mean(-1) + squared
@@ -327,10 +361,11 @@ class _Problem:
 
 
 class _History:
-    """The L-BFGS approximation of an inverse Hessian, for each layer and problem by itself (Nocedal and Wright 2006, algorithm 7.4).
+    """The L-BFGS approximation of an inverse Hessian, for each layer and problem by itself.
 
-    What it starts from is a matrix, and products with it are dear: it is given them for every gradient, once, and puts those of the
-    differences together from them.
+    It is algorithm 7.4 of Nocedal and Wright 2006. What it starts from is a matrix, and products
+    with it are dear: it is given them for every gradient, once, and puts those of the differences
+    together from them.
     """
 
     def __init__(self, most: int) -> None:
@@ -339,10 +374,16 @@ class _History:
         self._scale: Tensor | None = None
 
     def add(self, step: Theta, change: Theta, guess: Theta) -> None:
-        """A step, the change of the gradient over it, and the start's product with that; where nothing was done, nothing is learnt."""
+        """A step, the change of the gradient over it, and the start's product with that.
+
+        Where nothing was done, nothing is learnt.
+        """
         curvature = _dot(step, change)
         moved = curvature > 0
-        self._pairs = [*self._pairs[1 - self._most :], (step, change, guess, torch.where(moved, 1 / curvature, 0))]
+        self._pairs = [
+            *self._pairs[1 - self._most :],
+            (step, change, guess, torch.where(moved, 1 / curvature, 0)),
+        ]
         before = torch.ones_like(curvature) if self._scale is None else self._scale
         self._scale = torch.where(moved, curvature / _dot(change, guess), before)
 
@@ -364,7 +405,9 @@ def _probes(theta: Theta) -> Probes:
     return Probes(theta[..., :-1], theta[..., -1])
 
 
-def _mean_cross_entropy(theta: Theta, x: Activations, labels: Labels) -> Float[Tensor, "layer problem"]:
+def _mean_cross_entropy(
+    theta: Theta, x: Activations, labels: Labels
+) -> Float[Tensor, "layer problem"]:
     return cross_entropy(_probes(theta).logits(x), labels).mean(-1)
 
 

@@ -42,6 +42,8 @@ def guarded_ratio(above: PerItem, below: PerItem, name: str, *, positive: bool =
     error = float(below.std(ddof=1)) / sqrt(n)
     if (mean if positive else abs(mean)) <= GUARD * error:
         where = "not above" if positive else "within"
-        return Ratio(None, reason=f"{name} is {mean:.3g}, {where} {GUARD} standard errors ({error:.2g}) of 0")
+        return Ratio(
+            None, reason=f"{name} is {mean:.3g}, {where} {GUARD} standard errors ({error:.2g}) of 0"
+        )
     value = float(above.mean()) / mean
     return Ratio(value, float((above - value * below).std(ddof=1)) / sqrt(n) / abs(mean), n)

@@ -1,4 +1,7 @@
-"""What is measured on activations: how alike two models' are, how many dimensions one's fill, how alike unrelated tokens' are."""
+"""What is measured on activations.
+
+How alike two models' are, how many dimensions one's fill, how alike unrelated tokens' are.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -44,33 +47,42 @@ def collect(
             found[name][start : start + len(made)] = made
 
         hooks = [(name, partial(keep, name=name)) for name in names]
-        model.run_with_hooks(tokens[start : start + size], fwd_hooks=hooks, stop_at_layer=last + 1, return_type=None)
+        model.run_with_hooks(
+            tokens[start : start + size], fwd_hooks=hooks, stop_at_layer=last + 1, return_type=None
+        )
     return found
 
 
 def linear_cka(x: Features, y: Features, *, debiased: bool = True) -> Float[Tensor, ""]:
-    """Linear centred kernel alignment of two representations of the same tokens (Kornblith et al. 2019).
+    """Linear centred kernel alignment of two representations of the same tokens.
 
-    HSIC(X, Y) / sqrt(HSIC(X, X) HSIC(Y, Y)): 1 for what is equal up to rotation, shift and scale. `debiased` takes the unbiased estimator
-    of HSIC (Song et al. 2012; Nguyen et al. 2021), of which unrelated representations get 0 on average, however many features they have;
-    it can be slightly negative. The biased one (at least 0) grows with the number of features per token. NaN where one of them is constant.
+    After Kornblith et al. 2019. HSIC(X, Y) / sqrt(HSIC(X, X) HSIC(Y, Y)): 1 for what is equal up to
+    rotation, shift and scale. `debiased` takes the unbiased estimator of HSIC (Song et al. 2012;
+    Nguyen et al. 2021), of which unrelated representations get 0 on average, however many features
+    they have; it can be slightly negative. The biased one (at least 0) grows with the number of
+    features per token. NaN where one of them is constant.
     """
     x, y = standardised(x), standardised(y)
     return cka(hsic(x, y), hsic(x, x), hsic(y, y))[0 if debiased else 1]
 
 
 def standardised(x: Features) -> Features:
-    """Centred, as both estimators of HSIC allow, and scaled, so that fourth powers stay in fp32 and what is summed up is of one size."""
+    """Features centred and scaled.
+
+    Centring is what both estimators of HSIC allow; scaled, fourth powers stay in fp32 and what is
+    summed up is of one size.
+    """
     x = x - x.mean(0)
     norm: Tensor = torch.linalg.vector_norm(x)
     return x / norm * math.sqrt(len(x))
 
 
 def hsic(x: Features, y: Features) -> Float[Tensor, " 2"]:
-    """The unbiased and the biased estimate of linear HSIC of standardised features, each up to a factor that is the same for all.
+    """The unbiased and the biased estimate of linear HSIC of standardised features.
 
-    Unbiased: Song et al. 2012, equation 5. With K and L the kernel matrices, their diagonals put to 0,
-    tr(KL) + sum(K) sum(L) / ((n - 1)(n - 2)) - 2 / (n - 2) sum(KL); all from features, so that nothing is of size tokens x tokens.
+    Each is up to a factor that is the same for all. Unbiased: Song et al. 2012, equation 5. With K
+    and L the kernel matrices, their diagonals put to 0, tr(KL) + sum(K) sum(L) / ((n - 1)(n - 2)) -
+    2 / (n - 2) sum(KL); all from features, so that nothing is of size tokens x tokens.
     """
     n = len(x)
     product = (x.mT @ y).square().sum()
@@ -78,7 +90,11 @@ def hsic(x: Features, y: Features) -> Float[Tensor, " 2"]:
     # Each row's sum without its diagonal.
     x_sums, y_sums = x @ x.sum(0) - x_squares, y @ y.sum(0) - y_squares
     trace = product - (x_squares * y_squares).sum()
-    unbiased = trace + x_sums.sum() * y_sums.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (x_sums * y_sums).sum()
+    unbiased = (
+        trace
+        + x_sums.sum() * y_sums.sum() / ((n - 1) * (n - 2))
+        - 2 / (n - 2) * (x_sums * y_sums).sum()
+    )
     return torch.stack([unbiased, product])
 
 
@@ -89,17 +105,23 @@ def cka(
     return cross / own.clamp(min=0).sqrt() / other.clamp(min=0).sqrt()
 
 
-def cosine(x: Float[Tensor, "*token feature"], y: Float[Tensor, "*token feature"]) -> Float[Tensor, "*token"]:
-    """Cosine between the representations of each token; exactly 1 for what is equal, 0 where one of them is 0."""
+def cosine(
+    x: Float[Tensor, "*token feature"], y: Float[Tensor, "*token feature"]
+) -> Float[Tensor, "*token"]:
+    """Cosine between the representations of each token.
+
+    Exactly 1 for what is equal, 0 where one of them is 0.
+    """
     x, y = _unit(x), _unit(y)
     return 1 - (x - y).square().sum(-1) / 2
 
 
 def participation_ratio(x: Features, *, centred: bool = True) -> Float[Tensor, ""]:
-    """How many dimensions the variance fills: (sum l)^2 / sum l^2 over the eigenvalues of the covariance, 1 to the number of features.
+    """How many dimensions the variance fills, 1 to the number of features.
 
-    Uncentred, over those of the second moments, where a mean that all tokens share counts as one large dimension. Both are held down by the
-    number of tokens.
+    That is (sum l)^2 / sum l^2 over the eigenvalues of the covariance. Uncentred, over those of the
+    second moments, where a mean that all tokens share counts as one large dimension. Both are held
+    down by the number of tokens.
     """
     x = x - x.mean(0) if centred else x
     x = x / torch.linalg.vector_norm(x)
@@ -109,9 +131,10 @@ def participation_ratio(x: Features, *, centred: bool = True) -> Float[Tensor, "
 
 
 def anisotropy(x: Float[Tensor, "document token feature"]) -> Float[Tensor, " document"]:
-    """Mean cosine between each document's tokens and all other documents' (Ethayarajh 2019); 0 where directions are spread evenly.
+    """Mean cosine between each document's tokens and all other documents' (Ethayarajh 2019).
 
-    Its mean over documents is the mean over all pairs of tokens of different documents.
+    It is 0 where directions are spread evenly. Its mean over documents is the mean over all pairs
+    of tokens of different documents.
     """
     sums = _unit(x).sum(1)
     others = sums.sum(0) - sums

@@ -1,4 +1,7 @@
-"""From what was measured of heads to the score of a role: conditions are of the mean over a half of the items, scores item by item."""
+"""From what was measured of heads to the score of a role.
+
+Conditions are of the mean over a half of the items, scores item by item.
+"""
 
 from collections.abc import Callable
 
@@ -11,7 +14,7 @@ COPIES = 0.1
 """The share of names that a name mover copies at least."""
 
 ATTENDS = 2.0
-"""A head attends to copies where it does so this many times as much as one that attends to all positions alike."""
+"""A head attends to copies where it does so this many times as much as a uniform head."""
 
 UNIFORM, COPYING = "suppression_uniform", "own_copying"
 """Measurements that scores need and that are no rows of their own."""
@@ -20,7 +23,8 @@ UNIFORM, COPYING = "suppression_uniform", "own_copying"
 def suppresses(arrays: Arrays, half: np.ndarray) -> np.ndarray:
     """Which heads attend to the copies of the favoured token and write against it [layer, head]."""
     attention, uniform, direct = (
-        arrays[name][half].mean(0) for name in ("suppression_attention", UNIFORM, "suppression_direct")
+        arrays[name][half].mean(0)
+        for name in ("suppression_attention", UNIFORM, "suppression_direct")
     )
     found: np.ndarray = (attention > ATTENDS * uniform) & (direct < 0)
     return found
@@ -32,7 +36,10 @@ def score_itself(role: str) -> Callable[[Arrays, np.ndarray], np.ndarray]:
 
 
 def score_name_mover(arrays: Arrays, half: np.ndarray) -> np.ndarray:
-    """The share that is copied in items where END attends to IO most, of heads that copy and do so on average; else 0."""
+    """The share that is copied in items where END attends to IO most, else 0.
+
+    It is 0 everywhere for heads that do not copy and attend so on average.
+    """
     copying = arrays.get(COPYING, arrays["name_copying"])[half]
     io, s1, s2 = (arrays[f"attention_to_{name}"][half] for name in ("io", "s1", "s2"))
     is_mover = (copying.mean(0) > COPIES) & (io.mean(0) > s1.mean(0)) & (io.mean(0) > s2.mean(0))
@@ -41,5 +48,8 @@ def score_name_mover(arrays: Arrays, half: np.ndarray) -> np.ndarray:
 
 
 def score_suppression(arrays: Arrays, half: np.ndarray) -> np.ndarray:
-    """The rise of the favoured token's logit where the head is ablated, if the first two conditions hold; else 0."""
+    """The rise of the favoured token's logit where the head is ablated.
+
+    It is 0 unless the first two conditions hold.
+    """
     return np.where(suppresses(arrays, half), arrays["suppression_rise"][half], 0.0)

@@ -1,7 +1,8 @@
 """What makes a head a name mover, an S-inhibition head, a successor head, a copy-suppression head.
 
-Roles that are read off attention patterns alone are in heads.py. A head's OV here is W_V W_O of what its LayerNorm makes of the
-input, with b_V only where that is asked for; its direct effect never holds b_V, which is the same everywhere.
+Roles that are read off attention patterns alone are in heads.py. A head's OV here is W_V W_O of
+what its LayerNorm makes of the input, with b_V only where that is asked for; its direct effect
+never holds b_V, which is the same everywhere.
 """
 
 from collections.abc import Sequence
@@ -45,8 +46,8 @@ def copied_share(
 ) -> tuple[PerHead, PerHead]:
     """Share of positions whose own token every head copies, 0..1 (Wang et al. 2023).
 
-    The stream after layer 0 goes through the head's OV and the last LayerNorm to the unembedding; the token is copied where it is among
-    the first COPIED_AMONG of the whole vocabulary.
+    The stream after layer 0 goes through the head's OV and the last LayerNorm to the unembedding;
+    the token is copied where it is among the first COPIED_AMONG of the whole vocabulary.
 
     Args:
         model, run: the model, and a pass of it.
@@ -72,7 +73,10 @@ def copied_share(
 
 
 def _through_ov(
-    model: "HookedTransformer", layer: int, normalised: Float[Tensor, "item place d_model"], b_V: bool
+    model: "HookedTransformer",
+    layer: int,
+    normalised: Float[Tensor, "item place d_model"],
+    b_V: bool,
 ) -> Float[Tensor, "item head_index place d_model"]:
     """What each head of a layer writes where it attends to one place alone."""
     v = torch.einsum("ipd,hde->ihpe", normalised, model.W_V[layer])
@@ -92,16 +96,17 @@ def is_succeeded(
     *,
     b_V: bool,
 ) -> list[PerHead]:
-    """Whether every head prefers the right target of a word to those of all other words, 1 or 0 (Gould et al. 2024).
+    """Whether heads prefer a word's right target to all other words', 1 or 0 (Gould et al. 2024).
 
     Args:
         model: the model.
         words: tokens of one ordered vocabulary.
         targets: the token that follows each.
         orders: which target is right for each word; every order has an answer of its own.
-        kind: what goes through the heads' OV to the unembedding. `mlp`: MLP_0 of the LayerNormed embedding, strictly larger than all
-            others; `with_embed`: the embedding added to it; `cot`: `mlp` without any LayerNorm on the way and without b_U, where an equal
-            logit counts too.
+        kind: what goes through the heads' OV to the unembedding. `mlp`: MLP_0 of the LayerNormed
+            embedding, strictly larger than all others; `with_embed`: the embedding added to it;
+            `cot`: `mlp` without any LayerNorm on the way and without b_U, where an equal logit
+            counts too.
         b_V: whether OV has it.
     """
     block, embedded = model.blocks[0], model.W_E[words][:, None]
@@ -115,7 +120,10 @@ def is_succeeded(
         logits = written @ W_U if kind == "cot" else model.ln_final(written) @ W_U + b_U
         for found, order in zip(answers, orders, strict=True):
             index = order[:, None, None].expand(-1, model.cfg.n_heads, 1)
-            right, best = logits.gather(-1, index), logits.scatter(-1, index, -torch.inf).amax(-1, keepdim=True)
+            right, best = (
+                logits.gather(-1, index),
+                logits.scatter(-1, index, -torch.inf).amax(-1, keepdim=True),
+            )
             found.append((right >= best if kind == "cot" else right > best)[..., 0].float())
     return [torch.stack(found, 1) for found in answers]
 
@@ -127,11 +135,19 @@ def direct_effects(
     reads: Int[Tensor, " read"],
     direction: Float[Tensor, "item read d_model"],
 ) -> Float[Tensor, "item read layer head_index"]:
-    """What every head, without its b_V, writes along a direction, over the scale of the last LayerNorm: logits."""
+    """What every head, without its b_V, writes along a direction, in logits.
+
+    It is taken over the scale of the last LayerNorm.
+    """
     directions = direction.flatten(0, 1)
     scale = layer_norm_scale(run.final[:, reads].flatten(0, 1), model.cfg.eps)
     effects = [
-        head_terms(run.z[layer][:, reads].flatten(0, 1) - model.b_V[layer], model.W_O[layer], scale, directions)
+        head_terms(
+            run.z[layer][:, reads].flatten(0, 1) - model.b_V[layer],
+            model.W_O[layer],
+            scale,
+            directions,
+        )
         for layer in range(model.cfg.n_layers)
     ]
     by_layer = torch.stack(effects, 1)
@@ -139,9 +155,11 @@ def direct_effects(
 
 
 def answer_effects(model: "HookedTransformer", run: KeptRun, question: Question) -> PerHead:
-    """Every head's direct effect on right minus wrong, mean over the positions that are read, in logits."""
+    """Every head's direct effect on right minus wrong, mean over the positions read, in logits."""
     candidates, is_right = question.candidates.flatten(0, 1), question.is_right.flatten(0, 1)
-    direction = answer_direction(model.W_U, candidates, is_right).view(*question.candidates.shape[:2], -1)
+    direction = answer_direction(model.W_U, candidates, is_right).view(
+        *question.candidates.shape[:2], -1
+    )
     effects: Tensor = direct_effects(model, run, question.reads, direction)
     return effects.mean(1)
 
@@ -156,10 +174,12 @@ def inhibition(
     places: Int[Tensor, "2 item"],
     budget: int | None = None,
 ) -> PerHead:
-    """How much every head keeps receivers at END from attending to S2 rather than IO (Wang et al. 2023); positive inhibits.
+    """How much every head keeps receivers at END from attending to S2 rather than IO.
 
-    The head's output at END is that of the twin, attention and MLPs in between stay as they are; of the receivers only the query at END
-    sees it. The rise of their attention to S2 less that to IO, mean over receivers, -2..2. Heads that no receiver is above of have 0.
+    After Wang et al. 2023; positive inhibits. The head's output at END is that of the twin,
+    attention and MLPs in between stay as they are; of the receivers only the query at END sees it.
+    The rise of their attention to S2 less that to IO, mean over receivers, -2..2. Heads that no
+    receiver is above of have 0.
 
     Args:
         model, base, twin: the runs over the prompts and their twins with three other names.
@@ -173,11 +193,16 @@ def inhibition(
     at_end[:, end] = True
     readers = Receivers(q=frozenset(receivers))
     keys = {head: _rotated_keys(model, base, head) for head in readers.q}
-    own = {head: _margin(model, base, head, base.resid_pre[head[0]][None], keys[head], places) for head in readers.q}
+    own = {
+        head: _margin(model, base, head, base.resid_pre[head[0]][None], keys[head], places)
+        for head in readers.q
+    }
     batches = Batches(model, base.tokens, question, budget)
 
     def rises(layer: int, part: slice) -> dict[str, Tensor]:
-        senders = [Components(frozenset({(layer, head)})) for head in range(model.cfg.n_heads)[part]]
+        senders = [
+            Components(frozenset({(layer, head)})) for head in range(model.cfg.n_heads)[part]
+        ]
         received = receive(model, base, twin, senders, readers, positions=at_end)
         total = torch.zeros(len(senders), len(base.tokens), device=base.tokens.device)
         for head, q in received.q.items():
@@ -186,11 +211,15 @@ def inhibition(
 
     by_layer = []
     for layer in range(model.cfg.n_layers):
-        by_layer.append(batches.over(model.cfg.n_heads, lambda part, layer=layer: rises(layer, part))["rise"])  # type: ignore[misc]
+        by_layer.append(
+            batches.over(model.cfg.n_heads, lambda part, layer=layer: rises(layer, part))["rise"]  # type: ignore[misc]
+        )
     return torch.stack(by_layer).permute(2, 0, 1)
 
 
-def _rotated_keys(model: "HookedTransformer", run: KeptRun, head: Head) -> Float[Tensor, "item pos d_head"]:
+def _rotated_keys(
+    model: "HookedTransformer", run: KeptRun, head: Head
+) -> Float[Tensor, "item pos d_head"]:
     layer, index = head
     attn = model.blocks[layer].attn
     keys = model.blocks[layer].ln1(run.resid_pre[layer]) @ attn.W_K[index] + attn.b_K[index]
@@ -199,7 +228,12 @@ def _rotated_keys(model: "HookedTransformer", run: KeptRun, head: Head) -> Float
 
 
 def _margin(
-    model: "HookedTransformer", run: KeptRun, head: Head, stream: Tensor, keys: Tensor, places: Tensor
+    model: "HookedTransformer",
+    run: KeptRun,
+    head: Head,
+    stream: Tensor,
+    keys: Tensor,
+    places: Tensor,
 ) -> Float[Tensor, "sender item"]:
     layer, index = head
     attn = model.blocks[layer].attn
@@ -208,14 +242,21 @@ def _margin(
 
 
 def _margin_of_queries(
-    model: "HookedTransformer", layer: int, q: Float[Tensor, "sender item pos d_head"], keys: Tensor, places: Tensor
+    model: "HookedTransformer",
+    layer: int,
+    q: Float[Tensor, "sender item pos d_head"],
+    keys: Tensor,
+    places: Tensor,
 ) -> Float[Tensor, "sender item"]:
     """Attention from the last position to the first place less that to the second."""
     attn = model.blocks[layer].attn
     last = attn.apply_rotary(q.flatten(0, 1)[:, :, None])[:, -1, 0].view(*q.shape[:2], -1)
     scores = torch.einsum("sie,ipe->sip", last, keys) / attn.attn_scale
     pattern = scores.float().softmax(-1)
-    to_s2, to_io = (pattern.gather(-1, place[None, :, None].expand(len(pattern), -1, 1))[..., 0] for place in places)
+    to_s2, to_io = (
+        pattern.gather(-1, place[None, :, None].expand(len(pattern), -1, 1))[..., 0]
+        for place in places
+    )
     margin: Tensor = to_s2 - to_io
     return margin
 
@@ -225,7 +266,8 @@ class Suppression:
     """The parts of copy suppression that ask for no ablation.
 
     Attributes:
-        favoured: the token of the context that the model favours at each position that is read [item, read].
+        favoured: the token of the context that the model favours at each position that is read
+            [item, read].
         attention: every head's attention to its earlier copies, 0..1.
         uniform: what a head that attends to all positions alike would have [item].
         direct: every head's direct effect on its logit, less the mean over the vocabulary.
@@ -238,10 +280,13 @@ class Suppression:
 
 
 @torch.inference_mode()
-def suppression(model: "HookedTransformer", run: KeptRun, reads: Int[Tensor, " read"]) -> Suppression:
-    """Whether heads attend to what the model favours and write against it (McDougall et al. 2023), means over the reads.
+def suppression(
+    model: "HookedTransformer", run: KeptRun, reads: Int[Tensor, " read"]
+) -> Suppression:
+    """Whether heads attend to what the model favours and write against it, means over the reads.
 
-    The favoured token is that of the largest logit among those that stand earlier in the context than the query.
+    After McDougall et al. 2023. The favoured token is that of the largest logit among those that
+    stand earlier in the context than the query.
 
     Args:
         model: the model.
@@ -251,13 +296,21 @@ def suppression(model: "HookedTransformer", run: KeptRun, reads: Int[Tensor, " r
     tokens, positions = run.tokens, torch.arange(run.tokens.shape[1], device=run.tokens.device)
     is_earlier = positions < reads[:, None]
     logits = model.unembed(model.ln_final(run.final[:, reads])).float()
-    in_context = logits.gather(-1, tokens[:, None].expand(-1, len(reads), -1)).masked_fill(~is_earlier, -torch.inf)
+    in_context = logits.gather(-1, tokens[:, None].expand(-1, len(reads), -1)).masked_fill(
+        ~is_earlier, -torch.inf
+    )
     favoured = tokens.gather(1, in_context.argmax(-1))
     is_copy = (tokens[:, None] == favoured[..., None]) & is_earlier
-    attention = [(pattern[:, :, reads].float() * is_copy[:, None]).sum(-1).mean(-1) for pattern in run.pattern]
+    attention = [
+        (pattern[:, :, reads].float() * is_copy[:, None]).sum(-1).mean(-1)
+        for pattern in run.pattern
+    ]
     is_right = torch.ones_like(favoured.flatten()[:, None], dtype=torch.bool)
-    # One right continuation and no wrong one; the mean over the vocabulary is taken off, which only an uncentred W_U needs.
-    direction = answer_direction(model.W_U, favoured.flatten()[:, None], is_right) - model.W_U.float().mean(-1)
+    # One right continuation and no wrong one; the mean over the vocabulary is taken off, which only
+    # an uncentred W_U needs.
+    direction = answer_direction(
+        model.W_U, favoured.flatten()[:, None], is_right
+    ) - model.W_U.float().mean(-1)
     direct = direct_effects(model, run, reads, direction.view(*favoured.shape, -1))
     uniform = (is_copy.sum(-1) / (reads + 1)).mean(-1)
     return Suppression(favoured, torch.stack(attention, 1), uniform, direct.mean(1))
@@ -273,16 +326,23 @@ def ablation_rise(
     means: Means,
     budget: int | None = None,
 ) -> Float[Tensor, "head item"]:
-    """How much the favoured token's logit, less the mean over the vocabulary, rises where a head is replaced by its mean."""
+    """How much the favoured token's logit rises where a head is replaced by its mean.
+
+    The logit is taken less the mean over the vocabulary.
+    """
     candidates = favoured[..., None]
     question = Question(reads, candidates, torch.ones_like(candidates, dtype=torch.bool))
     targets = [Components(frozenset({head})) for head in heads]
-    without = replaced(model, run, question, targets, means.replacement(run), budget=budget)["logit_diff"]
+    without = replaced(model, run, question, targets, means.replacement(run), budget=budget)[
+        "logit_diff"
+    ]
     return without - score(model, run.final[:, reads], question)["logit_diff"]
 
 
 def attention_to_keys(
-    pattern: Float[Tensor, "item head_index query_pos key_pos"], keys: Int[Tensor, "item query"], first_query: int
+    pattern: Float[Tensor, "item head_index query_pos key_pos"],
+    keys: Int[Tensor, "item query"],
+    first_query: int,
 ) -> Float[Tensor, "item head_index"]:
     """Mean attention from each query >= first_query to the key that is given for it, in 0..1."""
     index = keys[:, None, :, None].expand(-1, pattern.shape[1], -1, -1)
@@ -290,8 +350,11 @@ def attention_to_keys(
 
 
 def attention_from_last(
-    pattern: Sequence[Float[Tensor, "item head_index query_pos key_pos"]], places: Int[Tensor, " item"]
+    pattern: Sequence[Float[Tensor, "item head_index query_pos key_pos"]],
+    places: Int[Tensor, " item"],
 ) -> PerHead:
     """Attention from the last position to one place of each item, in 0..1, layers stacked."""
     index = places[:, None, None]
-    return torch.stack([p[:, :, -1].gather(-1, index.expand(-1, p.shape[1], 1))[..., 0] for p in pattern], 1)
+    return torch.stack(
+        [p[:, :, -1].gather(-1, index.expand(-1, p.shape[1], 1))[..., 0] for p in pattern], 1
+    )

@@ -1,9 +1,11 @@
 """One forward pass, kept, so that others can begin in the middle of it.
 
-What is changed at a layer leaves everything below it as it was, and where attention and MLP are parallel it leaves the other one of its
-own layer as it was too. So an intervention adds a difference to the kept residual stream and runs the layers above alone.
+What is changed at a layer leaves everything below it as it was, and where attention and MLP are
+parallel it leaves the other one of its own layer as it was too. So an intervention adds a
+difference to the kept residual stream and runs the layers above alone.
 
-`model` is a HookedTransformer; only what TransformerLens promises of it is used (its blocks, hook names, `start_at_layer`).
+`model` is a HookedTransformer; only what TransformerLens promises of it is used (its blocks, hook
+names, `start_at_layer`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +42,10 @@ class Question:
 
     @classmethod
     def of(cls, batch: Any, device: torch.device) -> "Question":
-        """The question that a batch of a task asks: any object with `reads`, `candidates` and `is_right` as NumPy arrays."""
+        """The question that a batch of a task asks.
+
+        A batch is any object with `reads`, `candidates` and `is_right` as NumPy arrays.
+        """
         reads, candidates, is_right = (
             torch.from_numpy(array).to(device, non_blocking=True)
             for array in (batch.reads, batch.candidates, batch.is_right)
@@ -54,11 +59,13 @@ class KeptRun:
 
     Attributes:
         tokens: [item, pos].
-        resid_pre: the stream before each layer, and after the last one as the last entry [item, pos, d_model].
+        resid_pre: the stream before each layer, and after the last one as the last entry
+            [item, pos, d_model].
         resid_mid: between attention and MLP of each layer; empty where they are parallel.
         z: each layer's heads before W_O [item, pos, head_index, d_head].
         mlp_out: each layer's MLP [item, pos, d_model].
-        pattern: each layer's attention [item, head_index, query_pos, key_pos]; empty unless it was asked for.
+        pattern: each layer's attention [item, head_index, query_pos, key_pos]; empty unless it was
+            asked for.
     """
 
     tokens: Int[Tensor, "item pos"]
@@ -74,14 +81,18 @@ class KeptRun:
         return self.resid_pre[-1]
 
 
-def keep_run(model: "HookedTransformer", tokens: Int[Tensor, "item pos"], *, patterns: bool = False) -> KeptRun:
-    """Runs the tokens through the model, to the end of its last layer, and keeps what `KeptRun` lists."""
+def keep_run(
+    model: "HookedTransformer", tokens: Int[Tensor, "item pos"], *, patterns: bool = False
+) -> KeptRun:
+    """Runs the tokens to the end of the model's last layer, and keeps what `KeptRun` lists."""
     parallel = model.cfg.parallel_attn_mlp
     wanted = ["hook_resid_pre", "hook_z", "hook_mlp_out"]
     wanted += [] if parallel else ["hook_resid_mid"]
     wanted += ["hook_pattern"] if patterns else []
     final, cache = model.run_with_cache(
-        tokens, stop_at_layer=model.cfg.n_layers, names_filter=lambda name: name.endswith(tuple(wanted))
+        tokens,
+        stop_at_layer=model.cfg.n_layers,
+        names_filter=lambda name: name.endswith(tuple(wanted)),
     )
     layers = range(model.cfg.n_layers)
     return KeptRun(
@@ -101,12 +112,12 @@ def leave_layer(
     attn_change: Float[Tensor, "*row item pos d_model"] | None = None,
     mlp_out: Float[Tensor, "*row item pos d_model"] | None = None,
 ) -> Float[Tensor, "*row item pos d_model"]:
-    """The stream after a layer of a kept run whose attention's output is changed, or whose MLP's output is replaced.
+    """The stream after a layer of a kept run, its attention's output changed or its MLP's replaced.
 
     Args:
         attn_change: what is added to the attention's output.
-        mlp_out: what stands in for the MLP's; None is what the MLP makes of its input, which in a sequential model is changed by
-            `attn_change` too.
+        mlp_out: what stands in for the MLP's; None is what the MLP makes of its input, which in a
+            sequential model is changed by `attn_change` too.
     """
     if not run.resid_mid:
         stream = run.resid_pre[layer + 1]
@@ -130,7 +141,10 @@ def finish(
     reads: Int[Tensor, " read"],
     hooks: Hooks = [],  # noqa: B006 - never changed
 ) -> Float[Tensor, "row read d_model"]:
-    """Runs a stream that enters `layer` through the layers from there on; what comes out at the positions that are read."""
+    """Runs a stream that enters `layer` through the layers from there on.
+
+    Returns what comes out at the positions that are read.
+    """
     last = model.cfg.n_layers - 1
     if layer > last:
         return stream[:, reads]
@@ -146,7 +160,10 @@ def finish(
 def score(
     model: "HookedTransformer", final: Float[Tensor, "row read d_model"], question: Question
 ) -> dict[str, Float[Tensor, "intervention item"]]:
-    """The scores of rows that are interventions times items, by metric: `logit_diff`, `prob_diff`, `nll`."""
+    """The scores of rows that are interventions times items, by metric.
+
+    Metrics are `logit_diff`, `prob_diff` and `nll`.
+    """
     return score_logits(model.unembed(model.ln_final(final)), question)
 
 
@@ -156,7 +173,9 @@ def score_logits(
     """The same of logits at the positions that are read."""
     items = len(question.candidates)
     times = len(logits) // items
-    scores = answer_scores(logits, question.candidates.repeat(times, 1, 1), question.is_right.repeat(times, 1, 1))
+    scores = answer_scores(
+        logits, question.candidates.repeat(times, 1, 1), question.is_right.repeat(times, 1, 1)
+    )
     return {name: getattr(scores, name).view(times, items) for name in METRICS}
 
 
@@ -165,24 +184,31 @@ METRICS = ("logit_diff", "prob_diff", "nll")
 
 
 class Batches:
-    """How many interventions are run at once: as many as a memory budget holds, fewer after the memory was not enough.
+    """How many interventions are run at once: as many as a memory budget holds.
 
-    On the CPU the budget is fixed, so that the same request has the same batches, and the same bits, everywhere; on CUDA it is half of
-    what is free when it is asked for.
+    They are fewer after the memory was not enough. On the CPU the budget is fixed, so that the same
+    request has the same batches, and the same bits, everywhere; on CUDA it is half of what is free
+    when it is asked for.
     """
 
     def __init__(
-        self, model: "HookedTransformer", tokens: Tensor, question: Question, budget: int | None = None
+        self,
+        model: "HookedTransformer",
+        tokens: Tensor,
+        question: Question,
+        budget: int | None = None,
     ) -> None:
         self._bytes = len(tokens) * bytes_per_row(model, tokens.shape[1], len(question.reads))
         device = tokens.device
-        self._budget = budget or (free_cuda_memory(device) // 2 if device.type == "cuda" else CPU_BUDGET)
+        self._budget = budget or (
+            free_cuda_memory(device) // 2 if device.type == "cuda" else CPU_BUDGET
+        )
         self.size = max(1, self._budget // self._bytes)
 
     def over(self, count: int, work: Callable[[slice], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Calls `work` for consecutive slices of `count` interventions and joins what it returns along the first axis.
+        """Calls `work` for consecutive slices of `count` interventions and joins what it returns.
 
-        Where memory runs out, the slice is halved, and stays so.
+        It is joined along the first axis. Where memory runs out, the slice is halved, and stays so.
 
         Raises:
             torch.OutOfMemoryError: not even one intervention at a time fits.
@@ -203,11 +229,14 @@ class Batches:
 
 
 def in_order(parts: Sequence[dict[str, Tensor]], numbers: Sequence[int]) -> dict[str, Tensor]:
-    """Joins parts along the first axis and puts their rows, which have these numbers, in the order of the numbers."""
+    """Joins parts along the first axis, their rows put in the order of their numbers."""
     joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     device = next(iter(joined.values())).device
-    # As everywhere here: what Python's numbers become is sent without waiting until the device has done what it was asked before.
-    order = torch.tensor(sorted(range(len(numbers)), key=numbers.__getitem__)).to(device, non_blocking=True)
+    # As everywhere here: what Python's numbers become is sent without waiting until the device has
+    # done what it was asked before.
+    order = torch.tensor(sorted(range(len(numbers)), key=numbers.__getitem__)).to(
+        device, non_blocking=True
+    )
     return {name: rows[order] for name, rows in joined.items()}
 
 
@@ -216,7 +245,10 @@ CPU_BUDGET = 256 << 20
 
 
 def bytes_per_row(model: "HookedTransformer", length: int, reads: int) -> int:
-    """What the activations of one sequence take at their peak in a forward pass without gradients: one layer's, and the logits read."""
+    """What one sequence's activations take at their peak in a forward pass without gradients.
+
+    That is one layer's, and the logits read.
+    """
     cfg = model.cfg
     layer = length * (8 * cfg.d_model + 2 * (cfg.d_mlp or 0)) + 3 * cfg.n_heads * length * length
     return int(4 * max(layer, 3 * reads * cfg.d_vocab_out))
@@ -230,7 +262,10 @@ def free_cuda_memory(device: torch.device) -> int:
 
 @contextmanager
 def keeping(points: Sequence[Any]) -> Iterator[list[Tensor]]:
-    """Within the context, what passes through hook points is kept, in their order of passing; used on blocks that are called by hand."""
+    """Within the context, what passes through hook points is kept, in their order of passing.
+
+    Used on blocks that are called by hand.
+    """
     kept: list[Tensor] = []
 
     def keep(_module: Any, _inputs: Any, output: Tensor) -> None:

@@ -1,9 +1,11 @@
-"""Random projections of matrices, small enough to be stored: from two of them the distance of any two steps is had later.
+"""Random projections of matrices, small enough to be stored.
 
-The projection is a count sketch (Charikar, Chen and Farach-Colton 2002) whose entries are laid out in blocks of the sketch's size: each
-entry has a random sign, each block is turned by a random number of places, and all blocks are added up. Two entries of different blocks
-meet with probability 1 / size, two of one block never: so the squared norm of a sketch has the matrix's as its mean, and a variance of at
-most 2 / size of its square. There is no scattered addition, whose order, and so whose bits, a GPU would leave to chance.
+From two of them the distance of any two steps is had later. The projection is a count sketch
+(Charikar, Chen and Farach-Colton 2002) whose entries are laid out in blocks of the sketch's size:
+each entry has a random sign, each block is turned by a random number of places, and all blocks are
+added up. Two entries of different blocks meet with probability 1 / size, two of one block never: so
+the squared norm of a sketch has the matrix's as its mean, and a variance of at most 2 / size of its
+square. There is no scattered addition, whose order, and so whose bits, a GPU would leave to chance.
 """
 
 from dataclasses import dataclass
@@ -20,13 +22,19 @@ _CHUNK = 1 << 20
 """Entries that are projected at once."""
 
 _HEAD_BYTES = 8 << 20
-"""What heads' products, made to be projected, may take at once: of larger temporaries a C library keeps holes, a gigabyte in all."""
+"""What heads' products, made to be projected, may take at once.
+
+Of larger temporaries a C library keeps holes, a gigabyte in all.
+"""
 
 
-def project(flat: Float[Tensor, "*batch entry"], size: int, seed: int) -> Float[Tensor, "*batch size"]:
-    """Projects vectors of one length, each in the same way; the way depends on their length, the size and the seed alone.
+def project(
+    flat: Float[Tensor, "*batch entry"], size: int, seed: int
+) -> Float[Tensor, "*batch size"]:
+    """Projects vectors of one length, each in the same way.
 
-    So matrices of one shape can be compared across steps, layers and models.
+    The way depends on their length, the size and the seed alone. So matrices of one shape can be
+    compared across steps, layers and models.
     """
     entries = flat.shape[-1]
     bits, turns = _pattern(entries, size, seed)
@@ -35,7 +43,10 @@ def project(flat: Float[Tensor, "*batch entry"], size: int, seed: int) -> Float[
     blocks_at_once = max(8, _CHUNK // size // 8 * 8)
     for first in range(0, len(turns), blocks_at_once):
         start, stop = first * size, min((first + blocks_at_once) * size, entries)
-        signs = np.unpackbits(bits[start // 8 : -(-stop // 8)])[: stop - start].astype(np.float32) * 2 - 1
+        signs = (
+            np.unpackbits(bits[start // 8 : -(-stop // 8)])[: stop - start].astype(np.float32) * 2
+            - 1
+        )
         signed = flat[..., start:stop] * torch.from_numpy(signs).to(flat.device, non_blocking=True)
         signed = torch.nn.functional.pad(signed, (0, -(stop - start) % size))
         blocks = signed.view(*flat.shape[:-1], -1, size)
@@ -47,13 +58,18 @@ def project(flat: Float[Tensor, "*batch entry"], size: int, seed: int) -> Float[
 
 
 def project_product(factors: Factors, size: int, seed: int) -> Float[Tensor, "head size"]:
-    """Sketches of heads' products, as of any matrix of their shape; some heads at a time are multiplied out."""
+    """Sketches of heads' products, as of any matrix of their shape.
+
+    Some heads at a time are multiplied out.
+    """
     left, right = factors
     each = 4 * left.shape[-2] * right.shape[-1]
     at_once = max(1, _HEAD_BYTES // each)
     parts = [
         project((some @ others).flatten(-2), size, seed)
-        for some, others in zip(torch.split(left, at_once), torch.split(right, at_once), strict=True)
+        for some, others in zip(
+            torch.split(left, at_once), torch.split(right, at_once), strict=True
+        )
     ]
     return torch.cat(parts)
 
@@ -74,7 +90,8 @@ class SketchedDistance:
         relative_distance: Frobenius norm of the difference as a share of the reference's norm.
         relative_distance_stderr: its standard error, relative_distance / sqrt(2 size).
         cosine: between the two, as vectors.
-        cosine_stderr: its standard error, distance^2 / (product of the norms) / sqrt(2 size): small where the two are near.
+        cosine_stderr: its standard error, distance^2 / (product of the norms) / sqrt(2 size): small
+            where the two are near.
     """
 
     relative_distance: np.ndarray
@@ -84,20 +101,27 @@ class SketchedDistance:
 
 
 def compare_sketches(
-    one: np.ndarray, reference: np.ndarray, *, norm: np.ndarray | float, reference_norm: np.ndarray | float
+    one: np.ndarray,
+    reference: np.ndarray,
+    *,
+    norm: np.ndarray | float,
+    reference_norm: np.ndarray | float,
 ) -> SketchedDistance:
-    """The distance and cosine of two matrices from their sketches of one size and seed, and their norms.
+    """The distance and cosine of two matrices, from sketches of one size and seed and their norms.
 
     Args:
         one, reference: sketches [..., size]; of several matrices, several distances.
-        norm, reference_norm: their Frobenius norms [...], exact: they stand beside the sketches. 0 gives NaN.
+        norm, reference_norm: their Frobenius norms [...], exact: they stand beside the sketches. 0
+            gives NaN.
 
     Raises:
         ValueError: the sketches have different sizes.
     """
     one, reference = np.asarray(one, np.float32), np.asarray(reference, np.float32)
     if one.shape[-1] != reference.shape[-1]:
-        raise ValueError(f"sketches of {one.shape[-1]} and {reference.shape[-1]} numbers cannot be compared")
+        raise ValueError(
+            f"sketches of {one.shape[-1]} and {reference.shape[-1]} numbers cannot be compared"
+        )
     own, other = np.asarray(norm, np.float32), np.asarray(reference_norm, np.float32)
     apart = np.linalg.norm(one - reference, axis=-1)
     share = 1 / np.sqrt(np.float32(2 * one.shape[-1]))

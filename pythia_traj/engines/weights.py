@@ -1,7 +1,8 @@
-"""What is measured on weights alone: spectra, distances between two sets of weights, and sketches from which distances are had later.
+"""What is measured on weights alone: spectra, distances between two sets of weights, and sketches.
 
-A head's W_QK = W_Q W_K^T and W_OV = W_V W_O are d_model x d_model matrices of rank d_head; all that is asked of them follows from their
-factors, and they are never made.
+From sketches, distances are had later. A head's W_QK = W_Q W_K^T and W_OV = W_V W_O are d_model x
+d_model matrices of rank d_head; all that is asked of them follows from their factors, and they are
+never made.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,17 +28,35 @@ CIRCUITS = ("W_QK", "W_OV")
 """The products of a head (Elhage et al. 2021)."""
 
 _TALL = 8
-"""From so many times more rows than columns on, singular values come from the Gram matrix: several times faster than a QR. What is below
-3e-4 of the largest one is lost in rounding then; no embedding is that degenerate, and no statistic here rests on its smallest values."""
+"""From so many times more rows than columns on, singular values come from the Gram matrix.
+
+That is several times faster than a QR. What is below 3e-4 of the largest one is lost in rounding
+then; no embedding is that degenerate, and no statistic here rests on its smallest values.
+"""
 
 
-def matrices(model: "HookedTransformer") -> Iterator[tuple[str, int | None, Float[Tensor, "row col"]]]:
-    """Name, layer and fp32 values of every matrix; one at a time, so that of a half-precision model no second copy is held."""
+def matrices(
+    model: "HookedTransformer",
+) -> Iterator[tuple[str, int | None, Float[Tensor, "row col"]]]:
+    """Name, layer and fp32 values of every matrix.
+
+    One at a time, so that of a half-precision model no second copy is held.
+    """
     for layer, block in enumerate(model.blocks):
         attn, mlp = block.attn, block.mlp
         for name in ("W_Q", "W_K", "W_V"):
-            yield name, layer, rearrange(getattr(attn, name), "head d_model d_head -> d_model (head d_head)").float()
-        yield "W_O", layer, rearrange(attn.W_O, "head d_head d_model -> (head d_head) d_model").float()
+            yield (
+                name,
+                layer,
+                rearrange(
+                    getattr(attn, name), "head d_model d_head -> d_model (head d_head)"
+                ).float(),
+            )
+        yield (
+            "W_O",
+            layer,
+            rearrange(attn.W_O, "head d_head d_model -> (head d_head) d_model").float(),
+        )
         yield "W_in", layer, mlp.W_in.float()
         yield "W_out", layer, mlp.W_out.float()
     yield "W_E", None, model.W_E.float()
@@ -47,7 +66,8 @@ def matrices(model: "HookedTransformer") -> Iterator[tuple[str, int | None, Floa
 def circuits(model: "HookedTransformer") -> Iterator[tuple[str, int, Factors]]:
     """Name, layer and fp32 factors of every layer's head products, all heads at once.
 
-    W_QK is taken without the rotation of positions that comes between its factors, and without the division by sqrt(d_head).
+    W_QK is taken without the rotation of positions that comes between its factors, and without the
+    division by sqrt(d_head).
     """
     for layer, block in enumerate(model.blocks):
         attn = block.attn
@@ -78,8 +98,8 @@ def product_singular_values(factors: Factors) -> Float[Tensor, "*head d_head"]:
 
 
 STATISTICS = (
-    "frobenius", "spectral", "nuclear", "singular_mean", "singular_variance", "stable_rank", "effective_rank", "effective_rank_sq",
-    "participation_ratio", "gini",
+    "frobenius", "spectral", "nuclear", "singular_mean", "singular_variance", "stable_rank",
+    "effective_rank", "effective_rank_sq", "participation_ratio", "gini",
 )  # fmt: skip
 """What `spectral_statistics` measures, in its order; the first three are norms."""
 
@@ -87,10 +107,12 @@ STATISTICS = (
 def spectral_statistics(s: Float[Tensor, "*batch rank"]) -> Float[Tensor, "*batch statistic"]:
     """Functions of the singular values alone.
 
-    frobenius, spectral, nuclear: sqrt(sum s^2), max s, sum s. singular_mean, singular_variance: over the values (divided by their number).
-    stable_rank = sum s^2 / max s^2; effective_rank = exp H(s / sum s) (Roy and Vetterli 2007); effective_rank_sq the same of s^2;
-    participation_ratio = (sum s^2)^2 / sum s^4, uncentred: all 1 to the number of values. gini: 0 where all are equal, towards 1 where one
-    is everything. Of a matrix of zeros all but the norms are NaN.
+    frobenius, spectral, nuclear: sqrt(sum s^2), max s, sum s. singular_mean, singular_variance:
+    over the values (divided by their number). stable_rank = sum s^2 / max s^2;
+    effective_rank = exp H(s / sum s) (Roy and Vetterli 2007); effective_rank_sq the same of s^2;
+    participation_ratio = (sum s^2)^2 / sum s^4, uncentred: all 1 to the number of values. gini: 0
+    where all are equal, towards 1 where one is everything. Of a matrix of zeros all but the norms
+    are NaN.
     """
     # Fourth powers of small weights would leave fp32.
     scale = s.amax(-1, keepdim=True)
@@ -123,17 +145,22 @@ def _entropy(shares: Float[Tensor, "*batch rank"]) -> Float[Tensor, "*batch"]:
 
 @lru_cache(maxsize=16)
 def gaussian_spectrum(rows: int, columns: int, seed: int) -> Float[Tensor, " rank"]:
-    """Singular values of a Gaussian matrix, with Frobenius norm 1: what a spectrum of that shape is where nothing was learnt.
+    """Singular values of a Gaussian matrix, with Frobenius norm 1.
 
-    Drawn on the CPU, so that it is the same for every device; and once, because it is the same at every step.
+    That is what a spectrum of that shape is where nothing was learnt. Drawn on the CPU, so that it
+    is the same for every device; and once, because it is the same at every step.
     """
     return _with_norm_1(singular_values(_gaussian(seed, rows, columns)))
 
 
 @lru_cache(maxsize=16)
-def gaussian_product_spectrum(d_in: int, d_head: int, d_out: int, seed: int) -> Float[Tensor, " d_head"]:
+def gaussian_product_spectrum(
+    d_in: int, d_head: int, d_out: int, seed: int
+) -> Float[Tensor, " d_head"]:
     """The same of a product of two Gaussian factors."""
-    return _with_norm_1(product_singular_values((_gaussian(seed, d_in, d_head), _gaussian(seed + 1, d_head, d_out))))
+    return _with_norm_1(
+        product_singular_values((_gaussian(seed, d_in, d_head), _gaussian(seed + 1, d_head, d_out)))
+    )
 
 
 def _with_norm_1(values: Tensor) -> Tensor:
@@ -151,14 +178,16 @@ Distance = Float[Tensor, "*batch 3"]
 
 def distance(matrix: Tensor, reference: Tensor) -> Distance:
     """Frobenius norms of the difference, the matrix and the reference."""
-    return torch.stack([torch.linalg.vector_norm(one) for one in (matrix - reference, matrix, reference)])
+    return torch.stack(
+        [torch.linalg.vector_norm(one) for one in (matrix - reference, matrix, reference)]
+    )
 
 
 def product_distance(factors: Factors, reference: Factors) -> Distance:
     """The same of products, head by head.
 
-    The difference of two products is itself a product of factors twice as wide, each small where the steps are near: nothing large
-    cancels, and two equal heads have a distance of exactly 0.
+    The difference of two products is itself a product of factors twice as wide, each small where
+    the steps are near: nothing large cancels, and two equal heads have a distance of exactly 0.
     """
     (left, right), (left_0, right_0) = factors, reference
     between = torch.cat([left - left_0, left_0], -1), torch.cat([right, right - right_0], -2)
@@ -172,9 +201,10 @@ def product_norm(factors: Factors) -> Float[Tensor, "*head"]:
 
 
 def relative(distances: Distance) -> Float[Tensor, "*batch 2"]:
-    """Distance as a share of the reference's norm, and cosine; NaN where a norm they are divided by is 0.
+    """Distance as a share of the reference's norm, and cosine.
 
-    The cosine comes from the distance: it is exactly 1 for what is equal, and does not lose small angles to rounding.
+    They are NaN where a norm they are divided by is 0. The cosine comes from the distance: it is
+    exactly 1 for what is equal, and does not lose small angles to rounding.
     """
     apart, own, other = distances.unbind(-1)
     cosine = 1 - (apart - (own - other)) * (apart + (own - other)) / (2 * own * other)
@@ -182,20 +212,23 @@ def relative(distances: Distance) -> Float[Tensor, "*batch 2"]:
 
 
 def rolled(matrix: Float[Tensor, "row col"], seed: int) -> Float[Tensor, "row col"]:
-    """The same entries, each moved on by one seeded number of places: a matrix of the same distribution and norm, unrelated to it."""
+    """The same entries, each moved on by one seeded number of places.
+
+    That is a matrix of the same distribution and norm, unrelated to the given one.
+    """
     offset = torch.randint(1, matrix.numel(), (), generator=torch.Generator().manual_seed(seed))
     return matrix.flatten().roll(int(offset)).view_as(matrix)
 
 
 def rolled_factors(factors: Factors, seed: int) -> Factors:
-    """The same for the left factor of each head: the head's product is then unrelated to what it was."""
+    """The same for the left factor of each head, whose product is then unrelated to what it was."""
     left, right = factors
     offset = torch.randint(1, left[0].numel(), (), generator=torch.Generator().manual_seed(seed))
     return left.flatten(-2).roll(int(offset), -1).view_as(left), right
 
 
 def vocabulary_loop(model: "HookedTransformer") -> Float[Tensor, "d_model d_model"]:
-    """W_U W_E, with the last LayerNorm's gain and centring and the centring over the vocabulary folded in."""
+    """W_U W_E, the last LayerNorm's gain and centring and the vocabulary's centring folded in."""
     w_e, w_u = model.W_E.float(), model.W_U.float()
     loop = w_u @ w_e - torch.outer(w_u.mean(1), w_e.sum(0))
     return _centred(_gain(model.ln_final, loop) * loop)
@@ -204,10 +237,12 @@ def vocabulary_loop(model: "HookedTransformer") -> Float[Tensor, "d_model d_mode
 def copying_eigenvalue(
     w_v: Left, w_o: Right, loop: Float[Tensor, "d_model d_model"] | None = None
 ) -> Float[Tensor, "*head"]:
-    """Re(sum lambda) / sum |lambda|, -1..1: positive where a head, on the whole, raises what it attends to (Elhage et al. 2021).
+    """Re(sum lambda) / sum |lambda|, -1..1 (Elhage et al. 2021).
 
-    lambda are the eigenvalues of W_V W_O, or with `loop` (see vocabulary_loop) those of W_E W_V W_O W_U; both are those of a cyclic
-    product of size d_head. They are computed on the CPU: a GPU would do matrices of that size one after another.
+    It is positive where a head, on the whole, raises what it attends to. The lambda are the
+    eigenvalues of W_V W_O, or with `loop` (see vocabulary_loop) those of W_E W_V W_O W_U; both are
+    those of a cyclic product of size d_head. They are computed on the CPU: a GPU would do matrices
+    of that size one after another.
     """
     cyclic = w_o @ w_v if loop is None else w_o @ (loop @ w_v)
     values: Tensor = torch.linalg.eigvals(cyclic.cpu())
@@ -221,7 +256,10 @@ def folded_values(block: Any) -> Left:
 
 
 def gaussian_values(seed: int, like: Sequence[int]) -> Factors:
-    """Gaussian W_V and W_O of a layer, [head_index, d_model, d_head] as given: heads that have learnt nothing."""
+    """Gaussian W_V and W_O of a layer: heads that have learnt nothing.
+
+    `like` is their [head_index, d_model, d_head].
+    """
     heads, d_model, d_head = like
     return _gaussian(seed, heads, d_model, d_head), _gaussian(seed + 1, heads, d_head, d_model)
 

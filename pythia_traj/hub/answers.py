@@ -1,8 +1,9 @@
 """What a server answers, received within limits and read through typed models.
 
-Whoever answers for the Hub may be a mirror, a proxy, a portal of a hotel, or hostile. An answer has a limit of bytes, counted as they
-come and as they are unpacked, of redirects and of pages; what it says has a form. The token goes to the endpoint's own origin alone,
-so redirects are followed here, with the headers of each address.
+Whoever answers for the Hub may be a mirror, a proxy, a portal of a hotel, or hostile. An answer has
+a limit of bytes, counted as they come and as they are unpacked, of redirects and of pages; what it
+says has a form. The token goes to the endpoint's own origin alone, so redirects are followed here,
+with the headers of each address.
 """
 
 import zlib
@@ -52,7 +53,10 @@ _REFUSAL = (
 )
 """Headers of a refusal that are used. What a server says in others is not for a terminal."""
 
-_UNDERSTOOD = {"Invalid credentials in Authorization header", "Access to this resource is disabled."}
+_UNDERSTOOD = {
+    "Invalid credentials in Authorization header",
+    "Access to this resource is disabled.",
+}
 """Messages by which the Hub's client tells refusals apart."""
 
 _PACKING = 4096
@@ -65,11 +69,17 @@ HeadersFor = Callable[[str], Mapping[str, str]]
 
 
 class UnfitError(httpx2.HTTPError):
-    """An answer that is none of a Hub, and will not be one when it is asked for again; its text goes on after the server's name."""
+    """An answer that is none of a Hub, and will not be one when it is asked for again.
+
+    Its text goes on after the server's name.
+    """
 
 
 class DamagedError(httpx2.RemoteProtocolError):
-    """An answer that is none of a Hub: damaged on the way, perhaps, or a page of whoever stands between."""
+    """An answer that is none of a Hub.
+
+    It was damaged on the way, perhaps, or is a page of whoever stands between.
+    """
 
 
 class _Said(BaseModel):
@@ -80,7 +90,9 @@ class Branch(_Said):
     """A branch, and where it points."""
 
     name: str
-    commit: Annotated[str, Field(alias="targetCommit", pattern=f"^({COMMIT.pattern})$", max_length=40)]
+    commit: Annotated[
+        str, Field(alias="targetCommit", pattern=f"^({COMMIT.pattern})$", max_length=40)
+    ]
 
 
 class Refs(_Said):
@@ -144,7 +156,10 @@ def remote_file(entry: Entry) -> RemoteFile:
     digest = entry.lfs.oid if entry.lfs else entry.oid
     if entry.lfs is None and entry.size > _LARGE and is_weights(entry.path):
         # Its other digest is that of the pointer which git has in its place.
-        raise UnfitError(f"it lists {one_line(entry.path)[:_SHOWN]} without the sha256 by which large files are known")
+        raise UnfitError(
+            f"it lists {one_line(entry.path)[:_SHOWN]} without the sha256"
+            " by which large files are known"
+        )
     if digest is None:
         raise UnfitError(f"it lists {one_line(entry.path)[:_SHOWN]} without a digest")
     return RemoteFile(entry.path, entry.size, digest)
@@ -173,13 +188,24 @@ def answer_to(
         UnfitError: it sends nowhere, or in a circle.
     """
     if constants.is_offline_mode():
-        # Before there is a session: proxies and certificates are nothing to a machine without network.
+        # Before there is a session: proxies and certificates are nothing to a machine without
+        # network.
         raise OfflineModeIsEnabled("nothing is asked")
     for _ in range(_REDIRECTS):
-        headers = {**headers_for(url), "accept-encoding": "identity", **({"range": span} if span else {})}
-        with get_session().stream(method, url, headers=headers, timeout=timeouts, follow_redirects=False) as response:
+        headers = {
+            **headers_for(url),
+            "accept-encoding": "identity",
+            **({"range": span} if span else {}),
+        }
+        with get_session().stream(
+            method, url, headers=headers, timeout=timeouts, follow_redirects=False
+        ) as response:
             _check_status(response)
-            target = address(response.headers["location"], response.url) if response.has_redirect_location else None
+            target = (
+                address(response.headers["location"], response.url)
+                if response.has_redirect_location
+                else None
+            )
             if target is None or (stays and not is_same_origin(target, url)):
                 yield response
                 return
@@ -240,7 +266,9 @@ def read(model: type[Model], content: bytes, what: str) -> Model:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = one_line(".".join(map(str, first["loc"])))[:_SHOWN] or "the whole"
-        raise UnfitError(f"it sends something else than {what}: {where}: {one_line(first['msg'])}") from None
+        raise UnfitError(
+            f"it sends something else than {what}: {where}: {one_line(first['msg'])}"
+        ) from None
 
 
 def next_page(response: httpx2.Response, endpoint: str, upstream: str) -> str | None:
@@ -297,7 +325,9 @@ def _check_status(response: httpx2.Response) -> None:
     headers = {name: response.headers[name] for name in _REFUSAL if name in response.headers}
     if (message := response.headers.get("x-error-message")) in _UNDERSTOOD:
         headers["x-error-message"] = message
-    hf_raise_for_status(httpx2.Response(response.status_code, headers=headers, request=response.request))
+    hf_raise_for_status(
+        httpx2.Response(response.status_code, headers=headers, request=response.request)
+    )
     raise UnfitError(f"it answers {response.status_code} where an answer should be")
 
 

@@ -1,7 +1,7 @@
 """One branch of a repository as a checkpoint.
 
-What a step's weights are is chosen from the listing by content (choice.py), and so are its config and tokenizer (settings.py), before a
-byte of weights is fetched.
+What a step's weights are is chosen from the listing by content (choice.py), and so are its config
+and tokenizer (settings.py), before a byte of weights is fetched.
 """
 
 import threading
@@ -40,8 +40,10 @@ class HubCheckpoint:
         revision: str,
         opens_defects: bool,
     ) -> None:
-        self._repository, self._comparison, self._opens_defects = repository, comparison, opens_defects
-        self.suite, self.model, self.step, self.tokens, self.revision = suite, model, step, tokens, revision
+        self._repository, self._comparison = repository, comparison
+        self._opens_defects = opens_defects
+        self.suite, self.model, self.step = suite, model, step
+        self.tokens, self.revision = tokens, revision
         self._choice: Choice | None = None
         self._lock = threading.Lock()
 
@@ -73,12 +75,20 @@ class HubCheckpoint:
     def _choose(self) -> Choice:
         last, holders = self._comparison.last, self._comparison.holders()
         own = partial(self._shards, self.commit)
-        choice = choose(self.step, self.commit, self._files, own, holders, last=last, where=self._where())
+        choice = choose(
+            self.step, self.commit, self._files, own, holders, last=last, where=self._where()
+        )
         if choice.defect is None or self.step != last or (main := self._repository.main) is None:
             return choice
         # Main is a copy of the last step: where that one's own files were replaced, main's are its.
         commit, files = main
-        return of_main(commit, files, partial(self._shards, commit), choice, f"{self._repository.name} at {MAIN}")
+        return of_main(
+            commit,
+            files,
+            partial(self._shards, commit),
+            choice,
+            f"{self._repository.name} at {MAIN}",
+        )
 
     def _shards(self, commit: str, index: str) -> dict[str, frozenset[str]]:
         """The shards that an index of a commit names, each with the tensors to be taken from it."""
@@ -105,16 +115,23 @@ class HubCheckpoint:
         if choice.defect:
             return Integrity("known-defect", choice.defect, chosen)
         if choice.commit in self._repository.inventory.unlisted:
-            why = f"{choice.why}; its files are copies, whose digests by the Hub are not known offline"
+            why = (
+                f"{choice.why}; its files are copies,"
+                " whose digests by the Hub are not known offline"
+            )
             return Integrity("unchecked", why, chosen)
         if holders.missing:
             return Integrity(
-                "unchecked", f"{choice.why}; not compared with {', '.join(sorted(holders.missing))}", chosen
+                "unchecked",
+                f"{choice.why}; not compared with {', '.join(sorted(holders.missing))}",
+                chosen,
             )
         return Integrity("verified", choice.why, chosen)
 
     def config(self) -> dict[str, Any]:
-        """The parsed `config.json`: `main`'s, where this one differs from it in token ids and metadata alone.
+        """The parsed `config.json`.
+
+        It is `main`'s where this one differs from it in token ids and metadata alone.
 
         Raises:
             CheckpointError: there is none, or it contradicts `main`'s.
@@ -127,7 +144,9 @@ class HubCheckpoint:
         Raises:
             CheckpointError: it knows other tokens than `main`'s.
         """
-        return None if self._tokenizer_file is None else self._repository.fetch(*self._tokenizer_file)
+        return (
+            None if self._tokenizer_file is None else self._repository.fetch(*self._tokenizer_file)
+        )
 
     def tokenizer_instead(self) -> str | None:
         """What is listed of a tokenizer in place of `tokenizer.json`."""
@@ -140,10 +159,13 @@ class HubCheckpoint:
             raise CheckpointError(f"{self._where()} has no {CONFIG}: every checkpoint needs it")
         if main is None or main[1].blob == own[1].blob:
             return own
-        found = contradictions(*(read_json(self._repository.fetch(*file), what=CONFIG) for file in (own, main)))
+        found = contradictions(
+            *(read_json(self._repository.fetch(*file), what=CONFIG) for file in (own, main))
+        )
         if found:
             raise CheckpointError(
-                f"{CONFIG} of {self._where()} is not that of the model: {', '.join(found)}; it computes something else"
+                f"{CONFIG} of {self._where()} is not that of the model: {', '.join(found)};"
+                " it computes something else"
             )
         return main
 
@@ -156,11 +178,14 @@ class HubCheckpoint:
         both = (read_json(self._repository.fetch(*file), what=TOKENIZER) for file in (own, main))
         if not have_same_vocabulary(*both):
             raise CheckpointError(
-                f"{TOKENIZER} of {self._where()} knows other tokens than {MAIN}'s: its texts would be others"
+                f"{TOKENIZER} of {self._where()} knows other tokens than {MAIN}'s:"
+                " its texts would be others"
             )
         return main
 
-    def _own_and_main(self, name: str) -> tuple[tuple[str, RemoteFile] | None, tuple[str, RemoteFile] | None]:
+    def _own_and_main(
+        self, name: str
+    ) -> tuple[tuple[str, RemoteFile] | None, tuple[str, RemoteFile] | None]:
         """A small file of this step and of `main`, each with its commit."""
         own = (self.commit, self._files[name]) if name in self._files else None
         main = self._repository.main
@@ -175,14 +200,22 @@ class HubCheckpoint:
     def source(self) -> dict[str, Any]:
         """The commit, and the digests of the files that a measurement rests on."""
         files, choice = [[file.path, file.size, file.blob] for file in self.listed()], self.choice()
-        source = {"kind": "hub", "repo": self._repository.name, "commit": self.commit, "files": files}
+        source = {
+            "kind": "hub",
+            "repo": self._repository.name,
+            "commit": self.commit,
+            "files": files,
+        }
         if choice.commit != self.commit:
             source["weights_commit"] = choice.commit
         return source | ({"defect": choice.defect} if choice.defect else {})
 
     @contextmanager
     def open(self, staging: HubStaging) -> Iterator[Sequence[WeightFile]]:
-        """The chosen weight files, whole and checked: from this machine if they are here, else fetched into the staging."""
+        """The chosen weight files, whole and checked.
+
+        They come from this machine if they are here, else they are fetched into the staging.
+        """
         it, files, choice = self._repository, self.weights(), self.choice()
         tensors = self._shards(choice.commit, choice.index.path) if choice.index else {}
         with weights.hold(it.client, it.name, choice.commit, files, staging, it.constants) as held:

@@ -1,12 +1,15 @@
-"""The directory in which pythia-traj keeps what it may lose at any time: where it is, and what in it may be deleted.
+"""The directory in which pythia-traj keeps what it may lose at any time.
+
+This module says where it is, and what in it may be deleted.
 
     <cache>/pythia-traj-cache    the mark: this directory is ours
     <cache>/weights/             weight files (disk.py)
     <cache>/hub/                 what was learnt of the Hub (memory.py)
 
-`<cache>` is PYTHIA_TRAJ_CACHE, or pythia-traj in the user's cache directory. A user may point it anywhere, and anybody may put files and
-links into it. So something is deleted only in a directory that bears the mark, only if it is a regular file whose name is one of ours, and
-only where it is reached from the cache without following a link.
+`<cache>` is PYTHIA_TRAJ_CACHE, or pythia-traj in the user's cache directory. A user may point it
+anywhere, and anybody may put files and links into it. So something is deleted only in a directory
+that bears the mark, only if it is a regular file whose name is one of ours, and only where it is
+reached from the cache without following a link.
 """
 
 import os
@@ -22,7 +25,9 @@ from pythia_traj.errors import ConfigError, StoreError
 from pythia_traj.hub.listed import COMMIT, DIGEST
 
 _MARK = "pythia-traj-cache"
-_MARK_TEXT = "pythia-traj keeps weights and listings of the Hub here, and deletes them when it needs room.\n"
+_MARK_TEXT = (
+    "pythia-traj keeps weights and listings of the Hub here, and deletes them when it needs room.\n"
+)
 
 BLOB = f"(?:{DIGEST.pattern})"
 TEMPORARY = r"\.[0-9a-f]{32}"
@@ -44,7 +49,8 @@ def cache_directory() -> Path:
     Raises:
         ConfigError: there is no such place, or it is the Hugging Face cache's.
     """
-    own, shared = os.environ.get("PYTHIA_TRAJ_CACHE", "").strip(), os.environ.get("XDG_CACHE_HOME", "").strip()
+    own = os.environ.get("PYTHIA_TRAJ_CACHE", "").strip()
+    shared = os.environ.get("XDG_CACHE_HOME", "").strip()
     if own:
         directory = _expanded("PYTHIA_TRAJ_CACHE", own)
     elif shared:
@@ -53,11 +59,14 @@ def cache_directory() -> Path:
         directory = _home() / ".cache" / "pythia-traj"
     for name, theirs in (("HF_HOME", constants.HF_HOME), ("HF_HUB_CACHE", constants.HF_HUB_CACHE)):
         if str(theirs).startswith("~"):
-            raise ConfigError(f"{theirs} is not known, for this user has no home directory: set HOME or {name}")
+            raise ConfigError(
+                f"{theirs} is not known, for this user has no home directory: set HOME or {name}"
+            )
         if Path(os.path.realpath(theirs)).is_relative_to(os.path.realpath(directory)):
             raise ConfigError(
-                f"{directory} cannot be the cache of pythia-traj, for it is or holds that of Hugging Face ({name}: {theirs}): "
-                f"set PYTHIA_TRAJ_CACHE to a directory of its own, such as {directory / 'pythia-traj'}"
+                f"{directory} cannot be the cache of pythia-traj, for it is or holds that of"
+                f" Hugging Face ({name}: {theirs}): set PYTHIA_TRAJ_CACHE to a directory of its"
+                f" own, such as {directory / 'pythia-traj'}"
             )
     return directory
 
@@ -68,16 +77,19 @@ def plain_name(text: str) -> str:
 
 
 def is_ours(cache: Path) -> bool:
-    """Whether a cache is marked, or holds nothing that is not of our form: one of an older version."""
+    """Whether a cache is marked, or holds only what is of our form, as an older version's does."""
     return _is_marked(cache) or _foreign(cache) is None
 
 
 def refuse_foreign(cache: Path) -> None:
-    """Raises a StoreError where a cache holds something that pythia-traj did not put there, and has never been marked."""
+    """Raises a StoreError where a cache that has never been marked holds something foreign.
+
+    Foreign is what pythia-traj did not put there.
+    """
     if not _is_marked(cache) and (found := _foreign(cache)) is not None:
         raise StoreError(
-            f"{cache} is not a cache of pythia-traj: it holds {found}; set PYTHIA_TRAJ_CACHE to a directory of its own, such as "
-            f"{cache / 'pythia-traj'}"
+            f"{cache} is not a cache of pythia-traj: it holds {found}; set PYTHIA_TRAJ_CACHE to a"
+            f" directory of its own, such as {cache / 'pythia-traj'}"
         )
 
 
@@ -103,9 +115,13 @@ def cannot_write(path: Path, error: OSError) -> StoreError:
     """What is said of a place in the cache that cannot be written."""
     if path.is_symlink():
         return StoreError(
-            f"{path} is a link, and pythia-traj follows none inside its cache: set PYTHIA_TRAJ_CACHE to a directory on that disk"
+            f"{path} is a link, and pythia-traj follows none inside its cache:"
+            " set PYTHIA_TRAJ_CACHE to a directory on that disk"
         )
-    return StoreError(f"{path} cannot be written ({error.strerror}): set PYTHIA_TRAJ_CACHE to a directory that can")
+    return StoreError(
+        f"{path} cannot be written ({error.strerror}):"
+        " set PYTHIA_TRAJ_CACHE to a directory that can"
+    )
 
 
 @contextmanager
@@ -136,12 +152,18 @@ def opened(cache: Path, *names: str, make: bool = False) -> Iterator[int]:
 def folders(cache: Path, *names: str) -> list[str]:
     """The folders of ours in one of a cache."""
     entries = _entries(cache, *names)
-    return sorted(name for name, status in entries if stat.S_ISDIR(status.st_mode) and re.fullmatch(PLAIN, name))
+    return sorted(
+        name
+        for name, status in entries
+        if stat.S_ISDIR(status.st_mode) and re.fullmatch(PLAIN, name)
+    )
 
 
 def regular_files(cache: Path, *names: str) -> dict[str, os.stat_result]:
     """The regular files in a folder of a cache."""
-    return {name: status for name, status in _entries(cache, *names) if stat.S_ISREG(status.st_mode)}
+    return {
+        name: status for name, status in _entries(cache, *names) if stat.S_ISREG(status.st_mode)
+    }
 
 
 def unlink(cache: Path, *names: str) -> bool:
@@ -177,17 +199,24 @@ def _foreign(cache: Path) -> str | None:
             for name in names:
                 path = Path(folder, name)
                 inside = path.relative_to(cache).as_posix()
-                if path.is_symlink() or form.fullmatch(inside) is None or (form is _FILES and not path.is_file()):
+                if (
+                    path.is_symlink()
+                    or form.fullmatch(inside) is None
+                    or (form is _FILES and not path.is_file())
+                ):
                     return inside
     return None
 
 
 def _expanded(name: str, text: str) -> Path:
     """The path that a variable names, as a shell would have it."""
-    path = os.path.expandvars(os.path.expanduser(text))  # noqa: PTH111 - as the Hub's client does; an unknown user stays
+    # As the Hub's client does; an unknown user stays.
+    path = os.path.expandvars(os.path.expanduser(text))  # noqa: PTH111
     if not path or path[0] in "~$":
         unknown = text.split("/")[0]
-        raise ConfigError(f"{name} is {text!r}, and there is no {unknown}: write the whole path of a directory")
+        raise ConfigError(
+            f"{name} is {text!r}, and there is no {unknown}: write the whole path of a directory"
+        )
     return Path(path).absolute()
 
 
@@ -196,5 +225,6 @@ def _home() -> Path:
         return Path.home()
     except RuntimeError:
         raise ConfigError(
-            "this user has no home directory to keep weights and listings in: set PYTHIA_TRAJ_CACHE to a directory"
+            "this user has no home directory to keep weights and listings in:"
+            " set PYTHIA_TRAJ_CACHE to a directory"
         ) from None

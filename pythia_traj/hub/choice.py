@@ -1,12 +1,17 @@
-"""Which files of a step are its weights: chosen from the listing, by content, before a byte of them is fetched.
+"""Which files of a step are its weights.
 
-A branch can hold a file that is another step's. On EleutherAI/pythia-2.8b 76 step branches hold a copy of `main`'s `model.safetensors`, 36
-of them beside the step's own shards, others beside its own `pytorch_model.bin` (EleutherAI/pythia #205, #195). Every digest there is
-right, so that no check of the bytes would notice.
+They are chosen from the listing, by content, before a byte of them is fetched.
 
-A file is not a step's own if `main` holds it too, unless the step is the last one, which `main` is a copy of; nor if another step holds
-it. Steps 0 to 2 may be alike: their first updates have a learning rate of 0 (EleutherAI/pythia #83). What holds for a file holds for
-every shard: one that is foreign makes the step a chimera. Of what is left, shards come before a single file, safetensors before `.bin`.
+A branch can hold a file that is another step's. On EleutherAI/pythia-2.8b 76 step branches hold a
+copy of `main`'s `model.safetensors`, 36 of them beside the step's own shards, others beside its own
+`pytorch_model.bin` (EleutherAI/pythia #205, #195). Every digest there is right, so that no check of
+the bytes would notice.
+
+A file is not a step's own if `main` holds it too, unless the step is the last one, which `main` is
+a copy of; nor if another step holds it. Steps 0 to 2 may be alike: their first updates have a
+learning rate of 0 (EleutherAI/pythia #83). What holds for a file holds for every shard: one that is
+foreign makes the step a chimera. Of what is left, shards come before a single file, safetensors
+before `.bin`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -50,7 +55,11 @@ def whose(step: int, blob: str, holders: Holders, *, last: int) -> str | None:
     """Whose a content is, in words, if it is not this step's own."""
     if blob in holders.main:
         return None if step == last else f"{MAIN}'s"
-    others = {other for other in holders.steps.get(blob, ()) if other != step and max(other, step) > _ALIKE}
+    others = {
+        other
+        for other in holders.steps.get(blob, ())
+        if other != step and max(other, step) > _ALIKE
+    }
     if not others:
         return None
     more = f" and {len(others) - 1} more's" if len(others) > 1 else ""
@@ -58,9 +67,18 @@ def whose(step: int, blob: str, holders: Holders, *, last: int) -> str | None:
 
 
 def choose(
-    step: int, commit: str, files: Listing, shards: Shards, holders: Holders, *, last: int, where: str
+    step: int,
+    commit: str,
+    files: Listing,
+    shards: Shards,
+    holders: Holders,
+    *,
+    last: int,
+    where: str,
 ) -> Choice:
-    """The files of a step that are its own; where there are none, those it would have by preference, with the defect.
+    """The files of a step that are its own.
+
+    Where there are none, those it would have by preference, with the defect.
 
     Args:
         where: the checkpoint in messages.
@@ -88,15 +106,22 @@ def choose(
         named = ", ".join(f"{path} is {owner}" for path, owner in foreign.items())
         passed_over.append(named)
         left = len(weights) - len(foreign)
-        defect = f"{where}: {named}{f', the other {left} shards are its own: a chimera' if left else ''}"
+        defect = (
+            f"{where}: {named}{f', the other {left} shards are its own: a chimera' if left else ''}"
+        )
         fallback = fallback or Choice(commit, weights, index, "", defect)
     if fallback is not None:
         return replace(fallback, why=f"none of its files are its own: {', '.join(passed_over)}")
-    raise incomplete or CheckpointError(f"{where} holds no weights: expected one of {', '.join(WEIGHTS)}")
+    raise incomplete or CheckpointError(
+        f"{where} holds no weights: expected one of {', '.join(WEIGHTS)}"
+    )
 
 
 def _refuse_other_branches(files: Listing, where: str) -> None:
-    """Says what a branch is, if it holds something else than a model; so does an adapter beside weights."""
+    """Says what a branch is, if it holds something else than a model.
+
+    An adapter beside weights is something else, too.
+    """
     if is_adapter(files) or not any(name in files for name in WEIGHTS):
         found = what_it_holds(files)
         if found is not None:
@@ -104,7 +129,10 @@ def _refuse_other_branches(files: Listing, where: str) -> None:
 
 
 def of_main(commit: str, files: Listing, shards: Shards, instead_of: Choice, where: str) -> Choice:
-    """`main`'s weights in place of the last step's, where those are not its own; that step's choice if `main` has none."""
+    """`main`'s weights in place of the last step's, where those are not its own.
+
+    Where `main` has none, that step's choice.
+    """
     for name in (name for name in WEIGHTS if name in files):
         try:
             weights = _complete(name, files, shards, where)

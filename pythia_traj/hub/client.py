@@ -1,8 +1,8 @@
 """What is asked of the Hub: its answers as data, its refusals as sentences.
 
-Everything goes through the session of `huggingface_hub`, so endpoint, proxies, tokens and the offline switch are those of every other
-tool. Its functions for listings and downloads are not used: they try again by themselves, so that retries would multiply, and a listing
-of files waits for ever.
+Everything goes through the session of `huggingface_hub`, so endpoint, proxies, tokens and the
+offline switch are those of every other tool. Its functions for listings and downloads are not used:
+they try again by themselves, so that retries would multiply, and a listing of files waits for ever.
 """
 
 import errno
@@ -38,7 +38,8 @@ from pythia_traj.hub.questions import Questions
 from pythia_traj.printable import one_line
 
 _NETWORK_ADVICE = (
-    "check the network, proxies and HF_ENDPOINT; with HF_HUB_OFFLINE=1 only what is on this machine is used"
+    "check the network, proxies and HF_ENDPOINT; with HF_HUB_OFFLINE=1 only what is on this machine"
+    " is used"
 )
 _OF_THE_DISK = {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
@@ -49,13 +50,14 @@ _Result = TypeVar("_Result")
 
 
 class Client:
-    """The Hub at the configured endpoint (`HF_ENDPOINT`), with the configured token (`HF_TOKEN`), if any.
+    """The Hub at the configured endpoint (`HF_ENDPOINT`), with the token (`HF_TOKEN`), if any.
 
     Attributes:
-        endpoint: the address that is asked; user and password that `HF_ENDPOINT` holds are not in it.
+        endpoint: the address that is asked, without the user and password that `HF_ENDPOINT` holds.
 
     Raises:
-        HubError: the endpoint is no address, the token cannot be sent, or a proxy or certificates cannot be used.
+        HubError: the endpoint is no address, the token cannot be sent, or a proxy or certificates
+            cannot be used.
     """
 
     def __init__(self, patience: Patience | None = None) -> None:
@@ -68,7 +70,7 @@ class Client:
             environment.check_tokens()
             network.check()
         self.connections = Connections()
-        """To whoever holds the files, kept open between requests for as long as this client lives."""
+        """To whoever holds the files, kept open between requests while this client lives."""
         weakref.finalize(self, self.connections.close)
         self._questions = Questions(self.patience, self.stopped.is_set)
 
@@ -93,13 +95,15 @@ class Client:
             what = f"branches of {repo}"
             pages = self._listed(answers.Refs, what, f"api/models/{repo}/refs")
             try:
-                listed = [branch for page in pages for branch in page.branches if is_inside(branch.name)]
+                listed = [
+                    branch for page in pages for branch in page.branches if is_inside(branch.name)
+                ]
             except HfHubHTTPError as error:
                 # A Hub says in other words that there is no such repository.
                 if type(error) is HfHubHTTPError and error.response.status_code in {404, 405, 501}:
                     raise HubError(
-                        f"{self.endpoint} lists no branches of {repo} ({describe(error)}), by which its steps are found: "
-                        "name a Hub or a mirror that does with HF_ENDPOINT"
+                        f"{self.endpoint} lists no branches of {repo} ({describe(error)}), by which"
+                        " its steps are found: name a Hub or a mirror that does with HF_ENDPOINT"
                     ) from None
                 raise
             branches = {branch.name: branch.commit for branch in listed}
@@ -116,15 +120,25 @@ class Client:
         with self.asking(repo):
             validate_repo_id(repo)
             what = f"files of {repo} at {commit[:12]}"
-            pages = self._listed(answers.Page, what, f"api/models/{repo}/tree/{commit}?recursive=true&expand=false")
-            listed = [entry for page in pages for entry in page.root if entry.type == "file" and is_inside(entry.path)]
+            pages = self._listed(
+                answers.Page, what, f"api/models/{repo}/tree/{commit}?recursive=true&expand=false"
+            )
+            listed = [
+                entry
+                for page in pages
+                for entry in page.root
+                if entry.type == "file" and is_inside(entry.path)
+            ]
             files = {entry.path: answers.remote_file(entry) for entry in listed}
             if len(files) != len(listed):
                 raise answers.UnfitError(f"it lists one file of {repo} at {commit[:12]} twice")
         return tuple(files.values())
 
     def _listed(self, model: type[answers.Model], what: str, path: str) -> Iterator[answers.Model]:
-        """The pages of a listing, each a question of its own, all of them within one limit of bytes and one of time."""
+        """The pages of a listing, each a question of its own.
+
+        All of them are within one limit of bytes and one of time.
+        """
         url: str | None = f"{self.endpoint}/{path}"
         asked: set[str] = set()
         most, seconds = answers.LISTING, self.patience.total
@@ -156,14 +170,19 @@ class Client:
         return ask
 
     def _in_time(self, deadline: Deadline, work: Callable[[], _Result]) -> _Result:
-        """What a question brings, given up where it takes too long in all: another attempt would take as long again."""
+        """What a question brings, given up where it takes too long in all.
+
+        Another attempt would take as long again.
+        """
         try:
             return within(deadline, work)
         except TooSlowError as error:
             raise GivenUpError(error, 1, time.monotonic() - deadline.began, None) from None
 
     def download(self, repo: str, commit: str, file: RemoteFile) -> Path:
-        """Fetches a small file of a commit into the Hub's cache on this machine. One that is not what is listed is fetched once more.
+        """Fetches a small file of a commit into the Hub's cache on this machine.
+
+        One that is not what is listed is fetched once more.
 
         Raises:
             CheckpointError: it cannot be had, or is something else again.
@@ -178,7 +197,8 @@ class Client:
         except HubError as error:
             raise CheckpointError(f"{file.path} at commit {commit[:12]}: {error}") from None
         raise CheckpointError(
-            f"{file.path} of {repo} at {commit[:12]} is corrupt: fetched twice, its content is not what the Hub lists"
+            f"{file.path} of {repo} at {commit[:12]} is corrupt: fetched twice, its content is not"
+            " what the Hub lists"
         )
 
     def _kept(self, repo: str, commit: str, file: RemoteFile, content: bytes) -> Path:
@@ -196,7 +216,9 @@ class Client:
             try:
                 return self._in_time(
                     deadline,
-                    lambda: small.receive(location, self._headers_for, arrived, deadline, timeouts, attempts),
+                    lambda: small.receive(
+                        location, self._headers_for, arrived, deadline, timeouts, attempts
+                    ),
                 )
             finally:
                 arrived.seconds = deadline.left
@@ -237,8 +259,12 @@ class Client:
 
         def work() -> tuple[int, bytes]:
             try:
-                with answers.answer_to("GET", f"{self.endpoint}/{path}", self._headers_for, timeouts) as response:
-                    return response.status_code, b"".join(answers.pieces(response, answers.LISTING, deadline))
+                with answers.answer_to(
+                    "GET", f"{self.endpoint}/{path}", self._headers_for, timeouts
+                ) as response:
+                    return response.status_code, b"".join(
+                        answers.pieces(response, answers.LISTING, deadline)
+                    )
             except HfHubHTTPError as error:
                 return error.response.status_code, b""
 
@@ -246,7 +272,9 @@ class Client:
             return within(deadline, work)
 
     def address(self, repo: str, commit: str, name: str) -> tuple[str, dict[str, str]]:
-        """Where the bytes of a file are, and the headers to send there; for a large file a signed address that expires.
+        """Where the bytes of a file are, and the headers to send there.
+
+        For a large file it is a signed address that expires.
 
         Raises:
             httpx2.HTTPError: the Hub does not say.
@@ -255,7 +283,9 @@ class Client:
 
         def ask(timeouts: httpx2.Timeout, attempts: Attempts) -> str:
             def work() -> str:
-                with answers.answer_to("HEAD", url, self._headers_for, timeouts, stays=True) as response:
+                with answers.answer_to(
+                    "HEAD", url, self._headers_for, timeouts, stays=True
+                ) as response:
                     if response.has_redirect_location:
                         return answers.address(response.headers["location"], response.url)
                     # It has no body: the connection can be used again when that was noticed.
@@ -268,7 +298,10 @@ class Client:
         return location, self._headers_for(location)
 
     def _headers_for(self, location: str) -> dict[str, str]:
-        """A token is for the endpoint's own origin alone: a link, a redirect and a signed address may lead to anybody."""
+        """A token is for the endpoint's own origin alone.
+
+        A link, a redirect and a signed address may lead to anybody.
+        """
         return self._headers() if answers.is_same_origin(location, self.endpoint) else {}
 
     def _headers(self) -> dict[str, str]:
@@ -294,10 +327,13 @@ class Client:
         except GivenUpError as error:
             raise self._given_up(error, repo) from None
         except GatedRepoError:
-            raise HubError(f"{repo} is gated: accept its terms on its page, then {self._token_advice()}") from None
+            raise HubError(
+                f"{repo} is gated: accept its terms on its page, then {self._token_advice()}"
+            ) from None
         except RepositoryNotFoundError:
             raise HubError(
-                f"there is no repository {repo} at {self.endpoint}; if it is private, {self._token_advice()}"
+                f"there is no repository {repo} at {self.endpoint}; if it is private,"
+                f" {self._token_advice()}"
             ) from None
         except RevisionNotFoundError:
             raise HubError(f"{repo} has no such revision any more: repeat with --refresh") from None
@@ -306,15 +342,25 @@ class Client:
         except HFValidationError as error:
             raise HubError(one_line(f"{repo!r} is no name of a repository: {error}")) from None
         except OfflineModeIsEnabled:
-            raise HubError(f"HF_HUB_OFFLINE is set and this part of {repo} is not on this machine") from None
+            raise HubError(
+                f"HF_HUB_OFFLINE is set and this part of {repo} is not on this machine"
+            ) from None
         except (answers.UnfitError, answers.DamagedError) as error:
-            raise HubError(f"{self.endpoint} answers as no Hub does: {error}; check HF_ENDPOINT and proxies") from None
+            raise HubError(
+                f"{self.endpoint} answers as no Hub does: {error}; check HF_ENDPOINT and proxies"
+            ) from None
         except HfHubHTTPError as error:
             status = describe(error)
-            advice = self._token_advice() if error.response.status_code in {401, 403} else "try again later"
+            advice = (
+                self._token_advice()
+                if error.response.status_code in {401, 403}
+                else "try again later"
+            )
             raise HubError(f"{self.endpoint} answers {status} for {repo}: {advice}") from None
         except StatusError as error:
-            raise HubError(f"{self.endpoint} answers {describe(error)} for {repo}: try again later") from None
+            raise HubError(
+                f"{self.endpoint} answers {describe(error)} for {repo}: try again later"
+            ) from None
         except OSError as error:
             if isinstance(error, ConnectionError) or error.errno not in _OF_THE_DISK:
                 raise self._unreachable(error) from None
@@ -324,8 +370,13 @@ class Client:
 
     def _given_up(self, error: GivenUpError, repo: str) -> HubError:
         if error.is_silence:
-            does = "answers too slowly" if isinstance(error.last, TooSlowError) else "does not answer"
-            return HubError(f"{(error.host or self.endpoint)[:_REASON]} {does} ({error.effort}): {_NETWORK_ADVICE}")
+            does = (
+                "answers too slowly" if isinstance(error.last, TooSlowError) else "does not answer"
+            )
+            return HubError(
+                f"{(error.host or self.endpoint)[:_REASON]} {does} ({error.effort}):"
+                f" {_NETWORK_ADVICE}"
+            )
         try:
             with self.asking(repo):
                 raise error.last
@@ -333,13 +384,22 @@ class Client:
             return HubError(f"{refusal}; given up after {error.effort}")
 
     def _unreachable(self, error: Exception) -> HubError:
-        return HubError(f"{self.endpoint} cannot be reached ({one_line(describe(error))[:_REASON]}): {_NETWORK_ADVICE}")
+        return HubError(
+            f"{self.endpoint} cannot be reached ({one_line(describe(error))[:_REASON]}):"
+            f" {_NETWORK_ADVICE}"
+        )
 
     def _token_advice(self) -> str:
         if self.has_token:
-            return "use a token that has access: the one in use (HF_TOKEN, or of `hf auth login`) has none"
+            return (
+                "use a token that has access:"
+                " the one in use (HF_TOKEN, or of `hf auth login`) has none"
+            )
         return "set HF_TOKEN to a token that has access"
 
 
 def _cannot_write(error: OSError) -> StoreError:
-    return StoreError(f"cannot write to the Hub's cache in {constants.HF_HUB_CACHE}: {error.strerror}; set HF_HOME")
+    return StoreError(
+        f"cannot write to the Hub's cache in {constants.HF_HUB_CACHE}: {error.strerror};"
+        " set HF_HOME"
+    )

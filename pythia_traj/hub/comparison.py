@@ -12,7 +12,11 @@ from pythia_traj.suites.files import WEIGHTS
 
 
 class Comparison:
-    """Compares the weight files of a request's steps with each other, with `main`'s and the last step's, and with all remembered ones."""
+    """Compares the weight files of a request's steps.
+
+    They are compared with each other, with `main`'s and the last step's, and with all remembered
+    ones.
+    """
 
     def __init__(self, repository: Repository, steps: Mapping[str, int]) -> None:
         """Asks nothing yet.
@@ -35,7 +39,8 @@ class Comparison:
         """Who holds which weights. The first call lists the files of all steps that are expected.
 
         Raises:
-            CheckpointError: the files of `main` or of the last step cannot be listed, so that whose a file is cannot be told.
+            CheckpointError: the files of `main` or of the last step cannot be listed, so that whose
+                a file is cannot be told.
             HubError: the Hub cannot be asked.
         """
         with self._lock:
@@ -46,8 +51,9 @@ class Comparison:
                 needed = [name for name in (last, MAIN) if name in holders.missing]
                 if needed and not self._repository.client.offline:
                     raise CheckpointError(
-                        f"it cannot be told whose the files of a step of {self._repository.name} are, because those of {needed[0]} "
-                        f"cannot be listed: {holders.missing[needed[0]]}"
+                        f"it cannot be told whose the files of a step of {self._repository.name}"
+                        f" are, because those of {needed[0]} cannot be listed:"
+                        f" {holders.missing[needed[0]]}"
                     )
                 self._holders = holders
             return self._holders

@@ -1,7 +1,8 @@
 """Connections to the hosts of files that are kept open from one range to the next.
 
-A new one costs two round trips, four with encryption, and begins slowly. Only a connection whose last answer was read to its very end
-is kept: what is left of one answer must never be read as the next.
+A new one costs two round trips, four with encryption, and begins slowly. Only a connection whose
+last answer was read to its very end is kept: what is left of one answer must never be read as the
+next.
 """
 
 import http.client
@@ -19,14 +20,17 @@ CONNECTIONS = 4
 """Ranges on their way at once, and so connections to a host that are worth keeping."""
 
 _IDLE = 30.0
-"""Seconds after which one that was not used is closed: routers forget it without a word to either side."""
+"""Seconds after which an unused one is closed: routers forget it without a word to either side."""
 
 Host = tuple[str, str]
 """Scheme, and name with port."""
 
 
 class Connections:
-    """Those of one client that wait for their next request. Any number of threads may take and return them."""
+    """Those of one client that wait for their next request.
+
+    Any number of threads may take and return them.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -64,7 +68,8 @@ class Connections:
             self._waiting.clear()
 
     def _close_old(self) -> None:
-        # A process that was forked has the same sockets as its parent: they are the parent's to use.
+        # A process that was forked has the same sockets as its parent: they are the parent's to
+        # use.
         inherited, self._process = self._process != os.getpid(), os.getpid()
         now = time.monotonic()
         for host, waiting in list(self._waiting.items()):
@@ -93,7 +98,10 @@ def new_connection(host: Host, seconds: float | None) -> http.client.HTTPConnect
 
 
 def _is_spent(connection: http.client.HTTPConnection) -> bool:
-    """Whether the other side has closed it, or sent what nobody asked for: either way there is something to read."""
+    """Whether the other side has closed it, or sent what nobody asked for.
+
+    Either way there is something to read.
+    """
     sock = connection.sock
     if isinstance(sock, SSLSocket) and sock.pending():
         return True

@@ -1,7 +1,8 @@
-"""Tensors that are the same in every checkpoint: causal masks and the like, 3 to 15 % of a file. They cross the network once.
+"""Tensors that are the same in every checkpoint: causal masks and the like, 3 to 15 % of a file.
 
-They are learnt, not assumed: a file that was fetched whole and is what the Hub listed teaches them, by name, type, shape and content. In
-a later file they stand in for the same names, types and shapes, so that the digest of the whole file can still be checked. If it then
+They cross the network once. They are learnt, not assumed: a file that was fetched whole and is what
+the Hub listed teaches them, by name, type, shape and content. In a later file they stand in for the
+same names, types and shapes, so that the digest of the whole file can still be checked. If it then
 disagrees they are fetched after all; only if it still disagrees is the file corrupt.
 """
 
@@ -43,7 +44,10 @@ class Constants:
                     self._digests[entry.name, entry.dtype, entry.shape] = digest
 
     def _digest_of(self, entry: TensorEntry, content: bytes) -> str:
-        """The sha256 of a content, which is kept; the layers' masks are alike, so that mostly one is hashed and one is kept."""
+        """The sha256 of a content, which is kept.
+
+        The layers' masks are alike, so that mostly one is hashed and one is kept.
+        """
         alike = self._contents.setdefault((entry.dtype, entry.shape), {})
         for digest, known in alike.items():
             if known == content:
@@ -83,10 +87,14 @@ def fetch_file(source: Source, buffer: memoryview, constants: Constants) -> None
         return
     log.warning("%s: its content is not what the Hub lists; fetching it once more", source.name)
     if not Transfer(source, buffer).complete([(0, size)]):
-        raise CheckpointError(f"{source.name} is corrupt: fetched twice, its content is not what the Hub lists")
+        raise CheckpointError(
+            f"{source.name} is corrupt: fetched twice, its content is not what the Hub lists"
+        )
 
 
-def _fetch_without_constants(transfer: Transfer, source: Source, buffer: memoryview, constants: Constants) -> bool:
+def _fetch_without_constants(
+    transfer: Transfer, source: Source, buffer: memoryview, constants: Constants
+) -> bool:
     size, name = source.file.size, source.name
     in_parts = transfer.fetch([(0, _HEADER)])
     try:
@@ -97,7 +105,8 @@ def _fetch_without_constants(transfer: Transfer, source: Source, buffer: memoryv
     except CheckpointError:
         # Damaged on the way, perhaps: the digest will tell.
         return False
-    # A server that ignores ranges has sent everything. Otherwise what is known is put where nothing has been received.
+    # A server that ignores ranges has sent everything. Otherwise what is known is put where nothing
+    # has been received.
     begun = max(start, _HEADER) if in_parts else size
     known = constants.fill((entry for entry in entries if entry.start >= begun), buffer)
     here = [(0, begun), *(span for span in _joined(known) if span[1] - span[0] >= _GAP)]
@@ -106,7 +115,9 @@ def _fetch_without_constants(transfer: Transfer, source: Source, buffer: memoryv
         return True
     if len(here) == 1:
         return False
-    log.warning("%s: with the usual masks its content is not what the Hub lists; fetching its own", name)
+    log.warning(
+        "%s: with the usual masks its content is not what the Hub lists; fetching its own", name
+    )
     if not transfer.complete(here[1:]):
         return False
     constants.learn(entries, buffer)

@@ -1,7 +1,7 @@
 """An end to answers that never end: seconds in which one has to come, whatever it is waiting for.
 
-Time-outs of a connection begin anew with every byte, so that a server that sends one now and then would be listened to for ever; and
-none of them covers the look-up of a name.
+Time-outs of a connection begin anew with every byte, so that a server that sends one now and then
+would be listened to for ever; and none of them covers the look-up of a name.
 """
 
 import threading
@@ -63,7 +63,8 @@ def within(deadline: Deadline, work: Callable[[], _Result]) -> _Result:
     def run() -> None:
         try:
             future.set_result(work())
-        except BaseException as error:  # Whatever it is, it is raised where the result is waited for.
+        except BaseException as error:
+            # Whatever it is, it is raised where the result is waited for.
             future.set_exception(error)
 
     try:

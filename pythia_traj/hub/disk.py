@@ -1,14 +1,19 @@
-"""Weight files on disk, within a budget: downloaded once, used by any number of processes, the oldest evicted when room is needed.
+"""Weight files on disk, within a budget.
 
-    <cache>/weights/<org>--<name>/<digest>        a whole file, checked; nothing else has such a name
-    <cache>/weights/<org>--<name>/<digest>.part   one that is being written
-    <cache>/weights/<org>--<name>/<digest>.keep   empty: the file of that digest stays
-    <cache>/weights/.lock                         held for a moment by whoever makes room, begins a file or removes one
+They are downloaded once and used by any number of processes; the oldest are evicted when room is
+needed. In `<cache>/weights/`:
 
-A file is known by its content, so that revisions that share it share it here. Who uses a file holds a shared lock on it, who writes one an
-exclusive lock; the system drops the locks of a killed process, so that its half-written file is removed by the next who needs room and
-nobody ever waits for the dead. On a disk without locks nothing is evicted, and each writer has parts of its own. What else lies in these
-folders, and where links lead, is none of ours: it counts for nothing and is never removed.
+    <org>--<name>/<digest>        a whole file, checked; nothing else has such a name
+    <org>--<name>/<digest>.part   one that is being written
+    <org>--<name>/<digest>.keep   empty: the file of that digest stays
+    .lock                         held briefly by whoever makes room, begins a file or removes one
+
+A file is known by its content, so that revisions that share it share it here. Who uses a file holds
+a shared lock on it, who writes one an exclusive lock; the system drops the locks of a killed
+process, so that its half-written file is removed by the next who needs room and nobody ever waits
+for the dead. On a disk without locks nothing is evicted, and each writer has parts of its own. What
+else lies in these folders, and where links lead, is none of ours: it counts for nothing and is
+never removed.
 """
 
 import errno
@@ -73,8 +78,8 @@ class OnDisk:
 
     Args:
         ahead: how many checkpoints are to be opened ahead.
-        budget: bytes that the files may take together: those that are kept if these are to be, else all others. None is no limit but
-            the disk's.
+        budget: bytes that the files may take together: those that are kept if these are to be, else
+            all others. None is no limit but the disk's.
         keep: the files stay: no process ever evicts them to make room.
     """
 
@@ -83,7 +88,12 @@ class OnDisk:
     holds_kept = True
 
     def __init__(
-        self, ahead: int = 0, *, budget: int | None = None, keep: bool = False, stopped: threading.Event | None = None
+        self,
+        ahead: int = 0,
+        *,
+        budget: int | None = None,
+        keep: bool = False,
+        stopped: threading.Event | None = None,
     ) -> None:
         self.ahead, self.stopped = ahead, stopped or threading.Event()
         self._cache = cache_directory()
@@ -92,7 +102,9 @@ class OnDisk:
         self._own = f".{uuid.uuid4().hex}"
 
     @classmethod
-    def within(cls, room: Room, *, checkpoint: int, total: int, stopped: threading.Event | None = None) -> "OnDisk":
+    def within(
+        cls, room: Room, *, checkpoint: int, total: int, stopped: threading.Event | None = None
+    ) -> "OnDisk":
         """A way in that respects a room, looking no farther ahead than its budget allows.
 
         Args:
@@ -104,11 +116,16 @@ class OnDisk:
         """
         if room.disk_budget is None:
             return cls(room.prefetch, keep=room.keep, stopped=stopped)
-        needed, what = (total, "all the checkpoints to be kept,") if room.keep else (checkpoint, "a checkpoint")
+        needed, what = (
+            (total, "all the checkpoints to be kept,")
+            if room.keep
+            else (checkpoint, "a checkpoint")
+        )
         if needed > room.disk_budget:
             raise ConfigError(
-                f"a disk budget of {room.disk_budget / 1e9:.3g} GB cannot hold {what} of {needed / 1e9:.3g} GB: "
-                "give more, or leave --disk-budget and --keep out, and nothing is put on disk"
+                f"a disk budget of {room.disk_budget / 1e9:.3g} GB cannot hold {what} of"
+                f" {needed / 1e9:.3g} GB: give more, or leave --disk-budget and --keep out, and"
+                " nothing is put on disk"
             )
         ahead = min(room.prefetch, room.disk_budget // max(checkpoint, 1) - 1)
         return cls(ahead, budget=room.disk_budget, keep=room.keep, stopped=stopped)
@@ -118,11 +135,14 @@ class OnDisk:
         self.stopped.set()
 
     @contextmanager
-    def hold(self, repo: str, files: Sequence[RemoteFile], fill: Fill) -> Iterator[list[WeightFile]]:
+    def hold(
+        self, repo: str, files: Sequence[RemoteFile], fill: Fill
+    ) -> Iterator[list[WeightFile]]:
         """The files, mapped; they are not evicted before the block ends.
 
         Raises:
-            CheckpointError: the budget is smaller than they are, or one of them is damaged and in use.
+            CheckpointError: the budget is smaller than they are, or one of them is damaged and in
+                use.
             StoreError: the disk is full, or with what is kept, or cannot be written.
         """
         wanted = {self._path(repo, file): file for file in files}
@@ -136,13 +156,21 @@ class OnDisk:
                 if is_new:
                     self._write(path, descriptor, file, fill)
                 elif not is_file(map_file(path), file):
-                    raise CheckpointError(f"{path} is damaged and in use by another process: end that one first")
+                    raise CheckpointError(
+                        f"{path} is damaged and in use by another process: end that one first"
+                    )
                 _mark_used(descriptor)
-            yield [WeightFile(file.path, map_file(path := self._path(repo, file)), path) for file in files]
+            yield [
+                WeightFile(file.path, map_file(path := self._path(repo, file)), path)
+                for file in files
+            ]
 
     @contextmanager
     def hold_if_there(self, repo: str, file: RemoteFile) -> Iterator[Path | None]:
-        """The file's path if it is here, and None if not; it is not evicted before the block ends."""
+        """The file's path if it is here, and None if not.
+
+        It is not evicted before the block ends.
+        """
         path = self._path(repo, file)
         descriptor = _use(path)
         try:
@@ -175,15 +203,20 @@ class OnDisk:
                 if match := _NAME.fullmatch(name):
                     # One that is being written counts as what it will be.
                     stays = match["digest"] + _KEEP in here
-                    found.append(Stored(self.root / repo / name, repo, status.st_size, status.st_mtime, stays))
+                    found.append(
+                        Stored(
+                            self.root / repo / name, repo, status.st_size, status.st_mtime, stays
+                        )
+                    )
         return sorted(found, key=lambda stored: (stored.used, stored.path.name))
 
     def _acquire(self, wanted: Mapping[Path, RemoteFile]) -> list[tuple[int, bool]]:
-        """For each file a descriptor that holds it, and whether it is a new part that has to be filled."""
+        """For each file a descriptor that holds it, and whether it is a new part, to be filled."""
         needed = sum(file.size for file in wanted.values())
         if self._budget is not None and needed > self._budget:
             raise CheckpointError(
-                f"a disk budget of {self._budget / 1e9:.3g} GB cannot hold this checkpoint of {needed / 1e9:.3g} GB"
+                f"a disk budget of {self._budget / 1e9:.3g} GB cannot hold this checkpoint of"
+                f" {needed / 1e9:.3g} GB"
             )
         while True:
             held: list[tuple[int, bool]] = []
@@ -206,23 +239,31 @@ class OnDisk:
                 else:
                     undo.pop_all()
                     return held
-            # Another process writes one of them, or all room is in use: both end. Nothing is held while waiting.
+            # Another process writes one of them, or all room is in use: both end. Nothing is held
+            # while waiting.
             if self.stopped.wait(_POLL):
                 raise CheckpointError("stopped while waiting for room on the disk")
 
     def _begin(self, path: Path, size: int) -> int | None:
-        """A new, exclusively locked part of the full size, if nobody writes it and there is room; else None."""
+        """A new, exclusively locked part of the full size, if nobody writes it and there is room.
+
+        None otherwise.
+        """
         part = self._part(path)
         for place in (path, part):
             if os.path.lexists(place) and not _is_regular(place):
-                raise StoreError(f"{place} is in the way, and pythia-traj did not put it there: move it elsewhere")
+                raise StoreError(
+                    f"{place} is in the way, and pythia-traj did not put it there:"
+                    " move it elsewhere"
+                )
         if (_is_regular(part) and not _evict(part)) or not self._make_room(size):
             return None
         descriptor = self._create(part)
         _unlink(_keep(path))  # An earlier file's, that somebody removed by hand.
         lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
-            # The room is taken at once: a disk that is too full says so before the first byte is fetched.
+            # The room is taken at once: a disk that is too full says so before the first byte is
+            # fetched.
             os.posix_fallocate(descriptor, 0, size)
         except OSError as error:
             _unlink(part)
@@ -230,8 +271,8 @@ class OnDisk:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
                 raise cannot_write(part, error) from None
             raise StoreError(
-                f"the disk of {self.root} is full: {size / 1e9:.2f} GB are needed; free some, set PYTHIA_TRAJ_CACHE to another "
-                "disk, or leave --disk-budget and --keep out"
+                f"the disk of {self.root} is full: {size / 1e9:.2f} GB are needed; free some, set"
+                " PYTHIA_TRAJ_CACHE to another disk, or leave --disk-budget and --keep out"
             ) from None
         return descriptor
 
@@ -239,7 +280,12 @@ class OnDisk:
         """A new file in a folder of its repository."""
         try:
             with cache.opened(self._cache, _WEIGHTS, part.parent.name, make=True) as folder:
-                return os.open(part.name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=folder)
+                return os.open(
+                    part.name,
+                    os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC,
+                    0o644,
+                    dir_fd=folder,
+                )
         except FileExistsError as error:
             raise cannot_write(part, error) from None
         except OSError as error:
@@ -254,14 +300,20 @@ class OnDisk:
             lock(descriptor, fcntl.LOCK_SH)
             try:
                 with _folder(path) as folder:
-                    os.replace(self._part(path).name, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+                    os.replace(
+                        self._part(path).name, path.name, src_dir_fd=folder, dst_dir_fd=folder
+                    )
             except OSError as error:
                 raise CheckpointError(
-                    f"{self._part(path)} cannot be given its name ({error.strerror}): somebody removed it, or put something in its place"
+                    f"{self._part(path)} cannot be given its name ({error.strerror}): somebody"
+                    " removed it, or put something in its place"
                 ) from None
 
     def _part(self, path: Path) -> Path:
-        """The name of a file that is being written: where nobody can tell who writes it, one of our own."""
+        """The name of a file that is being written.
+
+        Where nobody can tell who writes it, it is one of our own.
+        """
         return path.with_name(path.name + ("" if self._has_locks else self._own) + _PART)
 
     def _abandon(self, path: Path) -> None:
@@ -288,19 +340,23 @@ class OnDisk:
             return True
         if self._keep:
             raise StoreError(
-                f"the disk budget of {self._budget / 1e9:.3g} GB is used up by what is kept in {self.root}: give more, "
-                "or see what `pythia-traj cache` can remove"
+                f"the disk budget of {self._budget / 1e9:.3g} GB is used up by what is kept in"
+                f" {self.root}: give more, or see what `pythia-traj cache` can remove"
             )
         if not self._has_locks:
             raise StoreError(
-                f"the disk budget of {self._budget / 1e9:.3g} GB is used up, and the disk of {self.root} has no locks, without which "
-                "nothing is evicted: set PYTHIA_TRAJ_CACHE to another disk, or remove some with `pythia-traj cache`"
+                f"the disk budget of {self._budget / 1e9:.3g} GB is used up, and the disk of"
+                f" {self.root} has no locks, without which nothing is evicted: set"
+                " PYTHIA_TRAJ_CACHE to another disk, or remove some with `pythia-traj cache`"
             )
         return False
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Whatever looks at all files at once is done by one process at a time, and takes no longer than that."""
+        """Whatever looks at all files at once is done by one process at a time.
+
+        The lock is held no longer than that takes.
+        """
         cache.claim(self._cache)
         try:
             with cache.opened(self._cache, _WEIGHTS, make=True) as folder:
@@ -315,26 +371,36 @@ class OnDisk:
 
 
 def _folder(path: Path) -> AbstractContextManager[int]:
-    """The folder of a file that is kept, `<cache>/weights/<repository>/<name>`, reached from the cache without following a link."""
+    """The folder of a file that is kept, reached from the cache without following a link.
+
+    The file is `<cache>/weights/<repository>/<name>`.
+    """
     return cache.opened(path.parents[2], *path.parts[-3:-1])
 
 
 def _use(path: Path) -> int | None:
-    """A descriptor with a shared lock on a file; None where there is none of ours that can be read."""
+    """A descriptor with a shared lock on a file.
+
+    None where there is none of ours that can be read.
+    """
     try:
         with _folder(path) as folder:
             descriptor = _open_regular(folder, path.name, os.O_RDONLY)
     except OSError:
         return None
     lock(descriptor, fcntl.LOCK_SH)
-    if os.fstat(descriptor).st_nlink == 0:  # evicted between the two; another of that name may be there by now
+    if os.fstat(descriptor).st_nlink == 0:
+        # Evicted between the two; another of that name may be there by now.
         os.close(descriptor)
         return None
     return descriptor
 
 
 def _open_regular(folder: int, name: str, access: int) -> int:
-    """A regular file in a folder; OSError where there is none of that name, or it is something else."""
+    """A regular file in a folder.
+
+    Raises an OSError where there is none of that name, or it is something else.
+    """
     # Without O_NONBLOCK the opening of a pipe would wait for the other side.
     descriptor = os.open(name, access | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -368,7 +434,8 @@ def _evict(path: Path, *, without_locks: bool = False) -> bool:
     """Removes a file unless somebody holds a lock on it, or it is not ours to remove.
 
     Args:
-        without_locks: also where the disk has none, so that nobody knows: the user asked for it, or the file is of no use.
+        without_locks: also where the disk has none, so that nobody knows: the user asked for it, or
+            the file is of no use.
     """
     try:
         with _folder(path) as folder:

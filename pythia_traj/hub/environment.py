@@ -1,7 +1,9 @@
-"""What the environment says of the Hub: where it is and who asks. Checked by form before anything is asked.
+"""What the environment says of the Hub: where it is and who asks.
 
-Whoever copies an address or a token out of a page copies quotes and line breaks with it. The Hub's client takes them as they are, and what
-then fails is far from its cause. A user and a password in the address are for that origin alone, and never shown.
+It is checked by form before anything is asked. Whoever copies an address or a token out of a page
+copies quotes and line breaks with it. The Hub's client takes them as they are, and what then fails
+is far from its cause. A user and a password in the address are for that origin alone, and never
+shown.
 """
 
 import os
@@ -17,7 +19,8 @@ DEFAULT = "https://huggingface.co"
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 _ADDRESS = re.compile(
-    r"(?P<scheme>https?)://(?:(?P<user>[^@/?#\\]*)@)?(?P<host>[a-z0-9_-][a-z0-9._-]*|\[[0-9a-f:.]+\])"
+    r"(?P<scheme>https?)://(?:(?P<user>[^@/?#\\]*)@)?"
+    r"(?P<host>[a-z0-9_-][a-z0-9._-]*|\[[0-9a-f:.]+\])"
     r"(?::(?P<port>[0-9]{1,5}))?(?P<path>(?:/[a-z0-9._~%!$&'()*+,;=:-]+)*)/*",
     re.IGNORECASE | re.ASCII,
 )
@@ -54,18 +57,23 @@ def endpoint(given: str) -> Endpoint:
     if match is None or int(match["port"] or 0) > _LAST_PORT:
         # What may hold a password is not quoted.
         quoted = "" if "@" in given or "?" in given else f" {given[:80]!r}"
-        raise HubError(f"HF_ENDPOINT{quoted} is no address of a Hub: give one such as {DEFAULT}, or unset it")
+        raise HubError(
+            f"HF_ENDPOINT{quoted} is no address of a Hub: give one such as {DEFAULT}, or unset it"
+        )
     host = f"{match['host']}:{match['port']}" if match["port"] else match["host"]
     address = f"{match['scheme'].lower()}://{host}{match['path']}"
     if match["user"] is None:
         return Endpoint(address)
     user, colon, password = match["user"].partition(":")
-    encoded = b64encode(f"{unquote(user)}:{unquote(password) if colon else ''}".encode()).decode("ascii")
+    both = f"{unquote(user)}:{unquote(password) if colon else ''}"
+    encoded = b64encode(both.encode()).decode("ascii")
     return Endpoint(address, f"Basic {encoded}")
 
 
 def check_importable() -> None:
-    """Whether the Hub's client can be imported: it reads `HF_ENDPOINT` then, with a traceback where that is no address.
+    """Whether the Hub's client can be imported.
+
+    It reads `HF_ENDPOINT` then, with a traceback where that is no address.
 
     Raises:
         HubError: it cannot.

@@ -25,7 +25,8 @@ class Estimate:
         here: of the steps, how many have their weights on this machine already.
         missing: steps that are announced and have no branch, or are known to have no weights.
         checkpoint_bytes: weights of one checkpoint; those of one model are of one size.
-        api_requests, file_requests: that the Hub counts against its limits, which differ for the two.
+        api_requests, file_requests: that the Hub counts against its limits, which differ for the
+            two.
     """
 
     steps: int
@@ -42,25 +43,37 @@ class Estimate:
 
     def as_dict(self) -> dict[str, Any]:
         """As `pythia-traj fetch --dry-run --json` prints it."""
-        return {**vars(self), "missing": list(self.missing), "bytes": self.bytes, "free_bytes": self.free_bytes}
+        return {
+            **vars(self),
+            "missing": list(self.missing),
+            "bytes": self.bytes,
+            "free_bytes": self.free_bytes,
+        }
 
     @property
     def free_bytes(self) -> int:
         """Free space where fetched weights are kept."""
         directory = weights_directory().absolute()
-        return shutil.disk_usage(next(path for path in (directory, *directory.parents) if path.exists())).free
+        return shutil.disk_usage(
+            next(path for path in (directory, *directory.parents) if path.exists())
+        ).free
 
     def sentence(self, rate: float | None) -> str:
         """The cost in a line, at so many bytes per second."""
-        minutes = f", about {self.bytes / rate / 60:.0f} minutes at {rate / 1e6:.1f} MB/s" if rate else ""
+        minutes = (
+            f", about {self.bytes / rate / 60:.0f} minutes at {rate / 1e6:.1f} MB/s" if rate else ""
+        )
         return (
-            f"{self.steps} steps of {self.checkpoint_bytes / 1e9:.2f} GB, {self.here} of them here: "
-            f"{self.bytes / 1e9:.2f} GB to fetch{minutes}; {self.free_bytes / 1e9:.1f} GB are free in {weights_directory()}"
+            f"{self.steps} steps of {self.checkpoint_bytes / 1e9:.2f} GB, {self.here} of them here:"
+            f" {self.bytes / 1e9:.2f} GB to fetch{minutes}; {self.free_bytes / 1e9:.1f} GB are free"
+            f" in {weights_directory()}"
         )
 
 
 def estimate(model: HubModel, steps: Sequence[int]) -> Estimate:
-    """Asks for the branches and, unless they are remembered, for the files of one commit; measures nothing.
+    """Asks for the branches and, unless they are remembered, for the files of one commit.
+
+    It measures nothing.
 
     Raises:
         HubError: the Hub cannot be asked, or refuses.
@@ -80,13 +93,24 @@ def estimate(model: HubModel, steps: Sequence[int]) -> Estimate:
             continue
         try:
             checkpoint = model.checkpoint(step)
-            here += all(model.repository.has(checkpoint.choice().commit, file) for file in checkpoint.weights())
+            here += all(
+                model.repository.has(checkpoint.choice().commit, file)
+                for file in checkpoint.weights()
+            )
         except CheckpointError:
             missing.append(step)
-    # The Hub is asked once for the address of a large file, whose bytes are another host's. Config and tokenizer are fetched once in all.
+    # The Hub is asked once for the address of a large file, whose bytes are another host's. Config
+    # and tokenizer are fetched once in all.
     files = len(weights) * (len(there) - here) + 2 * 2
     size = sum(file.size for file in weights)
-    return Estimate(len(steps), here, tuple(sorted(missing)), size, api_requests=1 + unknown, file_requests=files)
+    return Estimate(
+        len(steps),
+        here,
+        tuple(sorted(missing)),
+        size,
+        api_requests=1 + unknown,
+        file_requests=files,
+    )
 
 
 def _first_weights(model: HubModel, steps: Sequence[int]) -> tuple[RemoteFile, ...]:
@@ -110,7 +134,8 @@ def measure_rate(model: HubModel, step: int) -> float:
     file = max(checkpoint.weights(), key=lambda file: file.size)
     count = min(file.size, PROBE_BYTES)
     transfer = Transfer(
-        Source(model.repository.client, model.repo, checkpoint.choice().commit, file), anonymous(file.size)
+        Source(model.repository.client, model.repo, checkpoint.choice().commit, file),
+        anonymous(file.size),
     )
     start, before = time.perf_counter(), METER.total
     with model.repository.client.asking(model.repo):

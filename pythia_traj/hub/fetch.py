@@ -1,6 +1,7 @@
-"""Checkpoints fetched ahead of any sweep, for machines that have no network when they compute; and what is kept of them.
+"""Checkpoints fetched ahead of any sweep, for machines that have no network when they compute.
 
-Fetched weights stay where `disk.py` keeps them, checked; configs and tokenizers in the Hub's cache. A sweep finds both by itself.
+What is kept of them is listed and removed here, too. Fetched weights stay where `disk.py` keeps
+them, checked; configs and tokenizers in the Hub's cache. A sweep finds both by itself.
 """
 
 from collections.abc import Callable, Sequence
@@ -90,7 +91,12 @@ def kept() -> list[Kept]:
     for stored in OnDisk().files():
         by_repo.setdefault(stored.repo, []).append(stored)
     return [
-        Kept(repo.replace("--", "/", 1), len(files), sum(file.size for file in files), max(file.used for file in files))
+        Kept(
+            repo.replace("--", "/", 1),
+            len(files),
+            sum(file.size for file in files),
+            max(file.used for file in files),
+        )
         for repo, files in sorted(by_repo.items())
     ]
 
@@ -116,7 +122,10 @@ class Removed:
         """What was removed, in a line."""
         listings = f", and {_counted(self.listings, 'listing')} of the Hub" if self.listings else ""
         stay = f"; in use and stay: {_counted(self.in_use, 'file')}" if self.in_use else ""
-        return f"removed {_counted(self.files, 'weight file')}, {self.size / 1e9:.2f} GB{listings}, from {cache_directory()}{stay}"
+        return (
+            f"removed {_counted(self.files, 'weight file')}, {self.size / 1e9:.2f} GB{listings},"
+            f" from {cache_directory()}{stay}"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """As `pythia-traj cache --remove --json` prints it."""
@@ -129,9 +138,10 @@ class Removed:
 
 
 def remove(repo: str | None) -> Removed:
-    """Removes what is kept of a repository, or everything, what was remembered of the Hub included; never what is in use.
+    """Removes what is kept of a repository, or everything, what was remembered of the Hub included.
 
-    What pythia-traj did not put into its cache stays, and nothing outside it is touched.
+    What is in use stays, and so does what pythia-traj did not put into its cache; nothing outside
+    it is touched.
 
     Raises:
         SuiteError: nothing is kept of it.
@@ -148,7 +158,9 @@ def remove(repo: str | None) -> Removed:
     else:
         listings = forget()
     removed = [stored for stored in files if store.remove(stored.path)]
-    return Removed(len(removed), sum(stored.size for stored in removed), len(files) - len(removed), listings)
+    return Removed(
+        len(removed), sum(stored.size for stored in removed), len(files) - len(removed), listings
+    )
 
 
 def _counted(count: int, what: str) -> str:

@@ -1,7 +1,9 @@
-"""What a repository holds: branch -> commit -> files -> digest, size. The one place that knows; it reads no byte of weights.
+"""What a repository holds: branch -> commit -> files -> digest, size.
 
-Branches come from one listing, files of a commit from one listing each; both are remembered on this machine, so a repeated sweep asks
-for nothing. `holders` turns the listings that a request needs into the answer to one question: which steps hold a content?
+This is the one place that knows; it reads no byte of weights. Branches come from one listing, files
+of a commit from one listing each; both are remembered on this machine, so a repeated sweep asks for
+nothing. `holders` turns the listings that a request needs into the answer to one question: which
+steps hold a content?
 """
 
 from collections import defaultdict
@@ -29,7 +31,8 @@ class Holders:
         main: the digests of `main`'s weight files.
         steps: for each digest of a weight file, the steps that hold it.
         compared: the revisions whose files are counted here.
-        missing: revisions that should have been compared and whose files cannot be listed, each with the reason.
+        missing: revisions that should have been compared and whose files cannot be listed, each
+            with the reason.
     """
 
     main: set[str] = field(default_factory=set)
@@ -59,7 +62,7 @@ class Inventory:
         self._is_partial = False
         self._files: dict[str, tuple[RemoteFile, ...]] = {}
         self.unlisted: set[str] = set()
-        """Commits whose files are known by what lies on this machine alone, without the Hub's word."""
+        """Commits whose files are known from this machine alone, without the Hub's word."""
 
     def branches(self) -> dict[str, str]:
         """The commit of every branch: remembered, or from one listing.
@@ -88,7 +91,8 @@ class Inventory:
         commit = self.branches().get(revision)
         if commit is None:
             raise CheckpointError(
-                f"{self._repo} has no branch {revision}: if it was published lately, repeat with --refresh"
+                f"{self._repo} has no branch {revision}: if it was published lately, repeat with"
+                " --refresh"
             )
         return commit
 
@@ -105,7 +109,8 @@ class Inventory:
             try:
                 known = self._client.files(self._repo, commit)
             except HubError as error:
-                # The branches could be listed: this commit alone is gone since, or not kept for use offline.
+                # The branches could be listed: this commit alone is gone since, or not kept for use
+                # offline.
                 raise CheckpointError(f"files of commit {commit[:12]}: {error}") from None
             self._memory.keep_files(commit, known)
         self._files[commit] = known
@@ -121,9 +126,11 @@ class Inventory:
         return self._files[commit]
 
     def holders(self, steps: Mapping[str, int], wanted: Iterable[str]) -> Holders:
-        """Who holds which weights: `main`, the branches wanted, and all others whose files are remembered. Nothing else is listed.
+        """Who holds which weights.
 
-        A branch that cannot be listed is left out: it fails when its own turn comes.
+        Counted are `main`, the branches wanted, and all others whose files are remembered. Nothing
+        else is listed. A branch that cannot be listed is left out: it fails when its own turn
+        comes.
 
         Args:
             steps: the step of each branch that is one.
@@ -135,7 +142,9 @@ class Inventory:
         branches = self.branches()
         asked = [name for name in dict.fromkeys((MAIN, *wanted)) if name in branches]
         holders = Holders()
-        for name, files in zip(asked, self._all_files([branches[name] for name in asked]), strict=True):
+        for name, files in zip(
+            asked, self._all_files([branches[name] for name in asked]), strict=True
+        ):
             if isinstance(files, CheckpointError):
                 holders.missing[name] = str(files)
             else:
@@ -152,7 +161,9 @@ class Inventory:
         self._add_remembered(holders, branches, {**steps, MAIN: None})
         return holders
 
-    def _add_remembered(self, holders: Holders, branches: Mapping[str, str], steps: Mapping[str, int | None]) -> None:
+    def _add_remembered(
+        self, holders: Holders, branches: Mapping[str, str], steps: Mapping[str, int | None]
+    ) -> None:
         for name, step in steps.items():
             if name in branches and name not in holders.compared:
                 files = self.remembered(branches[name])
@@ -160,7 +171,10 @@ class Inventory:
                     holders.add(name, step, files)
 
     def _all_files(self, commits: list[str]) -> list[tuple[RemoteFile, ...] | CheckpointError]:
-        """The files of commits, several asked for at once; the reason for one that cannot be listed."""
+        """The files of commits, several asked for at once.
+
+        For one that cannot be listed, the reason.
+        """
 
         def ask(commit: str) -> tuple[RemoteFile, ...] | CheckpointError:
             try:

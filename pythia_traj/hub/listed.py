@@ -1,6 +1,7 @@
 """A file as the Hub lists it, checked by form, and whether bytes are that file.
 
-Names, sizes and digests come from whoever answers for the Hub, and a digest becomes the name of a file on this machine.
+Names, sizes and digests come from whoever answers for the Hub, and a digest becomes the name of a
+file on this machine.
 """
 
 import hashlib
@@ -20,7 +21,10 @@ _LONGEST = 1024
 """Characters of a path in a repository."""
 
 _OUTSIDE = re.compile(r"/|.*[\x00-\x1f\x7f-\x9f\\]|(.*/)?\.{1,2}(/|$)|.*//|.*/$|$", re.DOTALL)
-"""Names that no file of a repository has, and that could lead elsewhere: absolute ones, steps upwards, control characters."""
+"""Names that no file of a repository has, and that could lead elsewhere.
+
+Among them are absolute ones, steps upwards and control characters.
+"""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,8 @@ class RemoteFile:
     Attributes:
         path: its name, as whoever uploaded it chose it.
         size: in bytes.
-        blob: what its content is known by: the sha256 of a large file, the git blob id (sha1) of a small one.
+        blob: what its content is known by: the sha256 of a large file, the git blob id (sha1) of a
+            small one.
 
     Raises:
         ValueError: no file can be listed so.
@@ -51,7 +56,10 @@ class RemoteFile:
 
 
 class Digest:
-    """The digest by which the Hub knows a file: the sha256 of a large one, the git blob id of a small one."""
+    """The digest by which the Hub knows a file.
+
+    It is the sha256 of a large file, and the git blob id of a small one.
+    """
 
     def __init__(self, file: RemoteFile) -> None:
         self._file = file

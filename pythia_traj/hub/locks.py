@@ -1,4 +1,7 @@
-"""Locks on open files, by which processes tell each other what they use; some network disks have none."""
+"""Locks on open files, by which processes tell each other what they use.
+
+Some network disks have none.
+"""
 
 import errno
 import fcntl
@@ -32,7 +35,8 @@ def lock(file: int, operation: int) -> bool:
 @cache
 def _note(device: int, reason: str) -> None:
     log.warning(
-        "the disk of the cache (device %d) has no locks (%s): whether another process uses a file there is not known, so none is evicted",
+        "the disk of the cache (device %d) has no locks (%s): whether another process uses a file"
+        " there is not known, so none is evicted",
         device,
         reason,
     )

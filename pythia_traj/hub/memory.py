@@ -1,10 +1,12 @@
 """What was learnt of a repository, kept on this machine so that it is not asked for again.
 
-    <cache>/hub/<endpoint>/<org>--<name>/branches.json          where the branches pointed when it was last asked
-    <cache>/hub/<endpoint>/<org>--<name>/files/<commit>.json    the files of a commit, which never change
+In `<cache>/hub/<endpoint>/<org>--<name>/`:
 
-Files are replaced whole; one that cannot be read, or is not of this form, is as good as none; a cache that cannot be written, or is not
-ours, is done without.
+    branches.json          where the branches pointed when it was last asked
+    files/<commit>.json    the files of a commit, which never change
+
+Files are replaced whole; one that cannot be read, or is not of this form, is as good as none; a
+cache that cannot be written, or is not ours, is done without.
 """
 
 import json
@@ -43,7 +45,9 @@ class _Branches(RootModel[dict[_Name, Annotated[str, Field(pattern=rf"^{COMMIT.p
     model_config = ConfigDict(frozen=True, strict=True)
 
 
-class _Files(RootModel[list[tuple[_Name, _Size, Annotated[str, Field(pattern=rf"^({DIGEST.pattern})$")]]]]):
+class _Files(
+    RootModel[list[tuple[_Name, _Size, Annotated[str, Field(pattern=rf"^({DIGEST.pattern})$")]]]]
+):
     """Name, size and digest of every file of a commit."""
 
     # Not strict: JSON has lists where this has tuples.
@@ -56,7 +60,11 @@ class Memory:
     def __init__(self, endpoint: str, repo: str) -> None:
         self._cache = cache_directory()
         # User and password of an address are no part of a name.
-        self._names = (_HUB, plain_name(without_credentials(endpoint)), plain_name(repo.replace("/", "--")))
+        self._names = (
+            _HUB,
+            plain_name(without_credentials(endpoint)),
+            plain_name(repo.replace("/", "--")),
+        )
 
     def branches(self) -> dict[str, str] | None:
         """The commit of every branch, as last seen."""
@@ -82,7 +90,9 @@ class Memory:
     def _read(self, form: type[_Document], *names: str) -> _Document | None:
         path = self._cache.joinpath(*self._names, *names)
         try:
-            return checked(form, read_json(path, error=StoreError, most=LARGE), path, error=StoreError)
+            return checked(
+                form, read_json(path, error=StoreError, most=LARGE), path, error=StoreError
+            )
         except (FileNotFoundError, StoreError):
             return None
 
@@ -91,11 +101,16 @@ class Memory:
             cache.claim(self._cache)
             with cache.opened(self._cache, *self._names, *names[:-1], make=True) as folder:
                 with suppress(FileNotFoundError):
-                    if not stat.S_ISREG(os.stat(names[-1], dir_fd=folder, follow_symlinks=False).st_mode):
+                    if not stat.S_ISREG(
+                        os.stat(names[-1], dir_fd=folder, follow_symlinks=False).st_mode
+                    ):
                         return  # Something else has its name: it is not ours to replace.
                 temporary = f".{uuid.uuid4().hex}"
                 descriptor = os.open(
-                    temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=folder
+                    temporary,
+                    os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC,
+                    0o644,
+                    dir_fd=folder,
                 )
                 with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                     file.write(json.dumps(document))
@@ -108,7 +123,10 @@ def forget() -> int:
     for endpoint in cache.folders(root, _HUB):
         for repo in cache.folders(root, _HUB, endpoint):
             place = (_HUB, endpoint, repo)
-            for names, form in ((place, re.compile(re.escape(_BRANCHES))), ((*place, _FILES), _LISTED_COMMIT)):
+            for names, form in (
+                (place, re.compile(re.escape(_BRANCHES))),
+                ((*place, _FILES), _LISTED_COMMIT),
+            ):
                 for name in cache.regular_files(root, *names):
                     if form.fullmatch(name) or _WRITTEN.fullmatch(name):
                         forgotten += cache.unlink(root, *names, name)

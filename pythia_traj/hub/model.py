@@ -17,7 +17,10 @@ from pythia_traj.suites.files import CONFIG, is_weights
 from pythia_traj.suites.names import in_results
 
 _STEP_BRANCH = re.compile(r"step0*([0-9]{1,19})")
-"""Leading zeros are part of the branch's name and not of the step's number; longer numbers are beyond the last step."""
+"""Leading zeros are part of the branch's name and not of the step's number.
+
+Longer numbers are beyond the last step.
+"""
 
 _LAST_STEP = 2**63 - 1
 
@@ -53,7 +56,8 @@ class HubModel:
         model = cls(repo, record=None, refresh=refresh)
         if not model.steps:
             raise SuiteError(
-                f"{repo} has no branches step0, step512, ...: its checkpoints cannot be told apart by step"
+                f"{repo} has no branches step0, step512, ...:"
+                " its checkpoints cannot be told apart by step"
             )
         return model
 
@@ -110,8 +114,8 @@ class HubModel:
             known = found.setdefault(int(match[1]), name)
             if branches[known] != branches[name]:
                 raise SuiteError(
-                    f"{self.repo} has two branches for step {int(match[1])}, {known} and {name}, which are not alike: "
-                    "it cannot be told which of them is the step"
+                    f"{self.repo} has two branches for step {int(match[1])}, {known} and {name},"
+                    " which are not alike: it cannot be told which of them is the step"
                 )
         return found
 
@@ -145,11 +149,14 @@ class HubModel:
     def is_current(self, step: int, recorded: Mapping[str, Any]) -> bool:
         """A recorded commit is trusted; only a refresh asks whether the branch has moved.
 
-        What was measured on files that are known by now to be another step's is not current, unless it was measured in spite of that.
+        What was measured on files that are known by now to be another step's is not current, unless
+        it was measured in spite of that.
         """
         if recorded.get("kind") != "hub" or recorded.get("repo") != self.repo:
             return False
-        if self._refresh and self.repository.inventory.branches().get(self.revision(step)) != recorded.get("commit"):
+        if self._refresh and self.repository.inventory.branches().get(
+            self.revision(step)
+        ) != recorded.get("commit"):
             return False
         if recorded.get("defect") or recorded.get("weights_commit"):
             return True
@@ -176,16 +183,22 @@ class HubModel:
         """Memory, or within a disk budget if there is one.
 
         Raises:
-            ConfigError: the budget is smaller than a checkpoint, or than all of them where they are to be kept.
+            ConfigError: the budget is smaller than a checkpoint, or than all of them where they are
+                to be kept.
         """
         self.repository.client.stopped.clear()
         size = self._weight_bytes(steps)
         if room.disk_budget is None and not room.keep:
             return InMemory.within(room, checkpoint=size, stopped=self.repository.client.stopped)
-        return OnDisk.within(room, checkpoint=size, total=size * len(steps), stopped=self.repository.client.stopped)
+        return OnDisk.within(
+            room, checkpoint=size, total=size * len(steps), stopped=self.repository.client.stopped
+        )
 
     def _weight_bytes(self, steps: Sequence[int]) -> int:
-        """Bytes of the weights of one checkpoint: those of one model are alike, so the first that has any tells."""
+        """Bytes of the weights of one checkpoint.
+
+        Those of one model are alike, so the first that has any tells.
+        """
         for step in steps:
             try:
                 return sum(file.size for file in self.checkpoint(step).weights())

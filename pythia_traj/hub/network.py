@@ -1,7 +1,8 @@
-"""What the environment says of the way to the Hub: proxies, and the certificates that are trusted. Checked before anything is asked.
+"""What the environment says of the way to the Hub: proxies, and the certificates that are trusted.
 
-The Hub's client reads the same variables, but some it takes as they are and fails far from the cause, and those of `requests` and `curl`,
-which networks with an authority of their own set, it does not know.
+They are checked before anything is asked. The Hub's client reads the same variables, but some it
+takes as they are and fails far from the cause, and those of `requests` and `curl`, which networks
+with an authority of their own set, it does not know.
 """
 
 import importlib.util
@@ -42,11 +43,13 @@ def check() -> None:
     try:
         get_session()
     except (ImportError, ValueError, OSError, httpx2.InvalidURL) as error:
-        raise HubError(one_line(f"no request can be made with these proxies and certificates: {error}")) from None
+        raise HubError(
+            one_line(f"no request can be made with these proxies and certificates: {error}")
+        ) from None
 
 
 def ssl_context() -> ssl.SSLContext:
-    """The certificates that are trusted: those that the first of the variables names, or the system's.
+    """The trusted certificates: those that the first of the variables names, or the system's.
 
     Raises:
         HubError: there are none where one of them says.
@@ -57,7 +60,9 @@ def ssl_context() -> ssl.SSLContext:
 
 def _trusted() -> str | None:
     """The variable that says which certificates are trusted, if one does."""
-    return next((name for name in (*_OF_THE_CLIENT, *_OF_OTHERS) if os.environ.get(name, "").strip()), None)
+    return next(
+        (name for name in (*_OF_THE_CLIENT, *_OF_OTHERS) if os.environ.get(name, "").strip()), None
+    )
 
 
 @cache
@@ -73,26 +78,36 @@ def _context(name: str, path: str) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=path)
     except FileNotFoundError:
         raise HubError(
-            f"{name} names {path}, which is not there: name a file of certificates (PEM), or unset it"
+            f"{name} names {path}, which is not there:"
+            " name a file of certificates (PEM), or unset it"
         ) from None
     except (ssl.SSLError, OSError, HubError):
         raise HubError(
-            f"{name} names {path}, which holds no certificates that can be read: name a file of them (PEM), or unset it"
+            f"{name} names {path}, which holds no certificates that can be read:"
+            " name a file of them (PEM), or unset it"
         ) from None
 
 
 def _follow_others() -> None:
-    """Has the client trust what other tools are told to trust, unless somebody gave it a way of its own to make connections."""
+    """Has the client trust what other tools are told to trust.
+
+    Where somebody gave it a way of its own to make connections, it is left alone.
+    """
     usual = hub_http.default_client_factory
     wanted = _client if _trusted() in _OF_OTHERS else usual
-    if hub_http._GLOBAL_CLIENT_FACTORY in (usual, _client) and hub_http._GLOBAL_CLIENT_FACTORY is not wanted:
+    if (
+        hub_http._GLOBAL_CLIENT_FACTORY in (usual, _client)
+        and hub_http._GLOBAL_CLIENT_FACTORY is not wanted
+    ):
         set_client_factory(wanted)
 
 
 def _client() -> httpx2.Client:
     """A client as the Hub's own makes it, but for the certificates."""
     hooks = {"request": [hub_http.hf_request_event_hook]}
-    return httpx2.Client(event_hooks=hooks, follow_redirects=True, timeout=None, verify=ssl_context())
+    return httpx2.Client(
+        event_hooks=hooks, follow_redirects=True, timeout=None, verify=ssl_context()
+    )
 
 
 def _check_proxy(name: str, given: str) -> None:
@@ -100,7 +115,10 @@ def _check_proxy(name: str, given: str) -> None:
     scheme = address.partition("://")[0].lower()
     if scheme not in _SCHEMES:
         shown = one_line(scheme)[:20]
-        raise HubError(f"{name} names a proxy by {shown}://, which is not known: use one of {', '.join(_SCHEMES)}")
+        raise HubError(
+            f"{name} names a proxy by {shown}://, which is not known:"
+            f" use one of {', '.join(_SCHEMES)}"
+        )
     try:
         url = httpx2.URL(address)
         is_address = bool(url.host) and (url.port or 0) <= _LAST_PORT
@@ -108,9 +126,15 @@ def _check_proxy(name: str, given: str) -> None:
         is_address = False
     if not is_address:
         # What may hold a password is not quoted.
-        raise HubError(f"{name} is no address of a proxy: give one such as {scheme}://proxy.example:3128, or unset it")
+        raise HubError(
+            f"{name} is no address of a proxy:"
+            f" give one such as {scheme}://proxy.example:3128, or unset it"
+        )
     if scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
-        raise HubError(f"{name} names a SOCKS proxy, which needs a package that is not installed: pip install socksio")
+        raise HubError(
+            f"{name} names a SOCKS proxy, which needs a package that is not installed:"
+            " pip install socksio"
+        )
 
 
 def _variable(scheme: str) -> str:

@@ -1,6 +1,7 @@
 """How often, and after how long, what went wrong on the network is tried again.
 
-All retries are ours: nothing here calls a function of the Hub's client that tries again by itself, so attempts are counted once.
+All retries are ours: nothing here calls a function of the Hub's client that tries again by itself,
+so attempts are counted once.
 """
 
 import logging
@@ -24,7 +25,10 @@ else:
 
 
 class _Plain(_Adapter):
-    """Says everything on one line, without control characters and credentials: much of it comes from servers."""
+    """Says everything on one line, without control characters and credentials.
+
+    Much of it comes from servers.
+    """
 
     def log(self, level: int, msg: object, *args: object, **options: Any) -> None:
         """One line; where nothing else listens, Python shows it on standard error as it is."""
@@ -43,7 +47,9 @@ _LEAST = 0.5
 _WITHIN_REASON = 10**15
 """Seconds that a message quotes as a number."""
 
-_CERTIFICATES = "where an authority of your own signs, name the file of its certificate in SSL_CERT_FILE"
+_CERTIFICATES = (
+    "where an authority of your own signs, name the file of its certificate in SSL_CERT_FILE"
+)
 
 _POLL = 0.1
 """Seconds between looks at whether a pause has lost its purpose."""
@@ -53,15 +59,17 @@ _POLL = 0.1
 class Patience:
     """How long a network may fail before a question or a range is given up.
 
-    Every byte of a range begins the count of attempts and the total anew. So a server that sends one now and then, before each time-out,
-    is never given up: a transfer goes on for as long as bytes arrive.
+    Every byte of a range begins the count of attempts and the total anew. So a server that sends
+    one now and then, before each time-out, is never given up: a transfer goes on for as long as
+    bytes arrive.
 
     Attributes:
         attempts: failures in a row, without a byte between them, that are borne.
-        first, longest: seconds before the second attempt, which double with each further one, and their limit.
-        retry_after: the longest that one answer is waited for because a server asks for it, with `Retry-After` or `RateLimit`, all
-            such pauses together. They are no failures: neither attempts nor the total count them. One that would go beyond ends the
-            attempts at once.
+        first, longest: seconds before the second attempt, which double with each further one, and
+            their limit.
+        retry_after: the longest that one answer is waited for because a server asks for it, with
+            `Retry-After` or `RateLimit`, all such pauses together. They are no failures: neither
+            attempts nor the total count them. One that would go beyond ends the attempts at once.
         timeout: seconds without a byte before a connection is taken for dead.
         connect: seconds for a connection to come about.
         total: seconds without a byte after which it is given up however many attempts are left.
@@ -82,7 +90,7 @@ class Patience:
 
     @property
     def attempt(self) -> float:
-        """The longest that one attempt without a byte takes: a connection, its encryption, the answer."""
+        """The longest that an attempt without a byte takes: connection, encryption, answer."""
         return 2 * self.connect + self.timeout
 
     def pause(self, failures: int) -> float:
@@ -134,14 +142,21 @@ class GivenUpError(httpx2.HTTPError):
 
 
 class Attempts:
-    """The attempts at one thing: counts failures in a row and waits between them, until nobody wants it any more.
+    """The attempts at one thing, until nobody wants it any more.
+
+    Counts failures in a row and waits between them.
 
     Attributes:
         host: who is asked, where that is not the Hub's endpoint.
     """
 
     def __init__(
-        self, patience: Patience, what: str, is_unwanted: Callable[[], bool] = lambda: False, *, paused: float = 0.0
+        self,
+        patience: Patience,
+        what: str,
+        is_unwanted: Callable[[], bool] = lambda: False,
+        *,
+        paused: float = 0.0,
     ) -> None:
         """What is attempted.
 
@@ -199,22 +214,36 @@ class Attempts:
         if self._failures >= self._patience.attempts or next_ends > self._patience.total:
             raise GivenUpError(error, self._failures, lasted, self.host) from error
         reason, attempts = describe(error), self._patience.attempts
-        log.warning("%s: %s; attempt %d of %d in %.1f s", self._what, reason, self._failures + 1, attempts, pause)
+        log.warning(
+            "%s: %s; attempt %d of %d in %.1f s",
+            self._what,
+            reason,
+            self._failures + 1,
+            attempts,
+            pause,
+        )
         self._wait(pause)
 
     def _pause(self, error: Exception, status: int, asked: float) -> None:
         """What the server asks for is no failure, and is waited for within its own limit."""
         self._pauses += 1
-        # Never less than after as many failures: who asks for a second again and again is not asked every second.
+        # Never less than after as many failures: who asks for a second again and again is not asked
+        # every second.
         pause, most = max(asked, self._patience.pause(self._pauses)), self._patience.retry_after
         if self._paused + pause > most:
             before = f", after {self._paused:.0f} s" if self._paused else ""
             seconds = f"{asked:.0f} s" if asked <= _WITHIN_REASON else "longer than any date"
-            told = f" and asks to wait {seconds}{before}: {most:.0f} s are waited for one answer at most"
+            told = (
+                f" and asks to wait {seconds}{before}: {most:.0f} s"
+                " are waited for one answer at most"
+            )
             last = BusyError(status, {}, told)
-            raise GivenUpError(last, self._failures + 1, time.monotonic() - self._since, self.host) from error
+            raise GivenUpError(
+                last, self._failures + 1, time.monotonic() - self._since, self.host
+            ) from error
         log.warning(
-            "%s: %s: the server asks to wait %.0f s, which are waited (%.0f s of %.0f s at most before that)",
+            "%s: %s: the server asks to wait %.0f s, which are waited"
+            " (%.0f s of %.0f s at most before that)",
             self._what,
             describe(error),
             pause,
@@ -238,7 +267,9 @@ def passing(error: Exception) -> bool:
         return status in _PASSING
     if _is_about_certificates(error):
         return False
-    return isinstance(error, httpx2.TransportError) and not isinstance(error, httpx2.UnsupportedProtocol)
+    return isinstance(error, httpx2.TransportError) and not isinstance(
+        error, httpx2.UnsupportedProtocol
+    )
 
 
 def describe(error: Exception) -> str:

@@ -1,10 +1,10 @@
 """How long a server asks to be left alone, from the headers of its refusal.
 
-Retry-After: 120                                seconds
-Retry-After: Wed, 21 Oct 2026 07:28:00 GMT      a date, which is compared with the answer's own `Date`
-RateLimit: "api";r=0;t=55                       as the Hub says it: 0 requests left, and 55 seconds until there are more
-RateLimit: limit=500, remaining=0, reset=55     as earlier drafts of that header do
-RateLimit-Remaining: 0, RateLimit-Reset: 55     and still earlier ones
+Retry-After: 120                             seconds
+Retry-After: Wed, 21 Oct 2026 07:28:00 GMT   a date, which is compared with the answer's own `Date`
+RateLimit: "api";r=0;t=55                    as the Hub says it: 0 requests left, more in 55 seconds
+RateLimit: limit=500, remaining=0, reset=55  as earlier drafts of that header do
+RateLimit-Remaining: 0, RateLimit-Reset: 55  and still earlier ones
 """
 
 import math
@@ -16,7 +16,9 @@ from email.utils import parsedate_to_datetime
 _LIMIT = re.compile(r"\b(?:r|remaining)\s*=\s*0+\b.*?\b(?:t|reset)\s*=\s*(\d{1,18})\b")
 """One policy of which nothing is left, and when it begins anew."""
 
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity|nan)", re.IGNORECASE)
+_NUMBER = re.compile(
+    r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity|nan)", re.IGNORECASE
+)
 
 _ROUNDED = 1.0
 """Seconds that are added to what was rounded down."""
@@ -62,6 +64,8 @@ def _rate_limit(headers: Mapping[str, str]) -> float | None:
     policies = text.split(",") if ";" in text else [text]
     spent = [int(match[1]) for policy in policies if (match := _LIMIT.search(policy))]
     reset = headers.get("ratelimit-reset", "").strip()
-    if re.fullmatch(r"\d{1,18}", reset) and re.fullmatch(r"0*", headers.get("ratelimit-remaining", "").strip()):
+    if re.fullmatch(r"\d{1,18}", reset) and re.fullmatch(
+        r"0*", headers.get("ratelimit-remaining", "").strip()
+    ):
         spent.append(int(reset))
     return max(spent) + _ROUNDED if spent else None

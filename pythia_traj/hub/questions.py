@@ -1,6 +1,8 @@
-"""Small questions to the Hub, whose answers come whole: asked patiently, and of a Hub that has fallen silent not for long.
+"""Small questions to the Hub, whose answers come whole.
 
-One step of a model needs several answers in turn. Were each waited for as if it were the first, a silent Hub would cost minutes for each.
+They are asked patiently, and of a Hub that has fallen silent not for long. One step of a model
+needs several answers in turn. Were each waited for as if it were the first, a silent Hub would cost
+minutes for each.
 """
 
 import time
@@ -19,9 +21,10 @@ _Answer = TypeVar("_Answer")
 class Questions:
     """The questions to one Hub. Any number of threads may ask.
 
-    A question that was given up because nothing was heard is not asked again for as long as it may take in all. Until any other is
-    answered, each is asked once, with the time-out of a connection. Where a server asked for more patience than there is, further
-    questions are not waited for at its wish until one is answered.
+    A question that was given up because nothing was heard is not asked again for as long as it may
+    take in all. Until any other is answered, each is asked once, with the time-out of a connection.
+    Where a server asked for more patience than there is, further questions are not waited for at
+    its wish until one is answered.
     """
 
     def __init__(self, patience: Patience, is_unwanted: Callable[[], bool]) -> None:
@@ -45,7 +48,9 @@ class Questions:
             raise known.with_traceback(None)
         patience = self._patience
         if self._is_silent:
-            patience = replace(patience, attempts=1, timeout=min(patience.timeout, patience.connect))
+            patience = replace(
+                patience, attempts=1, timeout=min(patience.timeout, patience.connect)
+            )
             patience = replace(patience, total=min(patience.total, patience.attempt))
         paused = patience.retry_after if self._is_busy else 0.0
         attempts = Attempts(patience, what, self._is_unwanted, paused=paused)

@@ -38,11 +38,16 @@ class Repository:
         with OnDisk().hold_if_there(self.name, file) as path:
             if path is not None:
                 return True
-        cached = self.client.cached(self.name, commit, file.path) or self.client.cached_blob(self.name, file.blob)
+        cached = self.client.cached(self.name, commit, file.path) or self.client.cached_blob(
+            self.name, file.blob
+        )
         return cached is not None
 
     def listing(self, commit: str) -> dict[str, RemoteFile]:
-        """The files of a commit by name. No name becomes a path here: only those that a checkpoint's files have are looked up."""
+        """The files of a commit by name.
+
+        No name becomes a path here: only those that a checkpoint's files have are looked up.
+        """
         return {file.path: file for file in self.inventory.files(commit)}
 
     @cached_property
@@ -55,21 +60,27 @@ class Repository:
             return None
 
     def fetch(self, commit: str, file: RemoteFile) -> Path:
-        """A small file on this machine, as it is listed. Commits that share its content share one download.
+        """A small file on this machine, as it is listed.
 
-        One that is something else, in the cache or as it came, is fetched once more.
+        Commits that share its content share one download. A file that is something else, in the
+        cache or as it came, is fetched once more.
 
         Raises:
-            CheckpointError: it cannot be had, is something else again, too large for its name, or was published as something else.
+            CheckpointError: it cannot be had, is something else again, too large for its name, or
+                was published as something else.
         """
         small.check_size(file, self.name, commit)
-        there = self.client.cached(self.name, commit, file.path) or self.client.cached_blob(self.name, file.blob)
+        there = self.client.cached(self.name, commit, file.path) or self.client.cached_blob(
+            self.name, file.blob
+        )
         if there is None or not _is_as_listed(there, file):
             there = self.client.download(self.name, commit, file)
         with there.open("rb") as opened:
             instead = what_it_is_instead(memoryview(opened.read(_BEGINNING)))
         if instead is not None:
-            raise CheckpointError(f"{file.path} of {self.name} at {commit[:12]} was published as {instead}")
+            raise CheckpointError(
+                f"{file.path} of {self.name} at {commit[:12]} was published as {instead}"
+            )
         return there
 
 

@@ -1,8 +1,9 @@
 """Config and tokenizer of a step: `main`'s, where the step's own say the same in other words.
 
-A model is trained with one config and one tokenizer. Branches that were saved again differ from `main` in token ids and metadata (the
-sharded branches of pythia-2.8b name another end of text): then `main`'s are right. What changes the forward pass, or the tokens of a
-text, is no such difference: that step's files contradict the model's.
+A model is trained with one config and one tokenizer. Branches that were saved again differ from
+`main` in token ids and metadata (the sharded branches of pythia-2.8b name another end of text):
+then `main`'s are right. What changes the forward pass, or the tokens of a text, is no such
+difference: that step's files contradict the model's.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,11 @@ def contradictions(own: Mapping[str, Any], main: Mapping[str, Any]) -> list[str]
         CheckpointError: one of them is not of a supported architecture.
     """
     theirs, ours = forward_settings(main), forward_settings(own)
-    return [f"{key} {ours[key]!r}, main's {theirs[key]!r}" for key in sorted(ours) if ours[key] != theirs[key]]
+    return [
+        f"{key} {ours[key]!r}, main's {theirs[key]!r}"
+        for key in sorted(ours)
+        if ours[key] != theirs[key]
+    ]
 
 
 def have_same_vocabulary(own: Mapping[str, Any], main: Mapping[str, Any]) -> bool:

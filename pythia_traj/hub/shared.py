@@ -1,11 +1,13 @@
-"""The Hugging Face cache, which all tools share, read as its own client reads it and never changed here.
+"""The Hugging Face cache, shared by all tools: read as its own client reads it, never changed here.
 
-    <cache>/models--<org>--<name>/refs/<branch>                  the commit of a branch, as somebody last asked for it
-    <cache>/models--<org>--<name>/snapshots/<commit>/<file>      a link to a blob, or the file itself
-    <cache>/models--<org>--<name>/blobs/<digest>
+In `<cache>/models--<org>--<name>/`:
 
-A blob's name is the digest by which the Hub lists it. Where there are no links, on some network disks and in copies, the name says nothing:
-the digest is then computed from the file.
+    refs/<branch>                  the commit of a branch, as somebody last asked for it
+    snapshots/<commit>/<file>      a link to a blob, or the file itself
+    blobs/<digest>
+
+A blob's name is the digest by which the Hub lists it. Where there are no links, on some network
+disks and in copies, the name says nothing: the digest is then computed from the file.
 """
 
 import hashlib
@@ -47,18 +49,26 @@ def folder(repo: str) -> Path:
 
 
 def blob(repo: str, digest: str) -> Path | None:
-    """A file by its content, whichever commit it was fetched for. One that is not whole yet has an ending."""
+    """A file by its content, whichever commit it was fetched for.
+
+    One that is not whole yet has an ending.
+    """
     path = folder(repo) / "blobs" / digest
     return path if path.is_file() else None
 
 
 def branches(repo: str) -> dict[str, str]:
-    """Where branches pointed when somebody asked for them by name; those of which something is here."""
+    """Where branches pointed when somebody asked for them by name.
+
+    Only those of which something is here.
+    """
     refs, found = folder(repo) / "refs", {}
     for path in _walk(refs):
         name = path.relative_to(refs).as_posix()
         with suppress(CheckpointError, FileNotFoundError, UnicodeDecodeError):
-            commit = read_file(path, error=CheckpointError, most=_COMMIT_BYTES).decode("ascii").strip()
+            commit = (
+                read_file(path, error=CheckpointError, most=_COMMIT_BYTES).decode("ascii").strip()
+            )
             if is_inside(name) and COMMIT.fullmatch(commit) and _snapshot(repo, commit).is_dir():
                 found[name] = commit
     return found
@@ -104,7 +114,10 @@ def _linked(path: Path) -> str | None:
 
 
 def _computed(path: Path) -> str | None:
-    """The digest of a file as the Hub would list it, weights as large files and others as git does; None for one of no use here."""
+    """The digest of a file as the Hub would list it, weights as large files and others as git does.
+
+    None for one of no use here.
+    """
     size = path.stat().st_size
     if size == 0:
         return None

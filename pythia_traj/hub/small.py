@@ -1,7 +1,8 @@
-"""A small file of a repository -> the Hub's cache on this machine, laid out as the Hub's client lays it out.
+"""A small file of a repository -> the Hub's cache, laid out as the Hub's client lays it out.
 
-The client's own download tries again by itself, a dozen requests of up to a minute each, and no argument stops it. So
-this asks with retries of ours, and puts the file where the client, and every tool that uses it, will find it:
+The cache is that of this machine. The client's own download tries again by itself, a dozen requests
+of up to a minute each, and no argument stops it. So this asks with retries of ours, and puts the
+file where the client, and every tool that uses it, will find it:
 
     <cache>/models--<org>--<name>/blobs/<digest>
     <cache>/models--<org>--<name>/snapshots/<commit>/<file> -> ../../blobs/<digest>
@@ -24,7 +25,10 @@ from pythia_traj.hub.patience import Attempts
 from pythia_traj.suites.files import most_bytes
 
 _GAIN = 10
-"""Attempts are counted anew with each such part of a file: a server that sends a byte each time gets nowhere."""
+"""Attempts are counted anew with each such part of a file.
+
+A server that sends a byte each time gets nowhere.
+"""
 
 
 @dataclass
@@ -53,8 +57,8 @@ def check_size(file: RemoteFile, repo: str, commit: str) -> None:
     most = most_bytes(file.path)
     if file.size > most:
         raise CheckpointError(
-            f"{file.path} of {repo} at {commit[:12]} is listed with {file.size} bytes, at most {most} are read: "
-            "it is not what its name says"
+            f"{file.path} of {repo} at {commit[:12]} is listed with {file.size} bytes, at most"
+            f" {most} are read: it is not what its name says"
         )
 
 

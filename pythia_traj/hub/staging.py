@@ -1,7 +1,7 @@
 """Where the bytes of a checkpoint are put when they come over the network: in memory, the default.
 
-disk.py has the other way: files within a budget. Both hold all files of a checkpoint at once, so that nobody ever waits for room while
-holding some.
+disk.py has the other way: files within a budget. Both hold all files of a checkpoint at once, so
+that nobody ever waits for room while holding some.
 """
 
 import threading
@@ -26,18 +26,20 @@ class HubStaging(Protocol):
     ahead: int
     source: str
     holds_kept: bool
-    """Whether it finds what is kept on disk by itself, and holds it together with what is missing."""
+    """Whether it finds what is kept on disk itself, and holds it together with what is missing."""
     stopped: threading.Event
 
     def stop(self) -> None:
         """Ends whatever is on its way."""
 
-    def hold(self, repo: str, files: Sequence[RemoteFile], fill: Fill) -> AbstractContextManager[list[WeightFile]]:
+    def hold(
+        self, repo: str, files: Sequence[RemoteFile], fill: Fill
+    ) -> AbstractContextManager[list[WeightFile]]:
         """The files of one checkpoint, filled; their bytes are valid until the block ends."""
 
 
 class InMemory:
-    """Buffers that are used again and again, one a checkpoint: as many as are held at once, never more."""
+    """Buffers, one a checkpoint, used again and again: as many as are held at once, never more."""
 
     source = "network"
     holds_kept = False
@@ -48,13 +50,17 @@ class InMemory:
         allocate: Callable[[int], memoryview] | None = None,
         stopped: threading.Event | None = None,
     ) -> None:
-        """How a buffer is made: for a GPU, of pinned memory, from which it copies without waiting."""
+        """How a buffer is made: for a GPU of pinned memory, to copy from without waiting."""
         self.ahead, self.stopped = ahead, stopped or threading.Event()
         self._buffers = Buffers(allocate)
 
     @classmethod
-    def within(cls, room: Room, *, checkpoint: int, stopped: threading.Event | None = None) -> "InMemory":
-        """Buffers that take at most half of the memory that is free now, looking no farther ahead than that allows.
+    def within(
+        cls, room: Room, *, checkpoint: int, stopped: threading.Event | None = None
+    ) -> "InMemory":
+        """Buffers that take at most half of the memory that is free now.
+
+        They look no farther ahead than that allows.
 
         Args:
             checkpoint: bytes of one checkpoint.
@@ -65,17 +71,21 @@ class InMemory:
         free = psutil.virtual_memory().available
         if checkpoint > free:
             raise ConfigError(
-                f"a checkpoint of {checkpoint / 1e9:.1f} GB exceeds the {free / 1e9:.1f} GB of free memory: "
-                "put it on disk instead, with --disk-budget"
+                f"a checkpoint of {checkpoint / 1e9:.1f} GB exceeds the {free / 1e9:.1f} GB of free"
+                " memory: put it on disk instead, with --disk-budget"
             )
-        return cls(max(0, min(room.prefetch, free // 2 // max(checkpoint, 1) - 1)), room.allocate, stopped)
+        return cls(
+            max(0, min(room.prefetch, free // 2 // max(checkpoint, 1) - 1)), room.allocate, stopped
+        )
 
     def stop(self) -> None:
         """Ends whatever is on its way."""
         self.stopped.set()
 
     @contextmanager
-    def hold(self, repo: str, files: Sequence[RemoteFile], fill: Fill) -> Iterator[list[WeightFile]]:
+    def hold(
+        self, repo: str, files: Sequence[RemoteFile], fill: Fill
+    ) -> Iterator[list[WeightFile]]:
         """The files, in a buffer that is the next checkpoint's afterwards."""
         with self._buffers.hold([file.size for file in files]) as buffers:
             held = []

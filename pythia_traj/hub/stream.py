@@ -1,8 +1,9 @@
 """One GET whose body goes straight into a buffer.
 
-The client's own session hands a body out in small pieces, each copied several times while the interpreter's lock is held: several
-connections then get in each other's way, and a fast network waits for Python. Here the socket writes into the buffer itself. Where a proxy
-stands between, and for redirects, the client's session is used, which knows how.
+The client's own session hands a body out in small pieces, each copied several times while the
+interpreter's lock is held: several connections then get in each other's way, and a fast network
+waits for Python. Here the socket writes into the buffer itself. Where a proxy stands between, and
+for redirects, the client's session is used, which knows how.
 """
 
 import http.client
@@ -22,10 +23,16 @@ from huggingface_hub import get_session
 from pythia_traj.hub.connections import Connections, host_of, new_connection
 
 _CHUNK, _PAUSE = 1 << 20, 0.1
-"""A call returns after so many bytes, or so many seconds: then it can be noticed that nobody waits any more."""
+"""A call returns after so many bytes, or so many seconds.
+
+Then it can be noticed that nobody waits any more.
+"""
 
 _HEAD = 2
-"""Time-outs within which the head of an answer has to come: each of its bytes begins the time-out of a socket anew."""
+"""Time-outs within which the head of an answer has to come.
+
+Each of its bytes begins the time-out of a socket anew.
+"""
 
 
 @dataclass(frozen=True)
@@ -40,13 +47,18 @@ class Answer:
 
 @contextmanager
 def get(
-    url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout, aborts: "Aborts", connections: Connections
+    url: str,
+    headers: Mapping[str, str],
+    timeouts: httpx2.Timeout,
+    aborts: "Aborts",
+    connections: Connections,
 ) -> Iterator[Answer]:
     """The answer to a GET; a status that says that something went wrong is the caller's to judge.
 
     Args:
         aborts: gains an entry for as long as the connection is in use.
-        connections: those that can be used again, to which this one is added if its body was read to the end.
+        connections: those that can be used again, to which this one is added if its body was read
+            to the end.
 
     Raises:
         httpx2.TransportError: there is none, or it breaks off.
@@ -66,7 +78,11 @@ def get(
 
 @contextmanager
 def _by_socket(
-    url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout, aborts: "Aborts", connections: Connections
+    url: str,
+    headers: Mapping[str, str],
+    timeouts: httpx2.Timeout,
+    aborts: "Aborts",
+    connections: Connections,
 ) -> Iterator[Answer]:
     parts, abort = urlsplit(url), Abort()
     connection: http.client.HTTPConnection | None = None
@@ -96,14 +112,18 @@ def _ask(
     abort: "Abort",
     connections: Connections,
 ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-    """Sends a request and waits for the head of its answer; over a connection that was kept, if there is one."""
+    """Sends a request and waits for the head of its answer.
+
+    It goes over a connection that was kept, if there is one.
+    """
     host = host_of(parts)
     kept = connections.take(host)
     if kept is not None:
         try:
             return kept, _exchange(kept, parts, headers, timeouts, abort)
         except httpx2.ReadError as error:
-            # Servers close what has waited for long: where that and the request cross, it is not the request that failed.
+            # Servers close what has waited for long: where that and the request cross, it is not
+            # the request that failed.
             if abort.called or not isinstance(error.__cause__, ConnectionError | ssl.SSLError):
                 raise
     new = new_connection(host, timeouts.connect)
@@ -173,8 +193,16 @@ class _Body:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the connection stands before the next answer: all that was promised has been read, and no more has come."""
-        return self._left == 0 and self._buffered == 0 and self._broken is None and not self._response.will_close
+        """Whether the connection stands before the next answer.
+
+        That is so where all that was promised has been read, and no more has come.
+        """
+        return (
+            self._left == 0
+            and self._buffered == 0
+            and self._broken is None
+            and not self._response.will_close
+        )
 
     def read_into(self, buffer: memoryview) -> int:
         if self._broken is not None:
@@ -199,7 +227,10 @@ class _Body:
         return filled
 
     def _read_once(self, buffer: memoryview) -> int:
-        """What one read of the socket brings. The response's own method waits until the buffer is full, and loses it all at an error."""
+        """What one read of the socket brings.
+
+        The response's own method waits until the buffer is full, and loses it all at an error.
+        """
         if self._response.chunked:
             return self._response.readinto(buffer)
         stream: Any = self._response.fp
@@ -217,7 +248,9 @@ class _Body:
 
 @contextmanager
 def _by_client(url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout) -> Iterator[Answer]:
-    with get_session().stream("GET", url, headers=dict(headers), timeout=timeouts, follow_redirects=True) as response:
+    with get_session().stream(
+        "GET", url, headers=dict(headers), timeout=timeouts, follow_redirects=True
+    ) as response:
         chunks = response.iter_raw()
         left = memoryview(b"")
 
@@ -234,7 +267,9 @@ def _by_client(url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout) -
 
 
 @contextmanager
-def _as_transport_errors(broken: type[httpx2.TransportError], late: type[httpx2.TransportError]) -> Iterator[None]:
+def _as_transport_errors(
+    broken: type[httpx2.TransportError], late: type[httpx2.TransportError]
+) -> Iterator[None]:
     """The standard library's errors by the names of the client's."""
     try:
         yield

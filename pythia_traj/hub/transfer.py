@@ -1,7 +1,9 @@
-"""The bytes of a file of the Hub -> a buffer: several ranges at a time, resumed where they broke off, hashed as they come.
+"""The bytes of a file of the Hub -> a buffer.
 
-The buffer is memory, or a file on disk that is mapped into memory; this module does not care. Ranges are fetched by a few threads, in
-order; the thread that asked follows them with the digest, so that checking costs no time of its own while the network is the slower.
+Several ranges come at a time, are resumed where they broke off, and hashed as they come. The buffer
+is memory, or a file on disk that is mapped into memory; this module does not care. Ranges are
+fetched by a few threads, in order; the thread that asked follows them with the digest, so that
+checking costs no time of its own while the network is the slower.
 """
 
 import threading
@@ -23,13 +25,19 @@ from pythia_traj.hub.stream import Aborts, Answer, get
 from pythia_traj.outside import shown
 
 SEGMENT = 16 << 20
-"""Bytes of a range: large enough to hide a request's latency, small enough that the digest is never far behind."""
+"""Bytes of a range.
+
+Large enough to hide a request's latency, small enough that the digest is never far behind.
+"""
 
 _SLOT, _SLOTS = 0.1, 100
 """Seconds that are counted as one, and how many of them are remembered."""
 
 _TRICKLE_BYTES, _TRICKLE_SECONDS = 6_000, 60.0
-"""Fewer bytes of one range in so many seconds are as none: a connection that brings them is taken for dead."""
+"""Fewer bytes of one range in so many seconds are as none.
+
+A connection that brings them is taken for dead.
+"""
 
 _POLL = 0.1
 """Seconds between looks at whether anybody waits for the file any more."""
@@ -39,7 +47,10 @@ Span = tuple[int, int]
 
 
 class Meter:
-    """Counts bytes that cross the network, for whoever shows a rate. Any number of threads may add."""
+    """Counts bytes that cross the network, for whoever shows a rate.
+
+    Any number of threads may add.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -124,7 +135,9 @@ class Transfer:
         self._aborts: Aborts = set()
 
     def fetch(self, spans: Sequence[Span]) -> bool:
-        """Fetches spans of the file and leaves the rest of the buffer alone; False where it had to fetch the whole file instead.
+        """Fetches spans of the file and leaves the rest of the buffer alone.
+
+        False where it had to fetch the whole file instead.
 
         Raises:
             httpx2.HTTPError: they cannot be had, for all patience.
@@ -132,7 +145,7 @@ class Transfer:
         return self._run(spans, lambda end: None)
 
     def complete(self, spans: Sequence[Span]) -> bool:
-        """Fetches what is missing of the file, and says whether the whole buffer then is the file that was listed.
+        """Fetches what is missing; says whether the whole buffer then is the file that was listed.
 
         Args:
             spans: ascending, disjoint; what lies between them is in the buffer already.
@@ -153,8 +166,12 @@ class Transfer:
         return digest.matches
 
     def _run(self, spans: Sequence[Span], follow: Callable[[int], None]) -> bool:
-        """Fetches spans, calling `follow` with the end of each piece in order; False where it had to begin again with the whole file."""
-        # Once, before several threads want it: where the Hub does not say, each of them would find that out for itself.
+        """Fetches spans, calling `follow` with the end of each piece in order.
+
+        False where it had to begin again with the whole file.
+        """
+        # Once, before several threads want it: where the Hub does not say, each of them would find
+        # that out for itself.
         self._address.get()
         try:
             with self._workers() as submit:
@@ -165,7 +182,10 @@ class Transfer:
                     future.result()
                     follow(end)
         except _RangesIgnoredError:
-            log.warning("%s: the server ignores ranges: fetching it whole, which cannot be resumed", self._source.name)
+            log.warning(
+                "%s: the server ignores ranges: fetching it whole, which cannot be resumed",
+                self._source.name,
+            )
             with self._workers() as submit:
                 whole = submit(self._fetch_whole)
                 self._wait_for([whole])
@@ -183,7 +203,8 @@ class Transfer:
                 submitted.append(pool.submit(self._work, work, *arguments))
             except RuntimeError as error:
                 raise CheckpointError(
-                    f"{self._source.name}: the system allows no further thread ({error}): end other programs, or raise `ulimit -u`"
+                    f"{self._source.name}: the system allows no further thread ({error}): end other"
+                    " programs, or raise `ulimit -u`"
                 ) from None
             return submitted[-1]
 
@@ -200,7 +221,11 @@ class Transfer:
                 raise (first or error if isinstance(error, Exception) else error) from None
 
     def _wait_for(self, futures: Sequence[Future[None]]) -> None:
-        """Until they have ended; connections that wait for the other side are ended where nobody wants them, or they wait too long."""
+        """Waits until they have ended.
+
+        Connections that wait for the other side are ended where nobody wants them, or they wait too
+        long.
+        """
         while wait(futures, timeout=_POLL).not_done:
             is_unwanted = self._is_unwanted()
             for abort in list(self._aborts):
@@ -226,7 +251,10 @@ class Transfer:
             try:
                 for count in self._receive(address, position, end):
                     position += count
-                self._require(position == end or self._failed.is_set(), f"it ended {end - position} bytes early")
+                self._require(
+                    position == end or self._failed.is_set(),
+                    f"it ended {end - position} bytes early",
+                )
             except (httpx2.TransportError, StatusError) as error:
                 if position > before and not isinstance(error, _TricklingError):
                     attempts.progressed()
@@ -249,14 +277,18 @@ class Transfer:
                     attempts.heard()
                 attempts.failed(self._address.refused(address, error) or error)
 
-    def _receive(self, address: "_Found", position: int, end: int, *, ranged: bool = True) -> Iterator[int]:
+    def _receive(
+        self, address: "_Found", position: int, end: int, *, ranged: bool = True
+    ) -> Iterator[int]:
         """Writes what one answer brings into the buffer, and yields how much as it comes."""
         url, headers = address
         headers = {**headers, "accept-encoding": "identity"}
         if ranged:
             headers["range"] = f"bytes={position}-{end - 1}"
         client = self._source.client
-        with get(url, headers, client.patience.timeouts, self._aborts, client.connections) as answer:
+        with get(
+            url, headers, client.patience.timeouts, self._aborts, client.connections
+        ) as answer:
             self._check(answer, position, end, ranged)
             flow = _Flow()
             # More than was promised is not read: a buffer's neighbour is another range.
@@ -271,15 +303,22 @@ class Transfer:
                     return
 
     def _check(self, answer: Answer, position: int, end: int, ranged: bool) -> None:
-        """An answer to a range has to be that range: a naive reader would put the first bytes of a whole file into its place."""
+        """An answer to a range has to be that range.
+
+        A naive reader would put the first bytes of a whole file into its place.
+        """
         if answer.status >= 400:
             raise StatusError(answer.status, answer.headers)
         size = self._source.file.size
         packing = answer.headers.get("content-encoding", "identity")
-        self._require(packing.strip().lower() in {"identity", ""}, "it is packed, and nobody asked for that")
+        self._require(
+            packing.strip().lower() in {"identity", ""}, "it is packed, and nobody asked for that"
+        )
         if answer.status == 206:
             sent = answer.headers.get("content-range")
-            self._require(ranged and sent == f"bytes {position}-{end - 1}/{size}", f"it sent {shown(sent)}")
+            self._require(
+                ranged and sent == f"bytes {position}-{end - 1}/{size}", f"it sent {shown(sent)}"
+            )
             return
         length = answer.headers.get("content-length")
         right = answer.status == 200 and length in {None, str(size)}
@@ -315,7 +354,8 @@ class _Address:
         """The address.
 
         Raises:
-            httpx2.HTTPError: the Hub does not say, for all patience; who asks after that is not kept waiting again.
+            httpx2.HTTPError: the Hub does not say, for all patience; who asks after that is not
+                kept waiting again.
         """
         with self._lock:
             if self._error is not None:
@@ -331,7 +371,10 @@ class _Address:
             return self._known
 
     def refused(self, found: _Found, error: Exception) -> Exception | None:
-        """For a refused address, which is then asked for anew, an error that passes; None for any other error."""
+        """For a refused address, which is then asked for anew, an error that passes.
+
+        None for any other error.
+        """
         if not (isinstance(error, StatusError) and error.status in {401, 403, 404, 410}):
             return None
         with self._lock:

@@ -1,7 +1,8 @@
 """The weight files of a checkpoint, whole and checked, from the nearest place that has them.
 
-Looked for in this order: what pythia-traj keeps on disk, the Hub's own cache, the network. Nothing is trusted: what lies on disk is hashed
-like what arrives. What is in the Hub's cache is never removed, whatever is found.
+Looked for in this order: what pythia-traj keeps on disk, the Hub's own cache, the network. Nothing
+is trusted: what lies on disk is hashed like what arrives. What is in the Hub's cache is never
+removed, whatever is found.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,12 @@ from pythia_traj.suites.reading import map_file
 
 @contextmanager
 def hold(
-    client: Client, repo: str, commit: str, files: Sequence[RemoteFile], staging: HubStaging, constants: Constants
+    client: Client,
+    repo: str,
+    commit: str,
+    files: Sequence[RemoteFile],
+    staging: HubStaging,
+    constants: Constants,
 ) -> Iterator[list[WeightFile]]:
     """The files of a checkpoint, until the block ends.
 
@@ -44,12 +50,21 @@ def hold(
 
     for file in files:
         if file.size == 0:
-            raise CheckpointError(f"{file.path} of {repo} at commit {commit[:12]} is empty: it was published so")
+            raise CheckpointError(
+                f"{file.path} of {repo} at commit {commit[:12]} is empty: it was published so"
+            )
     with ExitStack() as stack:
-        held = {file.path: found for file in files if (found := _here(client, repo, commit, file, staging, stack))}
+        held = {
+            file.path: found
+            for file in files
+            if (found := _here(client, repo, commit, file, staging, stack))
+        }
         missing = [file for file in files if file.path not in held]
         if missing:
-            held |= {found.name: found for found in stack.enter_context(staging.hold(repo, missing, fill))}
+            held |= {
+                found.name: found
+                for found in stack.enter_context(staging.hold(repo, missing, fill))
+            }
         ordered = [held[file.path] for file in files]
         held.clear()
         yield ordered
@@ -60,7 +75,10 @@ def hold(
 def _here(
     client: Client, repo: str, commit: str, file: RemoteFile, staging: HubStaging, stack: ExitStack
 ) -> WeightFile | None:
-    """A file that is on this machine and is what was listed, held by the stack; None where it is the staging's to hold or to fetch."""
+    """A file that is on this machine and is what was listed, held by the stack.
+
+    None where it is the staging's to hold or to fetch.
+    """
     kept = OnDisk()
     with ExitStack() as own:
         ours = own.enter_context(kept.hold_if_there(repo, file))
@@ -71,11 +89,14 @@ def _here(
             found = WeightFile(file.path, map_file(path), path)
             if is_file(found.data, file):
                 if ours and staging.holds_kept:
-                    # Together with what is missing, by the staging: who waits for room while holding some could wait for ever.
+                    # Together with what is missing, by the staging: who waits for room while
+                    # holding some could wait for ever.
                     return None
                 stack.push(own.pop_all())
                 return found
-    log.warning("%s is damaged: its content is not what the Hub lists for %s of %s", path, file.path, repo)
+    log.warning(
+        "%s is damaged: its content is not what the Hub lists for %s of %s", path, file.path, repo
+    )
     if ours:
         with suppress(StoreError):  # A cache that can only be read stays as it is.
             kept.remove(ours)

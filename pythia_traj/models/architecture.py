@@ -1,6 +1,7 @@
-"""A checkpoint's `config.json` -> HookedTransformerConfig, with no Hugging Face config object in between.
+"""A checkpoint's `config.json` -> HookedTransformerConfig.
 
-GPT-NeoX is the architecture of every suite this project serves; `suites/gpt_neox` says what its config means.
+No Hugging Face config object stands in between. GPT-NeoX is the architecture of every suite this
+project serves; `suites/gpt_neox` says what its config means.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,12 @@ from pythia_traj.suites.gpt_neox import ARCHITECTURES, forward_settings
 
 
 def hooked_config(
-    config: Mapping[str, Any], *, model: str, dtype: torch.dtype, device: torch.device, default_prepend_bos: bool | None
+    config: Mapping[str, Any],
+    *,
+    model: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    default_prepend_bos: bool | None,
 ) -> HookedTransformerConfig:
     """The HookedTransformerConfig of a GPT-NeoX checkpoint, with LayerNorms as trained.
 
@@ -67,14 +73,15 @@ def shape(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parameter_count(config: Mapping[str, Any]) -> int:
-    """The number of parameters of a GPT-NeoX model as published, embedding and unembedding included.
+    """The parameter count of a GPT-NeoX model as published, embedding and unembedding included.
 
     Raises:
         CheckpointError: as `shape`.
     """
     settings = forward_settings(config)
     d, mlp, vocab, layers = (
-        settings[key] for key in ("hidden_size", "intermediate_size", "vocab_size", "num_hidden_layers")
+        settings[key]
+        for key in ("hidden_size", "intermediate_size", "vocab_size", "num_hidden_layers")
     )
     attention = 4 * d * d + 4 * d
     mlp_block = 2 * d * mlp + mlp + d

@@ -1,9 +1,11 @@
 """Whether a tokenizer's regular expression can take hours for a text, by its form alone.
 
-The tokenizers library searches by backtracking, and nothing can interrupt it. What makes the time grow exponentially is a repetition of
-something that can match in several ways, `(a+)+` or `(a|a)*`. So a repetition may stand on one character, on a class of characters, or on
-a group that always matches one number of them in one way; and a branch of the expression may hold few repetitions. Every pattern of a
-published GPT-NeoX, GPT, Llama or Qwen tokenizer is of this form. What the library cannot compile it refuses itself.
+The tokenizers library searches by backtracking, and nothing can interrupt it. What makes the time
+grow exponentially is a repetition of something that can match in several ways, `(a+)+` or `(a|a)*`.
+So a repetition may stand on one character, on a class of characters, or on a group that always
+matches one number of them in one way; and a branch of the expression may hold few repetitions.
+Every pattern of a published GPT-NeoX, GPT, Llama or Qwen tokenizer is of this form. What the
+library cannot compile it refuses itself.
 """
 
 import re
@@ -12,10 +14,13 @@ from typing import NamedTuple
 from pythia_traj.outside import shown
 
 LONGEST = 10_000
-"""Characters of an expression, and of what it is when repetitions of a fixed number are written out."""
+"""Characters of an expression, also with repetitions of a fixed number written out."""
 
 _MOST_OPEN = 4
-"""Repetitions without an upper bound in a branch: the time for a place of the text grows with this power of what they match."""
+"""Repetitions without an upper bound in a branch.
+
+The time for a place of the text grows with this power of what they match.
+"""
 
 _MOST_WAYS = 1000
 """Ways in which all else of a branch can match: the product over its bounded repetitions."""
@@ -26,7 +31,9 @@ _DEEPEST = 20
 _INTERVAL = re.compile(r"\{(\d{1,6})?(,)?(\d{1,6})?\}")
 _OPTIONS = re.compile(r"\?[a-zA-Z-]*([:)])")
 _NAMED = re.compile(r"\?<\w+>")
-_ESCAPE = re.compile(r"\\(?:[pP]\{[^}]*\}|x\{[^}]*\}|x[0-9a-fA-F]{1,2}|u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_ESCAPE = re.compile(
+    r"\\(?:[pP]\{[^}]*\}|x\{[^}]*\}|x[0-9a-fA-F]{1,2}|u[0-9a-fA-F]{4}|.)", re.DOTALL
+)
 _OPEN_AT_ALL = 1000
 """Repetitions above which a bounded one counts as one without bound."""
 
@@ -36,7 +43,10 @@ class _RefusedError(Exception):
 
 
 class _Cost(NamedTuple):
-    """What a part of an expression can match: of one length in one way, or in how many ways; and how long it is written out."""
+    """What a part of an expression can match, and how long it is written out.
+
+    It matches one length in one way, or it matches in so many ways.
+    """
 
     is_fixed: bool = True
     open: int = 0
@@ -48,8 +58,9 @@ def why_slow(expression: str) -> str | None:
     r"""Why an expression may take too long; None if its form rules that out.
 
     >>> why_slow(r"\p{L}+|\s+(?!\S)")
-    >>> why_slow("(a+)+")
-    "its expression '(a+)+' repeats what can match in several ways: write it without a repetition inside of a repetition"
+    >>> why_slow("(a+)+")  # doctest: +NORMALIZE_WHITESPACE
+    "its expression '(a+)+' repeats what can match in several ways: write it without a repetition
+    inside of a repetition"
     """
     try:
         if len(expression) > LONGEST:
@@ -124,7 +135,9 @@ class _Reader:
         if match is None:
             raise _RefusedError("ends in a backslash")
         if match[0][1] in "123456789gkXR":
-            raise _RefusedError(f"holds {match[0]}, which matches in several ways: write out what it stands for")
+            raise _RefusedError(
+                f"holds {match[0]}, which matches in several ways: write out what it stands for"
+            )
         self._at = match.end()
 
     def _class(self) -> None:
@@ -174,7 +187,8 @@ class _Reader:
             self._at = named.end()
             return False
         raise _RefusedError(
-            f"holds a group that begins with ({self._text[self._at : self._at + 3]}: use (?:, (?=, (?!, (?<= or (?<!"
+            f"holds a group that begins with ({self._text[self._at : self._at + 3]}: use (?:, (?=,"
+            " (?!, (?<= or (?<!"
         )
 
     def _repeated(self, part: _Cost) -> _Cost:
@@ -186,7 +200,8 @@ class _Reader:
         if most is None or most > 1:
             if not part.is_fixed:
                 raise _RefusedError(
-                    "repeats what can match in several ways: write it without a repetition inside of a repetition"
+                    "repeats what can match in several ways: write it without a repetition inside"
+                    " of a repetition"
                 )
             length = part.length * max(least, most or 1, 1)
             if most == least:
@@ -208,7 +223,9 @@ class _Reader:
             self._at += self._next() == "?"
             least = int(match[1] or 0)
             bounds = least, (int(match[3]) if match[3] else None) if match[2] else least
-        if bounds is not None and (self._next() in {"*", "+", "?"} or _is_interval(self._text, self._at)):
+        if bounds is not None and (
+            self._next() in {"*", "+", "?"} or _is_interval(self._text, self._at)
+        ):
             raise _RefusedError("repeats a repetition: write it as one")
         return bounds
 

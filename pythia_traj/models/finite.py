@@ -1,6 +1,7 @@
-"""Weights that are no numbers: named when they are read, before anything is computed from them, and when they became so on the way.
+"""Weights that are no numbers: named when they are read, and when they became so on the way.
 
-A finite weight can be too large for what it is cast to, or for what a LayerNorm's gain makes of it.
+What is read is looked at before anything is computed from it. A finite weight can be too large for
+what it is cast to, or for what a LayerNorm's gain makes of it.
 """
 
 import math
@@ -11,14 +12,15 @@ import torch
 from torch import Tensor, nn
 
 _HARMLESS = 1e9
-"""Numbers up to this may be multiplied three at a time, and summed over any axis of a model, without leaving fp32."""
+"""Three numbers up to this may be multiplied, and summed over any axis of a model, within fp32."""
 
 
 def look(tensors: Iterable[tuple[str, Tensor]]) -> tuple[dict[str, str], float]:
-    """The tensors that hold NaN or infinity, each with how many; and the largest absolute value of the others.
+    """The tensors with NaN or infinity, each with how many, and the others' largest absolute value.
 
     Args:
-        tensors: floating tensors by name, where they lie in the checkpoint's files: they are read once and not copied.
+        tensors: floating tensors by name, where they lie in the checkpoint's files: they are read
+            once and not copied.
     """
     found: dict[str, str] = {}
     greatest = 0.0
@@ -40,20 +42,27 @@ def non_finite(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, str]:
 
 
 def overflowed(parameters: Mapping[str, Tensor], greatest: float) -> dict[str, str]:
-    """The parameters that hold NaN or infinity although all weights that they were made of are finite.
+    """The parameters that hold NaN or infinity although all weights they were made of are finite.
 
     Args:
-        greatest: the largest absolute value of those. Where nothing can have become too large, nothing is read.
+        greatest: the largest absolute value of those. Where nothing can have become too large,
+            nothing is read.
     """
     is_narrow = any(parameter.dtype == torch.float16 for parameter in parameters.values())
     if greatest <= _HARMLESS and not is_narrow:
         return {}
     found = non_finite(parameters.items())
-    return {f"{name} in {str(parameters[name].dtype).removeprefix('torch.')}": count for name, count in found.items()}
+    return {
+        f"{name} in {str(parameters[name].dtype).removeprefix('torch.')}": count
+        for name, count in found.items()
+    }
 
 
 class Watch:
-    """Looks at what the model makes of its last residual stream: NaN and infinity in any layer before reach it."""
+    """Looks at what the model makes of its last residual stream.
+
+    NaN and infinity in any layer before reach it.
+    """
 
     def __init__(self) -> None:
         self._bad: Tensor | None = None

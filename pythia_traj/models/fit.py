@@ -1,4 +1,4 @@
-"""Does the model fit the device? Asked from its config alone, before the first byte of weights is read."""
+"""Whether a model fits the device: found from its config alone, before any weights are read."""
 
 import gc
 from collections.abc import Mapping
@@ -26,19 +26,27 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise DeviceError(f"{name!r} is no device: use auto, {', '.join(there)}") from None
-    known = device.type == "cpu" or (device.type == "cuda" and (device.index or 0) < torch.cuda.device_count())
+    known = device.type == "cpu" or (
+        device.type == "cuda" and (device.index or 0) < torch.cuda.device_count()
+    )
     if not known:
         raise DeviceError(f"there is no device {name!r} here: there is {', '.join(there)}")
     return device
 
 
 def check_fits(
-    config: Mapping[str, Any], *, model: str, dtype: torch.dtype, device: torch.device, copies: int = 1
+    config: Mapping[str, Any],
+    *,
+    model: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    copies: int = 1,
 ) -> None:
     """Refuses a model whose parameters and tables exceed the device's free memory.
 
     Args:
-        copies: how many sets of weights are held: 2 where an experiment compares with a reference step.
+        copies: how many sets of weights are held: 2 where an experiment compares with a reference
+            step.
 
     Raises:
         DeviceError: it does not fit; the message names a dtype that does, if one does.
@@ -50,27 +58,36 @@ def check_fits(
     if count * dtype.itemsize <= free:
         return
     smaller = [
-        name for name, other in DTYPES.items() if other.itemsize < dtype.itemsize and count * other.itemsize <= free
+        name
+        for name, other in DTYPES.items()
+        if other.itemsize < dtype.itemsize and count * other.itemsize <= free
     ]
     advice = (
-        f"use --dtype {' or '.join(smaller)}" if smaller else "no dtype fits: use another device or a smaller model"
+        f"use --dtype {' or '.join(smaller)}"
+        if smaller
+        else "no dtype fits: use another device or a smaller model"
     )
     name = str(dtype).removeprefix("torch.")
     sets = f" ({copies} sets of weights)" if copies > 1 else ""
     raise DeviceError(
-        f"{model} in {name} needs {_gigabytes(count * dtype.itemsize)}{sets} and {device} has {_gigabytes(free)} free: {advice}"
+        f"{model} in {name} needs {_gigabytes(count * dtype.itemsize)}{sets} and {device} has"
+        f" {_gigabytes(free)} free: {advice}"
     )
 
 
 _ROTATED_POSITIONS = 2048
-"""Positions for which HookedTransformer has sines and cosines from the beginning; it makes more of them for longer sequences."""
+"""Positions for which HookedTransformer has sines and cosines from the beginning.
+
+It makes more of them for longer sequences.
+"""
 
 
 def _held_besides(config: Mapping[str, Any]) -> int:
     """Numbers that HookedTransformer holds beside the parameters of the file.
 
-    They are a bias of the unembedding, which folding fills, and in each layer a table of sines and one of cosines: of a model that is deep
-    and narrow these are most of it. It keeps no causal mask.
+    They are a bias of the unembedding, which folding fills, and in each layer a table of sines and
+    one of cosines: of a model that is deep and narrow these are most of it. It keeps no causal
+    mask.
     """
     sizes = shape(config)
     table = min(sizes["n_ctx"], _ROTATED_POSITIONS) * sizes["rotary_dim"]
@@ -85,7 +102,7 @@ def free_memory(device: torch.device) -> int:
 
 
 def release_memory(device: torch.device) -> None:
-    """Gives back what a model that is not used any more held on a GPU, so that the next finds it free."""
+    """Gives back what a model that is no longer used held on a GPU, so the next finds it free."""
     if device.type == "cuda":
         # A model is full of reference cycles.
         gc.collect()

@@ -1,27 +1,33 @@
-"""The arithmetic of a swap: cast, fold and centre one matrix of a checkpoint into the model's buffer, block by block.
+"""The arithmetic of a swap: cast, fold and centre one matrix into a buffer, block by block.
 
-Every matrix is handled in the file's layout [out, in], where all of TransformerLens's processing is simple:
+The matrix is a checkpoint's, the buffer the model's. Every matrix is handled in the file's layout
+[out, in], where all of TransformerLens's processing is simple:
 
-- a matrix that *reads* the residual stream (W_Q, W_K, W_V, W_in, W_U) has rows over d_model. Folding a LayerNorm with gain g and
-  bias s into row w gives w*g - mean(w*g), and adds w.s to the bias. Both sums are one product of the row with [g/d_model, s].
-- a matrix that *writes* to it (W_O, W_out) has columns over d_model; centring subtracts the mean of its rows. Folding the value
-  bias adds W_O b_V to b_O.
-- centring W_U over the vocabulary subtracts the mean folded row, which is known from the mean raw row: with m = mean(w),
-  mean over rows of (w*g - mean(w*g)) = m*g - mean(m*g).
+- a matrix that *reads* the residual stream (W_Q, W_K, W_V, W_in, W_U) has rows over d_model.
+  Folding a LayerNorm with gain g and bias s into row w gives w*g - mean(w*g), and adds w.s to the
+  bias. Both sums are one product of the row with [g/d_model, s].
+- a matrix that *writes* to it (W_O, W_out) has columns over d_model; centring subtracts the mean of
+  its rows. Folding the value bias adds W_O b_V to b_O.
+- centring W_U over the vocabulary subtracts the mean folded row, which is known from the mean raw
+  row: with m = mean(w), mean over rows of (w*g - mean(w*g)) = m*g - mean(m*g).
 
-What each pass over memory costs, and why blocks: a cast alone reads 2 bytes and writes 4 per parameter, and is bound by memory. A
-fold written plainly adds four passes over the fp32 result (a product for the bias, the gain, the mean, its subtraction), each a read
-or more of memory. Here a block is cast, multiplied and centred while it lies in the cores' own caches. Against the cast alone the
-embedding then takes about 1.4 times, a reading matrix 1.9, a writing matrix 2.4 (its mean is complete only after the last row, so the
-subtraction is a pass of its own), W_U 2.9 (its mean row is read first). `benchmarks/swap.py` prints each, and the whole.
+What each pass over memory costs, and why blocks: a cast alone reads 2 bytes and writes 4 per
+parameter, and is bound by memory. A fold written plainly adds four passes over the fp32 result (a
+product for the bias, the gain, the mean, its subtraction), each a read or more of memory. Here a
+block is cast, multiplied and centred while it lies in the cores' own caches. Against the cast alone
+the embedding then takes about 1.4 times, a reading matrix 1.9, a writing matrix 2.4 (its mean is
+complete only after the last row, so the subtraction is a pass of its own), W_U 2.9 (its mean row is
+read first). `benchmarks/swap.py` prints each, and the whole.
 
-The blocks go one after the other, each split over the cores by torch: every core keeps its part of the block in its cache through
-all operations. Products and sums over a block's rows are therefore batches of one part a thread; left to themselves, BLAS and torch's
-reductions give a core rows or columns that lie in another core's cache, and a swap takes 1.3 times as long where cores share an L3
-cache, 2 times where they do not. Sharing blocks out to Python threads instead took 1.5 times as long, because operations this short
-spend their time handing over the interpreter lock.
+The blocks go one after the other, each split over the cores by torch: every core keeps its part of
+the block in its cache through all operations. Products and sums over a block's rows are therefore
+batches of one part a thread; left to themselves, BLAS and torch's reductions give a core rows or
+columns that lie in another core's cache, and a swap takes 1.3 times as long where cores share an L3
+cache, 2 times where they do not. Sharing blocks out to Python threads instead took 1.5 times as
+long, because operations this short spend their time handing over the interpreter lock.
 
-All arithmetic is in fp32; a model of another dtype receives the fp32 result cast once. On a GPU a block is the whole matrix.
+All arithmetic is in fp32; a model of another dtype receives the fp32 result cast once. On a GPU a
+block is the whole matrix.
 """
 
 from collections.abc import Iterator
@@ -31,8 +37,11 @@ import torch
 from torch import Tensor
 
 CORE_ELEMENTS = 1 << 19
-"""Elements of a block per core: 2 MB of fp32, a share of the outer caches. Of pythia-160m, blocks of half that took 1.07 times as long,
-and of a quarter 1.3 times: there are more calls; blocks of twice that took 1.02 times."""
+"""Elements of a block per core: 2 MB of fp32, a share of the outer caches.
+
+Of pythia-160m, blocks of half that took 1.07 times as long, and of a quarter 1.3 times: there are
+more calls; blocks of twice that took 1.02 times.
+"""
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,10 @@ class Norm:
 
 
 def row_blocks(matrix: Tensor, device: torch.device) -> Iterator[slice]:
-    """Slices of the first axis that make blocks of the right size for the device, each an equal number of rows for every thread."""
+    """Slices of the first axis that make blocks of the right size for the device.
+
+    Each has an equal number of rows for every thread.
+    """
     total = matrix.shape[0]
     size = total
     if device.type == "cpu":
@@ -63,7 +75,9 @@ def fold_reading_matrix(
     centre: bool = False,
     minus: Tensor | None = None,
 ) -> None:
-    """A matrix with rows over d_model: folds a LayerNorm into it, or centres its rows; then subtracts a row from all.
+    """A matrix with rows over d_model: folds a LayerNorm into it, or centres its rows.
+
+    Then subtracts one row from all of them.
 
     Args:
         out: contiguous [..., d_model], the model's buffer.
@@ -97,7 +111,8 @@ def fold_writing_matrix(out: Tensor, source: Tensor, *, centre: bool) -> None:
         source: the same matrix in the file.
     """
     if centre and out.dtype == torch.float32:
-        # The mean is summed while each block is in cache; only the subtraction passes over the matrix again, each core over its own.
+        # The mean is summed while each block is in cache; only the subtraction passes over the
+        # matrix again, each core over its own.
         mean = mean_row(source, out.device, cast_into=out)
         for block in row_blocks(out, out.device):
             out[block].sub_(mean)
@@ -111,7 +126,10 @@ def fold_writing_matrix(out: Tensor, source: Tensor, *, centre: bool) -> None:
 
 
 def mean_row(source: Tensor, device: torch.device, cast_into: Tensor | None = None) -> Tensor:
-    """The mean of a matrix's rows, fp32 on `device`; the fp32 of each block is kept only where `cast_into` is given to hold it."""
+    """The mean of a matrix's rows, fp32 on `device`.
+
+    The fp32 of each block is kept only where `cast_into` is given to hold it.
+    """
     total = torch.zeros(source.shape[1], dtype=torch.float32, device=device)
     for rows in _cast_blocks(source, device, cast_into):
         total.add_(_by_core(rows).sum(1).sum(0))
@@ -119,44 +137,62 @@ def mean_row(source: Tensor, device: torch.device, cast_into: Tensor | None = No
 
 
 def add_product(out: Tensor, source: Tensor, vector: Tensor, *, centre: bool) -> None:
-    """`out` += source . vector in fp32, for a writing matrix [d_model, in] as it is in the file; centred: its own mean taken off.
+    """`out` += source . vector in fp32, for a writing matrix [d_model, in] as it is in the file.
 
-    Centring the product is the same as centring the matrix first, and needs no second copy of it in fp32.
+    Centred, its own mean is taken off the product: that is the same as centring the matrix first,
+    and needs no second copy of it in fp32.
     """
     blocks = _cast_blocks(source, out.device)
     product = torch.cat([_products(vector.unsqueeze(0), rows).squeeze(0) for rows in blocks])
     out.add_(product - product.mean() if centre else product)
 
 
-def _cast_blocks(source: Tensor, device: torch.device, into: Tensor | None = None) -> Iterator[Tensor]:
-    """A matrix in fp32 on the device, block by block: in `into`, or in the same memory again and again, valid until the next block."""
+def _cast_blocks(
+    source: Tensor, device: torch.device, into: Tensor | None = None
+) -> Iterator[Tensor]:
+    """A matrix in fp32 on the device, block by block.
+
+    The blocks lie in `into`, or in the same memory again and again, each valid until the next one.
+    """
     blocks = list(row_blocks(source, device))
     # Fresh memory for each block would cost more than what is done with it.
-    again = torch.empty(blocks[0].stop, source.shape[1], dtype=torch.float32, device=device) if into is None else into
+    again = (
+        torch.empty(blocks[0].stop, source.shape[1], dtype=torch.float32, device=device)
+        if into is None
+        else into
+    )
     for block in blocks:
         rows = again[: block.stop - block.start] if into is None else again[block]
         yield _work(rows, source[block])
 
 
 def _products(vectors: Tensor, rows: Tensor) -> Tensor:
-    """`vectors` @ rows.T, [vectors, rows], each core multiplying the rows that it has in its cache."""
+    """`vectors` @ rows.T, [vectors, rows], each core multiplying the rows it has in its cache."""
     parts = _by_core(rows)
     products = torch.bmm(vectors.expand(parts.shape[0], -1, -1), parts.mT)
     return products.transpose(0, 1).reshape(vectors.shape[0], -1)
 
 
 def _by_core(rows: Tensor) -> Tensor:
-    """A block as [threads, rows, columns], as torch shares it out in elementwise operations; one part where that does not come out even."""
+    """A block as [threads, rows, columns], as torch shares it out in elementwise operations.
+
+    It is one part where that does not come out even.
+    """
     threads = torch.get_num_threads() if rows.device.type == "cpu" else 1
     return rows.view(threads if rows.shape[0] % threads == 0 else 1, -1, rows.shape[1])
 
 
 def _work(out: Tensor, source: Tensor) -> Tensor:
-    """The block in fp32, contiguous: in the model's own buffer where that is fp32, else in memory of its own, never in the file's.
+    """The block in fp32, contiguous, and never in the file's memory.
 
-    It is moved in its own dtype, half the bytes of what it becomes.
+    It lies in the model's own buffer where that is fp32, else in memory of its own. It is moved in
+    its own dtype, half the bytes of what it becomes.
     """
-    work = out if out.dtype == torch.float32 else torch.empty(source.shape, dtype=torch.float32, device=out.device)
+    work = (
+        out
+        if out.dtype == torch.float32
+        else torch.empty(source.shape, dtype=torch.float32, device=out.device)
+    )
     return work.copy_(source.to(out.device, non_blocking=True))
 
 

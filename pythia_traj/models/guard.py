@@ -1,7 +1,8 @@
-"""What a user may have done to the model between two swaps: found out before the next one, or undone by it.
+"""What a user may have done to a model between two swaps: found before the next, or undone by it.
 
-A swap writes into the buffers that the model was built with. `model.to(torch.float64)`, a replaced parameter or module give the model
-others, and it would keep an earlier step's weights without a word. What is edited in place is simply put back.
+A swap writes into the buffers that the model was built with. `model.to(torch.float64)`, a replaced
+parameter or module give the model others, and it would keep an earlier step's weights without a
+word. What is edited in place is simply put back.
 """
 
 from typing import Any
@@ -22,7 +23,10 @@ _FREE = {
     "model_name",
     "seed",
 }
-"""Settings of a model that are a user's to change: which activations hooks see, what is put before texts. No weight depends on them."""
+"""Settings of a model that are a user's to change; no weight depends on them.
+
+They say which activations hooks see, and what is put before texts.
+"""
 
 
 class Guard:
@@ -42,7 +46,9 @@ class Guard:
         """The layers' masks and rotary tables are alike: one copy of each is kept."""
         kept: list[Tensor] = []
         for key, (buffer, copy) in self._buffers.items():
-            same = next((one for one in kept if one.shape == copy.shape and torch.equal(one, copy)), None)
+            same = next(
+                (one for one in kept if one.shape == copy.shape and torch.equal(one, copy)), None
+            )
             if same is None:
                 kept.append(copy)
             self._buffers[key] = buffer, copy if same is None else same
@@ -50,8 +56,12 @@ class Guard:
     def remember(self) -> None:
         """Takes the model's modules, parameters and settings as they are now for its own."""
         self._modules = dict(self._model.named_modules())
-        self._parameters = {name: _identity(parameter) for name, parameter in self._model.named_parameters()}
-        self._settings = {name: value for name, value in vars(self._model.cfg).items() if name not in _FREE}
+        self._parameters = {
+            name: _identity(parameter) for name, parameter in self._model.named_parameters()
+        }
+        self._settings = {
+            name: value for name, value in vars(self._model.cfg).items() if name not in _FREE
+        }
 
     def what_changed(self) -> str | None:
         """What of the model is not its own any more; None if all is."""
@@ -72,7 +82,7 @@ class Guard:
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Puts back masks and rotary tables, and lets go of gradients and of hooks that were not added to stay."""
+        """Puts back masks and rotary tables, and lets go of gradients and non-permanent hooks."""
         for (module, name), (buffer, copy) in self._buffers.items():
             module._buffers[name] = buffer
             if not torch.equal(buffer, copy):
@@ -83,7 +93,13 @@ class Guard:
 
 
 def _identity(parameter: Tensor) -> tuple[Any, ...]:
-    return parameter.dtype, parameter.device, tuple(parameter.shape), parameter.stride(), parameter.data_ptr()
+    return (
+        parameter.dtype,
+        parameter.device,
+        tuple(parameter.shape),
+        parameter.stride(),
+        parameter.data_ptr(),
+    )
 
 
 def _difference(known: tuple[Any, ...], found: tuple[Any, ...]) -> str:

@@ -1,12 +1,13 @@
 """The parameters of a HookedTransformer as buffers in the memory layout of the checkpoint's files.
 
-A GPT-NeoX file stores every matrix as [out, in]; HookedTransformer's parameters are [in, out], with heads split off. Each
-parameter here is a transposed view of a contiguous buffer in the file's layout, so that a swap moves rows as they come and
-transposes nothing. The forward pass gains too: HookedTransformer turns its weights back into [out, in] for every matrix product,
-which costs it a copy of a contiguous parameter and nothing of such a view.
+A GPT-NeoX file stores every matrix as [out, in]; HookedTransformer's parameters are [in, out], with
+heads split off. Each parameter here is a transposed view of a contiguous buffer in the file's
+layout, so that a swap moves rows as they come and transposes nothing. The forward pass gains too:
+HookedTransformer turns its weights back into [out, in] for every matrix product, which costs it a
+copy of a contiguous parameter and nothing of such a view.
 
-Names on the left are HookedTransformer's; the buffer's shape is the file's, but for query, key and value, which the file
-interleaves by head and which here stand apart.
+Names on the left are HookedTransformer's; the buffer's shape is the file's, but for query, key and
+value, which the file interleaves by head and which here stand apart.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ Sizes = dict[str, int]
 
 @dataclass(frozen=True)
 class Layout:
-    """One kind of parameter: the shape of its buffer in axis words, and how the parameter views it."""
+    """One kind of parameter: its buffer's shape in axis words, and how the parameter views it."""
 
     buffer: str
     view: Callable[[Tensor], Tensor] = lambda buffer: buffer
@@ -60,9 +61,10 @@ def sizes(cfg: HookedTransformerConfig) -> Sizes:
 
 
 def bind_buffers(model: HookedTransformer, device: torch.device) -> dict[str, Tensor]:
-    """Replaces the model's matrices and biases by views of new buffers on `device`, and returns the buffers by parameter name.
+    """Replaces the model's matrices and biases by views of new buffers on `device`.
 
-    LayerNorm's parameters stay the modules' own. The parameters' values are undefined until the first swap.
+    Returns the buffers by parameter name. LayerNorm's parameters stay the modules' own. The
+    parameters' values are undefined until the first swap.
     """
     shape_of = sizes(model.cfg)
     buffers: dict[str, Tensor] = {}

@@ -1,9 +1,10 @@
-"""What a `.bin` says of itself before torch is let near it: its storages, each with the bytes that it claims.
+"""What a `.bin` says of itself before torch is let near it: its storages and the bytes they claim.
 
-torch believes a file: it reads beyond a storage that is shorter than its pickle says, takes compressed bytes for weights where it maps a
-file, allocates what an old file's pickle claims. So the pickle is walked here first, by a machine that makes no objects and runs nothing,
-and what it claims is compared with what is there. Two formats: a zip archive whose records are stored as they are (torch 1.6 and later),
-and before that five pickles followed by the storages.
+torch believes a file: it reads beyond a storage that is shorter than its pickle says, takes
+compressed bytes for weights where it maps a file, allocates what an old file's pickle claims. So
+the pickle is walked here first, by a machine that makes no objects and runs nothing, and what it
+claims is compared with what is there. Two formats: a zip archive whose records are stored as they
+are (torch 1.6 and later), and before that five pickles followed by the storages.
 """
 
 import io
@@ -17,7 +18,10 @@ from typing import Any
 from pythia_traj.errors import CheckpointError
 
 _PICKLE_LIMIT = 2_000_000
-"""Bytes of a pickle: fifteen thousand tensors. It holds names and shapes; the largest models need a hundred thousand."""
+"""Bytes of a pickle: fifteen thousand tensors.
+
+It holds names and shapes; the largest models need a hundred thousand.
+"""
 
 _DIRECTORY_LIMIT = 8_000_000
 """Bytes of an archive's directory, for as many records."""
@@ -30,7 +34,9 @@ _ITEM_BYTES = {
     **dict.fromkeys(("DoubleStorage", "LongStorage", "ComplexFloatStorage"), 8),
     **dict.fromkeys(("FloatStorage", "IntStorage", "QInt32Storage"), 4),
     **dict.fromkeys(("HalfStorage", "BFloat16Storage", "ShortStorage"), 2),
-    **dict.fromkeys(("ByteStorage", "CharStorage", "BoolStorage", "QInt8Storage", "QUInt8Storage"), 1),
+    **dict.fromkeys(
+        ("ByteStorage", "CharStorage", "BoolStorage", "QInt8Storage", "QUInt8Storage"), 1
+    ),
     # What torch counts in bytes: types that came after it had a class for each.
     "UntypedStorage": 1,
 }
@@ -58,7 +64,9 @@ class Bytes(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Goes to a byte."""
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self._data)}[whence]
+        self._at = (
+            offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self._data)}[whence]
+        )
         return self._at
 
     def tell(self) -> int:
@@ -66,8 +74,13 @@ class Bytes(io.RawIOBase):
         return self._at
 
     def read(self, size: int = -1) -> bytes:
-        """At most so many bytes; no more memory is taken than there are, whatever a pickle says is to come."""
-        found = bytes(self._data[self._at : self._at + size] if size >= 0 else self._data[self._at :])
+        """At most so many bytes.
+
+        No more memory is taken than there are, whatever a pickle says is to come.
+        """
+        found = bytes(
+            self._data[self._at : self._at + size] if size >= 0 else self._data[self._at :]
+        )
         self._at += len(found)
         return found
 
@@ -95,10 +108,14 @@ def check_claims(data: memoryview, name: str) -> None:
             _check_old(data, name)
     except LookupError:
         reason = "its pickle takes what is not there"
-        raise CheckpointError(f"{name} is truncated or damaged ({reason}): fetch it again") from None
+        raise CheckpointError(
+            f"{name} is truncated or damaged ({reason}): fetch it again"
+        ) from None
     except (ValueError, EOFError, TypeError, AttributeError, OverflowError, struct.error) as error:
         reason = str(error).partition("\n")[0] or "it ends too early"
-        raise CheckpointError(f"{name} is truncated or damaged ({reason}): fetch it again") from None
+        raise CheckpointError(
+            f"{name} is truncated or damaged ({reason}): fetch it again"
+        ) from None
     except (zipfile.BadZipFile, NotImplementedError) as error:
         raise CheckpointError(f"{name} is truncated or damaged ({error}): fetch it again") from None
 
@@ -107,13 +124,18 @@ def _check_zip(data: memoryview, name: str) -> None:
     records = _records(data, name)
     folder = next(iter(records), "").partition("/")[0]
     if f"{folder}/constants.pkl" in records:
-        raise CheckpointError(f"{name} is a TorchScript program, not weights: save the model's state dict alone")
+        raise CheckpointError(
+            f"{name} is a TorchScript program, not weights: save the model's state dict alone"
+        )
     pickle = records.get(f"{folder}/data.pkl")
     if pickle is None:
-        raise CheckpointError(f"{name} is a zip archive that torch did not write: it has no data.pkl")
+        raise CheckpointError(
+            f"{name} is a zip archive that torch did not write: it has no data.pkl"
+        )
     if pickle.file_size > _PICKLE_LIMIT:
         raise CheckpointError(
-            f"{name}: its data.pkl has {pickle.file_size} bytes, at most {_PICKLE_LIMIT} are read: it is more than names and shapes"
+            f"{name}: its data.pkl has {pickle.file_size} bytes, at most {_PICKLE_LIMIT} are read:"
+            " it is more than names and shapes"
         )
     walk = _Walk(io.BytesIO(_content(data, pickle)))
     for key, claimed in walk.storages.items():
@@ -141,7 +163,9 @@ def _records(data: memoryview, name: str) -> dict[str, zipfile.ZipInfo]:
         found = archive.infolist()
     for record in found:
         if record.compress_type != zipfile.ZIP_STORED or record.compress_size != record.file_size:
-            raise CheckpointError(f"{name} is compressed, which torch never does: save it anew with torch.save")
+            raise CheckpointError(
+                f"{name} is compressed, which torch never does: save it anew with torch.save"
+            )
         if record.flag_bits & 1:
             raise ValueError("it is encrypted")
     # torch looks names up without regard to case.
@@ -155,7 +179,7 @@ def _records(data: memoryview, name: str) -> dict[str, zipfile.ZipInfo]:
 
 
 def _check_directory(data: memoryview) -> None:
-    """The directory lies where every reader looks for it: torch's and Python's differ where it does not."""
+    """The directory is where every reader looks: torch's and Python's differ where it is not."""
     end = len(data) - 22
     if end < 0 or bytes(data[end : end + 4]) != b"PK\x05\x06" or bytes(data[end + 20 :]) != b"\0\0":
         raise ValueError("an archive's directory is not at its end")
@@ -170,9 +194,14 @@ def _check_directory(data: memoryview) -> None:
 
 
 def _check_old(data: memoryview, name: str) -> None:
-    """The format before torch 1.6: magic number, version, system, the object, the storages' keys; then each with its size in front."""
+    """The format before torch 1.6: magic number, version, system, the object, the storages' keys.
+
+    The storages follow, each with its size in front.
+    """
     if bytes(data[257:262]) == b"ustar":
-        raise CheckpointError(f"{name} is of torch before 0.2 (a tar archive): load it and save it with a later torch")
+        raise CheckpointError(
+            f"{name} is of torch before 0.2 (a tar archive): load it and save it with a later torch"
+        )
     file = Bytes(data)
     for _ in range(3):
         _Walk(file)
@@ -182,14 +211,19 @@ def _check_old(data: memoryview, name: str) -> None:
         raise ValueError("the storages are not those that its pickle names")
     left = len(data) - file.tell()
     if sum(claimed.values()) + 8 * len(keys) != left:
-        raise ValueError(f"{left} bytes of storages where its pickle says {sum(claimed.values()) + 8 * len(keys)}")
+        raise ValueError(
+            f"{left} bytes of storages where its pickle says"
+            f" {sum(claimed.values()) + 8 * len(keys)}"
+        )
 
 
 class _Nested:
     """Any value that holds others; only how deep they lie is known."""
 
     def __init__(self, *values: Any) -> None:
-        self.depth: int = 1 + max((value.depth for value in values if isinstance(value, _Nested)), default=0)
+        self.depth: int = 1 + max(
+            (value.depth for value in values if isinstance(value, _Nested)), default=0
+        )
         if self.depth > _DEPTH:
             raise ValueError(f"it is nested deeper than {_DEPTH}")
 
@@ -257,10 +291,19 @@ class _Walk:
         return taken
 
     def _storage(self, claim: Any) -> None:
-        """A storage's claim: `("storage", class, key, device, number of elements)`, and in old files a view of it."""
+        """A storage's claim: `("storage", class, key, device, number of elements)`.
+
+        In old files a view of it follows.
+        """
         what, kind, key, _, count, *view = claim
         size = _ITEM_BYTES[str(kind).rpartition(" ")[2]] * count
-        if what != "storage" or not isinstance(key, str) or type(count) is not int or count < 0 or any(view):
+        if (
+            what != "storage"
+            or not isinstance(key, str)
+            or type(count) is not int
+            or count < 0
+            or any(view)
+        ):
             raise ValueError("its pickle names a storage as torch does not")
         if self.storages.setdefault(key, size) != size:
             raise ValueError(f"its pickle gives storage {key} two sizes")
@@ -269,7 +312,11 @@ class _Walk:
 def _tuple(values: list[Any]) -> Any:
     """A tuple; one that holds more than plain values is only known to be there."""
     is_plain = not any(isinstance(value, (tuple, _Nested)) for value in values)
-    return tuple(values) if is_plain else _Nested(*values, *(_Nested() for value in values if isinstance(value, tuple)))
+    return (
+        tuple(values)
+        if is_plain
+        else _Nested(*values, *(_Nested() for value in values if isinstance(value, tuple)))
+    )
 
 
 def _operations(file: io.IOBase) -> Iterator[tuple[str, Any]]:

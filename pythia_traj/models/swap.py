@@ -1,7 +1,8 @@
-"""One HookedTransformer for a whole sweep: built once, its weights swapped in place, step after step.
+"""One HookedTransformer for a sweep: built once, its weights swapped in place, step after step.
 
-Nothing of Hugging Face's stands in between: the model's config comes from the checkpoint's `config.json`, its weights from the
-tensors of the checkpoint's own files. The result equals `HookedTransformer.from_pretrained`'s for each of the processing options.
+Nothing of Hugging Face's stands in between: the model's config comes from the checkpoint's
+`config.json`, its weights from the tensors of the checkpoint's own files. The result equals
+`HookedTransformer.from_pretrained`'s for each of the processing options.
 """
 
 import re
@@ -19,7 +20,13 @@ from pythia_traj.errors import CheckpointError, ModelError
 from pythia_traj.models.architecture import hooked_config
 from pythia_traj.models.finite import Watch, look, overflowed
 from pythia_traj.models.fit import check_fits
-from pythia_traj.models.fold import Norm, add_product, fold_reading_matrix, fold_writing_matrix, mean_row
+from pythia_traj.models.fold import (
+    Norm,
+    add_product,
+    fold_reading_matrix,
+    fold_writing_matrix,
+    mean_row,
+)
 from pythia_traj.models.guard import Guard
 from pythia_traj.models.parameters import NORMS, bind_buffers
 from pythia_traj.models.tensors import EMBED, UNEMBED, why_missing, why_shaped
@@ -33,7 +40,8 @@ class SwappableModel:
     """A HookedTransformer whose weights are replaced in place.
 
     Attributes:
-        model: the HookedTransformer: the same object for the life of this one, its weights undefined before the first swap.
+        model: the HookedTransformer: the same object for the life of this one, its weights
+            undefined before the first swap.
         watch: sees activations that are not finite.
     """
 
@@ -49,7 +57,8 @@ class SwappableModel:
         """Builds the model from a checkpoint's config and tokenizer, reading no weights.
 
         Args:
-            copies: how many sets of weights the caller is going to hold, for the check that they fit.
+            copies: how many sets of weights the caller is going to hold, for the check that they
+                fit.
 
         Raises:
             DeviceError: the model does not fit the device.
@@ -59,9 +68,15 @@ class SwappableModel:
         check_fits(config, model=checkpoint.model, dtype=dtype, device=device, copies=copies)
         # Parameters made in inference mode could never be written again outside of it.
         with torch.inference_mode(False), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="HookedTransformer is deprecated", category=DeprecationWarning)
+            warnings.filterwarnings(
+                "ignore", message="HookedTransformer is deprecated", category=DeprecationWarning
+            )
             cfg = hooked_config(
-                config, model=checkpoint.model, dtype=dtype, device=device, default_prepend_bos=default_prepend_bos
+                config,
+                model=checkpoint.model,
+                dtype=dtype,
+                device=device,
+                default_prepend_bos=default_prepend_bos,
             )
             self.model = HookedTransformer(cfg, move_to_device=False)
             self._buffers = bind_buffers(self.model, device)
@@ -92,11 +107,18 @@ class SwappableModel:
         other, own = forward_settings(checkpoint.config()), self._settings
         differing = sorted(key for key in own if own[key] != other[key])
         if differing:
-            settings = ", ".join(f"{key} {other[key]!r} instead of {own[key]!r}" for key in differing)
-            raise CheckpointError(f"the config of {checkpoint.revision} is not that of the other steps: {settings}")
+            settings = ", ".join(
+                f"{key} {other[key]!r} instead of {own[key]!r}" for key in differing
+            )
+            raise CheckpointError(
+                f"the config of {checkpoint.revision} is not that of the other steps: {settings}"
+            )
 
     def look(self, tensors: Mapping[str, Tensor]) -> tuple[dict[str, str], float]:
-        """Those of a checkpoint's tensors that the model is made of and that hold NaN or infinity; the largest value of the others."""
+        """Those of a checkpoint's tensors that the model is made of and that hold NaN or infinity.
+
+        The second value is the largest of the others.
+        """
         names = [name for name, _ in _Source(tensors, self._settings).expected(self._buffers)]
         return look((name, tensors[name]) for name in names if name in tensors)
 
@@ -106,7 +128,9 @@ class SwappableModel:
         Args:
             greatest: the largest value that went into it, as `look` found it.
         """
-        others = {name: it for name, it in self.model.named_parameters() if name not in self._buffers}
+        others = {
+            name: it for name, it in self.model.named_parameters() if name not in self._buffers
+        }
         return overflowed({**self._buffers, **others}, greatest)
 
     def check_unchanged(self) -> None:
@@ -117,8 +141,9 @@ class SwappableModel:
         """
         if (changed := self._guard.what_changed()) is not None:
             raise ModelError(
-                f"the model was changed, so that the next weights cannot be put into it: {changed}. Change a copy, "
-                "`copy.deepcopy(ckpt.model)`, or ask for what you want: `dtype=`, `device=`"
+                f"the model was changed, so that the next weights cannot be put into it: {changed}."
+                " Change a copy, `copy.deepcopy(ckpt.model)`, or ask for what you want: `dtype=`,"
+                " `device=`"
             )
 
     def swap(self, tensors: Mapping[str, Tensor], processing: Processing) -> None:
@@ -127,10 +152,12 @@ class SwappableModel:
         Every name and shape is checked before the first parameter is touched.
 
         Args:
-            tensors: the checkpoint's tensors by their names in its files; those the model has no use for are skipped.
+            tensors: the checkpoint's tensors by their names in its files; those the model has no
+                use for are skipped.
             processing: how they are rewritten on the way.
 
-        Nothing of what was done to the model before is left in it: masks, rotary tables, gradients, hooks but permanent ones.
+        Nothing of what was done to the model before is left in it: masks, rotary tables, gradients,
+        hooks but permanent ones.
 
         Raises:
             CheckpointError: a tensor is missing or of the wrong shape.
@@ -149,11 +176,16 @@ class SwappableModel:
 
 
 class _NormSwitch:
-    """Holds both kinds of LayerNorm modules: with gain and bias as trained, and without, for weights that have them folded in."""
+    """Holds both kinds of LayerNorm modules.
+
+    Some have gain and bias as trained, the others have none, for weights that have them folded in.
+    """
 
     def __init__(self, model: HookedTransformer, device: torch.device) -> None:
         self._model = model
-        names = [f"blocks.{layer}.{norm}" for layer in range(model.cfg.n_layers) for norm in NORMS] + ["ln_final"]
+        names = [
+            f"blocks.{layer}.{norm}" for layer in range(model.cfg.n_layers) for norm in NORMS
+        ] + ["ln_final"]
         self._trained = {name: LayerNorm(model.cfg).to(device).eval() for name in names}
         self._folded = {name: LayerNormPre(model.cfg).eval() for name in names}
         self._is_folded: bool | None = None
@@ -181,8 +213,10 @@ class _Source:
         self._tensors = tensors
         self._n_layers = settings["num_hidden_layers"]
         self.has_attention_bias = settings["attention_bias"]
-        self.embed, self.unembed = EMBED, next((name for name in UNEMBED if name in tensors), UNEMBED[0])
-        # Tied weights may stand under either name; where both are there they are not tied, whatever the config says.
+        self.embed = EMBED
+        self.unembed = next((name for name in UNEMBED if name in tensors), UNEMBED[0])
+        # Tied weights may stand under either name; where both are there they are not tied, whatever
+        # the config says.
         if settings["tie_word_embeddings"] and self.unembed not in tensors:
             self.unembed = EMBED
         elif settings["tie_word_embeddings"] and EMBED not in tensors:
@@ -193,26 +227,38 @@ class _Source:
 
     def fp32(self, name: str, like: Tensor) -> Tensor:
         """A vector in fp32, in memory of its own on like's device."""
-        return torch.empty(self[name].shape, dtype=torch.float32, device=like.device).copy_(self[name])
+        return torch.empty(self[name].shape, dtype=torch.float32, device=like.device).copy_(
+            self[name]
+        )
 
     def begin(self, buffers: Mapping[str, Tensor]) -> None:
-        """Checks that every tensor the model needs is there and has the shape that its buffers have; then sends them on their way."""
+        """Checks names and shapes of the tensors the model needs, then sends them on their way.
+
+        Every one must be there and have the shape that its buffers have.
+        """
         expected = self.expected(buffers)
         for name, promised in expected:
             if name not in self._tensors:
                 raise CheckpointError(
-                    f"tensor {name} is missing from the checkpoint's weights: {why_missing(name, self._tensors)}"
+                    f"tensor {name} is missing from the checkpoint's weights:"
+                    f" {why_missing(name, self._tensors)}"
                 )
             found = list(self._tensors[name].shape)
             if found != list(promised):
                 raise CheckpointError(
-                    f"tensor {name} has shape {found}, the config promises {list(promised)}: {why_shaped(found)}"
+                    f"tensor {name} has shape {found}, the config promises {list(promised)}:"
+                    f" {why_shaped(found)}"
                 )
         self._refuse_more({name for name, _ in expected})
-        self._upload = Upload(self._tensors, [name for name, _ in expected], buffers["embed.W_E"].device)
+        self._upload = Upload(
+            self._tensors, [name for name, _ in expected], buffers["embed.W_E"].device
+        )
 
     def _refuse_more(self, expected: set[str]) -> None:
-        """Refuses weights that the config has no place for: a layer too many, a bias, a second unembedding."""
+        """Refuses weights that the config has no place for.
+
+        Such are those of a layer too many, a bias, a second unembedding.
+        """
         for name in self._tensors:
             if _OF_A_LAYER.fullmatch(name) and name not in expected and not CONSTANT.search(name):
                 raise CheckpointError(
@@ -222,7 +268,8 @@ class _Source:
         both = [self._tensors[name] for name in UNEMBED if name in self._tensors]
         if len(both) > 1 and not (both[0].dtype == both[1].dtype and torch.equal(*both)):
             raise CheckpointError(
-                f"the weights hold {' and '.join(UNEMBED)}, which differ: remove the one that is not the model's"
+                f"the weights hold {' and '.join(UNEMBED)}, which differ: remove the one that is"
+                " not the model's"
             )
 
     def finish(self) -> None:
@@ -235,7 +282,11 @@ class _Source:
         d_mlp = buffers["blocks.0.mlp.b_in"].shape[0]
         norm = [("weight", (d_model,)), ("bias", (d_model,))]
         layer: list[tuple[str, tuple[int, ...]]] = [
-            *((f"{norm_name}.{part}", size) for norm_name in _FILE_NORMS.values() for part, size in norm),
+            *(
+                (f"{norm_name}.{part}", size)
+                for norm_name in _FILE_NORMS.values()
+                for part, size in norm
+            ),
             ("attention.query_key_value.weight", (3 * d_model, d_model)),
             ("attention.dense.weight", (d_model, d_model)),
             ("mlp.dense_h_to_4h.weight", (d_mlp, d_model)),
@@ -244,10 +295,17 @@ class _Source:
             ("mlp.dense_4h_to_h.bias", (d_model,)),
         ]
         if self.has_attention_bias:
-            layer += [("attention.query_key_value.bias", (3 * d_model,)), ("attention.dense.bias", (d_model,))]
+            layer += [
+                ("attention.query_key_value.bias", (3 * d_model,)),
+                ("attention.dense.bias", (d_model,)),
+            ]
         return [
             (self.embed, (d_vocab, d_model)),
-            *((f"gpt_neox.layers.{i}.{name}", size) for i in range(self._n_layers) for name, size in layer),
+            *(
+                (f"gpt_neox.layers.{i}.{name}", size)
+                for i in range(self._n_layers)
+                for name, size in layer
+            ),
             *((f"gpt_neox.final_layer_norm.{part}", size) for part, size in norm),
             (self.unembed, (d_vocab, d_model)),
         ]
@@ -259,10 +317,17 @@ _FILE_NORMS = {"ln1": "input_layernorm", "ln2": "post_attention_layernorm"}
 
 
 class _Swap:
-    """One swap: fills every buffer from the source, matrices first, then the biases that folding has added to."""
+    """One swap: fills every buffer from the source.
+
+    Matrices come first, then the biases that folding has added to.
+    """
 
     def __init__(
-        self, model: HookedTransformer, buffers: Mapping[str, Tensor], source: _Source, processing: Processing
+        self,
+        model: HookedTransformer,
+        buffers: Mapping[str, Tensor],
+        source: _Source,
+        processing: Processing,
     ) -> None:
         self.model, self.buffers, self.source, self.processing = model, buffers, source, processing
         # In fp32 until all that is folded into them has been added; then cast once.
@@ -272,7 +337,9 @@ class _Swap:
     def run(self) -> None:
         """Writes all parameters."""
         embedding = self.source[self.source.embed]
-        fold_reading_matrix(self.buffers["embed.W_E"], embedding, centre=self.processing.center_writing_weights)
+        fold_reading_matrix(
+            self.buffers["embed.W_E"], embedding, centre=self.processing.center_writing_weights
+        )
         for layer in range(self.model.cfg.n_layers):
             self._attention(f"blocks.{layer}", f"gpt_neox.layers.{layer}")
             self._mlp(f"blocks.{layer}", f"gpt_neox.layers.{layer}")
@@ -281,8 +348,14 @@ class _Swap:
             self.buffers[name].copy_(bias)
 
     def _norm(self, name: str, file_name: str, like: Tensor) -> Norm | None:
-        """The LayerNorm that is to be folded; without folding it goes into the model's module, and nothing is folded."""
-        norm = Norm(self.source.fp32(f"{file_name}.weight", like), self.source.fp32(f"{file_name}.bias", like))
+        """The LayerNorm that is to be folded.
+
+        Without folding it goes into the model's module, and nothing is folded.
+        """
+        norm = Norm(
+            self.source.fp32(f"{file_name}.weight", like),
+            self.source.fp32(f"{file_name}.bias", like),
+        )
         if self.processing.fold_ln:
             return norm
         module: Any = self.model.get_submodule(name)
@@ -296,10 +369,14 @@ class _Swap:
         norm = self._norm(f"{block}.ln1", f"{file}.{_FILE_NORMS['ln1']}", W_O)
         # GPT-NeoX interleaves query, key and value by head.
         qkv = self.source[f"{file}.attention.query_key_value.weight"].view(n_heads, 3, d_head, -1)
-        qkv_bias = self._attention_bias(f"{file}.attention.query_key_value", 3 * n_heads * d_head, W_O)
+        qkv_bias = self._attention_bias(
+            f"{file}.attention.query_key_value", 3 * n_heads * d_head, W_O
+        )
         for i, letter in enumerate("QKV"):
             bias = qkv_bias.view(n_heads, 3, d_head)[:, i].contiguous()
-            fold_reading_matrix(self.buffers[f"{block}.attn.W_{letter}"], qkv[:, i], norm=norm, bias=bias)
+            fold_reading_matrix(
+                self.buffers[f"{block}.attn.W_{letter}"], qkv[:, i], norm=norm, bias=bias
+            )
             self.biases[f"{block}.attn.b_{letter}"] = bias
         dense = self.source[f"{file}.attention.dense.weight"]
         centre = self.processing.center_writing_weights
@@ -320,7 +397,9 @@ class _Swap:
     def _mlp(self, block: str, file: str) -> None:
         W_out = self.buffers[f"{block}.mlp.W_out"]
         norm = self._norm(f"{block}.ln2", f"{file}.{_FILE_NORMS['ln2']}", W_out)
-        b_in = self.biases[f"{block}.mlp.b_in"] = self.source.fp32(f"{file}.mlp.dense_h_to_4h.bias", W_out)
+        b_in = self.biases[f"{block}.mlp.b_in"] = self.source.fp32(
+            f"{file}.mlp.dense_h_to_4h.bias", W_out
+        )
         W_in = self.source[f"{file}.mlp.dense_h_to_4h.weight"]
         fold_reading_matrix(self.buffers[f"{block}.mlp.W_in"], W_in, norm=norm, bias=b_in)
         centre = self.processing.center_writing_weights

@@ -1,8 +1,10 @@
-"""Weight files -> named tensors that lie in the files' own bytes: nothing is copied, and nothing is unpickled unsafely.
+"""Weight files -> named tensors in the files' own bytes.
 
-The names are those of a GPTNeoXForCausalLM, whatever the model was wrapped in when it was saved. Weights that stand
-for others, be they quantised or half of an adapter, are refused by name: without them a model would be built from
-what is left.
+Nothing is copied, and nothing is unpickled unsafely.
+
+The names are those of a GPTNeoXForCausalLM, whatever the model was wrapped in when it was saved.
+Weights that stand for others, be they quantised or half of an adapter, are refused by name: without
+them a model would be built from what is left.
 """
 
 import pickle
@@ -26,7 +28,10 @@ from pythia_traj.suites.gpt_neox import CONSTANT
 from pythia_traj.suites.tensors import tensor_entries
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-"""Floating types of safetensors. Tensors of other types (causal masks of early Pythia files) are never wanted."""
+"""Floating types of safetensors.
+
+Tensors of other types (causal masks of early Pythia files) are never wanted.
+"""
 
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 """What DistributedDataParallel, torch.compile, FSDP and activation checkpointing put into names."""
@@ -37,17 +42,31 @@ _BASE = ("embed_in.", "layers.", "final_layer_norm.")
 EMBED, UNEMBED = "gpt_neox.embed_in.weight", ("embed_out.weight", "lm_head.weight")
 """transformers 5.14 renamed the unembedding; files of both ages exist."""
 
-_QUANTISED = "they are quantised: use the unquantised checkpoint, or save `model.dequantize()` in float16 or float32"
-_ADAPTER = "they hold an adapter that is not merged: save `model.merge_and_unload()` with save_pretrained and give that"
+_QUANTISED = (
+    "they are quantised: use the unquantised checkpoint, or save `model.dequantize()` in float16 or"
+    " float32"
+)
+_ADAPTER = (
+    "they hold an adapter that is not merged: save `model.merge_and_unload()` with save_pretrained"
+    " and give that"
+)
 _NOT_CONVERTED = "they are GPT-NeoX's own: convert them with its tools/ckpts/convert_neox_to_hf.py"
 
 _REFUSED_NAMES = (
     (re.compile(r"\.lora_|\.base_layer\.|\.modules_to_save\.|^base_model\.model\."), _ADAPTER),
-    (re.compile(r"\.(SCB|\w*absmax|\w*quant_map|quant_state\.\S+|qweight|qzeros|g_idx|weight_packed)$"), _QUANTISED),
+    (
+        re.compile(
+            r"\.(SCB|\w*absmax|\w*quant_map|quant_state\.\S+|qweight|qzeros|g_idx|weight_packed)$"
+        ),
+        _QUANTISED,
+    ),
     (re.compile(r"\.(weight_scale\w*|\w+_scale_inv|input_scale|weight_zero_point)$"), _QUANTISED),
     (re.compile(r"^sequential\.\d+\.|(^|\.)word_embeddings\.weight$"), _NOT_CONVERTED),
 )
-"""Names of tensors that change what the others mean, or that are not of a transformers model; and what to do."""
+"""Names of tensors that change what the others mean, or that are not of a transformers model.
+
+Each stands with what to do.
+"""
 
 
 @dataclass(frozen=True)
@@ -67,19 +86,27 @@ def read_tensors(files: Sequence[WeightFile]) -> dict[str, Tensor]:
         files: the whole files of one format, sharded or not; the tensors keep them alive.
 
     Raises:
-        CheckpointError: a file is truncated, is not what its ending says, or is a pickle that holds more than
-            tensors; or its tensors are not the model's weights as they are, or not those that the index names.
+        CheckpointError: a file is truncated, is not what its ending says, or is a pickle that holds
+            more than tensors; or its tensors are not the model's weights as they are, or not those
+            that the index names.
     """
     named = frozenset().union(*(file.tensors or () for file in files))
     tensors: dict[str, Tensor] = {}
     for file in files:
         if found := what_it_is_instead(file.data):
             raise CheckpointError(f"{file.name} is {found}")
-        _add(tensors, file, _read_safetensors(file) if file.name.endswith(".safetensors") else _read_bin(file), named)
+        _add(
+            tensors,
+            file,
+            _read_safetensors(file) if file.name.endswith(".safetensors") else _read_bin(file),
+            named,
+        )
     return _plain_names(tensors)
 
 
-def _add(tensors: dict[str, Tensor], file: WeightFile, found: _Found, named: frozenset[str]) -> None:
+def _add(
+    tensors: dict[str, Tensor], file: WeightFile, found: _Found, named: frozenset[str]
+) -> None:
     """Adds what is to be taken from a file: all, or what the index takes from it.
 
     Args:
@@ -90,13 +117,16 @@ def _add(tensors: dict[str, Tensor], file: WeightFile, found: _Found, named: fro
         return
     for name in sorted(file.tensors - found.names):
         if not CONSTANT.search(name):
-            raise CheckpointError(f"tensor {name} is not in {file.name}, where the index says it is: fetch both again")
+            raise CheckpointError(
+                f"tensor {name} is not in {file.name}, where the index says it is: fetch both again"
+            )
     for name, tensor in found.tensors.items():
         if name in file.tensors:
             tensors[name] = tensor
         elif name not in named and not CONSTANT.search(name):
             raise CheckpointError(
-                f"{file.name} holds {name}, which the index does not name: they are not of one checkpoint, save both anew"
+                f"{file.name} holds {name}, which the index does not name: they are not of one"
+                " checkpoint, save both anew"
             )
 
 
@@ -105,7 +135,10 @@ def _read_safetensors(file: WeightFile) -> _Found:
     for entry in entries:
         _refuse(file.name, entry.name, None if entry.dtype in _DTYPES else entry.dtype)
     wanted = [entry for entry in entries if entry.dtype in _DTYPES]
-    tensors = {entry.name: _view(file.data, entry.start, _DTYPES[entry.dtype], entry.shape) for entry in wanted}
+    tensors = {
+        entry.name: _view(file.data, entry.start, _DTYPES[entry.dtype], entry.shape)
+        for entry in wanted
+    }
     return _Found(tensors, {entry.name for entry in entries})
 
 
@@ -134,49 +167,72 @@ _DAMAGE = (
 )
 """What torch raises for files that are not whole."""
 
-_CODE = re.compile(r"[Uu]nsupported (global|class)|unrecognized function|[Cc]an only build|is blocked")
+_CODE = re.compile(
+    r"[Uu]nsupported (global|class)|unrecognized function|[Cc]an only build|is blocked"
+)
 """What torch says of a pickle that would run something."""
 
 
 def _read_bin(file: WeightFile) -> _Found:
     check_claims(file.data, file.name)
     try:
-        # Never mapped by torch: it would be killed by a file that shrinks, and takes compressed bytes for weights.
+        # Never mapped by torch: it would be killed by a file that shrinks, and takes compressed
+        # bytes for weights.
         with warnings.catch_warnings(action="ignore"):
             state = torch.load(Bytes(file.data), map_location="cpu", weights_only=True)  # type: ignore[arg-type]
         return _of_state(state, file)
     except pickle.UnpicklingError as error:
-        reason = "it holds code, which is never run" if _CODE.search(str(error)) else "it is damaged"
-        raise CheckpointError(f"{file.name} was refused as a file of weights alone: {reason}") from None
+        reason = (
+            "it holds code, which is never run" if _CODE.search(str(error)) else "it is damaged"
+        )
+        raise CheckpointError(
+            f"{file.name} was refused as a file of weights alone: {reason}"
+        ) from None
     except _DAMAGE as error:
         # torch asks there for a better message of its own.
         first_line = str(error).partition("\n")[0].partition("  (Could this error")[0]
-        raise CheckpointError(f"{file.name} is truncated or damaged ({first_line}): fetch it again") from None
+        raise CheckpointError(
+            f"{file.name} is truncated or damaged ({first_line}): fetch it again"
+        ) from None
 
 
 def _of_state(state: Any, file: WeightFile) -> _Found:
     """The tensors of a state dict."""
     if not isinstance(state, Mapping):
-        raise CheckpointError(f"{file.name} holds {type(state).__name__} where a state dict of tensors was expected")
-    found = {name: value for name, value in state.items() if isinstance(name, str) and isinstance(value, Tensor)}
+        raise CheckpointError(
+            f"{file.name} holds {type(state).__name__} where a state dict of tensors was expected"
+        )
+    found = {
+        name: value
+        for name, value in state.items()
+        if isinstance(name, str) and isinstance(value, Tensor)
+    }
     inner = [str(name) for name, value in state.items() if isinstance(value, Mapping) and value]
     if inner and not found:
         raise CheckpointError(
-            f"{file.name} holds {', '.join(inner)} where tensors were expected: save the model's state dict alone"
+            f"{file.name} holds {', '.join(inner)} where tensors were expected: save the model's"
+            " state dict alone"
         )
     for name, tensor in found.items():
         _refuse(file.name, name, None if _is_plain(tensor) else _type(tensor))
     plain = {name: tensor.detach() for name, tensor in found.items() if _is_plain(tensor)}
-    # A slice of a larger tensor, or a transposed one, is saved as what it is; a swap takes rows as they come. One value that is repeated
-    # along all axes would become as large as its shape says.
-    copied = sum(tensor.numel() * tensor.itemsize for tensor in plain.values() if not tensor.is_contiguous())
+    # A slice of a larger tensor, or a transposed one, is saved as what it is; a swap takes rows as
+    # they come. One value that is repeated along all axes would become as large as its shape says.
+    copied = sum(
+        tensor.numel() * tensor.itemsize for tensor in plain.values() if not tensor.is_contiguous()
+    )
     if copied > len(file.data):
-        raise CheckpointError(f"{file.name} holds tensors that repeat their values: save contiguous ones")
+        raise CheckpointError(
+            f"{file.name} holds tensors that repeat their values: save contiguous ones"
+        )
     return _Found({name: tensor.contiguous() for name, tensor in plain.items()}, set(found))
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor is floating numbers in memory: not sparse, quantised, complex, or a shape without values."""
+    """Whether a tensor is floating numbers in memory.
+
+    It must not be sparse, quantised, complex, or a shape without values.
+    """
     in_memory = tensor.layout == torch.strided and tensor.device.type == "cpu"
     return in_memory and not tensor.is_quantized and tensor.dtype in _DTYPES.values()
 
@@ -195,16 +251,22 @@ def _refuse(file: str, name: str, other_type: str | None) -> None:
     """
     for pattern, because in _REFUSED_NAMES:
         if pattern.search(name):
-            raise CheckpointError(f"tensor {name} in {file} is not a weight of the model as it is: {because}")
+            raise CheckpointError(
+                f"tensor {name} in {file} is not a weight of the model as it is: {because}"
+            )
     is_parameter = name.endswith((".weight", ".bias")) and not CONSTANT.search(name)
     if other_type is not None and is_parameter:
         raise CheckpointError(
-            f"tensor {name} in {file} is of type {other_type}, so its weights are not plain numbers: {_QUANTISED}"
+            f"tensor {name} in {file} is of type {other_type}, so its weights are not plain"
+            f" numbers: {_QUANTISED}"
         )
 
 
 def _plain_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights without what wrappers put into their names; those of a base model get its name in front."""
+    """The weights without what wrappers put into their names.
+
+    Those of a base model get its name in front.
+    """
     plain: dict[str, Tensor] = {}
     origin: dict[str, str] = {}
     for name, tensor in tensors.items():
@@ -213,24 +275,30 @@ def _plain_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         short = ".".join(part for part in name.split(".") if part not in _WRAPPERS)
         if short in plain:
             raise CheckpointError(
-                f"the weights hold both {origin[short]} and {name}: remove the one that is not the model's"
+                f"the weights hold both {origin[short]} and {name}: remove the one that is not the"
+                " model's"
             )
         plain[short], origin[short] = tensor, name
     if any(name.startswith("gpt_neox.") for name in plain):
         return plain
-    return {f"gpt_neox.{name}" if name.startswith(_BASE) else name: tensor for name, tensor in plain.items()}
+    return {
+        f"gpt_neox.{name}" if name.startswith(_BASE) else name: tensor
+        for name, tensor in plain.items()
+    }
 
 
 def why_missing(name: str, tensors: Mapping[str, Tensor]) -> str:
     """What to do about a tensor that the model needs and the checkpoint has not."""
     if name in UNEMBED:
         return (
-            "a base model is saved without its unembedding: save the GPTNeoXForCausalLM, not the GPTNeoXModel within it"
+            "a base model is saved without its unembedding: save the GPTNeoXForCausalLM, not the"
+            " GPTNeoXModel within it"
         )
     elsewhere = next((other for other in tensors if other.endswith(f".{name}")), None)
     if elsewhere is not None:
         return f"it is there as {elsewhere}: save the state dict of the GPTNeoXForCausalLM alone"
-    there = [other for other in tensors if not other.startswith("gpt_neox.")][:3] or list(tensors)[:3]
+    others = [other for other in tensors if not other.startswith("gpt_neox.")]
+    there = (others or list(tensors))[:3]
     return (
         f"there are {', '.join(there)}, ...: save the whole GPTNeoXForCausalLM anew"
         if there
@@ -241,15 +309,21 @@ def why_missing(name: str, tensors: Mapping[str, Tensor]) -> str:
 def why_shaped(found: Sequence[int]) -> str:
     """What to do about a tensor of another shape than the config promises."""
     if 0 in found:
-        return "ZeRO leaves tensors empty: run zero_to_fp32.py, or train with stage3_gather_16bit_weights_on_model_save"
+        return (
+            "ZeRO leaves tensors empty: run zero_to_fp32.py, or train with"
+            " stage3_gather_16bit_weights_on_model_save"
+        )
     return "config.json and weights are not of one model: save both anew"
 
 
 def buffers_for(device: torch.device) -> Callable[[int], memoryview] | None:
     """How buffers are made from which weights reach a device; None is ordinary memory.
 
-    For CUDA they are pinned, so that a copy from them goes on while the processor does something else.
+    For CUDA they are pinned, so that a copy from them goes on while the processor does something
+    else.
     """
     if device.type != "cuda":
         return None
-    return lambda size: memoryview(torch.empty(size, dtype=torch.uint8, pin_memory=True).numpy().data)
+    return lambda size: memoryview(
+        torch.empty(size, dtype=torch.uint8, pin_memory=True).numpy().data
+    )

@@ -1,7 +1,8 @@
 """A checkpoint's `tokenizer.json` -> the model's tokenizer, with no network and no guess at a name.
 
-What begins a sequence is the model's own: `bos_token_id` of its config; where that is null or missing the token that `tokenizer.json`
-itself puts in front of a text, else the end of text that the config names, as in GPT-NeoX one token does for both.
+What begins a sequence is the model's own: `bos_token_id` of its config; where that is null or
+missing the token that `tokenizer.json` itself puts in front of a text, else the end of text that
+the config names, as in GPT-NeoX one token does for both.
 """
 
 import json
@@ -25,10 +26,16 @@ END_OF_TEXT = "<|endoftext|>"
 """How every GPT-NeoX tokenizer writes the end of a text."""
 
 _TRIED = "aZ1 \n\t.-_(é\u0301яא\u0628ध中あ가😀\u200b\0"
-"""Characters of the trial text: each stands in a run, where expressions that backtrack spend their time."""
+"""Characters of the trial text.
+
+Each stands in a run, where expressions that backtrack spend their time.
+"""
 
 _RUNS = (10, 40, 160, 320, 640)
-"""Lengths of the runs, one trial after the other, so that a tokenizer that is too slow shows before it takes long."""
+"""Lengths of the runs, one trial after the other.
+
+A tokenizer that is too slow shows before it takes long.
+"""
 
 _SECONDS, _SECONDS_PER_CHARACTER = 0.2, 1 / 40_000
 """What a trial may take of a processor: tokenizers read a million characters a second and more."""
@@ -53,8 +60,8 @@ def read_tokenizer(path: Path) -> CheckpointTokenizer:
     """The tokenizer in a file.
 
     Raises:
-        CheckpointError: the file is damaged, is something else, or is a tokenizer that may not be used: it would take hours, multiply a
-            text, or end the process.
+        CheckpointError: the file is damaged, is something else, or is a tokenizer that may not be
+            used: it would take hours, multiply a text, or end the process.
     """
     parsed = read_json(path, what=path.name)
     file = check(parsed, path)
@@ -79,13 +86,17 @@ def bos_token_id(config: Mapping[str, Any], found: CheckpointTokenizer | None) -
     if not _is_token(number, config):
         most = f" up to {config['vocab_size'] - 1}" if type(config.get("vocab_size")) is int else ""
         raise CheckpointError(
-            f"{whose} is {shown(number)}: it must be a token's number from 0{most}; set bos_token_id in config.json"
+            f"{whose} is {shown(number)}: it must be a token's number from 0{most}; set"
+            " bos_token_id in config.json"
         )
     return number
 
 
 def eos_token_ids(config: Mapping[str, Any], found: CheckpointTokenizer | None) -> tuple[int, ...]:
-    """The tokens that end a text: those of the config that the model has, one or a list; else the tokenizer's `<|endoftext|>`, if any."""
+    """The tokens that end a text: those of the config that the model has, one or a list.
+
+    Where there are none, it is the tokenizer's `<|endoftext|>`, if any.
+    """
     named = config.get("eos_token_id")
     several = named if isinstance(named, list) else [named]
     ends = tuple(number for number in several if _is_token(number, config))
@@ -100,13 +111,16 @@ def _is_token(number: Any, config: Mapping[str, Any]) -> TypeGuard[int]:
     return type(number) is int and 0 <= number < (size if type(size) is int else 2**31)
 
 
-def attach_tokenizer(model: HookedTransformer, path: Path | None, config: Mapping[str, Any]) -> None:
-    """Gives the model its tokenizer, so that `model.to_tokens("text")` works; without a file the model takes token ids only.
+def attach_tokenizer(
+    model: HookedTransformer, path: Path | None, config: Mapping[str, Any]
+) -> None:
+    """Gives the model its tokenizer, so that `model.to_tokens("text")` works.
 
-    `to_tokens` prepends the BOS that experiments do.
+    Without a file the model takes token ids only. `to_tokens` prepends the BOS that experiments do.
 
     Raises:
-        CheckpointError: the file is damaged, or config or tokenizer name a BOS that the model does not have.
+        CheckpointError: the file is damaged, or config or tokenizer name a BOS that the model does
+            not have.
     """
     if path is None:
         return
@@ -121,11 +135,13 @@ def attach_tokenizer(model: HookedTransformer, path: Path | None, config: Mappin
         written = found.tokenizer.id_to_token(bos)
         is_written = bos in added and _begins(found.tokenizer, added[bos].content, bos)
         if not is_written:
-            # No text stands for this token, or only beside certain others: it is prepended by its number.
+            # No text stands for this token, or only beside certain others: it is prepended by its
+            # number.
             name = f"<|{bos}|>"
             template = TemplateProcessing(single=[name, "$A"], special_tokens=[(name, bos)])
             tokenizer.backend_tokenizer.post_processor = template
-        # With a bos_token TransformerLens would load the tokenizer anew by its name, from the network: it is given afterwards.
+        # With a bos_token TransformerLens would load the tokenizer anew by its name, from the
+        # network: it is given afterwards.
         model.set_tokenizer(tokenizer)
         model.cfg.tokenizer_prepends_bos = not is_written
         if written is not None:
@@ -133,9 +149,15 @@ def attach_tokenizer(model: HookedTransformer, path: Path | None, config: Mappin
 
 
 def _begins(tokenizer: Tokenizer, written: str, number: int) -> bool:
-    """Whether a text that begins with how a token is written begins with that token, and goes on as it does without."""
+    """Whether a text that begins with how a token is written begins with that token.
+
+    The rest of the text must go on as it does without.
+
+    The text must go on as it does without it.
+    """
     return all(
-        tokenizer.encode(written + text).ids == [number, *tokenizer.encode(text).ids] for text in ("", "a", " a", "\n")
+        tokenizer.encode(written + text).ids == [number, *tokenizer.encode(text).ids]
+        for text in ("", "a", " a", "\n")
     )
 
 
@@ -147,5 +169,6 @@ def _try(tokenizer: Tokenizer, path: Path) -> None:
         seconds = time.thread_time() - start
         if seconds > _SECONDS + _SECONDS_PER_CHARACTER * len(text):
             raise CheckpointError(
-                f"{path} cannot be used: it takes {seconds:.1f} s for {len(text)} characters, which its expressions do when they backtrack"
+                f"{path} cannot be used: it takes {seconds:.1f} s for {len(text)} characters, which"
+                " its expressions do when they backtrack"
             )

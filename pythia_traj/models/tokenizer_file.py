@@ -1,8 +1,11 @@
-"""What a `tokenizer.json` may say, checked before the tokenizers library reads it, and what of it is left out.
+"""What a `tokenizer.json` may say, checked before it is used, and what of it is left out.
 
-A tokenizer turns a text into the tokens of that text: all of them, nothing else, the same every time. So truncation, padding, the
-dropout of merges and the special tokens that are put around a text are taken out of the file; the experiments prepend BOS themselves.
-What would make the library panic, multiply a text or take hours for it is refused.
+The check comes before the tokenizers library reads the file.
+
+A tokenizer turns a text into the tokens of that text: all of them, nothing else, the same every
+time. So truncation, padding, the dropout of merges and the special tokens that are put around a
+text are taken out of the file; the experiments prepend BOS themselves. What would make the library
+panic, multiply a text or take hours for it is refused.
 """
 
 import base64
@@ -54,7 +57,10 @@ class Pattern(_Part):
 
 
 class Component(_Part):
-    """A normalizer, a pre-tokenizer, a post-processor or a decoder; several of a kind are a Sequence."""
+    """A normalizer, a pre-tokenizer, a post-processor or a decoder.
+
+    Several of a kind are a Sequence.
+    """
 
     type: str
     pattern: Pattern | None = None
@@ -101,7 +107,12 @@ def check(parsed: Any, what: object) -> TokenizerFile:
     Raises:
         CheckpointError: it is no tokenizer, or one that may not be used, with the reason.
     """
-    file = checked(TokenizerFile, parsed, f"{what} is no tokenizer.json that can be used", error=CheckpointError)
+    file = checked(
+        TokenizerFile,
+        parsed,
+        f"{what} is no tokenizer.json that can be used",
+        error=CheckpointError,
+    )
     why = _why_unusable(file)
     if why:
         raise CheckpointError(f"{what} cannot be used: {why}")
@@ -109,10 +120,16 @@ def check(parsed: Any, what: object) -> TokenizerFile:
 
 
 def text_alone(parsed: Mapping[str, Any]) -> dict[str, Any]:
-    """The file without what adds to the tokens of a text, takes from them, or leaves them to chance."""
+    """The file without what adds to a text's tokens, takes from them, or leaves them to chance."""
     processor = _offsets_alone(parsed.get("post_processor"))
     model = {name: value for name, value in parsed["model"].items() if name != "dropout"}
-    return {**parsed, "truncation": None, "padding": None, "post_processor": processor, "model": model}
+    return {
+        **parsed,
+        "truncation": None,
+        "padding": None,
+        "post_processor": processor,
+        "model": model,
+    }
 
 
 def stated_bos(parsed: Mapping[str, Any]) -> int | None:
@@ -123,7 +140,10 @@ def stated_bos(parsed: Mapping[str, Any]) -> int | None:
 def _why_unusable(file: TokenizerFile) -> str | None:
     prefix = file.model.continuing_subword_prefix
     if prefix and not all(_second(merge).startswith(prefix) for merge in file.model.merges):
-        return f"a merge's second part does not begin with {shown(prefix)}, as continuing_subword_prefix says"
+        return (
+            f"a merge's second part does not begin with {shown(prefix)}, as"
+            " continuing_subword_prefix says"
+        )
     for component in _components(file):
         pattern = component.pattern
         if pattern is not None and (pattern.String is None) == (pattern.Regex is None):
@@ -166,7 +186,10 @@ def _growth(component: Component) -> float:
 
 
 def _why_no_charsmap(component: Component) -> str | None:
-    """A table of sentencepiece: the size of a trie, the trie, and what characters become, each ended by a NUL."""
+    """A table of sentencepiece: a trie's size, the trie, what characters become.
+
+    What a character becomes is ended by a NUL.
+    """
     if component.type != "Precompiled" or component.precompiled_charsmap is None:
         return None
     try:
@@ -177,7 +200,11 @@ def _why_no_charsmap(component: Component) -> str | None:
     if len(table) < 4 or size % 4 or size > len(table) - 4:
         return "its precompiled_charsmap is damaged"
     longest = max(len(written) for written in table[4 + size :].split(b"\0"))
-    return f"its precompiled_charsmap makes {longest} bytes of one character" if longest > _MOST_WRITTEN else None
+    return (
+        f"its precompiled_charsmap makes {longest} bytes of one character"
+        if longest > _MOST_WRITTEN
+        else None
+    )
 
 
 def _offsets_alone(processor: Any) -> Any:
@@ -186,7 +213,11 @@ def _offsets_alone(processor: Any) -> Any:
         return None
     kind = processor.get("type")
     if kind == "Sequence":
-        kept = [found for found in map(_offsets_alone, processor.get("processors") or ()) if found is not None]
+        kept = [
+            found
+            for found in map(_offsets_alone, processor.get("processors") or ())
+            if found is not None
+        ]
         return {"type": "Sequence", "processors": kept} if kept else None
     if kind == "RobertaProcessing" and processor.get("trim_offsets", True):
         return {

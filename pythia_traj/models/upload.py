@@ -1,8 +1,9 @@
 """A checkpoint's tensors on their way to the device.
 
-On a CUDA device they are copied on a stream of their own, in the order in which a swap takes them, while it folds those that are there.
-From pinned memory such a copy runs beside the processor; the buffer it comes from must not be given back before it has ended, which
-`finish` waits for. On the CPU a tensor is where it is.
+On a CUDA device they are copied on a stream of their own, in the order in which a swap takes them,
+while it folds those that are there. From pinned memory such a copy runs beside the processor; the
+buffer it comes from must not be given back before it has ended, which `finish` waits for. On the
+CPU a tensor is where it is.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,7 +15,9 @@ from torch import Tensor
 class Upload:
     """Tensors by name, each on the device by the time it is used there."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], names: Iterable[str], device: torch.device) -> None:
+    def __init__(
+        self, tensors: Mapping[str, Tensor], names: Iterable[str], device: torch.device
+    ) -> None:
         """Begins to copy.
 
         Args:
@@ -36,7 +39,8 @@ class Upload:
         tensor, copied = self._moved[name]
         current = torch.cuda.current_stream(self._device)
         current.wait_event(copied)
-        # Its memory was taken on the other stream: it may be reused only when this one is done with it.
+        # Its memory was taken on the other stream: it may be reused only when this one is done with
+        # it.
         tensor.record_stream(current)
         return tensor
 

@@ -1,4 +1,7 @@
-"""What of a run is there: its units by name, whether they are whole, what they were made of, and what was asked for."""
+"""What of a run is there.
+
+These are its units by name, whether they are whole, what they were made of, and what was asked for.
+"""
 
 import os
 import re
@@ -63,7 +66,9 @@ def list_units(
     suffix: str = ".parquet",
     unreadable: Damage | None = None,
 ) -> list[Found]:
-    """The units whose files exist, sorted. Reads names only; what has no name of ours is passed over.
+    """The units whose files exist, sorted.
+
+    Only names are read; what has no name of ours is passed over.
 
     Args:
         table: look for their part of this table, not for their metrics.
@@ -73,7 +78,9 @@ def list_units(
     found, noted = [], {} if unreadable is None else unreadable
     for model, folder in _partitions(run.folder(table, cached=cached), "model", noted):
         if table == "models":
-            found += [Found(model, path) for path in [run.model_path(model)] if os.path.lexists(path)]
+            found += [
+                Found(model, path) for path in [run.model_path(model)] if os.path.lexists(path)
+            ]
             continue
         for label, units in _partitions(folder, "experiment", noted):
             for name in _names(units, noted):
@@ -88,7 +95,9 @@ def list_tables(run: Run, *, cached: bool = False) -> list[str]:
     return [name for name in _names(run.folder("", cached=cached), {}) if TABLE.fullmatch(name)]
 
 
-def read_unit(run: Run, model: str, label: str, step: int, *, cached: bool = False) -> Footer | None:
+def read_unit(
+    run: Run, model: str, label: str, step: int, *, cached: bool = False
+) -> Footer | None:
     """The provenance of a unit; None where it is not there.
 
     Raises:
@@ -97,7 +106,10 @@ def read_unit(run: Run, model: str, label: str, step: int, *, cached: bool = Fal
     path = run.unit_path(model, label, step, cached=cached)
     try:
         footer = _check(path, None, step)
-        beside = {(file.parents[2].name, file.suffix) for file in run.unit_tables(model, label, step, cached=cached)}
+        beside = {
+            (file.parents[2].name, file.suffix)
+            for file in run.unit_tables(model, label, step, cached=cached)
+        }
         for table, suffix in sorted(beside | _beside(footer)):
             path = run.unit_path(model, label, step, table=table, suffix=suffix, cached=cached)
             _check(path, table, step)
@@ -129,7 +141,9 @@ def _survey_units(run: Run, damaged: Damage, *, cached: bool) -> set[str]:
     broken: set[str] = set()
     for table in (None, *list_tables(run, cached=cached)):
         for suffix in SUFFIXES:
-            for found in list_units(run, table=table, cached=cached, suffix=suffix, unreadable=damaged):
+            for found in list_units(
+                run, table=table, cached=cached, suffix=suffix, unreadable=damaged
+            ):
                 try:
                     footer = _check(found.path, table, found.step)
                 except FileNotFoundError:
@@ -143,7 +157,12 @@ def _survey_units(run: Run, damaged: Damage, *, cached: bool) -> set[str]:
         model, label, step = unit.split("/")
         for table, suffix in _beside(footer):
             place = run.unit_path(
-                model, label, int(step.removeprefix("step")), table=table, suffix=suffix, cached=cached
+                model,
+                label,
+                int(step.removeprefix("step")),
+                table=table,
+                suffix=suffix,
+                cached=cached,
             )
             if not os.path.lexists(place):
                 damaged[place] = "it is missing"
@@ -183,7 +202,10 @@ def read_request(path: Path) -> Request:
 
 
 def _check(path: Path, table: str | None, step: int | None) -> Footer:
-    """The provenance of a file that is whole; of tensors nothing. Raises DamagedError, FileNotFoundError."""
+    """The provenance of a file that is whole; of tensors nothing.
+
+    Raises DamagedError, FileNotFoundError.
+    """
     if path.suffix == ".safetensors":
         check_tensors(path)
         return Footer()
@@ -196,7 +218,9 @@ def _check(path: Path, table: str | None, step: int | None) -> Footer:
 def _beside(footer: Footer) -> set[tuple[str, str]]:
     """Tables and tensors that a unit has beside its metrics, as names and suffixes."""
     split = [os.path.splitext(name) for name in footer.beside or ()]  # noqa: PTH122 - they are no paths
-    return {(name, suffix) for name, suffix in split if TABLE.fullmatch(name) and suffix in SUFFIXES}
+    return {
+        (name, suffix) for name, suffix in split if TABLE.fullmatch(name) and suffix in SUFFIXES
+    }
 
 
 def _partitions(root: Path, kind: str, unreadable: Damage) -> Iterator[tuple[str, Path]]:

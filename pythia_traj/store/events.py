@@ -1,4 +1,7 @@
-"""The append-only log of each worker: one JSON line an event, in a file of its own, so that no two workers write to one."""
+"""The append-only log of each worker: one JSON line an event.
+
+Each has a file of its own, so that no two workers write to one.
+"""
 
 import os
 import socket
@@ -36,19 +39,32 @@ class EventLog:
         Raises:
             StoreError: the disk is full, read-only or forbidden.
         """
-        short = {name: value[:_TEXT] if isinstance(value, str) else value for name, value in facts.items()}
-        line = {"time": round(time.time(), 3), "event": event, **short, "host": self.host, "pid": os.getpid()}
+        short = {
+            name: value[:_TEXT] if isinstance(value, str) else value
+            for name, value in facts.items()
+        }
+        line = {
+            "time": round(time.time(), 3),
+            "event": event,
+            **short,
+            "host": self.host,
+            "pid": os.getpid(),
+        }
         if self.job:
             line["job"] = self.job
         with writing(self._run.path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            # One write of one line, so that a reader never sees half of it unless the machine died in the middle.
+            # One write of one line, so that a reader never sees half of it unless the machine died
+            # in the middle.
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(as_json(line) + "\n")
 
 
 def read_events(run: Run) -> Iterator[dict[str, Any]]:
-    """All events of all workers, in the order of their times; what is no event, such as half a line, is skipped."""
+    """All events of all workers, in the order of their times.
+
+    What is no event, such as half a line, is skipped.
+    """
     events = []
     for path in sorted((run.path / "log").glob("*.jsonl")):
         events += list(_read(path))
@@ -66,7 +82,10 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """The lines of a regular file; of one that is too long no more than that is in memory at a time."""
+    """The lines of a regular file.
+
+    Of a line that is too long no more than _LINE bytes are in memory at a time.
+    """
     try:
         with open_file(path, error=StoreError) as file:
             whole = True

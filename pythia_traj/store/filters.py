@@ -1,4 +1,7 @@
-"""What `load` is to filter by: a column, and the values that are wanted of it. A slip of the pen is an error, not an empty table."""
+"""What `load` is to filter by: a column, and the values that are wanted of it.
+
+A slip of the pen is an error, not an empty table.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,13 +31,17 @@ class Filter:
     def check(self, columns: pa.Schema) -> None:
         """Raises StoreError: there is no such column, or it cannot hold one of the values."""
         if self.name not in columns.names:
-            raise StoreError(f"there is no column {self.name!r}: {nearest(self.name, columns.names)}")
+            raise StoreError(
+                f"there is no column {self.name!r}: {nearest(self.name, columns.names)}"
+            )
         kind = _value_type(columns.field(self.name).type)
         for value in self.values:
             try:
                 pa.scalar(value, type=kind)
             except (pa.ArrowException, TypeError, ValueError, OverflowError):
-                raise StoreError(f"{self.name}={shown(value)}: that column holds {_in_words(kind)}") from None
+                raise StoreError(
+                    f"{self.name}={shown(value)}: that column holds {_in_words(kind)}"
+                ) from None
 
     def may_take(self, found: Found) -> bool:
         """Whether a file of that name can hold such a row."""
@@ -56,7 +63,9 @@ class Filter:
     def refuse_unknown(self, missing: Iterable[str], known: Sequence[str]) -> None:
         """Raises StoreError: a word stands nowhere."""
         for word in sorted(missing):
-            raise StoreError(f"there is no {self.name} {shown(word)} in these rows: {nearest(word, known)}")
+            raise StoreError(
+                f"there is no {self.name} {shown(word)} in these rows: {nearest(word, known)}"
+            )
 
 
 def _value_type(kind: pa.DataType) -> pa.DataType:

@@ -10,8 +10,8 @@
     RUN/log/<worker>.jsonl       events
     RUN/.tmp/                    files being written
 
-A file is written to `.tmp/`, flushed to disk and renamed, so a reader sees a whole file or none. Directories are created by whoever
-needs them first; workers never wait for each other.
+A file is written to `.tmp/`, flushed to disk and renamed, so a reader sees a whole file or none.
+Directories are created by whoever needs them first; workers never wait for each other.
 """
 
 import errno
@@ -50,7 +50,9 @@ class Run:
 
     @classmethod
     def create(cls, path: Path) -> "Run":
-        """Opens a run, creating it where there is nothing yet. Any number of workers may do so at once.
+        """Opens a run, creating it where there is nothing yet.
+
+        Any number of workers may do so at once.
 
         Raises:
             StoreError: the directory is something else's, or cannot be written.
@@ -60,9 +62,15 @@ class Run:
         with writing(path):
             if path.exists() and not path.is_dir():
                 raise StoreError(f"{path} is a file: give a directory for the run")
-            foreign = sorted(entry.name for entry in path.iterdir() if entry.name != ".tmp") if path.exists() else []
+            foreign = (
+                sorted(entry.name for entry in path.iterdir() if entry.name != ".tmp")
+                if path.exists()
+                else []
+            )
             if foreign and not _was_run(path) and not (path / "run.json").exists():
-                raise StoreError(f"{path} holds {foreign[0]} and is no run: give an empty or a new directory")
+                raise StoreError(
+                    f"{path} holds {foreign[0]} and is no run: give an empty or a new directory"
+                )
             run = cls(path)
             facts = {
                 "kind": MARKER,
@@ -78,7 +86,9 @@ class Run:
 
     @classmethod
     def find(cls, path: Path) -> "Run | None":
-        """The run that a directory is, be it one that has lost its run.json; None where there is none. Writes nothing.
+        """The run that a directory is, be it one that has lost its run.json.
+
+        None where there is none. Writes nothing.
 
         Raises:
             StoreError: as `open`.
@@ -109,7 +119,8 @@ class Run:
             raise _damaged(file, error) from None
         if facts.schema_version > schema.VERSION:
             raise StoreError(
-                f"{path} was written by a newer pythia-traj (schema {facts.schema_version}): update pythia-traj to read it"
+                f"{path} was written by a newer pythia-traj (schema {facts.schema_version}): update"
+                " pythia-traj to read it"
             )
         return cls(path)
 
@@ -128,8 +139,16 @@ class Run:
         suffix: str = ".parquet",
         cached: bool = False,
     ) -> Path:
-        """Where a unit's rows are, or a table or tensors of its; `cached`: where rows that only references need are."""
-        return self.folder(table, cached=cached) / f"model={model}" / f"experiment={label}" / step_file(step, suffix)
+        """Where a unit's rows are, or a table or tensors of its.
+
+        With `cached`, where rows that only references need are.
+        """
+        return (
+            self.folder(table, cached=cached)
+            / f"model={model}"
+            / f"experiment={label}"
+            / step_file(step, suffix)
+        )
 
     def folder(self, table: str | None, *, cached: bool = False) -> Path:
         """Where the metrics are, or a table's rows; of the table of no name, all tables."""
@@ -143,7 +162,11 @@ class Run:
     def unit_tables(self, model: str, label: str, step: int, *, cached: bool = False) -> set[Path]:
         """The files that a unit has beside its metrics: tables and tensors."""
         tables, unit = self.folder("", cached=cached), f"model={model}/experiment={label}"
-        found = [path for suffix in SUFFIXES for path in tables.glob(f"*/{unit}/{step_file(step, suffix)}")]
+        found = [
+            path
+            for suffix in SUFFIXES
+            for path in tables.glob(f"*/{unit}/{step_file(step, suffix)}")
+        ]
         return {path for path in found if path.is_symlink() or not path.is_dir()}
 
     def _base(self, cached: bool) -> Path:
@@ -151,9 +174,10 @@ class Run:
 
     @contextmanager
     def replacing(self, target: Path) -> Iterator[Path]:
-        """A temporary file that takes the target's place when the block ends well, and is gone when it does not.
+        """A temporary file that takes the target's place when the block ends well.
 
-        A directory of that name, which no program of ours makes, is not deleted: it is kept under a hidden name.
+        When it does not, the file is gone. A directory of the target's name, which no program of
+        ours makes, is not deleted: it is kept under a hidden name.
         """
         temporary = self.path / ".tmp" / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
         temporary.parent.mkdir(parents=True, exist_ok=True)
@@ -210,20 +234,30 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         advice = {
-            errno.ENOSPC: f"the disk of {path} is full: free some space and repeat the command; what is finished is kept",
-            errno.EDQUOT: f"the quota of {path} is used up: free some space and repeat the command; what is finished is kept",
+            errno.ENOSPC: (
+                f"the disk of {path} is full: free some space and repeat the command; what is"
+                " finished is kept"
+            ),
+            errno.EDQUOT: (
+                f"the quota of {path} is used up: free some space and repeat the command; what is"
+                " finished is kept"
+            ),
             errno.EROFS: f"the disk of {path} is read-only: give another --out",
             errno.EACCES: f"{path} may not be written: give another --out, or ask for permission",
             errno.EPERM: f"{path} may not be written: give another --out, or ask for permission",
         }
         if error.errno is None:
             raise
-        raise StoreError(advice.get(error.errno, f"cannot write {path}: {error.strerror}")) from error
+        raise StoreError(
+            advice.get(error.errno, f"cannot write {path}: {error.strerror}")
+        ) from error
 
 
 def free_bytes(path: Path) -> int:
     """Free space of the disk a path is on, or will be on."""
-    existing = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
+    existing = next(
+        parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists()
+    )
     return shutil.disk_usage(existing).free
 
 
@@ -237,7 +271,8 @@ def link_exclusively(temporary: Path, target: Path) -> bool:
         temporary.unlink()
         return False
     except OSError:
-        # A file system without hard links: the rename that follows may replace a twin written at the same moment, which says the same.
+        # A file system without hard links: the rename that follows may replace a twin written at
+        # the same moment, which says the same.
         return True
     temporary.unlink()
     return True
@@ -246,12 +281,16 @@ def link_exclusively(temporary: Path, target: Path) -> bool:
 def _damaged(file: Path, error: StoreError) -> StoreError:
     how = str(error).removeprefix(str(file)).strip(" :").partition(":")[0]
     return StoreError(
-        f"{file} is damaged ({how}): remove it and repeat the sweep, which writes it again; no rows are lost"
+        f"{file} is damaged ({how}): remove it and repeat the sweep, which writes it again; no rows"
+        " are lost"
     )
 
 
 def _was_run(path: Path) -> bool:
-    """Whether a directory is a run that has lost its run.json: nothing but what a run holds, a request and a log among it."""
+    """Whether a directory is a run that has lost its run.json.
+
+    Such a one has nothing but what a run holds, a request and a log among it.
+    """
     names = {entry.name for entry in path.iterdir()}
     return names <= _OURS and "log" in names and any(path.glob("requests/*.json"))
 

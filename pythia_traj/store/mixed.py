@@ -1,4 +1,7 @@
-"""Rows of one label that were made with different settings: they lie in one folder, and their difference is not training's."""
+"""Rows of one label that were made with different settings.
+
+They lie in one folder, and their difference is not training's.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,19 +15,22 @@ _NAMED = 3
 
 
 def say_mixed(footers: Mapping[Found, Footer]) -> list[str]:
-    """A sentence for each model and label whose units were made with more than one set of settings."""
+    """A sentence for each model and label whose units were not all made with the same settings."""
     by_label: dict[tuple[str, str], dict[str | None, list[Footer]]] = {}
     for found, footer in footers.items():
         # Units of one digest are alike; others may differ in the steps of their references alone.
-        by_label.setdefault((found.model, found.label), {}).setdefault(footer.digest, []).append(footer)
+        by_label.setdefault((found.model, found.label), {}).setdefault(footer.digest, []).append(
+            footer
+        )
     said = []
     for (model, label), digests in by_label.items():
         kinds = _kinds(digests.values()) if len(digests) > 1 else []
         if len(kinds) > 1:
             counts = " and ".join(str(count) for _, count in kinds)
             said.append(
-                f"{model}/{label}: {counts} units were made with different settings ({differences([one for one, _ in kinds])}): "
-                "measure all steps with the same, or give one of them another label"
+                f"{model}/{label}: {counts} units were made with different settings"
+                f" ({differences([one for one, _ in kinds])}): measure all steps with the same, or"
+                " give one of them another label"
             )
     return said
 
@@ -33,7 +39,9 @@ def differences(settings: Iterable[Mapping[str, Any]]) -> str:
     """Which settings differ and how, such as `length: 32, 64`."""
     flat = [dict(_flat(one, ())) for one in settings]
     names = list(dict.fromkeys(name for one in flat for name in one))
-    different = [(name, list(dict.fromkeys(shown(one.get(name)) for one in flat))) for name in names]
+    different = [
+        (name, list(dict.fromkeys(shown(one.get(name)) for one in flat))) for name in names
+    ]
     found = [f"{name}: {', '.join(values)}" for name, values in different if len(values) > 1]
     more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
     return "; ".join(found[:_NAMED]) + more
@@ -56,6 +64,8 @@ def _flat(value: Any, above: tuple[str, ...]) -> Iterable[tuple[str, Any]]:
     """Settings by their names; a parameter is called as in a request."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            yield from _flat(inner, above if (not above and name == "parameters") else (*above, name))
+            yield from _flat(
+                inner, above if (not above and name == "parameters") else (*above, name)
+            )
     else:
         yield ".".join(above), value

@@ -1,7 +1,8 @@
 """A table -> a Parquet file, and back if it is whole: what was written into it, and nothing else.
 
-Beside the provenance a file's footer holds a checksum of the bytes before it: bits that have changed may give another number
-without a complaint of any reader, and looking for them this way costs less than decoding.
+Beside the provenance a file's footer holds a checksum of the bytes before it: bits that have
+changed may give another number without a complaint of any reader, and looking for them this way
+costs less than decoding.
 """
 
 import os
@@ -42,11 +43,22 @@ TYPES = {
 _MAGIC, _TAIL = b"PAR1", 8
 """A file begins and ends with these; before the last one stands the length of the footer."""
 
-_UNREADABLE = (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError, KeyError, IndexError)
+_UNREADABLE = (
+    pa.ArrowException,
+    OSError,
+    ValueError,
+    MemoryError,
+    OverflowError,
+    KeyError,
+    IndexError,
+)
 """What pyarrow raises of a file that is none, or only in part."""
 
 _ROWS, _ROWS_PER_BYTE = 1_000_000, 100
-"""So many rows, and so many more for each byte, can be in a file: more is a claim that would fill the memory."""
+"""So many rows, and so many more for each byte, can be in a file.
+
+More is a claim that would fill the memory.
+"""
 
 
 class DamagedError(StoreError):
@@ -81,18 +93,24 @@ def write_parquet(path: Path, table: pa.Table, footer: Mapping[str, Any]) -> Non
     # pandas' own metadata is not written: the schema alone says what the columns are.
     provenance = as_json(footer).encode()
     table = table.replace_schema_metadata({FOOTER_KEY: provenance})
-    with pa.OSFile(str(path), "wb") as sink, pq.ParquetWriter(sink, table.schema, compression="zstd") as writer:
+    with (
+        pa.OSFile(str(path), "wb") as sink,
+        pq.ParquetWriter(sink, table.schema, compression="zstd") as writer,
+    ):
         writer.write_table(table)
         # What is written so far is in the file, and is all that a footer says nothing of.
         checksum = zlib.crc32(provenance, _checksum_of_file(path))
         writer.add_key_value_metadata({_CHECKSUM_KEY: f"{checksum}".encode()})
 
 
-def read_parquet(path: Path, columns: Sequence[schema.Column] | None, *, step: int | None = None) -> Whole:
+def read_parquet(
+    path: Path, columns: Sequence[schema.Column] | None, *, step: int | None = None
+) -> Whole:
     """Opens a file, and looks whether it is whole.
 
     Args:
-        columns: those of its table; None for a table of an experiment's own, which has a unit's columns and then others.
+        columns: those of its table; None for a table of an experiment's own, which has a unit's
+            columns and then others.
         step: of the unit it belongs to.
 
     Raises:
@@ -112,7 +130,10 @@ def read_parquet(path: Path, columns: Sequence[schema.Column] | None, *, step: i
     if FOOTER_KEY not in keys:
         raise DamagedError("it has no provenance: another program wrote it")
     footer = checked(
-        Footer, parse_json(keys[FOOTER_KEY], "its provenance", error=DamagedError), "its provenance", error=DamagedError
+        Footer,
+        parse_json(keys[FOOTER_KEY], "its provenance", error=DamagedError),
+        "its provenance",
+        error=DamagedError,
     )
     is_proven = _CHECKSUM_KEY in keys
     checksum = zlib.crc32(keys[FOOTER_KEY], zlib.crc32(_before_footer(data)))
@@ -147,7 +168,10 @@ def arrow_schema(columns: tuple[schema.Column, ...]) -> pa.Schema:
 
 
 def _bytes(path: Path) -> bytes:
-    """The bytes of what begins and ends as Parquet files do: whatever does not is not read, however large it is."""
+    """The bytes of what begins and ends as Parquet files do.
+
+    Whatever does not is not read, however large it is.
+    """
     with _opened(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size == 0:
@@ -179,7 +203,9 @@ def _check_columns(found: pa.Schema, columns: Sequence[schema.Column] | None) ->
     if columns is not None and found.equals(expected):
         return
     if columns is not None and len(found) > len(expected):
-        raise DamagedError(f"it has a column {found.names[len(expected)]!r} that is none of its table's")
+        raise DamagedError(
+            f"it has a column {found.names[len(expected)]!r} that is none of its table's"
+        )
     for position, field in enumerate(expected):
         if field.name not in found.names:
             raise DamagedError(f"it has no column {field.name}")
@@ -194,7 +220,11 @@ def _check_step(metadata: pq.FileMetaData, column: int, step: int) -> None:
     """A copy of a step's file under another's name would be another step's numbers."""
     for group in range(metadata.num_row_groups):
         statistics = metadata.row_group(group).column(column).statistics
-        if statistics is not None and statistics.has_min_max and (statistics.min, statistics.max) != (step, step):
+        if (
+            statistics is not None
+            and statistics.has_min_max
+            and (statistics.min, statistics.max) != (step, step)
+        ):
             raise DamagedError(f"its name says step {step}, its rows are of step {statistics.min}")
 
 

@@ -1,4 +1,7 @@
-"""A run -> a tidy DataFrame. Any Parquet reader does the same on `RUN/metrics`; this one knows the types, and what is damaged."""
+"""A run -> a tidy DataFrame.
+
+Any Parquet reader does the same on `RUN/metrics`; this one knows the types, and what is damaged.
+"""
 
 import os
 import warnings
@@ -57,20 +60,24 @@ class Read:
 def load(run: str | Path, *, table: str | None = None, **where: Any) -> pd.DataFrame:
     """The rows of a run, one row one value of one metric.
 
-    Damaged files are left out with a warning; so is said where rows of a label were made with different parameters.
+    Damaged files are left out with a warning; so is said where rows of a label were made with
+    different parameters.
 
     Args:
         run: the run's directory.
-        table: another table than the metrics: `items`, one of an experiment's own, or `models`, which joins on `model`.
-        **where: columns to filter by, pushed down to the files: a value, a list of values, or None for null, as in
+        table: another table than the metrics: `items`, one of an experiment's own, or `models`,
+            which joins on `model`.
+        **where: columns to filter by, pushed down to the files: a value, a list of values, or None
+            for null, as in
             `load(run, experiment="induction", metric="prefix_matching", step=[0, 512])`.
 
     Returns:
-        columns `model`, `experiment` and those of pythia_traj.schema, sorted by model, experiment and step; words are categories,
-        layer, head, position, step and n are nullable integers.
+        columns `model`, `experiment` and those of pythia_traj.schema, sorted by model, experiment
+        and step; words are categories, layer, head, position, step and n are nullable integers.
 
     Raises:
-        StoreError: it is no run, has no such table or column, or a word stands nowhere in that column.
+        StoreError: it is no run, has no such table or column, or a word stands nowhere in that
+            column.
     """
     found = read_run(run, table=table, **where)
     for note in found.notes:
@@ -113,10 +120,14 @@ class _Reader:
         self.is_stores = table in COLUMNS
         """Whether the store alone says which columns it has."""
         own = arrow_schema(COLUMNS.get(table, schema.UNIT_COLUMNS))
-        self.columns = pa.schema([*(pa.field(name, TYPES["dictionary"]) for name in self.partitions), *own])
+        self.columns = pa.schema(
+            [*(pa.field(name, TYPES["dictionary"]) for name in self.partitions), *own]
+        )
         """Those that are known without a look into a file."""
 
-    def read(self, wanted: Sequence[Found], filters: Sequence[Filter]) -> tuple[pa.Table, dict[Found, Footer]]:
+    def read(
+        self, wanted: Sequence[Found], filters: Sequence[Filter]
+    ) -> tuple[pa.Table, dict[Found, Footer]]:
         """The rows of these files, and the provenance of each that is whole."""
         expression = None
         for one in filters:
@@ -124,12 +135,18 @@ class _Reader:
         early = expression if self.is_stores else None
         tables, footers = {}, {}
         with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
-            for found, opened in zip(wanted, pool.map(lambda found: self._open(found, early), wanted), strict=True):
+            for found, opened in zip(
+                wanted, pool.map(lambda found: self._open(found, early), wanted), strict=True
+            ):
                 if opened is not None:
                     tables[found], footers[found] = opened
         common = self.columns if self.is_stores else self._common_schema(tables)
         kept = {found: rows for found, rows in tables.items() if found.path not in self._damaged}
-        rows = pa.concat_tables(kept.values(), promote_options="permissive") if kept else common.empty_table()
+        rows = (
+            pa.concat_tables(kept.values(), promote_options="permissive")
+            if kept
+            else common.empty_table()
+        )
         if expression is not None and not self.is_stores:
             for one in filters:
                 one.check(rows.schema)
@@ -152,16 +169,21 @@ class _Reader:
         """What is to be said of the rows."""
         said = say_mixed(footers) if self._table != "models" else []
         if self._damaged:
-            names = [f"{path.relative_to(self._run.path)} ({why})" for path, why in self._damaged.items()]
+            names = [
+                f"{path.relative_to(self._run.path)} ({why})" for path, why in self._damaged.items()
+            ]
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
             said.append(
-                f"left out {len(names)} damaged {'file' if len(names) == 1 else 'files'}: {', '.join(names[:_NAMED])}{more}; "
-                "the next sweep makes them anew"
+                f"left out {len(names)} damaged {'file' if len(names) == 1 else 'files'}:"
+                f" {', '.join(names[:_NAMED])}{more}; the next sweep makes them anew"
             )
         return tuple(said)
 
     def _open(self, found: Found, expression: Any) -> tuple[pa.Table, Footer] | None:
-        """The rows of a file with its partitions in front; None where it is damaged or no longer there."""
+        """The rows of a file with its partitions in front.
+
+        None where it is damaged or no longer there.
+        """
         try:
             whole = read_parquet(found.path, COLUMNS.get(self._table), step=found.step)
             rows = whole.table()
@@ -194,7 +216,8 @@ class _Reader:
 def published_models() -> pd.DataFrame:
     """The published models that are known by name, a row each.
 
-    A run has the same table of its own models, directories included: `load(run, table="models")`. Both join on `model`:
+    A run has the same table of its own models, directories included: `load(run, table="models")`.
+    Both join on `model`:
     `load(run).merge(pythia_traj.published_models(), on="model", suffixes=("", "_of_model"))`.
 
     Returns:
@@ -213,7 +236,10 @@ def _list(run: Run, table: str | None, unreadable: Damage) -> list[Found]:
         return []
     found = list_units(run, table=table, unreadable=unreadable)
     if not found and table is not None and list_units(run, table=table, suffix=".safetensors"):
-        raise StoreError(f"{table} holds tensors, not rows: read the .safetensors files below {run.folder(table)}")
+        raise StoreError(
+            f"{table} holds tensors, not rows: read the .safetensors files below"
+            f" {run.folder(table)}"
+        )
     return sorted(found, key=lambda one: (one.model, one.label, one.step or 0))
 
 
@@ -232,7 +258,8 @@ def _as_frame(rows: pa.Table, partitions: Sequence[str]) -> pd.DataFrame:
         words = frame[name].astype("category").cat.remove_unused_categories()
         frame[name] = words.cat.reorder_categories(sorted(words.cat.categories))
     if "step" in frame:
-        # step x tokens per step, which everybody computes sooner or later, exceeds 32 bits, and pandas would not say so.
+        # step x tokens per step, which everybody computes sooner or later, exceeds 32 bits, and
+        # pandas would not say so.
         frame["step"] = frame["step"].astype("Int64")
     return frame
 

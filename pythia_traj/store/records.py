@@ -1,7 +1,9 @@
-"""What a run's JSON says, one typed model for each kind of document; and how such a document is written so that it can be read again.
+"""What a run's JSON says, one typed model for each kind of document.
 
-Disks fail, editors save half a file, and other programs write into a run's directory. Whatever a document holds, it is one of these or
-it is damaged.
+This is also where such a document is written so that it can be read again.
+
+Disks fail, editors save half a file, and other programs write into a run's directory. Whatever a
+document holds, it is one of these or it is damaged.
 """
 
 import json
@@ -83,7 +85,8 @@ class Footer(_Record):
         source: the files it was measured on.
         origin: where those were published; None in rows of older versions.
         experiment_source: the file that defines the experiment; None likewise.
-        beside: names of the tables and tensors that belong to the unit, with their suffixes; None likewise.
+        beside: names of the tables and tensors that belong to the unit, with their suffixes; None
+            likewise.
         versions: of what it was computed with.
         name: of the device.
     """
@@ -99,18 +102,27 @@ class Footer(_Record):
 
     @property
     def published_at(self) -> str | None:
-        """Where the model was published, as `PublishedModel.origin` says it; rows of older versions know it of the Hub alone."""
+        """Where the model was published, as `PublishedModel.origin` says it.
+
+        Rows of older versions know it of the Hub alone.
+        """
         repo = self.source.get("repo")
         return self.origin or (f"hub:{repo}" if isinstance(repo, str) else None)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What must be equal for rows of a label at two steps to be compared: all it was made of, but for the references' steps."""
+        """What must be equal for rows of a label at two steps to be compared.
+
+        It is all that they were made of, but for the references' steps.
+        """
         return {name: value for name, value in self.made_of.items() if name != "references"}
 
 
 def as_json(document: Mapping[str, Any], *, indent: int | None = None) -> str:
-    """A document as text that can be read again: what JSON cannot hold is null, what is no text is escaped."""
+    """A document as text that can be read again.
+
+    What JSON cannot hold is null, what is no text is escaped.
+    """
     return json.dumps(_plain(document), sort_keys=True, indent=indent)
 
 

@@ -1,4 +1,7 @@
-"""What is measured -> files: a unit's tables and tensors first, its metrics last: the metrics file alone means that the unit is done."""
+"""What is measured -> files: a unit's tables and tensors first, its metrics last.
+
+The metrics file alone means that the unit is done.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
@@ -12,7 +15,14 @@ from safetensors.numpy import save_file
 
 from pythia_traj import schema
 from pythia_traj.store.layout import Run, link_exclusively, writing
-from pythia_traj.store.parquet import FOOTER_KEY, TYPES, DamagedError, arrow_schema, read_parquet, write_parquet
+from pythia_traj.store.parquet import (
+    FOOTER_KEY,
+    TYPES,
+    DamagedError,
+    arrow_schema,
+    read_parquet,
+    write_parquet,
+)
 from pythia_traj.store.records import as_json
 from pythia_traj.values import Row, Rows
 
@@ -30,10 +40,13 @@ class UnitId:
     tokens: int | None
 
 
-def write_unit(run: Run, unit: UnitId, rows: Rows, footer: Mapping[str, Any], *, cached: bool = False) -> Path:
-    """Writes a unit; when this returns it is on disk and done, and before that nothing of its metrics is to be seen.
+def write_unit(
+    run: Run, unit: UnitId, rows: Rows, footer: Mapping[str, Any], *, cached: bool = False
+) -> Path:
+    """Writes a unit; when this returns it is on disk and done.
 
-    A table or tensors that an earlier measurement of the unit left, and this one does not have, are removed.
+    Before that nothing of its metrics is to be seen. A table or tensors that an earlier measurement
+    of the unit left, and this one does not have, are removed.
 
     Args:
         footer: provenance, as JSON, stored in every file of the unit.
@@ -57,7 +70,10 @@ def write_unit(run: Run, unit: UnitId, rows: Rows, footer: Mapping[str, Any], *,
         tables[name] = _free_table(unit, columns)
     metrics = _metrics_table(unit, rows.metrics)
     place = partial(run.unit_path, unit.model, unit.label, unit.step, cached=cached)
-    beside = [*(f"{name}.parquet" for name in tables), *(f"{name}.safetensors" for name in rows.arrays)]
+    beside = [
+        *(f"{name}.parquet" for name in tables),
+        *(f"{name}.safetensors" for name in rows.arrays),
+    ]
     footer = {**footer, "beside": beside}
     written = set()
     with writing(run.path):
@@ -74,7 +90,9 @@ def write_unit(run: Run, unit: UnitId, rows: Rows, footer: Mapping[str, Any], *,
     return path
 
 
-def write_model(run: Run, model: str, facts: Mapping[str, Any], footer: Mapping[str, Any], *, anew: bool) -> bool:
+def write_model(
+    run: Run, model: str, facts: Mapping[str, Any], footer: Mapping[str, Any], *, anew: bool
+) -> bool:
     """Writes a model's row of the `models` table.
 
     Args:
@@ -88,7 +106,9 @@ def write_model(run: Run, model: str, facts: Mapping[str, Any], footer: Mapping[
     Raises:
         StoreError: the disk is full, read-only or forbidden.
     """
-    arrays = [pa.array([facts.get(column.name)], type=TYPES[column.type]) for column in schema.MODELS]
+    arrays = [
+        pa.array([facts.get(column.name)], type=TYPES[column.type]) for column in schema.MODELS
+    ]
     table = pa.Table.from_arrays(arrays, schema=arrow_schema(schema.MODELS))
     path = run.model_path(model)
     with writing(run.path), run.replacing(path) as temporary:
@@ -115,7 +135,10 @@ def _metrics_table(unit: UnitId, rows: Sequence[Row]) -> pa.Table:
 
 
 def _table(
-    columns: Sequence[schema.Column], unit: UnitId, keys: Sequence[Any], own: Mapping[str, list[Any]]
+    columns: Sequence[schema.Column],
+    unit: UnitId,
+    keys: Sequence[Any],
+    own: Mapping[str, list[Any]],
 ) -> pa.Table:
     by_key = (
         dict(zip(_KEY_FIELDS, zip(*map(astuple, keys), strict=True), strict=True))
@@ -142,7 +165,9 @@ def _free_table(unit: UnitId, columns: Mapping[str, Sequence[Any]]) -> pa.Table:
     """A table of an experiment's own, with the unit's columns in front."""
     length = len(next(iter(columns.values()), ()))
     fields = [pa.field(c.name, TYPES[c.type], nullable=c.nullable) for c in schema.UNIT_COLUMNS]
-    arrays = [pa.array([getattr(unit, c.name)] * length, type=TYPES[c.type]) for c in schema.UNIT_COLUMNS]
+    arrays = [
+        pa.array([getattr(unit, c.name)] * length, type=TYPES[c.type]) for c in schema.UNIT_COLUMNS
+    ]
     for name, values in columns.items():
         array = pa.array(values)
         arrays.append(array)
@@ -155,7 +180,9 @@ def _write(run: Run, path: Path, table: pa.Table, footer: Mapping[str, Any]) -> 
         write_parquet(temporary, table, footer)
 
 
-def _write_tensors(run: Run, path: Path, arrays: Mapping[str, np.ndarray], footer: Mapping[str, Any]) -> None:
+def _write_tensors(
+    run: Run, path: Path, arrays: Mapping[str, np.ndarray], footer: Mapping[str, Any]
+) -> None:
     # safetensors writes the memory of an array, whatever its strides say.
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     with run.replacing(path) as temporary:

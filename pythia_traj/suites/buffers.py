@@ -18,28 +18,40 @@ def anonymous(size: int) -> memoryview:
         CheckpointError: there is not as much: sizes of files are what others say.
     """
     try:
-        # Private: a shared mapping would count as a file's, and every limit and measurement of a process's own memory would miss it.
+        # Private: a shared mapping would count as a file's, and every limit and measurement of a
+        # process's own memory would miss it.
         return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
     except (OSError, OverflowError):
-        raise CheckpointError(f"files of {size / 1e9:.3g} GB do not fit into the memory of this machine") from None
+        raise CheckpointError(
+            f"files of {size / 1e9:.3g} GB do not fit into the memory of this machine"
+        ) from None
 
 
 class Buffers:
-    """Buffers of one checkpoint each: as many as are held at once, never more. Any number of threads may take them."""
+    """Buffers of one checkpoint each: as many as are held at once, never more.
+
+    Any number of threads may take them.
+    """
 
     def __init__(self, allocate: Callable[[int], memoryview] | None = None) -> None:
-        """How a buffer is made: for a GPU, of pinned memory, from which it copies without waiting."""
+        """How a buffer is made: for a GPU, of pinned memory, so that it copies without waiting."""
         self._allocate = allocate or anonymous
         self._lock = threading.Lock()
         self._free: list[memoryview] = []
 
     @contextmanager
     def hold(self, sizes: Sequence[int]) -> Iterator[list[memoryview]]:
-        """Room for files of these sizes, each at a multiple of 4096 bytes in one buffer, which is the next checkpoint's afterwards."""
+        """Room for files of these sizes in one buffer, which is the next checkpoint's afterwards.
+
+        Each file begins at a multiple of 4096 bytes.
+        """
         starts = list(accumulate((-(-size // _PAGE) * _PAGE for size in sizes), initial=0))
         buffer = self._take(starts[-1])
         try:
-            yield [buffer[start : start + size] for (start, _), size in zip(pairwise(starts), sizes, strict=True)]
+            yield [
+                buffer[start : start + size]
+                for (start, _), size in zip(pairwise(starts), sizes, strict=True)
+            ]
         finally:
             with self._lock:
                 self._free.append(buffer)

@@ -1,8 +1,8 @@
 """The published suites as data: one record a model, and how a name is looked up.
 
-Everything about a model that is known before anything of it is downloaded. Sources: the tables of the repository
-EleutherAI/pythia (sizes, learning rates, batch sizes, old names), the PolyPythias paper (van der Wal et al. 2025; seeds), the
-repositories' own names and branches.
+Everything about a model that is known before anything of it is downloaded. Sources: the tables of
+the repository EleutherAI/pythia (sizes, learning rates, batch sizes, old names), the PolyPythias
+paper (van der Wal et al. 2025; seeds), the repositories' own names and branches.
 """
 
 import math
@@ -16,8 +16,11 @@ from pythia_traj.errors import SuiteError, nearest
 ORGANISATION = "EleutherAI"
 
 TOKENS_PER_STEP = 1024 * 2048
-"""Of every Pythia: sequences of a batch x tokens of a sequence. v0 models that were trained with twice the batch have their steps
-labelled as if they had not (EleutherAI/pythia, README), so it holds for their labels too."""
+"""Of every Pythia: sequences of a batch x tokens of a sequence.
+
+v0 models that were trained with twice the batch have their steps labelled as if they had not
+(EleutherAI/pythia, README), so it holds for their labels too.
+"""
 
 LAST_STEP = 143_000
 
@@ -25,7 +28,10 @@ EARLY = (0, *(2**i for i in range(10)))
 EVERY_THOUSAND = tuple(range(1000, LAST_STEP + 1, 1000))
 
 TOKENIZER_SIZE = 50_277
-"""Tokens the tokenizer knows; the embeddings' other rows pad them to a round number (EleutherAI/pythia #68)."""
+"""Tokens the tokenizer knows.
+
+The embeddings' other rows pad them to a round number (EleutherAI/pythia #68).
+"""
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,8 @@ class Size:
     """What all models of one size share.
 
     Attributes:
-        peak_lr: the learning rate after warm-up. For 1b the README says 3.0e-4, the training config 2.5e-4; this is the README's.
+        peak_lr: the learning rate after warm-up. For 1b the README says 3.0e-4, the training config
+            2.5e-4; this is the README's.
         d_vocab: rows of the embedding, padding included.
     """
 
@@ -46,7 +53,11 @@ class Size:
 
     @property
     def n_parameters(self) -> int:
-        """Embedding and unembedding (not tied), four matrices of attention and an MLP four times as wide, their biases, LayerNorms."""
+        """The number of parameters of the whole model.
+
+        They are those of embedding and unembedding (not tied), of four matrices of attention and an
+        MLP four times as wide, their biases, and the LayerNorms.
+        """
         layer = 12 * self.d_model**2 + 13 * self.d_model
         return 2 * self.d_vocab * self.d_model + self.n_layers * layer + 2 * self.d_model
 
@@ -77,7 +88,10 @@ OLD_NAMES = {
     "6.9b": "6.7b",
     "12b": "13b",
 }
-"""Sizes were counted without embeddings until January 2023 (EleutherAI/pythia, README); only v0 models ever had these names."""
+"""Sizes were counted without embeddings until January 2023 (EleutherAI/pythia, README).
+
+Only v0 models ever had these names.
+"""
 
 
 @dataclass(frozen=True)
@@ -88,7 +102,8 @@ class ModelRecord:
         name: as in `--model` and in results.
         suite: `pythia`, `pythia-v0` or `polypythias`.
         steps: the steps it was published at.
-        seed: of data order and initialisation together; `data_seed`, `weight_seed`: of one alone. None is the original's.
+        seed: of data order and initialisation together; `data_seed`, `weight_seed`: of one alone.
+            None is the original's.
         aliases: other names it is found by.
     """
 
@@ -115,21 +130,39 @@ class ModelRecord:
     def facts(self) -> dict[str, Any]:
         """What distinguishes it from its relatives, as columns of schema.MODELS."""
         names = ("deduped", "seed", "data_seed", "weight_seed")
-        return {"repo": self.repo, "size": self.size.name} | {name: getattr(self, name) for name in names}
+        return {"repo": self.repo, "size": self.size.name} | {
+            name: getattr(self, name) for name in names
+        }
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it as JSON values: what `pythia-traj models` lists, by the names of schema.MODELS where it has them."""
+        """All of it as JSON values: what `pythia-traj models` lists.
+
+        The names are those of schema.MODELS where it has them.
+        """
         size = {
-            name: getattr(self.size, name) for name in ("n_layers", "n_heads", "d_model", "d_vocab", "n_parameters")
+            name: getattr(self.size, name)
+            for name in ("n_layers", "n_heads", "d_model", "d_vocab", "n_parameters")
         }
-        training = {"tokens_per_step": self.tokens_per_step, "n_steps": len(self.steps), "peak_lr": self.size.peak_lr}
+        training = {
+            "tokens_per_step": self.tokens_per_step,
+            "n_steps": len(self.steps),
+            "peak_lr": self.size.peak_lr,
+        }
         names = {"model": self.name, "aliases": list(self.aliases)}
-        return {**names, "suite": self.suite, **self.facts(), **size, "tokenizer_size": TOKENIZER_SIZE, **training}
+        return {
+            **names,
+            "suite": self.suite,
+            **self.facts(),
+            **size,
+            "tokenizer_size": TOKENIZER_SIZE,
+            **training,
+        }
 
     def learning_rate(self, step: int) -> float:
-        """The learning rate of the update that leads from `step` to `step + 1`: linear warm-up over 1 % of training, cosine to a tenth.
+        """The learning rate of the update that leads from `step` to `step + 1`.
 
-        At step 0 it is 0, which is why steps 0 and 1 are the same model (EleutherAI/pythia #83).
+        It warms up linearly over 1 % of training, then follows a cosine to a tenth. At step 0 it is
+        0, which is why steps 0 and 1 are the same model (EleutherAI/pythia #83).
         """
         peak, warmup = self.size.peak_lr, LAST_STEP // 100
         if step <= warmup:
@@ -177,7 +210,10 @@ def catalog() -> dict[str, ModelRecord]:
 
 
 def look_up(name: str) -> ModelRecord | None:
-    """The record of a name, an alias, or either with the organisation in front; capitals do not count. None where there is none."""
+    """The record of a name, an alias, or either with the organisation in front.
+
+    Capitals do not count. None where there is none.
+    """
     wanted = name.lower().removeprefix(f"{ORGANISATION.lower()}/")
     return _by_name().get(wanted)
 
@@ -192,4 +228,6 @@ def unknown_model(name: str) -> SuiteError:
 
 @cache
 def _by_name() -> dict[str, ModelRecord]:
-    return {name: record for record in catalog().values() for name in (record.name, *record.aliases)}
+    return {
+        name: record for record in catalog().values() for name in (record.name, *record.aliases)
+    }

@@ -1,7 +1,8 @@
 """The values of a `config.json`: of which type each must be, and within which range.
 
-A config comes from whoever published the weights. The ranges are far beyond any model there is, and within what one machine can try: a
-value outside of them is a slip or an attack, and says so before anything is built. Whether a model fits the memory is asked later.
+A config comes from whoever published the weights. The ranges are far beyond any model there is, and
+within what one machine can try: a value outside of them is a slip or an attack, and says so before
+anything is built. Whether a model fits the memory is asked later.
 """
 
 from collections.abc import Mapping
@@ -47,7 +48,10 @@ class Rotary(_Values):
 
 
 class RopeParameters(_Values):
-    """The same under the names of `rope_parameters` and `rope_scaling`; what stands there comes first."""
+    """The same under the names of `rope_parameters` and `rope_scaling`.
+
+    What stands there comes first.
+    """
 
     partial_rotary_factor: Number = Field(default=0.25, gt=0, le=1)
     rope_theta: Number = Field(default=10_000.0, ge=1, le=1e15)
@@ -66,7 +70,8 @@ def read_values(kind: type[Kind], given: Mapping[str, Any], *, place: str = "") 
         place: the object's key, for messages.
 
     Raises:
-        CheckpointError: one is missing, of another type or out of its range; the message names it, what it is, and what it must be.
+        CheckpointError: one is missing, of another type or out of its range; the message names it,
+            what it is, and what it must be.
     """
     try:
         return kind.model_validate(dict(given))
@@ -87,5 +92,13 @@ def _expected(field: FieldInfo) -> str:
     least = next((bound.ge for bound in field.metadata if isinstance(bound, Ge)), None)
     most = next((bound.le for bound in field.metadata if isinstance(bound, Le)), None)
     if field.annotation is float:
-        return f"a number{above} and at most {most:g}" if above else f"a number from {least:g} to {most:g}"
-    return f"a whole number above 0 and at most {most}" if least == 1 else f"a whole number from {least} to {most}"
+        return (
+            f"a number{above} and at most {most:g}"
+            if above
+            else f"a number from {least:g} to {most:g}"
+        )
+    return (
+        f"a whole number above 0 and at most {most}"
+        if least == 1
+        else f"a whole number from {least} to {most}"
+    )

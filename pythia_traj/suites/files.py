@@ -1,4 +1,4 @@
-"""The files of a checkpoint in Hugging Face layout: which of them are its weights, and how they are read.
+"""The files of a checkpoint in Hugging Face layout: which are its weights, and how they are read.
 
 Shared by everything that serves checkpoints, from a directory or from the Hub.
 """
@@ -15,9 +15,17 @@ from pythia_traj.errors import CheckpointError
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 
-WEIGHTS = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin")
-"""In order of preference; only one of them is read. Shards come first: where a branch holds both, the single file was the stale one
-(EleutherAI/pythia #205)."""
+WEIGHTS = (
+    "model.safetensors.index.json",
+    "model.safetensors",
+    "pytorch_model.bin.index.json",
+    "pytorch_model.bin",
+)
+"""In order of preference; only one of them is read.
+
+Shards come first: where a branch holds both, the single file was the stale one (EleutherAI/pythia
+#205).
+"""
 
 
 def preferred_weights(names: Collection[str], where: object) -> str:
@@ -36,7 +44,10 @@ _OTHER_FOLDERS = (
     (
         r"adapter_config\.json|adapter_model\.(safetensors|bin)",
         "a PEFT adapter, not a model",
-        "merge it into its model with `model.merge_and_unload().save_pretrained(...)`, and remove the adapter's files",
+        (
+            "merge it into its model with `model.merge_and_unload().save_pretrained(...)`, and"
+            " remove the adapter's files"
+        ),
     ),
     (
         r"layer_\d+-model_\d+-model_states\.pt",
@@ -51,7 +62,10 @@ _OTHER_FOLDERS = (
     (
         r"mp_rank_\d+_model_states\.pt",
         "a checkpoint of DeepSpeed or of GPT-NeoX itself",
-        "convert it with GPT-NeoX's tools/ckpts/convert_neox_to_hf.py, or with DeepSpeed's zero_to_fp32.py",
+        (
+            "convert it with GPT-NeoX's tools/ckpts/convert_neox_to_hf.py, or with DeepSpeed's"
+            " zero_to_fp32.py"
+        ),
     ),
     (
         r"\S+\.distcp",
@@ -69,14 +83,20 @@ _OTHER_FOLDERS = (
         "save the model too, wait until it is saved, or remove the folder",
     ),
 )
-"""What a folder can be that is no checkpoint: names of its files, what it holds then, what to do; the first counts."""
+"""What a folder can be that is no checkpoint: names of its files, what it holds then, what to do.
+
+The first that fits counts.
+"""
 
 
 def what_it_holds(names: Collection[str]) -> str | None:
-    """What a folder without weights in Hugging Face layout holds instead, and what to do; None where that is not known.
+    """What a folder without weights in Hugging Face layout holds instead, and what to do.
+
+    None where that is not known.
 
     Args:
-        names: of its files, those of its folders included: `global_step500/mp_rank_00_model_states.pt`.
+        names: of its files, those of its folders included:
+            `global_step500/mp_rank_00_model_states.pt`.
     """
     last_parts = [name.rpartition("/")[2] for name in names]
     for pattern, what, advice in _OTHER_FOLDERS:
@@ -87,20 +107,32 @@ def what_it_holds(names: Collection[str]) -> str | None:
 
 
 def is_adapter(names: Collection[str]) -> bool:
-    """Whether a folder holds an adapter, be there weights or not: those of its model may be without it."""
+    """Whether a folder holds an adapter, be there weights or not.
+
+    Weights may be those of its model, without the adapter.
+    """
     return any(re.fullmatch(_OTHER_FOLDERS[0][0], name) for name in names)
 
 
-_SLOW_TOKENIZERS = (("vocab.json", "merges.txt"), ("tokenizer.model",), ("spiece.model",), ("vocab.txt",))
-"""Files of tokenizers that transformers runs in Python, any of which it can write as tokenizer.json."""
+_SLOW_TOKENIZERS = (
+    ("vocab.json", "merges.txt"),
+    ("tokenizer.model",),
+    ("spiece.model",),
+    ("vocab.txt",),
+)
+"""Files of tokenizers that transformers runs in Python; it can write any as tokenizer.json."""
 
 
 def slow_tokenizer(names: Collection[str]) -> str | None:
-    """What a folder without tokenizer.json has of a tokenizer, and what to do; None where it has none."""
+    """What a folder without tokenizer.json has of a tokenizer, and what to do.
+
+    None where it has none.
+    """
     found = next((files for files in _SLOW_TOKENIZERS if set(files) <= set(names)), None)
     return found and (
-        f"{' and '.join(found)} are of a slow tokenizer, which is not read: "
-        "`AutoTokenizer.from_pretrained(FOLDER, use_fast=True).save_pretrained(FOLDER)` writes tokenizer.json"
+        f"{' and '.join(found)} are of a slow tokenizer, which is not read:"
+        " `AutoTokenizer.from_pretrained(FOLDER, use_fast=True).save_pretrained(FOLDER)` writes"
+        " tokenizer.json"
     )
 
 
@@ -130,24 +162,33 @@ def shards(index: Mapping[str, Any], where: object) -> dict[str, frozenset[str]]
     """
     weight_map = index.get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(f"{where} has no weight_map, so its shards are unknown: fetch it again")
+        raise CheckpointError(
+            f"{where} has no weight_map, so its shards are unknown: fetch it again"
+        )
     named: dict[str, set[str]] = {}
     for tensor, shard in outside.checked(
         _Index, {"weight_map": weight_map}, where, error=CheckpointError
     ).weight_map.items():
         named.setdefault(shard, set()).add(tensor)
     for name in named:
-        # An index comes from whoever published the weights: a name that is a path could point anywhere.
+        # An index comes from whoever published the weights: a name that is a path could point
+        # anywhere.
         if not is_plain(name) or not is_weights(name):
             raise CheckpointError(
-                f"{where} names a shard {outside.shown(name)}, which is not a plain file name of weights"
+                f"{where} names a shard {outside.shown(name)}, which is not a plain file name of"
+                " weights"
             )
     return {shard: frozenset(named[shard]) for shard in sorted(named)}
 
 
 def is_plain(name: str) -> bool:
-    """Whether a name from elsewhere is the name of a file in the folder at hand, and leads nowhere else."""
-    return Path(name).name == name and name not in {".", ".."} and "\\" not in name and "\0" not in name
+    """Whether a name from elsewhere is a file's in the folder at hand, and leads nowhere else."""
+    return (
+        Path(name).name == name
+        and name not in {".", ".."}
+        and "\\" not in name
+        and "\0" not in name
+    )
 
 
 def most_bytes(name: str) -> int:

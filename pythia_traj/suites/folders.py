@@ -1,4 +1,4 @@
-"""Which folders of a directory are steps, and what those are that look as if they were meant to be."""
+"""Which folders of a directory are steps, and what those are that look as if meant to be."""
 
 import logging
 import os
@@ -15,8 +15,13 @@ log = logging.getLogger(__name__)
 
 _STEP = re.compile(r"(?:step|checkpoint-)([0-9]+)")
 
-_LIKE_A_STEP = re.compile(r"(?:step|iter|iteration|checkpoint|ckpt)s?[-_ .=]?([0-9]{1,20})(?![0-9])", re.IGNORECASE)
-"""Names that other tools give folders of checkpoints: `global_step8`, `iter_0000008`, `step-8`, `checkpoint-8-merged`."""
+_LIKE_A_STEP = re.compile(
+    r"(?:step|iter|iteration|checkpoint|ckpt)s?[-_ .=]?([0-9]{1,20})(?![0-9])", re.IGNORECASE
+)
+"""Names that other tools give folders of checkpoints.
+
+They are `global_step8`, `iter_0000008`, `step-8`, `checkpoint-8-merged` and the like.
+"""
 
 _FRAMEWORK = re.compile(r"global_step[0-9]+|pytorch_model_fsdp_[0-9]+")
 """Folders that DeepSpeed, GPT-NeoX and FSDP make."""
@@ -28,7 +33,8 @@ _NAMED = 3
 def step_folders(directory: Path) -> dict[int, str]:
     """The name of each step's folder.
 
-    What is named like a step and is no folder, be it a file or a link that leads nowhere, is a step that fails by itself.
+    What is named like a step and is no folder, be it a file or a link that leads nowhere, is a step
+    that fails by itself.
 
     Raises:
         SuiteError: there are none, one step has two, or a number is too large.
@@ -45,13 +51,16 @@ def step_folders(directory: Path) -> dict[int, str]:
         step = int(match[1])
         if step > schema.MOST_STEP:
             raise SuiteError(
-                f"{directory / name} is no step: its number must be at most {schema.MOST_STEP}; rename or remove it"
+                f"{directory / name} is no step: its number must be at most {schema.MOST_STEP};"
+                " rename or remove it"
             )
         other = found.get(step)
         if other is None or not _is_folder(directory / other):
             found[step] = name
         elif _is_folder(directory / name):
-            raise SuiteError(f"{directory} has step {step} twice, as {other} and {name}: keep one of them")
+            raise SuiteError(
+                f"{directory} has step {step} twice, as {other} and {name}: keep one of them"
+            )
     if not found:
         raise SuiteError(_why_none(directory, names))
     _warn_of_others(directory, names, found)
@@ -59,7 +68,9 @@ def step_folders(directory: Path) -> dict[int, str]:
 
 
 def names_below(directory: Path) -> list[str]:
-    """The files of a folder, and those of folders in it that a training framework makes, with the folder in front.
+    """The files of a folder, and those of folders in it that a training framework makes.
+
+    The latter have the folder in front.
 
     Raises:
         CheckpointError: it cannot be read.
@@ -89,12 +100,22 @@ def _is_folder(path: Path) -> bool:
 
 
 def _why_none(directory: Path, names: Sequence[str]) -> str:
-    what = None if any(name in WEIGHTS for name in names) and not is_adapter(names) else what_it_holds(names)
+    what = (
+        None
+        if any(name in WEIGHTS for name in names) and not is_adapter(names)
+        else what_it_holds(names)
+    )
     if what is not None:
-        return f"{directory} is not a run of step0/, step512/ or checkpoint-500/ folders: it holds {what}"
+        return (
+            f"{directory} is not a run of step0/, step512/ or checkpoint-500/ folders: it holds"
+            f" {what}"
+        )
     similar = _similar(directory, names, ())
     if similar:
-        return f"{directory} holds no step0/, step512/ or checkpoint-500/ folders, but {_renamed(similar)}"
+        return (
+            f"{directory} holds no step0/, step512/ or checkpoint-500/ folders, but"
+            f" {_renamed(similar)}"
+        )
     hint = " (it looks like one checkpoint: give its parent)" if CONFIG in names else ""
     return f"{directory} holds no step0/, step512/ or checkpoint-500/ folders{hint}"
 
@@ -118,5 +139,9 @@ def _similar(directory: Path, names: Sequence[str], steps: Collection[int]) -> d
 def _renamed(similar: dict[str, int]) -> str:
     """Such folders, and what to call them."""
     names = list(similar)
-    named = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
-    return f"{named}: rename {names[0]} to step{similar[names[0]]} if it is the checkpoint of a step"
+    named = ", ".join(names[:_NAMED]) + (
+        f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    )
+    return (
+        f"{named}: rename {names[0]} to step{similar[names[0]]} if it is the checkpoint of a step"
+    )

@@ -1,14 +1,16 @@
-"""What the `config.json` of a GPT-NeoX checkpoint says: every key that transformers knows, and what becomes of it here.
+"""What the `config.json` of a GPT-NeoX checkpoint says, and what becomes of each key here.
 
-A key stands in one of three lists. APPLIED decides what the model computes; REFUSED would too, but HookedTransformer
-cannot follow, so values other than the usual one end in a `CheckpointError`; HARMLESS changes no logits. A key that
-stands in none of them is accepted: the lists have every key that transformers' model reads, so another one cannot
-change what it computes either. Tests ask transformers for the keys and the values, and the model itself for what it
-reads.
+Every key that transformers knows stands in one of three lists. APPLIED decides what the model
+computes; REFUSED would too, but HookedTransformer cannot follow, so values other than the usual one
+end in a `CheckpointError`; HARMLESS changes no logits. A key that stands in none of them is
+accepted: the lists have every key that transformers' model reads, so another one cannot change what
+it computes either. Tests ask transformers for the keys and the values, and the model itself for
+what it reads.
 
-transformers' reading is the truth, for old spellings too: the rotary settings stand under `rotary_pct` and
-`rotary_emb_base`, or since transformers 5 under `rope_parameters`. `rope_scaling`, where it is not empty, takes the
-place of `rope_parameters`, and what stands in either comes before `rotary_pct` and `rotary_emb_base`.
+transformers' reading is the truth, for old spellings too: the rotary settings stand under
+`rotary_pct` and `rotary_emb_base`, or since transformers 5 under `rope_parameters`. `rope_scaling`,
+where it is not empty, takes the place of `rope_parameters`, and what stands in either comes before
+`rotary_pct` and `rotary_emb_base`.
 
 Knows neither torch nor transformers.
 """
@@ -20,10 +22,19 @@ from typing import Any
 
 from pythia_traj.errors import CheckpointError, nearest
 from pythia_traj.outside import shown
-from pythia_traj.suites.config_values import LinearScaling, RopeParameters, Rotary, Values, read_values
+from pythia_traj.suites.config_values import (
+    LinearScaling,
+    RopeParameters,
+    Rotary,
+    Values,
+    read_values,
+)
 
 ARCHITECTURES = ("GPTNeoXForCausalLM", "GPTNeoXModel")
-"""The second is the first without its unembedding, which tied embeddings make up for; `models/` asks the tensors."""
+"""The second is the first without its unembedding, which tied embeddings make up for.
+
+`models/` asks the tensors.
+"""
 
 ACTIVATIONS = {
     "gelu": "gelu",
@@ -48,10 +59,16 @@ SIZES = (
     "max_position_embeddings",
     "vocab_size",
 )
-"""Keys without which there is no model; transformers' defaults for them are those of GPT-NeoX-20B."""
+"""Keys without which there is no model.
+
+transformers' defaults for them are those of GPT-NeoX-20B.
+"""
 
 CONSTANT = re.compile(r"\.attention\.(?:bias|masked_bias)$|(?:^|\.)rotary_emb\.inv_freq$")
-"""Names of tensors that follow from the config: the causal mask and the rotary frequencies of older files."""
+"""Names of tensors that follow from the config.
+
+They are the causal mask and the rotary frequencies of older files.
+"""
 
 APPLIED = {
     **{key: key for key in SIZES},
@@ -59,7 +76,9 @@ APPLIED = {
     "layer_norm_eps": "layer_norm_eps",
     "use_parallel_residual": "use_parallel_residual",
     "attention_bias": "attention_bias",
-    "tie_word_embeddings": "tie_word_embeddings: the embedding is the unembedding where the file has none",
+    "tie_word_embeddings": (
+        "tie_word_embeddings: the embedding is the unembedding where the file has none"
+    ),
     "rotary_pct": "rotary_dim; partial_rotary_factor of rope_parameters comes first",
     "rotary_emb_base": "rotary_base; rope_theta of rope_parameters comes first",
     "rope_parameters": "rotary_dim, rotary_base, rotary_scaling",
@@ -97,7 +116,9 @@ def _is_architecture(value: Any, _: Mapping[str, Any]) -> bool:
 
 
 def _is_size_of_head(value: Any, config: Mapping[str, Any]) -> bool:
-    return value is None or (type(value) is int and value * config["num_attention_heads"] == config["hidden_size"])
+    return value is None or (
+        type(value) is int and value * config["num_attention_heads"] == config["hidden_size"]
+    )
 
 
 def _is_full_attention(value: Any) -> bool:
@@ -115,26 +136,40 @@ REFUSED = {
     **_IDENTITY,
     "quantization_config": Refusal(
         _is_unset,
-        "the weights are quantised: use the unquantised checkpoint, or save `model.dequantize()` in float16 or float32",
+        "the weights are quantised: use the unquantised checkpoint, or save `model.dequantize()` in"
+        " float16 or float32",
     ),
-    "head_dim": Refusal(_is_size_of_head, "GPT-NeoX has heads of hidden_size / num_attention_heads: remove the key"),
+    "head_dim": Refusal(
+        _is_size_of_head, "GPT-NeoX has heads of hidden_size / num_attention_heads: remove the key"
+    ),
     "is_causal": Refusal(lambda value, _: value is None or value is True, _NOT_PLAIN),
     "sliding_window": Refusal(_is_unset, _NOT_PLAIN),
     "attention_chunk_size": Refusal(_is_unset, _NOT_PLAIN),
     "kv_sharing_modes": Refusal(_is_unset, _NOT_PLAIN),
     "layer_types": Refusal(lambda value, _: value is None or _is_full_attention(value), _NOT_PLAIN),
-    "per_layer_config": Refusal(_is_empty, "layers that differ cannot be put into one HookedTransformer"),
-    "pruned_heads": Refusal(_is_empty, "a model with heads pruned away cannot be put into a HookedTransformer"),
+    "per_layer_config": Refusal(
+        _is_empty, "layers that differ cannot be put into one HookedTransformer"
+    ),
+    "pruned_heads": Refusal(
+        _is_empty, "a model with heads pruned away cannot be put into a HookedTransformer"
+    ),
     "text_config": Refusal(_is_unset, "GPT-NeoX has one config: save the language model alone"),
     "decoder": Refusal(_is_unset, "GPT-NeoX has one config: save the language model alone"),
     "generator": Refusal(_is_unset, "GPT-NeoX has one config: save the language model alone"),
-    "fusion_config": Refusal(_is_empty, "the model was changed before it was saved: save it without fusions"),
+    "fusion_config": Refusal(
+        _is_empty, "the model was changed before it was saved: save it without fusions"
+    ),
     "transformers_weights": Refusal(
-        _is_unset, "the weights are in a file of another name: rename it to model.safetensors and remove the key"
+        _is_unset,
+        "the weights are in a file of another name: rename it to model.safetensors"
+        " and remove the key",
     ),
     "auto_map": Refusal(
-        lambda value, _: not isinstance(value, Mapping) or not any("AutoModel" in str(name) for name in value),
-        "the model comes with code of its own, which is never run: remove the key if it is a plain GPT-NeoX",
+        lambda value, _: (
+            not isinstance(value, Mapping) or not any("AutoModel" in str(name) for name in value)
+        ),
+        "the model comes with code of its own, which is never run: remove the key if it is a plain"
+        " GPT-NeoX",
     ),
 }
 """Key -> what of it is accepted, and why nothing else is."""
@@ -194,17 +229,20 @@ HARMLESS = {
 
 
 def forward_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a config decides what the model computes: equal for all spellings of the same settings, JSON throughout.
+    """What of a config decides what the model computes, JSON throughout.
+
+    It is equal for all spellings of the same settings.
 
     Args:
         config: the parsed `config.json`.
 
     Returns:
-        `SIZES`, `hidden_act` by TransformerLens's name, `layer_norm_eps`, `use_parallel_residual`, `attention_bias`,
-        `tie_word_embeddings`, `rotary_dim`, `rotary_base`, `rotary_scaling`.
+        `SIZES`, `hidden_act` by TransformerLens's name, `layer_norm_eps`, `use_parallel_residual`,
+        `attention_bias`, `tie_word_embeddings`, `rotary_dim`, `rotary_base`, `rotary_scaling`.
 
     Raises:
-        CheckpointError: another architecture, a value that is none, or a setting that HookedTransformer cannot express.
+        CheckpointError: another architecture, a value that is none, or a setting that
+            HookedTransformer cannot express.
     """
     # First what it is a config of: another one need not have the sizes that the rest is read with.
     _check_architecture(config)
@@ -224,16 +262,21 @@ def forward_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 def _check_architecture(config: Mapping[str, Any]) -> None:
     if not config.get("architectures") and "model_type" not in config:
         raise CheckpointError(
-            f"config.json names neither architectures nor model_type: supported is {ARCHITECTURES[0]}"
+            "config.json names neither architectures nor model_type: supported is"
+            f" {ARCHITECTURES[0]}"
         )
     for key, refusal in _IDENTITY.items():
         value = config.get(key)
         if isinstance(value, list) and value:
             value = value[0]
         elif key == "architectures" and value:
-            raise CheckpointError(f"config.json: {key} is {shown(value)}: it must be a list: {refusal.because}")
+            raise CheckpointError(
+                f"config.json: {key} is {shown(value)}: it must be a list: {refusal.because}"
+            )
         if key in config and not refusal.accepts(config[key], config):
-            raise CheckpointError(f"config.json is of architecture {shown(value).strip(chr(39))}: {refusal.because}")
+            raise CheckpointError(
+                f"config.json is of architecture {shown(value).strip(chr(39))}: {refusal.because}"
+            )
 
 
 def _refuse(config: Mapping[str, Any], refusals: Mapping[str, Refusal]) -> None:
@@ -245,13 +288,15 @@ def _refuse(config: Mapping[str, Any], refusals: Mapping[str, Refusal]) -> None:
 def _values(config: Mapping[str, Any]) -> Values:
     missing = [key for key in SIZES if config.get(key) is None]
     if missing:
-        raise CheckpointError(f"config.json lacks {', '.join(missing)}: each must be a whole number above 0")
+        raise CheckpointError(
+            f"config.json lacks {', '.join(missing)}: each must be a whole number above 0"
+        )
     values = read_values(Values, config)
     d_model, n_heads = values.hidden_size, values.num_attention_heads
     if d_model % n_heads:
         raise CheckpointError(
-            f"config.json: hidden_size {d_model} is not a multiple of num_attention_heads {n_heads}: "
-            "one of them is wrong"
+            f"config.json: hidden_size {d_model} is not a multiple of num_attention_heads"
+            f" {n_heads}: one of them is wrong"
         )
     return values
 
@@ -260,7 +305,8 @@ def _activation(config: Mapping[str, Any]) -> str:
     name = config.get("hidden_act", "gelu")
     if not isinstance(name, str) or name not in ACTIVATIONS:
         raise CheckpointError(
-            f"config.json: hidden_act {shown(name)} is not supported ({nearest(str(name), ACTIVATIONS)})"
+            f"config.json: hidden_act {shown(name)} is not supported"
+            f" ({nearest(str(name), ACTIVATIONS)})"
         )
     return ACTIVATIONS[name]
 
@@ -268,22 +314,24 @@ def _activation(config: Mapping[str, Any]) -> str:
 def _rotary(config: Mapping[str, Any], d_head: int) -> dict[str, Any]:
     """How many dimensions of a head are rotated, and TransformerLens's base and scaling for them.
 
-    transformers takes frequencies base ** (-2i / dim) for i < dim / 2 with dim = int(pct * d_head), and rotates
-    pairs; so an odd dim rotates dim + 1 dimensions by frequencies of dim. TransformerLens knows one number for both.
-    The base that gives the same frequencies is base ** (rotated / dim); it is the base itself wherever dim is even,
-    as in every published Pythia.
+    transformers takes frequencies base ** (-2i / dim) for i < dim / 2 with dim = int(pct * d_head),
+    and rotates pairs; so an odd dim rotates dim + 1 dimensions by frequencies of dim.
+    TransformerLens knows one number for both. The base that gives the same frequencies is
+    base ** (rotated / dim); it is the base itself wherever dim is even, as in every published
+    Pythia.
     """
     place, rope = _rope_parameters(config)
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind not in ROPE_TYPES:
         raise CheckpointError(
-            f"config.json: rope_type {shown(kind)} is not supported, only {' and '.join(ROPE_TYPES)}: "
-            "use a checkpoint from before its context was extended"
+            f"config.json: rope_type {shown(kind)} is not supported, only"
+            f" {' and '.join(ROPE_TYPES)}: use a checkpoint from before its context was extended"
         )
     scaling = read_values(LinearScaling, rope, place=place).factor if kind == "linear" else 1.0
     newer = read_values(RopeParameters, rope, place=place)
     older = read_values(
-        Rotary, {key: config[key] for key, new in _RENAMED.items() if key in config and new not in rope}
+        Rotary,
+        {key: config[key] for key, new in _RENAMED.items() if key in config and new not in rope},
     )
     pct = newer.partial_rotary_factor if "partial_rotary_factor" in rope else older.rotary_pct
     base = newer.rope_theta if "rope_theta" in rope else older.rotary_emb_base
@@ -291,8 +339,8 @@ def _rotary(config: Mapping[str, Any], d_head: int) -> dict[str, Any]:
     rotated = dim + dim % 2
     if dim < 1 or rotated > d_head:
         raise CheckpointError(
-            f"config.json: rotary_pct {pct:g} of a head of {d_head} dimensions rotates {rotated or 'none'} of them: "
-            "it must be an even number, and at least 2"
+            f"config.json: rotary_pct {pct:g} of a head of {d_head} dimensions rotates"
+            f" {rotated or 'none'} of them: it must be an even number, and at least 2"
         )
     adjusted = base if rotated == dim else base ** (rotated / dim)
     return {"rotary_dim": rotated, "rotary_base": adjusted, "rotary_scaling": scaling}
@@ -303,7 +351,10 @@ _RENAMED = {"rotary_pct": "partial_rotary_factor", "rotary_emb_base": "rope_thet
 
 
 def _rope_parameters(config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """The object that says how positions are rotated, with its key; empty where only older keys do."""
+    """The object that says how positions are rotated, with its key.
+
+    It is empty where only older keys do.
+    """
     for key in ("rope_scaling", "rope_parameters"):
         found = config.get(key)
         if found is not None and not isinstance(found, Mapping):

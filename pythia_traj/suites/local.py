@@ -1,11 +1,14 @@
-"""A directory as a suite: the checkpoints of one training run, as the Hub or a Hugging Face Trainer lays them out.
+"""A directory as a suite: the checkpoints of one training run.
 
-    RUN/step0/  RUN/step512/ ...            or            RUN/checkpoint-500/  RUN/checkpoint-1000/ ...
+They lie there as the Hub or a Hugging Face Trainer lays them out:
+
+    RUN/step0/  RUN/step512/ ...        or        RUN/checkpoint-500/  RUN/checkpoint-1000/ ...
         config.json   model.safetensors   tokenizer.json
 
-Weights may be one file or shards with an index, safetensors or `.bin`. `config.json` and `tokenizer.json` may stand
-beside the steps instead, for all steps that have none of their own. A `suite.json` beside the steps may name the
-suite (`suite`) and the tokens of a training step (`tokens_per_step`); without it tokens are unknown.
+Weights may be one file or shards with an index, safetensors or `.bin`. `config.json` and
+`tokenizer.json` may stand beside the steps instead, for all steps that have none of their own. A
+`suite.json` beside the steps may name the suite (`suite`) and the tokens of a training step
+(`tokens_per_step`); without it tokens are unknown.
 """
 
 import os
@@ -53,7 +56,9 @@ class _SuiteFacts(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
-    suite: Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)] | None = None
+    suite: (
+        Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)] | None
+    ) = None
     tokens_per_step: Annotated[int, Field(ge=1, le=2**53)] | None = None
 
 
@@ -63,7 +68,8 @@ class LocalModel:
 
     Attributes:
         directory: where the step folders are.
-        model: its name in results: the one it was given, or the directory's, with characters that a path partition cannot hold replaced.
+        model: its name in results: the one it was given, or the directory's, with characters that a
+            path partition cannot hold replaced.
         revisions: the name of each step's folder.
     """
 
@@ -86,14 +92,16 @@ class LocalModel:
         """
         if not os.path.isdir(directory):  # noqa: PTH112 - pathlib's raises where it may not be looked at
             raise SuiteError(
-                f"{directory} is not a directory of checkpoints (step0/, step512/, or checkpoint-500/, ...)"
+                f"{directory} is not a directory of checkpoints (step0/, step512/, or"
+                " checkpoint-500/, ...)"
             )
         facts, revisions = _suite_facts(directory), step_folders(directory)
         most = max(revisions) * (facts.tokens_per_step or 0)
         if most > schema.MOST_TOKENS:
             raise SuiteError(
-                f"{directory / SUITE}: tokens_per_step is {facts.tokens_per_step}: step {max(revisions)} would be after {most} tokens, "
-                f"at most {schema.MOST_TOKENS} can be stored"
+                f"{directory / SUITE}: tokens_per_step is {facts.tokens_per_step}: step"
+                f" {max(revisions)} would be after {most} tokens, at most {schema.MOST_TOKENS} can"
+                " be stored"
             )
         return cls(
             directory=directory,
@@ -110,8 +118,13 @@ class LocalModel:
 
     @cached_property
     def origin(self) -> str:
-        """Which directory it is, links resolved; bytes that are no UTF-8 are escaped, so that it can be stored."""
-        return f"directory:{os.fsencode(self.directory.resolve()).decode(errors='backslashreplace')}"
+        """Which directory it is, links resolved.
+
+        Bytes that are no UTF-8 are escaped, so that it can be stored.
+        """
+        return (
+            f"directory:{os.fsencode(self.directory.resolve()).decode(errors='backslashreplace')}"
+        )
 
     def revision(self, step: int) -> str:
         """The name of the step's folder."""
@@ -121,7 +134,7 @@ class LocalModel:
         """There is nothing to compare."""
 
     def source(self, step: int) -> dict[str, Any]:
-        """Names, sizes and modification times of the files that a measurement of this step rests on.
+        """Names, sizes and modification times of the files a measurement of this step rests on.
 
         Raises:
             CheckpointError: one of them went away meanwhile, or may not be looked at.
@@ -153,11 +166,15 @@ class LocalModel:
     def checkpoint(self, step: int) -> "LocalCheckpoint":
         """The checkpoint of a step that is there."""
         tokens = None if self.tokens_per_step is None else step * self.tokens_per_step
-        return LocalCheckpoint(self.directory / self.revisions[step], self.suite, self.model, step, tokens)
+        return LocalCheckpoint(
+            self.directory / self.revisions[step], self.suite, self.model, step, tokens
+        )
 
     def staging(self, room: Room, steps: Sequence[int]) -> Reading:
         """Buffers that the files are read into, as far as there is memory for them."""
-        return Reading.within(room, next((size for step in steps if (size := self.checkpoint(step).size())), 0))
+        return Reading.within(
+            room, next((size for step in steps if (size := self.checkpoint(step).size())), 0)
+        )
 
 
 @dataclass(frozen=True)
@@ -174,7 +191,9 @@ class LocalCheckpoint:
     def integrity(self) -> Integrity:
         """Nothing is known: a directory publishes no digests."""
         return Integrity(
-            "unchecked", "a directory publishes no digests", tuple(path.name for path in self._weight_paths())
+            "unchecked",
+            "a directory publishes no digests",
+            tuple(path.name for path in self._weight_paths()),
         )
 
     @property
@@ -204,7 +223,10 @@ class LocalCheckpoint:
         return slow_tokenizer(names_below(self.directory))
 
     def _refuse_other_folders(self) -> None:
-        """Says what the folder is, if it holds something else than a model; so does an adapter beside weights."""
+        """Says what the folder is, if it holds something else than a model.
+
+        An adapter beside weights is something else too.
+        """
         names = names_below(self.directory)
         if is_adapter(names) or not any(name in WEIGHTS for name in names):
             found = what_it_holds(names)
@@ -212,12 +234,14 @@ class LocalCheckpoint:
                 raise CheckpointError(f"{self.directory} holds {found}")
 
     def files(self) -> list[Path]:
-        """The files a measurement rests on, those of them that exist: config, tokenizer, index, weights."""
+        """The files a measurement rests on, if they exist: config, tokenizer, index, weights."""
         try:
             weights = self._weight_paths()
         except CheckpointError:
             weights = []
-        index = [path for name in WEIGHTS if is_index(name) and _is_file(path := self.directory / name)]
+        index = [
+            path for name in WEIGHTS if is_index(name) and _is_file(path := self.directory / name)
+        ]
         shared = [self._own_or_shared(name) for name in (CONFIG, TOKENIZER)]
         return [path for path in (*shared, *index, *weights) if path is not None and _is_file(path)]
 
@@ -232,7 +256,10 @@ class LocalCheckpoint:
         return list(self._weights())
 
     def _weights(self) -> dict[Path, frozenset[str] | None]:
-        """The weight files, each with the tensors that the index takes from it; None where there is no index."""
+        """The weight files, each with the tensors that the index takes from it.
+
+        None where there is no index.
+        """
         self._refuse_other_folders()
         there = [name for name in WEIGHTS if _is_file(self.directory / name)]
         path = self.directory / preferred_weights(there, self.directory)
@@ -242,8 +269,12 @@ class LocalCheckpoint:
         for shard in named:
             if not _is_file(self.directory / shard):
                 single = self.directory / path.name.removesuffix(".index.json")
-                advice = f", or remove the index if {single.name} is right" if _is_file(single) else ""
-                raise CheckpointError(f"shard {shard} named in {path} is missing: fetch it again{advice}")
+                advice = (
+                    f", or remove the index if {single.name} is right" if _is_file(single) else ""
+                )
+                raise CheckpointError(
+                    f"shard {shard} named in {path} is missing: fetch it again{advice}"
+                )
         return {self.directory / shard: tensors for shard, tensors in named.items()}
 
     @contextmanager
@@ -251,7 +282,10 @@ class LocalCheckpoint:
         """Reads the weight files into the staging's buffers; without a staging they are mapped."""
         weights = self._weights()
         with (staging or Reading()).hold(list(weights)) as files:
-            yield [replace(file, tensors=tensors) for file, tensors in zip(files, weights.values(), strict=True)]
+            yield [
+                replace(file, tensors=tensors)
+                for file, tensors in zip(files, weights.values(), strict=True)
+            ]
 
 
 def _is_file(path: Path) -> bool:

@@ -1,4 +1,7 @@
-"""Names of models: how one is asked for, and how results hold it: the text of a path's partition, which every reader must take for text."""
+"""Names of models: how one is asked for, and how results hold it.
+
+Results hold it as the text of a path's partition, which every reader must take for text.
+"""
 
 import os
 import re
@@ -10,7 +13,7 @@ HUB = "hub"
 """The source that is no directory."""
 
 LONGEST = 200
-"""Characters of a name: a file system allows 255 bytes for a folder, and `model=` stands before it."""
+"""Characters of a name: file systems allow 255 bytes for a folder, `model=` in front included."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
@@ -41,8 +44,8 @@ def check_name(name: str) -> str:
     """
     if not _NAME.fullmatch(name) or not _is_text(name) or len(name) > LONGEST:
         raise SuiteError(
-            f"{name[:LONGEST]!r} cannot name a model: a name is at most {LONGEST} letters, digits, '.', '_' and '-', "
-            "and no number, date or truth value"
+            f"{name[:LONGEST]!r} cannot name a model: a name is at most {LONGEST} letters, digits,"
+            " '.', '_' and '-', and no number, date or truth value"
         )
     return name
 
@@ -56,16 +59,17 @@ def of_directory(directory: Path) -> str:
     name = in_results(directory.resolve().name)
     if len(name) > LONGEST:
         raise SuiteError(
-            f"the name of {directory} has {len(name)} characters, at most {LONGEST} can name a model: "
-            "give it another one with NAME=DIRECTORY"
+            f"the name of {directory} has {len(name)} characters, at most {LONGEST} can name a"
+            " model: give it another one with NAME=DIRECTORY"
         )
     return name
 
 
 def find_directory(asked: str, source: str = HUB) -> tuple[str | None, Path] | None:
-    """The directory that a model is asked for by, `DIRECTORY` or `NAME=DIRECTORY`, and the name that it is given.
+    """The directory that a model is asked for by, and the name that it is given.
 
-    A directory whose whole name this is comes first, be there commas or equals signs in it.
+    It is asked for as `DIRECTORY` or `NAME=DIRECTORY`. A directory whose whole name this is comes
+    first, be there commas or equals signs in it.
 
     Args:
         source: `hub`, or the directory below which the models' directories lie.
@@ -76,7 +80,11 @@ def find_directory(asked: str, source: str = HUB) -> tuple[str | None, Path] | N
     name, equals, rest = asked.partition("=")
     for given, path in ((None, asked), (name, rest if equals else "")):
         # Shells leave the ~ in NAME=~/runs as it is; a folder of that name comes first.
-        places = (path, os.path.expanduser(path)) if source == HUB else (os.path.join(source, path),)  # noqa: PTH111, PTH118
+        places = (
+            (path, os.path.expanduser(path))  # noqa: PTH111
+            if source == HUB
+            else (os.path.join(source, path),)  # noqa: PTH118
+        )
         for place in places if path else ():
             if os.path.isdir(place):  # noqa: PTH112 - pathlib's raises where a name is too long, or may not be looked at
                 return given, Path(place)
@@ -84,5 +92,12 @@ def find_directory(asked: str, source: str = HUB) -> tuple[str | None, Path] | N
 
 
 def _is_text(name: str) -> bool:
-    """Whether readers leave it as it is: some guess a partition's type, and make a number of `1e-3` and a date of `2024-01-01`."""
-    return bool(re.search(r"[A-Za-z]", name)) and not _NUMBER.fullmatch(name) and name.lower() not in _NO_TEXT
+    """Whether readers leave it as it is.
+
+    Some guess a partition's type, and make a number of `1e-3` and a date of `2024-01-01`.
+    """
+    return (
+        bool(re.search(r"[A-Za-z]", name))
+        and not _NUMBER.fullmatch(name)
+        and name.lower() not in _NO_TEXT
+    )

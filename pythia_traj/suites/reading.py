@@ -1,9 +1,10 @@
 """Weight files that are on this machine already, on their way into the model.
 
-They are read into buffers, not mapped: whoever uses a map of a file that became shorter is killed by the system, without a word. What is
-read is whole and is not changed under the reader's hands; a file that another program writes meanwhile is an error of its step. A
-checkpoint that would take more than a quarter of the free memory is mapped all the same, because the model that is made of it needs the
-rest: of such a map nothing is used once its file has changed.
+They are read into buffers, not mapped: whoever uses a map of a file that became shorter is killed
+by the system, without a word. What is read is whole and is not changed under the reader's hands; a
+file that another program writes meanwhile is an error of its step. A checkpoint that would take
+more than a quarter of the free memory is mapped all the same, because the model that is made of it
+needs the rest: of such a map nothing is used once its file has changed.
 """
 
 import mmap
@@ -22,7 +23,10 @@ from pythia_traj.outside import open_file
 from pythia_traj.suites.buffers import Buffers
 
 _SHARE = 4
-"""All buffers together take at most this part of the free memory. Its model takes as much as a checkpoint, or twice that."""
+"""All buffers together take at most this part of the free memory.
+
+A checkpoint's model takes as much as the checkpoint, or twice that.
+"""
 
 _PIECE = 64 << 20
 """Bytes that are read at once; whoever wants it to stop waits for no more."""
@@ -81,13 +85,19 @@ class Reading:
                     self._read(path, descriptor, file.data, stamp)
             else:
                 files = [
-                    WeightFile(path.name, _map(path, descriptor), path, is_current=_of_map(path, descriptor, stamp))
+                    WeightFile(
+                        path.name,
+                        _map(path, descriptor),
+                        path,
+                        is_current=_of_map(path, descriptor, stamp),
+                    )
                     for path, descriptor, stamp in zip(paths, opened, stamps, strict=True)
                 ]
             try:
                 yield files
             finally:
-                # A map is closed when the last tensor that lies in it is gone: closing it here would fail while one is alive.
+                # A map is closed when the last tensor that lies in it is gone: closing it here
+                # would fail while one is alive.
                 files.clear()
 
     def _has_room(self, size: int) -> bool:
@@ -106,14 +116,18 @@ class Reading:
             except OSError as error:
                 raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
             if count == 0:
-                raise CheckpointError(f"{path} became shorter while it was read: wait until it is written")
+                raise CheckpointError(
+                    f"{path} became shorter while it was read: wait until it is written"
+                )
             at += count
         if _stamp(os.fstat(descriptor)) != stamp:
             raise CheckpointError(f"{path} was changed while it was read: wait until it is written")
 
 
 def map_file(path: Path) -> memoryview:
-    """A file's bytes as a map: nothing is read before it is used. It is closed when the last view of it is gone.
+    """A file's bytes as a map: nothing is read before it is used.
+
+    It is closed when the last view of it is gone.
 
     For files that nobody else writes: who reads a map of a file that became shorter is killed.
 
@@ -137,7 +151,8 @@ def _open(path: Path, stack: ExitStack) -> int:
 
 def _map(path: Path, descriptor: int) -> memoryview:
     try:
-        # A private map: torch refuses to share read-only memory without a warning. Nothing ever writes to it.
+        # A private map: torch refuses to share read-only memory without a warning. Nothing ever
+        # writes to it.
         mapped = mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error

@@ -1,8 +1,11 @@
-"""Where each tensor of a safetensors file lies. Only the header is read; it may be all that is there yet.
+"""Where each tensor of a safetensors file lies.
 
-The format: 8 bytes with the header's length, a JSON object of tensors, then the tensors, one after the other without a gap
-(https://github.com/huggingface/safetensors). What its own reader refuses is refused here: a tensor that lies in another one, or bytes
-that belong to none, mean that something was written which the header does not describe.
+Only the header is read; it may be all that is there yet.
+
+The format: 8 bytes with the header's length, a JSON object of tensors, then the tensors, one after
+the other without a gap (https://github.com/huggingface/safetensors). What its own reader refuses is
+refused here: a tensor that lies in another one, or bytes that belong to none, mean that something
+was written which the header does not describe.
 """
 
 import json
@@ -19,14 +22,18 @@ _HEADER_LIMIT = 100_000_000
 """safetensors' own limit for a header, in bytes."""
 
 _VALUES_LIMIT = 1_000_000
-"""Values in a header: those of 120,000 tensors, fifty times as many as the largest models have. Fifty million would fit its length, and
-take gigabytes once they are parsed."""
+"""Values in a header: those of 120,000 tensors, fifty times as many as the largest models have.
+
+Fifty million would fit its length, and take gigabytes once they are parsed.
+"""
 
 _BITS = {
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
     **dict.fromkeys(("F32", "I32", "U32"), 32),
     **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
-    **dict.fromkeys(("F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "I8", "U8", "BOOL"), 8),
+    **dict.fromkeys(
+        ("F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "I8", "U8", "BOOL"), 8
+    ),
     **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
     "F4": 4,
 }
@@ -35,7 +42,11 @@ _BITS = {
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """One tensor of a file: its type as the header names it, and its first byte in the file and one after its last."""
+    """One tensor of a file.
+
+    Its type is as the header names it; `start` is its first byte in the file, `end` one after its
+    last.
+    """
 
     name: str
     dtype: str
@@ -77,7 +88,9 @@ def header_end(data: memoryview, size: int, name: str) -> int:
     """
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > _HEADER_LIMIT or 8 + length > size:
-        raise CheckpointError(f"{name} is truncated or no safetensors file ({size} bytes): fetch it again")
+        raise CheckpointError(
+            f"{name} is truncated or no safetensors file ({size} bytes): fetch it again"
+        )
     return 8 + length
 
 
@@ -99,9 +112,13 @@ def tensor_entries(data: memoryview, size: int, name: str) -> list[TensorEntry]:
 
 def _parsed(raw: bytes, what: str) -> _Header:
     if raw[:1] != b"{":
-        raise CheckpointError(f"{what} is not a JSON object, so it is no safetensors file: fetch it again")
+        raise CheckpointError(
+            f"{what} is not a JSON object, so it is no safetensors file: fetch it again"
+        )
     if raw.count(b",") > _VALUES_LIMIT:
-        raise CheckpointError(f"{what} holds more than {_VALUES_LIMIT} values: no model has so many tensors")
+        raise CheckpointError(
+            f"{what} holds more than {_VALUES_LIMIT} values: no model has so many tensors"
+        )
     parsed: dict[str, Any] = outside.parse_json(raw, what, error=CheckpointError)
     if b"-0" in raw:
         # Python reads -0 as the whole number 0; the format's own reader refuses it.
@@ -120,13 +137,19 @@ def _entry(tensor: str, facts: _Facts, start: int, name: str) -> TensorEntry:
     what = f"{name}: the header's entry of {outside.shown(tensor)}"
     bits, (low, high) = _BITS.get(facts.dtype), facts.data_offsets
     if bits is None:
-        raise CheckpointError(f"{what} has the type {outside.shown(facts.dtype)}, which no safetensors file has")
-    # With sizes of 0 taken as 1: neither the format's reader nor torch can count more elements than this along any axes.
+        raise CheckpointError(
+            f"{what} has the type {outside.shown(facts.dtype)}, which no safetensors file has"
+        )
+    # With sizes of 0 taken as 1: neither the format's reader nor torch can count more elements than
+    # this along any axes.
     if prod(max(size, 1) for size in facts.shape) * bits >= 2**63:
-        raise CheckpointError(f"{what} has a shape that no memory could hold: {outside.shown(facts.shape)}")
+        raise CheckpointError(
+            f"{what} has a shape that no memory could hold: {outside.shown(facts.shape)}"
+        )
     if (high - low) * 8 != prod(facts.shape) * bits:
         raise CheckpointError(
-            f"{what} gives it {high - low} bytes for shape {outside.shown(facts.shape)} of {facts.dtype}"
+            f"{what} gives it {high - low} bytes for shape {outside.shown(facts.shape)} of"
+            f" {facts.dtype}"
         )
     return TensorEntry(tensor, facts.dtype, tuple(facts.shape), start + low, start + high)
 
@@ -136,12 +159,21 @@ def _check_cover(entries: list[TensorEntry], start: int, size: int, name: str) -
     end = start
     for entry in sorted(entries, key=lambda entry: (entry.start, entry.end)):
         if entry.start != end:
-            what = "overlaps another tensor" if entry.start < end else f"follows {entry.start - end} bytes of no tensor"
-            raise CheckpointError(f"{name}: {outside.shown(entry.name)} {what}: the file is damaged, fetch it again")
+            what = (
+                "overlaps another tensor"
+                if entry.start < end
+                else f"follows {entry.start - end} bytes of no tensor"
+            )
+            raise CheckpointError(
+                f"{name}: {outside.shown(entry.name)} {what}: the file is damaged, fetch it again"
+            )
         end = entry.end
         if end > size:
             raise CheckpointError(
-                f"{name} is truncated: {entry.name} ends at byte {end}, the file at {size}: fetch it again"
+                f"{name} is truncated: {entry.name} ends at byte {end}, the file at {size}: fetch"
+                " it again"
             )
     if end != size:
-        raise CheckpointError(f"{name} has {size - end} bytes after its last tensor: it is damaged, fetch it again")
+        raise CheckpointError(
+            f"{name} has {size - end} bytes after its last tensor: it is damaged, fetch it again"
+        )

@@ -1,7 +1,8 @@
-"""What the steps of a request have in common: one model, of one shape and one vocabulary, and the steps that are not of it.
+"""What the steps of a request have in common, one model, and the steps that are not of it.
 
-A step whose config is another model's fails alone, and does not decide what all the others are taken for, be it the first one. The model
-is the one that most steps are of; where as many are of another, the one with the later steps.
+A model is of one shape and one vocabulary. A step whose config is another model's fails alone, and
+does not decide what all the others are taken for, be it the first one. The model is the one that
+most steps are of; where as many are of another, the one with the later steps.
 """
 
 import json
@@ -18,7 +19,12 @@ from pythia_traj.checkpoint import Checkpoint, PublishedModel
 from pythia_traj.errors import CheckpointError, DeviceError
 from pythia_traj.hub.settings import have_same_vocabulary
 from pythia_traj.models.fit import DTYPES, check_fits
-from pythia_traj.models.tokenizer import CheckpointTokenizer, bos_token_id, eos_token_ids, read_tokenizer
+from pythia_traj.models.tokenizer import (
+    CheckpointTokenizer,
+    bos_token_id,
+    eos_token_ids,
+    read_tokenizer,
+)
 from pythia_traj.outside import LARGE, parse_json, read_file
 from pythia_traj.suites.files import CONFIG, TOKENIZER
 from pythia_traj.suites.gpt_neox import forward_settings
@@ -37,7 +43,8 @@ class Agreement:
     """Which model the steps of a request are of.
 
     Attributes:
-        pattern: the checkpoint whose config and tokenizer are the model's; None where no step has both.
+        pattern: the checkpoint whose config and tokenizer are the model's; None where no step has
+            both.
         refused: the steps that are not of that model, each with the reason.
     """
 
@@ -55,11 +62,17 @@ class Agreement:
 
 
 def agree(
-    published: PublishedModel, steps: Iterable[int], *, dtype: str, device: torch.device, copies: int = 1
+    published: PublishedModel,
+    steps: Iterable[int],
+    *,
+    dtype: str,
+    device: torch.device,
+    copies: int = 1,
 ) -> Agreement:
     """Finds the model that most of the steps are of, reading configs and tokenizers alone.
 
-    A repository whose steps are compared with its `main` needs no vote: what differs from that fails by itself when it is opened.
+    A repository whose steps are compared with its `main` needs no vote: what differs from that
+    fails by itself when it is opened.
 
     A model that does not fit the device gives way to the next that does.
 
@@ -72,7 +85,9 @@ def agree(
         HubError: the Hub cannot be asked.
     """
     wanted = sorted(set(steps))
-    fits = partial(check_fits, model=published.model, dtype=DTYPES[dtype], device=device, copies=copies)
+    fits = partial(
+        check_fits, model=published.model, dtype=DTYPES[dtype], device=device, copies=copies
+    )
     if published.compares_with_main:
         return _first_readable(published, wanted, fits)
     refused: dict[int, str] = {}
@@ -83,7 +98,9 @@ def agree(
     for other in groups:
         for step in other:
             if step not in chosen and step not in refused:
-                refused[step] = _why_other_shape(step, configs, chosen, is_tie=len(other) == len(chosen))
+                refused[step] = _why_other_shape(
+                    step, configs, chosen, is_tie=len(other) == len(chosen)
+                )
     pattern = _of_one_vocabulary(published, chosen, configs, refused)
     return Agreement(None if pattern is None else published.checkpoint(pattern), refused)
 
@@ -126,7 +143,10 @@ def _largest_first(groups: Iterable[list[int]]) -> list[list[int]]:
 
 
 def _first_that_fits(
-    groups: Sequence[list[int]], configs: Mapping[int, Mapping[str, Any]], fits: Fits, refused: dict[int, str]
+    groups: Sequence[list[int]],
+    configs: Mapping[int, Mapping[str, Any]],
+    fits: Fits,
+    refused: dict[int, str],
 ) -> list[int] | None:
     first: DeviceError | None = None
     too_large: dict[int, str] = {}
@@ -148,7 +168,9 @@ def _why_other_shape(
     step: int, configs: Mapping[int, Mapping[str, Any]], chosen: Sequence[int], *, is_tie: bool
 ) -> str:
     own, theirs = forward_settings(configs[step]), forward_settings(configs[chosen[0]])
-    differing = ", ".join(f"{key} {own[key]!r} instead of {theirs[key]!r}" for key in own if own[key] != theirs[key])
+    differing = ", ".join(
+        f"{key} {own[key]!r} instead of {theirs[key]!r}" for key in own if own[key] != theirs[key]
+    )
     tie = _TIE if is_tie else ""
     return f"{CONFIG} of step {step} is not that of {_named(chosen)}: {differing}{tie}"
 
@@ -161,11 +183,17 @@ def _named(steps: Sequence[int]) -> str:
 
 
 def _of_one_vocabulary(
-    published: PublishedModel, steps: Sequence[int], configs: Mapping[int, Mapping[str, Any]], refused: dict[int, str]
+    published: PublishedModel,
+    steps: Sequence[int],
+    configs: Mapping[int, Mapping[str, Any]],
+    refused: dict[int, str],
 ) -> int | None:
-    """The first step of those that know the same tokens as most; the others are refused. One without a tokenizer is with all.
+    """The first step of those that know the same tokens as most; the others are refused.
 
-    Which of its tokens begins a sequence, and which end one, is not a reason to refuse a step: it is then what most say.
+    One without a tokenizer is with all.
+
+    Which of its tokens begins a sequence, and which end one, is not a reason to refuse a step: it
+    is then what most say.
     """
     vocabularies = _Vocabularies()
     silent: list[int] = []
@@ -185,7 +213,10 @@ def _of_one_vocabulary(
     for other in ranked[1:]:
         tie = _TIE if len(other) == len(ranked[0]) else ""
         for step in other:
-            refused[step] = f"{TOKENIZER} of step {step} knows other tokens than that of {_named(ranked[0])}{tie}"
+            refused[step] = (
+                f"{TOKENIZER} of step {step} knows other tokens than that of"
+                f" {_named(ranked[0])}{tie}"
+            )
     right = set(ranked[0] if ranked else silent)
     agreeing = _largest_first(
         members for own in by_ids.values() if (members := [step for step in own if step in right])
@@ -232,7 +263,9 @@ class _Vocabularies:
 
     def _read(self, path: Path, data: bytes) -> _Vocabulary:
         tokenizer, parsed = read_tokenizer(path), parse_json(data, path, error=CheckpointError)
-        same = next((known for known in self.known if have_same_vocabulary(parsed, known.parsed)), None)
+        same = next(
+            (known for known in self.known if have_same_vocabulary(parsed, known.parsed)), None
+        )
         if same is None:
             same = _Vocabulary(parsed, tokenizer)
             self.known.append(same)

@@ -1,6 +1,7 @@
-"""What a sweep is going to take, before it is begun: forward passes counted from the request, seconds from a measured one.
+"""What a sweep is going to take, before it is begun.
 
-It is over a model of the same shape with random weights: no weights are fetched for it.
+Forward passes are counted from the request; seconds come from a measured one, over a model of the
+same shape with random weights: no weights are fetched for it.
 """
 
 import time
@@ -33,10 +34,13 @@ class Cost:
     """What one step of one experiment takes.
 
     Attributes:
-        passes: forward passes of one sequence through the whole model; parts of one count for their share, gradients twice as much again.
+        passes: forward passes of one sequence through the whole model; parts of one count for their
+            share, gradients twice as much again.
         tokens: of a sequence, on average.
-        seconds: estimated; what is computed besides the passes is not in it, nor is fetching and swapping weights.
-        shared_with: labels that read some of the same tokens, be it through others, which then go through the model once.
+        seconds: estimated; what is computed besides the passes is not in it, nor is fetching and
+            swapping weights.
+        shared_with: labels that read some of the same tokens, be it through others, which then go
+            through the model once.
     """
 
     passes: float
@@ -45,7 +49,9 @@ class Cost:
     shared_with: tuple[str, ...] = ()
 
 
-def estimate(config: SweepConfig, published: PublishedModel, units: Iterable[Unit]) -> dict[str, Cost]:
+def estimate(
+    config: SweepConfig, published: PublishedModel, units: Iterable[Unit]
+) -> dict[str, Cost]:
     """The cost of a step, by label, of those experiments that say what they cost.
 
     Raises:
@@ -70,7 +76,9 @@ def estimate(config: SweepConfig, published: PublishedModel, units: Iterable[Uni
         data = datasets.get(label)
         request = config.experiments[label]
         groups = datasets.groups(label) if request.experiment.reads else getattr(data, "groups", {})
-        passes = _passes(request, data, groups, Shape(swappable.model.cfg.n_layers, swappable.model.cfg.n_heads))
+        passes = _passes(
+            request, data, groups, Shape(swappable.model.cfg.n_layers, swappable.model.cfg.n_heads)
+        )
         if passes is not None:
             costs[label] = _measured(swappable.model, data, groups, passes)
     for together in datasets.sharing(labels):
@@ -93,14 +101,19 @@ def _passes(request: ExperimentRequest, data: Any, groups: Groups, shape: Shape)
 @torch.inference_mode()
 def _measured(model: Any, data: Any, groups: Groups, passes: Passes) -> Cost:
     """A pass over some sequences of the largest group, timed, and what so many of them take."""
-    sequences, tokens = sum(len(group) for group in groups.values()), sum(group.size for group in groups.values())
+    sequences = sum(len(group) for group in groups.values())
+    tokens = sum(group.size for group in groups.values())
     largest = max(groups.values(), key=len)
     length = largest.shape[1]
     device = model.W_E.device
     size = min(len(largest), _MEASURED_SEQUENCES, batch_size(model, length, device.type))
     some = torch.from_numpy(largest[:size]).to(device)
-    reads = next((torch.from_numpy(batch.reads) for batch in getattr(data, "batches", ())), torch.arange(length))
-    # The quickest of a few: the first one pays for what is set up on the way, and any of them for a busy neighbour.
+    reads = next(
+        (torch.from_numpy(batch.reads) for batch in getattr(data, "batches", ())),
+        torch.arange(length),
+    )
+    # The quickest of a few: the first one pays for what is set up on the way, and any of them for a
+    # busy neighbour.
     timed = [_pass(model, some, reads.to(device)) for _ in range(_TIMES)]
     per_pass, per_read = (min(seconds) / size for seconds in zip(*timed, strict=True))
     mean_length = tokens / sequences

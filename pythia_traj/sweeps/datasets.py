@@ -1,4 +1,7 @@
-"""The data of a sweep: built once per model's vocabulary, before any step, and shared by all labels that ask for the same."""
+"""The data of a sweep: built once per model's vocabulary, before any step.
+
+All labels that ask for the same data share them.
+"""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -37,7 +40,9 @@ class Datasets:
         """Labels with one key share their data."""
         data = request.experiment.data
         name = "" if data is None else f"{data.__module__}.{data.__qualname__}"
-        return json.dumps([name, data_arguments(request), data_seed(self._config, request)], sort_keys=True)
+        return json.dumps(
+            [name, data_arguments(request), data_seed(self._config, request)], sort_keys=True
+        )
 
     def get(self, label: str) -> Any:
         """A label's data; None for an experiment without.
@@ -57,16 +62,22 @@ class Datasets:
                 _check_memory(data_arguments(request))
                 self._built[key] = build(self._vocabulary, seed=seed, **data_arguments(request))
             except MemoryError as error:
-                raise DataError(f"{label}: its data do not fit the memory ({error}): set its numbers lower") from None
+                raise DataError(
+                    f"{label}: its data do not fit the memory ({error}): set its numbers lower"
+                ) from None
             except DataError as error:
-                instead = None if self._vocabulary.tokenizer else self._checkpoint.tokenizer_instead()
+                instead = (
+                    None if self._vocabulary.tokenizer else self._checkpoint.tokenizer_instead()
+                )
                 raise DataError(f"{label}: {error}{f'; {instead}' if instead else ''}") from error
         if request.experiment.reads:
             _check_groups(self._built[key], label, request.experiment, self._vocabulary)
         return self._built[key]
 
     def groups(self, label: str) -> dict[str, np.ndarray]:
-        """Those groups of a label's data that its experiment, one that reads activations, is called for.
+        """Those groups of a label's data that its experiment is called for.
+
+        The experiment is one that reads activations.
 
         Raises:
             DataError: the data cannot be made, or has no such groups.
@@ -74,7 +85,9 @@ class Datasets:
         return self._config.experiments[label].experiment.groups_of(self.get(label).groups)
 
     def sharing(self, labels: Iterable[str]) -> list[list[str]]:
-        """Labels whose experiments read activations, those together that read the same tokens of one processing, be it through others.
+        """Labels whose experiments read activations, those together that share tokens.
+
+        They share them where they read the same tokens of one processing, be it through others.
 
         Raises:
             DataError: the data of one cannot be made.
@@ -98,7 +111,10 @@ class Datasets:
 
 
 def _check_memory(arguments: Mapping[str, Any]) -> None:
-    """Refuses to draw more tokens than fit the memory, before it is taken; what is cut from a source is no more than that holds."""
+    """Refuses to draw more tokens than fit the memory, before it is taken.
+
+    What is cut from a source is no more than that holds.
+    """
     n, length = arguments.get("n"), arguments.get("length", 1)
     if "source" in arguments or not isinstance(n, int) or not isinstance(length, int):
         return
@@ -106,7 +122,8 @@ def _check_memory(arguments: Mapping[str, Any]) -> None:
     if needed > free:
         given = f"n={n} with length={length}" if "length" in arguments else f"n={n}"
         raise DataError(
-            f"{given} takes about {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB of memory are free: set n lower"
+            f"{given} takes about {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB of memory are free:"
+            " set n lower"
         )
 
 
@@ -114,11 +131,13 @@ def _check_groups(data: Any, label: str, experiment: Experiment, vocabulary: Voc
     groups = getattr(data, "groups", None)
     arrays = list(groups.values()) if isinstance(groups, Mapping) else []
     is_ids = [
-        isinstance(ids, np.ndarray) and ids.ndim == 2 and ids.dtype == np.int64 and ids.size > 0 for ids in arrays
+        isinstance(ids, np.ndarray) and ids.ndim == 2 and ids.dtype == np.int64 and ids.size > 0
+        for ids in arrays
     ]
     if not is_ids or not all(is_ids):
         raise DataError(
-            f"{label}: its data has no groups of int64 token ids [item, pos] for it to read: give it `groups`, a NumPy array by name"
+            f"{label}: its data has no groups of int64 token ids [item, pos] for it to read: give"
+            " it `groups`, a NumPy array by name"
         )
     try:
         own = experiment.groups_of(data.groups)
@@ -127,21 +146,26 @@ def _check_groups(data: Any, label: str, experiment: Experiment, vocabulary: Voc
     for name, ids in own.items():
         if ids.min() < 0 or ids.max() >= vocabulary.d_vocab or ids.shape[1] > vocabulary.n_ctx:
             raise DataError(
-                f"{label}: group {name!r} of its data has ids of {ids.min()} to {ids.max()} in sequences of {ids.shape[1]}; "
-                f"the model has {vocabulary.d_vocab} embeddings and a context of {vocabulary.n_ctx}"
+                f"{label}: group {name!r} of its data has ids of {ids.min()} to {ids.max()} in"
+                f" sequences of {ids.shape[1]}; the model has {vocabulary.d_vocab} embeddings and a"
+                f" context of {vocabulary.n_ctx}"
             )
 
 
 def token_digests(groups: Mapping[str, np.ndarray]) -> dict[str, str]:
     """What tells by the name of a group whether its tokens are those of another."""
-    return {name: sha256(f"{ids.shape}".encode() + ids.tobytes()).hexdigest() for name, ids in groups.items()}
+    return {
+        name: sha256(f"{ids.shape}".encode() + ids.tobytes()).hexdigest()
+        for name, ids in groups.items()
+    }
 
 
 def read_vocabulary(checkpoint: Checkpoint) -> Vocabulary:
     """What data needs to know of a model, from its config and tokenizer.
 
     Raises:
-        CheckpointError: the config is missing, is none of a supported model or names no token as BOS, or the tokenizer is damaged.
+        CheckpointError: the config is missing, is none of a supported model or names no token as
+            BOS, or the tokenizer is damaged.
     """
     config = checkpoint.config()
     settings = forward_settings(config)

@@ -1,7 +1,10 @@
-"""What a run holds already, against what is asked for: which units are done, whose rows they are, and what is to be said of them.
+"""What a run holds already, against what is asked for.
 
-A unit is done when all its files are whole, its digest is the same and the files that it was measured on are current. Rows are never
-replaced by those of another model that happens to have the name.
+That is which units are done, whose rows they are, and what is to be said of them.
+
+A unit is done when all its files are whole, its digest is the same and the files that it was
+measured on are current. Rows are never replaced by those of another model that happens to have the
+name.
 """
 
 import json
@@ -49,7 +52,10 @@ class Existing:
                 refuse_other_origin(run, published)
 
     def is_done(self, unit: Unit) -> bool:
-        """Whether it is there, whole, and measured on files that are current. Opens no connection."""
+        """Whether it is there, whole, and measured on files that are current.
+
+        Opens no connection.
+        """
         if self._run is None:
             return False
         for cached in (False, True) if unit.cached else (False,):
@@ -91,27 +97,37 @@ class Existing:
         for (model, label), others in kept.items():
             different = differences([_settings(units[model, label]), *others])
             said.append(
-                f"{model}/{label}: at other steps {_units(len(others))} made with other settings ({different}), which stay: "
-                "give this one a label of its own, or ask for those steps too"
+                f"{model}/{label}: at other steps {_units(len(others))} made with other settings"
+                f" ({different}), which stay: give this one a label of its own, or ask for those"
+                " steps too"
             )
         return said
 
     def _say_edited(self, config: SweepConfig) -> list[str]:
-        """An experiment is known by its version: whoever edits its file and does not raise that keeps the old rows."""
+        """An experiment is known by its version.
+
+        Whoever edits its file and does not raise that keeps the old rows.
+        """
         stale: Counter[str] = Counter()
         for unit, footer in self._done.items():
             before, now = footer.experiment_source, unit.definition
-            if before is not None and now is not None and not now.packaged and before.sha256 != now.sha256:
+            if (
+                before is not None
+                and now is not None
+                and not now.packaged
+                and before.sha256 != now.sha256
+            ):
                 stale[unit.label] += 1
         said = [
-            f"{label}: {config.experiments[label].use} has changed since {_units(count)} measured, its version has not: "
-            "raise version= to measure them anew"
+            f"{label}: {config.experiments[label].use} has changed since {_units(count)} measured,"
+            " its version has not: raise version= to measure them anew"
             for label, count in stale.items()
         ]
         for label, request in config.experiments.items():
             if has_changed(request.experiment):
                 said.append(
-                    f"{label}: {request.use} has changed since it was imported: start Python again to use it as it is now"
+                    f"{label}: {request.use} has changed since it was imported: start Python again"
+                    " to use it as it is now"
                 )
         return said
 
@@ -134,7 +150,11 @@ def renew_models(run: Run, models: Iterable[PublishedModel]) -> None:
         path = run.model_path(published.model)
         if os.path.lexists(path) and _footer(path, schema.MODELS) is None:
             try:
-                claim(run, published, facts_of(published, published.checkpoint(published.steps[-1]).config()))
+                claim(
+                    run,
+                    published,
+                    facts_of(published, published.checkpoint(published.steps[-1]).config()),
+                )
             except (CheckpointError, HubError):
                 # The next sweep that measures something of it writes the row.
                 continue
@@ -143,7 +163,8 @@ def renew_models(run: Run, models: Iterable[PublishedModel]) -> None:
 def refuse_other_origin(run: Run, published: PublishedModel) -> None:
     """Looks whose the rows of a model's name are.
 
-    A directory that was moved is the same one as long as its files are. What older versions measured does not say where it was.
+    A directory that was moved is the same one as long as its files are. What older versions
+    measured does not say where it was.
 
     Raises:
         StoreError: they are another model's.
@@ -153,7 +174,9 @@ def refuse_other_origin(run: Run, published: PublishedModel) -> None:
         return
     directory = published.origin.removeprefix(_DIRECTORY)
     is_directory = directory != published.origin
-    advice = f"give it another name with --model NAME={directory}, or use" if is_directory else "use"
+    advice = (
+        f"give it another name with --model NAME={directory}, or use" if is_directory else "use"
+    )
     raise StoreError(
         f"{run.path} holds rows of {published.model} from {known.removeprefix(_DIRECTORY)}, "
         f"and {directory} has the same name: {advice} another --out"
@@ -165,18 +188,29 @@ def _recorded_origin(run: Run, model: str) -> str | None:
     if of_row is not None and of_row.published_at is not None:
         return of_row.published_at
     footers = (_footer(found.path) for found in list_units(run) if found.model == model)
-    return next((footer.published_at for footer in footers if footer is not None and footer.published_at), None)
+    return next(
+        (footer.published_at for footer in footers if footer is not None and footer.published_at),
+        None,
+    )
 
 
 def _is_moved(run: Run, published: PublishedModel) -> bool:
-    """Whether all steps that were measured, as far as they are there, are the files that they were measured on."""
+    """Whether all measured steps, as far as they are there, are the files they were measured on."""
     recorded: dict[int, Mapping[str, Any]] = {}
     for found in list_units(run):
-        if found.model == published.model and found.step in published.steps and found.step not in recorded:
+        if (
+            found.model == published.model
+            and found.step in published.steps
+            and found.step not in recorded
+        ):
             footer = _footer(found.path)
             if footer is not None:
-                recorded[found.step] = {name: value for name, value in footer.source.items() if name != "references"}
-    return bool(recorded) and all(_is_current(published, step, source) for step, source in recorded.items())
+                recorded[found.step] = {
+                    name: value for name, value in footer.source.items() if name != "references"
+                }
+    return bool(recorded) and all(
+        _is_current(published, step, source) for step, source in recorded.items()
+    )
 
 
 def _is_current(published: PublishedModel, step: int, source: Mapping[str, Any]) -> bool:

@@ -1,6 +1,7 @@
-"""What an exception leaves behind: its message and, where it is not the project's own, its traceback, as text.
+"""What an exception leaves behind, as text.
 
-An exception itself would keep the frames it went through, and with them the activations of a batch, until the step's end.
+It is its message and, where it is not the project's own, its traceback. An exception itself would
+keep the frames it went through, and with them the activations of a batch, until the step's end.
 """
 
 import traceback
@@ -26,4 +27,6 @@ class Failure:
         """What an exception says; `doing` stands in front of what is not the project's own."""
         if isinstance(error, PythiaTrajError):
             return cls(str(error))
-        return cls(f"{doing}{type(error).__name__}: {error}", "".join(traceback.format_exception(error)))
+        return cls(
+            f"{doing}{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
+        )

@@ -1,7 +1,10 @@
-"""One forward pass over some tokens, shared by all experiments that read them, whichever data they are part of.
+"""One forward pass over some tokens, shared by all experiments that read them.
 
-Batches are sized from the model's and the tokens' shapes alone, never from which experiments share the pass or from free memory, so that
-a unit that is redone alone gives the same bits as one that was done with others.
+It does not matter which data the tokens are part of.
+
+Batches are sized from the model's and the tokens' shapes alone, never from which experiments share
+the pass or from free memory, so that a unit that is redone alone gives the same bits as one that
+was done with others.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,10 +25,16 @@ from pythia_traj.sweeps.failure import Failure
 from pythia_traj.values import ItemValues
 
 _BATCH_BYTES = {"cpu": 512 << 20, "cuda": 4 << 30}
-"""What the activations of a batch may take: attention patterns and residual streams of all layers are counted, read or not."""
+"""What the activations of a batch may take.
+
+Attention patterns and residual streams of all layers are counted, read or not.
+"""
 
 _LOGIT_BYTES = 128 << 20
-"""What the logits of a block of positions may take: the unembedding is applied block by block, so that it never sets the peak."""
+"""What the logits of a block of positions may take.
+
+The unembedding is applied block by block, so that it never sets the peak.
+"""
 
 _MAX_BATCH_TOKENS = 1 << 16
 
@@ -53,24 +62,37 @@ class Reader:
     _made: dict[str, Any] = field(default_factory=dict)
 
     def read(
-        self, model: HookedTransformer, group: str, first: int, tokens: Tensor, kept: Mapping[str, Tensor]
+        self,
+        model: HookedTransformer,
+        group: str,
+        first: int,
+        tokens: Tensor,
+        kept: Mapping[str, Tensor],
     ) -> None:
         """Measures a batch of one of its data's groups.
 
         Raises:
-            StoreError, DeviceError, DataError: the machine or the request is not what it should be, whatever the step: the sweep ends.
+            StoreError, DeviceError, DataError: the machine or the request is not what it should be,
+                whatever the step: the sweep ends.
         """
         try:
             own = {name: kept[name] for name in _kept_by([self], model.cfg.n_layers)}
-            values = self.measure(Activations(model, group, first, tokens, self.data, own, self._made))
+            values = self.measure(
+                Activations(model, group, first, tokens, self.data, own, self._made)
+            )
             if not isinstance(values, ItemValues):
-                raise TypeError(f"experiment {self.label} returned {type(values).__name__}, not ItemValues")
-            values.check(Extent(model.cfg.n_layers, model.cfg.n_heads, tokens.shape[1], len(tokens)))
+                raise TypeError(
+                    f"experiment {self.label} returned {type(values).__name__}, not ItemValues"
+                )
+            values.check(
+                Extent(model.cfg.n_layers, model.cfg.n_heads, tokens.shape[1], len(tokens))
+            )
             self._found.setdefault(group, ItemValues()).extend(values)
         except (StoreError, DeviceError, DataError):
             raise
         except Exception as error:
-            # An experiment is anybody's code: what it raises is no reason for the others to be without the pass.
+            # An experiment is anybody's code: what it raises is no reason for the others to be
+            # without the pass.
             self.failure = Failure.of(error)
 
     def values(self) -> ItemValues:
@@ -87,7 +109,9 @@ Places = list[tuple[Reader, str]]
 
 @torch.inference_mode()
 def measure_shared(model: HookedTransformer, readers: Sequence[Reader]) -> None:
-    """Runs what the readers read through the model, the same tokens once, and hands every batch to all that read it.
+    """Runs what the readers read through the model, the same tokens once.
+
+    Every batch is handed to all that read it.
 
     Raises:
         DataError: a reader reads what this model does not have.
@@ -133,14 +157,18 @@ def _check_reads(model: HookedTransformer, reader: Reader) -> None:
     for name in reader.reads:
         if (layer_of(name) or 0) >= n_layers:
             raise DataError(
-                f"{reader.label}: layer {layer_of(name)}: the model has {n_layers} layers: give 0 to {n_layers - 1}"
+                f"{reader.label}: layer {layer_of(name)}: the model has {n_layers} layers: give 0"
+                f" to {n_layers - 1}"
             )
         if name not in OUTPUT_READS and hooks_of(name, 1)[0] not in model.hook_dict:
             short = name.rpartition(".")[2].removeprefix("hook_")
             why = (
                 "in a parallel model attention and MLP read the same residual stream, resid_pre"
                 if short == "resid_mid"
-                else f"give one of {', '.join((*ACTIVATION_READS, *OUTPUT_READS))}, or the name of a hook"
+                else (
+                    f"give one of {', '.join((*ACTIVATION_READS, *OUTPUT_READS))}, or the name of a"
+                    " hook"
+                )
             )
             raise DataError(f"{reader.label}: this model has no {short}: {why}")
 
@@ -173,13 +201,17 @@ def _pass(model: HookedTransformer, tokens: Tensor, names: Sequence[str]) -> dic
     hooks = [name for name in names if name not in OUTPUT_READS]
     outputs = [name for name in names if name in OUTPUT_READS]
     last = model.cfg.n_layers - 1 if outputs else max(layer_of(hook) or 0 for hook in hooks)
-    residual = model.run_with_hooks(tokens, fwd_hooks=[(hook, keep) for hook in hooks], stop_at_layer=last + 1)
+    residual = model.run_with_hooks(
+        tokens, fwd_hooks=[(hook, keep) for hook in hooks], stop_at_layer=last + 1
+    )
     if {"loss", "correct"} & set(outputs):
         kept |= _output_measures(model, residual, tokens)
     return {**kept, "final": residual}
 
 
-def _output_measures(model: HookedTransformer, residual: Tensor, tokens: Tensor) -> dict[str, Tensor]:
+def _output_measures(
+    model: HookedTransformer, residual: Tensor, tokens: Tensor
+) -> dict[str, Tensor]:
     normalized = model.ln_final(residual[:, :-1])
     targets = tokens[:, 1:]
     block = max(1, _LOGIT_BYTES // (4 * tokens.shape[0] * model.cfg.d_vocab_out))

@@ -1,4 +1,4 @@
-"""Units of one step -> rows: which of them share a forward pass, and what each experiment is handed."""
+"""Units of one step -> rows: which of them share a forward pass, and what each experiment gets."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -22,16 +22,24 @@ class Measurer:
     """Measures the units of one model."""
 
     def __init__(self, config: SweepConfig, run: Run, session: Session, data: Datasets) -> None:
-        self._requests, self._run, self._session, self._data = config.experiments, run, session, data
+        self._requests, self._run = config.experiments, run
+        self._session, self._data = session, data
         self._of_references: dict[str, dict[int, Any]] = {}
         self._recorded: dict[str, dict[int, Mapping[str, str]]] = {}
-        """By label and step, the tensors that are not finite by what is recorded with rows that were compared with."""
+        """By label and step, the tensors that are not finite.
+
+        So says what is recorded with rows that were compared with.
+        """
 
     def passes(self, units: Iterable[Unit]) -> Iterator[list[Unit]]:
-        """Units to be measured together, those of one processing after each other, so that each kind is swapped in once."""
+        """Units to be measured together.
+
+        Those of one processing come after each other, so that each kind is swapped in once.
+        """
         by_processing: dict[str, list[Unit]] = {}
         for unit in units:
-            by_processing.setdefault(repr(self._requests[unit.label].experiment.processing), []).append(unit)
+            kind = repr(self._requests[unit.label].experiment.processing)
+            by_processing.setdefault(kind, []).append(unit)
         for processing in sorted(by_processing):
             by_label = {unit.label: unit for unit in by_processing[processing]}
             sharing = self._data.sharing(by_label)
@@ -40,13 +48,16 @@ class Measurer:
             yield from ([unit] for unit in by_processing[processing] if unit.label not in readers)
 
     def measure(self, units: Sequence[Unit]) -> Mapping[str, Rows | Failure]:
-        """By label, the rows of units that belong together, or why an experiment that shares their pass failed.
+        """By label, the rows of units that belong together, or why an experiment failed.
 
-        No value that was computed from weights or activations that are no numbers is kept, finite or not: they are what is wrong then, not
-        what an experiment or LAPACK says of them.
+        The failure is that of an experiment that shares their pass.
+
+        No value that was computed from weights or activations that are no numbers is kept, finite
+        or not: they are what is wrong then, not what an experiment or LAPACK says of them.
 
         Raises:
-            Exception: whatever an experiment that is alone raises; a PythiaTrajError of the checkpoint or of the request.
+            Exception: whatever an experiment that is alone raises; a PythiaTrajError of the
+                checkpoint or of the request.
         """
         try:
             measured = self._measure(units)
@@ -61,7 +72,7 @@ class Measurer:
         return {label: _flawed(found, flaws[label]) for label, found in measured.items()}
 
     def flaws(self, unit: Unit) -> dict[int, Mapping[str, str]]:
-        """By step, the tensors that are not finite, of those steps that were looked at for the unit."""
+        """By step, the tensors that are not finite, of the steps looked at for the unit."""
         processing = self._requests[unit.label].experiment.processing
         return self._recorded.get(unit.label, {}) | self._session.flaws(processing)
 
@@ -70,7 +81,10 @@ class Measurer:
         if found is not None:
             return say_non_finite(*found)
         if self._session.saw_overflow:
-            return f"the activations of step {unit.step} are not finite: numbers became too large for the dtype"
+            return (
+                f"the activations of step {unit.step} are not finite: numbers became too large for"
+                " the dtype"
+            )
         return None
 
     def _measure(self, units: Sequence[Unit]) -> dict[str, Rows | Failure]:
@@ -91,11 +105,15 @@ class Measurer:
     def _reader(self, label: str) -> Reader:
         request = self._requests[label]
         reads = request.experiment.reads_with(request.parameters)
-        return Reader(label, self._data.get(label), self._data.groups(label), reads, _bound(request))
+        return Reader(
+            label, self._data.get(label), self._data.groups(label), reads, _bound(request)
+        )
 
     def _outcome(self, reader: Reader) -> Rows | Failure:
         try:
-            return reader.failure or reader.values().rows(keep_items=self._requests[reader.label].experiment.items)
+            return reader.failure or reader.values().rows(
+                keep_items=self._requests[reader.label].experiment.items
+            )
         except Exception as error:
             return Failure.of(error)
 
@@ -105,21 +123,29 @@ class Measurer:
         handed: list[Any] = [model]
         for name in request.experiment.positional[1:]:
             if name == "reference_models":
-                steps = {name: step for name, step in unit.references.items() if name in request.references}
+                steps = {
+                    name: step
+                    for name, step in unit.references.items()
+                    if name in request.references
+                }
                 made = self._of_references.setdefault(unit.label, {})
-                handed.append(SessionReferences(self._session, steps, request.experiment.processing, made))
+                handed.append(
+                    SessionReferences(self._session, steps, request.experiment.processing, made)
+                )
             elif name == "reference_rows":
                 handed.append(self._reference_rows(unit))
             else:
                 handed.append(self._data.get(unit.label))
         rows = _bound(request)(*handed)
         if not isinstance(rows, Rows):
-            raise TypeError(f"experiment {request.experiment.name} returned {type(rows).__name__}, not Rows")
+            raise TypeError(
+                f"experiment {request.experiment.name} returned {type(rows).__name__}, not Rows"
+            )
         rows.check(Extent(model.cfg.n_layers, model.cfg.n_heads, model.cfg.n_ctx, from_end=True))
         return rows
 
     def _reference_rows(self, unit: Unit) -> dict[str, Any]:
-        """The metric rows of this label at its references, but for a reference to the unit itself."""
+        """The metric rows of this label at its references, but for one to the unit itself."""
         import pandas as pd
 
         found = {}
@@ -127,10 +153,15 @@ class Measurer:
             if step == unit.step:
                 continue
             digest = unit.reference_digests[step]
-            paths = [self._run.unit_path(unit.model, unit.label, step, cached=cached) for cached in (False, True)]
+            paths = [
+                self._run.unit_path(unit.model, unit.label, step, cached=cached)
+                for cached in (False, True)
+            ]
             # Rows that were measured with other parameters may still lie there.
             footers = ((path, read_footer(path) or {}) for path in paths)
-            path, footer = next(((path, it) for path, it in footers if it.get("digest") == digest), (None, {}))
+            path, footer = next(
+                ((path, it) for path, it in footers if it.get("digest") == digest), (None, {})
+            )
             if path is None:
                 raise PythiaTrajError(f"{unit.name} compares with step {step}, whose unit failed")
             if flaw := footer.get("integrity", {}).get("non_finite"):
@@ -147,5 +178,8 @@ def _flawed(found: Rows | Failure, flaw: str | None) -> Rows | Failure:
 
 
 def _bound(request: ExperimentRequest) -> Any:
-    """An experiment's function with the label's parameters; a label's seed is its data's alone unless the function asks for one."""
+    """An experiment's function with the label's parameters.
+
+    A label's seed is its data's alone unless the function asks for one.
+    """
     return partial(request.experiment.function, **request.experiment.own(request.parameters))

@@ -1,4 +1,7 @@
-"""Which units are to be done, in which order. Pure: a config, the published checkpoints and what is done go in, units come out."""
+"""Which units are to be done, in which order.
+
+Pure: a config, the published checkpoints and what is done go in, units come out.
+"""
 
 import inspect
 import json
@@ -63,7 +66,9 @@ class Plan:
     warnings: tuple[str, ...] = ()
 
 
-def make_plan(config: SweepConfig, models: Sequence[PublishedModel], is_done: Callable[[Unit], bool]) -> Plan:
+def make_plan(
+    config: SweepConfig, models: Sequence[PublishedModel], is_done: Callable[[Unit], bool]
+) -> Plan:
     """Expands a request into units and takes away those that are done.
 
     Raises:
@@ -71,7 +76,9 @@ def make_plan(config: SweepConfig, models: Sequence[PublishedModel], is_done: Ca
         SuiteError: two models have one name.
     """
     _refuse_one_name_for_two(models)
-    steps = {m.model: select(config.steps, m.steps, tokens_per_step=m.tokens_per_step) for m in models}
+    steps = {
+        m.model: select(config.steps, m.steps, tokens_per_step=m.tokens_per_step) for m in models
+    }
     planner = _Planner(config, is_done)
     for published in models:
         for step in steps[published.model]:
@@ -88,8 +95,9 @@ def _refuse_one_name_for_two(models: Sequence[PublishedModel]) -> None:
         if other is not published:
             names = " and ".join(dict.fromkeys((other.model, published.model)))
             raise SuiteError(
-                f"two models are named {names} ({other.origin}, {published.origin}): results are stored by name, "
-                "so give one another name with NAME=DIRECTORY, or use another --out"
+                f"two models are named {names} ({other.origin}, {published.origin}): results are"
+                " stored by name, so give one another name with NAME=DIRECTORY, or use another"
+                " --out"
             )
 
 
@@ -107,7 +115,8 @@ class _Planner:
         name = (published.model, step, label)
         if name in self._in_progress:
             raise ConfigError(
-                f"{label}: its references lead from step {step} back to it: rows cannot be compared in a circle"
+                f"{label}: its references lead from step {step} back to it: rows cannot be compared"
+                " in a circle"
             )
         if name in self._seen:
             return
@@ -118,21 +127,32 @@ class _Planner:
             self.done.append(unit)
             return
         if unit.row_references:
-            selected = select(self.config.steps, published.steps, tokens_per_step=published.tokens_per_step)
+            selected = select(
+                self.config.steps, published.steps, tokens_per_step=published.tokens_per_step
+            )
             self._in_progress.append(name)
             for other in sorted(set(unit.row_references.values()) - {step}):
                 self.add(published, other, label, cached=other not in selected)
             self._in_progress.pop()
         self.todo.append(unit)
 
-    def _unit(self, published: PublishedModel, step: int, label: str, request: ExperimentRequest, cached: bool) -> Unit:
+    def _unit(
+        self,
+        published: PublishedModel,
+        step: int,
+        label: str,
+        request: ExperimentRequest,
+        cached: bool,
+    ) -> Unit:
         rows = resolve_references(request.experiment.row_references, published, step)
         references = resolve_references(request.references, published, step) | rows
         made_of = self._made_of(label, references)
         compared: dict[int, str] = {}
         for other in rows.values():
             names = (*request.references, *request.experiment.row_references)
-            compared[other] = digest(self._made_of(label, resolve_references(names, published, other)))
+            compared[other] = digest(
+                self._made_of(label, resolve_references(names, published, other))
+            )
         return Unit(
             model=published.model,
             step=step,
@@ -147,28 +167,34 @@ class _Planner:
         )
 
     def _made_of(self, label: str, references: Mapping[str, int]) -> dict[str, Any]:
-        """All that a unit's values are made of, but for its files, through JSON as it will be stored."""
+        """All that a unit's values are made of but its files, through JSON as it will be stored."""
         request = self.config.experiments[label]
         experiment = request.experiment
-        # What the data's spec knows by content is not known by its name too: a moved file is the same file.
+        # What the data's spec knows by content is not known by its name too: a moved file is the
+        # same file.
         by_content = getattr(experiment.data, "identified", ())
         made_of = {
             "schema": schema.VERSION,
             "experiment": experiment.name,
             "version": experiment.version,
-            "parameters": {name: value for name, value in request.parameters.items() if name not in by_content},
+            "parameters": {
+                name: value for name, value in request.parameters.items() if name not in by_content
+            },
             "processing": experiment.processing.as_dict(),
             "dtype": self.config.dtype,
             "data": self._specs[label],
             "references": dict(references),
         }
         if experiment.reads and experiment.groups != "every":
-            # That an experiment saw all groups was the rule once: rows of that time are others, under the same version.
+            # That an experiment saw all groups was the rule once: rows of that time are others,
+            # under the same version.
             made_of["groups"] = experiment.groups
         try:
             return dict(json.loads(json.dumps(made_of, allow_nan=False)))
         except ValueError:
-            raise ConfigError(f"{label}: a parameter is infinite or no number: give a finite one") from None
+            raise ConfigError(
+                f"{label}: a parameter is infinite or no number: give a finite one"
+            ) from None
 
 
 def digest(made_of: Mapping[str, Any]) -> str:
@@ -181,8 +207,16 @@ def data_arguments(request: ExperimentRequest) -> dict[str, Any]:
     data = request.experiment.data
     if data is None:
         return {}
-    accepted = {p.name for p in inspect.signature(data).parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY}
-    return {name: value for name, value in request.parameters.items() if name in accepted and name != "seed"}
+    accepted = {
+        p.name
+        for p in inspect.signature(data).parameters.values()
+        if p.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    return {
+        name: value
+        for name, value in request.parameters.items()
+        if name in accepted and name != "seed"
+    }
 
 
 def data_seed(config: SweepConfig, request: ExperimentRequest) -> int:
@@ -195,11 +229,19 @@ def data_spec(config: SweepConfig, label: str) -> dict[str, Any] | None:
     """What identifies a label's data, found without a model."""
     request = config.experiments[label]
     data = request.experiment.data
-    return None if data is None else data.spec(seed=data_seed(config, request), **data_arguments(request))
+    return (
+        None
+        if data is None
+        else data.spec(seed=data_seed(config, request), **data_arguments(request))
+    )
 
 
-def resolve_references(names: Sequence[str], published: PublishedModel, step: int) -> dict[str, int]:
-    """The steps that an experiment's references stand for at a step; `previous` of the first step is left out.
+def resolve_references(
+    names: Sequence[str], published: PublishedModel, step: int
+) -> dict[str, int]:
+    """The steps that an experiment's references stand for at a step.
+
+    `previous` of the first step is left out.
 
     Raises:
         ConfigError: a reference has another form, or names a step that is not published.
@@ -217,5 +259,7 @@ def resolve_references(names: Sequence[str], published: PublishedModel, step: in
         elif name.startswith("step:"):
             found[name] = select(name.removeprefix("step:"), published.steps)[0]
         else:
-            raise ConfigError(f"there is no reference {name!r}: use init, final, previous or step:512")
+            raise ConfigError(
+                f"there is no reference {name!r}: use init, final, previous or step:512"
+            )
     return found

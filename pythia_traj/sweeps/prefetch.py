@@ -1,8 +1,9 @@
 """Checkpoints opened ahead: while experiments run on one step, the next ones arrive.
 
-One background thread opens them in the order in which they will be asked for; what goes wrong with one surfaces where it is asked for. At
-no time are more than 1 + `ahead` open: the one in use, those that wait, the one that is arriving. Where the system allows no further
-thread, each is opened when it is asked for.
+One background thread opens them in the order in which they will be asked for; what goes wrong with
+one surfaces where it is asked for. At no time are more than 1 + `ahead` open: the one in use, those
+that wait, the one that is arriving. Where the system allows no further thread, each is opened when
+it is asked for.
 """
 
 import logging
@@ -68,8 +69,9 @@ class Prefetcher:
         # In memory: who waits for room on disk while holding some could wait for ever.
         self._room_aside = Room(prefetch=0, allocate=room.allocate)
         self._aside: Staging | None = None
-        # Ctrl-C and SIGTERM raise at any instruction of Python's. A condition or a semaphore, being written in Python, could be left locked
-        # by that, and this class would then wait for itself; these are not.
+        # Ctrl-C and SIGTERM raise at any instruction of Python's. A condition or a semaphore, being
+        # written in Python, could be left locked by that, and this class would then wait for
+        # itself; these are not.
         self._lock = threading.Lock()
         self._slots: SimpleQueue[None] = SimpleQueue()
         self._arrived: SimpleQueue[None] = SimpleQueue()
@@ -98,7 +100,9 @@ class Prefetcher:
 
     @contextmanager
     def open(self, checkpoint: Checkpoint) -> Iterator[Opened]:
-        """A checkpoint's files, valid until the block ends. One that is asked for out of turn is opened now.
+        """A checkpoint's files, valid until the block ends.
+
+        One that is asked for out of turn is opened now.
 
         Raises:
             Exception: what opening it raised.
@@ -127,7 +131,10 @@ class Prefetcher:
             yield opened
 
     def _take(self, checkpoint: Checkpoint) -> Opened:
-        """A checkpoint in turn when it is ready; the steps before it will not be asked for any more."""
+        """A checkpoint in turn when it is ready.
+
+        The steps before it will not be asked for any more.
+        """
         step = checkpoint.step
         passed = self._steps[: self._steps.index(step)]
         with self._lock:
@@ -152,7 +159,9 @@ class Prefetcher:
             thread.start()
         except RuntimeError as error:
             if not self._passed:
-                log.warning("nothing is opened ahead: the system allows no further thread (%s)", error)
+                log.warning(
+                    "nothing is opened ahead: the system allows no further thread (%s)", error
+                )
             return False
         self._thread = thread
         return True
@@ -170,7 +179,9 @@ class Prefetcher:
                     continue
             opened = self._open(self._published.checkpoint(step), self._staging)
             with self._lock:
-                unwanted = self._closed or any(other in self._passed for other in self._steps[i + 1 :])
+                unwanted = self._closed or any(
+                    other in self._passed for other in self._steps[i + 1 :]
+                )
                 if not unwanted:
                     self._ready[step] = opened
                     self._arrived.put(None)
@@ -178,7 +189,8 @@ class Prefetcher:
                 self._let_go(opened)
 
     def _open_now(self, checkpoint: Checkpoint) -> Opened:
-        # Made when it is needed: what goes by disk because it is too large for the memory is not refused for that.
+        # Made when it is needed: what goes by disk because it is too large for the memory is not
+        # refused for that.
         if self._aside is None:
             self._aside = self._published.staging(self._room_aside, self._steps)
         return self._open(checkpoint, self._aside)

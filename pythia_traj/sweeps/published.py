@@ -18,10 +18,11 @@ _NAMED = 4
 
 
 def open_model(name: str, source: str = HUB, *, refresh: bool = False) -> PublishedModel:
-    """Finds a model: a directory of checkpoints, a model of a known suite, or any repository of the Hub with step branches.
+    """Finds a model by its name, in a directory or on the Hub.
 
-    A directory of checkpoints comes before a model of the same name. Nothing is asked of the Hub, but for the branches of a
-    repository that belongs to no known suite.
+    It is a directory of checkpoints, a model of a known suite, or any repository of the Hub with
+    step branches. A directory of checkpoints comes before a model of the same name. Nothing is
+    asked of the Hub, but for the branches of a repository that belongs to no known suite.
 
     Args:
         name: a path, `NAME=PATH`, a name or an alias, or `org/name`.
@@ -29,7 +30,8 @@ def open_model(name: str, source: str = HUB, *, refresh: bool = False) -> Publis
         refresh: whether the Hub is asked again for what is known already.
 
     Raises:
-        SuiteError: there is no such model or directory, it holds no checkpoints, or NAME cannot name a model.
+        SuiteError: there is no such model or directory, it holds no checkpoints, or NAME cannot
+            name a model.
         HubError: the Hub cannot be asked.
     """
     record, found = look_up(name), find_directory(name, source)
@@ -51,7 +53,10 @@ def open_model(name: str, source: str = HUB, *, refresh: bool = False) -> Publis
 
 
 def _open_repository(name: str, *, refresh: bool) -> PublishedModel:
-    """Any repository of the Hub; a name that is none of a repository is refused before the Hub is asked."""
+    """Any repository of the Hub.
+
+    A name that is none of a repository is refused before the Hub is asked.
+    """
     given, equals, directory = name.partition("=")
     if equals:
         raise SuiteError(
@@ -97,7 +102,9 @@ def source_of(published: PublishedModel, unit: Unit) -> dict[str, Any]:
     """
     source = dict(published.source(unit.step))
     if unit.references:
-        source["references"] = {name: published.source(step) for name, step in unit.references.items()}
+        source["references"] = {
+            name: published.source(step) for name, step in unit.references.items()
+        }
     # Through JSON, so that what is compared with a stored footer has been through the same.
     return dict(json.loads(json.dumps(source)))
 
@@ -105,10 +112,13 @@ def source_of(published: PublishedModel, unit: Unit) -> dict[str, Any]:
 def integrity_of(
     published: PublishedModel, unit: Unit, non_finite: Mapping[int, Mapping[str, str]] | None = None
 ) -> Integrity:
-    """What is known of the truth of a unit's weights: of its own step's, unless those of a reference are known to be wrong.
+    """What is known of the truth of a unit's weights.
+
+    These are its own step's, unless those of a reference are known to be wrong.
 
     Args:
-        non_finite: by step, the tensors that were found to hold NaN or infinity when they were read.
+        non_finite: by step, the tensors that were found to hold NaN or infinity when they were
+            read.
 
     Raises:
         CheckpointError: a checkpoint is not there.
@@ -116,7 +126,9 @@ def integrity_of(
     own = published.checkpoint(unit.step).integrity()
     if found := non_finite_weights(unit, non_finite or {}):
         step, tensors = found
-        return replace(own, verdict="known-defect", why=say_non_finite(step, tensors), non_finite=tensors)
+        return replace(
+            own, verdict="known-defect", why=say_non_finite(step, tensors), non_finite=tensors
+        )
     for name, step in unit.references.items():
         compared = published.checkpoint(step).integrity()
         if own.verdict != "known-defect" and compared.verdict == "known-defect":
@@ -124,10 +136,20 @@ def integrity_of(
     return own
 
 
-def non_finite_weights(unit: Unit, non_finite: Mapping[int, Mapping[str, str]]) -> tuple[int, Mapping[str, str]] | None:
-    """The step, of those that a unit is measured on, whose weights hold NaN or infinity, and its tensors that do."""
+def non_finite_weights(
+    unit: Unit, non_finite: Mapping[int, Mapping[str, str]]
+) -> tuple[int, Mapping[str, str]] | None:
+    """The step, of those a unit is measured on, whose weights hold NaN or infinity.
+
+    With it come its tensors that do.
+    """
     return next(
-        ((step, non_finite[step]) for step in (unit.step, *unit.references.values()) if step in non_finite), None
+        (
+            (step, non_finite[step])
+            for step in (unit.step, *unit.references.values())
+            if step in non_finite
+        ),
+        None,
     )
 
 
@@ -143,5 +165,6 @@ def is_current(published: PublishedModel, unit: Unit, recorded: Mapping[str, Any
     own = {key: value for key, value in recorded.items() if key != "references"}
     references = recorded.get("references", {})
     return published.is_current(unit.step, own) and all(
-        published.is_current(step, references.get(name, {})) for name, step in unit.references.items()
+        published.is_current(step, references.get(name, {}))
+        for name, step in unit.references.items()
     )

@@ -59,8 +59,10 @@ class SweepResult:
         done: units written now.
         skipped: units that were there already.
         failed: units that failed, with the reason.
-        defective: units that were left out because published weights are not their step's, with what is wrong.
-        known_defects: of those done, the units that were measured in spite of a defect, with what is wrong.
+        defective: units that were left out because published weights are not their step's, with
+            what is wrong.
+        known_defects: of those done, the units that were measured in spite of a defect, with what
+            is wrong.
         warnings: what was there already and is not what it may be taken for.
     """
 
@@ -104,13 +106,15 @@ class Recorder:
     def __init__(self, run: Run, observer: Observer, result: SweepResult, request: str) -> None:
         """`request` is the name of the one that is worked on."""
         self._run, self._observer, self._result, self._request = run, observer, result, request
-        self._attempts = Counter(event.get("unit") for event in read_events(run) if event.get("event") == "started")
+        self._attempts = Counter(
+            event.get("unit") for event in read_events(run) if event.get("event") == "started"
+        )
         self._versions = {name: version(name) for name in _VERSIONED}
         self.log = EventLog(run)
 
     @contextmanager
     def noting(self) -> Iterator[None]:
-        """Puts what the library has to say meanwhile, a retry of a request for one, into the run's log."""
+        """Puts what the library says meanwhile, such as a request's retry, into the run's log."""
         logger, handler = logging.getLogger("pythia_traj"), _Notes(self.log)
         logger.addHandler(handler)
         try:
@@ -120,9 +124,10 @@ class Recorder:
 
     @contextmanager
     def noting_refusal(self) -> Iterator[None]:
-        """Notes that the request is worked on, and where it turns out to be impossible, that it will not be: nothing of it is left.
+        """Notes that the request is worked on.
 
-        A device that is too small, or gone, is another matter once something was measured on it.
+        Where it turns out to be impossible, notes that it will not be: nothing of it is left. A
+        device that is too small, or gone, is another matter once something was measured on it.
         """
         self.log.write("requested", request=self._request)
         try:
@@ -174,9 +179,17 @@ class Recorder:
         path = write_unit(self._run, identity, rows, footer, cached=unit.cached)
         seconds["write"] = round(time.perf_counter() - start, 4)
         file = str(path.relative_to(self._run.path))
-        facts: dict[str, Any] = {"file": file, "rows": len(rows.metrics), "seconds": seconds, "shared_with": shared}
+        facts: dict[str, Any] = {
+            "file": file,
+            "rows": len(rows.metrics),
+            "seconds": seconds,
+            "shared_with": shared,
+        }
         if under.fetched:
-            facts |= {"bytes": under.fetched, "megabytes_per_second": _rate(under.fetched, seconds.get("fetch", 0.0))}
+            facts |= {
+                "bytes": under.fetched,
+                "megabytes_per_second": _rate(under.fetched, seconds.get("fetch", 0.0)),
+            }
         facts["waited_for"] = under.waited_for
         self.log.write("done", unit=unit.name, digest=unit.digest, **facts)
         self._result.done.append(unit)
@@ -188,7 +201,9 @@ class Recorder:
         """Notes that units failed, and why."""
         more = {"traceback": failure.trace} if failure.trace else {}
         for unit in units:
-            self.log.write("failed", unit=unit.name, digest=unit.digest, error=failure.message, **more)
+            self.log.write(
+                "failed", unit=unit.name, digest=unit.digest, error=failure.message, **more
+            )
             self._result.failed.append((unit, failure.message))
             self._observer.ended(unit, failure.message)
 

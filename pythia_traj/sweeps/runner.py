@@ -1,4 +1,7 @@
-"""The loop of a sweep: for each step swap the weights in, measure, write; a failed step fails its own units only."""
+"""The loop of a sweep: for each step swap the weights in, measure, write.
+
+A failed step fails its own units only.
+"""
 
 import signal
 import time
@@ -9,7 +12,14 @@ from typing import TYPE_CHECKING
 
 from pythia_traj.checkpoint import PublishedModel, Room
 from pythia_traj.config import SweepConfig
-from pythia_traj.errors import CheckpointError, DataError, DeviceError, Interrupted, PythiaTrajError, StoreError
+from pythia_traj.errors import (
+    CheckpointError,
+    DataError,
+    DeviceError,
+    Interrupted,
+    PythiaTrajError,
+    StoreError,
+)
 from pythia_traj.store.layout import Run
 from pythia_traj.sweeps.existing import Existing, claim, renew_models
 from pythia_traj.sweeps.failure import Failure
@@ -28,7 +38,9 @@ if TYPE_CHECKING:
 
 
 def plan_sweep(config: SweepConfig) -> tuple[Plan, list[PublishedModel]]:
-    """What a sweep would do; writes nothing into the run, loads no model, and opens no connection to look for what is done.
+    """What a sweep would do.
+
+    Writes nothing into the run, loads no model, and opens no connection to look for what is done.
 
     Raises:
         PythiaTrajError: the request is wrong.
@@ -40,7 +52,9 @@ def plan_sweep(config: SweepConfig) -> tuple[Plan, list[PublishedModel]]:
 
 
 def sweep(config: SweepConfig, *, observer: Observer | None = None) -> SweepResult:
-    """Measures every model at every selected step with every experiment, and stores the rows; what is there already is skipped.
+    """Measures every model at every selected step with every experiment, and stores the rows.
+
+    What is there already is skipped.
 
     Interrupting it at any moment loses at most the units in hand: the same call goes on from there.
 
@@ -76,7 +90,9 @@ def sweep(config: SweepConfig, *, observer: Observer | None = None) -> SweepResu
                     references = [step for unit in todo for step in unit.references.values()]
                     steps = (*plan.steps[published.model], *references)
                     published.expect(steps, defects=config.on_defect == "measure")
-                    _ModelSweep(config, run, device, published, steps, observer, recorder).measure(todo)
+                    _ModelSweep(config, run, device, published, steps, observer, recorder).measure(
+                        todo
+                    )
     except (Interrupted, KeyboardInterrupt) as stop:
         recorder.log.write("stopped", signal=getattr(stop, "signum", signal.SIGINT))
         raise
@@ -104,7 +120,8 @@ class _ModelSweep:
         recorder: Recorder,
     ) -> None:
         """`steps` are all that the request is about, those that are done already among them."""
-        self.config, self.run, self.device, self.published, self.steps = config, run, device, published, steps
+        self.config, self.run, self.device = config, run, device
+        self.published, self.steps = published, steps
         self.observer, self.recorder = observer, recorder
 
     def measure(self, todo: Sequence[Unit]) -> None:
@@ -115,7 +132,12 @@ class _ModelSweep:
         from pythia_traj.sweeps.session import Session
 
         requests = [self.config.experiments[label] for label in {unit.label for unit in todo}]
-        references = {name for one in requests if one.experiment.wants_reference_models for name in one.references}
+        references = {
+            name
+            for one in requests
+            if one.experiment.wants_reference_models
+            for name in one.references
+        }
         agreement, data = self._prepare(todo, copies=2 if references else 1)
         for step, units in groupby(todo, key=lambda unit: unit.step):
             if step in agreement.refused:
@@ -123,8 +145,15 @@ class _ModelSweep:
         todo = [unit for unit in todo if unit.step not in agreement.refused]
         if data is None or not todo:
             return
-        room = Room(self.config.prefetch, self.config.disk_budget, self.config.keep, buffers_for(self.device))
-        with Prefetcher(self.published, [unit.step for unit in todo], room, self.observer.working) as prefetcher:
+        room = Room(
+            self.config.prefetch,
+            self.config.disk_budget,
+            self.config.keep,
+            buffers_for(self.device),
+        )
+        with Prefetcher(
+            self.published, [unit.step for unit in todo], room, self.observer.working
+        ) as prefetcher:
             session = Session(
                 self.published,
                 self.device,
@@ -142,14 +171,17 @@ class _ModelSweep:
                 release_memory(self.device)
 
     def _prepare(self, todo: Sequence[Unit], *, copies: int) -> "tuple[Agreement, Datasets | None]":
-        """Finds which steps are of one model, refuses one that cannot fit, then makes the data, all before any weights are read.
+        """Finds which steps are of one model, refuses one that cannot fit, then makes the data.
 
-        There is no data where no step's config and tokenizer can be read.
+        All of that is before any weights are read. There is no data where no step's config and
+        tokenizer can be read.
         """
         from pythia_traj.sweeps.agreement import agree
         from pythia_traj.sweeps.datasets import Datasets
 
-        agreement = agree(self.published, self.steps, dtype=self.config.dtype, device=self.device, copies=copies)
+        agreement = agree(
+            self.published, self.steps, dtype=self.config.dtype, device=self.device, copies=copies
+        )
         if agreement.pattern is None:
             return agreement, None
         data = Datasets(self.config, agreement.pattern)
@@ -160,9 +192,17 @@ class _ModelSweep:
         return agreement, data
 
     def _measure_step(
-        self, step: int, units: list[Unit], session: "Session", measurer: "Measurer", data: "Datasets"
+        self,
+        step: int,
+        units: list[Unit],
+        session: "Session",
+        measurer: "Measurer",
+        data: "Datasets",
     ) -> None:
-        """One step: units that read the same tokens with one processing share a forward pass, the others come one by one."""
+        """One step: units that read the same tokens with one processing share a forward pass.
+
+        The others come one by one.
+        """
         units = self._without_defects(units)
         self.recorder.started(units)
         for together in measurer.passes(units):
@@ -190,10 +230,19 @@ class _ModelSweep:
     def _with_older_rows(self, unit: Unit, reason: str) -> str:
         """The reason, and where rows are that were measured before it was known."""
         path = self.run.unit_path(unit.model, unit.label, unit.step, cached=unit.cached)
-        return f"{reason}; {path} was measured before that was known: delete it" if path.exists() else reason
+        return (
+            f"{reason}; {path} was measured before that was known: delete it"
+            if path.exists()
+            else reason
+        )
 
     def _measure_together(
-        self, step: int, together: list[Unit], session: "Session", measurer: "Measurer", data: "Datasets"
+        self,
+        step: int,
+        together: list[Unit],
+        session: "Session",
+        measurer: "Measurer",
+        data: "Datasets",
     ) -> None:
         """Measures and writes units of one pass; what they yielded is gone before the next one."""
         from pythia_traj.models.fit import describe_device
@@ -203,7 +252,8 @@ class _ModelSweep:
         session.take_traffic()
         start = time.perf_counter()
         try:
-            # Before the files are read: what is changed while they are is measured anew the next time.
+            # Before the files are read: what is changed while they are is measured anew the next
+            # time.
             sources = {unit.label: source_of(self.published, unit) for unit in together}
             measured = measurer.measure(together)
         except (StoreError, DeviceError, DataError):
@@ -230,10 +280,15 @@ class _ModelSweep:
                 self.recorder.failed([unit], found)
                 continue
             try:
-                files = sources[unit.label], integrity_of(self.published, unit, measurer.flaws(unit))
+                files = (
+                    sources[unit.label],
+                    integrity_of(self.published, unit, measurer.flaws(unit)),
+                )
                 self.recorder.done(unit, found, files, data.facts(unit.label), under)
             except PythiaTrajError:
                 raise
             except Exception as error:
                 # Rows that no table can hold: a word for a layer, columns of unequal length.
-                self.recorder.failed([unit], Failure.of(error, doing="its rows cannot be written: "))
+                self.recorder.failed(
+                    [unit], Failure.of(error, doing="its rows cannot be written: ")
+                )

@@ -1,7 +1,8 @@
-"""One model in a sweep: its HookedTransformer, a second one for references, and the checkpoint whose weights are in each.
+"""One model in a sweep: its HookedTransformer, and a second one for references.
 
-Nothing is built before the first unit needs it. Weights stay until another step or processing is asked for; both kinds of processing of
-one step are made from the same open files.
+With each goes the checkpoint whose weights are in it. Nothing is built before the first unit needs
+it. Weights stay until another step or processing is asked for; both kinds of processing of one step
+are made from the same open files.
 """
 
 import gc
@@ -47,7 +48,7 @@ class _Open:
 
     @property
     def in_memory(self) -> int:
-        """Bytes of the process: files that are mapped take none, a `.bin` takes its tensors beside them."""
+        """Bytes of the process: mapped files take none, a `.bin` takes its tensors beside them."""
         files = sum(len(file.data) for file in self.files if file.path is None)
         if not any(file.name.endswith(".bin") for file in self.files):
             return files
@@ -62,8 +63,9 @@ class _Open:
 class Weights:
     """One HookedTransformer, what is in it, and the checkpoints it is made from.
 
-    Their files stay open, so that another processing of a step is swapped in from the same bytes. Where several are `kept`, so is another
-    step that was in it before: the references of a sweep are read once, not once a step.
+    Their files stay open, so that another processing of a step is swapped in from the same bytes.
+    Where several are `kept`, so is another step that was in it before: the references of a sweep
+    are read once, not once a step.
     """
 
     def __init__(
@@ -86,7 +88,8 @@ class Weights:
             copies: how many sets of weights are held in all, for the check that they fit.
             kept: how many checkpoints stay open, as far as memory allows.
         """
-        self._device, self._dtype, self._copies, self._bos = device, DTYPES[dtype], copies, default_prepend_bos
+        self._device, self._dtype = device, DTYPES[dtype]
+        self._copies, self._bos = copies, default_prepend_bos
         self._open_files, self._agreement = open_files, agreement
         self._swappable: SwappableModel | None = None
         self._kept, self._rebuilds = kept, rebuilds
@@ -102,10 +105,13 @@ class Weights:
         """The parameters that became infinite when a step was swapped in."""
 
     def load(self, checkpoint: Checkpoint, processing: Processing) -> HookedTransformer:
-        """The model with the weights of a checkpoint in it; what is there already is not loaded again.
+        """The model with the weights of a checkpoint in it.
+
+        What is there already is not loaded again.
 
         Raises:
-            CheckpointError: the checkpoint's files are not what they should be; the model then holds the weights of neither step.
+            CheckpointError: the checkpoint's files are not what they should be; the model then
+                holds the weights of neither step.
             DeviceError: the model does not fit.
             ModelError: somebody changed the model in a way that no swap undoes.
         """
@@ -136,9 +142,13 @@ class Weights:
         with self._timed("swap"):
             self._swappable.swap(opened.tensors, processing)
         with self._timed("check"):
-            self._overflowed[checkpoint.step, processing] = self._swappable.overflowed(opened.greatest)
+            self._overflowed[checkpoint.step, processing] = self._swappable.overflowed(
+                opened.greatest
+            )
         if not opened.is_current:
-            raise CheckpointError(f"the weight files of {checkpoint.revision} were changed while they were in use")
+            raise CheckpointError(
+                f"the weight files of {checkpoint.revision} were changed while they were in use"
+            )
         self._loaded = (wanted, processing)
         return self._swappable.model
 
@@ -148,8 +158,15 @@ class Weights:
         return None if self._swappable is None else self._swappable.watch
 
     def flaws(self, processing: Processing) -> dict[int, Mapping[str, str]]:
-        """By step, the tensors that were found to hold NaN or infinity when they were read, or to have become so when processed."""
-        became = {step: found for (step, how), found in self._overflowed.items() if found and how == processing}
+        """By step, the tensors that were found to hold NaN or infinity.
+
+        They held them when they were read, or came to hold them when processed.
+        """
+        became = {
+            step: found
+            for (step, how), found in self._overflowed.items()
+            if found and how == processing
+        }
         return became | self._non_finite
 
     def _check_model(self) -> None:
@@ -164,10 +181,13 @@ class Weights:
             self._swappable = self._loaded = None
             gc.collect()
 
-    def _read(self, checkpoint: Checkpoint, wanted: tuple[str, int], swappable: SwappableModel) -> _Open:
+    def _read(
+        self, checkpoint: Checkpoint, wanted: tuple[str, int], swappable: SwappableModel
+    ) -> _Open:
         """Opens a checkpoint; those that there is no room for beside it are closed before."""
         if self._failed is not None and self._failed[0] == wanted:
-            # Other units of the step ask again: a file that cannot be read is not fetched once for each of them.
+            # Other units of the step ask again: a file that cannot be read is not fetched once for
+            # each of them.
             raise self._failed[1]
         while self._open and not self._have_room():
             self._close_oldest()
@@ -190,7 +210,10 @@ class Weights:
             return _Open(held.pop_all(), list(opened.files), tensors, greatest)
 
     def _opened(self, checkpoint: Checkpoint, held: ExitStack) -> Opened:
-        """The checkpoint's files; those that were opened ahead and have changed since are opened anew."""
+        """The checkpoint's files.
+
+        Those that were opened ahead and have changed since are opened anew.
+        """
         with ExitStack() as ahead:
             opened = ahead.enter_context(self._open_files(checkpoint))
             if all(file.is_current() for file in opened.files):
@@ -199,7 +222,10 @@ class Weights:
         return held.enter_context(self._open_files(checkpoint))
 
     def _have_room(self) -> bool:
-        """Whether one more may be open: checkpoints of a model are alike, and half of what is free is left to others."""
+        """Whether one more may be open.
+
+        Checkpoints of a model are alike, and half of what is free is left to others.
+        """
         size = max(one.in_memory for one in self._open.values())
         return len(self._open) < self._kept and 2 * size <= psutil.virtual_memory().available
 
@@ -230,8 +256,8 @@ class Traffic:
     """What was loaded for some units.
 
     Attributes:
-        seconds: by phase. `wait`, `build` and `swap` were spent; `fetch` is how long the files that were waited for took to come,
-            most of it beside other work.
+        seconds: by phase. `wait`, `build` and `swap` were spent; `fetch` is how long the files that
+            were waited for took to come, most of it beside other work.
         bytes: of the files.
         source: `network` or `disk`; empty if nothing was opened.
     """
@@ -267,9 +293,17 @@ class Session:
         """
         self.published = published
         copies, kept = 2 if references else 1, max(references, 1)
-        self._current = Weights(device, dtype, prefetcher.open, agreement=agreement, copies=copies, rebuilds=True)
+        self._current = Weights(
+            device, dtype, prefetcher.open, agreement=agreement, copies=copies, rebuilds=True
+        )
         self._reference = Weights(
-            device, dtype, prefetcher.open_aside, agreement=agreement, copies=1, kept=kept, rebuilds=True
+            device,
+            dtype,
+            prefetcher.open_aside,
+            agreement=agreement,
+            copies=1,
+            kept=kept,
+            rebuilds=True,
         )
 
     def model(self, step: int, processing: Processing) -> HookedTransformer:
@@ -286,13 +320,19 @@ class Session:
         return self._reference.load(self.published.checkpoint(step), processing)
 
     def flaws(self, processing: Processing) -> dict[int, Mapping[str, str]]:
-        """By step, the tensors that hold NaN or infinity, as they are or processed in this way; references' included."""
+        """By step, the tensors that hold NaN or infinity, as they are or processed in this way.
+
+        Those of references are included.
+        """
         return self._reference.flaws(processing) | self._current.flaws(processing)
 
     @property
     def saw_overflow(self) -> bool:
         """Whether activations of the unit in hand, or of its references, were not finite."""
-        return any(weights.watch is not None and weights.watch.has_seen for weights in (self._current, self._reference))
+        return any(
+            weights.watch is not None and weights.watch.has_seen
+            for weights in (self._current, self._reference)
+        )
 
     def take_traffic(self) -> Traffic:
         """What was loaded since this was last asked, and how long it took."""
@@ -315,8 +355,13 @@ class Session:
 class SessionReferences:
     """References of one unit, from a session (see experiment.ReferenceModels)."""
 
-    def __init__(self, session: Session, steps: dict[str, int], processing: Processing, made: dict[int, Any]) -> None:
-        """`made` is what earlier units of the label made of references, by step; of steps that have no name here it is let go."""
+    def __init__(
+        self, session: Session, steps: dict[str, int], processing: Processing, made: dict[int, Any]
+    ) -> None:
+        """`made` is what earlier units of the label made of references, by step.
+
+        What was made of steps that have no name here is let go.
+        """
         self._session, self._processing = session, processing
         self.steps = steps
         for step in made.keys() - set(steps.values()):
@@ -340,6 +385,7 @@ class SessionReferences:
     def _step(self, name: str) -> int:
         if name not in self.steps:
             raise CheckpointError(
-                f"there is no reference {name!r} at this step: there is {', '.join(self.steps) or 'none'}"
+                f"there is no reference {name!r} at this step: there is"
+                f" {', '.join(self.steps) or 'none'}"
             )
         return self.steps[name]

@@ -1,4 +1,7 @@
-"""How far a run is, from its files alone: the rows for what is done, the log for what failed or is being done."""
+"""How far a run is, from its files alone.
+
+The rows say what is done, the log what failed or is being done.
+"""
 
 import os
 import socket
@@ -27,9 +30,11 @@ class Status:
         done: units whose files are there and whole, of those that were ever requested.
         running: units that a living worker has begun.
         failed: units without a file whose last event is a failure.
-        defective: units without a file that were left out because their step's published weights are another's.
+        defective: units without a file that were left out because their step's published weights
+            are another's.
         left: all other units; those of a request that turned out to be impossible are not counted.
-        damaged: files that are not what was written. Their units are left: the next sweep measures them again.
+        damaged: files that are not what was written. Their units are left: the next sweep measures
+            them again.
         units: the state of every requested unit, by `model/label/step512`.
         errors: why a failed unit failed, or a defective one was left out.
         damaged_files: what is wrong with each, by its path within the run.

@@ -32,11 +32,12 @@ class LoadedCheckpoint:
     """One step of the stream.
 
     Attributes:
-        model: the HookedTransformer with this step's weights in it: the same object at every step, so its parameters are this step's
-            only until the next one is asked for. Copy what is to be kept.
+        model: the HookedTransformer with this step's weights in it: the same object at every step,
+            so its parameters are this step's only until the next one is asked for. Copy what is to
+            be kept.
         step, tokens, revision, commit: which step it is.
-        non_finite: the weights that hold NaN or infinity, or became infinite in the model's dtype, each with how many. Whatever is computed
-            from them means nothing, be it a finite number.
+        non_finite: the weights that hold NaN or infinity, or became infinite in the model's dtype,
+            each with how many. Whatever is computed from them means nothing, be it a finite number.
     """
 
     model: HookedTransformer
@@ -62,35 +63,39 @@ def checkpoints(
     prefetch: int = 2,
     on_error: OnError = "raise",
 ) -> Iterator[LoadedCheckpoint]:
-    """Streams the checkpoints of a model through one HookedTransformer, whose weights are swapped in place.
+    """Streams the checkpoints of a model through one HookedTransformer, swapping weights in place.
 
-    The yielded `model` is the same object each time: built once, with new weights at each step. Nothing of an earlier step is left in it,
-    and a tensor of it that is kept changes with the next step; `tensor.clone()` keeps it. Hooks that you added go with the step, but for
-    those added with `is_permanent=True`; so do gradients and whatever you edited in place. What cannot be undone, such as
-    `model.to(torch.float64)` or a replaced module, ends the stream with a `ModelError`: do that to a `copy.deepcopy(ckpt.model)`.
+    The yielded `model` is the same object each time: built once, with new weights at each step.
+    Nothing of an earlier step is left in it, and a tensor of it that is kept changes with the next
+    step; `tensor.clone()` keeps it. Hooks that you added go with the step, but for those added with
+    `is_permanent=True`; so do gradients and whatever you edited in place. What cannot be undone,
+    such as `model.to(torch.float64)` or a replaced module, ends the stream with a `ModelError`: do
+    that to a `copy.deepcopy(ckpt.model)`.
 
     Args:
         model: a directory of checkpoints, or a published model's name.
         steps: an expression such as `log:12` or `0,512,last` (see pythia_traj.steps).
         device: `auto`, `cpu`, `cuda`, `cuda:1`.
         dtype: of the parameters; other than float32 they are the float32 result cast once.
-        fold_ln, center_writing_weights, center_unembed, fold_value_biases: as in `HookedTransformer.from_pretrained`, whose parameters
-            the model then has.
+        fold_ln, center_writing_weights, center_unembed, fold_value_biases: as in
+            `HookedTransformer.from_pretrained`, whose parameters the model then has.
         default_prepend_bos: as there; None is its default for GPT-NeoX, which is not to.
         source: `hub`, or the directory below which the models' directories lie.
         prefetch: how many checkpoints are fetched ahead, into memory, while you work on one.
-        on_error: what a checkpoint that is damaged, incomplete or not of this model does: `raise` ends the stream,
-            `skip` logs a warning and goes on to the next step.
+        on_error: what a checkpoint that is damaged, incomplete or not of this model does: `raise`
+            ends the stream, `skip` logs a warning and goes on to the next step.
 
     Raises:
-        PythiaTrajError: at the call, when the request is wrong; while streaming, when a checkpoint is damaged and is
-            not to be skipped.
+        PythiaTrajError: at the call, when the request is wrong; while streaming, when a checkpoint
+            is damaged and is not to be skipped.
     """
     published = open_model(str(model), source)
     selected = select(steps, published.steps, tokens_per_step=published.tokens_per_step)
     processing = Processing(fold_ln, center_writing_weights, center_unembed, fold_value_biases)
     if prefetch < 0:
-        raise ConfigError(f"prefetch: {prefetch}: give how many checkpoints are fetched ahead, 0 or more")
+        raise ConfigError(
+            f"prefetch: {prefetch}: give how many checkpoints are fetched ahead, 0 or more"
+        )
     if on_error not in get_args(OnError):
         raise ConfigError(f"on_error: {on_error!r}: give {' or '.join(get_args(OnError))}")
     target = pick_device(device)
@@ -99,11 +104,17 @@ def checkpoints(
         published.expect(selected)
         agreement = agree(published, selected, dtype=dtype, device=target)
         right = [step for step in selected if step not in agreement.refused]
-        with Prefetcher(published, right, Room(prefetch, allocate=buffers_for(target))) as prefetcher:
+        with Prefetcher(
+            published, right, Room(prefetch, allocate=buffers_for(target))
+        ) as prefetcher:
             open_files, bos = prefetcher.open, default_prepend_bos
-            weights = Weights(target, dtype, open_files, agreement=agreement, copies=1, default_prepend_bos=bos)
+            weights = Weights(
+                target, dtype, open_files, agreement=agreement, copies=1, default_prepend_bos=bos
+            )
             with closing(weights):
-                yield from _each((published.checkpoint(step) for step in selected), weights, processing, on_error)
+                yield from _each(
+                    (published.checkpoint(step) for step in selected), weights, processing, on_error
+                )
 
     return stream()
 
@@ -117,7 +128,12 @@ def _each(
             model = weights.load(checkpoint, processing)
             flaws = weights.flaws(processing).get(checkpoint.step, {})
             loaded = LoadedCheckpoint(
-                model, checkpoint.step, checkpoint.tokens, checkpoint.revision, checkpoint.commit, flaws
+                model,
+                checkpoint.step,
+                checkpoint.tokens,
+                checkpoint.revision,
+                checkpoint.commit,
+                flaws,
             )
         except CheckpointError as error:
             if on_error == "raise":
@@ -125,5 +141,8 @@ def _each(
             log.warning("step %d is skipped: %s", checkpoint.step, error)
             continue
         if flaws:
-            log.warning("%s: nothing that is computed from them is a number", say_non_finite(checkpoint.step, flaws))
+            log.warning(
+                "%s: nothing that is computed from them is a number",
+                say_non_finite(checkpoint.step, flaws),
+            )
         yield loaded

@@ -1,4 +1,6 @@
-"""The embedded default: a small GPT-NeoX trained here, its checkpoints laid out as those of a published suite.
+"""The embedded default: a small GPT-NeoX trained here.
+
+Its checkpoints are laid out as those of a published suite.
 
 recipe.py   every setting of the training run, with the reasons
 batches.py  what it is trained on

@@ -1,6 +1,7 @@
 """What the toy suite is trained on: text of the standard library, and random segments that repeat.
 
-Without the repeats so small a model has no use for induction; without the text its loss on text would say nothing.
+Without the repeats so small a model has no use for induction; without the text its loss on text
+would say nothing.
 """
 
 import hashlib
@@ -56,14 +57,17 @@ def read_corpus(vocab_size: int) -> Corpus:
 
 
 def batches(recipe: Recipe, corpus: Corpus) -> Iterator[np.ndarray]:
-    """Endless batches [batch, context] of token ids: `recipe.repeats` repeated segments, then text."""
+    """Endless batches [batch, context] of token ids.
+
+    Each is `recipe.repeats` repeated segments, then text.
+    """
     rng = np.random.default_rng(recipe.seed)
     while True:
         yield np.concatenate([repeated_segments(recipe, rng), _text(recipe, corpus.tokens, rng)])
 
 
 def repeated_segments(recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
-    """Sequences [repeats, context], each one segment of uniform ids repeated until the context is full."""
+    """Sequences [repeats, context], each a segment of uniform ids repeated to fill the context."""
     low, high = recipe.segment
     rows = []
     for length in rng.integers(low, high + 1, recipe.repeats):

@@ -1,10 +1,12 @@
 """Every setting of the toy suite's training run, and why it is so.
 
-The suite has to show one thing that real suites show, in under a minute on two cores: heads that learn to copy what followed the
-last occurrence of a token, suddenly, in the middle of training. Three quarters of each batch are segments of uniform tokens that
-repeat (without them so small a model has no use for induction); the rest is source text of the standard library (without it the
-loss on text would say nothing). Segments of at most 30 tokens teach induction over at most 30 tokens: measure at length 25, not 50.
-With 1600 steps the phase change lies near step 700 of every seed tried, well before the learning rate decays; docs/toy.md lists them.
+The suite has to show one thing that real suites show, in under a minute on two cores: heads that
+learn to copy what followed the last occurrence of a token, suddenly, in the middle of training.
+Three quarters of each batch are segments of uniform tokens that repeat (without them so small a
+model has no use for induction); the rest is source text of the standard library (without it the
+loss on text would say nothing). Segments of at most 30 tokens teach induction over at most 30
+tokens: measure at length 25, not 50. With 1600 steps the phase change lies near step 700 of every
+seed tried, well before the learning rate decays; docs/toy.md lists them.
 """
 
 from dataclasses import asdict, dataclass
@@ -22,7 +24,8 @@ class Recipe:
         batch, context: sequences of a batch, tokens of a sequence.
         repeats: how many sequences of a batch repeat a random segment; the others are text.
         segment: shortest and longest random segment.
-        peak_lr, warmup, decay_from: the learning rate rises over `warmup` steps and falls to 0 from that share of all steps on.
+        peak_lr, warmup, decay_from: the learning rate rises over `warmup` steps and falls to 0 from
+            that share of all steps on.
     """
 
     seed: int = 0
@@ -51,17 +54,26 @@ class Recipe:
 
     @property
     def saved_steps(self) -> tuple[int, ...]:
-        """The steps that are saved, as Pythia's are: 0, powers of two up to 512, then evenly; always the last."""
+        """The steps that are saved, as Pythia's are: 0, powers of two up to 512, then evenly.
+
+        The last is always among them.
+        """
         early = [0, *(2**i for i in range(10))]
         late = range(-(-513 // self.save_every) * self.save_every, self.steps + 1, self.save_every)
         return tuple(sorted({step for step in (*early, *late, self.steps) if step <= self.steps}))
 
     def lr(self, step: int) -> float:
-        """The learning rate of the update that leads from `step` to `step + 1`: linear warm-up, constant, linear decay."""
+        """The learning rate of the update that leads from `step` to `step + 1`.
+
+        A linear warm-up, then constant, then a linear decay.
+        """
         rising = (step + 1) / self.warmup
         falling = (self.steps - step) / (self.steps * (1 - self.decay_from))
         return self.peak_lr * min(1.0, rising, falling)
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as JSON values."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }

@@ -1,6 +1,7 @@
 """Trains the toy suite and lays its checkpoints out in Hugging Face layout.
 
-The suite is written beside its place and renamed when it is whole: a directory that exists is complete.
+The suite is written beside its place and renamed when it is whole: a directory that exists is
+complete.
 """
 
 import json
@@ -30,7 +31,8 @@ def train(directory: Path, recipe: Recipe = Recipe(), *, on_step: OnStep | None 
 
     Args:
         directory: where its `step0/`, `step1/`, ... go; named after it is the model.
-        recipe: the settings; the same recipe on the same machine and threads gives the same weights.
+        recipe: the settings; the same recipe on the same machine and threads gives the same
+            weights.
         on_step: is told the step, the last step and the loss, now and then.
 
     Raises:
@@ -120,11 +122,17 @@ def _next_token_loss(logits: Tensor, tokens: Tensor) -> Tensor:
 def _save(root: Path, step: int, model: GPTNeoXForCausalLM, corpus: Corpus) -> None:
     folder = root / f"step{step}"
     model.config.save_pretrained(folder)
-    # By the names of the published files: transformers 5.14 renamed the unembedding inside its model only.
+    # By the names of the published files: transformers 5.14 renamed the unembedding inside its
+    # model only.
     weights = {
-        name.replace("lm_head.", "embed_out."): tensor.contiguous() for name, tensor in model.state_dict().items()
+        name.replace("lm_head.", "embed_out."): tensor.contiguous()
+        for name, tensor in model.state_dict().items()
     }
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     corpus.tokenizer.save(str(folder / "tokenizer.json"))
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT}
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": END_OF_TEXT,
+        "eos_token": END_OF_TEXT,
+    }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")

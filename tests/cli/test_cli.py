@@ -1,4 +1,6 @@
-"""The command line as a user meets it: what it prints, what it exits with, what it says when something is wrong."""
+"""The command line as a user meets it: what it prints, what it exits with, what it says when
+something is wrong.
+"""
 
 import json
 import signal
@@ -78,7 +80,15 @@ def test_a_dry_run_prints_passes_and_seconds(cli, suite, tmp_path):
 
 
 def test_a_dry_run_says_which_experiments_share_a_pass(cli, suite, tmp_path):
-    arguments = ["sweep", "--model", suite, "--steps", "0,4", "--experiment", "loss,logit_lens,induction"]
+    arguments = [
+        "sweep",
+        "--model",
+        suite,
+        "--steps",
+        "0,4",
+        "--experiment",
+        "loss,logit_lens,induction",
+    ]
     arguments += ["--out", tmp_path / "run", "--set", "induction.length=20", "--dry-run"]
     code, out, _ = cli(*arguments)
     assert code == 0
@@ -94,7 +104,16 @@ def test_a_dry_run_of_what_cannot_be_read_still_lists_the_units(cli, own_suite, 
     for step in own_suite.glob("step*"):
         (step / "config.json").unlink()
     code, out, err = cli(
-        "sweep", "--model", own_suite, "--steps", "0", "--experiment", "loss", "--out", tmp_path / "run", "--dry-run"
+        "sweep",
+        "--model",
+        own_suite,
+        "--steps",
+        "0",
+        "--experiment",
+        "loss",
+        "--out",
+        tmp_path / "run",
+        "--dry-run",
     )
     assert code == 0
     assert "what it costs is not known: " in err
@@ -104,9 +123,13 @@ def test_a_dry_run_of_what_cannot_be_read_still_lists_the_units(cli, own_suite, 
 def test_the_command_line_beats_the_file(cli, suite, tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text(
-        f"model: {suite}\nsteps: all\nexperiments: {{induction: {{length: 30}}, loss: {{length: 64}}}}\nout: {tmp_path / 'a'}\n"
+        f"model: {suite}\nsteps: all\n"
+        "experiments: {induction: {length: 30}, loss: {length: 64}}\n"
+        f"out: {tmp_path / 'a'}\n"
     )
-    _code, out, _ = cli("sweep", file, "--steps", "1", "--experiment", "induction", "--dry-run", "--json")
+    _code, out, _ = cli(
+        "sweep", file, "--steps", "1", "--experiment", "induction", "--dry-run", "--json"
+    )
     request = json.loads(out)
     assert request["steps"] == {"tiny": [1]}
     assert list(request["request"]["experiments"]) == ["induction"]
@@ -130,7 +153,9 @@ def test_experiments_are_listed_with_parameters(cli):
     listed = {entry["name"]: entry for entry in json.loads(out)}
     assert {"induction", "loss"} <= listed.keys()
     assert {"name", "version", "description", "cites", "parameters"} <= listed["loss"].keys()
-    assert {"name": "length", "default": None, "type": "int, at least 1 or null"} in listed["loss"]["parameters"]
+    assert {"name": "length", "default": None, "type": "int, at least 1 or null"} in listed["loss"][
+        "parameters"
+    ]
     _code, out, _ = cli("experiments", "induction")
     assert "Attention paid to the token after the previous occurrence" in out
 
@@ -147,18 +172,29 @@ def test_doctor_examines_this_machine(cli, monkeypatch):
     code, out, _ = cli("doctor", "--json")
     found = {check["what"]: check for check in json.loads(out)}
     assert code == 0
-    assert {"python", "torch", "transformer-lens", "cpu", "disk here", "hub", "HF_TOKEN"} <= found.keys()
+    assert {
+        "python",
+        "torch",
+        "transformer-lens",
+        "cpu",
+        "disk here",
+        "hub",
+        "HF_TOKEN",
+    } <= found.keys()
     assert found["transformer-lens"]["ok"]
     assert len(cli("doctor")[1].splitlines()) < 25
 
 
 def test_doctor_says_when_the_hub_cannot_be_reached():
     code = (
-        "import os; os.environ.update(HF_ENDPOINT='http://127.0.0.1:9', NO_PROXY='127.0.0.1'); os.environ.pop('HF_HUB_OFFLINE', None)\n"
+        "import os; os.environ.update(HF_ENDPOINT='http://127.0.0.1:9', NO_PROXY='127.0.0.1');"
+        " os.environ.pop('HF_HUB_OFFLINE', None)\n"
         "from pythia_traj.doctor import examine\n"
         "print(next(check for check in examine() if check.what == 'hub'))"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert "http://127.0.0.1:9 cannot be reached" in out
     assert "ok=False" in out
 
@@ -176,8 +212,14 @@ WRONG = {
     ),
     "an unknown label": (["--set", "loss.length=3"], "'loss' is neither a label nor a setting"),
     "no such device": (["--device", "cuda:9"], "there is no device 'cuda:9' here"),
-    "an unknown dtype": (["--dtype", "int8"], "dtype: 'int8': input should be 'float32', 'float16' or 'bfloat16'"),
-    "a model that is not there": (["--model", "nowhere"], "there is no model 'nowhere', nor a directory"),
+    "an unknown dtype": (
+        ["--dtype", "int8"],
+        "dtype: 'int8': input should be 'float32', 'float16' or 'bfloat16'",
+    ),
+    "a model that is not there": (
+        ["--model", "nowhere"],
+        "there is no model 'nowhere', nor a directory",
+    ),
     "too long a context": (["--set", "induction.length=90"], "set length to at most 64"),
 }
 
@@ -203,10 +245,18 @@ def test_a_foreign_out_is_refused(cli, suite, tmp_path):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda folder: (folder / "model.safetensors").unlink(), "holds no weights: expected one of model.safetensors"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"\x08" + b"\0" * 20), "model.safetensors"),
         (
-            lambda folder: (folder / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}'),
+            lambda folder: (folder / "model.safetensors").unlink(),
+            "holds no weights: expected one of model.safetensors",
+        ),
+        (
+            lambda folder: (folder / "model.safetensors").write_bytes(b"\x08" + b"\0" * 20),
+            "model.safetensors",
+        ),
+        (
+            lambda folder: (folder / "config.json").write_text(
+                '{"architectures": ["LlamaForCausalLM"]}'
+            ),
             "architecture LlamaForCausalLM",
         ),
     ],
@@ -229,7 +279,14 @@ def test_a_damaged_checkpoint_costs_its_own_units_and_exits_3_or_1_when_all_fail
 def test_a_full_disk_ends_the_sweep_in_a_line_and_keeps_what_is_done(cli, suite, mount, tmp_path):
     small_disk = mount("size=120k")
     arguments = sweep_arguments(
-        suite, small_disk / "run", "--steps", "all", "--experiment", "loss", "--set", "loss.length=64"
+        suite,
+        small_disk / "run",
+        "--steps",
+        "all",
+        "--experiment",
+        "loss",
+        "--set",
+        "loss.length=64",
     )
     code, _, err = cli(*arguments)
     assert code == 1
@@ -243,7 +300,9 @@ def test_a_full_disk_ends_the_sweep_in_a_line_and_keeps_what_is_done(cli, suite,
     assert code == 0
     assert f"{8 - done} done, {done} already there" in out
     cli(*(tmp_path / "calm" if word == small_disk / "run" else word for word in arguments))
-    pd.testing.assert_frame_equal(pt.load(small_disk / "run"), pt.load(tmp_path / "calm"), check_exact=True)
+    pd.testing.assert_frame_equal(
+        pt.load(small_disk / "run"), pt.load(tmp_path / "calm"), check_exact=True
+    )
 
 
 def test_a_read_only_disk_is_named(cli, suite, mount):
@@ -258,7 +317,11 @@ def test_a_model_that_cannot_fit_is_refused_naming_a_dtype(cli, own_suite, tmp_p
 
     vocabulary = int(psutil.virtual_memory().available * 1.5 / 4 / 2 / 4096)
     for path in own_suite.glob("*/config.json"):
-        path.write_text(json.dumps({**json.loads(path.read_text()), "hidden_size": 4096, "vocab_size": vocabulary}))
+        path.write_text(
+            json.dumps(
+                {**json.loads(path.read_text()), "hidden_size": 4096, "vocab_size": vocabulary}
+            )
+        )
     code, _, err = cli(*sweep_arguments(own_suite, tmp_path / "run"))
     assert code == 1
     assert "use --dtype float16 or bfloat16" in err
@@ -270,7 +333,9 @@ def test_usage_errors_exit_2(cli, arguments):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_a_sweep_cleanly_whatever_an_experiment_catches(suite, tmp_path, number, status):
+def test_a_signal_ends_a_sweep_cleanly_whatever_an_experiment_catches(
+    suite, tmp_path, number, status
+):
     file = tmp_path / "slow.py"
     file.write_text(
         "import time\n"
@@ -299,7 +364,10 @@ def test_a_signal_ends_a_sweep_cleanly_whatever_an_experiment_catches(suite, tmp
         file,
     ]
     process = subprocess.Popen(
-        [*map(str, command), "--out", str(run)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*map(str, command), "--out", str(run)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + 60
     while not list(run.glob("metrics/*/*/*.parquet")) and time.monotonic() < deadline:
@@ -310,7 +378,11 @@ def test_a_signal_ends_a_sweep_cleanly_whatever_an_experiment_catches(suite, tmp
     assert err == "stopped: finished units are stored, the same command goes on from here\n"
     assert not list((run / ".tmp").iterdir())
     assert 1 <= len(list(run.glob("metrics/*/*/*.parquet"))) < 4
-    events = [json.loads(line) for file in (run / "log").iterdir() for line in file.read_text().splitlines()]
+    events = [
+        json.loads(line)
+        for file in (run / "log").iterdir()
+        for line in file.read_text().splitlines()
+    ]
     assert events[-1]["event"] == "stopped"
 
 

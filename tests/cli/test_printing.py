@@ -1,4 +1,6 @@
-"""What a terminal is shown of text from elsewhere: no control characters, no credentials, wherever the text comes from."""
+"""What a terminal is shown of text from elsewhere: no control characters, no credentials, wherever
+the text comes from.
+"""
 
 import json
 import re
@@ -17,7 +19,10 @@ from pythia_traj.cli import main
 HOSTILE = "\x1b]0;owned\x07\x9b31m\u202e\r\x7f"
 SHOWN = r"\x1b]0;owned\x07"
 
-RAW = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
+RAW = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f"
+    r"\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]"
+)
 
 MINE = '''
 from pythia_traj.data.repeated import RepeatedTokens
@@ -66,7 +71,11 @@ def cli(capsys):
 @pytest.fixture
 def mine(tmp_path):
     path = tmp_path / "mine.py"
-    path.write_text(MINE.format(hostile=HOSTILE).replace("DOCUMENTED", HOSTILE.encode("unicode_escape").decode()))
+    path.write_text(
+        MINE.format(hostile=HOSTILE).replace(
+            "DOCUMENTED", HOSTILE.encode("unicode_escape").decode()
+        )
+    )
     return path
 
 
@@ -95,7 +104,12 @@ ARGUMENTS = {
 
 @pytest.mark.parametrize(("arguments", "status"), ARGUMENTS.values(), ids=ARGUMENTS)
 def test_an_argument_is_shown_without_control_characters(cli, suite, tmp_path, arguments, status):
-    given = {"--model": suite, "--steps": "0", "--experiment": "induction", "--out": tmp_path / "run"}
+    given = {
+        "--model": suite,
+        "--steps": "0",
+        "--experiment": "induction",
+        "--out": tmp_path / "run",
+    }
     given |= dict([arguments]) if len(arguments) == 2 and arguments[0] in given else {}
     more = [] if len(arguments) == 2 and arguments[0] in given else arguments
     code, printed = cli("sweep", *(word for pair in given.items() for word in pair), *more)
@@ -108,7 +122,9 @@ def test_an_argument_is_shown_without_control_characters(cli, suite, tmp_path, a
 
 @pytest.mark.parametrize("command", [HOSTILE, "status", "report", "steps", "experiments", "cache"])
 def test_every_command_shows_its_argument_so(cli, command):
-    arguments = ["--remove", HOSTILE] if command == "cache" else [] if command == HOSTILE else [HOSTILE]
+    arguments = (
+        ["--remove", HOSTILE] if command == "cache" else [] if command == HOSTILE else [HOSTILE]
+    )
     code, printed = cli(command, *arguments)
     assert code in (1, 2)
     check(printed)
@@ -117,7 +133,13 @@ def test_every_command_shows_its_argument_so(cli, command):
 @pytest.mark.parametrize("raw", [b"\xff\xfe", b"caf\xe9"])
 def test_bytes_that_are_no_utf8_are_shown_as_such(cli, raw):
     word = raw.decode(errors="surrogateescape")
-    for arguments in (["status", word], ["steps", word], ["sweep", word], [word], ["sweep", f"--{word}"]):
+    for arguments in (
+        ["status", word],
+        ["steps", word],
+        ["sweep", word],
+        [word],
+        ["sweep", f"--{word}"],
+    ):
         code, printed = cli(*arguments)
         assert code in (1, 2)
         check(printed, r"\udc")
@@ -125,8 +147,10 @@ def test_bytes_that_are_no_utf8_are_shown_as_such(cli, raw):
 
 def test_a_run_of_a_hostile_name_is_named_at_its_end(cli, suite, tmp_path):
     out = tmp_path / HOSTILE.replace("\r", "")
-    code, printed = cli("sweep", "--model", suite, "--steps", "0", "--experiment", "induction", "--set", "induction.length=9",
-                        "--set", "induction.n=2", "--out", out)  # fmt: skip
+    code, printed = cli(
+        "sweep", "--model", suite, "--steps", "0", "--experiment", "induction",
+        "--set", "induction.length=9", "--set", "induction.n=2", "--out", out,
+    )  # fmt: skip
     assert code == 0
     check(printed)
     code, printed = cli("report", out, "-o", out / "page" / "report.html")
@@ -141,8 +165,21 @@ def test_what_an_experiment_says_of_itself_and_raises(cli, suite, tmp_path, mine
     assert RAW.findall(printed) == []
     assert json.loads(printed)[0]["documentation"].startswith(HOSTILE[:8])
     run = tmp_path / "run"
-    for label, words in {"mine": "RuntimeError", "misshapen": "axis item: expected 4, found 17"}.items():
-        code, printed = cli("sweep", "--model", suite, "--steps", "0", "--experiment", f"{mine}:{label}", "--out", run)
+    for label, words in {
+        "mine": "RuntimeError",
+        "misshapen": "axis item: expected 4, found 17",
+    }.items():
+        code, printed = cli(
+            "sweep",
+            "--model",
+            suite,
+            "--steps",
+            "0",
+            "--experiment",
+            f"{mine}:{label}",
+            "--out",
+            run,
+        )
         assert code == 1
         check(printed)
         assert words in printed
@@ -156,7 +193,9 @@ def test_what_an_experiment_says_of_itself_and_raises(cli, suite, tmp_path, mine
 
 def test_a_variant_of_a_hostile_name_is_stored_and_reported(cli, suite, tmp_path, mine):
     run = tmp_path / "run"
-    code, _ = cli("sweep", "--model", suite, "--steps", "0", "--experiment", f"{mine}:named", "--out", run)
+    code, _ = cli(
+        "sweep", "--model", suite, "--steps", "0", "--experiment", f"{mine}:named", "--out", run
+    )
     assert code == 0
     code, printed = cli("report", run, "-o", tmp_path / "report.html")
     assert RAW.findall(printed) == []
@@ -189,7 +228,10 @@ def rename_steps(folder):
 FILES = {
     "suite.json": (write_suite, False),
     "an activation": (lambda folder: write_config(folder, hidden_act=HOSTILE), True),
-    "an architecture": (lambda folder: write_config(folder, model_type=HOSTILE, architectures=[HOSTILE]), True),
+    "an architecture": (
+        lambda folder: write_config(folder, model_type=HOSTILE, architectures=[HOSTILE]),
+        True,
+    ),
     "a number": (lambda folder: write_config(folder, num_attention_heads=HOSTILE), True),
     "a tokenizer": (write_tokenizer, False),
     "a tensor": (write_tensor, False),
@@ -198,7 +240,9 @@ FILES = {
 
 
 @pytest.mark.parametrize(("damage", "is_named"), FILES.values(), ids=FILES)
-def test_what_files_say_is_shown_without_control_characters(cli, own_suite, tmp_path, damage, is_named):
+def test_what_files_say_is_shown_without_control_characters(
+    cli, own_suite, tmp_path, damage, is_named
+):
     damage(own_suite)
     arguments = ("--steps", "0", "--experiment", "loss", "--out", tmp_path / "run")
     code, printed = cli("sweep", "--model", own_suite, *arguments)
@@ -221,7 +265,10 @@ def test_warnings_and_logs_are_one_line_each(tmp_path):
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0
     check(result.stderr)
-    assert [line.split(SHOWN)[0] for line in result.stderr.splitlines()] == ["warning: of a library ", "warning: said "]
+    assert [line.split(SHOWN)[0] for line in result.stderr.splitlines()] == [
+        "warning: of a library ",
+        "warning: said ",
+    ]
 
 
 SECRETS = {
@@ -234,7 +281,13 @@ SECRETS = {
 
 @pytest.mark.parametrize(("given", "secret"), SECRETS.items())
 def test_credentials_are_not_shown_wherever_they_stand(cli, given, secret):
-    for arguments in (["status", given], ["report", given], [given], ["sweep", given], ["experiments", given]):
+    for arguments in (
+        ["status", given],
+        ["report", given],
+        [given],
+        ["sweep", given],
+        ["experiments", given],
+    ):
         code, printed = cli(*arguments)
         assert code in (1, 2)
         assert secret not in printed

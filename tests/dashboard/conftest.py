@@ -1,4 +1,6 @@
-"""Rows as `pythia_traj.load` returns them: categoricals, nullable integers, an induction phase change at step 1000."""
+"""Rows as `pythia_traj.load` returns them: categoricals, nullable integers, an induction phase
+change at step 1000.
+"""
 
 from collections.abc import Callable
 
@@ -35,10 +37,14 @@ def loss_rows(step: int, positions: int = 40) -> list[dict[str, object]]:
         key("accuracy", 0.05 * learnt(step, 200), variant="null:shuffled"),
     ]
     slope = 1.5 * learnt(step, 900)
-    found += [key("nll", nll + slope / position, position=position) for position in range(1, positions)]
+    found += [
+        key("nll", nll + slope / position, position=position) for position in range(1, positions)
+    ]
     for variant in (None, "null:shuffled"):
         found.append(key("icl_score", None, variant=variant, reason=TOO_SHORT))
-        found.append(key("icl_window", 0.01 if variant else -0.4 * learnt(step, 900), variant=variant))
+        found.append(
+            key("icl_window", 0.01 if variant else -0.4 * learnt(step, 900), variant=variant)
+        )
     return found
 
 
@@ -48,9 +54,17 @@ def induction_rows(step: int, layers: int, heads: int) -> list[dict[str, object]
     for null in ("", "null:shuffled:"):
         for variant in ("olsson_entries", "olsson_query"):
             reason = "context too short: four copies of 25 tokens need 101"
-            found.append(key("prefix_matching", None, variant=null + variant, component="head", reason=reason))
+            found.append(
+                key(
+                    "prefix_matching", None, variant=null + variant, component="head", reason=reason
+                )
+            )
         for layer, head in np.ndindex(layers, heads):
-            strength = 0.0 if null else {(layers - 1, 1): 0.9, (layers - 1, 2): 0.5}.get((layer, head), 0.05)
+            strength = (
+                0.0
+                if null
+                else {(layers - 1, 1): 0.9, (layers - 1, 2): 0.5}.get((layer, head), 0.05)
+            )
             where = {"component": "head", "layer": layer, "head": head}
             for variant in CONVENTIONS:
                 value = strength * learnt(step, 1000) + 0.02 * noise.random()
@@ -59,17 +73,40 @@ def induction_rows(step: int, layers: int, heads: int) -> list[dict[str, object]
                 value = (0.15 * (i + head)) % 0.8 * learnt(step, 200 * (i + 1)) + 0.02
                 found.append(key(metric, value, variant=f"{null}two_halves", **where))
         for dim, drop in (("first_copy", 0.2), ("second_copy", 0.2 if null else 7.0)):
-            found.append(key("nll", 10.8 - drop * learnt(step, 1000), variant=f"{null}two_halves", dim=dim))
+            found.append(
+                key("nll", 10.8 - drop * learnt(step, 1000), variant=f"{null}two_halves", dim=dim)
+            )
     return found
 
 
 def frame(found: list[dict[str, object]]) -> pd.DataFrame:
     """Rows with the types that a run has."""
-    names = "model experiment suite revision commit step tokens variant component layer head position dim metric value"
+    names = (
+        "model experiment suite revision commit step tokens variant component layer head position"
+        " dim metric value"
+    )
     rows = pd.DataFrame(found, columns=[*names.split(), "stderr", "n", "reason"])
-    texts = ("model", "experiment", "suite", "revision", "commit", "variant", "component", "dim", "metric", "reason")
-    types = dict.fromkeys(texts, "category") | {"step": "Int32", "tokens": "Int64", "layer": "Int16", "head": "Int16"}
-    return rows.astype(types | {"position": "Int32", "n": "Int64", "value": "float64", "stderr": "float64"})
+    texts = (
+        "model",
+        "experiment",
+        "suite",
+        "revision",
+        "commit",
+        "variant",
+        "component",
+        "dim",
+        "metric",
+        "reason",
+    )
+    types = dict.fromkeys(texts, "category") | {
+        "step": "Int32",
+        "tokens": "Int64",
+        "layer": "Int16",
+        "head": "Int16",
+    }
+    return rows.astype(
+        types | {"position": "Int32", "n": "Int64", "value": "float64", "stderr": "float64"}
+    )
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +126,10 @@ def rows_of() -> RowsOf:
                 unit = {"model": model, "suite": "pythia", "revision": f"step{step}", "step": step}
                 unit["tokens"] = step * TOKENS_PER_STEP
                 found += [unit | {"experiment": labels[0]} | row for row in loss_rows(step)]
-                found += [unit | {"experiment": labels[1]} | row for row in induction_rows(step, layers, heads)]
+                found += [
+                    unit | {"experiment": labels[1]} | row
+                    for row in induction_rows(step, layers, heads)
+                ]
         return frame(found)
 
     return make
@@ -97,8 +137,12 @@ def rows_of() -> RowsOf:
 
 @pytest.fixture(scope="session")
 def held() -> tuple[Chart, ...]:
-    """The charts that these rows have something for: all but those of tasks, n-grams and probes, which have a test of their own."""
-    return tuple(chart for chart in CHARTS if not chart.draw.__module__.endswith(("circuits", "learning")))
+    """The charts that these rows have something for: all but those of tasks, n-grams and probes,
+    which have a test of their own.
+    """
+    return tuple(
+        chart for chart in CHARTS if not chart.draw.__module__.endswith(("circuits", "learning"))
+    )
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,9 @@ ALL = [draw for draw, _ in OVER_STEPS] + [figures.loss_by_position, figures.head
 
 def named(figure: Figure, name: str):
     """The one line of that name that has points."""
-    (found,) = [trace for trace in figure.data if trace.name == name and trace.hovertext is not None]
+    (found,) = [
+        trace for trace in figure.data if trace.name == name and trace.hovertext is not None
+    ]
     return found
 
 
@@ -58,11 +60,15 @@ def test_every_figure_can_be_written_as_json(draw, rows):
 
 @pytest.mark.parametrize(("draw", "unit"), OVER_STEPS)
 def test_hover_tells_step_tokens_value_standard_error_and_n(draw, unit, rows):
-    hovers = [text for trace in draw(rows).data if trace.hovertext is not None for text in trace.hovertext]
+    hovers = [
+        text for trace in draw(rows).data if trace.hovertext is not None for text in trace.hovertext
+    ]
     assert hovers
     quantity = unit.partition(" (")[0]
     for text in hovers:
-        assert [part in text for part in ("step ", "tokens ", f"{quantity} ", "standard error ", "n 64")] == [True] * 5
+        assert [
+            part in text for part in ("step ", "tokens ", f"{quantity} ", "standard error ", "n 64")
+        ] == [True] * 5
     assert any("step 143,000<br>tokens 299,892,736,000<br>" in text for text in hovers)
 
 
@@ -84,7 +90,12 @@ def test_loss_is_the_mean_and_its_null_is_dotted_in_the_same_colour(rows):
 
 
 def test_bands_are_one_standard_error_and_stop_where_it_is_unknown(rows):
-    mean = rows["metric"].isin(["nll"]) & rows["variant"].isna() & rows["position"].isna() & rows["dim"].isna()
+    mean = (
+        rows["metric"].isin(["nll"])
+        & rows["variant"].isna()
+        & rows["position"].isna()
+        & rows["dim"].isna()
+    )
     cut = rows.assign(stderr=rows["stderr"].mask(mean & (rows["step"] == 512)))
     bands = [trace for trace in figures.loss_over_steps(cut).data if trace.fill == "toself"]
     assert len(bands) == 3  # two stretches of the text's, one of the null's
@@ -92,10 +103,18 @@ def test_bands_are_one_standard_error_and_stop_where_it_is_unknown(rows):
 
 
 def test_models_and_labels_are_told_apart_only_where_there_are_several(two_models, rows_of):
-    assert legend(figures.loss_over_steps(two_models)) == ["pythia-70m · text", "pythia-160m · text", "shuffled"]
+    assert legend(figures.loss_over_steps(two_models)) == [
+        "pythia-70m · text",
+        "pythia-160m · text",
+        "shuffled",
+    ]
     again = rows_of(labels=("loss", "induction"), steps=(0, 1))
     both = pd.concat([again, rows_of(steps=(0, 1))])
-    assert legend(figures.loss_over_steps(both)) == ["loss · text", "loss-stdlib · text", "shuffled"]
+    assert legend(figures.loss_over_steps(both)) == [
+        "loss · text",
+        "loss-stdlib · text",
+        "shuffled",
+    ]
     named_both = pd.concat([both.astype({"model": str}), two_models.astype({"model": str})])
     assert "pythia-160m · loss-stdlib · text" in legend(figures.loss_over_steps(named_both))
 
@@ -150,7 +169,12 @@ def test_heat_maps_are_one_a_layer_on_one_scale(rows_of):
     assert [np.asarray(trace.z).shape for trace in figure.data] == [(5, 3)] * 3
     assert {trace.coloraxis for trace in figure.data} == {"coloraxis"}
     assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (0, 1)
-    assert [note.text for note in figure.layout.annotations] == ["layer 0", "layer 1", "layer 2", ATTENTION]
+    assert [note.text for note in figure.layout.annotations] == [
+        "layer 0",
+        "layer 1",
+        "layer 2",
+        ATTENTION,
+    ]
     assert {figure.layout[axis].title.text for axis in ("yaxis", "yaxis2", "yaxis3")} == {"head"}
     assert figure.layout.xaxis3.title.text == "training step (log scale)"
     top = figure.data[2]
@@ -176,12 +200,16 @@ def test_heat_maps_take_other_metrics_and_nulls(rows):
 
 @pytest.mark.parametrize("draw", [figures.loss_by_position, figures.head_heatmaps])
 def test_figures_of_one_model_refuse_several(draw, two_models):
-    with pytest.raises(ConfigError, match="draws one model, these rows hold pythia-160m, pythia-70m: select one"):
+    with pytest.raises(
+        ConfigError, match="draws one model, these rows hold pythia-160m, pythia-70m: select one"
+    ):
         draw(two_models)
 
 
 def test_undefined_values_are_not_drawn_but_their_reason_is_told(rows):
-    with pytest.raises(NothingToDraw, match=r"no value, context too short: four copies .* \(34 rows\)") as caught:
+    with pytest.raises(
+        NothingToDraw, match=r"no value, context too short: four copies .* \(34 rows\)"
+    ) as caught:
         figures.head_heatmaps(rows, variant="olsson_query")
     assert list(caught.value.reasons.values()) == [34]
 
@@ -202,7 +230,9 @@ def test_a_single_step_can_be_drawn(draw, rows_of):
 PYTHIA = (0, *(2**i for i in range(10)), *range(1000, 143001, 1000))
 
 
-@pytest.mark.parametrize("steps", [PYTHIA, tuple(range(0, 1001, 100)), (0,), (5, 7), (0, 1, 2), (143000, 142000)])
+@pytest.mark.parametrize(
+    "steps", [PYTHIA, tuple(range(0, 1001, 100)), (0,), (5, 7), (0, 1, 2), (143000, 142000)]
+)
 def test_tick_labels_are_measured_steps_with_both_ends_and_room_between(steps):
     ticks = style.step_ticks(steps)
     assert set(ticks) <= set(steps)
@@ -215,7 +245,9 @@ def test_pythias_ticks_are_round():
     assert style.step_ticks(PYTHIA) == [0, 4, 32, 256, 2000, 16000, 143000]
 
 
-@pytest.mark.parametrize("text", ["<b>x</b>", "a<br>b", "<a href='javascript:x'>y</a>", "%{x}", "$x$", "&lt;b&gt;"])
+@pytest.mark.parametrize(
+    "text", ["<b>x</b>", "a<br>b", "<a href='javascript:x'>y</a>", "%{x}", "$x$", "&lt;b&gt;"]
+)
 def test_literal_leaves_nothing_that_plotly_would_read(text):
     shown = style.literal(text)
     assert not set("<>%$") & set(shown)
@@ -228,7 +260,9 @@ def test_hostile_names_are_literal_in_traces_and_hovers(rows_of):
     names = [trace.name for trace in figure.data if trace.name]
     assert any(style.literal(hostile) in name for name in names)
     assert not any("<" in name or "%" in name for name in names)
-    hovers = [text for trace in figure.data if trace.hovertext is not None for text in trace.hovertext]
+    hovers = [
+        text for trace in figure.data if trace.hovertext is not None for text in trace.hovertext
+    ]
     assert not any("<a" in text or "<b>m" in text or "%" in text for text in hovers)
 
 

@@ -1,4 +1,4 @@
-"""The page in a real browser, from a file: every figure is drawn and no label becomes an element."""
+"""The page in a real browser, from a file: every figure is drawn, no label becomes an element."""
 
 import html
 import re
@@ -11,7 +11,10 @@ import pytest
 
 from pythia_traj.dashboard.report import report, write_report
 
-HOSTILE = "<b>x</b></script><script>document.title='taken'</script><a href='javascript:alert(1)'>y</a><img src=x>"
+HOSTILE = (
+    "<b>x</b></script><script>document.title='taken'</script>"
+    "<a href='javascript:alert(1)'>y</a><img src=x>"
+)
 
 FLAGS = [
     "--headless",
@@ -26,15 +29,21 @@ FLAGS = [
     "--dump-dom",
 ]
 
-chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+chromium = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 
 
 @pytest.mark.chromium
-@pytest.mark.skipif(chromium is None, reason="no Chromium is installed: chromium, chromium-browser or google-chrome")
+@pytest.mark.skipif(
+    chromium is None, reason="no Chromium is installed: chromium, chromium-browser or google-chrome"
+)
 def test_every_figure_is_drawn_and_labels_stay_text(rows_of, held, tmp_path: Path):
     steps = (0, 1, 512, 143000)
     hostile, tame = rows_of(labels=(HOSTILE, f"ind {HOSTILE}"), steps=steps), rows_of(steps=steps)
-    rows = pd.concat([part.astype({"experiment": object}) for part in (hostile, tame)], ignore_index=True)
+    rows = pd.concat(
+        [part.astype({"experiment": object}) for part in (hostile, tame)], ignore_index=True
+    )
     path = tmp_path / "page.html"
     write_report(report(rows, title=HOSTILE, facts={"Label": HOSTILE}), path)
 

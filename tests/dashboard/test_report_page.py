@@ -16,7 +16,7 @@ HOSTILE = "<b>x</b></script><script>alert(1)</script><img src=x onerror=alert(1)
 
 
 class Page(HTMLParser):
-    """What a browser would make of a page: its elements with attributes, its text, the scripts apart."""
+    """What a browser makes of a page: its elements with attributes, its text, the scripts apart."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -64,8 +64,14 @@ def test_each_chart_has_its_caption_and_its_figure(page, held):
     for chart in held:
         assert chart.heading in page.text
         assert chart.caption in page.text
-    holders = [attrs for tag, attrs in page.elements if "plotly-graph-div" in (attrs.get("class") or "")]
-    stored = {attrs["id"]: json.loads(text) for attrs, text in page.scripts if attrs.get("type") == "application/json"}
+    holders = [
+        attrs for tag, attrs in page.elements if "plotly-graph-div" in (attrs.get("class") or "")
+    ]
+    stored = {
+        attrs["id"]: json.loads(text)
+        for attrs, text in page.scripts
+        if attrs.get("type") == "application/json"
+    }
     assert len(holders) == len(held)
     assert [attrs["data-figure"] for attrs in holders] == list(stored)
     assert all(figure["data"] for figure in stored.values())
@@ -84,7 +90,11 @@ def test_nothing_is_loaded_from_anywhere(page, rows):
 
 
 def test_the_policy_lets_two_scripts_run_and_nothing_load(page):
-    (policy,) = [attrs["content"] for _, attrs in page.elements if attrs.get("http-equiv") == "Content-Security-Policy"]
+    (policy,) = [
+        attrs["content"]
+        for _, attrs in page.elements
+        if attrs.get("http-equiv") == "Content-Security-Policy"
+    ]
     assert policy.startswith("default-src 'none'")
     assert policy.count("'sha256-") == sum("type" not in attrs for attrs, _ in page.scripts) == 2
     assert "unsafe-eval" not in policy
@@ -109,7 +119,9 @@ def test_key_numbers_stand_at_first_and_last_step_with_their_null(rows):
     table = html[html.index("Key numbers") :]
     (nll,) = re.findall(r"<tr><td><code>nll</code>.*?</tr>", table)
     cells = re.sub(r"<[^>]+>", " ", nll).replace("\u00a0", " ").split()
-    shown = "nll loss-stdlib 10.80 ± 0.11 step 0 3.300 ± 0.037 step 143000 7.300 ± 0.077 step 143000"
+    shown = (
+        "nll loss-stdlib 10.80 ± 0.11 step 0 3.300 ± 0.037 step 143000 7.300 ± 0.077 step 143000"
+    )
     assert " ".join(cells) == shown
     (best,) = re.findall(r"<tr><td><code>prefix_matching · two_halves</code>.*?</tr>", table)
     assert "step\u00a0143000 · L1H1" in best
@@ -149,7 +161,10 @@ def test_all_data_is_text(rows_of, held):
     [
         (lambda rows: pd.DataFrame(), "This run holds no rows: there is no figure to show."),
         (lambda rows: rows[:0], "This run holds no rows: there is no figure to show."),
-        (lambda rows: rows[:5].assign(metric="other"), "This run holds no metric that this page draws"),
+        (
+            lambda rows: rows[:5].assign(metric="other"),
+            "This run holds no metric that this page draws",
+        ),
     ],
 )
 def test_a_run_without_known_metrics_is_still_a_page(keep, sentence, rows):

@@ -10,18 +10,39 @@ STEPS = (0, 1, 4, 8)
 
 
 def rows_of(scores, threshold=0.5, role="induction", model="m"):
-    """Rows as `load` gives them: a score per (layer, head) and step; None where it was not measured."""
+    """Rows as `load` gives them: a score per (layer, head) and step; None where not measured."""
     table = []
     for (layer, head), values in scores.items():
         for step, value in zip(STEPS, values, strict=True):
-            common = {"model": model, "experiment": "roles", "step": step, "layer": layer, "head": head, "stderr": 0.1}
+            common = {
+                "model": model,
+                "experiment": "roles",
+                "step": step,
+                "layer": layer,
+                "head": head,
+                "stderr": 0.1,
+            }
             for variant in (None, "null:shuffled"):
                 seen = value if variant is None else 9.0
                 above = None if value is None else float(seen > threshold)
-                table.append({**common, "metric": role, "variant": variant, "dim": None, "value": seen})
-                table.append({**common, "metric": "above_null", "variant": variant, "dim": role, "value": above})
-    frame = pd.DataFrame(table).astype({"layer": "Int16", "head": "Int16", "step": "Int64", "value": "float64"})
-    return frame.astype(dict.fromkeys(("model", "experiment", "metric", "variant", "dim"), "category"))
+                table.append(
+                    {**common, "metric": role, "variant": variant, "dim": None, "value": seen}
+                )
+                table.append(
+                    {
+                        **common,
+                        "metric": "above_null",
+                        "variant": variant,
+                        "dim": role,
+                        "value": above,
+                    }
+                )
+    frame = pd.DataFrame(table).astype(
+        {"layer": "Int16", "head": "Int16", "step": "Int64", "value": "float64"}
+    )
+    return frame.astype(
+        dict.fromkeys(("model", "experiment", "metric", "variant", "dim"), "category")
+    )
 
 
 def test_a_role_takes_two_measured_steps_in_a_row():
@@ -56,7 +77,9 @@ def test_models_and_roles_do_not_run_into_each_other():
 
 
 def test_tracked_heads_are_chosen_at_one_step_and_followed_over_all():
-    rows = rows_of({(0, 0): (9, 0, 0, 0), (0, 1): (0, 0, 3, 1), (1, 0): (0, 0, 2, 8), (1, 1): (5, 5, 1, 5)})
+    rows = rows_of(
+        {(0, 0): (9, 0, 0, 0), (0, 1): (0, 0, 3, 1), (1, 0): (0, 0, 2, 8), (1, 1): (5, 5, 1, 5)}
+    )
     tracked = tracked_heads(rows, "induction", 4, top=2)
     assert tracked[["layer", "head"]].drop_duplicates().to_numpy().tolist() == [[0, 1], [1, 0]]
     assert tracked.step.tolist() == [*STEPS, *STEPS]
@@ -67,7 +90,10 @@ def test_tracked_heads_are_chosen_at_one_step_and_followed_over_all():
 
 def test_rows_without_roles_give_an_empty_timeline(suite, tmp_path):
     config = pt.SweepConfig(
-        model=str(suite), steps="0", experiments={"induction": {"length": 20, "n": 2}}, out=tmp_path / "run"
+        model=str(suite),
+        steps="0",
+        experiments={"induction": {"length": 20, "n": 2}},
+        out=tmp_path / "run",
     )
     pt.sweep(config)
     timeline = role_timeline(pt.load(tmp_path / "run"))
@@ -77,7 +103,9 @@ def test_rows_without_roles_give_an_empty_timeline(suite, tmp_path):
 
 def test_it_reads_what_the_experiment_writes(suite, tmp_path):
     experiments = {"named": {"use": "head_roles", "n": 4, "length": 12}}
-    config = pt.SweepConfig(model=str(suite), steps="0,4", experiments=experiments, out=tmp_path / "run", device="cpu")
+    config = pt.SweepConfig(
+        model=str(suite), steps="0,4", experiments=experiments, out=tmp_path / "run", device="cpu"
+    )
     assert not pt.sweep(config).failed
     rows = pt.load(tmp_path / "run")
     timeline = role_timeline(rows)

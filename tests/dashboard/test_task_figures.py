@@ -9,17 +9,31 @@ from pythia_traj.dashboard.report import CHARTS, report
 
 EXPERIMENTS = {
     "ablation": {"task": "repeats", "n": 8, "sets": "L0H1+L1H2", "top": 2},
-    "attribution": {"task": "repeats", "n": 8, "sizes": [10, 40, 102], "circuit": 40, "references": ["final"]},
+    "attribution": {
+        "task": "repeats",
+        "n": 8,
+        "sizes": [10, 40, 102],
+        "circuit": 40,
+        "references": ["final"],
+    },
     "head_roles": {"n": 8, "length": 12},
     "ngram": {"n": 4, "length": 32, "null_n": 2},
-    "linear_probe": {"n": 600, "length": 64, "kinds": "logistic", "sites": "resid_post", "resamples": 50},
+    "linear_probe": {
+        "n": 600,
+        "length": 64,
+        "kinds": "logistic",
+        "sites": "resid_post",
+        "resamples": 50,
+    },
 }
 
 
 @pytest.fixture(scope="module")
 def rows(suite, tmp_path_factory):
     out = tmp_path_factory.mktemp("figures") / "run"
-    config = pt.SweepConfig(model=str(suite), steps="0,4", experiments=EXPERIMENTS, out=out, device="cpu")
+    config = pt.SweepConfig(
+        model=str(suite), steps="0,4", experiments=EXPERIMENTS, out=out, device="cpu"
+    )
     assert not pt.sweep(config).failed
     return pt.load(out)
 
@@ -36,7 +50,10 @@ def test_sets_have_a_line_for_each_kind_and_their_control(rows):
 
 def test_the_heads_whose_removal_costs_most_are_drawn(rows):
     effects = rows[
-        (rows.metric == "effect") & (rows.variant == "mean") & (rows.dim == "nll") & (rows.component == "head")
+        (rows.metric == "effect")
+        & (rows.variant == "mean")
+        & (rows.dim == "nll")
+        & (rows.component == "head")
     ]
     most = effects.loc[effects.value.idxmax()]
     drawn = lines(circuits.removed_heads_over_steps(rows, top=3))
@@ -45,15 +62,21 @@ def test_the_heads_whose_removal_costs_most_are_drawn(rows):
 
 
 def test_a_circuit_is_drawn_beside_the_whole_model_and_the_corrupted_prompts(rows):
-    assert {"whole model", "corrupted prompts", "circuit of final"} <= lines(circuits.circuit_metric_over_steps(rows))
+    assert {"whole model", "corrupted prompts", "circuit of final"} <= lines(
+        circuits.circuit_metric_over_steps(rows)
+    )
 
 
 def test_roles_and_ngrams_have_a_line_each(rows):
-    assert {"induction", "previous token", "copy suppression"} <= lines(circuits.roles_over_steps(rows))
+    assert {"induction", "previous token", "copy suppression"} <= lines(
+        circuits.roles_over_steps(rows)
+    )
     assert {"unigram", "bigram", "trigram"} <= lines(learning.ngrams_over_steps(rows))
 
 
-@pytest.mark.parametrize("draw", [learning.probe_accuracy_over_steps, learning.probe_selectivity_over_steps])
+@pytest.mark.parametrize(
+    "draw", [learning.probe_accuracy_over_steps, learning.probe_selectivity_over_steps]
+)
 def test_probes_have_a_line_a_layer_and_the_control_of_each(rows, draw):
     assert {"after layer 0", "after layer 1", "after layer 0, control"} <= lines(draw(rows))
 

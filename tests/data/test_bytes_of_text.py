@@ -1,4 +1,6 @@
-"""Bits per byte are over the bytes of the text as it was given, however the tokenizer rewrites it first."""
+"""Bits per byte are over the bytes of the text as it was given, however the tokenizer rewrites it
+first.
+"""
 
 import json
 import unicodedata
@@ -46,7 +48,10 @@ def of_words():
 CASES = {
     "composed": (composing(), unicodedata.normalize("NFC", WORDS)),
     "decomposed": (composing(), unicodedata.normalize("NFD", WORDS)),
-    "decomposed, a tokenizer that leaves it so": (byte_tokenizer(), unicodedata.normalize("NFD", WORDS)),
+    "decomposed, a tokenizer that leaves it so": (
+        byte_tokenizer(),
+        unicodedata.normalize("NFD", WORDS),
+    ),
     "ends in an accent": (composing(), "cafe\u0301"),
     "two accents": (composing(), "e\u0323\u0302 e\u0302\u0323"),
     "capitals and ligatures": (lowering(), "ÄÖÜ ﬁ ẞ K"),
@@ -72,7 +77,10 @@ def test_the_bytes_of_all_tokens_are_those_of_the_text(case):
 
 def test_a_token_has_the_bytes_of_the_characters_it_was_made_of():
     vocabulary = Vocabulary(300, 128, composing())
-    for text, expected in (("aé b", 1 + 2 + 1 + 1), (unicodedata.normalize("NFD", "aé b"), 1 + 3 + 1 + 1)):
+    for text, expected in (
+        ("aé b", 1 + 2 + 1 + 1),
+        (unicodedata.normalize("NFD", "aé b"), 1 + 3 + 1 + 1),
+    ):
         ids = vocabulary.encode(text)
         found = given_bytes(vocabulary, text, ids, bytes_of_tokens(vocabulary.tokenizer, 300))
         assert found.sum() == expected
@@ -85,20 +93,34 @@ def test_sequences_of_a_decomposed_text_have_its_bytes_in_both_groups(bos, tmp_p
     text = unicodedata.normalize("NFD", WORDS * 40)
     (tmp_path / "notes.txt").write_text(text)
     vocabulary = Vocabulary(300, 128, composing())
-    data = TextTokens(vocabulary, seed=0, n=8, length=100 + bos, null_n=3, source=str(tmp_path / "notes.txt"), bos=bos)
+    data = TextTokens(
+        vocabulary,
+        seed=0,
+        n=8,
+        length=100 + bos,
+        null_n=3,
+        source=str(tmp_path / "notes.txt"),
+        bos=bos,
+    )
     sizes, shuffled = data.text_bytes["text"], data.text_bytes["shuffled"]
     assert {name: group.shape for name, group in data.groups.items()} == {
         name: size.shape for name, size in data.text_bytes.items()
     }
-    whole = given_bytes(vocabulary, text, vocabulary.encode(text), bytes_of_tokens(vocabulary.tokenizer, 300))
-    starts = {tuple(vocabulary.encode(text)[i : i + 100]): i for i in range(0, len(whole) - 99, 100)}
+    whole = given_bytes(
+        vocabulary, text, vocabulary.encode(text), bytes_of_tokens(vocabulary.tokenizer, 300)
+    )
+    starts = {
+        tuple(vocabulary.encode(text)[i : i + 100]): i for i in range(0, len(whole) - 99, 100)
+    }
     for row, size in zip(data.groups["text"], sizes, strict=True):
         start = starts[tuple(row[int(bos) :])]
         assert size[int(bos) :].tolist() == whole[start : start + 100].tolist()
     # Shuffled tokens keep their own bytes: the pairs are the same.
     for i in range(3):
         pairs = sorted(zip(data.groups["text"][i].tolist(), sizes[i].tolist(), strict=True))
-        assert pairs == sorted(zip(data.groups["shuffled"][i].tolist(), shuffled[i].tolist(), strict=True))
+        assert pairs == sorted(
+            zip(data.groups["shuffled"][i].tolist(), shuffled[i].tolist(), strict=True)
+        )
     if bos:
         assert (sizes[:, 0] == 0).all()
     normalised = data.token_bytes[data.groups["text"][:, int(bos) :]].sum()
@@ -113,20 +135,27 @@ def test_text_that_its_tokens_spell_has_the_bytes_of_its_tokens():
 
 
 def test_bits_per_byte_are_over_the_bytes_as_given(own_suite, tmp_path):
-    """The same text in two forms has the same tokens and losses; its bits per byte are as its bytes."""
+    """The same text in two forms has the same tokens and losses; bits per byte are as its bytes."""
     import pythia_traj as pt
 
     for folder in own_suite.glob("step*"):
         described = json.loads((folder / "tokenizer.json").read_text())
-        (folder / "tokenizer.json").write_text(json.dumps({**described, "normalizer": {"type": "NFC"}}))
+        (folder / "tokenizer.json").write_text(
+            json.dumps({**described, "normalizer": {"type": "NFC"}})
+        )
     values, sizes = {}, {}
     for form in ("NFC", "NFD"):
-        # One sequence after the other is a whole number of lines, so that none begins inside of a character.
+        # One sequence after the other is a whole number of lines, so that none begins inside of a
+        # character.
         (tmp_path / f"{form}.txt").write_text(unicodedata.normalize(form, "é a\n" * 400))
-        experiments = {"loss": {"n": 4, "length": 100, "null_n": 2, "source": str(tmp_path / f"{form}.txt")}}
+        experiments = {
+            "loss": {"n": 4, "length": 100, "null_n": 2, "source": str(tmp_path / f"{form}.txt")}
+        }
         run = tmp_path / f"run {form}"
         result = pt.sweep(
-            pt.SweepConfig(model=str(own_suite), steps="0", experiments=experiments, out=run, device="cpu")
+            pt.SweepConfig(
+                model=str(own_suite), steps="0", experiments=experiments, out=run, device="cpu"
+            )
         )
         assert not result.failed
         rows = pt.load(run)
@@ -144,4 +173,6 @@ def test_pythias_own_tokenizer_counts_the_bytes_of_decomposed_text():
     of_token = bytes_of_tokens(vocabulary.tokenizer, 50304)
     for form in ("NFC", "NFD"):
         text = unicodedata.normalize(form, WORDS * 5)
-        assert given_bytes(vocabulary, text, vocabulary.encode(text), of_token).sum() == len(text.encode())
+        assert given_bytes(vocabulary, text, vocabulary.encode(text), of_token).sum() == len(
+            text.encode()
+        )

@@ -1,4 +1,6 @@
-"""Files of text and of rows: read as what their name says, or refused in one line that names file and row."""
+"""Files of text and of rows: read as what their name says, or refused in one line that names file
+and row.
+"""
 
 import json
 import os
@@ -101,31 +103,56 @@ def test_a_file_of_another_name_is_refused_with_the_names_that_are_known(name, t
             for kind in (TextTokens, Passages, NGramText, LensText)
         ]
     for build in builds:
-        with pytest.raises(DataError, match=r"cannot tell from its name what .*\.ndjson.*\.parquet.*\.txt") as caught:
+        with pytest.raises(
+            DataError, match=r"cannot tell from its name what .*\.ndjson.*\.parquet.*\.txt"
+        ) as caught:
             build()
         assert "\n" not in str(caught.value)
 
 
 def line(*rows):
-    return b"".join(row if isinstance(row, bytes) else json.dumps(row).encode() + b"\n" for row in rows)
+    return b"".join(
+        row if isinstance(row, bytes) else json.dumps(row).encode() + b"\n" for row in rows
+    )
 
 
 GOOD = {"text": "a"}
 BROKEN = {
-    "null.jsonl": (line(GOOD, {"text": None}), "line 2 has no text in column 'text': it holds None"),
-    "list.jsonl": (line(GOOD, {"text": ["a"]}), r"line 2 has no text in column 'text': it holds \['a'\]"),
+    "null.jsonl": (
+        line(GOOD, {"text": None}),
+        "line 2 has no text in column 'text': it holds None",
+    ),
+    "list.jsonl": (
+        line(GOOD, {"text": ["a"]}),
+        r"line 2 has no text in column 'text': it holds \['a'\]",
+    ),
     "number.jsonl": (line({"text": 5}), "line 1 has no text in column 'text': it holds 5"),
     "true.jsonl": (line({"text": True}), "line 1 has no text in column 'text': it holds True"),
-    "another column.jsonl": (line({"body": "a"}), "line 1 has no column 'text': its columns are body"),
-    "many columns.jsonl": (line({f"c{i}": 0 for i in range(10**4)}), "its columns are c0, .*, ...$"),
+    "another column.jsonl": (
+        line({"body": "a"}),
+        "line 1 has no column 'text': its columns are body",
+    ),
+    "many columns.jsonl": (
+        line({f"c{i}": 0 for i in range(10**4)}),
+        "its columns are c0, .*, ...$",
+    ),
     "no object.jsonl": (line(GOOD, [1, 2]), r"line 2 is \[1, 2\]: expected an object with text"),
     "a bare number.jsonl": (line(b"5\n"), "line 1 is 5: expected an object"),
     "a bare null.jsonl": (line(b"null\n"), "line 1 is None: expected an object"),
     "half a row.jsonl": (line(GOOD, b'{"text": "a'), "line 2 is not JSON"),
     "a column twice.jsonl": (line(b'{"text": "a", "text": "b"}\n'), "line 1 names 'text' twice"),
-    "half a pair.jsonl": (line(GOOD, b'{"text": "\\ud83d"}\n'), "line 2 holds half of a surrogate pair"),
-    "deep.jsonl": (line(b'{"text": "a", "more": ' + b"[" * 10**5 + b"]" * 10**5 + b"}\n"), "line 1 is nested too deep"),
-    "a long number.jsonl": (line(b'{"text": ' + b"9" * 6000 + b"}\n"), "line 1 is not JSON: it holds a number of thousands"),
+    "half a pair.jsonl": (
+        line(GOOD, b'{"text": "\\ud83d"}\n'),
+        "line 2 holds half of a surrogate pair",
+    ),
+    "deep.jsonl": (
+        line(b'{"text": "a", "more": ' + b"[" * 10**5 + b"]" * 10**5 + b"}\n"),
+        "line 1 is nested too deep",
+    ),
+    "a long number.jsonl": (
+        line(b'{"text": ' + b"9" * 6000 + b"}\n"),
+        "line 1 is not JSON: it holds a number of thousands",
+    ),
     "not UTF-8.jsonl": (line(GOOD, b'{"text": "\xff"}\n'), "line 2 is not UTF-8"),
     "UTF-16.jsonl": ('{"text": "a"}\n'.encode("utf-16"), "line 1 is not UTF-8"),
     "no object.json": (json.dumps([GOOD, 5]).encode(), "row 2 is 5: expected an object"),
@@ -143,12 +170,19 @@ BROKEN = {
     "numbers.parquet": (table(text=[1, 2]), "row 1 has no text in column 'text': it holds 1"),
     "lists.parquet": (table(text=[["a"]]), r"row 1 has no text in column 'text': it holds \['a'\]"),
     "bytes.parquet": (table(text=[b"a"]), "row 1 has no text in column 'text': it holds b'a'"),
-    "zero is no empty cell.parquet": (table(text=[0]), "row 1 has no text in column 'text': it holds 0"),
+    "zero is no empty cell.parquet": (
+        table(text=[0]),
+        "row 1 has no text in column 'text': it holds 0",
+    ),
     "not UTF-8.parquet": (
-        table(text=pa.StringArray.from_buffers(1, pa.py_buffer(np.array([0, 2], "i4").tobytes()), pa.py_buffer(b"\xff\xfe"))),
+        table(
+            text=pa.StringArray.from_buffers(
+                1, pa.py_buffer(np.array([0, 2], "i4").tobytes()), pa.py_buffer(b"\xff\xfe")
+            )
+        ),
         "that is not UTF-8",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -234,7 +268,10 @@ def test_a_nul_and_other_control_characters_are_text(tmp_path):
 IDS = {
     "true.jsonl": ({"tokens": [1, True]}, "line 1 has True among its tokens"),
     "negative.jsonl": ({"tokens": [-1, 2]}, "line 1 has -1 among its tokens"),
-    "huge.jsonl": ({"tokens": [10**30]}, "line 1 has 1000000000000000000000000000000 among its tokens"),
+    "huge.jsonl": (
+        {"tokens": [10**30]},
+        "line 1 has 1000000000000000000000000000000 among its tokens",
+    ),
     "null.jsonl": ({"tokens": [None]}, "line 1 has None among its tokens"),
     "nested.jsonl": ({"tokens": [[1]]}, r"line 1 has \[1\] among its tokens"),
     "text.jsonl": ({"tokens": "1 2"}, "line 1 has neither a list in tokens nor text in text"),
@@ -247,7 +284,9 @@ def test_ids_that_are_none_are_refused_with_their_row(name, tmp_path):
     content, message = IDS[name]
     (tmp_path / name).write_text(json.dumps(content) + "\n")
     with pytest.raises(DataError, match=message):
-        TrainingSequences(VOCABULARY, seed=0, n=1, prompt=1, continuation=1, source=str(tmp_path / name))
+        TrainingSequences(
+            VOCABULARY, seed=0, n=1, prompt=1, continuation=1, source=str(tmp_path / name)
+        )
 
 
 ARRAYS = {
@@ -266,7 +305,9 @@ def test_arrays_that_hold_no_ids_are_refused(case, tmp_path):
     content, message = ARRAYS[case]
     np.save(tmp_path / "rows.npy", content, allow_pickle=True)
     with pytest.raises(DataError, match=message):
-        TrainingSequences(VOCABULARY, seed=0, n=1, prompt=1, continuation=1, source=str(tmp_path / "rows.npy"))
+        TrainingSequences(
+            VOCABULARY, seed=0, n=1, prompt=1, continuation=1, source=str(tmp_path / "rows.npy")
+        )
 
 
 def test_an_archive_named_as_an_array_and_a_cut_array_are_refused(tmp_path):
@@ -276,7 +317,9 @@ def test_an_archive_named_as_an_array_and_a_cut_array_are_refused(tmp_path):
     (tmp_path / "cut.NPY").write_bytes((tmp_path / "whole.npy").read_bytes()[:-8])
     for name in ("archive.npy", "cut.NPY"):
         with pytest.raises(DataError, match="is no NumPy file"):
-            TrainingSequences(VOCABULARY, seed=0, n=1, prompt=1, continuation=1, source=str(tmp_path / name))
+            TrainingSequences(
+                VOCABULARY, seed=0, n=1, prompt=1, continuation=1, source=str(tmp_path / name)
+            )
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -291,8 +334,18 @@ def test_a_folder_that_is_no_dataset_is_one_line(tmp_path):
 def test_every_kind_of_data_refuses_a_model_without_a_tokenizer(tmp_path):
     (tmp_path / "notes.txt").write_bytes(PLAIN)
     for build in (TextTokens, Passages, NGramText, LensText, TrainingSequences):
-        with pytest.raises(DataError, match=r"has no tokenizer\.json.*put one beside its config\.json"):
+        with pytest.raises(
+            DataError, match=r"has no tokenizer\.json.*put one beside its config\.json"
+        ):
             build(Vocabulary(300, 128), seed=0, n=1, source=str(tmp_path / "notes.txt"))
-        settings = {"prompt": 8, "continuation": 8} if build is TrainingSequences else {"length": 16}
+        settings = (
+            {"prompt": 8, "continuation": 8} if build is TrainingSequences else {"length": 16}
+        )
         with pytest.raises(DataError, match="tokenizer and model do not belong together"):
-            build(Vocabulary(20, 128, byte_tokenizer()), seed=0, n=1, source=str(tmp_path / "notes.txt"), **settings)
+            build(
+                Vocabulary(20, 128, byte_tokenizer()),
+                seed=0,
+                n=1,
+                source=str(tmp_path / "notes.txt"),
+                **settings,
+            )

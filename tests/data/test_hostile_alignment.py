@@ -1,4 +1,6 @@
-"""Labels of text that is not as simple as it looks: every word has its own, whatever the tokenizer makes of its characters."""
+"""Labels of text that is not as simple as it looks: every word has its own, whatever the tokenizer
+makes of its characters.
+"""
 
 import json
 import unicodedata
@@ -49,7 +51,10 @@ TEXTS = {
 def bytes_with(normalizer):
     """A tokenizer whose tokens are single bytes, after a normalizer."""
     tokenizer = Tokenizer(
-        models.BPE(vocab={c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, merges=[])
+        models.BPE(
+            vocab={c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))},
+            merges=[],
+        )
     )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -59,7 +64,10 @@ def bytes_with(normalizer):
 
 
 def vocabularies():
-    found = {name: Vocabulary(256, 4096, bytes_with(normalizer)) for name, normalizer in NORMALIZERS.items()}
+    found = {
+        name: Vocabulary(256, 4096, bytes_with(normalizer))
+        for name, normalizer in NORMALIZERS.items()
+    }
     if PYTHIA.is_file():
         found["Pythia's"] = Vocabulary(50304, 2048, Tokenizer.from_file(str(PYTHIA)))
     return found
@@ -80,7 +88,9 @@ def test_every_word_has_its_own_label_and_no_neighbours(vocabulary, text):
         spans.append((start, end, word))
     pieces = tokenise(vocabulary, text, 100)
     labels = labels_of(pieces, spans)
-    normalize = vocabulary.tokenizer.normalizer.normalize_str if vocabulary.tokenizer.normalizer else str
+    normalize = (
+        vocabulary.tokenizer.normalizer.normalize_str if vocabulary.tokenizer.normalizer else str
+    )
     for _, _, word in spans:
         read = vocabulary.decode(pieces.ids[np.array(labels) == word].tolist())
         # What is put before the whole text belongs to nobody, and to the first word.
@@ -96,13 +106,22 @@ def test_what_the_tokenizer_leaves_out_gives_no_label(between):
     assert labels == ["A", *[None] * between.count(" "), "B"]
 
 
-PYTHON = "class Cafe\u0301(a.B):\n    def me\u0301thode(self, e\u0301 = 'e\u0301'):  # e\u0301 b\n        self.e\u0301tat = [e\u0301]\n"
+PYTHON = (
+    "class Cafe\u0301(a.B):\n"
+    "    def me\u0301thode(self, e\u0301 = 'e\u0301'):  # e\u0301 b\n"
+    "        self.e\u0301tat = [e\u0301]\n"
+)
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("vocabulary", [name for name in ("NFC", "NFKC", "Pythia's") if name in VOCABULARIES])
+@pytest.mark.parametrize(
+    "vocabulary", [name for name in ("NFC", "NFKC", "Pythia's") if name in VOCABULARIES]
+)
 def test_text_that_the_tokenizer_reads_alike_has_the_same_labels(vocabulary, task):
-    forms = [tokenise(VOCABULARIES[vocabulary], unicodedata.normalize(form, PYTHON), 32) for form in ("NFC", "NFD")]
+    forms = [
+        tokenise(VOCABULARIES[vocabulary], unicodedata.normalize(form, PYTHON), 32)
+        for form in ("NFC", "NFD")
+    ]
     assert forms[0].ids.tolist() == forms[1].ids.tolist()
     assert TASKS[task](forms[0]) == TASKS[task](forms[1])
 
@@ -157,7 +176,11 @@ def test_bos_is_prepended_where_a_text_has_none_and_nothing_is_cut_at_an_end(tmp
     vocabulary = Vocabulary(258, 64, tokenizer, bos_token_id=257, eos_token_ids=(256,))
     texts = [f"{begin}a{i}<|endoftext|>b" for i in range(6)]
     rows = [
-        {"text": text, "spans": [[len(begin), len(begin) + 1, "A"], [len(text) - 1, len(text), "B"]]} for text in texts
+        {
+            "text": text,
+            "spans": [[len(begin), len(begin) + 1, "A"], [len(text) - 1, len(text), "B"]],
+        }
+        for text in texts
     ]
     path = tmp_path / "own.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))

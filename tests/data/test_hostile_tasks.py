@@ -1,4 +1,6 @@
-"""Files of tasks and lists of prompts that are odd or wrong: measured as they are, left out with a reason, or refused by file and row."""
+"""Files of tasks and lists of prompts that are odd or wrong: measured as they are, left out with a
+reason, or refused by file and row.
+"""
 
 import json
 
@@ -33,9 +35,18 @@ REFUSED = {
     "an id below 0": ({**IDS, "clean": [5, -100, 7]}, rf"clean is \[5, -100, 7\]: {NEITHER}"),
     "an answer of -1": ({**IDS, "answer": -1}, f"answer is -1: {NEITHER}"),
     "a wrong answer of -100": ({**IDS, "wrong": [-100]}, f"wrong is .*: {NEITHER}"),
-    "an id beyond the vocabulary": ({**IDS, "clean": [5, 300, 7]}, "clean has token 300, the model has 300, from 0"),
-    "an answer beyond the vocabulary": ({**IDS, "answer": 300}, "answer has token 300, the model has 300"),
-    "a wrong answer beyond it": ({**IDS, "wrong": 10**30}, "wrong has token 10+, the model has 300"),
+    "an id beyond the vocabulary": (
+        {**IDS, "clean": [5, 300, 7]},
+        "clean has token 300, the model has 300, from 0",
+    ),
+    "an answer beyond the vocabulary": (
+        {**IDS, "answer": 300},
+        "answer has token 300, the model has 300",
+    ),
+    "a wrong answer beyond it": (
+        {**IDS, "wrong": 10**30},
+        "wrong has token 10+, the model has 300",
+    ),
     "true for an id": ({**IDS, "clean": [5, True, 7]}, f"clean is .*: {NEITHER}"),
     "true for an answer": ({**IDS, "answer": True}, f"answer is True: {NEITHER}"),
     "a broken number": ({**IDS, "clean": [5, 6.0, 7]}, f"clean is .*: {NEITHER}"),
@@ -47,13 +58,28 @@ REFUSED = {
     "null for an answer": ({**TEXT, "wrong": None}, f"wrong is None: {NEITHER}"),
     "an object": ({**TEXT, "clean": {"text": "a"}}, f"clean is .*: {NEITHER}"),
     "half of a pair": ({**TEXT, "clean": "a\ud800"}, "holds half of a surrogate pair"),
-    "a template that is true": ({**TEXT, "template": True}, "template is True: a template is named by text or"),
-    "a template that is a broken number": ({**TEXT, "template": 0.5}, "template is 0.5: a template is named by text or"),
-    "a template that is a list": ({**TEXT, "template": ["a"]}, "template is .*: a template is named by text or"),
-    "longer than the context": ({**IDS, "clean": [5] * 129, "corrupted": [6] * 129}, "context of 128 tokens: shorten"),
-    "text longer than the context": ({**TEXT, "clean": "é" * 65, "corrupted": "è" * 65}, "context of 128 tokens"),
+    "a template that is true": (
+        {**TEXT, "template": True},
+        "template is True: a template is named by text or",
+    ),
+    "a template that is a broken number": (
+        {**TEXT, "template": 0.5},
+        "template is 0.5: a template is named by text or",
+    ),
+    "a template that is a list": (
+        {**TEXT, "template": ["a"]},
+        "template is .*: a template is named by text or",
+    ),
+    "longer than the context": (
+        {**IDS, "clean": [5] * 129, "corrupted": [6] * 129},
+        "context of 128 tokens: shorten",
+    ),
+    "text longer than the context": (
+        {**TEXT, "clean": "é" * 65, "corrupted": "è" * 65},
+        "context of 128 tokens",
+    ),
     "no row": ([5, 6, 7], "expected an object with clean, corrupted, answer, wrong"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -88,9 +114,18 @@ class Counting(Vocabulary):
 
 LEFT_OUT = {
     "an empty prompt": ({**TEXT, "clean": "", "corrupted": ""}, "the prompt is empty"),
-    "a prompt of white space": ({**TEXT, "clean": " \n", "corrupted": " \t"}, "the prompt is empty"),
-    "twins of unequal length": ({**IDS, "corrupted": [5, 9]}, "clean and corrupted prompt differ in length"),
-    "twins of unequal text": ({**TEXT, "corrupted": "def gg"}, "clean and corrupted prompt differ in length"),
+    "a prompt of white space": (
+        {**TEXT, "clean": " \n", "corrupted": " \t"},
+        "the prompt is empty",
+    ),
+    "twins of unequal length": (
+        {**IDS, "corrupted": [5, 9]},
+        "clean and corrupted prompt differ in length",
+    ),
+    "twins of unequal text": (
+        {**TEXT, "corrupted": "def gg"},
+        "clean and corrupted prompt differ in length",
+    ),
     "an answer that is right and wrong": ({**IDS, "wrong": 8}, "an answer is right and wrong"),
     "an answer of two tokens": ({**IDS, "answer": [8, 9]}, "an answer is more than one token"),
     "an answer of many characters": ({**TEXT, "answer": "xyz"}, "an answer is more than one token"),
@@ -101,11 +136,15 @@ LEFT_OUT = {
 @pytest.mark.parametrize("case", LEFT_OUT)
 def test_a_row_that_cannot_be_used_is_left_out_and_named(tmp_path, caplog, case):
     row, reason = LEFT_OUT[case]
-    data = TaskPrompts(VOCABULARY, seed=0, task=write(tmp_path / "own.jsonl", [TEXT, row, IDS, row]))
+    data = TaskPrompts(
+        VOCABULARY, seed=0, task=write(tmp_path / "own.jsonl", [TEXT, row, IDS, row])
+    )
     assert data.n == 2
     assert data.facts == {"items": 2, "dropped": {reason: 2}}
     assert f"2 prompts are not used: {reason} (2, {tmp_path}/own.jsonl line 2 first)" in caplog.text
-    with pytest.raises(DataError, match=rf"all were dropped, {reason} \(1, .*own.jsonl line 1 first\)"):
+    with pytest.raises(
+        DataError, match=rf"all were dropped, {reason} \(1, .*own.jsonl line 1 first\)"
+    ):
         TaskPrompts(VOCABULARY, seed=0, task=write(tmp_path / "own.jsonl", [row]))
 
 
@@ -138,7 +177,10 @@ def test_a_row_that_is_odd_is_measured(tmp_path, case):
     ("columns", "message"),
     [
         ({**TEXT, "wrong": None}, "own.parquet row 1: wrong is None"),
-        ({**IDS, "clean": [5, None, 7]}, "own.parquet row 1: clean is .*neither text nor token ids"),
+        (
+            {**IDS, "clean": [5, None, 7]},
+            "own.parquet row 1: clean is .*neither text nor token ids",
+        ),
         ({**IDS, "answer": -1}, "own.parquet row 1: answer is -1"),
     ],
 )
@@ -183,21 +225,33 @@ def test_a_prompt_that_begins_with_bos_has_one(tmp_path, clean, corrupted, expec
 def test_a_prompt_that_is_written_with_bos_has_one(tmp_path):
     row = {**TEXT, "clean": "<|endoftext|>def f", "corrupted": "<|endoftext|>def g"}
     with_it, without = (
-        TaskPrompts(VOCABULARY, seed=0, task=write(tmp_path / "own.jsonl", [one]), bos=True).batches[0].clean.tolist()
+        TaskPrompts(VOCABULARY, seed=0, task=write(tmp_path / "own.jsonl", [one]), bos=True)
+        .batches[0]
+        .clean.tolist()
         for one in (row, TEXT)
     )
     assert with_it == without
     prompts = PromptTexts(
-        VOCABULARY, seed=0, prompts=("<|endoftext|>def f", "def f", "<|endoftext|>"), tokens=4, bos=True
+        VOCABULARY,
+        seed=0,
+        prompts=("<|endoftext|>def f", "def f", "<|endoftext|>"),
+        tokens=4,
+        bos=True,
     )
     assert prompts.lengths == [len(without[0])] * 2 + [1]
-    assert prompts.groups["prompts"][0].tolist() == prompts.groups["prompts"][1].tolist() == without[0]
+    assert (
+        prompts.groups["prompts"][0].tolist() == prompts.groups["prompts"][1].tolist() == without[0]
+    )
 
 
 SEPARATED = {
     "One|Two": ("One", "Two"),
     "<|endoftext|>": ("<|endoftext|>",),
-    "<|endoftext|>One|Two<|endoftext|>|<|im_start|>": ("<|endoftext|>One", "Two<|endoftext|>", "<|im_start|>"),
+    "<|endoftext|>One|Two<|endoftext|>|<|im_start|>": (
+        "<|endoftext|>One",
+        "Two<|endoftext|>",
+        "<|im_start|>",
+    ),
     r"a \| b|c": ("a | b", "c"),
     r"\|": ("|",),
     r"a\n|b": (r"a\n", "b"),
@@ -216,7 +270,11 @@ def test_prompts_on_the_command_line(text):
 
 def test_a_list_of_prompts_is_taken_as_it_is():
     prompts = TypeAdapter(find("samples").parameters["prompts"].annotation)
-    assert prompts.validate_python(["a|b", r"\|", "<|endoftext|>"]) == ("a|b", r"\|", "<|endoftext|>")
+    assert prompts.validate_python(["a|b", r"\|", "<|endoftext|>"]) == (
+        "a|b",
+        r"\|",
+        "<|endoftext|>",
+    )
     assert prompts.validate_python("a|<|endoftext|>") == ("a", "<|endoftext|>")
 
 
@@ -236,7 +294,9 @@ def test_prompts_that_cannot_be_continued_are_refused(prompts, message):
 def test_text_ends_at_an_end_of_text_and_not_at_bos():
     found = PromptTexts(WITH_BOS, seed=0, prompts=("a",), tokens=4)
     letters = VOCABULARY.encode("ab").tolist()
-    assert found.text([letters[0], BOS, letters[1], 0, 5]) == VOCABULARY.decode([letters[0], BOS, letters[1]])
+    assert found.text([letters[0], BOS, letters[1], 0, 5]) == VOCABULARY.decode(
+        [letters[0], BOS, letters[1]]
+    )
 
 
 def test_roles_without_a_tokenizer_of_this_model_say_so_for_their_part_alone():
@@ -251,17 +311,33 @@ def test_a_tokenizer_that_fails_is_one_line(tmp_path):
     tokenizer = byte_tokenizer()
     tokenizer.normalizer = normalizers.Replace("def", "\u20ac")
     rows = [{**TEXT, "clean": "def f", "corrupted": "def g"}]
-    data = TaskPrompts(Vocabulary(300, 128, tokenizer), seed=0, task=write(tmp_path / "own.jsonl", rows))
+    data = TaskPrompts(
+        Vocabulary(300, 128, tokenizer), seed=0, task=write(tmp_path / "own.jsonl", rows)
+    )
     assert len(data.batches) == 1
     with pytest.raises(DataError, match="own.jsonl line 1: .* do not belong together"):
-        TaskPrompts(Vocabulary(20, 128, tokenizer), seed=0, task=write(tmp_path / "own.jsonl", rows))
+        TaskPrompts(
+            Vocabulary(20, 128, tokenizer), seed=0, task=write(tmp_path / "own.jsonl", rows)
+        )
 
 
 def test_items_are_told_apart_in_their_order(tmp_path):
     rows = [
-        {**IDS, "clean": [i + 1] * (1 + i % 2), "corrupted": [9] * (1 + i % 2), "template": i % 3} for i in range(6)
+        {**IDS, "clean": [i + 1] * (1 + i % 2), "corrupted": [9] * (1 + i % 2), "template": i % 3}
+        for i in range(6)
     ]
     data = TaskPrompts(VOCABULARY, seed=0, task=write(tmp_path / "own.jsonl", rows))
-    found = {int(n): t for batch in data.batches for n, t in zip(batch.item, batch.templates, strict=True)}
+    found = {
+        int(n): t
+        for batch in data.batches
+        for n, t in zip(batch.item, batch.templates, strict=True)
+    }
     assert found == {i: str(i % 3) for i in range(6)}
-    assert np.concatenate([batch.clean[:, 0] for batch in data.batches]).tolist() == [1, 3, 5, 2, 4, 6]
+    assert np.concatenate([batch.clean[:, 0] for batch in data.batches]).tolist() == [
+        1,
+        3,
+        5,
+        2,
+        4,
+        6,
+    ]

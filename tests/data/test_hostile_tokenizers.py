@@ -1,4 +1,6 @@
-"""A `tokenizer.json` of whoever published it: a text gets all its tokens and no others, in bounded time, or one line says why not."""
+"""A `tokenizer.json` of whoever published it: a text gets all its tokens and no others, in bounded
+time, or one line says why not.
+"""
 
 import base64
 import json
@@ -24,18 +26,32 @@ from tests.support import byte_tokenizer
 TEXT = "def measure(model, step): return model(step)\n" * 20
 PLAIN = json.loads(byte_tokenizer().to_str())
 IDS = byte_tokenizer().encode(TEXT, add_special_tokens=False).ids
-BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+BYTE_LEVEL = {
+    "type": "ByteLevel",
+    "add_prefix_space": False,
+    "trim_offsets": True,
+    "use_regex": False,
+}
 
 
 def with_(**parts):
     """The tests' tokenizer with some of its parts, or of its model's, given."""
-    model = {name.removeprefix("model_"): value for name, value in parts.items() if name.startswith("model_")}
+    model = {
+        name.removeprefix("model_"): value
+        for name, value in parts.items()
+        if name.startswith("model_")
+    }
     rest = {name: value for name, value in parts.items() if not name.startswith("model_")}
     return {**PLAIN, **rest, "model": {**PLAIN["model"], **model}}
 
 
 def split_at(expression):
-    split = {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False}
+    split = {
+        "type": "Split",
+        "pattern": {"Regex": expression},
+        "behavior": "Isolated",
+        "invert": False,
+    }
     return with_(pre_tokenizer={"type": "Sequence", "pretokenizers": [split, BYTE_LEVEL]})
 
 
@@ -45,7 +61,9 @@ def replacing(pattern, content, times=1):
 
 
 def charsmap(table):
-    return with_(normalizer={"type": "Precompiled", "precompiled_charsmap": base64.b64encode(table).decode()})
+    return with_(
+        normalizer={"type": "Precompiled", "precompiled_charsmap": base64.b64encode(table).decode()}
+    )
 
 
 def nested(depth):
@@ -62,13 +80,18 @@ def read(tmp_path, content):
 
 
 def cut_to(length, stride=0):
-    return {"direction": "Right", "max_length": length, "strategy": "LongestFirst", "stride": stride}
+    return {
+        "direction": "Right",
+        "max_length": length,
+        "strategy": "LongestFirst",
+        "stride": stride,
+    }
 
 
 def padded_to(strategy, multiple=None):
     return {
-        "strategy": strategy, "direction": "Left", "pad_to_multiple_of": multiple, "pad_id": 0, "pad_type_id": 0,
-        "pad_token": "<|endoftext|>",
+        "strategy": strategy, "direction": "Left", "pad_to_multiple_of": multiple,
+        "pad_id": 0, "pad_type_id": 0, "pad_token": "<|endoftext|>",
     }  # fmt: skip
 
 
@@ -98,20 +121,34 @@ WHOLE = {
     "the text twice": with_(post_processor=template([SEQUENCE, SEQUENCE])),
     "the text not at all": with_(post_processor=template([SPECIAL])),
     "10**5 special tokens around": with_(post_processor=template([SPECIAL] * 10**5 + [SEQUENCE])),
-    "BERT's": with_(post_processor={"type": "BertProcessing", "sep": ["<|endoftext|>", 0], "cls": ["<|endoftext|>", 0]}),
+    "BERT's": with_(
+        post_processor={
+            "type": "BertProcessing",
+            "sep": ["<|endoftext|>", 0],
+            "cls": ["<|endoftext|>", 0],
+        }
+    ),
     "RoBERTa's": with_(
         post_processor={
-            "type": "RobertaProcessing", "sep": ["<|endoftext|>", 0], "cls": ["<|endoftext|>", 0], "trim_offsets": True,
+            "type": "RobertaProcessing",
+            "sep": ["<|endoftext|>", 0],
+            "cls": ["<|endoftext|>", 0],
+            "trim_offsets": True,
             "add_prefix_space": False,
         }
     ),
     "a sequence of them": with_(
-        post_processor={"type": "Sequence", "processors": [PLAIN["post_processor"] or BYTE_LEVEL, template([SPECIAL, SEQUENCE])]}
+        post_processor={
+            "type": "Sequence",
+            "processors": [PLAIN["post_processor"] or BYTE_LEVEL, template([SPECIAL, SEQUENCE])],
+        }
     ),
     "a processor that is none": with_(post_processor=None),
     "a byte order mark": b"\xef\xbb\xbf" + json.dumps(PLAIN).encode(),
-    "an unused token of a huge id": with_(model_vocab={**PLAIN["model"]["vocab"], "unused": 2**31 - 1}),
-}  # fmt: skip
+    "an unused token of a huge id": with_(
+        model_vocab={**PLAIN["model"]["vocab"], "unused": 2**31 - 1}
+    ),
+}
 
 
 @pytest.mark.parametrize("case", WHOLE, ids=str)
@@ -140,23 +177,59 @@ REFUSED = {
     "a vocabulary that is none": (with_(model_vocab=7), "model.vocab"),
     "a negative id": (with_(model_vocab={"a": -1}, model_merges=[]), "greater than or equal to 0"),
     "an id that is true": (with_(model_vocab={"a": True}, model_merges=[]), "valid integer"),
-    "an id of 30 digits": (with_(model_vocab={"a": 10**30}, model_merges=[]), "less than or equal to"),
+    "an id of 30 digits": (
+        with_(model_vocab={"a": 10**30}, model_merges=[]),
+        "less than or equal to",
+    ),
     "a merge of unknown tokens": (with_(model_merges=[["zq", "qz"]]), "out of vocabulary"),
     "merges that are none": (with_(model_merges=["a"]), "[Mm]erges"),
-    "a prefix that no merge has": (with_(model_continuing_subword_prefix="##"), "continuing_subword_prefix"),
-    "an unknown token that is unknown": (with_(model_unk_token="zz", model_vocab={"a": 0}, model_merges=[]), "zz"),
+    "a prefix that no merge has": (
+        with_(model_continuing_subword_prefix="##"),
+        "continuing_subword_prefix",
+    ),
+    "an unknown token that is unknown": (
+        with_(model_unk_token="zz", model_vocab={"a": 0}, model_merges=[]),
+        "zz",
+    ),
     "added tokens of a wrong type": (with_(added_tokens={"id": 0}), "added_tokens"),
-    "an added token without an id": (with_(added_tokens=[{"content": "a"}]), "added_tokens.0.id is missing"),
-    "an added token of id true": (with_(added_tokens=[{"id": True, "content": "a"}]), "added_tokens.0.id"),
-    "an added token of a number": (with_(added_tokens=[{"id": 1, "content": 5}]), "added_tokens.0.content"),
-    "20,001 added tokens": (with_(added_tokens=[{"id": i, "content": f"{i}"} for i in range(20_001)]), "added_tokens"),
-    "an unknown normalizer": (with_(normalizer={"type": "Zzz"}), "no tokenizer.json that can be used"),
+    "an added token without an id": (
+        with_(added_tokens=[{"content": "a"}]),
+        "added_tokens.0.id is missing",
+    ),
+    "an added token of id true": (
+        with_(added_tokens=[{"id": True, "content": "a"}]),
+        "added_tokens.0.id",
+    ),
+    "an added token of a number": (
+        with_(added_tokens=[{"id": 1, "content": 5}]),
+        "added_tokens.0.content",
+    ),
+    "20,001 added tokens": (
+        with_(added_tokens=[{"id": i, "content": f"{i}"} for i in range(20_001)]),
+        "added_tokens",
+    ),
+    "an unknown normalizer": (
+        with_(normalizer={"type": "Zzz"}),
+        "no tokenizer.json that can be used",
+    ),
     "a normalizer without a type": (with_(normalizer={}), "normalizer.type is missing"),
-    "a letter that becomes a million": (replacing({"String": "a"}, "b" * 10**6), "more than 16 times longer"),
-    "a letter doubled forty times": (replacing({"String": "a"}, "aa", 40), "more than 16 times longer"),
+    "a letter that becomes a million": (
+        replacing({"String": "a"}, "b" * 10**6),
+        "more than 16 times longer",
+    ),
+    "a letter doubled forty times": (
+        replacing({"String": "a"}, "aa", 40),
+        "more than 16 times longer",
+    ),
     "nothing that becomes something": (replacing({"String": ""}, "b"), "pattern"),
-    "anything that becomes a lot": (replacing({"Regex": "."}, "b" * 1000), "more than 16 times longer"),
-    "a long beginning": (with_(normalizer={"type": "Prepend", "prepend": "b" * 10**6}), "more than 16 times longer"),
+    "anything that becomes a lot": (
+        replacing({"Regex": "."}, "b" * 1000),
+        "more than 16 times longer",
+    ),
+    "a long beginning": (
+        with_(normalizer={"type": "Prepend", "prepend": "b" * 10**6}),
+        "more than 16 times longer",
+    ),
     "a pattern that is none": (replacing({}, "b"), "neither a String nor a Regex"),
     "a charsmap that is no base64": (
         with_(normalizer={"type": "Precompiled", "precompiled_charsmap": "###"}),
@@ -164,8 +237,14 @@ REFUSED = {
     ),
     "a charsmap that is cut": (charsmap(b"\0\0"), "is damaged"),
     "a charsmap whose trie is too long": (charsmap(b"\xff\xff\xff\x0f" + b"\0" * 16), "is damaged"),
-    "a charsmap that multiplies": (charsmap(b"\4\0\0\0" + b"\0" * 4 + b"x" * 10**6 + b"\0"), "bytes of one character"),
-    "pieces of length 0": (with_(pre_tokenizer={"type": "FixedLength", "length": 0}), "length is 0"),
+    "a charsmap that multiplies": (
+        charsmap(b"\4\0\0\0" + b"\0" * 4 + b"x" * 10**6 + b"\0"),
+        "bytes of one character",
+    ),
+    "pieces of length 0": (
+        with_(pre_tokenizer={"type": "FixedLength", "length": 0}),
+        "length is 0",
+    ),
     "components nested too deep": (nested(70), "nested deeper"),
     "words of any length": (
         with_(model_type="WordPiece", model_max_input_chars_per_word=10**9),
@@ -174,12 +253,15 @@ REFUSED = {
     "a repetition of a repetition": (split_at("(a+)+$"), "repeats what can match in several ways"),
     "two ways, repeated": (split_at("(?:a|a)*b"), "repeats what can match in several ways"),
     "many repetitions": (split_at(r"\s*\s*\s*\s*\s*x"), "too many ways"),
-    "a slow search": (split_at(r"[\s\S]*[\s\S]*[QZ](?!)"), "expressions do when they backtrack|retry-limit"),
+    "a slow search": (
+        split_at(r"[\s\S]*[\s\S]*[QZ](?!)"),
+        "expressions do when they backtrack|retry-limit",
+    ),
     "a search to the end": (split_at(r"[\s\S]*[QZ](?!)"), "expressions do when they backtrack"),
     "an expression that is none": (split_at("(a"), "no tokenizer.json that can be used"),
     "a long expression": (split_at("a" * 10**6), "more than 10000 characters"),
     "a huge expression": (split_at("((a{1000}){1000}){1000}"), "more than 10000 characters"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=str)
@@ -210,8 +292,14 @@ def test_a_file_that_is_none_is_refused_at_once(tmp_path):
 
 KNOWN_EXPRESSIONS = [
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{M}]*[\p{Ll}\p{Lm}\p{M}]+(?i:'s|'t|'ll)?|\p{N}{1,3}|\s*[\r\n]+|\s+(?!\S)|\s+",
+    (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
+        r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    ),
+    (
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{M}]*[\p{Ll}\p{Lm}\p{M}]+(?i:'s|'t|'ll)?|\p{N}{1,3}|"
+        r"\s*[\r\n]+|\s+(?!\S)|\s+"
+    ),
     r"\d{1,3}(?=(?:\d{3})*\b)",
     r" ?[^(\s|[.,!?…。，、।۔،])]+",
     r"[一-龥ぁ-ゔァ-ヴー]+",
@@ -231,8 +319,9 @@ def test_expressions_of_published_tokenizers_are_used(expression, tmp_path):
 @pytest.mark.parametrize(
     "expression",
     [
-        "(a*)*", "(a?){50}", "(?:a{1,2})+", "a{1,2}+", "a**", r"(a)\1+", r"(?<n>a|b\g<n>)", "a?" * 12, "(" * 30 + ")" * 30,
-        "(?x) a b", "(?~abc)", "(?(1)a)", "[a-z]{0,999}[a-z]{0,999}", r"\X+", "a\\", "(.+|b)+", "(?:(?:ab)*c)*", "((a|b))*",
+        "(a*)*", "(a?){50}", "(?:a{1,2})+", "a{1,2}+", "a**", r"(a)\1+", r"(?<n>a|b\g<n>)",
+        "a?" * 12, "(" * 30 + ")" * 30, "(?x) a b", "(?~abc)", "(?(1)a)",
+        "[a-z]{0,999}[a-z]{0,999}", r"\X+", "a\\", "(.+|b)+", "(?:(?:ab)*c)*", "((a|b))*",
     ],
 )  # fmt: skip
 def test_expressions_that_may_backtrack_for_long_are_named(expression):
@@ -240,9 +329,13 @@ def test_expressions_that_may_backtrack_for_long_are_named(expression):
 
 
 def test_a_panic_in_the_middle_of_a_text_is_one_line(tmp_path):
-    """A pattern that is fine on the trial text, and on another is given up by the library, which panics."""
+    """A pattern that is fine on the trial text, and on another is given up by the library, which
+    panics.
+    """
     found = read(tmp_path, split_at(r"Ж*Ж*Ж*Ж*(?!)")).tokenizer
-    with pytest.raises(DataError, match="tokenizer cannot tokenise this text: .*retry-limit") as caught:
+    with pytest.raises(
+        DataError, match="tokenizer cannot tokenise this text: .*retry-limit"
+    ) as caught:
         Vocabulary(300, 128, found).encode("Ж" * 2000)
     assert "\n" not in str(caught.value)
 
@@ -262,8 +355,15 @@ def test_a_text_that_is_none_is_one_line():
 
 
 def test_ids_beyond_the_embedding_and_no_tokenizer_are_one_check():
-    for call in (Vocabulary.encode, Vocabulary.encoding, lambda vocabulary, text: vocabulary.encodings([text, text])):
-        with pytest.raises(DataError, match="the model has 20 embeddings: tokenizer and model do not belong together"):
+    for call in (
+        Vocabulary.encode,
+        Vocabulary.encoding,
+        lambda vocabulary, text: vocabulary.encodings([text, text]),
+    ):
+        with pytest.raises(
+            DataError,
+            match="the model has 20 embeddings: tokenizer and model do not belong together",
+        ):
             call(Vocabulary(20, 128, byte_tokenizer()), "def")
         with pytest.raises(DataError, match=r"has no tokenizer\.json"):
             call(Vocabulary(300, 128), "def")
@@ -316,7 +416,8 @@ vocabulary = Vocabulary(300, 128, read_tokenizer(Path(sys.argv[1])).tokenizer)
 before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
 TextTokens(vocabulary, seed=0, n=4, length=64, source=sys.argv[2])
 Passages(vocabulary, seed=0, n=1, length=64, source=sys.argv[2])
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, time.process_time() - start)
+megabytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+print(megabytes, time.process_time() - start)
 """
 
 
@@ -326,7 +427,13 @@ def test_of_forty_megabytes_in_one_line_little_is_tokenised(name, tmp_path):
     read(tmp_path, PLAIN)
     text = "word " * 8_000_000
     (tmp_path / name).write_text(text if name.endswith(".txt") else json.dumps({"text": text}))
-    command = [sys.executable, "-c", BOUNDED, str(tmp_path / "tokenizer.json"), str(tmp_path / name)]
+    command = [
+        sys.executable,
+        "-c",
+        BOUNDED,
+        str(tmp_path / "tokenizer.json"),
+        str(tmp_path / name),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     megabytes, seconds = map(float, done.stdout.split())
     assert megabytes < 1200
@@ -335,8 +442,11 @@ def test_of_forty_megabytes_in_one_line_little_is_tokenised(name, tmp_path):
 
 def test_reading_a_tokenizer_takes_little(tmp_path):
     """Thousands of added tokens and a long template among it."""
-    added = [{"id": 300 + i, "content": f"<x{i}>", "special": False, "single_word": False, "lstrip": False,
-              "rstrip": False, "normalized": False} for i in range(19_000)]  # fmt: skip
+    added = [
+        {"id": 300 + i, "content": f"<x{i}>", "special": False, "single_word": False,
+         "lstrip": False, "rstrip": False, "normalized": False}
+        for i in range(19_000)
+    ]  # fmt: skip
     before = resource.getrusage(resource.RUSAGE_SELF)
     read(tmp_path, with_(added_tokens=PLAIN["added_tokens"] + added))
     after = resource.getrusage(resource.RUSAGE_SELF)

@@ -31,15 +31,20 @@ class Ünit(p.Base):
 '''
 LABELS = {
     "python_class": {
-        "import": "keyword", "os": "name", "Ünit": "name", "é": "string", "😀": "string", "text": "string", "(n": "operator",
-        "2": "number", "# a": "comment", "is not": "keyword", "None": "keyword", '"x"': "string", "    def": "indentation",
+        "import": "keyword", "os": "name", "Ünit": "name", "é": "string", "😀": "string",
+        "text": "string", "(n": "operator", "2": "number", "# a": "comment", "is not": "keyword",
+        "None": "keyword", '"x"': "string", "    def": "indentation",
     },
-    "python_depth": {"import": "0", "Base": "1", "(p": "0", "n +": "2", "[(": "0", "(n": "1", ")]": "1", "step": "2", "return": "0"},
+    "python_depth": {
+        "import": "0", "Base": "1", "(p": "0", "n +": "2", "[(": "0", "(n": "1", ")]": "1",
+        "step": "2", "return": "0",
+    },
     "python_in_string": {"😀": "inside", '"x"': "inside", "class": "outside", "comment": "outside"},
     "python_definition": {
-        "os": "use", "p,": "definition", "re\n": "definition", "Ünit": "definition", "Base": "use", "measure": "definition",
-        "self,": "definition", "rest,": "definition", "n:": "definition", "int": "use", "self.é": "use", "état": "definition",
-        "open": "use", "self.f": "use", "file": "definition", "f(": "use", "step": "use", "s)": "use", "s in": "definition",
+        "os": "use", "p,": "definition", "re\n": "definition", "Ünit": "definition", "Base": "use",
+        "measure": "definition", "self,": "definition", "rest,": "definition", "n:": "definition",
+        "int": "use", "self.é": "use", "état": "definition", "open": "use", "self.f": "use",
+        "file": "definition", "f(": "use", "step": "use", "s)": "use", "s in": "definition",
     },
 }  # fmt: skip
 
@@ -71,10 +76,14 @@ def test_a_token_stands_for_the_characters_since_the_one_before_it(name):
     pieces = tokenise(vocabularies()[name], text, 4)
     assert pieces.places.tolist() == [i % 4 for i in range(len(pieces.ids))]
     covered = "".join(
-        string for i, string in enumerate(pieces.strings()) if i == 0 or pieces.begins[i] == pieces.ends[i - 1]
+        string
+        for i, string in enumerate(pieces.strings())
+        if i == 0 or pieces.begins[i] == pieces.ends[i - 1]
     )
     assert covered.rstrip() == text.rstrip()
-    spans = [(text.index(character), text.index(character) + 1, character) for character in "abcdé€😀"]
+    spans = [
+        (text.index(character), text.index(character) + 1, character) for character in "abcdé€😀"
+    ]
     labels = labels_of(pieces, spans)
     for string, label in zip(pieces.strings(), labels, strict=True):
         assert label == (string.strip() or None)
@@ -82,9 +91,14 @@ def test_a_token_stands_for_the_characters_since_the_one_before_it(name):
 
 def test_properties_of_tokens():
     pieces = tokenise(VOCABULARY, "A b, 12\n", 6)
-    by_task = {task: TASKS[task](pieces) for task in ("starts_with_space", "capitalised", "previous_class", "position")}
+    by_task = {
+        task: TASKS[task](pieces)
+        for task in ("starts_with_space", "capitalised", "previous_class", "position")
+    }
     strings = pieces.strings()
-    assert by_task["starts_with_space"] == ["space" if string[0] == " " else "none" for string in strings]
+    assert by_task["starts_with_space"] == [
+        "space" if string[0] == " " else "none" for string in strings
+    ]
     assert by_task["capitalised"][0] == "capital"
     assert by_task["capitalised"][strings.index(",")] is None
     assert by_task["previous_class"][:2] == [None, "letters"]
@@ -102,10 +116,20 @@ def test_documents_are_in_one_split_and_splits_have_their_shares(python_tokens):
     data = python_tokens
     assert sum(data.sizes) == len(data.labels) == 3000
     of_split = {name: set(data.documents[data.split(name)].tolist()) for name in SPLITS}
-    assert sum(map(len, of_split.values())) == len(set.union(*of_split.values())) == data.n_documents
+    assert (
+        sum(map(len, of_split.values())) == len(set.union(*of_split.values())) == data.n_documents
+    )
     for size, share in zip(data.sizes, SPLITS.values(), strict=True):
         assert size / 3000 == pytest.approx(share, abs=0.1)
-    assert data.classes == ("comment", "indentation", "keyword", "name", "number", "operator", "string")
+    assert data.classes == (
+        "comment",
+        "indentation",
+        "keyword",
+        "name",
+        "number",
+        "operator",
+        "string",
+    )
 
 
 def test_places_lead_from_the_sequences_to_the_labelled_tokens(python_tokens):
@@ -124,7 +148,9 @@ def test_a_control_task_labels_types_as_often_as_labels_occur(python_tokens):
     assert (data.controls[0] != data.controls[1]).any()
     many = LabelledTokens(VOCABULARY, seed=0, n=3000, length=64, controls=400)
     train = np.bincount(many.labels[many.split("train")], minlength=7) / many.sizes[0]
-    drawn = np.bincount(many.controls[:, np.unique(many.types, return_index=True)[1]].ravel(), minlength=7)
+    drawn = np.bincount(
+        many.controls[:, np.unique(many.types, return_index=True)[1]].ravel(), minlength=7
+    )
     assert drawn / drawn.sum() == pytest.approx(train, abs=0.02)
 
 
@@ -164,12 +190,21 @@ def test_what_is_no_python_is_left_out_and_counted(tmp_path):
     assert data.classes == ("definition", "use")
 
 
-ROWS = [{"text": f"Anna{i} met Bo", "spans": [{"start": 0, "end": 5, "label": "PER"}, [6, 9, "O"]]} for i in range(8)]
+ROWS = [
+    {"text": f"Anna{i} met Bo", "spans": [{"start": 0, "end": 5, "label": "PER"}, [6, 9, "O"]]}
+    for i in range(8)
+]
 
 
 def test_spans_in_jsonl_and_parquet_are_the_same(tmp_path):
     rows = [
-        {**row, "spans": [row["spans"][0], dict(zip(("start", "end", "label"), row["spans"][1], strict=True))]}
+        {
+            **row,
+            "spans": [
+                row["spans"][0],
+                dict(zip(("start", "end", "label"), row["spans"][1], strict=True)),
+            ],
+        }
         for row in ROWS
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "own.parquet")
@@ -184,7 +219,9 @@ def test_spans_in_jsonl_and_parquet_are_the_same(tmp_path):
 
 
 def test_rows_of_one_document_stay_together(tmp_path):
-    path = write_lines(tmp_path / "own.jsonl", [{**row, "document": f"d{i // 2}"} for i, row in enumerate(ROWS)])
+    path = write_lines(
+        tmp_path / "own.jsonl", [{**row, "document": f"d{i // 2}"} for i, row in enumerate(ROWS)]
+    )
     data = LabelledTokens(VOCABULARY, seed=0, task=path, n=200)
     assert data.n_documents == 4
     assert data.facts["documents"] == {"train": 1, "validation": 1, "test": 2}
@@ -251,7 +288,11 @@ def test_a_dataset_of_the_hub_is_streamed_at_its_commit(monkeypatch):
     data = LabelledTokens(VOCABULARY, seed=0, task=task, n=200)
     assert data.classes == ("B-PER", "O")
     assert asked == {"name": "org/people", "split": "test", "revision": "b" * 40, "streaming": True}
-    assert LabelledTokens.spec(seed=0, task=task) == {"source": "hf:org/people:test", "commit": "b" * 40, "seed": 0}
+    assert LabelledTokens.spec(seed=0, task=task) == {
+        "source": "hf:org/people:test",
+        "commit": "b" * 40,
+        "seed": 0,
+    }
 
 
 @pytest.mark.parametrize(
@@ -272,14 +313,20 @@ def test_what_cannot_be_labelled_is_refused(settings, message):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"text": "ab", "spans": [[0, 3, "x"]]}], "line 1: the span from 0 to 3 goes beyond its text of 2 characters"),
+        (
+            [{"text": "ab", "spans": [[0, 3, "x"]]}],
+            "line 1: the span from 0 to 3 goes beyond its text of 2 characters",
+        ),
         ([{"text": 3, "spans": []}], "line 1: text is 3: expected text"),
         ([{"text": "ab"}], "has no column 'spans'"),
         (
             [{"text": f"ab{i}", "spans": [[0, 1, "x"]]} for i in range(3)],
             "labels in 3 documents; training, validation and test need 4",
         ),
-        ([{"text": f"ab{i}", "spans": [[0, 1, "x"]]} for i in range(5)], "one class in its training documents: x"),
+        (
+            [{"text": f"ab{i}", "spans": [[0, 1, "x"]]} for i in range(5)],
+            "one class in its training documents: x",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused(tmp_path, rows, message):

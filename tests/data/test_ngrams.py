@@ -1,4 +1,6 @@
-"""N-gram models: probabilities by hand, normalised over the vocabulary, and samples that follow them."""
+"""N-gram models: probabilities by hand, normalised over the vocabulary, and samples that follow
+them.
+"""
 
 import json
 
@@ -27,7 +29,9 @@ def dense(counts, order, contexts):
 
 @pytest.fixture(scope="module")
 def data():
-    return NGramText(VOCABULARY, seed=0, n=6, length=32, null_n=3, positions=10, sampled=24, train_tokens=100_000)
+    return NGramText(
+        VOCABULARY, seed=0, n=6, length=32, null_n=3, positions=10, sampled=24, train_tokens=100_000
+    )
 
 
 def test_probabilities_by_hand():
@@ -69,7 +73,9 @@ def test_samples_follow_their_model(order):
 
 
 def test_groups_hold_text_and_samples_with_their_nulls(data):
-    assert set(data.groups) == {name + null for name in ("text", *ORDERS) for null in ("", "/shuffled")}
+    assert set(data.groups) == {
+        name + null for name in ("text", *ORDERS) for null in ("", "/shuffled")
+    }
     for name in ("text", *ORDERS):
         group, shuffled = data.groups[name], data.groups[f"{name}/shuffled"]
         assert group.shape == (6, 32 if name == "text" else 24)
@@ -81,8 +87,12 @@ def test_groups_hold_text_and_samples_with_their_nulls(data):
         assert at.min() >= (1 if name.startswith("text") else 0)
         assert at.max() <= data.groups[name].shape[1] - 2
         assert (np.diff(at) > 0).all()
-    again = NGramText(VOCABULARY, seed=0, n=6, length=32, null_n=3, positions=10, sampled=24, train_tokens=100_000)
-    other = NGramText(VOCABULARY, seed=1, n=6, length=32, null_n=3, positions=10, sampled=24, train_tokens=100_000)
+    again = NGramText(
+        VOCABULARY, seed=0, n=6, length=32, null_n=3, positions=10, sampled=24, train_tokens=100_000
+    )
+    other = NGramText(
+        VOCABULARY, seed=1, n=6, length=32, null_n=3, positions=10, sampled=24, train_tokens=100_000
+    )
     for name, group in data.groups.items():
         assert (group == again.groups[name]).all()
         assert (group != other.groups[name]).any()
@@ -117,7 +127,9 @@ def test_a_source_that_cannot_be_split_is_refused(tmp_path):
 
 
 def test_bos_stands_in_front_and_is_never_sampled():
-    data = NGramText(VOCABULARY, seed=0, n=2, length=16, null_n=1, sampled=16, train_tokens=20_000, bos=True)
+    data = NGramText(
+        VOCABULARY, seed=0, n=2, length=16, null_n=1, sampled=16, train_tokens=20_000, bos=True
+    )
     for group in data.groups.values():
         assert group.shape[1] == 16
         assert (group[:, 0] == VOCABULARY.bos_token_id).all()

@@ -1,4 +1,4 @@
-"""Tasks: prompts whose answers are one token with the tokenizer in use, in batches of one length."""
+"""Tasks: prompts whose answers are one token of the tokenizer in use, in batches of one length."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,12 @@ def tiny():
 def every_item(data):
     for batch in data.batches:
         yield from zip(
-            batch.clean, batch.corrupted, batch.candidates[:, 0], batch.is_right[:, 0], batch.templates, strict=True
+            batch.clean,
+            batch.corrupted,
+            batch.candidates[:, 0],
+            batch.is_right[:, 0],
+            batch.templates,
+            strict=True,
         )
 
 
@@ -76,7 +81,9 @@ def test_ioi_names_the_giver_twice_and_its_twins_do_what_they_say(pythia, task, 
         assert (clean == s).sum() == 2
         places = [int(np.flatnonzero(clean == io)[0]), *np.flatnonzero(clean == s).tolist()]
         assert (places[1] < places[0] < places[2]) == template.endswith("baba")
-        assert ((corrupted == io).sum(), (corrupted == s).sum()) == ((2, 1) if answers_flip else (0, 0))
+        assert ((corrupted == io).sum(), (corrupted == s).sum()) == (
+            (2, 1) if answers_flip else (0, 0)
+        )
 
 
 @needs_pythias
@@ -109,8 +116,13 @@ def test_an_attractor_has_the_other_number(pythia):
 @needs_pythias
 def test_the_draw_depends_on_the_seed_alone(pythia):
     one, same, other = (TaskPrompts(pythia, seed=seed, task="ioi", n=20) for seed in (3, 3, 4))
-    assert all(np.array_equal(a.clean, b.clean) for a, b in zip(one.batches, same.batches, strict=True))
-    assert any(not np.array_equal(a.clean, b.clean) for a, b in zip(one.batches, other.batches, strict=False))
+    assert all(
+        np.array_equal(a.clean, b.clean) for a, b in zip(one.batches, same.batches, strict=True)
+    )
+    assert any(
+        not np.array_equal(a.clean, b.clean)
+        for a, b in zip(one.batches, other.batches, strict=False)
+    )
 
 
 @needs_pythias
@@ -121,7 +133,9 @@ def test_bos_is_prepended_where_it_is_asked_for(pythia):
 
 
 def test_a_task_that_the_tokenizer_cannot_do_is_refused_with_the_reason(tiny):
-    with pytest.raises(DataError, match="task ioi has no items for this model's tokenizer: all were dropped, "):
+    with pytest.raises(
+        DataError, match="task ioi has no items for this model's tokenizer: all were dropped, "
+    ):
         TaskPrompts(tiny, seed=0, task="ioi")
 
 
@@ -146,7 +160,9 @@ def test_items_that_cannot_be_used_are_counted_by_reason(tiny):
 
 
 def test_an_unknown_task_is_answered_with_the_nearest(tiny):
-    with pytest.raises(DataError, match="there is no task 'greater_then': did you mean greater_than"):
+    with pytest.raises(
+        DataError, match="there is no task 'greater_then': did you mean greater_than"
+    ):
         TaskPrompts.spec(seed=0, task="greater_then")
     with pytest.raises(DataError, match=r"there is no file nowhere\.jsonl"):
         TaskPrompts(tiny, seed=0, task="nowhere.jsonl")
@@ -208,5 +224,7 @@ def test_repeats_are_judged_on_their_second_copy(tiny, bos):
 
 
 def test_repeats_need_room_for_two_copies():
-    with pytest.raises(DataError, match="needs a context of 51, for two copies of 25 tokens; the model has 50"):
+    with pytest.raises(
+        DataError, match="needs a context of 51, for two copies of 25 tokens; the model has 50"
+    ):
         TaskPrompts(Vocabulary(300, 50), seed=0, task="repeats", bos=True)

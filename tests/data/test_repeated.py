@@ -48,15 +48,24 @@ def test_bos_stands_before_the_halves_where_it_is_asked_for():
 
 
 def test_a_seed_gives_the_same_tokens_and_another_seed_others():
-    first, again, other = (RepeatedTokens(VOCABULARY, seed=seed).groups["two_halves"] for seed in (1, 1, 2))
+    first, again, other = (
+        RepeatedTokens(VOCABULARY, seed=seed).groups["two_halves"] for seed in (1, 1, 2)
+    )
     assert (first == again).all()
     assert (first != other).any()
 
 
 def test_what_does_not_fit_is_refused_or_left_out():
     short = Vocabulary(d_vocab=1000, n_ctx=64)
-    assert set(RepeatedTokens(short, seed=0, length=25).groups) == {"two_halves", "two_halves/shuffled"}
+    assert set(RepeatedTokens(short, seed=0, length=25).groups) == {
+        "two_halves",
+        "two_halves/shuffled",
+    }
     with pytest.raises(
-        DataError, match="two halves of 50 tokens need a context of 100, the model has 64: set length to at most 32"
+        DataError,
+        match=(
+            "two halves of 50 tokens need a context of 100, the model has 64: set length to at"
+            " most 32"
+        ),
     ):
         RepeatedTokens(short, seed=0, length=50)

@@ -1,4 +1,6 @@
-"""The data of roles: where names stand, which words follow which, and what cannot be had with a tokenizer."""
+"""The data of roles: where names stand, which words follow which, and what cannot be had with a
+tokenizer.
+"""
 
 import re
 from itertools import pairwise
@@ -21,7 +23,9 @@ def word_tokenizer(extra=()):
     """A tokenizer of whole words that has those of the name prompts, and no others."""
     words = {"[UNK]": 0}
     texts = [re.sub(r"\{\w+\}", " ", text) for text in ioi.TEMPLATES.values()]
-    for word in re.findall(r"\w+|[^\w\s]+", " ".join([*texts, *ioi.NAMES, *ioi.PLACES, *ioi.THINGS, *extra])):
+    for word in re.findall(
+        r"\w+|[^\w\s]+", " ".join([*texts, *ioi.NAMES, *ioi.PLACES, *ioi.THINGS, *extra])
+    ):
         words.setdefault(word, len(words))
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -118,14 +122,20 @@ def test_what_a_tokenizer_does_not_allow_says_why(tokenizer, ordered):
     # Single letters are tokens of every byte-level tokenizer.
     assert bool(data.ordered) == ordered
     if not ordered:
-        assert data.facts["ordered"] == "this model's tokenizer has no 4 ordered words in a row that are one token each"
+        assert (
+            data.facts["ordered"]
+            == "this model's tokenizer has no 4 ordered words in a row that are one token each"
+        )
 
 
 def test_too_few_prompts_are_none():
     tokenizer = word_tokenizer()
     data = RolePrompts(Vocabulary(tokenizer.get_vocab_size(), 128, tokenizer), seed=0, n=3)
     assert data.names == []
-    assert data.no_names == "only 3 prompts of task ioi_abc can be used with this model's tokenizer, 4 are needed"
+    assert (
+        data.no_names
+        == "only 3 prompts of task ioi_abc can be used with this model's tokenizer, 4 are needed"
+    )
 
 
 def test_the_draw_depends_on_the_seed_alone(vocabulary):

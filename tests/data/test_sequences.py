@@ -24,7 +24,9 @@ def files(tmp_path):
     np.save(tmp_path / "rows.npy", ROWS)
     ROWS.astype("<u2").tofile(tmp_path / "rows.bin")
     lists = [row.tolist() for row in ROWS]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"tokens": row}) + "\n" for row in lists))
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(json.dumps({"tokens": row}) + "\n" for row in lists)
+    )
     pq.write_table(pa.table({"tokens": lists}), tmp_path / "rows.parquet")
     return tmp_path
 
@@ -46,7 +48,10 @@ def test_every_kind_of_file_yields_the_beginnings_of_the_same_rows(files, name):
 
 def test_a_file_is_identified_by_its_content(files, tmp_path):
     (tmp_path / "other.bin").write_bytes((files / "rows.bin").read_bytes())
-    specs = [TrainingSequences.spec(seed=0, source=str(files / name)) for name in ("rows.bin", "other.bin", "rows.npy")]
+    specs = [
+        TrainingSequences.spec(seed=0, source=str(files / name))
+        for name in ("rows.bin", "other.bin", "rows.npy")
+    ]
     assert specs[0] == specs[1] != specs[2]
     assert TrainingSequences.spec(seed=1, source=str(files / "rows.bin")) != specs[0]
 
@@ -58,13 +63,21 @@ def test_a_file_of_ids_that_is_not_there_is_named_before_any_model_is():
 
 def test_text_is_cut_into_sequences_of_one_document_each(tmp_path):
     (tmp_path / "notes.txt").write_text("def one(): pass\n" * 40)
-    data = TrainingSequences(VOCABULARY, seed=0, n=3, prompt=8, continuation=8, source=str(tmp_path / "notes.txt"))
+    data = TrainingSequences(
+        VOCABULARY, seed=0, n=3, prompt=8, continuation=8, source=str(tmp_path / "notes.txt")
+    )
     text = "def one(): pass\n" * 40
     for row in data.groups["sequences"]:
         assert VOCABULARY.tokenizer.decode(row.tolist()) in text
     (tmp_path / "rows.jsonl").write_text(json.dumps({"body": text}) + "\n")
     lines = TrainingSequences(
-        VOCABULARY, seed=0, n=3, prompt=8, continuation=8, source=str(tmp_path / "rows.jsonl"), column="body"
+        VOCABULARY,
+        seed=0,
+        n=3,
+        prompt=8,
+        continuation=8,
+        source=str(tmp_path / "rows.jsonl"),
+        column="body",
     )
     assert (lines.groups["sequences"] == data.groups["sequences"]).all()
 
@@ -78,11 +91,15 @@ def test_the_default_is_the_librarys_training_documents_and_needs_no_file():
 def test_what_cannot_be_read_says_what_is_wrong(files, tmp_path):
     def fails(message, **settings):
         with pytest.raises(DataError, match=message):
-            TrainingSequences(VOCABULARY, seed=0, **{"n": 2, "prompt": 8, "continuation": 8, **settings})
+            TrainingSequences(
+                VOCABULARY, seed=0, **{"n": 2, "prompt": 8, "continuation": 8, **settings}
+            )
 
     fails("which are no rows of 2049 uint16 ids: set row_length", source=str(files / "rows.bin"))
     fails("rows of 40 tokens, 48 are needed", source=str(files / "rows.npy"), prompt=40)
-    fails("holds 20 sequences of 16 tokens, 30 were asked for", source=str(files / "rows.npy"), n=30)
+    fails(
+        "holds 20 sequences of 16 tokens, 30 were asked for", source=str(files / "rows.npy"), n=30
+    )
     fails("exceed the model's context of 128", prompt=128)
     fails("there is no file .*nowhere.npy", source=str(tmp_path / "nowhere.npy"))
     np.save(tmp_path / "flat.npy", np.zeros(5))
@@ -92,14 +109,22 @@ def test_what_cannot_be_read_says_what_is_wrong(files, tmp_path):
     (tmp_path / "bad.npy").write_bytes(b"no numpy")
     fails("is no NumPy file", source=str(tmp_path / "bad.npy"))
     (tmp_path / "bad.jsonl").write_text('{"tokens": [1, 2.5]}\n')
-    fails("line 1 has 2.5 among its tokens: they are integers from 0", source=str(tmp_path / "bad.jsonl"))
+    fails(
+        "line 1 has 2.5 among its tokens: they are integers from 0",
+        source=str(tmp_path / "bad.jsonl"),
+    )
     (tmp_path / "other.jsonl").write_text('{"body": "a"}\n')
-    fails("neither a list in tokens nor text in text: it has body", source=str(tmp_path / "other.jsonl"))
+    fails(
+        "neither a list in tokens nor text in text: it has body",
+        source=str(tmp_path / "other.jsonl"),
+    )
 
 
 def test_ids_need_no_tokenizer_and_text_does(files):
     bare = Vocabulary(d_vocab=300, n_ctx=128)
-    assert TrainingSequences(bare, seed=0, n=2, prompt=8, continuation=8, source=str(files / "rows.npy")).groups
+    assert TrainingSequences(
+        bare, seed=0, n=2, prompt=8, continuation=8, source=str(files / "rows.npy")
+    ).groups
     for build in (
         lambda: TrainingSequences(bare, seed=0, n=2, prompt=8, continuation=8),
         lambda: PromptTexts(bare, seed=0),
@@ -115,7 +140,9 @@ def test_prompts_stand_at_the_beginning_of_their_rows():
     for group in data.groups.values():
         assert group.shape == (3, 5)
         assert (group[:, 0] == 0).all()
-    for row, shuffled, length, text in zip(*data.groups.values(), data.lengths, data.prompts, strict=True):
+    for row, shuffled, length, text in zip(
+        *data.groups.values(), data.lengths, data.prompts, strict=True
+    ):
         assert sorted(shuffled[:length]) == sorted(row[:length])
         assert data.text([*row[1:length], 0, 7]) == text
     assert data.entries == 280
@@ -129,9 +156,13 @@ def test_passages_are_of_different_documents(tmp_path):
     texts = [chr(ord("a") + i) * 50 for i in range(6)]
     (tmp_path / "notes.txt").write_text("<|endoftext|>\n".join(text + "\n" for text in texts))
     data = Passages(VOCABULARY, seed=0, n=5, length=10, source=str(tmp_path / "notes.txt"))
-    letters = [set(VOCABULARY.tokenizer.decode(row.tolist()).strip()) for row in data.groups["text"]]
+    letters = [
+        set(VOCABULARY.tokenizer.decode(row.tolist()).strip()) for row in data.groups["text"]
+    ]
     assert all(len(found) == 1 for found in letters)
     assert len(set.union(*letters)) == 5
     assert (np.sort(data.groups["shuffled"]) == np.sort(data.groups["text"])).all()
-    with pytest.raises(DataError, match="holds 6 documents of at least 10 tokens, 7 were asked for"):
+    with pytest.raises(
+        DataError, match="holds 6 documents of at least 10 tokens, 7 were asked for"
+    ):
         Passages(VOCABULARY, seed=0, n=7, length=10, source=str(tmp_path / "notes.txt"))

@@ -11,7 +11,14 @@ import pytest
 from tokenizers import Tokenizer, models
 
 from pythia_traj.data import documents, stdlib
-from pythia_traj.data.text import FREQUENCY_BANDS, TOKEN_CLASSES, TextTokens, bands, bytes_of_tokens, class_of
+from pythia_traj.data.text import (
+    FREQUENCY_BANDS,
+    TOKEN_CLASSES,
+    TextTokens,
+    bands,
+    bytes_of_tokens,
+    class_of,
+)
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import Vocabulary
 from tests.support import byte_tokenizer
@@ -24,7 +31,9 @@ TEXTS = ["def one(): pass\n" * 30, "def two(): pass\n" * 30]
 def sources(tmp_path):
     """The same two documents in every form."""
     (tmp_path / "plain.txt").write_text("<|endoftext|>\n".join(TEXTS))
-    (tmp_path / "lines.jsonl").write_text("".join(json.dumps({"text": text, "n": 1}) + "\n" for text in TEXTS))
+    (tmp_path / "lines.jsonl").write_text(
+        "".join(json.dumps({"text": text, "n": 1}) + "\n" for text in TEXTS)
+    )
     pq.write_table(pa.table({"text": TEXTS, "other": TEXTS[::-1]}), tmp_path / "table.parquet")
     import datasets
 
@@ -78,7 +87,10 @@ def test_damaged_sources_are_named(tmp_path):
 
 
 def test_a_dataset_of_the_hub_is_identified_by_its_commit_without_a_connection():
-    assert documents.identify("hf:org/name:test@" + "a" * 40) == {"source": "hf:org/name:test", "commit": "a" * 40}
+    assert documents.identify("hf:org/name:test@" + "a" * 40) == {
+        "source": "hf:org/name:test",
+        "commit": "a" * 40,
+    }
 
 
 def test_sequences_are_pieces_of_documents_and_the_null_is_them_shuffled(sources):
@@ -94,7 +106,9 @@ def test_sequences_are_pieces_of_documents_and_the_null_is_them_shuffled(sources
 
 
 def test_bos_stands_in_front_of_text_and_null(sources):
-    data = TextTokens(VOCABULARY, seed=0, n=4, length=33, null_n=2, source=sources["text"], bos=True)
+    data = TextTokens(
+        VOCABULARY, seed=0, n=4, length=33, null_n=2, source=sources["text"], bos=True
+    )
     for group in data.groups.values():
         assert group.shape[1] == 33
         assert (group[:, 0] == 0).all()
@@ -126,7 +140,13 @@ def test_what_cannot_be_cut_is_refused(sources, arguments, message):
 
 def test_a_tokenizer_of_another_model_is_refused(sources):
     with pytest.raises(DataError, match="tokenizer and model do not belong together"):
-        TextTokens(Vocabulary(20, 128, VOCABULARY.tokenizer), seed=0, n=2, length=16, source=sources["text"])
+        TextTokens(
+            Vocabulary(20, 128, VOCABULARY.tokenizer),
+            seed=0,
+            n=2,
+            length=16,
+            source=sources["text"],
+        )
     with pytest.raises(DataError, match=r"has no tokenizer\.json"):
         TextTokens(Vocabulary(300, 128), seed=0, n=2, length=16)
 
@@ -144,7 +164,10 @@ def test_the_bytes_of_tokens_add_up_to_those_of_the_text():
     text = "def naïve(x):\n    return '→ 日本' + x  # 😀 12 %\n"
     for tokenizer in (VOCABULARY.tokenizer, *pythias()):
         found = bytes_of_tokens(tokenizer, 60_000)
-        assert b"".join(found[i] for i in tokenizer.encode(text, add_special_tokens=False).ids) == text.encode()
+        assert (
+            b"".join(found[i] for i in tokenizer.encode(text, add_special_tokens=False).ids)
+            == text.encode()
+        )
         assert found[tokenizer.get_vocab_size()] == b""
 
 
@@ -161,8 +184,9 @@ def test_a_tokenizer_that_marks_spaces_and_spells_bytes_is_understood():
 @pytest.mark.parametrize(
     ("token", "expected"),
     [
-        (b" model", "word_after_space"), ("Straße".encode(), "word"), (b"12", "number"), (b" 7", "number"), (b"):", "punctuation"),
-        (b" =", "punctuation"), (b"\n    ", "whitespace"), (b" ", "whitespace"), (b"x1", "other"), (b"\xe6\x97", "other"),
+        (b" model", "word_after_space"), ("Straße".encode(), "word"), (b"12", "number"),
+        (b" 7", "number"), (b"):", "punctuation"), (b" =", "punctuation"),
+        (b"\n    ", "whitespace"), (b" ", "whitespace"), (b"x1", "other"), (b"\xe6\x97", "other"),
         (b"<|endoftext|>", "other"), (b"", "other"), (b"_a", "other"), (b"  a", "other"),
     ],
 )  # fmt: skip
@@ -188,7 +212,10 @@ def test_frequencies_are_counted_in_training_documents_or_in_the_source_itself(s
     assert {FREQUENCY_BANDS[own.token_bands[i]] for i in set(range(300)) - set(ids)} == {"unseen"}
     library = TextTokens(VOCABULARY, seed=0, n=4, length=32)
     assert (library.token_bands != own.token_bands).any()
-    assert library.token_bands.tolist() == TextTokens(VOCABULARY, seed=1, n=4, length=32).token_bands.tolist()
+    assert (
+        library.token_bands.tolist()
+        == TextTokens(VOCABULARY, seed=1, n=4, length=32).token_bands.tolist()
+    )
 
 
 def test_python_of_this_machine_is_what_the_digest_speaks_of():

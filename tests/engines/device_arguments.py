@@ -1,4 +1,6 @@
-"""Arguments for engines on any device, with the same shapes on all: a small model, runs of it, questions, and plain tensors."""
+"""Arguments for engines on any device, with the same shapes on all: a small model, runs of it,
+questions, and plain tensors.
+"""
 
 import warnings
 from dataclasses import dataclass, field
@@ -16,15 +18,21 @@ from pythia_traj.engines.runs import KeptRun, Question, keep_run
 LAYERS, HEADS, WIDTH, D_HEAD, VOCABULARY = 3, 2, 16, 8, 50
 ITEMS, LENGTH = 3, 6
 
-HEAD, OTHER_HEAD, TWO_HEADS = (Components(frozenset(heads)) for heads in ({(0, 1)}, {(1, 0)}, {(0, 0), (1, 1)}))
-MLP, HEAD_AND_MLP = Components(mlps=frozenset({1})), Components(frozenset({(1, 0)}), frozenset({1, 2}))
+HEAD, OTHER_HEAD, TWO_HEADS = (
+    Components(frozenset(heads)) for heads in ({(0, 1)}, {(1, 0)}, {(0, 0), (1, 1)})
+)
+MLP, HEAD_AND_MLP = (
+    Components(mlps=frozenset({1})),
+    Components(frozenset({(1, 0)}), frozenset({1, 2})),
+)
 
 
 @cache
 def built(parallel: bool, seed: int) -> HookedTransformer:
     """Parallel and with LayerNorms' gains as Pythia is, or neither; random, and on the CPU."""
     config = HookedTransformerConfig(
-        n_layers=LAYERS, d_model=WIDTH, n_ctx=32, d_head=D_HEAD, n_heads=HEADS, d_mlp=32, d_vocab=VOCABULARY, act_fn="gelu",
+        n_layers=LAYERS, d_model=WIDTH, n_ctx=32, d_head=D_HEAD, n_heads=HEADS, d_mlp=32,
+        d_vocab=VOCABULARY, act_fn="gelu",
         normalization_type="LN" if parallel else "LNPre", parallel_attn_mlp=parallel,
         positional_embedding_type="rotary", rotary_dim=4, seed=seed, device="cpu",
     )  # fmt: skip
@@ -65,7 +73,9 @@ class Arguments:
             return model
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            away = HookedTransformer({**model.cfg.to_dict(), "device": str(self.device)}, move_to_device=False)
+            away = HookedTransformer(
+                {**model.cfg.to_dict(), "device": str(self.device)}, move_to_device=False
+            )
         return torch.nn.Module.to(away, self.device).eval()
 
     @cached_property
@@ -100,7 +110,11 @@ class Arguments:
     def question(self, *reads: int) -> Question:
         reads = reads or (3, 5)
         shape = (ITEMS, len(reads), 2)
-        return Question(self.on(list(reads)), self.ints(VOCABULARY, *shape), self.on([True, False]).expand(shape))
+        return Question(
+            self.on(list(reads)),
+            self.ints(VOCABULARY, *shape),
+            self.on([True, False]).expand(shape),
+        )
 
     @property
     def twins(self) -> list[Twins]:

@@ -1,6 +1,8 @@
-"""A row for each public function of engines that takes tensors, arrays or plain values: from arguments on a device to its call.
+"""A row for each public function of engines that takes tensors, arrays or plain values: from
+arguments on a device to its call.
 
-A row's arguments are made when its function is called, and what that returns is called while it is watched.
+A row's arguments are made when its function is called, and what that returns is called while it is
+watched.
 """
 
 from collections.abc import Callable
@@ -57,16 +59,30 @@ PLAIN: dict[str, Case] = {
     "ablation.one_by_one": lambda a: partial(ablation.one_by_one, 2, 2, ("head", "attn", "mlp")),
     "ablation.named_heads": lambda a: partial(ablation.named_heads, "L1H0+L2H1"),
     "ablation.checked_name": lambda a: partial(ablation.checked_name, "L1H0"),
-    "ablation.disjoint_sets": lambda a: lambda: [ablation.disjoint_sets(TWO_HEADS, 4, n, 0) for n in (2, 100)],
+    "ablation.disjoint_sets": lambda a: (
+        lambda: [ablation.disjoint_sets(TWO_HEADS, 4, n, 0) for n in (2, 100)]
+    ),
     "circuits.expected_jaccard": lambda a: partial(circuits.expected_jaccard, 3, 10),
     "circuits.grid_of": lambda a: partial(circuits.grid_of, (1, 5, 50), 20),
-    "circuits.smallest_size": lambda a: partial(circuits.smallest_size, lambda size: size / 20, (1, 5, 20), 0.5),
-    "edges.fractions": lambda a: lambda: [edges.fractions(m, 3, "midpoint") for m in ("eap", "eap_ig")],
-    "ratios.guarded_ratio": lambda a: partial(ratios.guarded_ratio, a.array(9), 1 + a.array(9) / 9, "it"),
+    "circuits.smallest_size": lambda a: partial(
+        circuits.smallest_size, lambda size: size / 20, (1, 5, 20), 0.5
+    ),
+    "edges.fractions": lambda a: (
+        lambda: [edges.fractions(m, 3, "midpoint") for m in ("eap", "eap_ig")]
+    ),
+    "ratios.guarded_ratio": lambda a: partial(
+        ratios.guarded_ratio, a.array(9), 1 + a.array(9) / 9, "it"
+    ),
     "role_scores.suppresses": lambda a: partial(role_scores.suppresses, _measured(a), _half()),
-    "role_scores.score_itself": lambda a: lambda: role_scores.score_itself("name_copying")(_measured(a), _half()),
-    "role_scores.score_name_mover": lambda a: partial(role_scores.score_name_mover, _measured(a), _half()),
-    "role_scores.score_suppression": lambda a: partial(role_scores.score_suppression, _measured(a), _half()),
+    "role_scores.score_itself": lambda a: (
+        lambda: role_scores.score_itself("name_copying")(_measured(a), _half())
+    ),
+    "role_scores.score_name_mover": lambda a: partial(
+        role_scores.score_name_mover, _measured(a), _half()
+    ),
+    "role_scores.score_suppression": lambda a: partial(
+        role_scores.score_suppression, _measured(a), _half()
+    ),
     "sketches.compare_sketches": lambda a: partial(
         sketches.compare_sketches, a.array(8), a.array(8), norm=1.0, reference_norm=2.0
     ),
@@ -75,8 +91,17 @@ PLAIN: dict[str, Case] = {
 
 
 def _measured(a: Arguments) -> role_scores.Arrays:
-    names = ("suppression_attention", role_scores.UNIFORM, "suppression_direct", "suppression_rise", "name_copying")
-    return {name: a.array(4, 2, 2) for name in (*names, "attention_to_io", "attention_to_s1", "attention_to_s2")}
+    names = (
+        "suppression_attention",
+        role_scores.UNIFORM,
+        "suppression_direct",
+        "suppression_rise",
+        "name_copying",
+    )
+    return {
+        name: a.array(4, 2, 2)
+        for name in (*names, "attention_to_io", "attention_to_s1", "attention_to_s2")
+    }
 
 
 def _half() -> np.ndarray:
@@ -85,24 +110,38 @@ def _half() -> np.ndarray:
 
 OF_TENSORS: dict[str, Case] = {
     "answers.answer_scores": lambda a: partial(
-        answers.answer_scores, a.floats(ITEMS, 2, VOCABULARY), a.question().candidates, a.question().is_right
+        answers.answer_scores,
+        a.floats(ITEMS, 2, VOCABULARY),
+        a.question().candidates,
+        a.question().is_right,
     ),
     "answers.at_least_single": lambda a: partial(answers.at_least_single, a.floats(3).half()),
-    "circuits.ranked": lambda a: partial(circuits.ranked, a.floats(*a.edge_set().shape), a.graph.exists()),
+    "circuits.ranked": lambda a: partial(
+        circuits.ranked, a.floats(*a.edge_set().shape), a.graph.exists()
+    ),
     "circuits.at_random": lambda a: partial(circuits.at_random, a.graph.exists(), 0),
     "circuits.first": lambda a: partial(circuits.first, torch.tensor([3, 1, 2]), 2, a.graph),
     "circuits.pruned": lambda a: partial(circuits.pruned, a.edge_set(), a.graph),
     "circuits.jaccard": lambda a: partial(circuits.jaccard, a.edge_set(), a.graph.exists()),
-    "circuits.normalised": lambda a: partial(circuits.normalised, a.floats(9), 5 + a.floats(9), a.floats(9)),
+    "circuits.normalised": lambda a: partial(
+        circuits.normalised, a.floats(9), 5 + a.floats(9), a.floats(9)
+    ),
     "circuits.ratio": lambda a: partial(circuits.ratio, a.floats(9), 5 + a.floats(9), "logit_diff"),
     "decoding.uniform_draws": lambda a: partial(decoding.uniform_draws, 0, 3, 4),
     "decoding.matches": lambda a: partial(decoding.matches, a.tokens, a.tokens),
-    "direct.answer_weights": lambda a: partial(direct.answer_weights, a.on([[True, False], [True, True]])),
+    "direct.answer_weights": lambda a: partial(
+        direct.answer_weights, a.on([[True, False], [True, True]])
+    ),
     "direct.answer_direction": lambda a: partial(
-        direct.answer_direction, a.floats(WIDTH, VOCABULARY), a.ints(VOCABULARY, 3, 2), a.on([[True, False]] * 3)
+        direct.answer_direction,
+        a.floats(WIDTH, VOCABULARY),
+        a.ints(VOCABULARY, 3, 2),
+        a.on([[True, False]] * 3),
     ),
     "direct.layer_norm_scale": lambda a: partial(direct.layer_norm_scale, a.floats(3, WIDTH), 1e-5),
-    "direct.term": lambda a: partial(direct.term, a.floats(3, WIDTH), a.floats(3, 1), a.floats(3, WIDTH)),
+    "direct.term": lambda a: partial(
+        direct.term, a.floats(3, WIDTH), a.floats(3, 1), a.floats(3, WIDTH)
+    ),
     "direct.head_terms": lambda a: partial(
         direct.head_terms,
         a.floats(3, HEADS, D_HEAD),
@@ -110,9 +149,13 @@ OF_TENSORS: dict[str, Case] = {
         a.floats(3, 1),
         a.floats(3, WIDTH),
     ),
-    "edges.Twins.part": lambda a: each(partial(a.twins[0].part, slice(1, 3)), partial(a.twins[0].part, a.on([2, 0]))),
+    "edges.Twins.part": lambda a: each(
+        partial(a.twins[0].part, slice(1, 3)), partial(a.twins[0].part, a.on([2, 0]))
+    ),
     "edges.Twins.turned": lambda a: a.twins[0].turned,
-    "edges.memory_budget": lambda a: lambda: [edges.memory_budget(a.device, given) for given in (None, 5)],
+    "edges.memory_budget": lambda a: (
+        lambda: [edges.memory_budget(a.device, given) for given in (None, 5)]
+    ),
     "heads.attention_at_offset": lambda a: partial(heads.attention_at_offset, a.pattern, 2, 3),
     "heads.attention_to_first": lambda a: partial(heads.attention_to_first, a.pattern, 2),
     "heads.attention_in_band": lambda a: partial(heads.attention_in_band, a.pattern, 1, 2, 3),
@@ -120,31 +163,54 @@ OF_TENSORS: dict[str, Case] = {
         heads.attention_after_earlier_copies, a.pattern, LENGTH // 3, 3, 0
     ),
     "heads.induction_targets": lambda a: partial(heads.induction_targets, a.tokens),
-    "heads.detect_head_mul": lambda a: partial(heads.detect_head_mul, a.pattern, a.bools(ITEMS, LENGTH, LENGTH)),
-    "heads.detect_head_abs": lambda a: partial(heads.detect_head_abs, a.pattern, a.bools(ITEMS, LENGTH, LENGTH)),
-    "lens.Translators.__call__": lambda a: each(*(partial(_translators(a), n, a.floats(4, WIDTH)) for n in range(3))),
+    "heads.detect_head_mul": lambda a: partial(
+        heads.detect_head_mul, a.pattern, a.bools(ITEMS, LENGTH, LENGTH)
+    ),
+    "heads.detect_head_abs": lambda a: partial(
+        heads.detect_head_abs, a.pattern, a.bools(ITEMS, LENGTH, LENGTH)
+    ),
+    "lens.Translators.__call__": lambda a: each(
+        *(partial(_translators(a), n, a.floats(4, WIDTH)) for n in range(3))
+    ),
     "lens.at_positions": lambda a: partial(
         lens.at_positions, [a.floats(ITEMS, LENGTH, WIDTH)] * 2, a.ints(LENGTH, ITEMS, 2)
     ),
     "measures.next_token_nll": lambda a: partial(
         measures.next_token_nll, a.floats(ITEMS, LENGTH, VOCABULARY), a.tokens
     ),
-    "measures.is_top1": lambda a: partial(measures.is_top1, a.floats(ITEMS, LENGTH, VOCABULARY), a.tokens),
-    "measures.window_difference": lambda a: partial(measures.window_difference, a.floats(3, 9), (2, 3), (6, 8)),
+    "measures.is_top1": lambda a: partial(
+        measures.is_top1, a.floats(ITEMS, LENGTH, VOCABULARY), a.tokens
+    ),
+    "measures.window_difference": lambda a: partial(
+        measures.window_difference, a.floats(3, 9), (2, 3), (6, 8)
+    ),
     "measures.entropy": lambda a: partial(measures.entropy, a.log_p(3, 9)),
-    "measures.kl_divergence": lambda a: partial(measures.kl_divergence, a.log_p(3, 9), a.log_p(3, 9)),
-    "measures.jensen_shannon": lambda a: partial(measures.jensen_shannon, a.log_p(3, 9), a.log_p(3, 9)),
+    "measures.kl_divergence": lambda a: partial(
+        measures.kl_divergence, a.log_p(3, 9), a.log_p(3, 9)
+    ),
+    "measures.jensen_shannon": lambda a: partial(
+        measures.jensen_shannon, a.log_p(3, 9), a.log_p(3, 9)
+    ),
     "ngrams.interpolated": lambda a: partial(
-        ngrams.interpolated, a.log_p(1, 9).exp(), a.floats(4), a.on([0, 0, 3]), a.on([1, 2, 8]), a.floats(3)
+        ngrams.interpolated,
+        a.log_p(1, 9).exp(),
+        a.floats(4),
+        a.on([0, 0, 3]),
+        a.on([1, 2, 8]),
+        a.floats(3),
     ),
     "ngrams.divergences": lambda a: partial(ngrams.divergences, a.log_p(4, 9), a.log_p(1, 9).exp()),
     "probing.Probes.logits": lambda a: partial(
         probing.Probes(a.floats(2, 2, 3, 5), a.floats(2, 2, 3)).logits, a.floats(2, 7, 5)
     ),
     "probing.standardise": lambda a: partial(probing.standardise, a.floats(2, 12, 5), 8),
-    "probing.cross_entropy": lambda a: partial(probing.cross_entropy, a.floats(2, 2, 3, 7), a.ints(3, 1, 2, 7)),
+    "probing.cross_entropy": lambda a: partial(
+        probing.cross_entropy, a.floats(2, 2, 3, 7), a.ints(3, 1, 2, 7)
+    ),
     "probing.logistic": lambda a: partial(probing.logistic, *_labelled(a), 8, 3, (0.1, 1.0)),
-    "probing.mean_difference": lambda a: partial(probing.mean_difference, *_labelled(a), 8, 3, (1.0, 2.0)),
+    "probing.mean_difference": lambda a: partial(
+        probing.mean_difference, *_labelled(a), 8, 3, (1.0, 2.0)
+    ),
     "probing.most_telling": lambda a: partial(probing.most_telling, *_labelled(a), 3, 2),
     "probing.k_sparse": lambda a: partial(probing.k_sparse, *_labelled(a), 8, 3, (0.1, 1.0), 2),
     "representations.linear_cka": lambda a: each(
@@ -153,43 +219,73 @@ OF_TENSORS: dict[str, Case] = {
     ),
     "representations.standardised": lambda a: partial(representations.standardised, a.floats(9, 4)),
     "representations.hsic": lambda a: partial(representations.hsic, a.floats(9, 4), a.floats(9, 3)),
-    "representations.cka": lambda a: partial(representations.cka, a.floats(2), a.floats(2), a.floats(2)),
-    "representations.cosine": lambda a: partial(representations.cosine, a.floats(9, 4), a.floats(9, 4)),
+    "representations.cka": lambda a: partial(
+        representations.cka, a.floats(2), a.floats(2), a.floats(2)
+    ),
+    "representations.cosine": lambda a: partial(
+        representations.cosine, a.floats(9, 4), a.floats(9, 4)
+    ),
     "representations.participation_ratio": lambda a: each(
         partial(representations.participation_ratio, a.floats(9, 4)),
         partial(representations.participation_ratio, a.floats(4, 9), centred=False),
     ),
     "representations.anisotropy": lambda a: partial(representations.anisotropy, a.floats(3, 9, 4)),
-    "roles.attention_to_keys": lambda a: partial(roles.attention_to_keys, a.pattern, a.ints(LENGTH, ITEMS, 4), 2),
-    "roles.attention_from_last": lambda a: partial(roles.attention_from_last, [a.pattern] * 2, a.ints(LENGTH, ITEMS)),
+    "roles.attention_to_keys": lambda a: partial(
+        roles.attention_to_keys, a.pattern, a.ints(LENGTH, ITEMS, 4), 2
+    ),
+    "roles.attention_from_last": lambda a: partial(
+        roles.attention_from_last, [a.pattern] * 2, a.ints(LENGTH, ITEMS)
+    ),
     "runs.Question.of": lambda a: partial(runs.Question.of, _Batch(), a.device),
-    "runs.score_logits": lambda a: partial(runs.score_logits, a.floats(2 * ITEMS, 2, VOCABULARY), a.question()),
+    "runs.score_logits": lambda a: partial(
+        runs.score_logits, a.floats(2 * ITEMS, 2, VOCABULARY), a.question()
+    ),
     "sketches.project": lambda a: partial(sketches.project, a.floats(2, 2000), 16, 0),
     "sketches.project_product": lambda a: partial(sketches.project_product, a.factors(), 16, 0),
     "weights.singular_values": lambda a: each(
-        *(partial(weights.singular_values, one) for one in (a.floats(2, 9, 4), a.floats(3, 9), a.floats(64, 4)))
+        *(
+            partial(weights.singular_values, one)
+            for one in (a.floats(2, 9, 4), a.floats(3, 9), a.floats(64, 4))
+        )
     ),
-    "weights.product_singular_values": lambda a: partial(weights.product_singular_values, a.factors()),
-    "weights.spectral_statistics": lambda a: partial(weights.spectral_statistics, a.floats(2, 5).abs()),
+    "weights.product_singular_values": lambda a: partial(
+        weights.product_singular_values, a.factors()
+    ),
+    "weights.spectral_statistics": lambda a: partial(
+        weights.spectral_statistics, a.floats(2, 5).abs()
+    ),
     "weights.gaussian_spectrum": lambda a: partial(weights.gaussian_spectrum, 9, 4, 0),
-    "weights.gaussian_product_spectrum": lambda a: partial(weights.gaussian_product_spectrum, 9, 4, 9, 0),
+    "weights.gaussian_product_spectrum": lambda a: partial(
+        weights.gaussian_product_spectrum, 9, 4, 9, 0
+    ),
     "weights.distance": lambda a: partial(weights.distance, a.floats(3, 4), a.floats(3, 4)),
-    "weights.product_distance": lambda a: partial(weights.product_distance, a.factors(), a.factors()),
+    "weights.product_distance": lambda a: partial(
+        weights.product_distance, a.factors(), a.factors()
+    ),
     "weights.product_norm": lambda a: partial(weights.product_norm, a.factors()),
     "weights.relative": lambda a: partial(weights.relative, a.floats(5, 3)),
     "weights.rolled": lambda a: partial(weights.rolled, a.floats(3, 4), 0),
     "weights.rolled_factors": lambda a: partial(weights.rolled_factors, a.factors(), 0),
     "weights.copying_eigenvalue": lambda a: each(
-        *(partial(weights.copying_eigenvalue, *a.factors(), loop) for loop in (None, a.floats(WIDTH, WIDTH)))
+        *(
+            partial(weights.copying_eigenvalue, *a.factors(), loop)
+            for loop in (None, a.floats(WIDTH, WIDTH))
+        )
     ),
-    "weights.gaussian_values": lambda a: partial(weights.gaussian_values, 0, (HEADS, WIDTH, D_HEAD)),
+    "weights.gaussian_values": lambda a: partial(
+        weights.gaussian_values, 0, (HEADS, WIDTH, D_HEAD)
+    ),
 }
 
 
 class _Batch:
     """What a task's batch has."""
 
-    reads, candidates, is_right = np.arange(2), np.ones((ITEMS, 2, 2), np.int64), np.ones((ITEMS, 2, 2), bool)
+    reads, candidates, is_right = (
+        np.arange(2),
+        np.ones((ITEMS, 2, 2), np.int64),
+        np.ones((ITEMS, 2, 2), bool),
+    )
 
 
 def _translators(a: Arguments) -> lens.Translators:

@@ -1,4 +1,4 @@
-"""A row for each public function of engines that takes a model or a run of one; see device_cases."""
+"""A row for each public function of engines that takes a model or its run; see device_cases."""
 
 from functools import partial
 from typing import Any
@@ -62,7 +62,9 @@ def _added(a: Arguments) -> Any:
 
 
 RECEIVERS = (
-    paths.Receivers(q=frozenset({(2, 1)}), k=frozenset({(1, 0), (2, 0)}), v=frozenset({(2, 1), (2, 0)})),
+    paths.Receivers(
+        q=frozenset({(2, 1)}), k=frozenset({(1, 0), (2, 0)}), v=frozenset({(2, 1), (2, 0)})
+    ),
     paths.Receivers(mlps=frozenset({0, 1, 2})),
     paths.Receivers(q=frozenset({(0, 0)})),
     paths.Receivers(logits=True),
@@ -72,7 +74,14 @@ FROZEN: tuple[paths.Frozen, ...] = (("attn",), ())
 
 
 def _path_patch(a: Arguments) -> Any:
-    patch = partial(paths.path_patch, a.model, a.base, a.source, a.question(), [HEAD, MLP, HEAD_AND_MLP, TWO_HEADS])
+    patch = partial(
+        paths.path_patch,
+        a.model,
+        a.base,
+        a.source,
+        a.question(),
+        [HEAD, MLP, HEAD_AND_MLP, TWO_HEADS],
+    )
     some = a.bools(ITEMS, LENGTH)
     return lambda: [
         *(patch(receivers, positions=some) for receivers in RECEIVERS),
@@ -86,20 +95,31 @@ def _receive(a: Arguments) -> Any:
 
 
 def _is_succeeded(a: Arguments) -> Any:
-    words, targets, orders = a.ints(VOCABULARY, 4), a.ints(VOCABULARY, 4), [a.on([0, 1, 2, 3]), a.on([1, 0, 3, 2])]
+    words, targets, orders = (
+        a.ints(VOCABULARY, 4),
+        a.ints(VOCABULARY, 4),
+        [a.on([0, 1, 2, 3]), a.on([1, 0, 3, 2])],
+    )
     succeeded = partial(roles.is_succeeded, a.model, words, targets, orders)
-    return lambda: [succeeded(kind, b_V=b_V) for kind in roles.SUCCESSOR_KINDS for b_V in (True, False)]
+    return lambda: [
+        succeeded(kind, b_V=b_V) for kind in roles.SUCCESSOR_KINDS for b_V in (True, False)
+    ]
 
 
 def _copied_share(a: Arguments) -> Any:
-    share = partial(roles.copied_share, a.model, a.base, a.ints(LENGTH, ITEMS, 2), a.ints(VOCABULARY, ITEMS, 2))
+    share = partial(
+        roles.copied_share, a.model, a.base, a.ints(LENGTH, ITEMS, 2), a.ints(VOCABULARY, ITEMS, 2)
+    )
     return lambda: [share(b_V=b_V) for b_V in (True, False)]
 
 
 def _continued(a: Arguments) -> Any:
     continued = partial(decoding.continued, a.model, a.tokens, 3)
     draws = a.floats(ITEMS, 3).sigmoid()
-    return lambda: [continued(), continued(lengths=[2, 6, 4], draws=draws, temperature=0.5, entries=40)]
+    return lambda: [
+        continued(),
+        continued(lengths=[2, 6, 4], draws=draws, temperature=0.5, entries=40),
+    ]
 
 
 def _bench(a: Arguments, **options: Any) -> circuits.Bench:
@@ -107,12 +127,17 @@ def _bench(a: Arguments, **options: Any) -> circuits.Bench:
 
 
 def _circuit(a: Arguments) -> Any:
-    """Of many edges, of few and of none; kept runs used again, and made again where there is no room for them."""
+    """Of many edges, of few and of none; kept runs used again, and made again where there is no
+    room for them.
+    """
     exists = a.graph.exists()
     one = torch.zeros_like(exists)
     one[0, -1] = True
     some, bench, scarce = a.edge_set(), _bench(a), _bench(a, budget=FEW_BYTES)
-    return lambda: [*(bench.circuit(edges) for edges in (some, one, torch.zeros_like(one))), scarce.circuit(one)]
+    return lambda: [
+        *(bench.circuit(edges) for edges in (some, one, torch.zeros_like(one))),
+        scarce.circuit(one),
+    ]
 
 
 def _attribute(a: Arguments) -> Any:
@@ -156,14 +181,24 @@ def _keeping(a: Arguments) -> Any:
 
 
 def _graph_rows() -> dict[str, Case]:
-    by_layer = ("heads", "mlp", "written_before", "written_before_mlp", "attn_readers", "mlp_reader")
+    by_layer = (
+        "heads",
+        "mlp",
+        "written_before",
+        "written_before_mlp",
+        "attn_readers",
+        "mlp_reader",
+    )
     return {
         "edges.Graph.of": lambda a: partial(edges.Graph.of, a.model),
         **{
             f"edges.Graph.{name}": lambda a, name=name: partial(getattr, a.graph, name)
             for name in ("n_senders", "n_readers")
         },
-        **{f"edges.Graph.{name}": lambda a, name=name: partial(getattr(a.graph, name), 1) for name in by_layer},
+        **{
+            f"edges.Graph.{name}": lambda a, name=name: partial(getattr(a.graph, name), 1)
+            for name in by_layer
+        },
         **{
             f"edges.Graph.{name}": lambda a, name=name: getattr(a.graph, name)
             for name in ("exists", "owners", "senders", "readers")
@@ -181,25 +216,42 @@ OF_MODELS: dict[str, Case] = {
     "circuits.Bench.corrupted": lambda a: _bench(a).corrupted,
     "circuits.Bench.circuit": _circuit,
     "circuits.run_circuit": lambda a: partial(
-        circuits.run_circuit, a.model, circuits.pruned(a.edge_set(), a.graph), a.source.resid_pre[0], a.base
+        circuits.run_circuit,
+        a.model,
+        circuits.pruned(a.edge_set(), a.graph),
+        a.source.resid_pre[0],
+        a.base,
     ),
     "decoding.continued": _continued,
     "decoding.rows_at_once": lambda a: partial(decoding.rows_at_once, a.model, LENGTH),
     **_graph_rows(),
     "edges.attribute": _attribute,
     "edges.items_at_once": lambda a: each(
-        *(partial(edges.items_at_once, a.model, a.twins[0], None, with_gradients=which) for which in (True, False))
+        *(
+            partial(edges.items_at_once, a.model, a.twins[0], None, with_gradients=which)
+            for which in (True, False)
+        )
     ),
-    "edges.sender_differences": lambda a: partial(edges.sender_differences, a.model, a.graph, a.base, a.source),
+    "edges.sender_differences": lambda a: partial(
+        edges.sender_differences, a.model, a.graph, a.base, a.source
+    ),
     "last_block.last_block": lambda a: partial(
         last_block.last_block, a.model.blocks[2], a.base.resid_pre[2], a.question().reads
     ),
     "lens.identity": lambda a: partial(lens.identity, a.model),
-    "lens.residuals": lambda a: partial(lens.residuals, a.model, a.tokens, a.ints(LENGTH, ITEMS, 2)),
-    "lens.log_probabilities": lambda a: partial(lens.log_probabilities, a.model, a.floats(4, WIDTH), 40),
+    "lens.residuals": lambda a: partial(
+        lens.residuals, a.model, a.tokens, a.ints(LENGTH, ITEMS, 2)
+    ),
+    "lens.log_probabilities": lambda a: partial(
+        lens.log_probabilities, a.model, a.floats(4, WIDTH), 40
+    ),
     "lens.blocks": lambda a: partial(lens.blocks, a.model, 10),
     "lens.measure": lambda a: partial(
-        lens.measure, a.model, a.floats(LAYERS, 5, WIDTH), a.ints(VOCABULARY, 5), lens.identity(a.model)
+        lens.measure,
+        a.model,
+        a.floats(LAYERS, 5, WIDTH),
+        a.ints(VOCABULARY, 5),
+        lens.identity(a.model),
     ),
     "lens.train": _train,
     "patching.patched_positions": lambda a: each(
@@ -213,11 +265,16 @@ OF_MODELS: dict[str, Case] = {
     ),
     "paths.Receivers.__post_init__": lambda a: partial(paths.Receivers, mlps=frozenset({1})),
     "paths.Receivers.layers": lambda a: lambda: [receivers.layers for receivers in RECEIVERS],
-    "paths.Receivers.above": lambda a: lambda: [receivers.above(1, a.parallel) for receivers in RECEIVERS],
+    "paths.Receivers.above": lambda a: (
+        lambda: [receivers.above(1, a.parallel) for receivers in RECEIVERS]
+    ),
     "paths.path_patch": _path_patch,
     "paths.receive": _receive,
     "representations.collect": lambda a: partial(
-        representations.collect, a.model, a.tokens, ["blocks.1.hook_resid_post", "blocks.0.hook_mlp_out"]
+        representations.collect,
+        a.model,
+        a.tokens,
+        ["blocks.1.hook_resid_post", "blocks.0.hook_mlp_out"],
     ),
     "roles.copied_share": _copied_share,
     "roles.is_succeeded": _is_succeeded,
@@ -226,7 +283,13 @@ OF_MODELS: dict[str, Case] = {
     ),
     "roles.answer_effects": lambda a: partial(roles.answer_effects, a.model, a.base, a.question()),
     "roles.inhibition": lambda a: partial(
-        roles.inhibition, a.model, a.base, a.source, a.question(5), [(2, 0), (1, 1)], a.ints(LENGTH, 2, ITEMS)
+        roles.inhibition,
+        a.model,
+        a.base,
+        a.source,
+        a.question(5),
+        [(2, 0), (1, 1)],
+        a.ints(LENGTH, 2, ITEMS),
     ),
     "roles.suppression": lambda a: partial(roles.suppression, a.model, a.base, a.question().reads),
     "roles.ablation_rise": lambda a: partial(
@@ -244,14 +307,20 @@ OF_MODELS: dict[str, Case] = {
     ),
     "runs.leave_layer": _leave_layer,
     "runs.finish": _finish,
-    "runs.score": lambda a: partial(runs.score, a.model, a.floats(2 * ITEMS, 2, WIDTH), a.question()),
+    "runs.score": lambda a: partial(
+        runs.score, a.model, a.floats(2 * ITEMS, 2, WIDTH), a.question()
+    ),
     "runs.Batches.__init__": lambda a: partial(runs.Batches, a.model, a.tokens, a.question()),
     "runs.Batches.over": _over,
-    "runs.in_order": lambda a: partial(runs.in_order, [{"it": a.floats(2)}, {"it": a.floats(1)}], [0, 2, 1]),
+    "runs.in_order": lambda a: partial(
+        runs.in_order, [{"it": a.floats(2)}, {"it": a.floats(1)}], [0, 2, 1]
+    ),
     "runs.bytes_per_row": lambda a: partial(runs.bytes_per_row, a.model, LENGTH, 2),
     "runs.keeping": _keeping,
     "weights.matrices": lambda a: lambda: list(weights.matrices(a.model)),
     "weights.circuits": lambda a: lambda: list(weights.circuits(a.model)),
     "weights.vocabulary_loop": lambda a: partial(weights.vocabulary_loop, a.model),
-    "weights.folded_values": lambda a: lambda: [weights.folded_values(block) for block in a.model.blocks],
+    "weights.folded_values": lambda a: (
+        lambda: [weights.folded_values(block) for block in a.model.blocks]
+    ),
 }

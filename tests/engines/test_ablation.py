@@ -1,4 +1,6 @@
-"""Ablation from the middle of a kept pass equals the plain loop of run_with_hooks, for every kind and component."""
+"""Ablation from the middle of a kept pass equals the plain loop of run_with_hooks, for every kind
+and component.
+"""
 
 from functools import partial
 from itertools import combinations
@@ -8,7 +10,16 @@ import torch
 
 import pythia_traj as pt
 from pythia_traj.engines import runs
-from pythia_traj.engines.ablation import KINDS, Components, Means, disjoint_sets, named_heads, outputs, replaced, zeros
+from pythia_traj.engines.ablation import (
+    KINDS,
+    Components,
+    Means,
+    disjoint_sets,
+    named_heads,
+    outputs,
+    replaced,
+    zeros,
+)
 from pythia_traj.engines.answers import answer_scores
 from pythia_traj.engines.runs import Batches, Question, bytes_per_row, keep_run
 from tests.support import publish_suite
@@ -34,14 +45,23 @@ def batch():
     """Clean tokens, corrupted tokens, and a question at two positions."""
     generator = torch.Generator().manual_seed(0)
     clean, corrupted = torch.randint(0, 300, (2, ITEMS, LENGTH), generator=generator)
-    candidates = torch.stack([torch.randperm(300, generator=generator)[:6] for _ in range(ITEMS)]).view(ITEMS, 2, 3)
+    candidates = torch.stack(
+        [torch.randperm(300, generator=generator)[:6] for _ in range(ITEMS)]
+    ).view(ITEMS, 2, 3)
     is_right = torch.tensor([True, True, False]).expand(ITEMS, 2, 3)
     return clean, corrupted, Question(torch.tensor([5, 8]), candidates, is_right)
 
 
 SINGLE = {
-    **{f"L{layer}H{head}": Components(frozenset({(layer, head)})) for layer in range(LAYERS) for head in range(HEADS)},
-    **{f"attn{layer}": Components(frozenset((layer, head) for head in range(HEADS))) for layer in range(LAYERS)},
+    **{
+        f"L{layer}H{head}": Components(frozenset({(layer, head)}))
+        for layer in range(LAYERS)
+        for head in range(HEADS)
+    },
+    **{
+        f"attn{layer}": Components(frozenset((layer, head) for head in range(HEADS)))
+        for layer in range(LAYERS)
+    },
     **{f"mlp{layer}": Components(mlps=frozenset({layer})) for layer in range(LAYERS)},
 }
 JOINT = {
@@ -64,7 +84,9 @@ def plain_loop(model, clean, corrupted, question, target, kind):
         axes = {"mean": (0, 1), "positional_mean": (0,)}
         if kind in axes:
             return activation.mean(axes[kind], keepdim=True).expand_as(activation)
-        return on_corrupted[name] if kind in ("resample", "direct") else torch.zeros_like(activation)
+        return (
+            on_corrupted[name] if kind in ("resample", "direct") else torch.zeros_like(activation)
+        )
 
     def put_heads(z, hook, heads):
         z = z.clone()
@@ -80,14 +102,18 @@ def plain_loop(model, clean, corrupted, question, target, kind):
     hooks += [(f"blocks.{layer}.hook_mlp_out", put) for layer in target.mlps]
     if kind == "pattern_preserving":
         for layer in range(min(target.layers) + 1, model.cfg.n_layers):
-            hooks.append((f"blocks.{layer}.attn.hook_pattern", lambda pattern, hook: on_clean[hook.name]))
+            hooks.append(
+                (f"blocks.{layer}.attn.hook_pattern", lambda pattern, hook: on_clean[hook.name])
+            )
     if kind == "direct":
         changed = on_clean[f"blocks.{LAYERS - 1}.hook_resid_post"].clone()
         for name, put_in in hooks:
             difference = put_in(on_clean[name], model.hook_dict[name]) - on_clean[name]
             layer = model.hook_dict[name].layer()
             changed += (
-                torch.einsum("bphe,hed->bpd", difference, model.W_O[layer]) if name.endswith("hook_z") else difference
+                torch.einsum("bphe,hed->bpd", difference, model.W_O[layer])
+                if name.endswith("hook_z")
+                else difference
             )
         logits = model.unembed(model.ln_final(changed))
     else:
@@ -100,7 +126,9 @@ def replacement_of(model, kind, clean_run, corrupted):
         means = Means(by_position=kind == "positional_mean")
         means.add(clean_run)
         return means.replacement(clean_run)
-    return outputs(keep_run(model, corrupted)) if kind in ("resample", "direct") else zeros(clean_run)
+    return (
+        outputs(keep_run(model, corrupted)) if kind in ("resample", "direct") else zeros(clean_run)
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -123,7 +151,11 @@ def test_every_kind_and_component_equals_the_plain_loop(model, batch, kind):
         expected = plain_loop(model, clean, corrupted, question, target, kind)
         for metric in runs.METRICS:
             torch.testing.assert_close(
-                found[metric][i], getattr(expected, metric), atol=1e-4, rtol=0, msg=f"{kind} {name} {metric}"
+                found[metric][i],
+                getattr(expected, metric),
+                atol=1e-4,
+                rtol=0,
+                msg=f"{kind} {name} {metric}",
             )
         moved += (found["logit_diff"][i] - found["logit_diff"][0]).abs().max() > 1e-3
     assert moved > len(TARGETS) / 2
@@ -185,7 +217,9 @@ def test_disjoint_sets_have_the_targets_shape_and_nothing_of_it():
 
 def test_all_disjoint_sets_are_taken_where_there_are_few():
     sets = disjoint_sets(named_heads("L1H0+L1H1"), 5, 20, seed=0)
-    assert {one.heads for one in sets} == {frozenset((1, head) for head in pair) for pair in combinations([2, 3, 4], 2)}
+    assert {one.heads for one in sets} == {
+        frozenset((1, head) for head in pair) for pair in combinations([2, 3, 4], 2)
+    }
     assert disjoint_sets(named_heads("L1H0+L1H1"), 3, 20, seed=0) == []
     assert disjoint_sets(Components(mlps=frozenset({1})), 4, 20, seed=0) == []
 

@@ -1,4 +1,6 @@
-"""Circuits: the full one is the model, the empty one its corrupted run, and ratios know when they mean nothing."""
+"""Circuits: the full one is the model, the empty one its corrupted run, and ratios know when they
+mean nothing.
+"""
 
 import pytest
 import torch
@@ -49,7 +51,9 @@ def circuit_of(graph, *edges):
 
 
 def by_split_streams(model, graph, twins, edges):
-    """M of a circuit, all readers' streams split by TransformerLens and set by hooks: slow, and nothing pruned."""
+    """M of a circuit, all readers' streams split by TransformerLens and set by hooks: slow, and
+    nothing pruned.
+    """
     model.set_use_split_qkv_input(True)
     model.set_use_attn_result(True)
     model.set_use_hook_mlp_in(True)
@@ -57,12 +61,17 @@ def by_split_streams(model, graph, twins, edges):
         _, corrupted = model.run_with_cache(twins.corrupted)
         clean_embed = model(twins.clean, stop_at_layer=0)
     readers, written = graph.readers(), {0: clean_embed - corrupted["hook_embed"]}
-    changes = lambda r: sum((written[int(s)] for s in edges[:, r].nonzero()), torch.zeros_like(clean_embed))  # noqa: E731
+    changes = lambda r: sum(  # noqa: E731
+        (written[int(s)] for s in edges[:, r].nonzero()), torch.zeros_like(clean_embed)
+    )
 
     def to_heads(activation, hook):
         name, layer = hook.name.split("_")[-2], hook.layer()
         stream = corrupted["resid_pre", layer]
-        rows = [stream + changes(readers.index(Place(name, layer, head))) for head in range(graph.n_heads)]
+        rows = [
+            stream + changes(readers.index(Place(name, layer, head)))
+            for head in range(graph.n_heads)
+        ]
         return torch.stack(rows, 2)
 
     def from_heads(result, hook):
@@ -83,7 +92,10 @@ def by_split_streams(model, graph, twins, edges):
         return corrupted["resid_post", graph.n_layers - 1] + changes(graph.n_readers - 1)
 
     hooks = [(lambda name: name.endswith(("q_input", "k_input", "v_input")), to_heads)]
-    hooks += [(lambda name: name.endswith("hook_result"), from_heads), (lambda name: name.endswith("mlp_in"), to_mlp)]
+    hooks += [
+        (lambda name: name.endswith("hook_result"), from_heads),
+        (lambda name: name.endswith("mlp_in"), to_mlp),
+    ]
     hooks += [(lambda name: name.endswith("hook_mlp_out"), from_mlp)]
     hooks += [(f"blocks.{graph.n_layers - 1}.hook_resid_post", to_logits)]
     try:
@@ -105,8 +117,12 @@ def test_the_full_circuit_is_the_model_and_the_empty_one_its_corrupted_run(model
     torch.testing.assert_close(nothing, corrupted)
     # Random items have effects of either sign: of one sign, they are a denominator.
     sign = (full - corrupted).sign()
-    assert normalised(sign * everything, sign * full, sign * corrupted).value == pytest.approx(1, abs=1e-9)
-    assert normalised(sign * nothing, sign * full, sign * corrupted).value == pytest.approx(0, abs=1e-9)
+    assert normalised(sign * everything, sign * full, sign * corrupted).value == pytest.approx(
+        1, abs=1e-9
+    )
+    assert normalised(sign * nothing, sign * full, sign * corrupted).value == pytest.approx(
+        0, abs=1e-9
+    )
 
 
 @pytest.mark.parametrize("size", [1, 12, 60, 110])
@@ -119,11 +135,14 @@ def test_a_circuit_is_what_split_streams_say(model, size):
 
 
 def test_the_direct_edge_alone_is_a_circuit(model):
-    """embed -> logits: what follows from the clean embedding reaches the last LayerNorm and nothing else."""
+    """embed -> logits: what follows from the clean embedding reaches the last LayerNorm and nothing
+    else.
+    """
     graph, twins = Graph.of(model), make_twins(5)
     edges = circuit_of(graph, (Place("embed"), Place("logits")))
     torch.testing.assert_close(
-        Bench(model, [twins], "prob_diff").circuit(edges), by_split_streams(model, graph, twins, edges)
+        Bench(model, [twins], "prob_diff").circuit(edges),
+        by_split_streams(model, graph, twins, edges),
     )
 
 
@@ -138,8 +157,13 @@ def test_values_do_not_depend_on_the_budget(model, bench):
 def test_dead_nodes_are_pruned():
     graph = Graph(2, 2, parallel=True)
     path = [(Place("embed"), Place("q", 0, 1)), (Place("head", 0, 1), Place("logits"))]
-    unreached, leads_nowhere = (Place("head", 0, 0), Place("logits")), (Place("embed"), Place("v", 1, 0))
-    assert pruned(circuit_of(graph, *path, unreached, leads_nowhere), graph).equal(circuit_of(graph, *path))
+    unreached, leads_nowhere = (
+        (Place("head", 0, 0), Place("logits")),
+        (Place("embed"), Place("v", 1, 0)),
+    )
+    assert pruned(circuit_of(graph, *path, unreached, leads_nowhere), graph).equal(
+        circuit_of(graph, *path)
+    )
     assert pruned(graph.exists(), graph).equal(graph.exists())
 
 
@@ -184,7 +208,10 @@ def test_a_ratio_without_a_meaning_is_null(full, metric, reason):
 
 @pytest.mark.parametrize(("spread", "is_defined"), [(0.9, True), (1.1, False)])
 def test_faithfulness_is_null_within_three_paired_standard_errors(spread, is_defined):
-    """Ten items of effect 1 +- spread: what is paired counts, not how the items differ from each other."""
+    """Ten items of effect 1 +- spread.
+
+    What is paired counts, not how the items differ from each other.
+    """
     base, effect = torch.linspace(-50, 50, 10), 1 + spread * torch.tensor([1.0, -1.0] * 5)
     found = normalised(base, base + effect, base)
     assert (found.value is not None) == is_defined == (3 * float(effect.std()) / 10**0.5 < 1)
@@ -214,7 +241,10 @@ def test_the_grid_ends_with_all_edges_where_there_are_fewer():
 
 
 def test_overlap_of_edge_sets():
-    one, other = torch.tensor([[True, True, False, False]]), torch.tensor([[True, False, True, False]])
+    one, other = (
+        torch.tensor([[True, True, False, False]]),
+        torch.tensor([[True, False, True, False]]),
+    )
     assert jaccard(one, other) == pytest.approx(1 / 3)
     assert jaccard(one, one) == expected_jaccard(4, 4) == 1
     # Two of four edges share one in the mean.
@@ -223,7 +253,10 @@ def test_overlap_of_edge_sets():
 
 def test_half_precision_is_itself_up_to_rounding(model, tmp_path):
     suite = publish_suite(
-        tmp_path / "half", steps=(4,), num_hidden_layers=3, use_parallel_residual=bool(model.cfg.parallel_attn_mlp)
+        tmp_path / "half",
+        steps=(4,),
+        num_hidden_layers=3,
+        use_parallel_residual=bool(model.cfg.parallel_attn_mlp),
     )
     (ckpt,) = pt.checkpoints(suite, steps="4", device="cpu", dtype="bfloat16")
     half, twins = Bench(ckpt.model, [make_twins(5)], "logit_diff"), make_twins(5)
@@ -233,4 +266,6 @@ def test_half_precision_is_itself_up_to_rounding(model, tmp_path):
     found = attribute(ckpt.model, [twins], "logit_diff")
     assert found.edges.dtype == torch.float32
     largest = float(found.nodes.abs().max())
-    torch.testing.assert_close(found.nodes.mean(0), found.edges.sum(1), rtol=0.05, atol=0.02 * largest)
+    torch.testing.assert_close(
+        found.nodes.mean(0), found.edges.sum(1), rtol=0.05, atol=0.02 * largest
+    )

@@ -1,4 +1,6 @@
-"""Features that are constant in training but for rounding say nothing, whatever they are elsewhere; all others stay as they were."""
+"""Features that are constant in training but for rounding say nothing, whatever they are elsewhere;
+all others stay as they were.
+"""
 
 import pytest
 import torch
@@ -19,7 +21,9 @@ def planted():
 
 
 def with_constant(value, noise, dtype=torch.float32, elsewhere=1.0):
-    """The same, with a last feature that is one value in training but for noise, and moves in the test."""
+    """The same, with a last feature that is one value in training but for noise, and moves in the
+    test.
+    """
     x, labels = planted()
     generator = torch.Generator().manual_seed(SEED + 1)
     feature = value + noise * torch.randn(TRAIN + TEST, generator=generator)

@@ -121,7 +121,10 @@ def test_draws_of_the_first_rows_do_not_depend_on_how_many_there_are():
 
 
 def test_matches_are_shares_of_positions():
-    written, true = torch.tensor([[1, 2, 3, 4], [1, 2, 3, 4]]), torch.tensor([[1, 2, 3, 4], [1, 0, 3, 0]])
+    written, true = (
+        torch.tensor([[1, 2, 3, 4], [1, 2, 3, 4]]),
+        torch.tensor([[1, 2, 3, 4], [1, 0, 3, 0]]),
+    )
     match, extractible = matches(written, true)
     assert match.tolist() == [1, 0.5]
     assert extractible.tolist() == [1, 0]

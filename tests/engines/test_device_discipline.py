@@ -1,10 +1,13 @@
-"""Engines keep to the device that their tensors are on: they ask it for no value, and make no tensor on the host.
+"""Engines keep to the device that their tensors are on: they ask it for no value, and make no
+tensor on the host.
 
-No device is needed: every function is called with `meta` tensors, which have shapes and no values, and `watching` sees what it does with
-them. Each public function has a row in device_cases or device_cases_of_models. Where it does not keep to the rules, by itself or by what
-it calls, EXCEPTIONS says why, or the test fails; it also fails where an exception is not needed any more.
+No device is needed: every function is called with `meta` tensors, which have shapes and no values,
+and `watching` sees what it does with them. Each public function has a row in device_cases or
+device_cases_of_models. Where it does not keep to the rules, by itself or by what it calls,
+EXCEPTIONS says why, or the test fails; it also fails where an exception is not needed any more.
 
-Not seen: what depends on `device.type == "cuda"`, what needs values (errors, memory that runs out), and how long anything takes.
+Not seen: what depends on `device.type == "cuda"`, what needs values (errors, memory that runs out),
+and how long anything takes.
 """
 
 import ast
@@ -35,27 +38,50 @@ CASES = {**PLAIN, **OF_TENSORS, **OF_MODELS}
 
 NOT_RUN = {"runs.free_cuda_memory": "it asks the CUDA driver, and no other device has one"}
 
-HOST_EDGES = "which edges a circuit has is kept on the host, to know what has to be run without asking the device"
+HOST_EDGES = (
+    "which edges a circuit has is kept on the host, to know what has to be run without asking the"
+    " device"
+)
 DRAWN = "numbers are drawn on the host, so that one seed gives the same on every device"
-SPECTRUM = "torch has no singular values, and no eigenvalues to make them of, that return before the device is done"
-PLAIN_RATIO = "a ratio is a plain number in a row, and is made of the items' values once, after all passes"
+SPECTRUM = (
+    "torch has no singular values, and no eigenvalues to make them of, that return before the"
+    " device is done"
+)
+PLAIN_RATIO = (
+    "a ratio is a plain number in a row, and is made of the items' values once, after all passes"
+)
 
 EXCEPTIONS: dict[tuple[str, Kind], str] = {
     ("circuits.at_random", Kind.HOST): HOST_EDGES,
     ("circuits.first", Kind.HOST): HOST_EDGES,
     ("circuits.normalised", Kind.COPY): PLAIN_RATIO,
     ("circuits.pruned", Kind.HOST): HOST_EDGES,
-    ("circuits.ranked", Kind.COPY): "scores are read once, after all passes, to be ranked on the host",
+    (
+        "circuits.ranked",
+        Kind.COPY,
+    ): "scores are read once, after all passes, to be ranked on the host",
     ("circuits.ratio", Kind.COPY): PLAIN_RATIO,
     ("circuits.run_circuit", Kind.HOST): HOST_EDGES,
     ("decoding.uniform_draws", Kind.HOST): DRAWN,
     ("edges.Graph.exists", Kind.HOST): HOST_EDGES,
     ("edges.Graph.owners", Kind.HOST): HOST_EDGES,
-    ("probing._Problem.fit", Kind.READ): "every fourth iteration looks whether all fits have converged, to end there",
-    ("probing.logistic", Kind.COPY): "which strengths were chosen is read once: only those are fitted to the end",
-    ("probing.logistic", Kind.READ): "each strength looks whether validation still improves, to end where it does not",
+    (
+        "probing._Problem.fit",
+        Kind.READ,
+    ): "every fourth iteration looks whether all fits have converged, to end there",
+    (
+        "probing.logistic",
+        Kind.COPY,
+    ): "which strengths were chosen is read once: only those are fitted to the end",
+    (
+        "probing.logistic",
+        Kind.READ,
+    ): "each strength looks whether validation still improves, to end where it does not",
     ("weights._gaussian", Kind.HOST): DRAWN,
-    ("weights.copying_eigenvalue", Kind.COPY): "a GPU would find the eigenvalues of small matrices one after another",
+    (
+        "weights.copying_eigenvalue",
+        Kind.COPY,
+    ): "a GPU would find the eigenvalues of small matrices one after another",
     ("weights.product_singular_values", Kind.WAIT): SPECTRUM,
     ("weights.singular_values", Kind.WAIT): SPECTRUM,
 }
@@ -64,12 +90,15 @@ EXCEPTIONS: dict[tuple[str, Kind], str] = {
 
 def engines() -> list[ModuleType]:
     return [
-        importlib.import_module(f"pythia_traj.engines.{found.name}") for found in pkgutil.iter_modules([str(ENGINES)])
+        importlib.import_module(f"pythia_traj.engines.{found.name}")
+        for found in pkgutil.iter_modules([str(ENGINES)])
     ]
 
 
 def public_functions() -> dict[str, CodeType]:
-    """Functions and methods written in engines, by module and name; those that dataclasses make are not written there."""
+    """Functions and methods written in engines, by module and name; those that dataclasses make are
+    not written there.
+    """
     found: dict[str, CodeType] = {}
     for module in engines():
         room = module.__name__.rpartition(".")[-1]
@@ -77,7 +106,9 @@ def public_functions() -> dict[str, CodeType]:
             if name.startswith("_") or getattr(value, "__module__", None) != module.__name__:
                 continue
             members = (
-                {f"{name}.{member}": inner for member, inner in vars(value).items()} if isinstance(value, type) else {}
+                {f"{name}.{member}": inner for member, inner in vars(value).items()}
+                if isinstance(value, type)
+                else {}
             )
             for inner_name, inner in (members or {name: value}).items():
                 code = code_of(inner)
@@ -102,7 +133,9 @@ def written_functions() -> set[tuple[str, str]]:
                 found.add((path.name, ".".join((*names, inner.name))))
                 visit(inner, path, (*names, inner.name, "<locals>"))
             else:
-                visit(inner, path, (*names, inner.name) if isinstance(inner, ast.ClassDef) else names)
+                visit(
+                    inner, path, (*names, inner.name) if isinstance(inner, ast.ClassDef) else names
+                )
 
     for path in ENGINES.glob("*.py"):
         visit(ast.parse(path.read_text()), path, ())
@@ -154,7 +187,9 @@ def models_of(name: str) -> tuple[bool, ...]:
 
 
 def findings_of(name: str) -> list[Finding]:
-    return [finding for parallel in models_of(name) for finding in run(name, META, parallel)[0].findings]
+    return [
+        finding for parallel in models_of(name) for finding in run(name, META, parallel)[0].findings
+    ]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -174,7 +209,9 @@ def test_every_public_function_has_a_case_that_runs_it_or_a_reason():
     assert functions.keys() == CASES.keys() | NOT_RUN.keys()
     assert not CASES.keys() & NOT_RUN.keys()
     for name in CASES:
-        assert functions[name] in run(name, META, True)[0].executed, f"the case {name} does not call it"
+        assert functions[name] in run(name, META, True)[0].executed, (
+            f"the case {name} does not call it"
+        )
 
 
 def test_every_private_function_is_run_by_a_case():
@@ -185,7 +222,9 @@ def test_every_private_function_is_run_by_a_case():
         for code in run(name, META, parallel)[0].executed
         if Path(code.co_filename).parent == ENGINES
     }
-    allowed = {(f"{room}.py", function) for room, _, function in (name.partition(".") for name in NOT_RUN)}
+    allowed = {
+        (f"{room}.py", function) for room, _, function in (name.partition(".") for name in NOT_RUN)
+    }
     assert written_functions() - executed == allowed
 
 

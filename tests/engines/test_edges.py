@@ -14,7 +14,10 @@ from tests.support import publish_suite
 def model(request, tmp_path_factory):
     """A model in double precision, its LayerNorms folded."""
     suite = publish_suite(
-        tmp_path_factory.mktemp("edges") / "tiny", steps=(4,), num_hidden_layers=3, use_parallel_residual=request.param
+        tmp_path_factory.mktemp("edges") / "tiny",
+        steps=(4,),
+        num_hidden_layers=3,
+        use_parallel_residual=request.param,
     )
     (ckpt,) = pt.checkpoints(suite, steps="4", device="cpu")
     return in_double(ckpt.model)
@@ -38,11 +41,19 @@ def make_twins(items=4, length=7, reads=(6,), seed=0, wrong=True):
 
 
 def measured(model, graph, embed, question, metric, part=None, change=None):
-    """M with a change added to what one reader reads, by splitting the stream as TransformerLens does it."""
+    """M with a change added to what one reader reads, by splitting the stream as TransformerLens
+    does it.
+    """
     hooks = []
     if part is not None:
         name, layer, head = part
-        point = {"q": "q_input", "k": "k_input", "v": "v_input", "mlp": "mlp_in", "logits": "resid_post"}[name]
+        point = {
+            "q": "q_input",
+            "k": "k_input",
+            "v": "v_input",
+            "mlp": "mlp_in",
+            "logits": "resid_post",
+        }[name]
         layer = model.cfg.n_layers - 1 if name == "logits" else layer
 
         def add(activation, hook):
@@ -56,7 +67,11 @@ def measured(model, graph, embed, question, metric, part=None, change=None):
     try:
         with torch.no_grad():
             final = model.run_with_hooks(
-                embed, start_at_layer=0, stop_at_layer=model.cfg.n_layers, fwd_hooks=hooks, return_type=None
+                embed,
+                start_at_layer=0,
+                stop_at_layer=model.cfg.n_layers,
+                fwd_hooks=hooks,
+                return_type=None,
             )
             return score(model, final[:, question.reads], question)[metric].mean()
     finally:
@@ -65,7 +80,9 @@ def measured(model, graph, embed, question, metric, part=None, change=None):
 
 
 def differences_by_hand(model, graph, twins):
-    """What each sender writes after the corrupted prompts minus the clean ones, from TransformerLens's own cache."""
+    """What each sender writes after the corrupted prompts minus the clean ones, from
+    TransformerLens's own cache.
+    """
     model.set_use_attn_result(True)
     with torch.no_grad():
         caches = [model.run_with_cache(tokens)[1] for tokens in (twins.clean, twins.corrupted)]
@@ -74,7 +91,11 @@ def differences_by_hand(model, graph, twins):
     def output(cache, place):
         if place.name == "embed":
             return cache["hook_embed"]
-        return cache["mlp_out", place.layer] if place.name == "mlp" else cache["result", place.layer][:, :, place.head]
+        return (
+            cache["mlp_out", place.layer]
+            if place.name == "mlp"
+            else cache["result", place.layer][:, :, place.head]
+        )
 
     return [output(caches[1], place) - output(caches[0], place) for place in graph.senders()]
 
@@ -93,11 +114,15 @@ def test_an_edges_score_is_the_finite_difference_of_the_patched_edge(model, metr
                 assert found[s, r] == 0
                 continue
             up, down = (
-                measured(model, graph, embed, twins.question, metric, place, sign * eps * difference)
+                measured(
+                    model, graph, embed, twins.question, metric, place, sign * eps * difference
+                )
                 for sign in (1, -1)
             )
             truth = (up - down) / (2 * eps)
-            worst = max(worst, float((found[s, r] - truth).abs() / truth.abs().clamp(min=1e-3 * scale)))
+            worst = max(
+                worst, float((found[s, r] - truth).abs() / truth.abs().clamp(min=1e-3 * scale))
+            )
     assert worst < 0.01
 
 
@@ -161,12 +186,19 @@ def test_what_a_reader_reads_has_been_written_before():
     parallel, sequential = Graph(2, 3, parallel=True), Graph(2, 3, parallel=False)
     for graph, more in ((parallel, 0), (sequential, 3)):
         exists, senders, readers = graph.exists(), graph.senders(), graph.readers()
-        assert exists.shape == (graph.n_senders, graph.n_readers) == (len(senders), len(readers)) == (9, 21)
+        assert (
+            exists.shape
+            == (graph.n_senders, graph.n_readers)
+            == (len(senders), len(readers))
+            == (9, 21)
+        )
         assert int(exists.sum()) == 9 * (1 + 5) + (1 + more) + (5 + more) + 9
         for s, sender in enumerate(senders):
             for r, reader in enumerate(readers):
                 own_layer = not graph.parallel and reader.name == "mlp" and sender.name == "head"
-                earlier = sender.layer is None or reader.layer is None or sender.layer < reader.layer
+                earlier = (
+                    sender.layer is None or reader.layer is None or sender.layer < reader.layer
+                )
                 assert exists[s, r] == (earlier or (own_layer and sender.layer == reader.layer))
         for reader, owner in zip(readers, graph.owners().tolist(), strict=True):
             if reader.name == "logits":
@@ -177,7 +209,10 @@ def test_what_a_reader_reads_has_been_written_before():
 
 def test_parts_of_single_precision_come_near_the_double(model, tmp_path):
     suite = publish_suite(
-        tmp_path / "single", steps=(4,), num_hidden_layers=3, use_parallel_residual=bool(model.cfg.parallel_attn_mlp)
+        tmp_path / "single",
+        steps=(4,),
+        num_hidden_layers=3,
+        use_parallel_residual=bool(model.cfg.parallel_attn_mlp),
     )
     (ckpt,) = pt.checkpoints(suite, steps="4", device="cpu")
     single = attribute(ckpt.model, [make_twins()], "logit_diff", fractions("eap_ig", 3, "midpoint"))

@@ -1,4 +1,4 @@
-"""Attention measures: known patterns give known numbers, and TransformerLens's own detector agrees."""
+"""Attention measures: known patterns give known numbers, TransformerLens's own detector agrees."""
 
 import pytest
 import torch
@@ -31,7 +31,9 @@ def test_each_kind_of_head_scores_one_on_its_own_measure_and_nothing_on_the_othe
     kinds = {length - 1: "induction", 1: "previous", length: "duplicate", 0: "self"}
     for offset in kinds:
         pattern = attending(2 * length, lambda query, offset=offset: query - offset)
-        scores = {other: heads.attention_at_offset(pattern, other, length).item() for other in kinds}
+        scores = {
+            other: heads.attention_at_offset(pattern, other, length).item() for other in kinds
+        }
         assert scores == {other: float(other == offset) for other in kinds}
 
 
@@ -87,4 +89,6 @@ def test_transformer_lens_detects_the_same(suite):
                         exclude_current_token=False,
                         error_measure=measure,
                     )
-                    assert values[head].item() == pytest.approx(theirs, abs=6e-4 if measure == "abs" else 1e-6)
+                    assert values[head].item() == pytest.approx(
+                        theirs, abs=6e-4 if measure == "abs" else 1e-6
+                    )

@@ -1,4 +1,4 @@
-"""Lenses: the last layer's is the model's own output, and a trained translator comes closer to it."""
+"""Lenses: the last layer's is the model's own output, a trained translator comes closer to it."""
 
 import warnings
 
@@ -13,8 +13,9 @@ from pythia_traj.engines import lens
 def model():
     """Three random layers, with every bias random too."""
     config = HookedTransformerConfig(
-        n_layers=3, d_model=16, n_ctx=32, d_head=8, n_heads=2, d_mlp=32, d_vocab=50, act_fn="gelu", seed=0,
-        normalization_type="LN", parallel_attn_mlp=True, positional_embedding_type="rotary", rotary_dim=4,
+        n_layers=3, d_model=16, n_ctx=32, d_head=8, n_heads=2, d_mlp=32, d_vocab=50,
+        act_fn="gelu", seed=0, normalization_type="LN", parallel_attn_mlp=True,
+        positional_embedding_type="rotary", rotary_dim=4,
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -36,8 +37,15 @@ def read(model, n=8, seed=0, positions=(1, 5, 9)):
 def test_the_last_layers_lens_is_the_models_own_output(model):
     tokens, at, residual = read(model)
     with torch.no_grad():
-        expected = model(tokens).log_softmax(-1).gather(1, at.unsqueeze(-1).expand(-1, -1, 50)).flatten(0, 1)
-    torch.testing.assert_close(lens.log_probabilities(model, residual[-1]), expected, atol=1e-5, rtol=0)
+        expected = (
+            model(tokens)
+            .log_softmax(-1)
+            .gather(1, at.unsqueeze(-1).expand(-1, -1, 50))
+            .flatten(0, 1)
+        )
+    torch.testing.assert_close(
+        lens.log_probabilities(model, residual[-1]), expected, atol=1e-5, rtol=0
+    )
 
 
 def test_measures_are_those_of_a_plain_computation_and_nothing_is_lost_at_the_last_layer(model):
@@ -45,11 +53,21 @@ def test_measures_are_those_of_a_plain_computation_and_nothing_is_lost_at_the_la
     targets = tokens.gather(1, at + 1).flatten()
     measured = lens.measure(model, residual, targets, lens.identity(model))
     with torch.no_grad():
-        final, first = (model.unembed(model.ln_final(residual[layer][None]))[0].softmax(-1) for layer in (-1, 0))
-    torch.testing.assert_close(measured["kl"][0], (final * (final / first).log()).sum(-1), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(measured["entropy"][0], -(first * first.log()).sum(-1), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(measured["cross_entropy"][0], -first[range(24), targets].log(), atol=1e-5, rtol=1e-5)
-    assert measured["agreement"][0].tolist() == (final.argmax(-1) == first.argmax(-1)).float().tolist()
+        final, first = (
+            model.unembed(model.ln_final(residual[layer][None]))[0].softmax(-1) for layer in (-1, 0)
+        )
+    torch.testing.assert_close(
+        measured["kl"][0], (final * (final / first).log()).sum(-1), atol=1e-5, rtol=1e-5
+    )
+    torch.testing.assert_close(
+        measured["entropy"][0], -(first * first.log()).sum(-1), atol=1e-5, rtol=1e-5
+    )
+    torch.testing.assert_close(
+        measured["cross_entropy"][0], -first[range(24), targets].log(), atol=1e-5, rtol=1e-5
+    )
+    assert (
+        measured["agreement"][0].tolist() == (final.argmax(-1) == first.argmax(-1)).float().tolist()
+    )
     assert (measured["kl"][-1] == 0).all()
     assert (measured["agreement"][-1] == 1).all()
 
@@ -75,7 +93,9 @@ def test_a_step_of_training_is_that_of_plain_autograd(model):
     for layer in range(2):
         h = residual[layer]
         logits = model.unembed(model.ln_final((h + h @ A[layer].T + b[layer])[None]))[0]
-        loss = loss + torch.nn.functional.kl_div(logits.log_softmax(-1), final, log_target=True, reduction="batchmean")
+        loss = loss + torch.nn.functional.kl_div(
+            logits.log_softmax(-1), final, log_target=True, reduction="batchmean"
+        )
     of_A, of_b = torch.autograd.grad(loss, [A, b])
     norm = torch.sqrt((of_A**2).sum() + (of_b**2).sum())
     scale = lens.LR * (1 + lens.MOMENTUM) / max(1.0, norm.item())  # Nesterov's first step, clipped

@@ -1,4 +1,6 @@
-"""Patching and transplanting from the middle of a kept pass equal hooks and exchanged parameters on a whole one."""
+"""Patching and transplanting from the middle of a kept pass equal hooks and exchanged parameters on
+a whole one.
+"""
 
 import copy
 
@@ -11,16 +13,23 @@ from pythia_traj.engines.patching import patched_positions, transplanted
 from pythia_traj.engines.runs import METRICS, Question, keep_run
 from tests.support import publish_suite
 
-RAW = dict.fromkeys(("fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases"), False)
+RAW = dict.fromkeys(
+    ("fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases"), False
+)
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["parallel", "sequential"])
 def models(request, tmp_path_factory):
     """A model and another step of it, as trained."""
     suite = publish_suite(
-        tmp_path_factory.mktemp("patching") / "tiny", steps=(0, 4), use_parallel_residual=request.param
+        tmp_path_factory.mktemp("patching") / "tiny",
+        steps=(0, 4),
+        use_parallel_residual=request.param,
     )
-    own, donor = (next(iter(pt.checkpoints(suite, steps=step, device="cpu", **RAW))).model for step in ("4", "0"))
+    own, donor = (
+        next(iter(pt.checkpoints(suite, steps=step, device="cpu", **RAW))).model
+        for step in ("4", "0")
+    )
     assert own is not donor
     return own, donor
 
@@ -29,8 +38,14 @@ def models(request, tmp_path_factory):
 def batch():
     generator = torch.Generator().manual_seed(0)
     clean, corrupted = torch.randint(0, 300, (2, 5, 9), generator=generator)
-    candidates = torch.stack([torch.randperm(300, generator=generator)[:2] for _ in range(5)])[:, None]
-    return clean, corrupted, Question(torch.tensor([8]), candidates, torch.tensor([True, False]).expand(5, 1, 2))
+    candidates = torch.stack([torch.randperm(300, generator=generator)[:2] for _ in range(5)])[
+        :, None
+    ]
+    return (
+        clean,
+        corrupted,
+        Question(torch.tensor([8]), candidates, torch.tensor([True, False]).expand(5, 1, 2)),
+    )
 
 
 def scores_of(logits, question):
@@ -52,7 +67,9 @@ def test_a_patched_position_equals_a_hook_on_a_whole_pass(models, batch):
                 stream[:, position] = on_clean[hook.name][:, position]
                 return stream
 
-            logits = model.run_with_hooks(corrupted, fwd_hooks=[(f"blocks.{layer}.hook_resid_pre", put)])
+            logits = model.run_with_hooks(
+                corrupted, fwd_hooks=[(f"blocks.{layer}.hook_resid_pre", put)]
+            )
             for metric in METRICS:
                 expected = getattr(scores_of(logits, question), metric)
                 torch.testing.assert_close(found[metric][position], expected, atol=1e-4, rtol=0)
@@ -73,7 +90,9 @@ def exchange(model, donor, component, layer, head):
 
     if component == "head":
         for name in HEAD:
-            getattr(changed.blocks[layer].attn, name).data[head] = getattr(donor.blocks[layer].attn, name).data[head]
+            getattr(changed.blocks[layer].attn, name).data[head] = getattr(
+                donor.blocks[layer].attn, name
+            ).data[head]
     elif component == "layer":
         take(f"blocks.{layer}.")
     elif layer is not None:
@@ -94,6 +113,10 @@ def test_a_transplanted_component_equals_exchanged_parameters(models, batch):
         expected = scores_of(logits, question)
         for metric in METRICS:
             torch.testing.assert_close(
-                scores[metric], getattr(expected, metric), atol=1e-4, rtol=0, msg=f"{component} {layer} {head} {metric}"
+                scores[metric],
+                getattr(expected, metric),
+                atol=1e-4,
+                rtol=0,
+                msg=f"{component} {layer} {head} {metric}",
             )
         assert (scores["nll"] - scores_of(model(clean), question).nll).abs().max() > 1e-3, component

@@ -1,4 +1,6 @@
-"""Path patching equals three passes with hooks, written out, for every kind of receiver and whatever is frozen."""
+"""Path patching equals three passes with hooks, written out, for every kind of receiver and
+whatever is frozen.
+"""
 
 from functools import partial
 
@@ -16,7 +18,11 @@ LAYERS, HEADS, LENGTH = 4, 4, 9
 READS = torch.tensor([5, 8])
 
 SENDERS = {
-    "heads": [Components(frozenset({(0, 1)})), Components(frozenset({(1, 2)})), Components(frozenset({(0, 3)}))],
+    "heads": [
+        Components(frozenset({(0, 1)})),
+        Components(frozenset({(1, 2)})),
+        Components(frozenset({(0, 3)})),
+    ],
     "mlp": [Components(mlps=frozenset({1}))],
     "together": [
         Components(frozenset({(0, 1), (2, 0)}), frozenset({1})),
@@ -48,7 +54,11 @@ def runs(model):
     tokens = torch.randint(0, 300, (2, 3, LENGTH), generator=torch.Generator().manual_seed(0))
     candidates = torch.randint(0, 300, (3, 2, 2), generator=torch.Generator().manual_seed(1))
     is_right = torch.tensor([True, False]).expand(3, 2, 2)
-    return keep_run(model, tokens[0]), keep_run(model, tokens[1]), Question(READS, candidates, is_right)
+    return (
+        keep_run(model, tokens[0]),
+        keep_run(model, tokens[1]),
+        Question(READS, candidates, is_right),
+    )
 
 
 def logit_diff(logits, question):
@@ -63,7 +73,11 @@ def three_passes(model, base_tokens, source_tokens, question, sender, receivers,
     try:
         _, base = model.run_with_cache(base_tokens)
         _, source = model.run_with_cache(source_tokens)
-        inputs = {f"blocks.{layer}.hook_{name}_input": (name, layer) for layer in range(LAYERS) for name in "qkv"}
+        inputs = {
+            f"blocks.{layer}.hook_{name}_input": (name, layer)
+            for layer in range(LAYERS)
+            for name in "qkv"
+        }
         inputs |= {f"blocks.{layer}.hook_mlp_in": ("mlp", layer) for layer in range(LAYERS)}
         final = f"blocks.{LAYERS - 1}.hook_resid_post"
         seen = {}
@@ -72,18 +86,29 @@ def three_passes(model, base_tokens, source_tokens, question, sender, receivers,
             z = (base[hook.name] if "attn" in frozen else z).clone()
             for at, head in sender.heads:
                 if at == layer:
-                    z[:, :, head] = torch.where(positions[..., None], source[hook.name][:, :, head], z[:, :, head])
+                    z[:, :, head] = torch.where(
+                        positions[..., None], source[hook.name][:, :, head], z[:, :, head]
+                    )
             return z
 
         def send_mlp(out, hook, layer):
             out = base[hook.name] if "mlp" in frozen else out
-            return torch.where(positions[..., None], source[hook.name], out) if layer in sender.mlps else out
+            return (
+                torch.where(positions[..., None], source[hook.name], out)
+                if layer in sender.mlps
+                else out
+            )
 
         def remember(activation, hook):
             seen[hook.name] = activation.clone()
 
-        hooks = [(f"blocks.{layer}.attn.hook_z", partial(send, layer=layer)) for layer in range(LAYERS)]
-        hooks += [(f"blocks.{layer}.hook_mlp_out", partial(send_mlp, layer=layer)) for layer in range(LAYERS)]
+        hooks = [
+            (f"blocks.{layer}.attn.hook_z", partial(send, layer=layer)) for layer in range(LAYERS)
+        ]
+        hooks += [
+            (f"blocks.{layer}.hook_mlp_out", partial(send_mlp, layer=layer))
+            for layer in range(LAYERS)
+        ]
         hooks += [(name, remember) for name in (*inputs, final)]
         model.run_with_hooks(base_tokens, fwd_hooks=hooks)
 
@@ -106,7 +131,9 @@ def three_passes(model, base_tokens, source_tokens, question, sender, receivers,
 
 
 @pytest.mark.parametrize(
-    "frozen", [("attn", "mlp"), ("attn",), ("mlp",), ()], ids=lambda names: "+".join(names) or "none"
+    "frozen",
+    [("attn", "mlp"), ("attn",), ("mlp",), ()],
+    ids=lambda names: "+".join(names) or "none",
 )
 @pytest.mark.parametrize("receivers", RECEIVERS)
 @pytest.mark.parametrize("senders", SENDERS)
@@ -129,7 +156,14 @@ def test_it_equals_three_passes(model, runs, senders, receivers, frozen, somewhe
     for sender, found in zip(SENDERS[senders], scores["logit_diff"], strict=True):
         with torch.inference_mode():
             expected = three_passes(
-                model, base.tokens, source.tokens, question, sender, RECEIVERS[receivers], frozen, positions
+                model,
+                base.tokens,
+                source.tokens,
+                question,
+                sender,
+                RECEIVERS[receivers],
+                frozen,
+                positions,
             )
         torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)
 
@@ -141,17 +175,22 @@ def test_the_paths_to_everything_are_the_whole_effect(model, runs):
     direct = path_patch(model, base, source, question, [sender], Receivers(logits=True))
     hook = lambda z, hook: torch.cat([z[:, :, :1], source.z[0][:, :, 1:2], z[:, :, 2:]], 2)  # noqa: E731
     with torch.inference_mode():
-        whole = logit_diff(model.run_with_hooks(base.tokens, fwd_hooks=[("blocks.0.attn.hook_z", hook)]), question)
+        whole = logit_diff(
+            model.run_with_hooks(base.tokens, fwd_hooks=[("blocks.0.attn.hook_z", hook)]), question
+        )
     torch.testing.assert_close(patched["logit_diff"][0], whole, atol=1e-4, rtol=1e-4)
     assert (direct["logit_diff"][0] - whole).abs().max() > 1e-3
 
 
 def test_batches_of_one_sender_give_the_same(model, runs):
     base, source, question = runs
-    senders = [Components(frozenset({(layer, head)})) for head in range(HEADS) for layer in range(LAYERS)]
+    senders = [
+        Components(frozenset({(layer, head)})) for head in range(HEADS) for layer in range(LAYERS)
+    ]
     readers = RECEIVERS["several"]
     at_once, one_by_one = (
-        path_patch(model, base, source, question, senders, readers, frozen=(), budget=budget) for budget in (None, 1)
+        path_patch(model, base, source, question, senders, readers, frozen=(), budget=budget)
+        for budget in (None, 1)
     )
     for name, scores in at_once.items():
         assert scores.shape == (len(senders), 3)
@@ -160,7 +199,9 @@ def test_batches_of_one_sender_give_the_same(model, runs):
 
 def test_a_source_that_is_the_base_changes_nothing(model, runs):
     base, _, question = runs
-    scores = path_patch(model, base, base, question, SENDERS["heads"], RECEIVERS["several"], frozen=())
+    scores = path_patch(
+        model, base, base, question, SENDERS["heads"], RECEIVERS["several"], frozen=()
+    )
     unpatched = logit_diff(model(base.tokens), question)
     torch.testing.assert_close(scores["logit_diff"], unpatched.expand(3, 3), atol=1e-5, rtol=1e-4)
 

@@ -12,7 +12,7 @@ TRAIN, VALIDATION, TEST, D, CLASSES = 900, 300, 600, 24, 5
 
 
 def layers_of(n_layers, seed=0):
-    """Correlated features of several layers, and labels that the first layer tells; standardised."""
+    """Standardised correlated features of several layers, and labels that the first layer tells."""
     generator = torch.Generator().manual_seed(seed)
     items = TRAIN + VALIDATION + TEST
     mix = torch.randn(n_layers, D, D, generator=generator) * torch.logspace(0, -2, D)[:, None]
@@ -49,7 +49,9 @@ def test_logistic_regression_is_that_of_scikit_learn(planted, strength):
             accuracy = (logits[layer, problem].argmax(0).numpy() == y[-TEST:]).mean()
             assert accuracy == pytest.approx(theirs.score(x[layer, -TEST:], y[-TEST:]), abs=0.005)
             nll = probing.cross_entropy(logits, labels[..., -TEST:])[layer, problem].mean()
-            assert nll.item() == pytest.approx(log_loss(y[-TEST:], theirs.predict_proba(x[layer, -TEST:])), abs=2e-3)
+            assert nll.item() == pytest.approx(
+                log_loss(y[-TEST:], theirs.predict_proba(x[layer, -TEST:])), abs=2e-3
+            )
 
 
 def test_layers_that_are_fitted_together_are_fitted_as_by_themselves(planted):
@@ -59,8 +61,12 @@ def test_layers_that_are_fitted_together_are_fitted_as_by_themselves(planted):
     for layer in range(len(x)):
         alone = fitted(x[layer : layer + 1], labels, strengths)
         assert torch.equal(alone.strength[0], together.strength[layer])
-        torch.testing.assert_close(alone.probes.weight[0], together.probes.weight[layer], atol=2e-2, rtol=0)
-        torch.testing.assert_close(alone.cross_entropy[0], together.cross_entropy[layer], atol=1e-3, rtol=0)
+        torch.testing.assert_close(
+            alone.probes.weight[0], together.probes.weight[layer], atol=2e-2, rtol=0
+        )
+        torch.testing.assert_close(
+            alone.cross_entropy[0], together.cross_entropy[layer], atol=1e-3, rtol=0
+        )
 
 
 def test_the_strength_is_the_one_that_is_best_on_validation(planted):

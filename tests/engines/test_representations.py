@@ -17,7 +17,9 @@ def test_what_is_equal_up_to_rotation_shift_and_scale_has_cka_1():
     rotation = torch.linalg.qr(randn(8, 8))[0]
     for debiased in (True, False):
         assert linear_cka(x, x, debiased=debiased).item() == pytest.approx(1, abs=1e-6)
-        assert linear_cka(x, 1e4 * x @ rotation + 7, debiased=debiased).item() == pytest.approx(1, abs=1e-4)
+        assert linear_cka(x, 1e4 * x @ rotation + 7, debiased=debiased).item() == pytest.approx(
+            1, abs=1e-4
+        )
 
 
 def hsic_by_kernels(x, y):
@@ -54,7 +56,9 @@ def test_cosine_is_exactly_1_for_what_is_equal_and_minus_1_for_opposites():
     assert (cosine(x, x) == 1).all()
     torch.testing.assert_close(cosine(x, -x), torch.full((5, 4), -1.0))
     y = randn(5, 4, 8)
-    torch.testing.assert_close(cosine(x, y), torch.nn.functional.cosine_similarity(x, y, dim=-1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        cosine(x, y), torch.nn.functional.cosine_similarity(x, y, dim=-1), atol=1e-5, rtol=0
+    )
 
 
 def test_the_participation_ratio_counts_the_dimensions_that_vary():
@@ -71,7 +75,9 @@ def test_the_participation_ratio_counts_the_dimensions_that_vary():
 def test_the_participation_ratio_is_that_of_the_eigenvalues(shape):
     x = randn(*shape)
     values = torch.linalg.svdvals(x - x.mean(0)) ** 2
-    assert participation_ratio(x).item() == pytest.approx((values.sum() ** 2 / values.square().sum()).item(), rel=1e-4)
+    assert participation_ratio(x).item() == pytest.approx(
+        (values.sum() ** 2 / values.square().sum()).item(), rel=1e-4
+    )
 
 
 def test_anisotropy_is_the_mean_cosine_over_pairs_from_different_documents():

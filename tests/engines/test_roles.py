@@ -1,4 +1,6 @@
-"""Measures of roles against their definitions written out, and heads made by hand that have a role or must not."""
+"""Measures of roles against their definitions written out, and heads made by hand that have a role
+or must not.
+"""
 
 import pytest
 import torch
@@ -28,7 +30,9 @@ def tokens():
 
 def ov(model, layer, head, stream, b_V):
     """What a head writes of a stream it attends to alone."""
-    v = model.blocks[layer].ln1(stream) @ model.W_V[layer, head] + (model.b_V[layer, head] if b_V else 0)
+    v = model.blocks[layer].ln1(stream) @ model.W_V[layer, head] + (
+        model.b_V[layer, head] if b_V else 0
+    )
     return v @ model.W_O[layer, head]
 
 
@@ -51,8 +55,12 @@ def test_copying_is_being_among_the_first_five(model, tokens, b_V):
 
 @pytest.fixture
 def copier(tmp_path):
-    """A model of one head a layer whose layer 0 does nothing: layer 1's head copies, layer 2's writes the opposite."""
-    publish_suite(tmp_path / "suite", (0,), num_hidden_layers=LAYERS, num_attention_heads=1, rotary_pct=0.25)
+    """A model of one head a layer whose layer 0 does nothing: layer 1's head copies, layer 2's
+    writes the opposite.
+    """
+    publish_suite(
+        tmp_path / "suite", (0,), num_hidden_layers=LAYERS, num_attention_heads=1, rotary_pct=0.25
+    )
     (ckpt,) = pt.checkpoints(tmp_path / "suite", steps="0", device="cpu")
     model = ckpt.model
     with torch.no_grad():
@@ -71,7 +79,9 @@ def copier(tmp_path):
 
 def test_a_head_that_writes_what_it_reads_copies_and_its_opposite_does_not(copier, tokens):
     positions = torch.arange(11).expand(5, 11)
-    own, other = roles.copied_share(copier, keep_run(copier, tokens[0]), positions, tokens[1], b_V=False)
+    own, other = roles.copied_share(
+        copier, keep_run(copier, tokens[0]), positions, tokens[1], b_V=False
+    )
     assert own[:, 1, 0].tolist() == [1] * 5
     assert own[:, 2, 0].tolist() == [0] * 5
     assert other[:, 1, 0].mean() < 0.1
@@ -83,7 +93,9 @@ def test_a_head_that_writes_what_it_reads_copies_and_its_opposite_does_not(copie
 def test_successors_are_the_strictly_largest_of_their_task(model, kind, b_V):
     words, targets = torch.tensor([5, 9, 100, 40]), torch.tensor([9, 100, 40, 7])
     order = torch.tensor([2, 3, 1, 0])
-    right, exchanged = roles.is_succeeded(model, words, targets, [torch.arange(4), order], kind, b_V=b_V)
+    right, exchanged = roles.is_succeeded(
+        model, words, targets, [torch.arange(4), order], kind, b_V=b_V
+    )
     stream = model.W_E[words][:, None]
     made = model.blocks[0].mlp(stream if kind == "cot" else model.blocks[0].ln2(stream))
     made = made + stream if kind == "with_embed" else made
@@ -93,7 +105,9 @@ def test_successors_are_the_strictly_largest_of_their_task(model, kind, b_V):
                 v = made @ model.W_V[layer, head] + (model.b_V[layer, head] if b_V else 0)
                 logits = (v @ model.W_O[layer, head] @ model.W_U)[:, 0, targets]
             else:
-                logits = model.unembed(model.ln_final(ov(model, layer, head, made, b_V)))[:, 0, targets]
+                logits = model.unembed(model.ln_final(ov(model, layer, head, made, b_V)))[
+                    :, 0, targets
+                ]
             best = logits.argmax(-1)
             assert right[:, layer, head].tolist() == (best == torch.arange(4)).float().tolist()
             assert exchanged[:, layer, head].tolist() == (best == order).float().tolist()
@@ -130,7 +144,9 @@ def test_direct_effects_are_what_a_head_writes_along_the_difference(model, token
 @torch.inference_mode()
 def test_inhibition_is_the_change_of_the_receivers_attention(model, tokens):
     base, twin = keep_run(model, tokens[0]), keep_run(model, tokens[1])
-    question = Question(torch.tensor([10]), torch.zeros(5, 1, 1, dtype=torch.long), torch.ones(5, 1, 1).bool())
+    question = Question(
+        torch.tensor([10]), torch.zeros(5, 1, 1, dtype=torch.long), torch.ones(5, 1, 1).bool()
+    )
     places = torch.tensor([[6, 5, 6, 7, 2], [2, 3, 1, 0, 9]])
     receivers = [(2, 1), (1, 0), (2, 3)]
     found = roles.inhibition(model, base, twin, question, receivers, places)
@@ -145,7 +161,9 @@ def test_inhibition_is_the_change_of_the_receivers_attention(model, tokens):
 
         for layer in range(LAYERS):
             for head in range(HEADS):
-                change = (other["z", layer] - before["z", layer])[:, -1, head] @ model.W_O[layer, head]
+                change = (other["z", layer] - before["z", layer])[:, -1, head] @ model.W_O[
+                    layer, head
+                ]
                 rise = torch.zeros(5)
                 for at, receiver in receivers:
                     if at <= layer:
@@ -155,10 +173,15 @@ def test_inhibition_is_the_change_of_the_receivers_attention(model, tokens):
                     kept = {}
                     hooks = [
                         (f"blocks.{at}.hook_q_input", lambda q, hook, query=query: query),
-                        (f"blocks.{at}.attn.hook_pattern", lambda p, hook, kept=kept: kept.update(pattern=p)),
+                        (
+                            f"blocks.{at}.attn.hook_pattern",
+                            lambda p, hook, kept=kept: kept.update(pattern=p),
+                        ),
                     ]
                     model.run_with_hooks(tokens[0], fwd_hooks=hooks)
-                    rise += margin(kept["pattern"], receiver) - margin(before["pattern", at], receiver)
+                    rise += margin(kept["pattern"], receiver) - margin(
+                        before["pattern", at], receiver
+                    )
                 torch.testing.assert_close(found[:, layer, head], rise / 3, atol=1e-5, rtol=1e-4)
     finally:
         model.set_use_split_qkv_input(False)
@@ -176,20 +199,27 @@ def test_suppression_is_about_the_favoured_token_of_the_context(model):
     for item in range(5):
         for i, read in enumerate(reads.tolist()):
             earlier = set(tokens[item, :read].tolist())
-            assert found.favoured[item, i].item() == max(earlier, key=lambda token: logits[item, read, token].item())
+            assert found.favoured[item, i].item() == max(
+                earlier, key=lambda token: logits[item, read, token].item()
+            )
         copies = [
             [p for p in range(read) if tokens[item, p] == found.favoured[item, i]]
             for i, read in enumerate(reads.tolist())
         ]
-        expected = sum(len(c) / (read + 1) for c, read in zip(copies, reads.tolist(), strict=True)) / 2
+        expected = (
+            sum(len(c) / (read + 1) for c, read in zip(copies, reads.tolist(), strict=True)) / 2
+        )
         assert found.uniform[item].item() == pytest.approx(expected)
         for layer in range(LAYERS):
             pattern = cache["pattern", layer][item]
             for head in range(HEADS):
                 attention = sum(
-                    pattern[head, read, c].sum().item() for c, read in zip(copies, reads.tolist(), strict=True)
+                    pattern[head, read, c].sum().item()
+                    for c, read in zip(copies, reads.tolist(), strict=True)
                 )
-                assert found.attention[item, layer, head].item() == pytest.approx(attention / 2, abs=1e-5)
+                assert found.attention[item, layer, head].item() == pytest.approx(
+                    attention / 2, abs=1e-5
+                )
     final = cache["resid_post", LAYERS - 1][:, reads]
     scale = (final.var(-1, correction=0) + model.cfg.eps).sqrt()
     z = cache["z", 1][:, reads, 2] - model.b_V[1, 2]
@@ -220,8 +250,12 @@ def test_the_rise_is_that_of_the_logit_where_the_head_is_its_mean(model, tokens)
             z[:, :, head] = mean
             return z
 
-        ablated = model.run_with_hooks(tokens[0], fwd_hooks=[(f"blocks.{layer}.attn.hook_z", ablate)])
-        torch.testing.assert_close(rise[i], logit(ablated) - logit(model(tokens[0])), atol=1e-4, rtol=1e-4)
+        ablated = model.run_with_hooks(
+            tokens[0], fwd_hooks=[(f"blocks.{layer}.attn.hook_z", ablate)]
+        )
+        torch.testing.assert_close(
+            rise[i], logit(ablated) - logit(model(tokens[0])), atol=1e-4, rtol=1e-4
+        )
 
 
 def test_attention_goes_to_the_keys_that_are_given():

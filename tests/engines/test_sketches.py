@@ -27,15 +27,21 @@ def test_the_distance_and_cosine_of_two_matrices_lie_within_their_stated_errors(
         cosine = torch.nn.functional.cosine_similarity(one.double(), other.double(), dim=1).numpy()
         errors = (found.cosine - cosine) / found.cosine_stderr
         assert 0.6 < errors.std() < 1.4
-        assert found.relative_distance_stderr == pytest.approx(found.relative_distance / np.sqrt(512), rel=1e-5)
+        assert found.relative_distance_stderr == pytest.approx(
+            found.relative_distance / np.sqrt(512), rel=1e-5
+        )
 
 
 def test_weights_that_lie_in_few_entries_are_no_exception():
     sparse = torch.zeros(200, 20_000)
     sparse[:, :3] = randn(200, 3)
     sparse[:, 9_000:9_003] = randn(200, 3)
-    # One projection for all rows: what meets in it meets in every row, so over seeds, not over rows, it is right on average.
-    shares = [(project(sparse[:1], 64, seed=seed).norm() / sparse[0].norm()).square().item() for seed in range(300)]
+    # One projection for all rows: what meets in it meets in every row, so over seeds, not over
+    # rows, it is right on average.
+    shares = [
+        (project(sparse[:1], 64, seed=seed).norm() / sparse[0].norm()).square().item()
+        for seed in range(300)
+    ]
     assert np.mean(shares) == pytest.approx(1, abs=0.05)
     assert np.std(shares) < np.sqrt(2 / 64) * 1.3
 
@@ -43,7 +49,10 @@ def test_weights_that_lie_in_few_entries_are_no_exception():
 def test_entries_of_one_sign_do_not_add_up():
     """What a step moves need not have a mean of 0: each entry has a random sign."""
     shifted = 1 + 0.1 * randn(20_000)
-    shares = [(project(shifted, 64, seed=seed).norm() / shifted.norm()).square().item() for seed in range(300)]
+    shares = [
+        (project(shifted, 64, seed=seed).norm() / shifted.norm()).square().item()
+        for seed in range(300)
+    ]
     assert np.mean(shares) == pytest.approx(1, abs=0.05)
     assert np.std(shares) < np.sqrt(2 / 64) * 1.3
 
@@ -66,7 +75,10 @@ def test_a_sketch_depends_on_nothing_but_the_vector_size_and_seed():
 def test_a_sketch_is_linear():
     one, other = randn(3_000), randn(3_000)
     torch.testing.assert_close(
-        project(one - 2 * other, 100, 0), project(one, 100, 0) - 2 * project(other, 100, 0), rtol=1e-4, atol=1e-4
+        project(one - 2 * other, 100, 0),
+        project(one, 100, 0) - 2 * project(other, 100, 0),
+        rtol=1e-4,
+        atol=1e-4,
     )
 
 

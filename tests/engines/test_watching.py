@@ -1,4 +1,4 @@
-"""The watch of device discipline sees what it should, each by a function that does it, and nothing else."""
+"""The watch of device discipline sees what it should, by a function for each, and nothing else."""
 
 from pathlib import Path
 
@@ -9,7 +9,11 @@ import torch
 from tests.engines.device_arguments import Arguments
 from tests.engines.watching import META, Kind, Watch
 
-HERE, DOUBLE, GENERATOR = torch.zeros(4, 4), torch.zeros(3, dtype=torch.float64, device=META), torch.Generator()
+HERE, DOUBLE, GENERATOR = (
+    torch.zeros(4, 4),
+    torch.zeros(3, dtype=torch.float64, device=META),
+    torch.Generator(),
+)
 
 BAD = {
     "item": (Kind.READ, lambda x: x.sum().item()),
@@ -48,15 +52,27 @@ BAD = {
     "arange without device": (Kind.MIXED, lambda x: x[torch.arange(2)]),
     "gather by the host": (Kind.MIXED, lambda x: x.gather(1, HERE[:3].long())),
     "stack of two devices": (Kind.MIXED, lambda x: torch.stack([x.sum(), HERE.sum()])),
-    "the host's generator": (Kind.MIXED, lambda x: torch.rand(3, device=x.device, generator=GENERATOR)),
+    "the host's generator": (
+        Kind.MIXED,
+        lambda x: torch.rand(3, device=x.device, generator=GENERATOR),
+    ),
     "arange": (Kind.HOST, lambda x: torch.arange(len(x))),
     "zeros": (Kind.HOST, lambda x: torch.zeros(x.shape)),
     "tensor": (Kind.HOST, lambda x: torch.tensor([1, 2]) + 1),
     "from_numpy": (Kind.HOST, lambda x: torch.from_numpy(np.ones(3))),
-    "uploaded later": (Kind.HOST, lambda x: torch.tensor([2, 1]).argsort().to(x.device, non_blocking=True)),
+    "uploaded later": (
+        Kind.HOST,
+        lambda x: torch.tensor([2, 1]).argsort().to(x.device, non_blocking=True),
+    ),
     "double": (Kind.DOUBLE, lambda x: x.double().sum()),
-    "zeros in double": (Kind.DOUBLE, lambda x: torch.zeros(3, dtype=torch.float64, device=x.device)),
-    "upload of float64": (Kind.DOUBLE, lambda x: torch.from_numpy(np.ones(3)).to(x.device, non_blocking=True)),
+    "zeros in double": (
+        Kind.DOUBLE,
+        lambda x: torch.zeros(3, dtype=torch.float64, device=x.device),
+    ),
+    "upload of float64": (
+        Kind.DOUBLE,
+        lambda x: torch.from_numpy(np.ones(3)).to(x.device, non_blocking=True),
+    ),
 }
 
 GOOD = {
@@ -67,8 +83,12 @@ GOOD = {
     "a number of the host": lambda x: x * HERE.sum(),
     "index of the device": lambda x: x[torch.arange(2, device=x.device)],
     "upload": lambda x: x[torch.tensor([0, 2]).to(x.device, non_blocking=True)],
-    "upload of an array": lambda x: x + torch.from_numpy(np.ones(4, np.float32)).to(x.device, non_blocking=True),
-    "upload in another type": lambda x: torch.tensor([True, False]).to(x.device, x.dtype, non_blocking=True),
+    "upload of an array": lambda x: (
+        x + torch.from_numpy(np.ones(4, np.float32)).to(x.device, non_blocking=True)
+    ),
+    "upload in another type": (
+        lambda x: torch.tensor([True, False]).to(x.device, x.dtype, non_blocking=True)
+    ),
     "the host by itself": lambda x: int(HERE[HERE > 0].sum()),
     "repeat": lambda x: x.repeat_interleave(2, 0),
     "qr": lambda x: torch.linalg.qr(x, mode="r"),
@@ -92,7 +112,9 @@ def test_what_should_not_be_done_is_seen(name, inference):
     assert kind in {finding.kind for finding in findings}
     finding = next(finding for finding in findings if finding.kind is kind)
     assert finding.line.startswith("test_watching.py:")
-    assert finding.line.endswith(Path(__file__).read_text().splitlines()[int(finding.line.split(":")[1]) - 1].strip())
+    assert finding.line.endswith(
+        Path(__file__).read_text().splitlines()[int(finding.line.split(":")[1]) - 1].strip()
+    )
 
 
 @pytest.mark.parametrize("inference", [False, True], ids=["", "inference mode"])

@@ -15,21 +15,32 @@ def randn(*shape):
 @pytest.mark.parametrize("shape", [(6, 6), (5, 20), (20, 5), (400, 7), (7, 400)])
 def test_singular_values_are_those_of_lapack_whatever_the_shape(shape):
     matrix = randn(*shape)
-    torch.testing.assert_close(engine.singular_values(matrix), torch.linalg.svdvals(matrix), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        engine.singular_values(matrix), torch.linalg.svdvals(matrix), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_a_products_spectrum_norm_and_distance_are_those_of_the_matrix_multiplied_out():
     one, two = [(randn(3, 20, 4), randn(3, 4, 15)) for _ in range(2)]
     product, other = one[0] @ one[1], two[0] @ two[1]
     torch.testing.assert_close(
-        engine.product_singular_values(one), torch.linalg.svdvals(product)[:, :4], rtol=1e-4, atol=1e-4
+        engine.product_singular_values(one),
+        torch.linalg.svdvals(product)[:, :4],
+        rtol=1e-4,
+        atol=1e-4,
     )
     norms = torch.linalg.matrix_norm(torch.stack([product - other, product, other], 1))
     torch.testing.assert_close(engine.product_distance(one, two), norms, rtol=1e-4, atol=1e-4)
 
 
 def test_statistics_of_equal_and_of_single_singular_values_are_their_extremes():
-    flat = dict(zip(engine.STATISTICS, engine.spectral_statistics(torch.full((8,), 3.0)).tolist(), strict=True))
+    flat = dict(
+        zip(
+            engine.STATISTICS,
+            engine.spectral_statistics(torch.full((8,), 3.0)).tolist(),
+            strict=True,
+        )
+    )
     assert flat["frobenius"] == pytest.approx(3 * 8**0.5)
     assert flat["spectral"] == 3
     assert flat["nuclear"] == 24
@@ -39,7 +50,11 @@ def test_statistics_of_equal_and_of_single_singular_values_are_their_extremes():
         assert flat[name] == pytest.approx(8, rel=1e-5)
     assert flat["gini"] == pytest.approx(0, abs=1e-6)
     single = dict(
-        zip(engine.STATISTICS, engine.spectral_statistics(torch.tensor([5.0, 0, 0, 0])).tolist(), strict=True)
+        zip(
+            engine.STATISTICS,
+            engine.spectral_statistics(torch.tensor([5.0, 0, 0, 0])).tolist(),
+            strict=True,
+        )
     )
     for name in ("stable_rank", "effective_rank", "effective_rank_sq", "participation_ratio"):
         assert single[name] == pytest.approx(1)
@@ -51,9 +66,15 @@ def test_statistics_are_their_definitions():
     found = dict(zip(engine.STATISTICS, engine.spectral_statistics(s).tolist(), strict=True))
     share, energy = s / s.sum(), s**2 / (s**2).sum()
     assert found["stable_rank"] == pytest.approx(((s**2).sum() / s[0] ** 2).item(), rel=1e-5)
-    assert found["effective_rank"] == pytest.approx(torch.exp(-(share * share.log()).sum()).item(), rel=1e-5)
-    assert found["effective_rank_sq"] == pytest.approx(torch.exp(-(energy * energy.log()).sum()).item(), rel=1e-5)
-    assert found["participation_ratio"] == pytest.approx(((s**2).sum() ** 2 / (s**4).sum()).item(), rel=1e-5)
+    assert found["effective_rank"] == pytest.approx(
+        torch.exp(-(share * share.log()).sum()).item(), rel=1e-5
+    )
+    assert found["effective_rank_sq"] == pytest.approx(
+        torch.exp(-(energy * energy.log()).sum()).item(), rel=1e-5
+    )
+    assert found["participation_ratio"] == pytest.approx(
+        ((s**2).sum() ** 2 / (s**4).sum()).item(), rel=1e-5
+    )
     pairs = (s[:, None] - s[None]).abs().sum() / (2 * 9 * s.sum())
     assert found["gini"] == pytest.approx(pairs.item(), rel=1e-4)
 
@@ -77,7 +98,9 @@ def test_distance_and_cosine_are_their_definitions_also_where_they_are_small():
         other = matrix + size * randn(30, 20)
         share, cosine = engine.relative(engine.distance(matrix, other)).tolist()
         assert share == pytest.approx(((matrix - other).norm() / other.norm()).item(), rel=1e-5)
-        expected = torch.nn.functional.cosine_similarity(matrix.flatten().double(), other.flatten().double(), dim=0)
+        expected = torch.nn.functional.cosine_similarity(
+            matrix.flatten().double(), other.flatten().double(), dim=0
+        )
         assert 1 - cosine == pytest.approx(1 - expected.item(), rel=1e-2)
 
 
@@ -108,4 +131,6 @@ def test_copying_is_that_of_the_whole_product():
     for whole, loop in ((w_v @ w_o, None), (w_e @ w_v @ w_o @ w_u, w_u @ w_e)):
         values = torch.linalg.eigvals(whole[0].double())
         expected = values.real.sum() / values.abs().sum()
-        assert engine.copying_eigenvalue(w_v, w_o, loop).item() == pytest.approx(expected.item(), abs=1e-4)
+        assert engine.copying_eigenvalue(w_v, w_o, loop).item() == pytest.approx(
+            expected.item(), abs=1e-4
+        )

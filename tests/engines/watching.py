@@ -1,8 +1,11 @@
-"""Watches what code does with a device's tensors, on a machine without one: `meta` tensors stand in, which have shapes and no values.
+"""Watches what code does with a device's tensors, on a machine without one.
 
-A GPU works on while Python goes ahead, until Python asks for a value or uploads one without `non_blocking`. Both are reported with the
-function and the line that do so, and so are devices that are mixed. Then the run goes on, with ones in place of the values that do not
-exist, so that one run finds everything.
+In their place stand `meta` tensors, which have shapes and no values.
+
+A GPU works on while Python goes ahead, until Python asks for a value or uploads one without
+`non_blocking`. Both are reported with the function and the line that do so, and so are devices that
+are mixed. Then the run goes on, with ones in place of the values that do not exist, so that one run
+finds everything.
 """
 
 import linecache
@@ -64,14 +67,15 @@ WAITING = {
     aten.linalg_eig,
     aten._linalg_check_errors,
 }
-"""On CUDA these wait for the device before they return, as the documentation of torch.linalg says."""
+"""On CUDA these wait for the device before they return, as torch.linalg's documentation says."""
 
 DOUBLES = (torch.float64, torch.complex128)
 
 
 @dataclass
 class Watch:
-    """Within the context, what code below a folder, or in a file, does; by it or by a library that it calls.
+    """Within the context, what code below a folder, or in a file, does; by it or by a library that
+    it calls.
 
     Attributes:
         within: the folder or file.
@@ -84,7 +88,8 @@ class Watch:
     findings: list[Finding] = field(default_factory=list)
     executed: set[CodeType] = field(default_factory=set)
     calling: str = ""
-    # Tensors made of Python's numbers, by storage. They can be made nowhere else: findings unless they are uploaded without waiting.
+    # Tensors made of Python's numbers, by storage. They can be made nowhere else: findings unless
+    # they are uploaded without waiting.
     _made: dict[int, tuple[Tensor, Finding]] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
 
@@ -132,11 +137,18 @@ class Watch:
         path, number = Path(frame.f_code.co_filename), frame.f_lineno
         names = [part for part in frame.f_code.co_qualname.split(".") if not part.startswith("<")]
         text = linecache.getline(str(path), number).strip()
-        return Finding(kind, ".".join((path.stem, *names)), f"{path.name}:{number}: {text}", operation + library)
+        return Finding(
+            kind,
+            ".".join((path.stem, *names)),
+            f"{path.name}:{number}: {text}",
+            operation + library,
+        )
 
 
 def _leaves(tree: object) -> Iterator[object]:
-    """What lists, tuples and dicts hold: the arguments and results of operations are made of nothing else."""
+    """What lists, tuples and dicts hold: the arguments and results of operations are made of
+    nothing else.
+    """
     if isinstance(tree, list | tuple):
         for one in tree:
             yield from _leaves(one)
@@ -178,7 +190,11 @@ class _Operations(TorchDispatchMode):
     def _moved(self, func, args, kwargs):
         """Copies from one device to the other."""
         if func is aten._to_copy.default:
-            source, target, waits = args[0], kwargs.get("device") or args[0].device, not kwargs.get("non_blocking")
+            source, target, waits = (
+                args[0],
+                kwargs.get("device") or args[0].device,
+                not kwargs.get("non_blocking"),
+            )
         elif func is aten.copy_.default:
             target, source = args[0].device, args[1]
             waits = not (args[2] if len(args) > 2 else kwargs.get("non_blocking"))
@@ -197,8 +213,13 @@ class _Operations(TorchDispatchMode):
         return None
 
     def _read(self, func, args, kwargs):
-        """What needs a value gets 1, or true; the third time at one place false, so that loops end."""
-        if torch.Tag.data_dependent_output not in func.tags or not any(one.is_meta for one in _tensors((args, kwargs))):
+        """What needs a value gets 1, or true.
+
+        The third time at one place it gets false, so that loops end.
+        """
+        if torch.Tag.data_dependent_output not in func.tags or not any(
+            one.is_meta for one in _tensors((args, kwargs))
+        ):
             return None
         found = self._watch.report(Kind.READ, self._watch.calling)
         if func is not aten._local_scalar_dense.default or args[0].dtype is torch.bool:
@@ -210,14 +231,20 @@ class _Operations(TorchDispatchMode):
         if not any(one.is_meta for one in _tensors((args, kwargs))):
             return None
         if func.overloadpacket in (aten.index, aten.index_put, aten.index_put_):
-            masks = [i for i in args[1] if i is not None and i.is_meta and i.dtype in (torch.bool, torch.uint8)]
+            masks = [
+                i
+                for i in args[1]
+                if i is not None and i.is_meta and i.dtype in (torch.bool, torch.uint8)
+            ]
             # One number for all that a mask names is filled in without counting them.
             if not masks or (func.overloadpacket is not aten.index and args[2].numel() == 1):
                 return None
             self._watch.report(Kind.SHAPE, "a mask as index")
             if func.overloadpacket is not aten.index:
                 return args[0]
-            every = [_all_of(i).unbind(-1) if any(i is mask for mask in masks) else [i] for i in args[1]]
+            every = [
+                _all_of(i).unbind(-1) if any(i is mask for mask in masks) else [i] for i in args[1]
+            ]
             return func(args[0], [one for some in every for one in some])
         if torch.Tag.dynamic_output_shape not in func.tags:
             return None
@@ -227,11 +254,21 @@ class _Operations(TorchDispatchMode):
         return _all_of(args[0]) if func is aten.nonzero.default else None
 
     def _on_one_device(self, func, args, kwargs):
-        """The arguments, all on the device if one is. Arithmetic may combine a device's tensor with one number of the host's."""
+        """The arguments, all on the device if one is.
+
+        Arithmetic may combine a device's tensor with one number of the host's.
+        """
         tensors = _tensors((args, kwargs))
-        if not any(one.is_meta for one in tensors) or func in (aten._to_copy.default, aten.copy_.default):
+        if not any(one.is_meta for one in tensors) or func in (
+            aten._to_copy.default,
+            aten.copy_.default,
+        ):
             return args, kwargs
-        legal = torch.Tag.pointwise in func.tags or func.overloadpacket in (aten.index_put, aten.index_put_, aten.index)
+        legal = torch.Tag.pointwise in func.tags or func.overloadpacket in (
+            aten.index_put,
+            aten.index_put_,
+            aten.index,
+        )
         strangers = [one for one in tensors if not one.is_meta and not (legal and one.ndim == 0)]
         if strangers:
             self._watch.report(Kind.MIXED, str(func))
@@ -239,7 +276,11 @@ class _Operations(TorchDispatchMode):
             return args, kwargs
 
         def moved(one):
-            return torch.empty_like(one, device=META) if any(one is other for other in strangers) else one
+            return (
+                torch.empty_like(one, device=META)
+                if any(one is other for other in strangers)
+                else one
+            )
 
         return tree_map(moved, args), tree_map(moved, kwargs)
 
@@ -291,9 +332,13 @@ class _Python(TorchFunctionMode):
             sys.setprofile(profile)
 
     def _uploads(self, func, args, kwargs) -> bool:
-        """Whether Python's numbers become a device's tensor; torch offers no way to do this at once without waiting."""
+        """Whether Python's numbers become a device's tensor; torch offers no way to do this at once
+        without waiting.
+        """
         if func in (torch.tensor, torch.as_tensor, torch.asarray):
-            return torch.device(kwargs.get("device") or CPU).type == "meta" and not isinstance(args[0], Tensor)
+            return torch.device(kwargs.get("device") or CPU).type == "meta" and not isinstance(
+                args[0], Tensor
+            )
         if func is Tensor.new_tensor:
             return args[0].is_meta and not isinstance(args[1], Tensor)
         if func in (Tensor.__getitem__, Tensor.__setitem__):

@@ -16,13 +16,28 @@ from pythia_traj.experiment import Vocabulary
 OWN = str(Path(__file__).with_name("own_task.jsonl"))
 KINDS = ["zero", "mean", "positional_mean", "resample", "pattern_preserving", "direct"]
 EXPERIMENTS = {
-    "all": {"use": "ablation", "task": OWN, "kinds": KINDS, "sets": ["L0H1+L1H2", "L0H0+L0H1+L0H2"], "top": 2},
-    "repeats": {"use": "ablation", "task": "repeats", "n": 6, "kinds": ["mean"], "components": ["head"], "top": 1},
+    "all": {
+        "use": "ablation",
+        "task": OWN,
+        "kinds": KINDS,
+        "sets": ["L0H1+L1H2", "L0H0+L0H1+L0H2"],
+        "top": 2,
+    },
+    "repeats": {
+        "use": "ablation",
+        "task": "repeats",
+        "n": 6,
+        "kinds": ["mean"],
+        "components": ["head"],
+        "top": 1,
+    },
 }
 
 
 def request(suite, out, experiments, steps="4"):
-    return pt.SweepConfig(model=str(suite), steps=steps, experiments=experiments, out=out, device="cpu")
+    return pt.SweepConfig(
+        model=str(suite), steps=steps, experiments=experiments, out=out, device="cpu"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +54,12 @@ def by_item(suite, prompts, hook_name=None, hook=None):
     for batch in prompts.batches:
         hooks = [(hook_name, hook(ckpt.model, batch))] if hook_name else []
         with torch.inference_mode():
-            logits = ckpt.model.run_with_hooks(torch.from_numpy(batch.clean), fwd_hooks=hooks)[:, batch.reads]
-        scores = answer_scores(logits, torch.from_numpy(batch.candidates), torch.from_numpy(batch.is_right))
+            logits = ckpt.model.run_with_hooks(torch.from_numpy(batch.clean), fwd_hooks=hooks)[
+                :, batch.reads
+            ]
+        scores = answer_scores(
+            logits, torch.from_numpy(batch.candidates), torch.from_numpy(batch.is_right)
+        )
         found |= dict(zip(batch.item.tolist(), scores.logit_diff.tolist(), strict=True))
     return np.array([found[item] for item in sorted(found)])
 
@@ -60,11 +79,15 @@ def test_an_effect_is_paired_and_so_is_its_error(run, suite, prompts):
         return hook
 
     clean, without = by_item(suite, prompts), by_item(suite, prompts, "blocks.0.attn.hook_z", zero)
-    row = pt.load(run, experiment="all", metric="effect", variant="zero", component="head", layer=0, head=3)
+    row = pt.load(
+        run, experiment="all", metric="effect", variant="zero", component="head", layer=0, head=3
+    )
     row = row[row.dim == "logit_diff"]
     difference = without - clean
     assert row.value.item() == pytest.approx(difference.mean(), abs=1e-5)
-    assert row.stderr.item() == pytest.approx(difference.std(ddof=1) / len(difference) ** 0.5, abs=1e-5)
+    assert row.stderr.item() == pytest.approx(
+        difference.std(ddof=1) / len(difference) ** 0.5, abs=1e-5
+    )
     assert row.n.item() == len(clean) == prompts.n
     as_it_is = pt.load(run, experiment="all", metric="logit_diff", variant=None)
     assert as_it_is.value.item() == pytest.approx(clean.mean(), abs=1e-5)
@@ -83,14 +106,21 @@ def test_every_kind_has_every_component_and_every_head_its_control(run):
             "set:L0H0+L0H1+L0H2": 1,
             "set:top2": 1,
         }
-    heads = rows[(rows.variant == "zero") & (rows.component == "head") & (rows.layer == 1) & (rows.dim == "nll")]
+    heads = rows[
+        (rows.variant == "zero")
+        & (rows.component == "head")
+        & (rows.layer == 1)
+        & (rows.dim == "nll")
+    ]
     values = heads.sort_values("head").value.to_numpy()
     control = pt.load(run, experiment="all", variant="null:matched:zero", component="head", layer=1)
     control = control[control.dim == "nll"].set_index(["metric", "head"])
     for head in range(4):
         others = np.delete(values, head)
         assert control.loc[("effect", head), "value"] == pytest.approx(others.mean(), abs=1e-6)
-        assert control.loc[("effect_sd", head), "value"] == pytest.approx(others.std(ddof=1), abs=1e-6)
+        assert control.loc[("effect_sd", head), "value"] == pytest.approx(
+            others.std(ddof=1), abs=1e-6
+        )
         assert control.loc[("effect_rank", head), "value"] == 1 + (others >= values[head]).sum()
         assert control.loc[("effect", head), "n"] == 3
 
@@ -109,12 +139,19 @@ def test_the_most_harmful_heads_are_chosen_on_one_half_and_measured_on_the_other
     assert chosen[["kind", "set"]].drop_duplicates().to_numpy().tolist() == [["mean", "top1"]]
     items = pt.load(run, experiment="repeats", table="items", metric="effect", variant="mean")
     heads = items[items.component == "head"]
-    harm = heads[half_of(heads["item"].to_numpy()) == SELECTION].groupby(["layer", "head"]).value.mean()
+    harm = (
+        heads[half_of(heads["item"].to_numpy()) == SELECTION]
+        .groupby(["layer", "head"])
+        .value.mean()
+    )
     assert harm.idxmax() == (chosen["layer"].item(), chosen["head"].item())
     top = items[items.component == "set:top1"].value.to_numpy()
-    other = heads[(heads.layer == chosen["layer"].item()) & (heads["head"] == chosen["head"].item())]
+    other = heads[
+        (heads.layer == chosen["layer"].item()) & (heads["head"] == chosen["head"].item())
+    ]
     assert top == pytest.approx(
-        other[half_of(other["item"].to_numpy()) == EVALUATION].sort_values("item").value.to_numpy(), abs=1e-5
+        other[half_of(other["item"].to_numpy()) == EVALUATION].sort_values("item").value.to_numpy(),
+        abs=1e-5,
     )
 
 
@@ -143,5 +180,7 @@ def test_heads_that_the_model_lacks_end_the_sweep_with_one_line(suite, tmp_path)
 
 
 def test_a_task_that_the_tokenizer_does_not_allow_fails_before_any_step(suite, tmp_path):
-    with pytest.raises(DataError, match="ablation: task ioi has no items for this model's tokenizer"):
+    with pytest.raises(
+        DataError, match="ablation: task ioi has no items for this model's tokenizer"
+    ):
         pt.sweep(request(suite, tmp_path / "run", {"ablation": {"task": "ioi"}}))

@@ -1,4 +1,6 @@
-"""`activations` as files: what TransformerLens gives, the same tokens at every step, within the budget."""
+"""`activations` as files: what TransformerLens gives, the same tokens at every step, within the
+budget.
+"""
 
 import json
 
@@ -14,7 +16,9 @@ from pythia_traj.processing import RAW
 
 def sweep(suite, out, steps="1,4", **settings):
     experiments = {"activations": {"n": 6, "length": 20, "null_n": 2, **settings}}
-    config = pt.SweepConfig(model=str(suite), steps=steps, experiments=experiments, out=out, device="cpu")
+    config = pt.SweepConfig(
+        model=str(suite), steps=steps, experiments=experiments, out=out, device="cpu"
+    )
     assert not pt.sweep(config).failed
     return out
 
@@ -34,8 +38,13 @@ def test_the_file_holds_the_activations_and_the_same_tokens_at_every_step(suite,
     with torch.inference_mode():
         cache = ckpt.model.run_with_cache(torch.from_numpy(four["tokens"]).long())[1]
     assert set(four) == {
-        "tokens", *(f"blocks.{layer}.{hook}" for layer in range(2) for hook in ("hook_resid_post", "attn.hook_z")),
-    }  # fmt: skip
+        "tokens",
+        *(
+            f"blocks.{layer}.{hook}"
+            for layer in range(2)
+            for hook in ("hook_resid_post", "attn.hook_z")
+        ),
+    }
     for name in set(four) - {"tokens"}:
         assert four[name].dtype == np.float32
         np.testing.assert_allclose(four[name], cache[name].numpy(), atol=1e-5)
@@ -49,7 +58,9 @@ def test_the_file_holds_the_activations_and_the_same_tokens_at_every_step(suite,
 def test_a_budget_leaves_out_whole_sequences_from_the_end(suite, tmp_path):
     whole, _ = read(sweep(suite, tmp_path / "whole", steps="4"), suite, 4)
     each = 20 * (2 * 32 * 4 + 4)
-    some, _ = read(sweep(suite, tmp_path / "some", steps="4", budget=3 * each + each // 2), suite, 4)
+    some, _ = read(
+        sweep(suite, tmp_path / "some", steps="4", budget=3 * each + each // 2), suite, 4
+    )
     assert (some["tokens"] == whole["tokens"][:3]).all()
     assert some["blocks.0.hook_resid_post"].shape == (3, 20, 32)
     assert sum(array.nbytes for array in some.values()) == 3 * each
@@ -60,7 +71,14 @@ def test_a_budget_leaves_out_whole_sequences_from_the_end(suite, tmp_path):
 
 def test_layers_and_half_precision_can_be_chosen(suite, tmp_path):
     found, _ = read(
-        sweep(suite, tmp_path / "run", steps="4", layers=[1, 1], sites="resid_post,resid_post", file_type="float16"),
+        sweep(
+            suite,
+            tmp_path / "run",
+            steps="4",
+            layers=[1, 1],
+            sites="resid_post,resid_post",
+            file_type="float16",
+        ),
         suite,
         4,
     )
@@ -75,5 +93,7 @@ def test_layers_and_half_precision_can_be_chosen(suite, tmp_path):
 
 
 def test_two_runs_write_the_same_bytes(suite, tmp_path):
-    one, two = (read(sweep(suite, tmp_path / name, steps="4"), suite, 4)[0] for name in ("one", "two"))
+    one, two = (
+        read(sweep(suite, tmp_path / name, steps="4"), suite, 4)[0] for name in ("one", "two")
+    )
     assert all(one[name].tobytes() == two[name].tobytes() for name in one)

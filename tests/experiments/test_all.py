@@ -12,7 +12,13 @@ OWN = str(Path(__file__).with_name("own_task.jsonl"))
 SMALL = {
     "ablation": {"task": OWN, "sets": "L0H1+L1H2"},
     "activations": {"n": 4, "length": 20, "null_n": 2},
-    "attribution": {"task": OWN, "sizes": "5,20,60", "circuit": 20, "points": 2, "references": "init,previous"},
+    "attribution": {
+        "task": OWN,
+        "sizes": "5,20,60",
+        "circuit": 20,
+        "points": 2,
+        "references": "init,previous",
+    },
     "behaviour": {"task": OWN},
     "head_roles": {"length": 20, "n": 8},
     "induction": {"length": 20, "n": 6},
@@ -28,7 +34,7 @@ SMALL = {
     "transplant": {"task": OWN, "references": "init,step:1"},
     "weights": {"references": "init,previous", "sketch": 64},
 }
-"""Parameters that fit the tiny model; an experiment that is not named here runs with its defaults."""
+"""Parameters that fit the tiny model; experiments not named here run with their defaults."""
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +44,11 @@ def runs(suite, tmp_path_factory):
     for name in ("one", "two"):
         out = tmp_path_factory.mktemp("all") / name
         experiments = {experiment: SMALL.get(experiment, {}) for experiment in discover()}
-        result = pt.sweep(pt.SweepConfig(model=str(suite), steps="0,4", experiments=experiments, out=out, device="cpu"))
+        result = pt.sweep(
+            pt.SweepConfig(
+                model=str(suite), steps="0,4", experiments=experiments, out=out, device="cpu"
+            )
+        )
         assert not result.failed
         paths.append(out)
     return paths
@@ -50,7 +60,9 @@ def test_it_is_documented(name):
     assert listed["description"].endswith(".")
     assert listed["cites"]
     for parameter in listed["parameters"]:
-        assert f"{parameter['name']}:" in listed["documentation"], f"{parameter['name']} is not explained"
+        assert f"{parameter['name']}:" in listed["documentation"], (
+            f"{parameter['name']} is not explained"
+        )
 
 
 @pytest.mark.parametrize("name", discover())
@@ -68,7 +80,11 @@ def test_it_yields_finite_numbers_or_says_why_not(runs, name):
 def test_every_metric_has_a_null_beside_it(runs, name):
     rows = pt.load(runs[0], experiment=name)
     variant = rows.variant.astype(object).where(rows.variant.notna(), "")
-    nulls = {metric for metric, kind in zip(rows.metric, variant, strict=True) if kind.startswith("null:")}
+    nulls = {
+        metric
+        for metric, kind in zip(rows.metric, variant, strict=True)
+        if kind.startswith("null:")
+    }
     assert set(rows.metric) == nulls
 
 

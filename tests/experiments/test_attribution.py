@@ -29,7 +29,9 @@ def run(request, tmp_path_factory):
         "plain_denoising": {**common, "method": "eap_denoising"},
         "denoising": {**common, "method": "eap_denoising", "metric": "nll"},
     }
-    config = pt.SweepConfig(model=str(suite), steps="0,4", experiments=experiments, out=root / "run", device="cpu")
+    config = pt.SweepConfig(
+        model=str(suite), steps="0,4", experiments=experiments, out=root / "run", device="cpu"
+    )
     assert not pt.sweep(config).failed
     return root / "run"
 
@@ -48,13 +50,23 @@ def test_nodes_heads_and_mlps_have_rows_and_kept_items(run):
     rows = pt.load(run, experiment="attribution", step=4, metric="attribution", variant="eap_ig")
     assert rows.component.value_counts().to_dict() == {"head": 8, "mlp": 2, "embed": 1}
     assert set(rows.n) == {6}
-    items = pd.read_parquet(next((run / "tables" / "items").rglob("experiment=attribution/step-000004.parquet")))
-    kept = items[(items.metric == "attribution") & (items.variant == "eap_ig") & (items.component == "embed")]
-    assert kept.value.mean() == pytest.approx(rows[rows.component == "embed"].value.item(), rel=1e-4)
+    items = pd.read_parquet(
+        next((run / "tables" / "items").rglob("experiment=attribution/step-000004.parquet"))
+    )
+    kept = items[
+        (items.metric == "attribution") & (items.variant == "eap_ig") & (items.component == "embed")
+    ]
+    assert kept.value.mean() == pytest.approx(
+        rows[rows.component == "embed"].value.item(), rel=1e-4
+    )
 
 
 def test_the_gap_is_the_sum_of_the_embeddings_edges_minus_the_effect(run):
-    for label, variant in (("attribution", "eap_ig"), ("plain", "eap"), ("denoising", "eap_denoising")):
+    for label, variant in (
+        ("attribution", "eap_ig"),
+        ("plain", "eap"),
+        ("denoising", "eap_denoising"),
+    ):
         total, effect, gap = (
             value(run, metric, experiment=label, variant=variant)
             for metric in ("embed_edges", "effect", "completeness_gap")
@@ -78,7 +90,9 @@ def test_the_metric_and_the_grid_are_for_the_request_to_say(run, n_edges):
 
 
 def test_the_largest_edges_are_in_the_table(run):
-    table = pd.read_parquet(next((run / "tables" / "edges").rglob("experiment=attribution/step-000004.parquet")))
+    table = pd.read_parquet(
+        next((run / "tables" / "edges").rglob("experiment=attribution/step-000004.parquet"))
+    )
     assert list(table["rank"]) == list(range(1, 41))
     assert table.score.abs().is_monotonic_decreasing
     assert set(table.sender) <= {"embed", "head", "mlp"}
@@ -89,9 +103,13 @@ def test_the_largest_edges_are_in_the_table(run):
 
 
 def test_a_nodes_row_is_the_sum_of_its_edges_in_the_table(run):
-    table = pd.read_parquet(next((run / "tables" / "edges").rglob("experiment=plain/step-000004.parquet")))
+    table = pd.read_parquet(
+        next((run / "tables" / "edges").rglob("experiment=plain/step-000004.parquet"))
+    )
     sums = table[table.sender == "head"].groupby(["sender_layer", "sender_head"]).score.sum()
-    rows = pt.load(run, experiment="plain", step=4, metric="attribution", variant="eap", component="head")
+    rows = pt.load(
+        run, experiment="plain", step=4, metric="attribution", variant="eap", component="head"
+    )
     nodes = rows.set_index(["layer", "head"]).value.sort_index()
     np.testing.assert_allclose(sums.sort_index().to_numpy(), nodes.to_numpy(), rtol=1e-3, atol=1e-6)
 
@@ -100,7 +118,9 @@ def test_the_circuit_of_all_edges_is_the_model(run, n_edges):
     full, corrupted = (value(run, "logit_diff", dim=dim) for dim in ("full", "corrupted"))
     assert abs(full - corrupted) > 1e-3
     for variant in ("eap_ig", "null:random"):
-        assert value(run, "logit_diff", variant=variant, dim=str(n_edges)) == pytest.approx(full, abs=1e-5)
+        assert value(run, "logit_diff", variant=variant, dim=str(n_edges)) == pytest.approx(
+            full, abs=1e-5
+        )
         assert value(run, "edges_left", variant=variant, dim=str(n_edges)) == n_edges
 
 
@@ -113,7 +133,9 @@ def test_faithfulness_is_a_ratio_of_the_rows_or_says_why_not(run):
                 ("faithfulness_normalised", (own - corrupted) / (full - corrupted)),
                 ("faithfulness_ratio", own / full),
             ):
-                row = pt.load(run, experiment="attribution", step=4, metric=metric, variant=variant, dim=dim)
+                row = pt.load(
+                    run, experiment="attribution", step=4, metric=metric, variant=variant, dim=dim
+                )
                 if row.reason.notna().item():
                     assert "standard errors" in row.reason.item() or "positive" in row.reason.item()
                 else:
@@ -148,7 +170,9 @@ def test_a_circuit_grows_from_nothing_to_the_model(suite, tmp_path):
     alike = tmp_path / "alike.jsonl"
     alike.write_text((Path(OWN).read_text().splitlines()[0] + "\n") * 6)
     own = {"attribution": {"task": str(alike), "sizes": (1, 50, 100, 102)}}
-    config = pt.SweepConfig(model=str(suite), steps="4", experiments=own, out=tmp_path / "run", device="cpu")
+    config = pt.SweepConfig(
+        model=str(suite), steps="4", experiments=own, out=tmp_path / "run", device="cpu"
+    )
     assert not pt.sweep(config).failed
     rows = pt.load(tmp_path / "run", metric="faithfulness_normalised")
     for variant in ("eap_ig", "null:random"):
@@ -164,7 +188,11 @@ def test_one_item_cannot_be_halved(suite, tmp_path):
     one = tmp_path / "one.jsonl"
     one.write_text(Path(OWN).read_text().splitlines()[0] + "\n")
     config = pt.SweepConfig(
-        model=str(suite), steps="4", experiments={"attribution": {"task": str(one)}}, out=tmp_path / "run", device="cpu"
+        model=str(suite),
+        steps="4",
+        experiments={"attribution": {"task": str(one)}},
+        out=tmp_path / "run",
+        device="cpu",
     )
     with pytest.raises(DataError, match="on one half of the items: 1 cannot be halved"):
         pt.sweep(config)

@@ -30,7 +30,11 @@ def test_it_equals_a_plain_pass_item_by_item(run, suite):
     prompts = TaskPrompts(Vocabulary(300, 128), seed=0, task=OWN)
     expected = {}
     for batch in prompts.batches:
-        by_variant = {"": batch.clean, "corrupted": batch.corrupted, "null:shuffled": batch.shuffled}
+        by_variant = {
+            "": batch.clean,
+            "corrupted": batch.corrupted,
+            "null:shuffled": batch.shuffled,
+        }
         for variant, tokens in by_variant.items():
             logits = ckpt.model(torch.from_numpy(tokens))[:, -1].detach()
             for row, item in enumerate(batch.item):
@@ -62,7 +66,12 @@ def test_what_was_dropped_is_recorded(run):
 
 def test_a_task_that_the_model_cannot_do_is_refused_before_any_step(suite, tmp_path):
     config = pt.SweepConfig(
-        model=str(suite), steps="all", experiments={"behaviour": {"task": "ioi"}}, out=tmp_path / "run"
+        model=str(suite),
+        steps="all",
+        experiments={"behaviour": {"task": "ioi"}},
+        out=tmp_path / "run",
     )
-    with pytest.raises(DataError, match="^behaviour: task ioi has no items for this model's tokenizer"):
+    with pytest.raises(
+        DataError, match="^behaviour: task ioi has no items for this model's tokenizer"
+    ):
         pt.sweep(config)

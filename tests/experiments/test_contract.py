@@ -1,4 +1,6 @@
-"""What an experiment is shown and what it may yield: controls only where they are asked for, values only of what there is."""
+"""What an experiment is shown and what it may yield: controls only where they are asked for, values
+only of what there is.
+"""
 
 import resource
 
@@ -43,11 +45,13 @@ def mine(model) -> Rows:
 
 
 def sweep(suite, tmp_path, source, steps="1"):
-    """The rows of an experiment, or what it failed with at each step; another experiment beside it is done."""
+    """The rows of an experiment, or what it failed with at each step; another beside it is done."""
     file = tmp_path / "mine.py"
     file.write_text(source)
     experiments = {"mine": {"use": str(file)}, "induction": {"n": 5, "length": 9}}
-    result = pt.sweep(pt.SweepConfig(model=str(suite), steps=steps, experiments=experiments, out=tmp_path / "run"))
+    result = pt.sweep(
+        pt.SweepConfig(model=str(suite), steps=steps, experiments=experiments, out=tmp_path / "run")
+    )
     assert all(unit.label == "mine" for unit, _ in result.failed)
     if result.failed:
         return [error for _, error in result.failed]
@@ -57,9 +61,15 @@ def sweep(suite, tmp_path, source, steps="1"):
 SEEN = {
     "the first alone unless asked": ("", {"two_halves"}),
     "the first alone if asked": (', groups="first"', {"two_halves"}),
-    "every one": (', groups="every"', {"two_halves", "two_halves/shuffled", "olsson", "olsson/shuffled"}),
+    "every one": (
+        ', groups="every"',
+        {"two_halves", "two_halves/shuffled", "olsson", "olsson/shuffled"},
+    ),
     "one by its name": (', groups=("olsson",)', {"olsson"}),
-    "two by their names": (', groups=("olsson", "two_halves/shuffled")', {"olsson", "two_halves/shuffled"}),
+    "two by their names": (
+        ', groups=("olsson", "two_halves/shuffled")',
+        {"olsson", "two_halves/shuffled"},
+    ),
 }
 
 
@@ -74,10 +84,14 @@ def test_an_experiment_sees_the_groups_that_it_asks_for(suite, tmp_path, groups,
 def test_what_nobody_reads_is_not_run(suite, tmp_path, monkeypatch):
     passed = []
     original = forward._pass
-    monkeypatch.setattr(forward, "_pass", lambda *args: passed.append(tuple(args[1].shape)) or original(*args))
+    monkeypatch.setattr(
+        forward, "_pass", lambda *args: passed.append(tuple(args[1].shape)) or original(*args)
+    )
     file = tmp_path / "mine.py"
     file.write_text(READER.format(groups="", code='values.add(Key("loss"), loss.mean(-1))'))
-    pt.sweep(pt.SweepConfig(model=str(suite), steps="1", experiments=str(file), out=tmp_path / "run"))
+    pt.sweep(
+        pt.SweepConfig(model=str(suite), steps="1", experiments=str(file), out=tmp_path / "run")
+    )
     assert passed == [(5, 18)]
 
 
@@ -88,7 +102,9 @@ def test_rows_of_a_time_when_all_groups_were_seen_are_not_taken_for_these(suite,
     for groups in ("", ', groups="every"'):
         file = tmp_path / f"mine{len(digests)}.py"
         file.write_text(READER.format(groups=groups, code='values.add(Key("loss"), loss.mean(-1))'))
-        plan, _ = plan_sweep(pt.SweepConfig(model=str(suite), steps="1", experiments=str(file), out=tmp_path / "run"))
+        plan, _ = plan_sweep(
+            pt.SweepConfig(model=str(suite), steps="1", experiments=str(file), out=tmp_path / "run")
+        )
         digests.append(plan.todo[0].digest)
         assert ("groups" in plan.todo[0].made_of) == (groups == "")
     assert len(set(digests)) == 2
@@ -120,7 +136,10 @@ def test_groups_are_for_experiments_that_read():
 
 
 WRONG_VALUES = {
-    "heads for items": ('values.add(Key("x"), pattern[0, :, 0, 0])', "x: axis item: expected 5, found 4"),
+    "heads for items": (
+        'values.add(Key("x"), pattern[0, :, 0, 0])',
+        "x: axis item: expected 5, found 4",
+    ),
     "queries for heads": (
         'values.add(Key("x"), pattern[:, 0, :, 0], axes=("head",))',
         "x: axis head: expected 4, found 18 in values of shape [5, 18] as [item, head]",
@@ -157,9 +176,18 @@ WRONG_VALUES = {
         'values.add(Key("x"), loss, axes=("head", "position"))',
         "x: expected real values [item, head",
     ),
-    "no axis at all": ('values.add(Key("x"), loss.mean())', "x: expected real values [item], found"),
-    "an axis of another name": ('values.add(Key("x"), loss, axes=("layer",))', "x: axes layer: each of head, position"),
-    "an axis twice": ('values.add(Key("x"), pattern[..., 0], axes=("head", "head"))', "x: axes head, head: each of"),
+    "no axis at all": (
+        'values.add(Key("x"), loss.mean())',
+        "x: expected real values [item], found",
+    ),
+    "an axis of another name": (
+        'values.add(Key("x"), loss, axes=("layer",))',
+        "x: axes layer: each of head, position",
+    ),
+    "an axis twice": (
+        'values.add(Key("x"), pattern[..., 0], axes=("head", "head"))',
+        "x: axes head, head: each of",
+    ),
     "an axis in the key": (
         'values.add(Key("x", head=1), pattern[..., 0, 0], axes=("head",))',
         "x: axis head is in the key and among the axes",
@@ -168,27 +196,51 @@ WRONG_VALUES = {
         'values.add(Key("x", layer=2), loss.mean(-1))',
         "x: axis layer: expected None or 0 to 1",
     ),
-    "a negative layer": ('values.add(Key("x", layer=-1), loss.mean(-1))', "x: axis layer: expected None or 0 to 1"),
-    "a layer that is a word": ('values.add(Key("x", layer="0"), loss.mean(-1))', "axis layer: expected None or 0 to 1"),
-    "a layer that is yes": ('values.add(Key("x", layer=True), loss.mean(-1))', "axis layer: expected None or 0 to 1"),
-    "a head beyond the last": ('values.add(Key("x", head=24), loss.mean(-1))', "x: axis head: expected None or 0 to 3"),
+    "a negative layer": (
+        'values.add(Key("x", layer=-1), loss.mean(-1))',
+        "x: axis layer: expected None or 0 to 1",
+    ),
+    "a layer that is a word": (
+        'values.add(Key("x", layer="0"), loss.mean(-1))',
+        "axis layer: expected None or 0 to 1",
+    ),
+    "a layer that is yes": (
+        'values.add(Key("x", layer=True), loss.mean(-1))',
+        "axis layer: expected None or 0 to 1",
+    ),
+    "a head beyond the last": (
+        'values.add(Key("x", head=24), loss.mean(-1))',
+        "x: axis head: expected None or 0 to 3",
+    ),
     "a key twice": (
         'values.add(Key("x"), loss.mean(-1)); values.add(Key("x"), loss.sum(-1))',
         "metric=x has values of this batch already",
     ),
-    "an array": ('values.add(Key("x"), loss.mean(-1).cpu().numpy())', "x: expected a tensor [item], found ndarray"),
+    "an array": (
+        'values.add(Key("x"), loss.mean(-1).cpu().numpy())',
+        "x: expected a tensor [item], found ndarray",
+    ),
     "a list": ('values.add(Key("x"), [1.0] * items)', "x: expected a tensor [item], found list"),
     "complex numbers": (
         'values.add(Key("x"), loss.mean(-1) * 1j)',
         "x: expected real values [item], found torch.complex64",
     ),
-    "a ratio of two axes": ('values.add_ratio(Key("x"), loss, loss, "y")', "x: expected real values [item]"),
+    "a ratio of two axes": (
+        'values.add_ratio(Key("x"), loss, loss, "y")',
+        "x: expected real values [item]",
+    ),
     "a ratio of other items": (
         'values.add_ratio(Key("x"), loss.mean(-1), loss.mean(0), "y")',
         "x: axis item: expected 5, found 17",
     ),
-    "a tensor of other items": ('values.add_tensor("f", "x", loss[:3])', "f x: axis item: expected 5, found a tensor"),
-    "a reason for a layer that is none": ('values.undefined(Key("x", layer=9), "why")', "x: axis layer: expected None"),
+    "a tensor of other items": (
+        'values.add_tensor("f", "x", loss[:3])',
+        "f x: axis item: expected 5, found a tensor",
+    ),
+    "a reason for a layer that is none": (
+        'values.undefined(Key("x", layer=9), "why")',
+        "x: axis layer: expected None",
+    ),
     "fewer items than promised": (
         'values = ItemValues(items=3); values.add(Key("x"), loss.mean(-1))',
         "x: axis item: expected 3, found 5",
@@ -206,8 +258,14 @@ def test_values_that_do_not_fit_fail_their_unit_naming_the_axis(suite, tmp_path,
 RIGHT_VALUES = {
     "items": ('values.add(Key("x"), loss.mean(-1))', 1),
     "heads": ('values.add(Key("x", layer=1), pattern.mean((-1, -2)), axes=("head",))', 4),
-    "heads and positions": ('values.add(Key("x"), pattern[..., 0], axes=("head", "position"))', 4 * 18),
-    "positions and heads": ('values.add(Key("x"), pattern[..., 0].mT, axes=("position", "head"))', 4 * 18),
+    "heads and positions": (
+        'values.add(Key("x"), pattern[..., 0], axes=("head", "position"))',
+        4 * 18,
+    ),
+    "positions and heads": (
+        'values.add(Key("x"), pattern[..., 0].mT, axes=("position", "head"))',
+        4 * 18,
+    ),
     "predicted positions": ('values.add(Key("x"), loss, axes=("position",), first_position=1)', 17),
     "whole numbers": ('values.add(Key("x"), acts.tokens.sum(-1))', 1),
     "truth values": ('values.add(Key("x"), loss.mean(-1) > 1)', 1),
@@ -225,10 +283,22 @@ def test_values_that_fit_are_stored(suite, tmp_path, code, count):
 
 
 WRONG_ROWS = {
-    "a layer beyond the last": ('rows.add(Key("x", layer=2), 1.0)', "x: axis layer: expected None or 0 to 1, found 2"),
-    "a negative layer": ('rows.add(Key("x", layer=-1), 1.0)', "x: axis layer: expected None or 0 to 1, found -1"),
-    "a layer that is a fraction": ('rows.add(Key("x", layer=0.0), 1.0)', "x: axis layer: expected None or 0 to 1"),
-    "a head beyond the last": ('rows.undefined(Key("x", head=4), "why")', "x: axis head: expected None or 0 to 3"),
+    "a layer beyond the last": (
+        'rows.add(Key("x", layer=2), 1.0)',
+        "x: axis layer: expected None or 0 to 1, found 2",
+    ),
+    "a negative layer": (
+        'rows.add(Key("x", layer=-1), 1.0)',
+        "x: axis layer: expected None or 0 to 1, found -1",
+    ),
+    "a layer that is a fraction": (
+        'rows.add(Key("x", layer=0.0), 1.0)',
+        "x: axis layer: expected None or 0 to 1",
+    ),
+    "a head beyond the last": (
+        'rows.undefined(Key("x", head=4), "why")',
+        "x: axis head: expected None or 0 to 3",
+    ),
     "a position beyond the context": (
         'rows.add(Key("x", position=128), 1.0)',
         "axis position: expected None or -128 to 127",
@@ -236,8 +306,14 @@ WRONG_ROWS = {
     "a word": ('rows.add(Key("x"), "1.0")', "x: expected a number, found str"),
     "nothing": ('rows.add(Key("x"), None)', "x: expected a number, found NoneType"),
     "a complex number": ('rows.add(Key("x"), 1j)', "x: expected a number, found complex"),
-    "words as items": ('rows.add_items(Key("x"), ["1", "2"])', "x: expected numbers [item], found <U1 of shape [2]"),
-    "objects as items": ('rows.add_items(Key("x"), [1, None])', "x: expected numbers [item], found object"),
+    "words as items": (
+        'rows.add_items(Key("x"), ["1", "2"])',
+        "x: expected numbers [item], found <U1 of shape [2]",
+    ),
+    "objects as items": (
+        'rows.add_items(Key("x"), [1, None])',
+        "x: expected numbers [item], found object",
+    ),
     "items of two axes": (
         'rows.add_items(Key("x"), torch.ones(3, 4))',
         "x: expected numbers [item], found float32 of shape",
@@ -292,9 +368,15 @@ def mine(acts) -> ItemValues:
         ("{'a': np.zeros(5, int)}", "its data has no groups"),
         ("{'a': np.zeros((5, 5))}", "its data has no groups"),
         ("{'a': [[1, 2]]}", "its data has no groups"),
-        ("{'a': np.full((2, 5), -1)}", "group 'a' of its data has ids of -1 to -1 in sequences of 5"),
+        (
+            "{'a': np.full((2, 5), -1)}",
+            "group 'a' of its data has ids of -1 to -1 in sequences of 5",
+        ),
         ("{'a': np.full((2, 5), 300)}", "the model has 300 embeddings and a context of 128"),
-        ("{'a': np.zeros((2, 129), int)}", "in sequences of 129; the model has 300 embeddings and a context of 128"),
+        (
+            "{'a': np.zeros((2, 129), int)}",
+            "in sequences of 129; the model has 300 embeddings and a context of 128",
+        ),
     ],
 )
 def test_data_that_the_model_cannot_read_is_refused(suite, tmp_path, groups, message):
@@ -307,8 +389,14 @@ def test_data_that_the_model_cannot_read_is_refused(suite, tmp_path, groups, mes
 def test_more_tokens_than_fit_the_memory_are_refused_before_it_is_taken(suite, tmp_path, n, length):
     experiments = {"induction": {"n": n, "length": length}}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(DataError, match=f"induction: n={n} with length={length} takes about .* set n lower"):
-        pt.sweep(pt.SweepConfig(model=str(suite), steps="0", experiments=experiments, out=tmp_path / "run"))
+    with pytest.raises(
+        DataError, match=f"induction: n={n} with length={length} takes about .* set n lower"
+    ):
+        pt.sweep(
+            pt.SweepConfig(
+                model=str(suite), steps="0", experiments=experiments, out=tmp_path / "run"
+            )
+        )
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
 
 

@@ -1,4 +1,6 @@
-"""Copies of a text stand on one side of the split, as one document: what a probe knows by heart of them is no finding."""
+"""Copies of a text stand on one side of the split, as one document: what a probe knows by heart of
+them is no finding.
+"""
 
 import json
 
@@ -21,9 +23,13 @@ def rows(texts=24, length=60):
     """Random letters, each with a label that is a matter of chance."""
     rng = np.random.default_rng(0)
     drawn = [
-        ("".join(rng.choice(list(LETTERS), length)), rng.choice(list("xy"), length).tolist()) for _ in range(texts)
+        ("".join(rng.choice(list(LETTERS), length)), rng.choice(list("xy"), length).tolist())
+        for _ in range(texts)
     ]
-    return [{"text": text, "spans": [[i, i + 1, label] for i, label in enumerate(labels)]} for text, labels in drawn]
+    return [
+        {"text": text, "spans": [[i, i + 1, label] for i, label in enumerate(labels)]}
+        for text, labels in drawn
+    ]
 
 
 def labelled(path, content, vocabulary=VOCABULARY, n=5000, **parameters):
@@ -34,7 +40,9 @@ def labelled(path, content, vocabulary=VOCABULARY, n=5000, **parameters):
 def texts_of_splits(data):
     """The texts in which tokens of each split stand."""
     group_of = {
-        number: (name, row) for name, p in data.places.items() for number, row in zip(p.numbers, p.rows, strict=True)
+        number: (name, row)
+        for name, p in data.places.items()
+        for number, row in zip(p.numbers, p.rows, strict=True)
     }
     texts = {}
     for split in ("train", "validation", "test"):
@@ -48,7 +56,12 @@ def test_chance_labels_stay_at_chance_whatever_the_copies(tmp_path):
     (ckpt,) = pt.checkpoints(root, steps="0", device="cpu")
     data = labelled(tmp_path / "own.jsonl", rows() * 6)
     found = find("linear_probe")(
-        ckpt.model, data, sites=("resid_post",), kinds=("logistic",), strengths=(0.001,), resamples=50
+        ckpt.model,
+        data,
+        sites=("resid_post",),
+        kinds=("logistic",),
+        strengths=(0.001,),
+        resamples=50,
     )
     (accuracy,) = (
         row.value
@@ -97,13 +110,17 @@ def test_texts_that_the_tokenizer_reads_alike_are_copies(tmp_path):
     tokenizer.normalizer = normalizers.Lowercase()
     content = [*rows(), *({**row, "text": row["text"].upper()} for row in rows())]
     assert labelled(tmp_path / "own.jsonl", content).n_documents == 48
-    assert labelled(tmp_path / "own.jsonl", content, Vocabulary(300, 128, tokenizer)).n_documents == 24
+    assert (
+        labelled(tmp_path / "own.jsonl", content, Vocabulary(300, 128, tokenizer)).n_documents == 24
+    )
 
 
 def test_documents_are_copies_where_all_their_rows_are(tmp_path):
     content = [{**row, "document": i // 3} for i, row in enumerate(rows())]
     copies = [{**row, "document": f"again {row['document']}"} for row in content]
-    other = [{**row, "document": f"other {row['document']}"} for row in content if row["document"]][1:]
+    other = [{**row, "document": f"other {row['document']}"} for row in content if row["document"]][
+        1:
+    ]
     data = labelled(tmp_path / "own.jsonl", content + copies + other)
     assert data.n_documents == 9
     assert data.facts["copies"] == 8 + 6
@@ -120,5 +137,7 @@ def test_documents_of_a_source_are_compared_too(tmp_path):
 
 
 def test_too_few_documents_are_refused_with_their_copies_counted(tmp_path):
-    with pytest.raises(DataError, match=r"labels in 3 documents; .* 4 at least: .* \(9 more are copies\)"):
+    with pytest.raises(
+        DataError, match=r"labels in 3 documents; .* 4 at least: .* \(9 more are copies\)"
+    ):
         labelled(tmp_path / "own.jsonl", rows(3) * 4)

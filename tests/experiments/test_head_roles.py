@@ -1,4 +1,6 @@
-"""`head_roles` on a tiny model whose tokenizer has names: scores, their nulls, thresholds, and what happens where a part is missing."""
+"""`head_roles` on a tiny model whose tokenizer has names: scores, their nulls, thresholds, and what
+happens where a part is missing.
+"""
 
 import numpy as np
 import pytest
@@ -40,7 +42,11 @@ def named_suite(tmp_path_factory):
 
 def sweep(suite, out, steps="all", **settings):
     experiments = {"head_roles": {**SETTINGS, **settings}}
-    return pt.sweep(pt.SweepConfig(model=str(suite), steps=steps, experiments=experiments, out=out, device="cpu"))
+    return pt.sweep(
+        pt.SweepConfig(
+            model=str(suite), steps=steps, experiments=experiments, out=out, device="cpu"
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +94,12 @@ def test_scores_are_means_over_the_evaluation_half(swept, named_suite, data):
             if variant and role == "previous_token":
                 continue
             pattern = torch.stack([cache["pattern", layer] for layer in range(LAYERS)], 1)
-            expected = torch.stack([pattern[..., p, p - offset] for p in range(12, 24)]).mean((0, 1))
-            np.testing.assert_allclose(per_head(rows, role, variant, 4), expected.detach().numpy(), atol=1e-6)
+            expected = torch.stack([pattern[..., p, p - offset] for p in range(12, 24)]).mean(
+                (0, 1)
+            )
+            np.testing.assert_allclose(
+                per_head(rows, role, variant, 4), expected.detach().numpy(), atol=1e-6
+            )
     random = torch.from_numpy(data.random_keys[half])
     _, cache = model.run_with_cache(torch.from_numpy(data.groups["two_halves"][half]))
     for layer in range(LAYERS):
@@ -108,10 +118,14 @@ def test_names_are_measured_item_by_item(swept, named_suite, data):
         _, cache = model.run_with_cache(tokens)
         for i, item in enumerate(batch.item):
             pattern = torch.stack([cache["pattern", layer][i, :, -1] for layer in range(LAYERS)])
-            by_item[item] = torch.stack([pattern[..., place[i]] for place in (batch.io, batch.s1, batch.s2)])
+            by_item[item] = torch.stack(
+                [pattern[..., place[i]] for place in (batch.io, batch.s1, batch.s2)]
+            )
     expected = torch.stack([by_item[item] for item in range(8)])[half].mean(0).detach().numpy()
     for i, name in enumerate(("io", "s1", "s2")):
-        np.testing.assert_allclose(per_head(rows, f"attention_to_{name}", None, 2), expected[i], atol=1e-6)
+        np.testing.assert_allclose(
+            per_head(rows, f"attention_to_{name}", None, 2), expected[i], atol=1e-6
+        )
 
 
 def test_a_threshold_is_the_end_of_the_null_pooled_with_the_first_step(swept):
@@ -120,8 +134,14 @@ def test_a_threshold_is_the_end_of_the_null_pooled_with_the_first_step(swept):
         for step in (0, 2, 4):
             shuffled = per_head(rows, role, "null:shuffled:selection", step).ravel()
             at_init = per_head(rows, role, "selection", 0).ravel()
-            pools = {None: np.concatenate([shuffled, at_init]), "null:shuffled": shuffled, "null:init": at_init}
-            found = rows[(rows.metric == "role_threshold") & (rows.dim == role) & (rows.step == step)]
+            pools = {
+                None: np.concatenate([shuffled, at_init]),
+                "null:shuffled": shuffled,
+                "null:init": at_init,
+            }
+            found = rows[
+                (rows.metric == "role_threshold") & (rows.dim == role) & (rows.step == step)
+            ]
             for variant, pool in pools.items():
                 row = found[found.variant.isna() if variant is None else found.variant == variant]
                 assert row.value.item() == pytest.approx(np.quantile(pool, 0.999))
@@ -130,8 +150,12 @@ def test_a_threshold_is_the_end_of_the_null_pooled_with_the_first_step(swept):
             for variant in (None, "null:shuffled"):
                 above = rows[(rows.metric == "above_null") & (rows.dim == role)]
                 expected = per_head(rows, role, variant, step) > threshold
-                np.testing.assert_array_equal(per_head(above, "above_null", variant, step), expected)
-                count = rows[(rows.metric == "heads_above_null") & (rows.dim == role) & (rows.step == step)]
+                np.testing.assert_array_equal(
+                    per_head(above, "above_null", variant, step), expected
+                )
+                count = rows[
+                    (rows.metric == "heads_above_null") & (rows.dim == role) & (rows.step == step)
+                ]
                 count = count[count.variant.isna() if variant is None else count.variant == variant]
                 assert count.value.item() == expected.sum()
 
@@ -142,12 +166,16 @@ def test_receivers_are_chosen_once_at_the_named_step(swept, named_suite, data, t
     by_item = {}
     for batch in data.names:
         places = torch.from_numpy(np.stack([batch.s2, batch.io]))
-        base, twin = (keep_run(model, torch.from_numpy(tokens)) for tokens in (batch.clean, batch.twin))
+        base, twin = (
+            keep_run(model, torch.from_numpy(tokens)) for tokens in (batch.clean, batch.twin)
+        )
         question = Question.of(batch, torch.device("cpu"))
         rises = roles.inhibition(model, base, twin, question, final, places)
         by_item |= dict(zip(batch.item.tolist(), rises, strict=True))
     expected = torch.stack([by_item[item] for item in range(8)])[~_selection(8)].mean(0)
-    np.testing.assert_allclose(per_head(pt.load(swept), "s_inhibition", None, 2), expected.numpy(), atol=1e-6)
+    np.testing.assert_allclose(
+        per_head(pt.load(swept), "s_inhibition", None, 2), expected.numpy(), atol=1e-6
+    )
     assert not sweep(named_suite, tmp_path / "run", steps="2", references=["init"]).failed
     other = per_head(pt.load(tmp_path / "run"), "s_inhibition", None, 2)
     assert not np.allclose(other, expected.numpy(), atol=1e-6)
@@ -158,7 +186,9 @@ def test_receivers_have_the_largest_direct_effect(named_suite, data):
     effects = np.zeros((8, LAYERS, HEADS))
     for batch in data.names:
         run = keep_run(model, torch.from_numpy(batch.clean))
-        effects[batch.item] = roles.answer_effects(model, run, Question.of(batch, torch.device("cpu"))).numpy()
+        effects[batch.item] = roles.answer_effects(
+            model, run, Question.of(batch, torch.device("cpu"))
+        ).numpy()
     mean = effects[_selection(8)].mean(0)
     chosen = _receivers({"final": model}, "final", data)
     assert len(chosen) == 4
@@ -173,7 +203,9 @@ def test_without_the_reference_s_inhibition_says_so(named_suite, tmp_path):
         "its receivers are chosen at the reference previous, which there is none of at this step"
     }
     assert rows[rows.step == 2].value.notna().all()
-    threshold = pt.load(tmp_path / "run", metric="role_threshold", dim="s_inhibition", variant="null:init", step=2)
+    threshold = pt.load(
+        tmp_path / "run", metric="role_threshold", dim="s_inhibition", variant="null:init", step=2
+    )
     assert threshold.reason.item() == "the role is not defined at the first step"
 
 
@@ -188,7 +220,8 @@ def test_items_of_scores_are_kept_in_blocks(swept):
     for role in ROLES:
         for variant in (None, "null:shuffled"):
             chosen = items[
-                (items.metric == role) & (items.variant.isna() if variant is None else items.variant == variant)
+                (items.metric == role)
+                & (items.variant.isna() if variant is None else items.variant == variant)
             ]
             sizes = chosen.groupby(["layer", "head"]).size()
             assert len(sizes) == LAYERS * HEADS
@@ -196,7 +229,8 @@ def test_items_of_scores_are_kept_in_blocks(swept):
             assert sizes.unique().tolist() == [3 if role == "successor" else 4]
 
 
-# Attention of three heads to IO, S1, S2, two items each: a mover, one that prefers S2 in one item, one that hardly copies.
+# Attention of three heads to IO, S1, S2, two items each: a mover, one that prefers S2 in one item,
+# one that hardly copies.
 MOVERS = {
     "name_copying": [[1.0, 1.0, 0.05], [0.5, 1.0, 0.05]],
     "attention_to_io": [[0.6, 0.9, 0.9], [0.5, 0.2, 0.9]],
@@ -210,7 +244,9 @@ def test_a_name_mover_copies_and_attends_to_io_most():
     both = np.array([True, True])
     np.testing.assert_array_equal(score_name_mover(arrays, both)[:, 0], [[1, 1, 0], [0.5, 0, 0]])
     # In the second item alone the second head attends to S2 most.
-    np.testing.assert_array_equal(score_name_mover(arrays, ~both | [False, True])[:, 0], [[0.5, 0, 0]])
+    np.testing.assert_array_equal(
+        score_name_mover(arrays, ~both | [False, True])[:, 0], [[0.5, 0, 0]]
+    )
     # In the null it is what is copied of the real prompt that counts.
     arrays[COPYING] = np.zeros_like(arrays["name_copying"])
     assert (score_name_mover(arrays, both) == 0).all()
@@ -223,5 +259,6 @@ def test_copy_suppression_takes_attention_a_negative_effect_and_the_rise():
         "suppression_direct": np.array([[[-1.0, -1.0, 1.0, -1.0]]]),
         "suppression_rise": np.array([[[2.0, np.nan, np.nan, -2.0]]]),
     }
-    # The last one attends and writes against the token, and ablating it lowers the logit all the same.
+    # The last one attends and writes against the token, and ablating it lowers the logit all the
+    # same.
     np.testing.assert_array_equal(score_suppression(arrays, np.array([True])), [[[2, 0, 0, -2]]])

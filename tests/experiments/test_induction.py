@@ -1,4 +1,4 @@
-"""`induction` against a plain run_with_cache, and the olsson variants where the context allows them."""
+"""`induction` against a plain run_with_cache; the olsson variants where the context allows them."""
 
 import pytest
 import torch
@@ -12,10 +12,18 @@ from pythia_traj.sweeps.datasets import Datasets
 def measured(suite, tmp_path_factory):
     out = tmp_path_factory.mktemp("induction") / "run"
     config = pt.SweepConfig(
-        model=str(suite), steps="4", experiments={"induction": {"length": 30, "n": 9}}, out=out, device="cpu"
+        model=str(suite),
+        steps="4",
+        experiments={"induction": {"length": 30, "n": 9}},
+        out=out,
+        device="cpu",
     )
     pt.sweep(config)
-    return pt.load(out), Datasets(config, LocalModel.open(suite).checkpoint(4)).get("induction"), out
+    return (
+        pt.load(out),
+        Datasets(config, LocalModel.open(suite).checkpoint(4)).get("induction"),
+        out,
+    )
 
 
 def test_two_halves_is_the_mean_attention_to_what_followed(suite, measured):
@@ -40,9 +48,13 @@ def test_two_halves_is_the_mean_attention_to_what_followed(suite, measured):
 def test_all_named_variants_are_there_with_their_nulls(measured):
     rows, _, _ = measured
     named = {"two_halves", "olsson_entries", "olsson_query", "detect_head_mul", "detect_head_abs"}
-    assert set(rows[rows.metric == "prefix_matching"].variant) == named | {f"null:shuffled:{name}" for name in named}
+    assert set(rows[rows.metric == "prefix_matching"].variant) == named | {
+        f"null:shuffled:{name}" for name in named
+    }
     assert rows.value.notna().all()
-    entries, query = (rows[rows.variant == name].value.to_numpy() for name in ("olsson_entries", "olsson_query"))
+    entries, query = (
+        rows[rows.variant == name].value.to_numpy() for name in ("olsson_entries", "olsson_query")
+    )
     # The same sums over 150 pairs or 75 queries.
     assert query == pytest.approx(2 * entries, rel=1e-5)
 

@@ -1,4 +1,6 @@
-"""`linear_probe` as rows: agreement with scikit-learn, nulls where there is nothing to find, a planted feature, the buffer."""
+"""`linear_probe` as rows: agreement with scikit-learn, nulls where there is nothing to find, a
+planted feature, the buffer.
+"""
 
 import json
 
@@ -21,7 +23,9 @@ ALL = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    root = publish_suite(tmp_path_factory.mktemp("probe") / "wide", steps=(0,), num_hidden_layers=3, hidden_size=48)
+    root = publish_suite(
+        tmp_path_factory.mktemp("probe") / "wide", steps=(0,), num_hidden_layers=3, hidden_size=48
+    )
     (ckpt,) = pt.checkpoints(root, steps="0", device="cpu")
     return ckpt.model
 
@@ -61,7 +65,8 @@ def test_it_agrees_with_scikit_learn_on_the_same_splits_and_strength(model, pyth
         (strength,) = (
             chosen["strength"][i]
             for i in range(len(chosen["site"]))
-            if (chosen["site"][i], chosen["layer"][i], chosen["problem"][i]) == (site, layer, "task")
+            if (chosen["site"][i], chosen["layer"][i], chosen["problem"][i])
+            == (site, layer, "task")
         )
         x = activations(model, data, f"blocks.{layer}.hook_{site}")
         train, test = data.split("train"), data.split("test")
@@ -79,30 +84,42 @@ def test_it_agrees_with_scikit_learn_on_the_same_splits_and_strength(model, pyth
         majority = value(rows, "majority", None, None, None)
         assert value(rows, "excess", "logistic", site, layer) == pytest.approx(accuracy - majority)
         control = value(rows, "accuracy", "null:control:logistic", site, layer)
-        assert value(rows, "selectivity", "logistic", site, layer) == pytest.approx(accuracy - control)
+        assert value(rows, "selectivity", "logistic", site, layer) == pytest.approx(
+            accuracy - control
+        )
 
 
 def test_items_are_documents_whose_weighted_mean_is_the_value(model, python_tokens):
     rows = probe(model, python_tokens, sites=("resid_post",), kinds=("logistic",))
     for metric in ("accuracy", "cross_entropy"):
         for variant in ("logistic", "null:control:logistic"):
-            items = [i for i in rows.items if (i.key.metric, i.key.variant, i.key.layer) == (metric, variant, 1)]
+            items = [
+                i
+                for i in rows.items
+                if (i.key.metric, i.key.variant, i.key.layer) == (metric, variant, 1)
+            ]
             assert sum(item.n for item in items) == python_tokens.sizes[2]
             mean = np.average([item.value for item in items], weights=[item.n for item in items])
             assert value(rows, metric, variant, "resid_post", 1) == pytest.approx(mean, abs=1e-6)
 
 
 def noise(tmp_path, per_type):
-    """Random letters, each with a random one of three labels: drawn for each token, or for each letter."""
+    """Random letters, each with a random one of three labels: drawn for each token, or for each
+    letter.
+    """
     rng = np.random.default_rng(0)
     letters = list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
-    of_letter = dict(zip(letters, rng.choice(list("xyz"), size=len(letters), p=(0.5, 0.3, 0.2)), strict=True))
+    of_letter = dict(
+        zip(letters, rng.choice(list("xyz"), size=len(letters), p=(0.5, 0.3, 0.2)), strict=True)
+    )
     rows = []
     for _ in range(60):
         text = "".join(rng.choice(letters, size=100))
         drawn = rng.choice(list("xyz"), size=100, p=(0.5, 0.3, 0.2))
         labels = [of_letter[letter] for letter in text] if per_type else drawn
-        rows.append({"text": text, "spans": [[i, i + 1, str(label)] for i, label in enumerate(labels)]})
+        rows.append(
+            {"text": text, "spans": [[i, i + 1, str(label)] for i, label in enumerate(labels)]}
+        )
     path = tmp_path / "noise.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return LabelledTokens(VOCABULARY, seed=0, task=str(path), n=5000)
@@ -113,14 +130,24 @@ def interval(rows, metric, site, layer, variant="logistic"):
 
 
 def test_labels_that_are_noise_per_token_are_not_found_and_control_tasks_are(model, tmp_path):
-    rows = probe(model, noise(tmp_path, per_type=False), sites=("resid_pre", "resid_post"), kinds=("logistic",))
+    rows = probe(
+        model,
+        noise(tmp_path, per_type=False),
+        sites=("resid_pre", "resid_post"),
+        kinds=("logistic",),
+    )
     low, high = interval(rows, "excess", "resid_pre", 0)
     assert low - 0.01 <= 0 <= high + 0.01
     assert max(interval(rows, "selectivity", "resid_pre", 0)) < -0.1
 
 
 def test_labels_that_are_noise_per_type_are_learnt_by_heart(model, tmp_path):
-    rows = probe(model, noise(tmp_path, per_type=True), sites=("resid_pre", "resid_post"), kinds=("logistic",))
+    rows = probe(
+        model,
+        noise(tmp_path, per_type=True),
+        sites=("resid_pre", "resid_post"),
+        kinds=("logistic",),
+    )
     low, high = interval(rows, "selectivity", "resid_pre", 0)
     assert low <= 0 <= high
     assert min(interval(rows, "excess", "resid_pre", 0)) > 0.1
@@ -146,7 +173,13 @@ def test_a_planted_feature_is_found_where_it_was_planted_and_not_before(model, t
         rows = probe(model, data, kinds=(kind,))
     finally:
         model.reset_hooks(including_permanent=True)
-    for site, layer in (("resid_pre", 0), ("resid_post", 0), ("mlp_out", 0), ("resid_pre", 1), ("attn_out", 1)):
+    for site, layer in (
+        ("resid_pre", 0),
+        ("resid_post", 0),
+        ("mlp_out", 0),
+        ("resid_pre", 1),
+        ("attn_out", 1),
+    ):
         assert value(rows, "excess", kind, site, layer) < 0.05, (site, layer)
     for site, layer in (("mlp_out", 1), ("resid_post", 1), ("resid_pre", 2)):
         assert value(rows, "excess", kind, site, layer) > 0.3, (site, layer)
@@ -179,7 +212,9 @@ def test_the_stream_before_a_layer_is_that_after_the_one_below(model, python_tok
 
 
 def test_a_parallel_model_has_no_stream_between_attention_and_mlp(model, python_tokens, tmp_path):
-    assert "resid_mid" not in {row.key.component for row in probe(model, python_tokens, kinds=("k_sparse",)).metrics}
+    assert "resid_mid" not in {
+        row.key.component for row in probe(model, python_tokens, kinds=("k_sparse",)).metrics
+    }
     with pytest.raises(DataError, match="sites resid_mid: this model has none of them"):
         probe(model, python_tokens, sites=("resid_mid",))
     root = publish_suite(tmp_path / "sequential", steps=(0,), use_parallel_residual=False)
@@ -199,4 +234,6 @@ def test_a_parallel_model_has_no_stream_between_attention_and_mlp(model, python_
 )
 def test_a_wrong_parameter_is_refused_when_the_request_is_read(suite, tmp_path, settings, message):
     with pytest.raises(ConfigError, match=message):
-        pt.SweepConfig(model=str(suite), steps="0", experiments={"linear_probe": settings}, out=tmp_path)
+        pt.SweepConfig(
+            model=str(suite), steps="0", experiments={"linear_probe": settings}, out=tmp_path
+        )

@@ -1,4 +1,6 @@
-"""Direct logit attribution: the terms add up to the logit difference, and single terms are what they say."""
+"""Direct logit attribution: the terms add up to the logit difference, and single terms are what
+they say.
+"""
 
 from pathlib import Path
 
@@ -20,7 +22,9 @@ def swept(request, tmp_path_factory):
     root = tmp_path_factory.mktemp("attribution")
     suite = publish_suite(root / "tiny", steps=(4,), use_parallel_residual=request.param)
     experiments = {"logit_attribution": {"task": OWN}, "behaviour": {"task": OWN}}
-    config = pt.SweepConfig(model=str(suite), steps="4", experiments=experiments, out=root / "run", device="cpu")
+    config = pt.SweepConfig(
+        model=str(suite), steps="4", experiments=experiments, out=root / "run", device="cpu"
+    )
     assert not pt.sweep(config).failed
     return root / "run", suite
 
@@ -46,10 +50,14 @@ def test_a_heads_term_is_its_output_along_the_direction(swept):
         with torch.no_grad():
             _, cache = ckpt.model.run_with_cache(torch.from_numpy(batch.clean))
             direction = answer_direction(
-                ckpt.model.W_U, torch.from_numpy(batch.candidates[:, 0]), torch.from_numpy(batch.is_right[:, 0])
+                ckpt.model.W_U,
+                torch.from_numpy(batch.candidates[:, 0]),
+                torch.from_numpy(batch.is_right[:, 0]),
             )
             result = cache["result", 1][:, -1] / cache["ln_final.hook_scale"][:, -1, None]
             total += torch.einsum("ihd,id->h", result, direction)
         count += len(batch.item)
     rows = pt.load(run, metric="logit_attribution", component="head", layer=1, variant=None)
-    assert rows.sort_values("head").value.tolist() == pytest.approx((total / count).tolist(), abs=1e-4)
+    assert rows.sort_values("head").value.tolist() == pytest.approx(
+        (total / count).tolist(), abs=1e-4
+    )

@@ -19,8 +19,15 @@ LENS = {"length": 32, "n": 6, "null_n": 2, "positions": 8}
 @pytest.fixture(scope="module")
 def run(suite, tmp_path_factory):
     out = tmp_path_factory.mktemp("lens") / "run"
-    experiments = {"plain": {"use": "logit_lens", **LENS}, "tuned": {"use": "logit_lens", **LENS, "updates": 4}}
-    result = pt.sweep(pt.SweepConfig(model=str(suite), steps="1,4", experiments=experiments, out=out, device="cpu"))
+    experiments = {
+        "plain": {"use": "logit_lens", **LENS},
+        "tuned": {"use": "logit_lens", **LENS, "updates": 4},
+    }
+    result = pt.sweep(
+        pt.SweepConfig(
+            model=str(suite), steps="1,4", experiments=experiments, out=out, device="cpu"
+        )
+    )
     assert not result.failed
     return out
 
@@ -58,7 +65,9 @@ def test_the_last_layers_cross_entropy_is_the_loss_of_hugging_faces_model(run, s
     expected = -of_next.gather(1, at).mean(1)
     entropy = -(log_probs.exp() * log_probs).sum(-1).gather(1, at).mean(1)
     for metric, values in (("cross_entropy", expected), ("entropy", entropy)):
-        items = pt.load(run, table="items", experiment="plain", step=4, metric=metric, variant="logit", layer=1)
+        items = pt.load(
+            run, table="items", experiment="plain", step=4, metric=metric, variant="logit", layer=1
+        )
         assert items.sort_values("item").value.tolist() == pytest.approx(values.tolist(), abs=1e-5)
 
 
@@ -71,15 +80,25 @@ def test_training_moves_the_tuned_lens_alone(run):
 
 def test_it_depends_on_no_other_step(run, suite, tmp_path):
     experiments = {"tuned": {"use": "logit_lens", **LENS, "updates": 4}}
-    pt.sweep(pt.SweepConfig(model=str(suite), steps="4", experiments=experiments, out=tmp_path / "r", device="cpu"))
+    pt.sweep(
+        pt.SweepConfig(
+            model=str(suite), steps="4", experiments=experiments, out=tmp_path / "r", device="cpu"
+        )
+    )
     alone = pt.load(tmp_path / "r").reset_index(drop=True)
     assert alone.value.equals(pt.load(run, experiment="tuned", step=4).reset_index(drop=True).value)
 
 
 def test_items_are_kept_and_add_up(run):
-    rows, items = (pt.load(run, experiment="plain", step=4, **table) for table in ({}, {"table": "items"}))
+    rows, items = (
+        pt.load(run, experiment="plain", step=4, **table) for table in ({}, {"table": "items"})
+    )
     for row in rows.itertuples():
-        own = items[(items.metric == row.metric) & (items.variant == row.variant) & (items.layer == row.layer)]
+        own = items[
+            (items.metric == row.metric)
+            & (items.variant == row.variant)
+            & (items.layer == row.layer)
+        ]
         assert len(own) == row.n
         assert own.value.mean() == pytest.approx(row.value, abs=1e-5)
 
@@ -94,7 +113,9 @@ def test_positions_are_drawn_once_and_can_be_predicted_from():
         assert at.min() >= 1
         assert at.max() <= 30
         assert (np.diff(at) > 0).all()
-    all_of_them = LensText(VOCABULARY, seed=0, n=3, length=32, null_n=1, positions=40).positions["text"]
+    all_of_them = LensText(VOCABULARY, seed=0, n=3, length=32, null_n=1, positions=40).positions[
+        "text"
+    ]
     assert (all_of_them == np.arange(31)).all()
 
 
@@ -102,7 +123,17 @@ def test_what_is_trained_on_is_not_measured_and_a_short_source_is_gone_through_a
     texts = [f"def f{i}(): return {i}\n" * 8 for i in range(40)]
     path = tmp_path / "own.jsonl"
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    data = LensText(VOCABULARY, seed=0, n=2, length=16, null_n=1, positions=4, updates=50, batch=8, source=str(path))
+    data = LensText(
+        VOCABULARY,
+        seed=0,
+        n=2,
+        length=16,
+        null_n=1,
+        positions=4,
+        updates=50,
+        batch=8,
+        source=str(path),
+    )
     decode = VOCABULARY.tokenizer.decode
     train, measured = set(training(str(path))), set(heldout(str(path)))
     assert len(data.train) == 400 > data.facts["training_sequences_to_draw_from"]

@@ -1,4 +1,6 @@
-"""`loss` against a plain computation with Hugging Face's model; in-context learning scores and losses by kind of token by hand."""
+"""`loss` against a plain computation with Hugging Face's model; in-context learning scores and
+losses by kind of token by hand.
+"""
 
 import math
 
@@ -23,7 +25,9 @@ def test_it_is_the_mean_loss_of_hugging_faces_model(suite, tmp_path):
     )
     pt.sweep(config)
     rows = pt.load(tmp_path / "run")
-    tokens = torch.from_numpy(Datasets(config, LocalModel.open(suite).checkpoint(4)).get("loss").groups["text"])
+    tokens = torch.from_numpy(
+        Datasets(config, LocalModel.open(suite).checkpoint(4)).get("loss").groups["text"]
+    )
     model = random_model(4).half().float()
     with torch.no_grad():
         logits = model(tokens).logits
@@ -39,13 +43,21 @@ def test_it_is_the_mean_loss_of_hugging_faces_model(suite, tmp_path):
     assert per_position.position.tolist() == list(range(1, 50))
     assert per_position.value.tolist() == pytest.approx(nll.mean(0).tolist(), abs=1e-4)
     accuracy = text[(text.metric == "accuracy") & text.position.isna()].iloc[0].value
-    assert accuracy == pytest.approx((logits[:, :-1].argmax(-1) == tokens[:, 1:]).float().mean().item())
+    assert accuracy == pytest.approx(
+        (logits[:, :-1].argmax(-1) == tokens[:, 1:]).float().mean().item()
+    )
 
 
-def test_in_context_learning_scores_are_null_with_a_reason_where_the_context_is_short(suite, tmp_path):
+def test_in_context_learning_scores_are_null_with_a_reason_where_the_context_is_short(
+    suite, tmp_path
+):
     pt.sweep(
         pt.SweepConfig(
-            model=str(suite), steps="0", experiments={"loss": {"length": 64, "n": 4}}, out=tmp_path / "r", device="cpu"
+            model=str(suite),
+            steps="0",
+            experiments={"loss": {"length": 64, "n": 4}},
+            out=tmp_path / "r",
+            device="cpu",
         )
     )
     rows = pt.load(tmp_path / "r", metric=["icl_score", "icl_window"])
@@ -59,7 +71,11 @@ def test_in_context_learning_scores_are_null_with_a_reason_where_the_context_is_
 def test_in_context_learning_scores_are_differences_of_the_per_position_loss(tmp_path):
     long = publish_suite(tmp_path / "long", steps=(0,), max_position_embeddings=600)
     experiments = {"loss": {"length": 550, "n": 3, "null_n": 2}}
-    pt.sweep(pt.SweepConfig(model=str(long), steps="0", experiments=experiments, out=tmp_path / "r", device="cpu"))
+    pt.sweep(
+        pt.SweepConfig(
+            model=str(long), steps="0", experiments=experiments, out=tmp_path / "r", device="cpu"
+        )
+    )
     rows = pt.load(tmp_path / "r", variant=None)
     nll = rows[(rows.metric == "nll") & rows.position.notna()].set_index("position").value
     score = rows[rows.metric == "icl_score"].iloc[0].value
@@ -71,7 +87,9 @@ def test_in_context_learning_scores_are_differences_of_the_per_position_loss(tmp
 def losses(suite, out, **parameters):
     """The rows of a sweep of one step, its text, and its run."""
     experiments = {"loss": {"length": 50, "n": 7, "null_n": 3, **parameters}}
-    config = pt.SweepConfig(model=str(suite), steps="4", experiments=experiments, out=out, device="cpu")
+    config = pt.SweepConfig(
+        model=str(suite), steps="4", experiments=experiments, out=out, device="cpu"
+    )
     assert not pt.sweep(config).failed
     return pt.load(out), Datasets(config, LocalModel.open(suite).checkpoint(4)).get("loss")
 
@@ -99,9 +117,12 @@ def test_each_tokens_loss_is_kept_when_asked_with_the_token_that_it_is_of(suite,
         assert ids.columns.tolist() == list(range(1, 50))
         for metric, column in (("nll", "nll"), ("accuracy", "correct")):
             of_metric = rows[
-                (rows.metric == metric) & (rows.variant.isna() if variant is None else rows.variant == variant)
+                (rows.metric == metric)
+                & (rows.variant.isna() if variant is None else rows.variant == variant)
             ]
-            by_position = of_metric[of_metric.position.notna()].set_index("position").value.sort_index()
+            by_position = (
+                of_metric[of_metric.position.notna()].set_index("position").value.sort_index()
+            )
             expected = own.astype({"correct": float}).groupby("position")[column].mean()
             assert by_position.tolist() == pytest.approx(expected.tolist(), abs=1e-6)
 
@@ -110,12 +131,18 @@ def test_bits_per_byte_are_all_bits_over_all_bytes(by_kind):
     rows, data, nll = by_kind
     (bits,) = rows[(rows.metric == "bits_per_byte") & rows.variant.isna()].itertuples()
     texts = [data._vocabulary.tokenizer.decode(row[1:].tolist()) for row in data.groups["text"]]
-    assert bits.value == pytest.approx(nll.sum() / math.log(2) / sum(len(text.encode()) for text in texts), rel=1e-5)
+    assert bits.value == pytest.approx(
+        nll.sum() / math.log(2) / sum(len(text.encode()) for text in texts), rel=1e-5
+    )
     (per_token,) = rows[(rows.metric == "bytes_per_token") & rows.variant.isna()].itertuples()
-    assert per_token.value == pytest.approx(sum(len(text.encode()) for text in texts) / nll.size, rel=1e-5)
+    assert per_token.value == pytest.approx(
+        sum(len(text.encode()) for text in texts) / nll.size, rel=1e-5
+    )
 
 
-@pytest.mark.parametrize(("names", "table"), [(TOKEN_CLASSES, "token_classes"), (FREQUENCY_BANDS, "token_bands")])
+@pytest.mark.parametrize(
+    ("names", "table"), [(TOKEN_CLASSES, "token_classes"), (FREQUENCY_BANDS, "token_bands")]
+)
 def test_surprisal_is_the_mean_over_all_tokens_of_a_kind(by_kind, names, table):
     rows, data, nll = by_kind
     kinds = getattr(data, table)[data.groups["text"][:, 1:]]
@@ -128,7 +155,9 @@ def test_surprisal_is_the_mean_over_all_tokens_of_a_kind(by_kind, names, table):
         if counts.mean() > 3 * error:
             assert surprisal.value == pytest.approx(nll[kinds == kind].mean(), rel=1e-5)
             residuals = np.where(kinds == kind, nll, 0).sum(1) - surprisal.value * counts
-            assert surprisal.stderr == pytest.approx(residuals.std(ddof=1) / 7**0.5 / counts.mean(), rel=1e-4)
+            assert surprisal.stderr == pytest.approx(
+                residuals.std(ddof=1) / 7**0.5 / counts.mean(), rel=1e-4
+            )
         else:
             assert surprisal.reason.startswith("the number of tokens of this kind is ")
     assert text.loc["surprisal"].value.notna().sum() >= 2

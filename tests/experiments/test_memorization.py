@@ -11,7 +11,9 @@ HIDDEN = 64
 
 
 def counting_model():
-    """A GPT-NeoX that writes after each token the one with the next id: it can copy any sequence that counts."""
+    """A GPT-NeoX that writes after each token the one with the next id: it can copy any sequence
+    that counts.
+    """
     model = random_model(hidden_size=HIDDEN)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -61,7 +63,14 @@ def test_a_sequence_with_one_wrong_token_is_not_extractible(counting, rows, tmp_
     changed = np.load(rows)[:2].copy()
     changed[1, 25] = 299
     np.save(tmp_path / "changed.npy", changed)
-    found = sweep(counting, tmp_path / "run", source=str(tmp_path / "changed.npy"), n=2, prompt=20, continuation=10)
+    found = sweep(
+        counting,
+        tmp_path / "run",
+        source=str(tmp_path / "changed.npy"),
+        n=2,
+        prompt=20,
+        continuation=10,
+    )
     found = found[(found.step == 1) & found.variant.isna()].set_index("metric").value
     assert found["match"] == pytest.approx(0.95)
     assert found["extractible"] == 0.5
@@ -80,7 +89,11 @@ def test_a_moved_file_is_the_same_file(counting, rows, tmp_path):
     moved.write_bytes(rows.read_bytes())
     settings = {"source": str(moved), "n": 4, "prompt": 20, "continuation": 10}
     config = pt.SweepConfig(
-        model=str(counting), steps="all", experiments={"memorization": settings}, out=tmp_path / "run", device="cpu"
+        model=str(counting),
+        steps="all",
+        experiments={"memorization": settings},
+        out=tmp_path / "run",
+        device="cpu",
     )
     result = pt.sweep(config)
     assert (len(result.done), len(result.skipped)) == (0, 2)

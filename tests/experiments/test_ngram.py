@@ -20,14 +20,19 @@ SIZE, D_VOCAB = 280, 304
 @pytest.fixture(scope="module")
 def text():
     vocabulary = Vocabulary(D_VOCAB, 64, byte_tokenizer())
-    return NGramText(vocabulary, seed=0, n=6, length=32, null_n=3, positions=12, sampled=24, train_tokens=200_000)
+    return NGramText(
+        vocabulary, seed=0, n=6, length=32, null_n=3, positions=12, sampled=24, train_tokens=200_000
+    )
 
 
 def knows(logits):
-    """A model whose logits after token t are the row t, whatever was before: one-hot embeddings, no attention, no MLP."""
+    """A model whose logits after token t are the row t, whatever was before: one-hot embeddings, no
+    attention, no MLP.
+    """
     config = HookedTransformerConfig(
-        n_layers=1, d_model=D_VOCAB, n_ctx=64, d_head=4, n_heads=1, d_mlp=4, d_vocab=D_VOCAB, act_fn="gelu", seed=0,
-        normalization_type="LNPre", positional_embedding_type="rotary", rotary_dim=4,
+        n_layers=1, d_model=D_VOCAB, n_ctx=64, d_head=4, n_heads=1, d_mlp=4, d_vocab=D_VOCAB,
+        act_fn="gelu", seed=0, normalization_type="LNPre",
+        positional_embedding_type="rotary", rotary_dim=4,
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -74,7 +79,9 @@ def test_a_model_that_is_the_bigram_is_not_apart_from_it(text, bigram):
 def test_an_n_gram_that_is_off_by_one_is_further_away(text, bigram, monkeypatch):
     aligned = values(bigram, text)
     rows = text.counts.rows
-    monkeypatch.setattr(text.counts, "rows", lambda order, contexts: rows(order, np.roll(contexts, 1, 1)))
+    monkeypatch.setattr(
+        text.counts, "rows", lambda order, contexts: rows(order, np.roll(contexts, 1, 1))
+    )
     shifted = values(bigram, text)
     assert shifted["kl", "bigram"].value > aligned["kl", "bigram"].value + 0.5
     assert shifted["kl", "unigram"].value == aligned["kl", "unigram"].value

@@ -1,4 +1,6 @@
-"""Weights that are no numbers: named when they are read, and no experiment makes numbers of them or fails in words of its own."""
+"""Weights that are no numbers: named when they are read, and no experiment makes numbers of them or
+fails in words of its own.
+"""
 
 import json
 import shutil
@@ -55,7 +57,9 @@ def runs(suite, spoilt, tmp_path_factory):
     found = []
     for root, steps in ((suite, "0"), (spoilt[0], "0,1,2")):
         out = tmp_path_factory.mktemp("run") / "run"
-        config = pt.SweepConfig(model=str(root), steps=steps, experiments=experiments, out=out, device="cpu")
+        config = pt.SweepConfig(
+            model=str(root), steps=steps, experiments=experiments, out=out, device="cpu"
+        )
         found.append((out, pt.sweep(config)))
     return found
 
@@ -83,7 +87,9 @@ def test_what_fails_on_them_fails_because_of_them(runs):
     failed = {unit.name: error for unit, error in runs[1][1].failed}
     assert {name.rpartition("step")[2] for name in failed} <= {"1", "2"}
     for error in failed.values():
-        assert error.startswith(("the weights of step 1 are not finite: ", "the weights of step 2 are not finite: "))
+        assert error.startswith(
+            ("the weights of step 1 are not finite: ", "the weights of step 2 are not finite: ")
+        )
 
 
 def test_other_steps_are_as_they_were(runs):
@@ -104,11 +110,19 @@ def test_a_reference_that_is_not_finite_is_the_reason_too(spoilt, tmp_path):
     assert set(rows.reason) == {f"the weights of step 1 are not finite: {BIAS} (1 NaN)"}
 
 
-def test_rows_of_a_step_that_is_not_finite_are_no_reference_also_when_it_was_measured_before(suite, tmp_path):
-    """The rows of the first step are undefined: an experiment that leaves undefined rows out would compare with fewer."""
+def test_rows_of_a_step_that_is_not_finite_are_no_reference_also_when_it_was_measured_before(
+    suite, tmp_path
+):
+    """The rows of the first step are undefined: an experiment that leaves undefined rows out would
+    compare with fewer.
+    """
     root = Path(shutil.copytree(suite, tmp_path / "tiny"))
     spoil(root / "step0" / "model.safetensors", BIAS, float("nan"))
-    request = {"model": str(root), "experiments": {"head_roles": SMALL.get("head_roles", {})}, "device": "cpu"}
+    request = {
+        "model": str(root),
+        "experiments": {"head_roles": SMALL.get("head_roles", {})},
+        "device": "cpu",
+    }
     for steps in ("0", "0,4"):
         config = pt.SweepConfig(**request, steps=steps, out=tmp_path / "run")
         result = pt.sweep(config)
@@ -123,11 +137,31 @@ GAIN = "gpt_neox.layers.1.input_layernorm.weight"
 MATRIX = "gpt_neox.layers.1.attention.query_key_value.weight"
 LARGE = {
     # name: (values put into tensors of step 1, dtype of the model, what of it became infinite)
-    "too large for float16": ({MATRIX: 1e6}, "float16", "blocks.1.attn.W_Q in float16 (1 infinite)"),
-    "too large for float16 once folded": ({MATRIX: 3e4, GAIN: 3e4}, "float16", "blocks.1.attn.W_Q in float16"),
-    "a bias too large for float16": ({"embed_out.weight": 6e4, NORM: 6e4}, "float16", "unembed.W_U in float16"),
-    "too large for float32 once folded": ({MATRIX: 3e30, GAIN: 3e30}, "float32", "blocks.1.attn.W_Q in float32"),
-    "too large for bfloat16 once folded": ({MATRIX: 3e30, GAIN: 3e30}, "bfloat16", "blocks.1.attn.W_Q in bfloat16"),
+    "too large for float16": (
+        {MATRIX: 1e6},
+        "float16",
+        "blocks.1.attn.W_Q in float16 (1 infinite)",
+    ),
+    "too large for float16 once folded": (
+        {MATRIX: 3e4, GAIN: 3e4},
+        "float16",
+        "blocks.1.attn.W_Q in float16",
+    ),
+    "a bias too large for float16": (
+        {"embed_out.weight": 6e4, NORM: 6e4},
+        "float16",
+        "unembed.W_U in float16",
+    ),
+    "too large for float32 once folded": (
+        {MATRIX: 3e30, GAIN: 3e30},
+        "float32",
+        "blocks.1.attn.W_Q in float32",
+    ),
+    "too large for bfloat16 once folded": (
+        {MATRIX: 3e30, GAIN: 3e30},
+        "bfloat16",
+        "blocks.1.attn.W_Q in bfloat16",
+    ),
     "a row of the embedding that no text has": (
         {"gpt_neox.embed_in.weight": float("nan")},
         "float32",
@@ -152,7 +186,9 @@ def enlarged(suite, folder, values):
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_finite_weights_that_become_infinite_on_the_way_give_no_values(suite, tmp_path, name, caplog):
+def test_finite_weights_that_become_infinite_on_the_way_give_no_values(
+    suite, tmp_path, name, caplog
+):
     values, dtype, said = LARGE[name]
     root = enlarged(suite, tmp_path, values)
     config = pt.SweepConfig(
@@ -170,31 +206,46 @@ def test_finite_weights_that_become_infinite_on_the_way_give_no_values(suite, tm
     raw_is_finite = name in FINITE_AS_THEY_ARE
     assert spoilt[spoilt.experiment == "induction"].value.isna().all()
     assert spoilt[spoilt.experiment == "loss"].value.notna().any() == raw_is_finite
-    # Loss is measured on the weights as they are, which are finite where folding is to blame: then its activations may not be.
+    # Loss is measured on the weights as they are, which are finite where folding is to blame: then
+    # its activations may not be.
     folded = spoilt if "folded" not in name else spoilt[spoilt.experiment == "induction"]
     assert len(folded)
     assert folded.reason.str.contains(said, regex=False).all()
     assert rows[rows.step != 1].value.notna().mean() > 0.8
     # In a loop of one's own they are said too.
     with caplog.at_level("WARNING", logger="pythia_traj"):
-        found = {ckpt.step: ckpt.non_finite for ckpt in pt.checkpoints(root, device="cpu", dtype=dtype)}
+        found = {
+            ckpt.step: ckpt.non_finite for ckpt in pt.checkpoints(root, device="cpu", dtype=dtype)
+        }
     assert [step for step, flaws in found.items() if flaws] == [1]
     assert said.partition(" (")[0] in found[1]
-    (warning,) = [record.getMessage() for record in caplog.records if "not finite" in record.getMessage()]
+    (warning,) = [
+        record.getMessage() for record in caplog.records if "not finite" in record.getMessage()
+    ]
     assert warning.startswith("the weights of step 1 are not finite: ")
 
 
 def test_what_is_infinite_only_when_folded_is_finite_as_it_is(suite, tmp_path):
     root = enlarged(suite, tmp_path, LARGE["too large for float32 once folded"][0])
-    plain = dict.fromkeys(("fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases"), False)
+    plain = dict.fromkeys(
+        ("fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases"), False
+    )
     for options, steps in (({}, [1]), (plain, [])):
-        found = {ckpt.step: ckpt.non_finite for ckpt in pt.checkpoints(root, device="cpu", **options)}
+        found = {
+            ckpt.step: ckpt.non_finite for ckpt in pt.checkpoints(root, device="cpu", **options)
+        }
         assert [step for step, flaws in found.items() if flaws] == steps
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_each_kind_is_counted(dtype):
-    values = torch.tensor([[1.0, float("nan"), -2.0], [float("inf"), float("-inf"), float("nan")]], dtype=dtype)
-    tensors = {"bad": values, "good": torch.ones(3, dtype=dtype), "empty": torch.ones(0, dtype=dtype)}
+    values = torch.tensor(
+        [[1.0, float("nan"), -2.0], [float("inf"), float("-inf"), float("nan")]], dtype=dtype
+    )
+    tensors = {
+        "bad": values,
+        "good": torch.ones(3, dtype=dtype),
+        "empty": torch.ones(0, dtype=dtype),
+    }
     assert non_finite(tensors.items()) == {"bad": "2 NaN, 2 infinite"}
     assert non_finite([("largest", torch.full((4,), torch.finfo(dtype).max, dtype=dtype))]) == {}

@@ -1,4 +1,4 @@
-"""`patching` and `transplant` as rows: normalised, guarded, positions from the end, steps by name."""
+"""`patching` and `transplant` as rows: normalised, guarded, positions from the end, steps named."""
 
 from pathlib import Path
 
@@ -18,7 +18,9 @@ def run(suite, tmp_path_factory):
         "behaviour": {"task": OWN},
         "transplant": {"task": OWN, "references": "final,step:1"},
     }
-    config = pt.SweepConfig(model=str(suite), steps="0,4", experiments=experiments, out=out, device="cpu")
+    config = pt.SweepConfig(
+        model=str(suite), steps="0,4", experiments=experiments, out=out, device="cpu"
+    )
     assert not pt.sweep(config).failed
     return out
 
@@ -65,6 +67,12 @@ def test_a_steps_own_components_change_nothing_and_another_steps_do(run):
         "embed", "head", "attn", "mlp", "ln1", "ln2", "layer", "ln_final", "unembed",
     }  # fmt: skip
     assert np.abs(other.value).max() > 1e-2
-    at_zero = rows[(rows.step == 0) & (rows.variant == "final") & rows.component.isna()].value.item()
-    levels = pt.load(run, experiment="transplant", metric="logit_diff", variant=None).set_index("step").value
+    at_zero = rows[
+        (rows.step == 0) & (rows.variant == "final") & rows.component.isna()
+    ].value.item()
+    levels = (
+        pt.load(run, experiment="transplant", metric="logit_diff", variant=None)
+        .set_index("step")
+        .value
+    )
     assert at_zero == pytest.approx(levels[4] - levels[0], abs=1e-5)

@@ -1,4 +1,6 @@
-"""`representation` as rows: a step is like itself, and each number is of the activations that TransformerLens gives."""
+"""`representation` as rows: a step is like itself, and each number is of the activations that
+TransformerLens gives.
+"""
 
 import numpy as np
 import pytest
@@ -18,20 +20,28 @@ SETTINGS = {"n": 6, "length": 24}
 
 def request(suite, out, steps="1,4", **settings):
     experiments = {"representation": {**SETTINGS, **settings}}
-    return pt.SweepConfig(model=str(suite), steps=steps, experiments=experiments, out=out, device="cpu")
+    return pt.SweepConfig(
+        model=str(suite), steps=steps, experiments=experiments, out=out, device="cpu"
+    )
 
 
 @pytest.fixture(scope="module")
 def run(suite, tmp_path_factory):
     out = tmp_path_factory.mktemp("representation") / "run"
-    assert not pt.sweep(request(suite, out, references="init,step:4,previous", sites="resid_post,attn_out")).failed
+    assert not pt.sweep(
+        request(suite, out, references="init,step:4,previous", sites="resid_post,attn_out")
+    ).failed
     return out
 
 
 @pytest.fixture(scope="module")
 def activations(suite):
-    """The last layer's residual stream at steps 4 and 0 [passage, pos, d_model], without the first position."""
-    tokens = torch.from_numpy(Passages(Vocabulary(300, 128, byte_tokenizer()), seed=0, **SETTINGS).groups["text"])
+    """The last layer's residual stream at steps 4 and 0 [passage, pos, d_model], without the first
+    position.
+    """
+    tokens = torch.from_numpy(
+        Passages(Vocabulary(300, 128, byte_tokenizer()), seed=0, **SETTINGS).groups["text"]
+    )
     found = {}
     for ckpt in pt.checkpoints(suite, steps="0,4", **RAW.as_dict(), device="cpu"):
         with torch.inference_mode():
@@ -47,7 +57,9 @@ def test_a_step_has_cka_and_cosine_1_with_itself(run):
             assert rows.value.to_numpy() == pytest.approx(np.ones(4), abs=1e-6)
 
 
-def test_references_are_run_once_in_a_sweep_and_a_step_alone_has_the_same_bits(suite, tmp_path, monkeypatch):
+def test_references_are_run_once_in_a_sweep_and_a_step_alone_has_the_same_bits(
+    suite, tmp_path, monkeypatch
+):
     loaded = []
     original = Session.reference_model
 
@@ -57,7 +69,9 @@ def test_references_are_run_once_in_a_sweep_and_a_step_alone_has_the_same_bits(s
 
     monkeypatch.setattr(Session, "reference_model", counting)
     references = "init,final,step:1,previous"
-    assert not pt.sweep(request(suite, tmp_path / "all", steps="0,1,2,4", references=references)).failed
+    assert not pt.sweep(
+        request(suite, tmp_path / "all", steps="0,1,2,4", references=references)
+    ).failed
     # 0, 1 and 4 by name; 2 is the previous one of 4, and the others' are kept already.
     assert sorted(loaded) == [0, 1, 2, 4]
     for step in (2, 4):
@@ -74,7 +88,9 @@ def test_values_are_those_of_the_activations(run, activations):
         (found,) = pt.load(run, metric=metric, variant=variant, **where).value
         return found
 
-    assert value("cka", "init") == pytest.approx(linear_cka(here.flatten(0, 1), there.flatten(0, 1)).item(), abs=1e-4)
+    assert value("cka", "init") == pytest.approx(
+        linear_cka(here.flatten(0, 1), there.flatten(0, 1)).item(), abs=1e-4
+    )
     expected = torch.nn.functional.cosine_similarity(here, there, dim=-1).mean().item()
     assert value("mean_cosine", "init") == pytest.approx(expected, abs=1e-5)
     assert value("participation_ratio", "centred") == pytest.approx(
@@ -87,7 +103,15 @@ def test_values_are_those_of_the_activations(run, activations):
 
 
 def test_cosines_are_kept_passage_by_passage(run):
-    items = pt.load(run, table="items", metric="mean_cosine", variant="init", step=4, layer=0, component="attn_out")
+    items = pt.load(
+        run,
+        table="items",
+        metric="mean_cosine",
+        variant="init",
+        step=4,
+        layer=0,
+        component="attn_out",
+    )
     assert len(items) == 6
 
 
@@ -97,7 +121,9 @@ def test_the_step_before_the_first_is_nobody(suite, tmp_path):
 
 
 def test_what_cannot_be_measured_ends_the_sweep_with_one_line(suite, tmp_path):
-    with pytest.raises(DataError, match="6 passages of 24 tokens without the first 24 leave too few"):
+    with pytest.raises(
+        DataError, match="6 passages of 24 tokens without the first 24 leave too few"
+    ):
         pt.sweep(request(suite, tmp_path / "one", skip=24))
     with pytest.raises(DataError, match="this model has no resid_mid"):
         pt.sweep(request(suite, tmp_path / "two", sites="resid_mid"))

@@ -9,7 +9,9 @@ from tests.support import byte_tokenizer
 
 
 def sweep(suite, out, steps="1,4", **settings):
-    config = pt.SweepConfig(model=str(suite), steps=steps, experiments={"samples": settings}, out=out, device="cpu")
+    config = pt.SweepConfig(
+        model=str(suite), steps=steps, experiments={"samples": settings}, out=out, device="cpu"
+    )
     assert not pt.sweep(config).failed
     return pt.load(out, table="samples")
 
@@ -54,7 +56,9 @@ def test_sampling_depends_on_the_seed_alone_and_not_on_other_prompts(suite, tmp_
 
 
 def test_greedy_decoding_has_one_sample(suite, tmp_path):
-    assert len(sweep(suite, tmp_path / "run", prompts="one|two", tokens=3, samples=4, steps="4")) == 2
+    assert (
+        len(sweep(suite, tmp_path / "run", prompts="one|two", tokens=3, samples=4, steps="4")) == 2
+    )
 
 
 def test_the_default_prompts_are_continued(suite, tmp_path):
@@ -64,5 +68,9 @@ def test_the_default_prompts_are_continued(suite, tmp_path):
 def test_a_negative_temperature_is_refused(suite, tmp_path):
     with pytest.raises(ConfigError, match="greater than or equal to 0"):
         pt.SweepConfig(
-            model=str(suite), steps="4", experiments={"samples": {"temperature": -1}}, out=tmp_path, device="cpu"
+            model=str(suite),
+            steps="4",
+            experiments={"samples": {"temperature": -1}},
+            out=tmp_path,
+            device="cpu",
         )

@@ -1,4 +1,4 @@
-"""`weights` as rows: what the definitions give on the model's own parameters, references, sketches."""
+"""`weights` as rows: what the definitions give on the model's own weights, references, sketches."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,9 @@ from pythia_traj.errors import ConfigError
 
 
 def request(suite, out, steps="1,4", **settings):
-    return pt.SweepConfig(model=str(suite), steps=steps, experiments={"weights": settings}, out=out, device="cpu")
+    return pt.SweepConfig(
+        model=str(suite), steps=steps, experiments={"weights": settings}, out=out, device="cpu"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +38,13 @@ def test_statistics_are_of_the_parameters_as_they_are_in_the_files(run, suite):
     matrix = published(suite, 4)["gpt_neox.layers.1.mlp.dense_h_to_4h.weight"]
     s = torch.linalg.svdvals(matrix)
     where = {"step": 4, "component": "W_in", "layer": 1, "variant": None}
-    assert value(run, "norm", dim="frobenius", **where) == pytest.approx(matrix.norm().item(), rel=1e-5)
+    assert value(run, "norm", dim="frobenius", **where) == pytest.approx(
+        matrix.norm().item(), rel=1e-5
+    )
     assert value(run, "norm", dim="spectral", **where) == pytest.approx(s[0].item(), rel=1e-5)
-    assert value(run, "singular_variance", **where) == pytest.approx(s.var(correction=0).item(), rel=1e-4)
+    assert value(run, "singular_variance", **where) == pytest.approx(
+        s.var(correction=0).item(), rel=1e-4
+    )
     spectra = pt.load(run, table="spectra", step=4, component="W_in", layer=1)
     np.testing.assert_allclose(spectra["singular_values"].item(), s, rtol=1e-3, atol=1e-5)
 
@@ -46,7 +52,13 @@ def test_statistics_are_of_the_parameters_as_they_are_in_the_files(run, suite):
 def test_every_matrix_and_every_head_is_there(run):
     rows = pt.load(run, metric="effective_rank", step=4, variant=None)
     layers = dict.fromkeys(("W_Q", "W_K", "W_V", "W_O", "W_in", "W_out"), 2)
-    assert rows.component.astype(str).value_counts().to_dict() == {**layers, "W_E": 1, "W_U": 1, "W_QK": 8, "W_OV": 8}
+    assert rows.component.astype(str).value_counts().to_dict() == {
+        **layers,
+        "W_E": 1,
+        "W_U": 1,
+        "W_QK": 8,
+        "W_OV": 8,
+    }
     nulls = pt.load(run, metric="effective_rank", step=4, variant="null:gaussian")
     assert len(nulls) == len(rows)
     # Random weights are near their null: what is tested here is that it is the null of this shape.
@@ -78,7 +90,9 @@ def test_a_step_is_at_distance_0_and_cosine_1_from_itself(run):
 
 
 def test_distances_are_those_of_the_files(run, suite):
-    one, other = (published(suite, step)["gpt_neox.layers.0.mlp.dense_4h_to_h.weight"] for step in (4, 0))
+    one, other = (
+        published(suite, step)["gpt_neox.layers.0.mlp.dense_4h_to_h.weight"] for step in (4, 0)
+    )
     where = {"variant": "init", "step": 4, "component": "W_out", "layer": 0}
     share = ((one - other).norm() / other.norm()).item()
     cosine = torch.nn.functional.cosine_similarity(one.flatten(), other.flatten(), dim=0).item()
@@ -89,28 +103,49 @@ def test_distances_are_those_of_the_files(run, suite):
 def test_the_distance_of_any_two_steps_is_had_from_their_sketches(run):
     at = {step: pt.load(run, table="sketches", step=step) for step in (1, 4)}
     found = compare_sketches(
-        np.stack(at[1]["sketch"]), np.stack(at[4]["sketch"]), norm=at[1]["norm"], reference_norm=at[4]["norm"]
+        np.stack(at[1]["sketch"]),
+        np.stack(at[4]["sketch"]),
+        norm=at[1]["norm"],
+        reference_norm=at[4]["norm"],
     )
     keys = ["component", "layer", "head"]
     exact = pt.load(run, metric="relative_distance", variant="step:4", step=1)
-    pairs = at[1][keys].assign(sketched=found.relative_distance, error=found.relative_distance_stderr)
-    pairs = pairs.merge(exact[[*keys, "value"]].astype({"component": object, "layer": float, "head": float}), on=keys)
+    pairs = at[1][keys].assign(
+        sketched=found.relative_distance, error=found.relative_distance_stderr
+    )
+    pairs = pairs.merge(
+        exact[[*keys, "value"]].astype({"component": object, "layer": float, "head": float}),
+        on=keys,
+    )
     assert len(pairs) == 14 + 16
     assert ((pairs.sketched - pairs.value).abs() < 4 * pairs.error).all()
 
 
 def test_rows_do_not_depend_on_which_other_steps_were_asked_for(run, suite, tmp_path):
-    assert not pt.sweep(request(suite, tmp_path / "alone", steps="4", references="init,step:4")).failed
+    assert not pt.sweep(
+        request(suite, tmp_path / "alone", steps="4", references="init,step:4")
+    ).failed
     both = pt.load(run, step=4).reset_index(drop=True)
     alone = pt.load(tmp_path / "alone").reset_index(drop=True)
     assert both.equals(alone)
-    sketches = [pt.load(out, table="sketches", step=4)["sketch"] for out in (run, tmp_path / "alone")]
+    sketches = [
+        pt.load(out, table="sketches", step=4)["sketch"] for out in (run, tmp_path / "alone")
+    ]
     assert (np.stack(sketches[0]) == np.stack(sketches[1])).all()
 
 
 def test_heads_and_sketches_can_be_left_out(suite, tmp_path):
     assert not pt.sweep(request(suite, tmp_path / "run", steps="4", heads=False, sketch=0)).failed
-    assert set(pt.load(tmp_path / "run").component) == {"W_Q", "W_K", "W_V", "W_O", "W_in", "W_out", "W_E", "W_U"}
+    assert set(pt.load(tmp_path / "run").component) == {
+        "W_Q",
+        "W_K",
+        "W_V",
+        "W_O",
+        "W_in",
+        "W_out",
+        "W_E",
+        "W_U",
+    }
     assert not (tmp_path / "run" / "tables" / "sketches").exists()
     with pytest.raises(ConfigError, match="greater than or equal to 0"):
         request(suite, tmp_path, sketch=-1)

@@ -3,8 +3,8 @@
     python -m tests.hub runs/hub --publish runs/toy=me/toy
     python -m tests.hub runs/hub --random 70m=EleutherAI/pythia-70m-deduped --steps 0,1,512
 
-serves DIR/ORG/NAME/BRANCH/files and prints what to put into the environment of the client: HF_ENDPOINT=http://127.0.0.1:PORT.
-It ends with SIGINT or SIGTERM.
+serves DIR/ORG/NAME/BRANCH/files and prints what to put into the environment of the client:
+HF_ENDPOINT=http://127.0.0.1:PORT. It ends with SIGINT or SIGTERM.
 """
 
 import argparse
@@ -35,14 +35,18 @@ def _pair(text: str) -> tuple[str, str]:
 def _random(text: str) -> tuple[str, str]:
     shape, name = _pair(text)
     if shape not in SHAPES:
-        raise argparse.ArgumentTypeError(f"there is no shape {shape!r}: choose one of {', '.join(SHAPES)}")
+        raise argparse.ArgumentTypeError(
+            f"there is no shape {shape!r}: choose one of {', '.join(SHAPES)}"
+        )
     return shape, name
 
 
 def _published(text: str) -> tuple[str, str]:
     path, name = _pair(text)
     if not Path(path).is_dir():
-        raise argparse.ArgumentTypeError(f"{path!r} is no directory: give one that holds step folders")
+        raise argparse.ArgumentTypeError(
+            f"{path!r} is no directory: give one that holds step folders"
+        )
     return path, name
 
 
@@ -52,21 +56,39 @@ def _steps(text: str) -> list[int]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m tests.hub", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tests.hub",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("directory", type=Path, metavar="DIR", help="what is served, as DIR/ORG/NAME/BRANCH/files")
-    parser.add_argument("--port", type=int, default=0, help="of the hub; by default any that is free")
+    parser.add_argument(
+        "directory", type=Path, metavar="DIR", help="what is served, as DIR/ORG/NAME/BRANCH/files"
+    )
+    parser.add_argument(
+        "--port", type=int, default=0, help="of the hub; by default any that is free"
+    )
     parser.add_argument("--token", help="the one valid token")
-    parser.add_argument("--bytes-per-second", type=float, help="shared by all downloads of large files")
+    parser.add_argument(
+        "--bytes-per-second", type=float, help="shared by all downloads of large files"
+    )
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before every answer")
-    parser.add_argument("--fault-rate", type=float, default=0.0, help="share of answers that go wrong, 0 to 1")
+    parser.add_argument(
+        "--fault-rate", type=float, default=0.0, help="share of answers that go wrong, 0 to 1"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the faults and of random weights")
     parser.add_argument("--json", action="store_true", help='print {"endpoint": ...} instead')
     several: dict[str, Any] = {"nargs": "+", "action": "extend", "default": []}
-    parser.add_argument("--private", metavar="ORG/NAME", help="hidden from whoever has no token", **several)
-    parser.add_argument("--gated", metavar="ORG/NAME", help="not to be downloaded without a token", **several)
     parser.add_argument(
-        "--publish", type=_published, metavar="PATH=ORG/NAME", help="serve a directory of step folders too", **several
+        "--private", metavar="ORG/NAME", help="hidden from whoever has no token", **several
+    )
+    parser.add_argument(
+        "--gated", metavar="ORG/NAME", help="not to be downloaded without a token", **several
+    )
+    parser.add_argument(
+        "--publish",
+        type=_published,
+        metavar="PATH=ORG/NAME",
+        help="serve a directory of step folders too",
+        **several,
     )
     parser.add_argument(
         "--random",
@@ -75,8 +97,12 @@ def _parser() -> argparse.ArgumentParser:
         help=f"make random weights in DIR; SHAPE is {', '.join(SHAPES)}",
         **several,
     )
-    parser.add_argument("--steps", type=_steps, default=[0, 1, 512], help="of --random, as 0,1,512 (the default)")
-    parser.add_argument("--parent", type=int, help="end when this process, which started the hub, has ended")
+    parser.add_argument(
+        "--steps", type=_steps, default=[0, 1, 512], help="of --random, as 0,1,512 (the default)"
+    )
+    parser.add_argument(
+        "--parent", type=int, help="end when this process, which started the hub, has ended"
+    )
     return parser
 
 
@@ -109,7 +135,10 @@ def _repositories(options: argparse.Namespace) -> list[Repository]:
 
 
 def _signals() -> int:
-    """A pipe's end that can be read from once SIGINT or SIGTERM has come: a handler may write into a pipe at any moment."""
+    """A pipe's end that can be read from once SIGINT or SIGTERM has come.
+
+    A handler may write into a pipe at any moment.
+    """
     readable, writable = os.pipe()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os.write(writable, b"!"))
@@ -132,7 +161,14 @@ def main(arguments: list[str] | None = None) -> int:
     with hub:
         if options.fault_rate:
             hub.faults.add(RandomFaults(options.fault_rate, options.seed))
-        print(json.dumps({"endpoint": hub.endpoint}) if options.json else f"HF_ENDPOINT={hub.endpoint}", flush=True)  # noqa: T201
+        print(  # noqa: T201
+            (
+                json.dumps({"endpoint": hub.endpoint})
+                if options.json
+                else f"HF_ENDPOINT={hub.endpoint}"
+            ),
+            flush=True,
+        )
         while not select.select([signals], [], [], _PARENT_POLL_SECONDS)[0]:
             if options.parent is not None and os.getppid() != options.parent:
                 break

@@ -1,4 +1,4 @@
-"""What is asked and what is answered, as values: a request, an answer, and a body that lies in memory or in a file."""
+"""What is asked and answered, as values: a request, an answer, a body in memory or in a file."""
 
 import json
 import re
@@ -13,7 +13,11 @@ MAIN = "main"
 
 @dataclass(frozen=True)
 class Request:
-    """A request; `path` is still quoted, because a quoted slash belongs to a name. Header names are in lower case."""
+    """A request.
+
+    `path` is still quoted, because a quoted slash belongs to a name. Header names are in lower
+    case.
+    """
 
     origin: str
     method: str
@@ -39,7 +43,9 @@ class Request:
         return self.headers.get("range")
 
     def without_range(self) -> Self:
-        return replace(self, headers={name: value for name, value in self.headers.items() if name != "range"})
+        return replace(
+            self, headers={name: value for name, value in self.headers.items() if name != "range"}
+        )
 
 
 @dataclass(frozen=True)
@@ -92,9 +98,16 @@ class Answer:
     body: Body = EMPTY
 
 
-def as_json(kind: str, value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+def as_json(
+    kind: str, value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Answer:
     content = MemorySlice(json.dumps(value).encode())
-    return Answer(status, kind, {"Content-Type": "application/json; charset=utf-8", **(headers or {})}, content)
+    return Answer(
+        status,
+        kind,
+        {"Content-Type": "application/json; charset=utf-8", **(headers or {})},
+        content,
+    )
 
 
 def error(kind: str, status: int, message: str, code: str = "", **headers: str) -> Answer:
@@ -103,10 +116,13 @@ def error(kind: str, status: int, message: str, code: str = "", **headers: str) 
     return as_json(kind, {"error": message}, status=status, headers=said)
 
 
-def file_answer(kind: str, request: Request, file: Path, size: int, headers: Mapping[str, str]) -> Answer:
+def file_answer(
+    kind: str, request: Request, file: Path, size: int, headers: Mapping[str, str]
+) -> Answer:
     """A file, or the part of it that the request's Range names.
 
-    A Range that is no single range of bytes is ignored, as RFC 9110 allows; one that begins after the end is answered by 416.
+    A Range that is no single range of bytes is ignored, as RFC 9110 allows; one that begins after
+    the end is answered by 416.
     """
     common = {"Content-Type": "application/octet-stream", "Accept-Ranges": "bytes", **headers}
     wanted = _parse_range(request.range or "", size)
@@ -116,12 +132,18 @@ def file_answer(kind: str, request: Request, file: Path, size: int, headers: Map
     if start >= stop:
         return Answer(416, kind, {**common, "Content-Range": f"bytes */{size}"})
     return Answer(
-        206, kind, {**common, "Content-Range": f"bytes {start}-{stop - 1}/{size}"}, FileSlice(file, start, stop - start)
+        206,
+        kind,
+        {**common, "Content-Range": f"bytes {start}-{stop - 1}/{size}"},
+        FileSlice(file, start, stop - start),
     )
 
 
 def _parse_range(header: str, size: int) -> tuple[int, int] | None:
-    """The half-open interval that a Range header asks for, empty if it cannot be had; None if it is to be ignored."""
+    """The half-open interval that a Range header asks for.
+
+    Empty if it cannot be had; None if the header is to be ignored.
+    """
     match = re.fullmatch(r"bytes=(\d*)-(\d*)", header.strip())
     if match is None or match.group() == "bytes=-":
         return None

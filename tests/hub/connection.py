@@ -39,7 +39,13 @@ class Origin(socketserver.ThreadingTCPServer):
     request_queue_size = 128
 
     def __init__(
-        self, name: str, respond: Respond, traffic: Traffic, *, throttle: Throttle | None = None, port: int = 0
+        self,
+        name: str,
+        respond: Respond,
+        traffic: Traffic,
+        *,
+        throttle: Throttle | None = None,
+        port: int = 0,
     ) -> None:
         self.name = name
         self.respond = respond
@@ -56,7 +62,8 @@ class Origin(socketserver.ThreadingTCPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def _accept(self) -> None:
-        # Not serve_forever, which polls: that costs time at each end, and wakes a core that a benchmark wants.
+        # Not serve_forever, which polls: that costs time at each end, and wakes a core that a
+        # benchmark wants.
         while True:
             try:
                 connection, address = self.get_request()
@@ -71,9 +78,14 @@ class Origin(socketserver.ThreadingTCPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         thread = threading.Thread(
-            target=self.process_request_thread, args=(request, client_address), name=f"{self.name} answer", daemon=True
+            target=self.process_request_thread,
+            args=(request, client_address),
+            name=f"{self.name} answer",
+            daemon=True,
         )
-        self._connections = [(connection, answer) for connection, answer in self._connections if answer.is_alive()]
+        self._connections = [
+            (connection, answer) for connection, answer in self._connections if answer.is_alive()
+        ]
         self._connections.append((request, thread))
         thread.start()
 
@@ -90,7 +102,7 @@ class Origin(socketserver.ThreadingTCPServer):
             thread.join()
 
     def close(self) -> None:
-        """Ends all connections, in the middle of answers too, and waits for this origin's threads."""
+        """Ends all connections, in mid-answer too, and waits for the origin's threads."""
         self.traffic.closing.set()
         self.socket.shutdown(socket.SHUT_RDWR)
         self._accepting.join()
@@ -99,7 +111,10 @@ class Origin(socketserver.ThreadingTCPServer):
 
 
 class Connection(BaseHTTPRequestHandler):
-    """Reads requests, has them answered, spoils the answer if a fault is planned, sends it and writes the log."""
+    """Reads requests, has them answered, sends the answers and writes the log.
+
+    An answer is spoiled first if a fault is planned.
+    """
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -134,7 +149,9 @@ class Connection(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         return Request(self.server.name, self.command, address.path, address.query, headers, body)
 
-    def _answer(self, request: Request, answer: Answer, fault: Fault | None, note: Callable[[int], None]) -> None:
+    def _answer(
+        self, request: Request, answer: Answer, fault: Fault | None, note: Callable[[int], None]
+    ) -> None:
         if fault is not None and fault.kind == "reset":
             note(0)
             self._reset()

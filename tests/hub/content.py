@@ -15,8 +15,8 @@ KIND = "content"
 class ContentHost:
     """Answers for the content origin.
 
-    An address is the permission, so it needs no token; one that comes with a token all the same is refused, as by the real one.
-    `address_seconds` is how long an address can be used.
+    An address is the permission, so it needs no token; one that comes with a token all the same is
+    refused, as by the real one. `address_seconds` is how long an address can be used.
     """
 
     def __init__(self, repositories: Mapping[str, Repository], address_seconds: float) -> None:
@@ -29,11 +29,14 @@ class ContentHost:
         name = path.rsplit("/", 1)[-1]
         place = f"/{repository.name}/{blob.sha256}/{quote(name, safe='')}"
         expires = f"{time.time() + self.address_seconds:.3f}"
-        return f"{place}?{urlencode({'Expires': expires, 'Signature': self._signature(place, expires)})}"
+        query = urlencode({"Expires": expires, "Signature": self._signature(place, expires)})
+        return f"{place}?{query}"
 
     def respond(self, request: Request) -> Answer:
         if "authorization" in request.headers:
-            return error(KIND, 403, "A signed address and an Authorization header exclude each other")
+            return error(
+                KIND, 403, "A signed address and an Authorization header exclude each other"
+            )
         expires = request.parameter("Expires")
         if request.parameter("Signature") != self._signature(request.path, expires):
             return error(KIND, 403, "The signature does not belong to this address")

@@ -23,14 +23,17 @@ _CORRUPTED_BYTES = 16
 class Fault:
     """What goes wrong with `times` answers.
 
-    `429` (Retry-After: `seconds`, rounded down), `500` and `503` are answered instead; `reset` ends the connection by a RST before
-    any byte. After `after` bytes of the body (half of it if None, and always at least one byte before its end) `reset-in-body` does
-    so too, `truncate` closes the connection, `stall` sends nothing for `seconds`, and `corrupt` sends some wrong bytes.
-    `ignore-range` answers a Range with the whole file and status 200; `expired` is the content host's 403 for an old address.
+    `429` (Retry-After: `seconds`, rounded down), `500` and `503` are answered instead; `reset` ends
+    the connection by a RST before any byte. After `after` bytes of the body (half of it if None,
+    and always at least one byte before its end) `reset-in-body` does so too, `truncate` closes the
+    connection, `stall` sends nothing for `seconds`, and `corrupt` sends some wrong bytes.
+    `ignore-range` answers a Range with the whole file and status 200; `expired` is the content
+    host's 403 for an old address.
 
-    `where` is a kind of request (`refs`, `resolve`, `content` ...) or a regular expression to be found in the path; None is
-    everywhere. The first `skip` answers that could have been spoiled are spared. Answers that a fault cannot spoil do not count:
-    a body that is empty, a request without a Range.
+    `where` is a kind of request (`refs`, `resolve`, `content` ...) or a regular expression to be
+    found in the path; None is everywhere. The first `skip` answers that could have been spoiled are
+    spared. Answers that a fault cannot spoil do not count: a body that is empty, a request without
+    a Range.
     """
 
     kind: str
@@ -69,13 +72,17 @@ class Faults:
 
     def add(self, *planned: Fault | Source) -> None:
         """Plans faults, after those planned before."""
-        self._sources += [_Planned(entry) if isinstance(entry, Fault) else entry for entry in planned]
+        self._sources += [
+            _Planned(entry) if isinstance(entry, Fault) else entry for entry in planned
+        ]
 
     def clear(self) -> None:
         self._sources = []
 
     def take(self, request: Request, answer: Answer) -> Fault | None:
-        return next((fault for source in self._sources if (fault := source.take(request, answer))), None)
+        return next(
+            (fault for source in self._sources if (fault := source.take(request, answer))), None
+        )
 
 
 class _Planned:
@@ -96,14 +103,21 @@ class _Planned:
 class RandomFaults:
     """Spoils a share of all answers, for a soak.
 
-    Whether the n-th answer is spoiled follows from the seed and n alone. The same file and range is never spoiled more than twice
-    in a row, so that a client that tries three times gets through. `seconds` is what a stall takes and what Retry-After says.
+    Whether the n-th answer is spoiled follows from the seed and n alone. The same file and range is
+    never spoiled more than twice in a row, so that a client that tries three times gets through.
+    `seconds` is what a stall takes and what Retry-After says.
     """
 
     IN_A_ROW = 2
 
     def __init__(
-        self, rate: float, seed: int, kinds: tuple[str, ...] = FAULTS, *, where: str | None = None, seconds: float = 0.2
+        self,
+        rate: float,
+        seed: int,
+        kinds: tuple[str, ...] = FAULTS,
+        *,
+        where: str | None = None,
+        seconds: float = 0.2,
     ) -> None:
         self.rate = rate
         self.seed = seed
@@ -118,7 +132,11 @@ class RandomFaults:
         same = (request.origin, request.method, request.path, request.range or "")
         with self._lock:
             dice = random.Random(f"{self.seed}:{next(self._numbers)}")
-            if dice.random() >= self.rate or not fitting or self._in_a_row.get(same, 0) >= self.IN_A_ROW:
+            if (
+                dice.random() >= self.rate
+                or not fitting
+                or self._in_a_row.get(same, 0) >= self.IN_A_ROW
+            ):
                 self._in_a_row.pop(same, None)
                 return None
             self._in_a_row[same] = self._in_a_row.get(same, 0) + 1
@@ -141,8 +159,13 @@ class Ending:
     reset: bool
 
 
-def spoil(fault: Fault, request: Request, answer: Answer, respond: Callable[[Request], Answer]) -> Answer:
-    """The answer given in place of the right one; the same one for faults that only show in the body."""
+def spoil(
+    fault: Fault, request: Request, answer: Answer, respond: Callable[[Request], Answer]
+) -> Answer:
+    """The answer given in place of the right one.
+
+    It is the right one for faults that only show in the body.
+    """
     if fault.kind == "ignore-range":
         return respond(request.without_range())
     if fault.kind == "expired":

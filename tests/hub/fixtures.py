@@ -8,7 +8,11 @@ from typing import Any
 import huggingface_hub
 import pytest
 from huggingface_hub import constants
-from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+from huggingface_hub.utils import (
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+)
 
 from pythia_traj.hub import patience
 from pythia_traj.suites.catalog import catalog
@@ -20,7 +24,10 @@ from tests.support import write_distinct
 
 @pytest.fixture
 def online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Lets the real client speak to this machine, with no token, no proxy and no cache of its own, until the test ends."""
+    """Lets the real client speak to this machine until the test ends.
+
+    It has no token, no proxy and no cache of its own.
+    """
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
@@ -42,7 +49,10 @@ def online(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def pythia_14m(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """154 revisions under the name of a known model, tiny, each with weights of its own; `main` is the last."""
+    """154 tiny revisions under the name of a known model, each with weights of its own.
+
+    `main` is the last.
+    """
     folder = tmp_path_factory.mktemp("pythia-14m")
     write_distinct(folder, catalog()["pythia-14m"].steps)
     repository = Repository("EleutherAI/pythia-14m")
@@ -52,13 +62,22 @@ def pythia_14m(tmp_path_factory: pytest.TempPathFactory) -> Repository:
 
 def point_to(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
     """As HF_ENDPOINT does for a new process."""
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(
+        constants,
+        "HUGGINGFACE_CO_URL_TEMPLATE",
+        endpoint + "/{repo_id}/resolve/{revision}/{filename}",
+    )
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
 
 
 @pytest.fixture
-def serve(online: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., Hub]]:
-    """Starts hubs, `serve(*repositories, **options)`, and points the client to the latest; its caches are the test's own."""
+def serve(
+    online: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Callable[..., Hub]]:
+    """Starts hubs, `serve(*repositories, **options)`, and points the client to the latest.
+
+    The client's caches are the test's own.
+    """
     monkeypatch.setenv("PYTHIA_TRAJ_CACHE", str(tmp_path / "cache"))
     with ExitStack() as running:
 

@@ -1,7 +1,7 @@
 """Servers that answer for the Hub and say anything at all: raw bytes, for each kind of question.
 
-What is not planned is answered as a Hub answers for one small repository, `me/tiny`: the branches `main` and `step1`, one commit, and in it
-`config.json` and `model.safetensors`.
+What is not planned is answered as a Hub answers for one small repository, `me/tiny`: the branches
+`main` and `step1`, one commit, and in it `config.json` and `model.safetensors`.
 """
 
 import hashlib
@@ -24,10 +24,18 @@ REPO, COMMIT = "me/tiny", "c" * 40
 CONTENT = b'{"model_type": "gpt_neox"}'
 LISTED = hashlib.sha1(b"blob %d\0" % len(CONTENT) + CONTENT).hexdigest()
 FILE = {"type": "file", "path": "config.json", "size": len(CONTENT), "oid": LISTED}
-WEIGHTS = {"type": "file", "path": "model.safetensors", "size": 8, "oid": "d" * 40, "lfs": {"oid": "e" * 64, "size": 8}}
+WEIGHTS = {
+    "type": "file",
+    "path": "model.safetensors",
+    "size": 8,
+    "oid": "d" * 40,
+    "lfs": {"oid": "e" * 64, "size": 8},
+}
 REFS = {"branches": [{"name": name, "targetCommit": COMMIT} for name in ("main", "step1")]}
 
-QUICK = Patience(attempts=2, first=0.01, longest=0.02, retry_after=0.1, timeout=0.5, connect=0.5, total=2.0)
+QUICK = Patience(
+    attempts=2, first=0.01, longest=0.02, retry_after=0.1, timeout=0.5, connect=0.5, total=2.0
+)
 
 Chunks = Iterable[bytes]
 Says = bytes | Callable[["Asked"], Chunks]
@@ -36,7 +44,10 @@ Says = bytes | Callable[["Asked"], Chunks]
 
 @dataclass(frozen=True)
 class Asked:
-    """A request: its kind (`refs`, `tree`, `head`, `get`, `whoami`, `models`), and whom it came from."""
+    """A request, and whom it came from.
+
+    Its `kind` is one of `refs`, `tree`, `head`, `get`, `whoami` and `models`.
+    """
 
     kind: str
     path: str
@@ -61,13 +72,27 @@ class Hostile:
 
 
 def answer(
-    body: Any = b"", *, status: int = 200, reason: str = "OK", length: int | None = None, **headers: str
+    body: Any = b"",
+    *,
+    status: int = 200,
+    reason: str = "OK",
+    length: int | None = None,
+    **headers: str,
 ) -> bytes:
-    """An answer as bytes; a value that is no bytes is sent as JSON. Underscores in names of headers are hyphens."""
+    """An answer as bytes; a value that is no bytes is sent as JSON.
+
+    Underscores in names of headers are hyphens.
+    """
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    named = {"content-length": str(len(content) if length is None else length), "connection": "close"}
+    named = {
+        "content-length": str(len(content) if length is None else length),
+        "connection": "close",
+    }
     named |= {name.replace("_", "-"): value for name, value in headers.items()}
-    lines = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in named.items() if value)]
+    lines = [
+        f"HTTP/1.1 {status} {reason}",
+        *(f"{name}: {value}" for name, value in named.items() if value),
+    ]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + content
 
 
@@ -94,9 +119,15 @@ def hostile(**says: Says) -> Iterator[Hostile]:
                 return
             first, *lines = head.decode("latin-1").split("\r\n")
             method, path, _ = first.split(" ")
-            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines) if name}
+            headers = {
+                name.lower(): value
+                for name, _, value in (line.partition(": ") for line in lines)
+                if name
+            }
             kind = asked([part for part in path.partition("?")[0].split("/") if part]).kind
-            kind = {"HEAD": "head", "GET": "get"}[method] if kind in ("resolve", "unknown") else kind
+            kind = (
+                {"HEAD": "head", "GET": "get"}[method] if kind in ("resolve", "unknown") else kind
+            )
             request = Asked(kind, path, headers, server.endpoint)
             server.requests.append(request)
             planned = server.says.get(kind, _HONEST[kind])
@@ -112,7 +143,9 @@ def hostile(**says: Says) -> Iterator[Hostile]:
 
     with Listening(("127.0.0.1", 0), Handler) as listening:
         server = Hostile(f"http://127.0.0.1:{listening.server_address[1]}", dict(says))
-        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread = threading.Thread(
+            target=listening.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        )
         thread.start()
         try:
             yield server

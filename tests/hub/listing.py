@@ -1,4 +1,4 @@
-"""What the Hub says of a repository: pure functions from repositories to the JSON that the real client reads."""
+"""What the Hub says of a repository: pure functions to the JSON that the real client reads."""
 
 import hashlib
 from collections.abc import Iterator
@@ -20,12 +20,17 @@ def refs(repository: Repository) -> dict[str, Any]:
 
 
 def info(repository: Repository, commit: str, *, blobs: bool) -> dict[str, Any]:
-    """A repository as of a commit; the files' sizes and hashes only with `blobs`, as from the real Hub."""
+    """A repository as of a commit.
+
+    The files' sizes and hashes are there only with `blobs`, as from the real Hub.
+    """
     files = sorted(repository.commits[commit].items())
     return {
         **summary(repository),
         "sha": commit,
-        "siblings": [{"rfilename": path, **(_sibling(blob) if blobs else {})} for path, blob in files],
+        "siblings": [
+            {"rfilename": path, **(_sibling(blob) if blobs else {})} for path, blob in files
+        ],
     }
 
 
@@ -49,7 +54,13 @@ def summary(repository: Repository) -> dict[str, Any]:
 def commits(repository: Repository, revision: str) -> list[dict[str, Any]]:
     """A revision's commits, newest first."""
     return [
-        {"id": commit, "authors": [{"user": "publisher"}], "date": _DATE, "title": f"Publish {revision}", "message": ""}
+        {
+            "id": commit,
+            "authors": [{"user": "publisher"}],
+            "date": _DATE,
+            "title": f"Publish {revision}",
+            "message": "",
+        }
         for commit in repository.history_of(revision)
     ]
 
@@ -59,14 +70,19 @@ def tree(files: Files, folder: str = "", *, recursive: bool = False) -> list[dic
     prefix = f"{folder}/" if folder else ""
     inside = {path: blob for path, blob in files.items() if path.startswith(prefix)}
     folders = {parent for path in inside for parent in _parents(path) if parent.startswith(prefix)}
-    items = [_file(path, blob) for path, blob in inside.items()] + [_folder(files, path) for path in folders]
+    items = [_file(path, blob) for path, blob in inside.items()] + [
+        _folder(files, path) for path in folders
+    ]
     if not recursive:
         items = [item for item in items if "/" not in item["path"][len(prefix) :]]
     return sorted(items, key=lambda item: item["path"])
 
 
 def at_paths(files: Files, paths: list[str]) -> list[dict[str, Any]]:
-    """The files and folders of these names; names that do not exist are left out, as by the real Hub."""
+    """The files and folders of these names.
+
+    Names that do not exist are left out, as by the real Hub.
+    """
     folders = {parent for path in files for parent in _parents(path)}
     items = []
     for path in paths:
@@ -92,8 +108,15 @@ def _lfs(blob: Blob, name_of_hash: str) -> dict[str, Any]:
 
 
 def _folder(files: Files, folder: str) -> dict[str, Any]:
-    inside = sorted(f"{path}\0{blob.oid}" for path, blob in files.items() if path.startswith(f"{folder}/"))
-    return {"type": "directory", "path": folder, "size": 0, "oid": hashlib.sha1("\n".join(inside).encode()).hexdigest()}
+    inside = sorted(
+        f"{path}\0{blob.oid}" for path, blob in files.items() if path.startswith(f"{folder}/")
+    )
+    return {
+        "type": "directory",
+        "path": folder,
+        "size": 0,
+        "oid": hashlib.sha1("\n".join(inside).encode()).hexdigest(),
+    }
 
 
 def _parents(path: str) -> Iterator[str]:

@@ -48,8 +48,8 @@ class Record:
 class Log:
     """Records in the order in which the requests came in.
 
-    A record can be written several times: first before the answer's last byte leaves, so that a client that has the answer finds
-    the record, then with what really happened.
+    A record can be written several times: first before the answer's last byte leaves, so that a
+    client that has the answer finds the record, then with what really happened.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A forward proxy on this machine, which notes whom it was asked for: tunnels, and plain requests."""
+"""A forward proxy on this machine that notes whom it was asked for: tunnels, and plain requests."""
 
 import socket
 import threading
@@ -11,7 +11,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _SECONDS = 10.0
-_PLAIN = ("connection", "content-length", "proxy-authorization", "proxy-connection", "transfer-encoding")
+_PLAIN = (
+    "connection",
+    "content-length",
+    "proxy-authorization",
+    "proxy-connection",
+    "transfer-encoding",
+)
 
 
 @dataclass
@@ -36,7 +42,9 @@ def forward_proxy() -> Iterator[Proxy]:
             parts = urlsplit(self.path)
             self._note(parts.netloc)
             onward = HTTPConnection(parts.netloc, timeout=_SECONDS)
-            headers = {name: value for name, value in self.headers.items() if name.lower() not in _PLAIN}
+            headers = {
+                name: value for name, value in self.headers.items() if name.lower() not in _PLAIN
+            }
             target = f"{parts.path}?{parts.query}" if parts.query else parts.path
             onward.request(self.command, target, headers=headers)
             answer = onward.getresponse()
@@ -45,7 +53,9 @@ def forward_proxy() -> Iterator[Proxy]:
             for name, value in answer.getheaders():
                 if name.lower() not in _PLAIN:
                     self.send_header(name, value)
-            length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(body))
+            length = (
+                answer.getheader("Content-Length") if self.command == "HEAD" else str(len(body))
+            )
             self.send_header("Content-Length", length or "0")
             self.end_headers()
             self.wfile.write(body)
@@ -65,7 +75,9 @@ def forward_proxy() -> Iterator[Proxy]:
                 self.send_response_only(200)
                 self.end_headers()
                 self.close_connection = True
-                back = threading.Thread(target=_pass_on, args=(onward, self.connection), daemon=True)
+                back = threading.Thread(
+                    target=_pass_on, args=(onward, self.connection), daemon=True
+                )
                 back.start()
                 _pass_on(self.connection, onward)
                 back.join()

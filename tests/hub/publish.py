@@ -20,28 +20,42 @@ _START_SECONDS = 120
 
 
 def publish_steps(repository: Repository, directory: Path) -> None:
-    """Publishes every folder of `directory` as a branch, and the last step as `main` unless a folder has that name.
+    """Publishes every folder of `directory` as a branch.
 
-    A folder's name is the branch's, quoted if it has a slash. `tokenizer.json` beside the folders goes into every branch that has
-    none, as a run on disk may share one.
+    The last step is published as `main` too, unless a folder has that name.
+
+    A folder's name is the branch's, quoted if it has a slash. `tokenizer.json` beside the folders
+    goes into every branch that has none, as a run on disk may share one.
     """
-    folders = sorted((path for path in directory.iterdir() if path.is_dir() and path.name[0] != "."), key=_step)
+    folders = sorted(
+        (path for path in directory.iterdir() if path.is_dir() and path.name[0] != "."), key=_step
+    )
     names = [unquote(folder.name) for folder in folders]
     if folders and "main" not in names:
         folders, names = [*folders, folders[-1]], [*names, "main"]
     shared = directory / "tokenizer.json"
     for folder, branch in zip(folders, names, strict=True):
-        extra = {} if (folder / shared.name).exists() or not shared.exists() else {shared.name: shared}
+        extra = (
+            {} if (folder / shared.name).exists() or not shared.exists() else {shared.name: shared}
+        )
         repository.publish(branch, folder, extra)
 
 
 def random_pythia(
-    folder: Path, shape: str, seed: int, *, masks: bool = True, sharded: bool = False, binary: bool = False
+    folder: Path,
+    shape: str,
+    seed: int,
+    *,
+    masks: bool = True,
+    sharded: bool = False,
+    binary: bool = False,
 ) -> None:
-    """Writes a checkpoint of random fp16 weights as Pythia publishes them: config, tokenizer, one weights file or two shards.
+    """Writes a checkpoint of random fp16 weights as Pythia publishes them.
 
-    `shape` is one of `tests.hub.shapes.SHAPES`. With `masks` the file carries the buffers of the published ones (causal masks,
-    `masked_bias`, `inv_freq`). The seed decides all weights.
+    That is a config, a tokenizer, and one weights file or two shards.
+
+    `shape` is one of `tests.hub.shapes.SHAPES`. With `masks` the file carries the buffers of the
+    published ones (causal masks, `masked_bias`, `inv_freq`). The seed decides all weights.
 
     Raises:
         ValueError: there is no such shape.
@@ -54,7 +68,9 @@ def random_pythia(
 
 @contextmanager
 def hub_process(directory: Path, *arguments: str) -> Iterator[str]:
-    """Runs `python -m tests.hub DIRECTORY ARGUMENTS` and yields its endpoint; the process ends with the context.
+    """Runs `python -m tests.hub DIRECTORY ARGUMENTS` and yields its endpoint.
+
+    The process ends with the context.
 
     Raises:
         RuntimeError: the process ended, or said nothing for two minutes.

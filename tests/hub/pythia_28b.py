@@ -1,7 +1,10 @@
-"""A hub's repository in the shape of EleutherAI/pythia-2.8b as it was listed in 2026: most of its history is hidden behind stale files.
+"""A hub's repository in the shape of EleutherAI/pythia-2.8b as it was listed in 2026.
 
-Of 154 step branches 76 hold a `model.safetensors` that is a copy of `main`'s. 36 of them have the step's own weights as shards, others in
-`pytorch_model.bin`, some have nothing left; nine more branches share one file with the last step (EleutherAI/pythia #205, #195).
+Most of its history is hidden behind stale files.
+
+Of 154 step branches 76 hold a `model.safetensors` that is a copy of `main`'s. 36 of them have the
+step's own weights as shards, others in `pytorch_model.bin`, some have nothing left; nine more
+branches share one file with the last step (EleutherAI/pythia #205, #195).
 """
 
 import json
@@ -32,7 +35,7 @@ LOST = tuple(sorted((*EMPTIED, *TWINS)))
 
 
 class Stale:
-    """The repository, and the same weights published as they should be, in folders under `clean`."""
+    """The repository, and the same weights as they should be published, in folders in `clean`."""
 
     def __init__(self, root: Path) -> None:
         self.clean = root / "clean"
@@ -53,7 +56,10 @@ class Stale:
         """The last step's weights in other bytes: with buffers that are no weights."""
         folder = self._copy(LAST, "main")
         tensors = load_file(folder / SINGLE)
-        save_file({**tensors, "gpt_neox.layers.0.attention.masked_bias": torch.tensor(-1e9).half()}, folder / SINGLE)
+        save_file(
+            {**tensors, "gpt_neox.layers.0.attention.masked_bias": torch.tensor(-1e9).half()},
+            folder / SINGLE,
+        )
         torch.save(tensors, folder / BINARY)
         return folder
 
@@ -88,7 +94,10 @@ class Stale:
         (folder / INDEX).write_text(json.dumps({"weight_map": weight_map}, sort_keys=True))
 
     def _resave(self, folder: Path) -> None:
-        """Config and tokenizer as another version of the libraries writes them, with another end of text."""
+        """Config and tokenizer as another version of the libraries writes them.
+
+        Their end of text is another one too.
+        """
         config = json.loads((folder / "config.json").read_text())
         config |= {"eos_token_id": 2, "transformers_version": "4.24.0"}
         (folder / "config.json").write_text(json.dumps(config))

@@ -1,8 +1,8 @@
-"""Repositories as data: branches that point at commits, commits that name blobs, blobs that lie in files.
+"""Repositories as data: branches point at commits, commits name blobs, blobs lie in files.
 
-A blob is served from the file it was published from, so a published file must not be changed in place: publish what is new from
-another file. Publishing the same files to the same branch again gives the same commit; any other files give another one, and the
-former commit stays.
+A blob is served from the file it was published from, so a published file must not be changed in
+place: publish what is new from another file. Publishing the same files to the same branch again
+gives the same commit; any other files give another one, and the former commit stays.
 """
 
 import hashlib
@@ -45,12 +45,18 @@ Files = Mapping[str, Blob]
 class Repository:
     """A model repository.
 
-    `private`: to everybody without a token it looks as if it did not exist. `gated`: everybody can list its files, a download needs
-    a token. Files of `lfs_threshold` bytes or more, and weights of any size, are LFS files.
+    `private`: to everybody without a token it looks as if it did not exist. `gated`: everybody can
+    list its files, a download needs a token. Files of `lfs_threshold` bytes or more, and weights of
+    any size, are LFS files.
     """
 
     def __init__(
-        self, name: str, *, private: bool = False, gated: bool = False, lfs_threshold: int = LFS_THRESHOLD
+        self,
+        name: str,
+        *,
+        private: bool = False,
+        gated: bool = False,
+        lfs_threshold: int = LFS_THRESHOLD,
     ) -> None:
         if name.count("/") != 1 or not all(name.split("/")):
             raise ValueError(f"{name!r} is no repository: give it as org/name")
@@ -66,15 +72,24 @@ class Repository:
         """The commits each branch has pointed at, oldest first."""
 
     def publish(self, branch: str, folder: Path, extra: Mapping[str, Path] | None = None) -> str:
-        """Makes a commit of all files in `folder` and its subfolders and moves the branch there; returns the commit.
+        """Makes a commit of all files in `folder` and its subfolders and moves the branch there.
 
-        `extra` are files that lie elsewhere, by their path in the repository.
+        Returns the commit. `extra` are files that lie elsewhere, by their path in the repository.
         """
-        found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-        return self._commit(branch, {path: self._blob(file) for path, file in {**found, **(extra or {})}.items()})
+        found = {
+            path.relative_to(folder).as_posix(): path
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+        return self._commit(
+            branch, {path: self._blob(file) for path, file in {**found, **(extra or {})}.items()}
+        )
 
     def add(self, branch: str, path: str, file: Path) -> str:
-        """Makes a commit of the branch's files and one more, under any path at all, `../x` too; returns the commit."""
+        """Makes a commit of the branch's files and one more, and returns the commit.
+
+        The path can be any at all, `../x` too.
+        """
         files = self.commits[self.branches[branch]] if branch in self.branches else {}
         return self._commit(branch, {**files, path: self._blob(file)})
 
@@ -106,7 +121,10 @@ class Repository:
 _hashed: dict[tuple[Path, int, int, bool], tuple[str, str]] = {}
 _hashed_lock = threading.Lock()
 _SETTLED_NS = 100_000_000
-"""A file written this recently may be written again without a change of its time stamp, so its hashes are not remembered."""
+"""A file written this recently may be written again without a change of its time stamp.
+
+So its hashes are not remembered.
+"""
 
 
 def _hashes(file: Path, lfs: bool) -> tuple[str, str]:
@@ -132,4 +150,6 @@ def _git_sha1(content: bytes) -> str:
 
 def _pointer(sha256: str, size: int) -> bytes:
     """The text that git keeps in place of an LFS file."""
-    return f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n".encode()
+    return (
+        f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n".encode()
+    )

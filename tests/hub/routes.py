@@ -15,7 +15,7 @@ PER_REPOSITORY = ("refs", "revision", "tree", "paths-info", "commits")
 
 @dataclass(frozen=True)
 class Asked:
-    """What a path means: a kind of request, and of which repository, revision and path inside it."""
+    """What a path means: a kind of request, and the repository, revision and path inside it."""
 
     kind: str
     repository: str = ""
@@ -33,7 +33,9 @@ def asked(names: list[str]) -> Asked:
         case ["api", "models", organisation, name]:
             return Asked("revision", f"{organisation}/{name}")
         case ["api", "models", organisation, name, kind, *rest] if kind in PER_REPOSITORY:
-            return Asked(kind, f"{organisation}/{name}", rest[0] if rest else MAIN, "/".join(rest[1:]))
+            return Asked(
+                kind, f"{organisation}/{name}", rest[0] if rest else MAIN, "/".join(rest[1:])
+            )
         case [organisation, name, "resolve", revision, *path] if path:
             return Asked("resolve", f"{organisation}/{name}", revision, "/".join(path))
         case _:
@@ -41,7 +43,10 @@ def asked(names: list[str]) -> Asked:
 
 
 class HubRoutes:
-    """Answers for the hub's origin. `token` is the only valid one; without it every token is wrong."""
+    """Answers for the hub's origin.
+
+    `token` is the only valid one; without it every token is wrong.
+    """
 
     def __init__(
         self,
@@ -75,9 +80,14 @@ class HubRoutes:
         return self._of_repository(request, what, repository, known)
 
     def _knows(self, request: Request) -> bool:
-        return self.token is not None and request.headers.get("authorization") == f"Bearer {self.token}"
+        return (
+            self.token is not None
+            and request.headers.get("authorization") == f"Bearer {self.token}"
+        )
 
-    def _refuse_token(self, request: Request, what: Asked, repository: Repository | None) -> Answer | None:
+    def _refuse_token(
+        self, request: Request, what: Asked, repository: Repository | None
+    ) -> Answer | None:
         """The answer to a wrong token; None if there is none or it is right."""
         header = request.headers.get("authorization")
         if header is None or self._knows(request):
@@ -90,7 +100,10 @@ class HubRoutes:
     def _whoami(self, known: bool) -> Answer:
         if not known:
             return error("whoami", 401, "Invalid username or password.")
-        return as_json("whoami", {"type": "user", "id": "0", "name": "reader", "fullname": "A reader", "orgs": []})
+        return as_json(
+            "whoami",
+            {"type": "user", "id": "0", "name": "reader", "fullname": "A reader", "orgs": []},
+        )
 
     def _models(self, request: Request, known: bool) -> Answer:
         author, search = request.parameter("author"), request.parameter("search").lower()
@@ -104,7 +117,9 @@ class HubRoutes:
         limit = request.parameter("limit")
         return as_json("models", found[: int(limit)] if limit.isdigit() else found)
 
-    def _of_repository(self, request: Request, what: Asked, repository: Repository, known: bool) -> Answer:
+    def _of_repository(
+        self, request: Request, what: Asked, repository: Repository, known: bool
+    ) -> Answer:
         if what.kind == "refs":
             return as_json("refs", listing.refs(repository))
         commit = repository.commit_of(what.revision)
@@ -115,11 +130,17 @@ class HubRoutes:
         match what.kind:
             case "revision":
                 blobs = request.parameter("blobs").lower() in ("true", "1")
-                return as_json("revision", listing.info(repository, commit, blobs=blobs), headers=of_commit)
+                return as_json(
+                    "revision", listing.info(repository, commit, blobs=blobs), headers=of_commit
+                )
             case "commits":
-                return as_json("commits", listing.commits(repository, what.revision), headers=of_commit)
+                return as_json(
+                    "commits", listing.commits(repository, what.revision), headers=of_commit
+                )
             case "paths-info":
-                return as_json("paths-info", listing.at_paths(files, _paths(request)), headers=of_commit)
+                return as_json(
+                    "paths-info", listing.at_paths(files, _paths(request)), headers=of_commit
+                )
             case "tree":
                 return self._tree(request, what, repository, commit)
             case "resolve":
@@ -130,17 +151,23 @@ class HubRoutes:
         recursive = request.parameter("recursive").lower() in ("true", "1")
         items = listing.tree(repository.commits[commit], what.path, recursive=recursive)
         if what.path and not items:
-            return error("tree", 404, "Entry not found", "EntryNotFound", **{"X-Repo-Commit": commit})
+            return error(
+                "tree", 404, "Entry not found", "EntryNotFound", **{"X-Repo-Commit": commit}
+            )
         start = int(request.parameter("cursor", "0"))
         stop = start + self.page_size
         headers = {"X-Repo-Commit": commit}
         if stop < len(items):
             query = {**parse_qs(request.query), "cursor": [str(stop)]}
-            address = f"http://{request.headers['host']}{request.path}?{urlencode(query, doseq=True)}"
+            address = (
+                f"http://{request.headers['host']}{request.path}?{urlencode(query, doseq=True)}"
+            )
             headers["Link"] = f'<{address}>; rel="next"'
         return as_json("tree", items[start:stop], headers=headers)
 
-    def _resolve(self, request: Request, what: Asked, repository: Repository, commit: str, known: bool) -> Answer:
+    def _resolve(
+        self, request: Request, what: Asked, repository: Repository, commit: str, known: bool
+    ) -> Answer:
         if repository.gated and not known:
             return _gated()
         of_commit = {"X-Repo-Commit": commit}
@@ -148,7 +175,9 @@ class HubRoutes:
         if blob is None:
             return error("resolve", 404, "Entry not found", "EntryNotFound", **of_commit)
         if not blob.lfs:
-            return file_answer("resolve", request, blob.file, blob.size, {**of_commit, "ETag": f'"{blob.etag}"'})
+            return file_answer(
+                "resolve", request, blob.file, blob.size, {**of_commit, "ETag": f'"{blob.etag}"'}
+            )
         linked = {
             "X-Linked-Etag": f'"{blob.etag}"',
             "X-Linked-Size": str(blob.size),
@@ -158,7 +187,9 @@ class HubRoutes:
 
 
 def _gated() -> Answer:
-    return error("resolve", 403, "Access to this repository is restricted: ask its authors", "GatedRepo")
+    return error(
+        "resolve", 403, "Access to this repository is restricted: ask its authors", "GatedRepo"
+    )
 
 
 def _paths(request: Request) -> list[str]:

@@ -15,13 +15,14 @@ from tests.hub.faults import Ending, Pause
 from tests.hub.throttle import Throttle
 
 _CHUNK = 4 * 1024 * 1024
-"""Sent by one call: large enough to cost nothing, small enough for a new throttle to be heeded at once."""
+"""Sent by one call: large enough to cost nothing, small enough to heed a new throttle at once."""
 
 
 class Sender:
     """Sends one answer.
 
-    `note` is called with the number of body bytes before the last of them leaves; `sent` counts those that have left.
+    `note` is called with the number of body bytes before the last of them leaves; `sent` counts
+    those that have left.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Sender:
         self._note = note
 
     def send(self, head: bytes, parts: Iterable[Body | Pause | Ending]) -> Ending | None:
-        """Sends all parts, or those before the connection is to end, and then says how it is to end."""
+        """Sends all parts, or those before the connection is to end; says how it is to end then."""
         planned = list(parts)
         total = sum(len(part) for part in planned if not isinstance(part, Pause | Ending))
         if not total:
@@ -72,7 +73,10 @@ class Sender:
                     self._note(total)
                 moved = os.sendfile(self._connection.fileno(), stream.fileno(), offset, chunk)
                 if not moved:
-                    raise RuntimeError(f"{part.file} became shorter after it was published: publish from another file")
+                    raise RuntimeError(
+                        f"{part.file} became shorter after it was published:"
+                        " publish from another file"
+                    )
                 offset += moved
                 self.sent += moved
 
@@ -82,7 +86,10 @@ class Sender:
 
 
 def reset(connection: socket.socket) -> None:
-    """Ends a connection by a RST, once the peer has taken what was sent before; a peer that does not is waited for briefly."""
+    """Ends a connection by a RST, once the peer has taken what was sent before.
+
+    A peer that does not take it is waited for briefly.
+    """
     deadline = time.monotonic() + 1
     while time.monotonic() < deadline and _unacknowledged(connection):
         time.sleep(0.001)
@@ -91,4 +98,6 @@ def reset(connection: socket.socket) -> None:
 
 
 def _unacknowledged(connection: socket.socket) -> int:
-    return int.from_bytes(fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, struct.pack("i", 0)), sys.byteorder)
+    return int.from_bytes(
+        fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, struct.pack("i", 0)), sys.byteorder
+    )

@@ -1,4 +1,7 @@
-"""The loopback hub: two origins, their repositories, and the means to slow them down, to spoil answers and to see what was asked."""
+"""The loopback hub: two origins and their repositories.
+
+It has the means to slow them down, to spoil answers and to see what was asked.
+"""
 
 from types import TracebackType
 from typing import Self
@@ -19,8 +22,8 @@ class Hub:
     with Hub(repository) as hub:
         hf_hub_download("org/name", "config.json", endpoint=hub.endpoint, cache_dir=...)
 
-    `token` is the one valid token. A tree is listed in pages of `page_size` entries. Addresses on the content host can be used for
-    `address_seconds`.
+    `token` is the one valid token. A tree is listed in pages of `page_size` entries. Addresses on
+    the content host can be used for `address_seconds`.
     """
 
     def __init__(
@@ -45,14 +48,19 @@ class Hub:
         content = Origin("content", self._content.respond, self._traffic, throttle=self._throttle)
         self._origins.append(content)
         try:
-            self._origins.append(Origin("hub", self._routes.respond, self._traffic, port=self._port))
+            self._origins.append(
+                Origin("hub", self._routes.respond, self._traffic, port=self._port)
+            )
         except OSError:
             content.close()
             raise
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         for origin in self._origins:
             origin.close()
@@ -105,7 +113,10 @@ class Hub:
 
     @property
     def bytes_per_second(self) -> float | None:
-        """What all connections to the content host share; None is no limit. May be set at any time."""
+        """What all connections to the content host share; None is no limit.
+
+        May be set at any time.
+        """
         return self._throttle.bytes_per_second
 
     @bytes_per_second.setter
@@ -123,7 +134,10 @@ class Hub:
 
     @property
     def address_seconds(self) -> float:
-        """How long an address on the content host can be used. May be set at any time, for addresses given from then on."""
+        """How long an address on the content host can be used.
+
+        May be set at any time, for addresses given from then on.
+        """
         return self._content.address_seconds
 
     @address_seconds.setter

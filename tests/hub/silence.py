@@ -54,7 +54,11 @@ class Silence:
         self._over = threading.Event()
 
     def take(self, request: Request, answer: Answer) -> Fault | None:
-        if answer.kind != self.kind or self.path not in request.path or self.method not in ("", request.method):
+        if (
+            answer.kind != self.kind
+            or self.path not in request.path
+            or self.method not in ("", request.method)
+        ):
             return None
         self.began = self.began or time.monotonic()
         self.requests.append(request)

@@ -1,4 +1,6 @@
-"""Caches as machines have them: without links, without locks, without a home, read-only, damaged; ours and the one that all tools share."""
+"""Caches as machines have them: without links, without locks, without a home, read-only, damaged;
+ours and the one that all tools share.
+"""
 
 import errno
 import fcntl
@@ -45,7 +47,13 @@ def tiny(serve, suite):
 
 def sweep(out, **settings):
     experiments = {"induction": {"length": 20, "n": 4}}
-    settings = {"model": REPO, "steps": "0,2", "experiments": experiments, "device": "cpu", **settings}
+    settings = {
+        "model": REPO,
+        "steps": "0,2",
+        "experiments": experiments,
+        "device": "cpu",
+        **settings,
+    }
     return pt.sweep(pt.SweepConfig(out=out, **settings))
 
 
@@ -135,7 +143,8 @@ def test_a_shared_cache_is_swept_offline_whatever_its_form(tiny, tmp_path, monke
     online = sweep(tmp_path / "online")
     assert len(online.done) == 2
     first, second = (
-        pt.load(tmp_path / name).sort_values(["step", "metric", "layer", "head"]) for name in ("run", "online")
+        pt.load(tmp_path / name).sort_values(["step", "metric", "layer", "head"])
+        for name in ("run", "online")
     )
     assert first["value"].tolist() == second["value"].tolist()
 
@@ -151,7 +160,9 @@ def test_what_a_copy_holds_is_not_called_what_the_hub_lists(tiny, tmp_path, monk
     assert "its files are copies, whose digests by the Hub are not known offline" in integrity.why
 
 
-def test_a_copy_that_is_damaged_is_noticed_where_the_listing_is_remembered(tiny, tmp_path, monkeypatch):
+def test_a_copy_that_is_damaged_is_noticed_where_the_listing_is_remembered(
+    tiny, tmp_path, monkeypatch
+):
     model = HubModel.open(REPO)
     for step in (0, 2):
         snapshot_download(REPO, revision=f"step{step}", endpoint=tiny.endpoint)
@@ -239,17 +250,21 @@ def test_other_failures_of_locks_are_not_taken_for_that(tmp_path, monkeypatch):
 
 
 def cache_in(environment, tmp_path):
-    """What a process with such an environment takes for its cache, or its error; run in an empty folder, which stays empty."""
+    """What a process with such an environment takes for its cache, or its error; run in an empty
+    folder, which stays empty.
+    """
     where = tmp_path / "working"
     where.mkdir()
     said = subprocess.run(
         [
             sys.executable,
             "-c",
-            "from pythia_traj.hub.cache import cache_directory\n"
-            "from pythia_traj.errors import ConfigError\n"
-            "try: print(cache_directory())\n"
-            "except ConfigError as error: print('error:', error)",
+            (
+                "from pythia_traj.hub.cache import cache_directory\n"
+                "from pythia_traj.errors import ConfigError\n"
+                "try: print(cache_directory())\n"
+                "except ConfigError as error: print('error:', error)"
+            ),
         ],
         env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **environment},
         cwd=where,
@@ -276,11 +291,17 @@ NAMED = {
     "nothing": ({}, "/home/me/.cache/pythia-traj"),
     "a user that there is not": (
         {"PYTHIA_TRAJ_CACHE": "~nobody-of-that-name/c"},
-        "error: PYTHIA_TRAJ_CACHE is '~nobody-of-that-name/c', and there is no ~nobody-of-that-name: write the whole path of a directory",
+        (
+            "error: PYTHIA_TRAJ_CACHE is '~nobody-of-that-name/c', and there is no"
+            " ~nobody-of-that-name: write the whole path of a directory"
+        ),
     ),
     "a variable that is not set": (
         {"PYTHIA_TRAJ_CACHE": "$SCRATCH/c"},
-        "error: PYTHIA_TRAJ_CACHE is '$SCRATCH/c', and there is no $SCRATCH: write the whole path of a directory",
+        (
+            "error: PYTHIA_TRAJ_CACHE is '$SCRATCH/c', and there is no $SCRATCH: write the whole"
+            " path of a directory"
+        ),
     ),
     "a variable that is empty": (
         {"PYTHIA_TRAJ_CACHE": "$SCRATCH", "SCRATCH": ""},
@@ -306,14 +327,24 @@ THEIRS = "~/.cache/huggingface"
         (
             "",
             "/disk/hf",
-            "this user has no home directory to keep weights and listings in: set PYTHIA_TRAJ_CACHE to a dir",
+            (
+                "this user has no home directory to keep weights and listings in: set"
+                " PYTHIA_TRAJ_CACHE to a dir"
+            ),
         ),
         (
             "~/cache",
             "/disk/hf",
-            "PYTHIA_TRAJ_CACHE is '~/cache', and there is no ~: write the whole path of a directory",
+            (
+                "PYTHIA_TRAJ_CACHE is '~/cache', and there is no ~: write the whole path of a"
+                " directory"
+            ),
         ),
-        ("/disk/cache", THEIRS, f"{THEIRS} is not known, for this user has no home directory: set HOME or HF_HOME"),
+        (
+            "/disk/cache",
+            THEIRS,
+            f"{THEIRS} is not known, for this user has no home directory: set HOME or HF_HOME",
+        ),
         ("/disk/cache", "/disk/hf", None),
     ],
 )
@@ -343,14 +374,20 @@ def test_a_cache_for_one_user_alone_is_made_with_a_strict_mask(tmp_path, monkeyp
     finally:
         os.umask(before)
     assert Memory(ENDPOINT, REPO).branches() == {"main": COMMIT}
-    assert {path.stat().st_mode & 0o077 for path in tmp_path.rglob("*") if "cache" in str(path)} == {0}
+    assert {
+        path.stat().st_mode & 0o077 for path in tmp_path.rglob("*") if "cache" in str(path)
+    } == {0}
     assert remove(None).files == 1
 
 
-def test_a_cache_that_is_a_file_is_one_line_and_listings_are_done_without(tmp_path, monkeypatch, cli):
+def test_a_cache_that_is_a_file_is_one_line_and_listings_are_done_without(
+    tmp_path, monkeypatch, cli
+):
     (tmp_path / "file").write_text("of a user")
     monkeypatch.setenv("PYTHIA_TRAJ_CACHE", str(tmp_path / "file"))
-    with pytest.raises(StoreError, match=r"file cannot be written \(File exists\): set PYTHIA_TRAJ_CACHE"):
+    with pytest.raises(
+        StoreError, match=r"file cannot be written \(File exists\): set PYTHIA_TRAJ_CACHE"
+    ):
         store(1)
     memory = Memory(ENDPOINT, REPO)
     memory.keep_branches({"main": COMMIT})
@@ -377,8 +414,15 @@ def test_what_a_read_only_cache_holds_is_used_and_the_rest_is_one_line(read_only
     memory.keep_branches({"main": "d" * 40})
     assert memory.branches() == {"main": COMMIT}
     assert [entry.files for entry in kept()] == [1]
-    for change in (lambda: store(2), lambda: store(2, budget=SIZE), lambda: remove(None), lambda: remove(REPO)):
-        with pytest.raises(StoreError, match=r"cannot be written \(Read-only file system\): set PYTHIA_TRAJ_CACHE"):
+    for change in (
+        lambda: store(2),
+        lambda: store(2, budget=SIZE),
+        lambda: remove(None),
+        lambda: remove(REPO),
+    ):
+        with pytest.raises(
+            StoreError, match=r"cannot be written \(Read-only file system\): set PYTHIA_TRAJ_CACHE"
+        ):
             change()
 
 
@@ -399,7 +443,9 @@ def endless(path):
 
 
 def holding(text):
-    return lambda path: path.write_bytes(text if isinstance(text, bytes) else json.dumps(text).encode())
+    return lambda path: path.write_bytes(
+        text if isinstance(text, bytes) else json.dumps(text).encode()
+    )
 
 
 DAMAGED = {
@@ -463,7 +509,10 @@ def spoil(path, damage):
 
 def modest(since):
     start, before = since
-    return time.monotonic() - start < 20 and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 10**6
+    return (
+        time.monotonic() - start < 20
+        and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 10**6
+    )
 
 
 @pytest.mark.parametrize("damage", OF_BRANCHES.values(), ids=OF_BRANCHES)

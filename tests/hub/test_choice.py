@@ -56,10 +56,15 @@ def test_a_suite_full_of_stale_files_gives_the_rows_of_a_clean_one(serve, stale,
     of_main = {stale.digest("main", "model.safetensors"), stale.digest("main", "pytorch_model.bin")}
     commits = {commit: branch for branch, commit in stale.repository.branches.items()}
     named = {(commits[path.split("/")[4]], path.split("/")[5]) for path in fetched}
-    own = {("main", "model.safetensors")}  # in place of the last step's file, which nine others hold too
+    # In place of the last step's file, which nine others hold too.
+    own = {("main", "model.safetensors")}
     assert {pair for pair in named if stale.digest(*pair) in of_main} == own
-    assert not any(branch == f"step{step}" and "model" in name for branch, name in named for step in LOST)
-    assert not any(stale.digest(f"step{LAST}", "model.safetensors") in path for path in fetched_content)
+    assert not any(
+        branch == f"step{step}" and "model" in name for branch, name in named for step in LOST
+    )
+    assert not any(
+        stale.digest(f"step{LAST}", "model.safetensors") in path for path in fetched_content
+    )
     calls, kinds = asked(hub)
     assert kinds["refs"] == 1
     assert calls <= 3 + 154
@@ -67,7 +72,9 @@ def test_a_suite_full_of_stale_files_gives_the_rows_of_a_clean_one(serve, stale,
     usable = [step for step in STEPS if step not in LOST]
     steps = ",".join(map(str, usable))
     pt.sweep(request(str(stale.clean), tmp_path / "clean", experiments=INDUCTION, steps=steps))
-    pd.testing.assert_frame_equal(values(tmp_path / "run"), values(tmp_path / "clean"), check_exact=True)
+    pd.testing.assert_frame_equal(
+        values(tmp_path / "run"), values(tmp_path / "clean"), check_exact=True
+    )
 
     # Again: nothing is asked, nothing is measured, the lost steps are still named.
     hub.reset_log()
@@ -78,15 +85,31 @@ def test_a_suite_full_of_stale_files_gives_the_rows_of_a_clean_one(serve, stale,
 
 def test_what_was_chosen_and_why_stands_in_the_footer(serve, stale, tmp_path):
     serve(stale.repository)
-    pt.sweep(request("pythia-2.8b", tmp_path / "run", experiments=INDUCTION, steps=f"0,27000,54000,66000,{LAST}"))
-    found = {step: footer(tmp_path / "run", step)["integrity"] for step in (0, 27_000, 66_000, LAST)}
+    pt.sweep(
+        request(
+            "pythia-2.8b",
+            tmp_path / "run",
+            experiments=INDUCTION,
+            steps=f"0,27000,54000,66000,{LAST}",
+        )
+    )
+    found = {
+        step: footer(tmp_path / "run", step)["integrity"] for step in (0, 27_000, 66_000, LAST)
+    }
     assert {one["verdict"] for one in found.values()} == {"verified"}
-    assert found[0]["chosen"] == ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    assert found[0]["chosen"] == [
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+    ]
     assert found[27_000]["chosen"] == ["pytorch_model.bin"]
-    assert found[27_000]["why"] == ("pytorch_model.bin is this step's own; passed over: model.safetensors is main's")
+    assert (
+        found[27_000]["why"]
+        == "pytorch_model.bin is this step's own; passed over: model.safetensors is main's"
+    )
     assert found[66_000]["why"] == "model.safetensors is this step's own"
     assert found[LAST]["why"] == (
-        "main's model.safetensors: none of its files are its own: model.safetensors is also step 54000's"
+        "main's model.safetensors: none of its files are its own:"
+        " model.safetensors is also step 54000's"
     )
     source = footer(tmp_path / "run", LAST)["source"]
     assert source["commit"] == stale.repository.branches[f"step{LAST}"]
@@ -94,8 +117,9 @@ def test_what_was_chosen_and_why_stands_in_the_footer(serve, stale, tmp_path):
 
 
 def command(tmp_path, *arguments):
-    words = ["sweep", "--model", "pythia-2.8b", "--experiment", "induction", "--set", "induction.length=20"]
-    words += ["--set", "induction.n=4", "--device", "cpu", "--out", str(tmp_path / "run"), *arguments]
+    words = ["sweep", "--model", "pythia-2.8b", "--experiment", "induction"]
+    words += ["--set", "induction.length=20", "--set", "induction.n=4", "--device", "cpu"]
+    words += ["--out", str(tmp_path / "run"), *arguments]
     with pytest.raises(SystemExit) as end:
         main(words)
     return end.value.code
@@ -114,8 +138,12 @@ def test_a_defect_is_skipped_measured_or_a_failure(serve, stale, tmp_path, capsy
     assert command(tmp_path, "--steps", "25000,26000,27000", *options) == code
     printed = capsys.readouterr()
     reason = "EleutherAI/pythia-2.8b at step26000 .*: model.safetensors is main's"
-    what = {"fail": "failed", "measure": "warning: measured in spite of a defect"}.get(policy, r"skipped \(defect\)")
-    assert re.search(f"^{what}: pythia-2.8b/induction/step26000: {reason}", printed.err, re.MULTILINE)
+    what = {"fail": "failed", "measure": "warning: measured in spite of a defect"}.get(
+        policy, r"skipped \(defect\)"
+    )
+    assert re.search(
+        f"^{what}: pythia-2.8b/induction/step26000: {reason}", printed.err, re.MULTILINE
+    )
     assert (", 1 skipped (defect)" in printed.out) == (policy in (None, "skip"))
     assert ("1 failed" in printed.out) == (policy == "fail")
     rows = pt.load(tmp_path / "run")
@@ -125,7 +153,9 @@ def test_a_defect_is_skipped_measured_or_a_failure(serve, stale, tmp_path, capsy
         main(["status", str(tmp_path / "run")])
     listed = capsys.readouterr().out
     assert ("1 skipped (defect), 0 left" in listed) == (policy in (None, "skip"))
-    assert ("skipped (defect): pythia-2.8b/induction/step26000: " in listed) == (policy in (None, "skip"))
+    assert ("skipped (defect): pythia-2.8b/induction/step26000: " in listed) == (
+        policy in (None, "skip")
+    )
     states = pt.status(tmp_path / "run").units
     state = {"fail": "failed", "measure": "done"}.get(policy, "defective")
     assert states["pythia-2.8b/induction/step26000"] == state
@@ -140,7 +170,10 @@ def test_a_defect_is_skipped_measured_or_a_failure(serve, stale, tmp_path, capsy
 def test_an_unknown_policy_is_refused_with_those_there_are(serve, stale, tmp_path, capsys):
     serve(stale.repository)
     assert command(tmp_path, "--steps", "0", "--on-defect", "ignore") == 1
-    assert "on_defect: 'ignore': input should be 'skip', 'measure' or 'fail'" in capsys.readouterr().err
+    assert (
+        "on_defect: 'ignore': input should be 'skip', 'measure' or 'fail'"
+        in capsys.readouterr().err
+    )
 
 
 def test_json_tells_defects_from_failures(serve, stale, tmp_path, capsys):
@@ -154,7 +187,12 @@ def test_json_tells_defects_from_failures(serve, stale, tmp_path, capsys):
 def test_a_unit_whose_reference_is_defective_is_skipped(serve, stale, tmp_path):
     serve(stale.repository)
     compared = {"use": "transplant", "task": "repeats", "n": 2, "references": ["step:26000"]}
-    wanted = request("pythia-2.8b", tmp_path / "run", experiments={"compared": compared, **INDUCTION}, steps="27000")
+    wanted = request(
+        "pythia-2.8b",
+        tmp_path / "run",
+        experiments={"compared": compared, **INDUCTION},
+        steps="27000",
+    )
     result = pt.sweep(wanted)
     assert [unit.label for unit in result.done] == ["induction"]
     ((unit, reason),) = result.defective
@@ -177,20 +215,32 @@ def test_checkpoints_refuse_a_defective_step(serve, stale):
     serve(stale.repository)
     with pytest.raises(CheckpointError, match=r"step26000 .*: model.safetensors is main's"):
         list(pt.checkpoints("pythia-2.8b", steps="26000", device="cpu"))
-    steps = [ckpt.step for ckpt in pt.checkpoints("pythia-2.8b", "25000,26000,27000", device="cpu", on_error="skip")]
+    steps = [
+        ckpt.step
+        for ckpt in pt.checkpoints(
+            "pythia-2.8b", "25000,26000,27000", device="cpu", on_error="skip"
+        )
+    ]
     assert steps == [25_000, 27_000]
 
 
 def test_rows_of_a_file_that_turns_out_to_be_stale_are_measured_anew(serve, stale, tmp_path):
-    """The last step's own file seems to be its own until the branches that hold it too are listed."""
+    """The last step's file seems to be its own until the branches that hold it too are listed."""
     serve(stale.repository)
     pt.sweep(request("pythia-2.8b", tmp_path / "run", experiments=INDUCTION, steps=str(LAST)))
     assert "weights_commit" not in footer(tmp_path / "run", LAST)["source"]
     pt.sweep(request("pythia-2.8b", tmp_path / "run", experiments=INDUCTION, steps="54000"))
-    again = pt.sweep(request("pythia-2.8b", tmp_path / "run", experiments=INDUCTION, steps=str(LAST)))
+    again = pt.sweep(
+        request("pythia-2.8b", tmp_path / "run", experiments=INDUCTION, steps=str(LAST))
+    )
     assert len(again.done) == 1
-    assert footer(tmp_path / "run", LAST)["source"]["weights_commit"] == stale.repository.branches["main"]
-    assert not pt.sweep(request("pythia-2.8b", tmp_path / "run", experiments=INDUCTION, steps=str(LAST))).done
+    assert (
+        footer(tmp_path / "run", LAST)["source"]["weights_commit"]
+        == stale.repository.branches["main"]
+    )
+    assert not pt.sweep(
+        request("pythia-2.8b", tmp_path / "run", experiments=INDUCTION, steps=str(LAST))
+    ).done
 
 
 def test_config_and_tokenizer_are_mains_where_they_differ_in_metadata(serve, stale):
@@ -198,12 +248,17 @@ def test_config_and_tokenizer_are_mains_where_they_differ_in_metadata(serve, sta
     model = HubModel.open(NAME)
     own = json.loads((stale.clean / "step0" / "config.json").read_text())
     assert model.checkpoint(0).config()["eos_token_id"] == own["eos_token_id"] != 2
-    assert model.checkpoint(0).tokenizer().read_bytes() == (stale.clean / "step0" / "tokenizer.json").read_bytes()
+    assert (
+        model.checkpoint(0).tokenizer().read_bytes()
+        == (stale.clean / "step0" / "tokenizer.json").read_bytes()
+    )
 
 
 @pytest.fixture
 def branch(suite, tmp_path):
-    """Publishes the tiny suite with one branch changed: `branch(step, change)`, where `change` is given its folder."""
+    """Publishes the tiny suite with one branch changed: `branch(step, change)`, where `change` is
+    given its folder.
+    """
 
     def build(step, change):
         copy = shutil.copytree(suite, tmp_path / "steps")
@@ -216,20 +271,34 @@ def branch(suite, tmp_path):
 
 
 @pytest.mark.parametrize("branch", ["main", f"step{LAST}"])
-def test_nothing_is_measured_while_it_cannot_be_told_whose_a_file_is(serve, stale, tmp_path, monkeypatch, branch):
+def test_nothing_is_measured_while_it_cannot_be_told_whose_a_file_is(
+    serve, stale, tmp_path, monkeypatch, branch
+):
     patience = Patience(first=0.01, longest=0.02)
     monkeypatch.setattr("pythia_traj.hub.client.Patience", lambda: patience)
     hub = serve(stale.repository)
     hub.faults.add(Fault("500", where=f"tree/{stale.repository.branches[branch]}", times=1000))
-    result = pt.sweep(request("pythia-2.8b", tmp_path / "run", experiments=INDUCTION, steps="26000,27000"))
+    result = pt.sweep(
+        request("pythia-2.8b", tmp_path / "run", experiments=INDUCTION, steps="26000,27000")
+    )
     assert not result.done
-    assert all(f"because those of {branch} cannot be listed: files of commit" in error for _, error in result.failed)
+    assert all(
+        f"because those of {branch} cannot be listed: files of commit" in error
+        for _, error in result.failed
+    )
     hub.faults.clear()
-    result = pt.sweep(request("pythia-2.8b", tmp_path / "run", experiments=INDUCTION, steps="26000,27000"))
-    assert ([unit.step for unit in result.done], [unit.step for unit, _ in result.defective]) == ([27_000], [26_000])
+    result = pt.sweep(
+        request("pythia-2.8b", tmp_path / "run", experiments=INDUCTION, steps="26000,27000")
+    )
+    assert ([unit.step for unit in result.done], [unit.step for unit, _ in result.defective]) == (
+        [27_000],
+        [26_000],
+    )
 
 
-def test_offline_without_mains_listing_the_verdict_is_unchecked(serve, stale, tmp_path, monkeypatch):
+def test_offline_without_mains_listing_the_verdict_is_unchecked(
+    serve, stale, tmp_path, monkeypatch
+):
     hub = serve(stale.repository)
     snapshot_download(NAME, revision="step66000", endpoint=hub.endpoint)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -239,9 +308,16 @@ def test_offline_without_mains_listing_the_verdict_is_unchecked(serve, stale, tm
     assert integrity["why"].endswith("; not compared with main")
 
 
-@pytest.mark.parametrize("key", ["rotary_pct", "layer_norm_eps", "use_parallel_residual", "attention_bias"])
+@pytest.mark.parametrize(
+    "key", ["rotary_pct", "layer_norm_eps", "use_parallel_residual", "attention_bias"]
+)
 def test_a_config_that_computes_something_else_fails_its_step_alone(serve, branch, tmp_path, key):
-    other = {"rotary_pct": 0.25, "layer_norm_eps": 1e-3, "use_parallel_residual": False, "attention_bias": False}
+    other = {
+        "rotary_pct": 0.25,
+        "layer_norm_eps": 1e-3,
+        "use_parallel_residual": False,
+        "attention_bias": False,
+    }
 
     def change(folder):
         config = json.loads((folder / "config.json").read_text())
@@ -271,9 +347,15 @@ def test_a_tokenizer_of_other_tokens_fails_its_step_alone(serve, branch, tmp_pat
     assert ["knows other tokens than main's" in error for _, error in result.failed] == [True]
 
 
-# One row a case: the digests of the files by name in this step, in main and in other steps; what is chosen, or what is wrong.
+# One row a case: the digests of the files by name in this step, in main and in other steps; what is
+# chosen, or what is wrong.
 A, B, C, D, M, N = ("a" * 64, "b" * 64, "c" * 64, "d" * 64, "e" * 64, "f" * 64)
-S, X, P, Q = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"
+S, X, P, Q = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
 ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 B1, B2 = "pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"
 CASES = {
@@ -286,7 +368,14 @@ CASES = {
     "shards before a single file": (8, {S: C, X: N, ONE: A, TWO: B}, {S: M}, {}, [ONE, TWO], None),
     "safetensors before .bin": (8, {S: A, P: B}, {}, {}, [S], None),
     "both formats stale": (8, {S: M, P: N}, {S: M, P: N}, {}, [S], f"{S} is main's"),
-    "a chimera": (8, {X: N, ONE: M, TWO: B}, {ONE: M, TWO: C}, {}, [ONE, TWO], f"{ONE} is main's, the other 1 shards"),
+    "a chimera": (
+        8,
+        {X: N, ONE: M, TWO: B},
+        {ONE: M, TWO: C},
+        {},
+        [ONE, TWO],
+        f"{ONE} is main's, the other 1 shards",
+    ),
     "a chimera beside a good .bin": (8, {X: N, ONE: M, TWO: B, P: A}, {ONE: M}, {}, [P], None),
     "a chimera of another step": (
         8,
@@ -297,13 +386,27 @@ CASES = {
         f"{TWO} is also step 16's",
     ),
     "another step's": (8, {S: A}, {S: M}, {16: {S: A}}, [S], f"{S} is also step 16's"),
-    "three steps' alike": (8, {S: A}, {S: M}, {16: {S: A}, 32: {S: A}}, [S], "also step 16's and 1 more's"),
+    "three steps' alike": (
+        8,
+        {S: A},
+        {S: M},
+        {16: {S: A}, 32: {S: A}},
+        [S],
+        "also step 16's and 1 more's",
+    ),
     "steps 0 and 1 alike": (1, {S: A}, {S: M}, {0: {S: A}}, [S], None),
     "steps 0 and 2 alike": (0, {S: A}, {S: M}, {2: {S: A}}, [S], None),
     "steps 2 and 4 alike": (2, {S: A}, {S: M}, {4: {S: A}}, [S], f"{S} is also step 4's"),
     "step 0 that is main's": (0, {S: M}, {S: M}, {}, [S], f"{S} is main's"),
     "the last step that is main's": (64, {S: M}, {S: M}, {8: {S: M}}, [S], None),
-    "the last step that another holds too": (64, {S: A}, {S: M}, {8: {S: A}}, [S], f"{S} is also step 8's"),
+    "the last step that another holds too": (
+        64,
+        {S: A},
+        {S: M},
+        {8: {S: A}},
+        [S],
+        f"{S} is also step 8's",
+    ),
     "the last step, main without weights": (64, {S: A}, {}, {}, [S], None),
     "no main at all": (8, {S: A}, {}, {16: {S: B}}, [S], None),
     "a shard that is not there, and a single file": (8, {X: N, ONE: A, S: C}, {}, {}, [S], None),
@@ -312,7 +415,10 @@ CASES = {
 
 
 def files(digests):
-    return {name: RemoteFile(name, 10 if digest else 0, digest or "0" * 64) for name, digest in digests.items()}
+    return {
+        name: RemoteFile(name, 10 if digest else 0, digest or "0" * 64)
+        for name, digest in digests.items()
+    }
 
 
 def shards(index):
@@ -336,12 +442,20 @@ def test_choice(case):
 
 def test_mains_files_take_the_place_of_the_last_steps_only_if_they_are_whole():
     holders = Holders()
-    for name, step, digests in (("main", None, {S: M}), ("step8", 8, {S: A}), ("step64", 64, {S: A})):
+    for name, step, digests in (
+        ("main", None, {S: M}),
+        ("step8", 8, {S: A}),
+        ("step64", 64, {S: A}),
+    ):
         holders.add(name, step, files(digests).values())
     assert whose(64, A, holders, last=64) == "also step 8's"
     own = choose(64, "0" * 40, files({S: A}), shards, holders, last=64, where="it")
     taken = of_main("1" * 40, files({S: M}), shards, own, "main")
-    assert (taken.commit, taken.defect, [file.blob for file in taken.weights]) == ("1" * 40, None, [M])
+    assert (taken.commit, taken.defect, [file.blob for file in taken.weights]) == (
+        "1" * 40,
+        None,
+        [M],
+    )
     assert of_main("1" * 40, files({"README.md": N}), shards, own, "main") is own
     assert of_main("1" * 40, files({X: N, ONE: A}), shards, own, "main") is own
 

@@ -1,4 +1,4 @@
-"""Connections that are used again: few of them, none with another answer's bytes in it, none left open."""
+"""Connections that are used again: few, none with another answer's bytes in it, none left open."""
 
 import gc
 import logging
@@ -24,7 +24,15 @@ from pythia_traj.hub.transfer import Source, Transfer
 from tests.hub.faults import Fault
 from tests.hub.fixtures import online as online
 from tests.hub.fixtures import serve as serve
-from tests.hub.test_transfer import ALWAYS, PIECE, QUICK, REPO, closing_answers, eventually, misanswering
+from tests.hub.test_transfer import (
+    ALWAYS,
+    PIECE,
+    QUICK,
+    REPO,
+    closing_answers,
+    eventually,
+    misanswering,
+)
 from tests.hub.test_transfer import published as published
 from tests.hub.test_transfer import small_pieces as small_pieces
 
@@ -32,7 +40,11 @@ TIMEOUTS = httpx2.Timeout(1.0)
 
 
 def sockets(client):
-    return [connection.sock for waiting in client.connections._waiting.values() for _, connection in waiting]
+    return [
+        connection.sock
+        for waiting in client.connections._waiting.values()
+        for _, connection in waiting
+    ]
 
 
 def no_failures(caplog):
@@ -43,7 +55,9 @@ def no_failures(caplog):
 
 
 @pytest.mark.parametrize("pieces", [1, CONNECTIONS, 40])
-def test_a_file_of_many_ranges_needs_no_more_connections_than_ranges_are_on_their_way_at_once(published, pieces):
+def test_a_file_of_many_ranges_needs_no_more_connections_than_ranges_are_on_their_way_at_once(
+    published, pieces
+):
     remote = published(pieces * PIECE)
     assert remote.fetch() == remote.content
     assert len(remote.gets) == pieces
@@ -58,7 +72,9 @@ def test_further_files_use_the_connections_of_earlier_ones(published):
     assert remote.hub.content_connections <= CONNECTIONS
 
 
-def test_a_file_whose_connections_were_closed_meanwhile_is_fetched_without_a_failure(published, caplog):
+def test_a_file_whose_connections_were_closed_meanwhile_is_fetched_without_a_failure(
+    published, caplog
+):
     remote = published(8 * PIECE)
     assert remote.fetch() == remote.content
     before = remote.hub.content_connections
@@ -82,7 +98,10 @@ def test_a_new_connection_that_is_closed_as_well_is_a_failure(published, caplog)
     assert remote.fetch() == remote.content
     remote.hub.faults.add(Fault("reset", where="content", times=2))
     assert remote.fetch() == remote.content
-    assert len([record for record in caplog.records if "; attempt 2 of 4 in" in record.getMessage()]) == 1
+    assert (
+        len([record for record in caplog.records if "; attempt 2 of 4 in" in record.getMessage()])
+        == 1
+    )
 
 
 # Whatever goes wrong
@@ -95,7 +114,9 @@ def test_after_any_fault_on_a_connection_that_was_used_before_the_bytes_are_righ
     remote = published(12 * PIECE)
     for skip in (0, 5):
         remote.hub.faults.clear()
-        remote.hub.faults.add(Fault(kind, where="content", times=3, skip=skip, after=777, seconds=0.7))
+        remote.hub.faults.add(
+            Fault(kind, where="content", times=3, skip=skip, after=777, seconds=0.7)
+        )
         for _ in range(2):
             assert remote.fetch() == remote.content
 
@@ -142,7 +163,7 @@ def test_a_reader_is_told_of_the_end_at_once_though_the_connection_stays_open(pu
 
 @contextmanager
 def saying(*answers):
-    """A server whose n-th connection answers its requests with the n-th of several lists of bytes."""
+    """A server whose n-th connection answers its requests with the n-th of these lists of bytes."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         requests = []
 
@@ -172,7 +193,10 @@ def saying(*answers):
 
 
 def answer_of(body, length=None):
-    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body) if length is None else length, body)
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (
+        len(body) if length is None else length,
+        body,
+    )
 
 
 def body_of(url, pool):
@@ -250,11 +274,12 @@ class Numbered(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def encrypted(online, monkeypatch, tmp_path):
-    """The address of a server with a certificate of its own, which is trusted until the test ends."""
+    """The address of a server with its own certificate, which is trusted until the test ends."""
     if shutil.which("openssl") is None:
         pytest.skip("no openssl command makes a certificate")
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate)]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes"]
+    made += ["-keyout", str(key), "-out", str(certificate)]
     made += ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
     subprocess.run(made, check=True, capture_output=True)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
@@ -269,7 +294,9 @@ def encrypted(online, monkeypatch, tmp_path):
         thread.join()
 
 
-def test_an_encrypted_connection_is_used_again_and_not_where_more_has_come_than_was_promised(encrypted):
+def test_an_encrypted_connection_is_used_again_and_not_where_more_has_come_than_was_promised(
+    encrypted,
+):
     pool = Connections()
     try:
         assert body_of(f"{encrypted}/file", pool) == b"1" * 500
@@ -330,7 +357,9 @@ def test_connections_are_closed_with_their_client(published):
 # Ended from elsewhere
 
 
-def test_a_request_that_waits_on_a_connection_used_before_can_be_ended_and_is_not_sent_again(online):
+def test_a_request_that_waits_on_a_connection_used_before_can_be_ended_and_is_not_sent_again(
+    online,
+):
     pool, aborts, raised, over = Connections(), set(), [], threading.Event()
     with saying([answer_of(b"first"), [over.wait]], [answer_of(b"second")]) as (url, requests):
         assert body_of(url, pool) == b"first"

@@ -1,4 +1,6 @@
-"""Masks cross the network once: they are learnt from a file that is right, and never stand in for what is not the same."""
+"""Masks cross the network once: they are learnt from a file that is right, and never stand in for
+what is not the same.
+"""
 
 import hashlib
 import itertools
@@ -94,7 +96,11 @@ def entries_of(folder):
 
 def masks_of(folder):
     """Bytes of the large masks."""
-    return sum(entry.end - entry.start for entry in entries_of(folder) if entry.name.endswith(".attention.bias"))
+    return sum(
+        entry.end - entry.start
+        for entry in entries_of(folder)
+        if entry.name.endswith(".attention.bias")
+    )
 
 
 def changed(source, target, change):
@@ -105,7 +111,10 @@ def changed(source, target, change):
 
 
 def other_masks(tensors):
-    return {name: ~value if name.endswith(".attention.bias") else value for name, value in tensors.items()}
+    return {
+        name: ~value if name.endswith(".attention.bias") else value
+        for name, value in tensors.items()
+    }
 
 
 # Files of the published kind, and the sizes that are used
@@ -120,7 +129,9 @@ def test_the_first_file_is_fetched_whole_and_later_ones_without_their_masks(serv
     assert fetcher.fetch("step0") == size_of(folder / "step0")
     for step in ("step1", "step2", "step0"):
         assert fetcher.fetch(step) == size_of(folder / step) - masks
-    kept = sum(len(content) for alike in fetcher.constants._contents.values() for content in alike.values())
+    kept = sum(
+        len(content) for alike in fetcher.constants._contents.values() for content in alike.values()
+    )
     assert kept < 2 * masks / 6, "every layer's mask is kept, though they are alike"
 
 
@@ -149,7 +160,10 @@ def test_a_binary_file_is_always_fetched_whole(serve_steps, folder, small):
         random_pythia(folder / f"step{step}", "tiny", step, binary=True)
     fetcher = serve_steps()
     for step in ("step0", "step1"):
-        assert fetcher.fetch(step, "pytorch_model.bin") == (folder / step / "pytorch_model.bin").stat().st_size
+        assert (
+            fetcher.fetch(step, "pytorch_model.bin")
+            == (folder / step / "pytorch_model.bin").stat().st_size
+        )
 
 
 # Files that differ from what was learnt
@@ -162,7 +176,9 @@ def two_steps(folder, small):
     return masks_of(folder / "step0")
 
 
-def test_a_file_with_masks_of_its_own_costs_a_second_request_for_them(serve_steps, folder, two_steps, caplog):
+def test_a_file_with_masks_of_its_own_costs_a_second_request_for_them(
+    serve_steps, folder, two_steps, caplog
+):
     changed(folder / "step1", folder / "step2", other_masks)
     changed(folder / "step0", folder / "step3", other_masks)
     fetcher = serve_steps()
@@ -170,7 +186,12 @@ def test_a_file_with_masks_of_its_own_costs_a_second_request_for_them(serve_step
     assert fetcher.fetch("step1") == size_of(folder / "step1") - two_steps
     assert "with the usual masks" not in caplog.text
     assert fetcher.fetch("step2") == size_of(folder / "step2")
-    assert caplog.text.count("with the usual masks its content is not what the Hub lists; fetching its own") == 1
+    assert (
+        caplog.text.count(
+            "with the usual masks its content is not what the Hub lists; fetching its own"
+        )
+        == 1
+    )
     # They are the usual ones from then on.
     assert fetcher.fetch("step3") == size_of(folder / "step3") - two_steps
 
@@ -178,7 +199,10 @@ def test_a_file_with_masks_of_its_own_costs_a_second_request_for_them(serve_step
 def test_a_constant_that_came_with_the_header_is_the_files_own(serve_steps, folder, two_steps):
     def with_constant_first(value):
         # Wide types come first in a file.
-        return lambda tensors: {**tensors, "gpt_neox.layers.9.attention.masked_bias": torch.full((500,), value)}
+        return lambda tensors: {
+            **tensors,
+            "gpt_neox.layers.9.attention.masked_bias": torch.full((500,), value),
+        }
 
     for step, value in (("step2", 1.0), ("step3", 2.0)):
         changed(folder / "step0", folder / step, with_constant_first(value))
@@ -199,7 +223,9 @@ def test_a_constant_that_came_with_the_header_is_the_files_own(serve_steps, fold
     ],
     ids=["another size", "another type", "another shape"],
 )
-def test_a_file_of_another_layout_is_fetched_whole_and_learnt_beside(serve_steps, folder, two_steps, change):
+def test_a_file_of_another_layout_is_fetched_whole_and_learnt_beside(
+    serve_steps, folder, two_steps, change
+):
     def change_all(tensors):
         return {
             name: change(value).contiguous() if name.endswith(".attention.bias") else value
@@ -212,7 +238,9 @@ def test_a_file_of_another_layout_is_fetched_whole_and_learnt_beside(serve_steps
     fetcher.fetch("step0")
     assert fetcher.fetch("step0-other") == size_of(folder / "step0-other")
     assert fetcher.fetch("step1") == size_of(folder / "step1") - two_steps
-    assert fetcher.fetch("step1-other") == size_of(folder / "step1-other") - masks_of(folder / "step1-other")
+    assert fetcher.fetch("step1-other") == size_of(folder / "step1-other") - masks_of(
+        folder / "step1-other"
+    )
 
 
 def test_a_file_without_masks_among_those_with(serve_steps, folder, two_steps):
@@ -223,9 +251,12 @@ def test_a_file_without_masks_among_those_with(serve_steps, folder, two_steps):
 
 
 def test_tensors_in_another_order_are_found_where_they_are(serve_steps, folder, two_steps):
-    """As no writer of safetensors would: the masks before the weights, and the layers' far apart."""
+    """As no writer of safetensors would: masks before the weights, and the layers' far apart."""
     tensors = load_file(folder / "step1" / WEIGHTS)
-    names = sorted(tensors, key=lambda name: (not name.endswith("0.attention.bias"), name.endswith("1.attention.bias")))
+    names = sorted(
+        tensors,
+        key=lambda name: (not name.endswith("0.attention.bias"), name.endswith("1.attention.bias")),
+    )
     header, bodies, offset = {}, [], 0
     types = {torch.float16: "F16", torch.bool: "BOOL"}
     for name in names:
@@ -240,7 +271,9 @@ def test_tensors_in_another_order_are_found_where_they_are(serve_steps, folder, 
         offset += len(body)
     text = json.dumps(header).encode().ljust(8 * 1000)
     (folder / "step2").mkdir()
-    (folder / "step2" / WEIGHTS).write_bytes(len(text).to_bytes(8, "little") + text + b"".join(bodies))
+    (folder / "step2" / WEIGHTS).write_bytes(
+        len(text).to_bytes(8, "little") + text + b"".join(bodies)
+    )
     fetcher = serve_steps()
     fetcher.fetch("step0")
     assert fetcher.fetch("step2") == size_of(folder / "step2") - two_steps
@@ -249,7 +282,9 @@ def test_tensors_in_another_order_are_found_where_they_are(serve_steps, folder, 
 # Networks that do not bring what was sent
 
 
-def test_a_header_longer_than_usual_costs_one_more_request(serve_steps, folder, two_steps, monkeypatch):
+def test_a_header_longer_than_usual_costs_one_more_request(
+    serve_steps, folder, two_steps, monkeypatch
+):
     monkeypatch.setattr(constants, "_HEADER", 100)
     fetcher = serve_steps()
     fetcher.fetch("step0")
@@ -258,7 +293,9 @@ def test_a_header_longer_than_usual_costs_one_more_request(serve_steps, folder, 
 
 
 @pytest.mark.parametrize("after", [0, 5, 30, 2000])
-def test_a_header_damaged_on_the_way_costs_the_file_once_more(serve_steps, folder, two_steps, after, caplog):
+def test_a_header_damaged_on_the_way_costs_the_file_once_more(
+    serve_steps, folder, two_steps, after, caplog
+):
     fetcher = serve_steps()
     fetcher.fetch("step0")
     fetcher.hub.faults.add(Fault("corrupt", where="content", after=after))
@@ -295,7 +332,9 @@ def test_nothing_is_learnt_from_a_file_that_is_wrong(serve_steps, folder, two_st
         lambda data: b"<html>" + data[6:],
     ],
 )
-def test_a_file_published_with_a_damaged_header_arrives_as_it_is(serve_steps, folder, two_steps, damage):
+def test_a_file_published_with_a_damaged_header_arrives_as_it_is(
+    serve_steps, folder, two_steps, damage
+):
     """It is the file that the Hub lists; whoever reads its tensors says what is wrong with it."""
     (folder / "step2").mkdir()
     (folder / "step2" / WEIGHTS).write_bytes(damage((folder / "step0" / WEIGHTS).read_bytes()))
@@ -307,7 +346,9 @@ def test_a_file_published_with_a_damaged_header_arrives_as_it_is(serve_steps, fo
     assert fetcher.fetch("step1") == size_of(folder / "step1") - two_steps
 
 
-def test_a_server_that_ignores_ranges_sends_the_file_once_and_teaches_too(serve_steps, folder, two_steps):
+def test_a_server_that_ignores_ranges_sends_the_file_once_and_teaches_too(
+    serve_steps, folder, two_steps
+):
     fetcher = serve_steps()
     fetcher.hub.faults.add(Fault("ignore-range", where="content", times=ALWAYS))
     for step in ("step0", "step1"):

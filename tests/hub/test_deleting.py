@@ -1,4 +1,6 @@
-"""What is deleted is ours: regular files by our names, in a directory that bears our mark, never through a link, never anything else."""
+"""What is deleted is ours: regular files by our names, in a directory that bears our mark, never
+through a link, never anything else.
+"""
 
 import hashlib
 import json
@@ -70,7 +72,9 @@ def everything(folder):
     for where, below, files in os.walk(folder):
         for name in (*below, *files):
             path = Path(where, name)
-            found[str(path)] = path.readlink() if path.is_symlink() else path.is_file() and path.read_bytes()
+            found[str(path)] = (
+                path.readlink() if path.is_symlink() else path.is_file() and path.read_bytes()
+            )
     return found
 
 
@@ -94,7 +98,9 @@ THEIRS = {
 
 
 @pytest.mark.parametrize("where", THEIRS)
-def test_a_cache_that_is_or_holds_hugging_faces_is_refused(place, cli, tmp_path, monkeypatch, where):
+def test_a_cache_that_is_or_holds_hugging_faces_is_refused(
+    place, cli, tmp_path, monkeypatch, where
+):
     hf_cache(tmp_path)
     # Weights and listings as those of older versions, which took any directory.
     write(tmp_path / "hf" / "weights" / FOLDER / SHA256)
@@ -104,7 +110,10 @@ def test_a_cache_that_is_or_holds_hugging_faces_is_refused(place, cli, tmp_path,
         code, out, err = cli("cache", *arguments)
         assert (code, out) == (1, "")
         assert err.count("\n") == 1
-        assert "cannot be the cache of pythia-traj, for it is or holds that of Hugging Face (HF_H" in err
+        assert (
+            "cannot be the cache of pythia-traj, for it is or holds that of Hugging Face (HF_H"
+            in err
+        )
         assert "set PYTHIA_TRAJ_CACHE to a directory of its own" in err
     for use in (OnDisk, lambda: Memory(ENDPOINT, REPO), lambda: remove(None)):
         with pytest.raises(ConfigError, match="cannot be the cache"):
@@ -115,7 +124,10 @@ def test_a_cache_that_is_or_holds_hugging_faces_is_refused(place, cli, tmp_path,
 OF_A_USER = {
     "a home": ["notes.txt", ".bashrc", ".cache/other/file"],
     "weights of the user": [f"weights/{FOLDER}/{SHA256}", "weights/my-model.bin"],
-    "a folder of the user's below weights": [f"weights/{FOLDER}/{SHA256}", f"weights/{FOLDER}/sub/{SHA1}"],
+    "a folder of the user's below weights": [
+        f"weights/{FOLDER}/{SHA256}",
+        f"weights/{FOLDER}/sub/{SHA1}",
+    ],
     "listings of the user": [f"hub/e/r/files/{COMMIT}.json", "hub/e/r/files/notes.json"],
     "a name that is nearly ours": [f"weights/{FOLDER}/{SHA256}0"],
     "a part that is nearly ours": [f"weights/{FOLDER}/film.part"],
@@ -135,7 +147,10 @@ def test_a_directory_with_a_users_files_is_not_taken_for_a_cache(place, cli, wha
     assert err.startswith(f"error: {place} is not a cache of pythia-traj: it holds ")
     assert err.count("\n") == 1
     assert kept() == []
-    with pytest.raises(StoreError, match=r"is not a cache of pythia-traj: it holds .*; set PYTHIA_TRAJ_CACHE to a dir"):
+    with pytest.raises(
+        StoreError,
+        match=r"is not a cache of pythia-traj: it holds .*; set PYTHIA_TRAJ_CACHE to a dir",
+    ):
         store(1, budget=SIZE)
     Memory(ENDPOINT, REPO).keep_branches({"main": COMMIT})
     assert Memory(ENDPOINT, REPO).branches() is None
@@ -163,7 +178,13 @@ def test_nor_is_one_with_links_or_pipes_of_our_names(place, tmp_path, kind):
 
 
 def test_a_cache_of_an_older_version_is_adopted_and_emptied(place, cli):
-    for name in (".lock", f"{FOLDER}/{SHA256}", f"{FOLDER}/{SHA1}", f"{FOLDER}/{SHA1}.keep", f"me--b/{SHA1}.part"):
+    for name in (
+        ".lock",
+        f"{FOLDER}/{SHA256}",
+        f"{FOLDER}/{SHA1}",
+        f"{FOLDER}/{SHA1}.keep",
+        f"me--b/{SHA1}.part",
+    ):
         write(place / "weights" / name, b"" if "." in name.removeprefix(FOLDER) else b"x" * SIZE)
     hub = place / "hub" / "https-hub.example" / FOLDER
     for name in ("branches.json", f"files/{COMMIT}.json", f"files/.{'0' * 32}", f".{'1' * 32}"):
@@ -172,7 +193,10 @@ def test_a_cache_of_an_older_version_is_adopted_and_emptied(place, cli):
     code, out, _ = cli("cache", "--remove", "all")
     assert code == 0
     assert out == f"removed 3 weight files, 0.00 GB, and 4 listings of the Hub, from {place}\n"
-    assert [path.name for path in place.rglob("*") if path.is_file()] == ["pythia-traj-cache", ".lock"]
+    assert [path.name for path in place.rglob("*") if path.is_file()] == [
+        "pythia-traj-cache",
+        ".lock",
+    ]
 
 
 def test_what_was_removed_is_said_in_json_too(place, cli):
@@ -184,7 +208,12 @@ def test_what_was_removed_is_said_in_json_too(place, cli):
     assert said == {"removed_bytes": SIZE, "removed_files": 1, "removed_listings": 1, "in_use": 1}
     store(2)
     said = json.loads(cli("cache", "--remove", REPO, "--json")[1])
-    assert said == {"removed_bytes": 2 * SIZE, "removed_files": 2, "removed_listings": 0, "in_use": 0}
+    assert said == {
+        "removed_bytes": 2 * SIZE,
+        "removed_files": 2,
+        "removed_listings": 0,
+        "in_use": 0,
+    }
 
 
 @pytest.mark.parametrize("what", ["cache", "empty directory", "nothing"])
@@ -230,11 +259,15 @@ def test_what_is_not_ours_stays_whoever_makes_room_or_removes(place, cli, name):
     os.utime(stranger, (0, 0))  # The oldest of all.
     store(2, budget=2 * SIZE)
     store(3, budget=2 * SIZE)
-    assert [stored.size for stored in OnDisk().files()] == [SIZE, SIZE], "it counted against the budget"
+    sizes = [stored.size for stored in OnDisk().files()]
+    assert sizes == [SIZE, SIZE], "it counted against the budget"
     store(4, keep=True, budget=SIZE)
     assert sum(entry.size for entry in kept()) == 3 * SIZE
     code, out, _ = cli("cache", "--remove", "all")
-    assert (code, out) == (0, f"removed 3 weight files, 0.00 GB, and 1 listing of the Hub, from {place}\n")
+    assert (code, out) == (
+        0,
+        f"removed 3 weight files, 0.00 GB, and 1 listing of the Hub, from {place}\n",
+    )
     assert stranger.read_bytes() == b"x" * 50 * SIZE
     assert sorted(path for path in place.rglob("*") if path.is_file()) == sorted(
         [place / "pythia-traj-cache", place / "weights" / ".lock", stranger]
@@ -262,7 +295,10 @@ def test_a_folder_that_is_a_link_is_not_followed(place, cli, tmp_path, link, nam
     assert kept() == []
     assert cli("cache", "--remove", "all")[1].startswith("removed 0 weight files, 0.00 GB, from")
     if link.startswith("weights"):
-        with pytest.raises(StoreError, match="is a link, and pythia-traj follows none inside its cache: set PYTHIA_"):
+        with pytest.raises(
+            StoreError,
+            match="is a link, and pythia-traj follows none inside its cache: set PYTHIA_",
+        ):
             store(1, budget=SIZE)
     else:
         Memory(ENDPOINT, REPO).keep_branches({"main": "d" * 40})
@@ -288,7 +324,10 @@ def test_what_is_in_the_way_of_a_file_is_named_and_stays(place, tmp_path, kind, 
         way.symlink_to(target if kind == "link" else tmp_path / "nowhere")
     before = everything(place / "weights" / FOLDER) if kind != "pipe" else None
     for settings in ({}, {"budget": SIZE}, {"keep": True}):
-        with pytest.raises(StoreError, match="is in the way, and pythia-traj did not put it there: move it elsewhere"):
+        with pytest.raises(
+            StoreError,
+            match="is in the way, and pythia-traj did not put it there: move it elsewhere",
+        ):
             store(1, **settings)
     assert remove(None).files == 0
     assert os.path.lexists(way)
@@ -308,7 +347,9 @@ def test_a_mark_that_is_a_link_marks_nothing_and_leads_nowhere(place, tmp_path):
     assert (keep.is_symlink(), target.stat().st_mtime) == (True, 0)
     (place / "pythia-traj-cache").unlink()
     (place / "pythia-traj-cache").symlink_to(target)
-    with pytest.raises(StoreError, match="is not a cache of pythia-traj: it holds pythia-traj-cache"):
+    with pytest.raises(
+        StoreError, match="is not a cache of pythia-traj: it holds pythia-traj-cache"
+    ):
         remove(None)
     assert target.read_bytes() == b"of the user"
 
@@ -337,7 +378,10 @@ def test_a_part_that_somebody_removes_while_it_is_written_fails_its_step_alone(p
         for part in place.rglob("*.part"):
             part.unlink()
 
-    with pytest.raises(CheckpointError, match="cannot be given its name"), OnDisk().hold(REPO, [listed(1)], fill):
+    with (
+        pytest.raises(CheckpointError, match="cannot be given its name"),
+        OnDisk().hold(REPO, [listed(1)], fill),
+    ):
         pass
     store(1)
     assert cache_directory() == place

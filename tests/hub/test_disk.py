@@ -1,4 +1,6 @@
-"""Weights on disk: never more than the budget, never one in use removed, each fetched once, and no trace of whoever was killed."""
+"""Weights on disk: never more than the budget, never one in use removed, each fetched once, and no
+trace of whoever was killed.
+"""
 
 import fcntl
 import os
@@ -118,7 +120,8 @@ from pythia_traj.hub.weights import hold
 
 repo, commit, path, size, blob, budget = sys.argv[1:]
 staging = OnDisk(budget=int(budget) or None)
-with hold(Client(), repo, commit, [RemoteFile(path, int(size), blob)], staging, Constants()) as (file,):
+wanted = [RemoteFile(path, int(size), blob)]
+with hold(Client(), repo, commit, wanted, staging, Constants()) as (file,):
     print("holding", len(file.data), flush=True)
     sys.stdin.read()
 """
@@ -136,7 +139,8 @@ def holding_process(remote, step, tmp_path, *, budget=0):
         "HF_HOME": str(tmp_path / "hf-home"),
         "PYTHIA_TRAJ_CACHE": str(tmp_path / "cache"),
     }
-    command = [sys.executable, "-c", HOLD, REPO, commit, file.path, str(file.size), file.blob, str(budget)]
+    command = [sys.executable, "-c", HOLD, REPO, commit, file.path, str(file.size), file.blob]
+    command += [str(budget)]
     process = subprocess.Popen(
         command, env=environment, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -184,7 +188,9 @@ def test_the_budget_is_never_exceeded_whoever_comes_and_goes(remote):
     watcher.join()
     assert errors == []
     assert max(sum(stored.size for stored in files) for files in seen) == 4 * SIZE
-    assert len({frozenset(stored.path.name for stored in files) for files in seen}) >= 10, "nothing was seen of it"
+    assert len({frozenset(stored.path.name for stored in files) for files in seen}) >= 10, (
+        "nothing was seen of it"
+    )
     assert parts() == []
 
 
@@ -218,7 +224,9 @@ def test_what_another_process_uses_is_not_evicted_nor_removed_before_it_ends(rem
         for step in (1, 2):
             remote.use(staging, step)
         assert set(kept(remote)) == {0, 2}
-        (mine,) = [stored for stored in staging.files() if stored.path.name == remote.file(0)[1][0].blob]
+        (mine,) = [
+            stored for stored in staging.files() if stored.path.name == remote.file(0)[1][0].blob
+        ]
         assert not staging.remove(mine.path)
         process.communicate()
     remote.use(staging, 3)
@@ -267,7 +275,8 @@ def test_what_is_to_be_kept_is_never_evicted_and_a_budget_full_of_it_is_a_senten
     for step in (0, 1):
         remote.use(staging, step)
     with pytest.raises(
-        StoreError, match=r"the disk budget of 0\.0002 GB is used up by what is kept in .*: give more, or see"
+        StoreError,
+        match=r"the disk budget of 0\.0002 GB is used up by what is kept in .*: give more, or see",
     ):
         remote.use(staging, 2)
     assert kept(remote) == [0, 1]
@@ -319,7 +328,9 @@ def test_what_was_to_be_kept_and_failed_leaves_no_mark(remote):
     remote.hub.faults.add(Fault("500", where="content", times=ALWAYS))
     with pytest.raises(CheckpointError, match="500"):
         remote.use(OnDisk(keep=True), 0)
-    assert [path.name for path in disk.weights_directory().rglob("*") if path.is_file()] == [".lock"]
+    assert [path.name for path in disk.weights_directory().rglob("*") if path.is_file()] == [
+        ".lock"
+    ]
 
 
 @pytest.fixture
@@ -332,14 +343,22 @@ def tiny(serve, suite):
 def sweep(out, model="me/tiny", **settings):
     experiments = {"induction": {"length": 20, "n": 2}}
     return pt.sweep(
-        pt.SweepConfig(model=model, steps="all", experiments=experiments, out=out, device="cpu", **settings)
+        pt.SweepConfig(
+            model=model, steps="all", experiments=experiments, out=out, device="cpu", **settings
+        )
     )
 
 
-def test_a_budget_that_cannot_hold_one_checkpoint_is_refused_before_any_weights_are_asked_for(tiny, tmp_path):
+def test_a_budget_that_cannot_hold_one_checkpoint_is_refused_before_any_weights_are_asked_for(
+    tiny, tmp_path
+):
     model = HubModel.open("me/tiny")
-    (size,) = {file.size for step in model.steps for file in model.checkpoint(step).listed() if file.sha256}
-    with pytest.raises(ConfigError, match=r"a disk budget of \S+ GB cannot hold a checkpoint of \S+ GB: give more"):
+    (size,) = {
+        file.size for step in model.steps for file in model.checkpoint(step).listed() if file.sha256
+    }
+    with pytest.raises(
+        ConfigError, match=r"a disk budget of \S+ GB cannot hold a checkpoint of \S+ GB: give more"
+    ):
         model.staging(Room(disk_budget=size - 1), model.steps)
     with pytest.raises(ConfigError, match=r"cannot hold all the checkpoints to be kept, of \S+ GB"):
         model.staging(Room(disk_budget=4 * size - 1, keep=True), model.steps)
@@ -356,13 +375,18 @@ def test_a_budget_that_cannot_hold_one_checkpoint_is_refused_before_any_weights_
 @pytest.mark.parametrize("checkpoints", [1, 2, 4])
 def test_a_sweep_within_a_budget_gives_the_rows_of_one_in_memory(tiny, tmp_path, checkpoints):
     model = HubModel.open("me/tiny")
-    (size,) = {file.size for step in model.steps for file in model.checkpoint(step).listed() if file.sha256}
+    (size,) = {
+        file.size for step in model.steps for file in model.checkpoint(step).listed() if file.sha256
+    }
     assert not sweep(tmp_path / "disk", disk_budget=checkpoints * size).failed
     stored = OnDisk().files()
     assert sum(file.size for file in stored) <= checkpoints * size
     assert len(stored) == checkpoints
     assert not sweep(tmp_path / "memory").failed
-    by_step = [pt.load(tmp_path / run).sort_values(["step", "metric"]).value.tolist() for run in ("disk", "memory")]
+    by_step = [
+        pt.load(tmp_path / run).sort_values(["step", "metric"]).value.tolist()
+        for run in ("disk", "memory")
+    ]
     assert by_step[0] == pytest.approx(by_step[1], abs=0, nan_ok=True)
 
 
@@ -371,7 +395,10 @@ def test_a_checkpoint_larger_than_the_budget_fails_alone(remote, tmp_path):
     (tmp_path / "bigger" / "pytorch_model.bin").write_bytes(bytes(3 * SIZE))
     remote.repository.publish("step99", tmp_path / "bigger")
     staging = OnDisk(budget=2 * SIZE)
-    with pytest.raises(CheckpointError, match=r"a disk budget of 0\.0002 GB cannot hold this checkpoint of 0\.0003 GB"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"a disk budget of 0\.0002 GB cannot hold this checkpoint of 0\.0003 GB",
+    ):
         remote.use(staging, 99)
     remote.use(staging, 0)
     assert remote.sent == SIZE
@@ -440,7 +467,7 @@ def test_one_content_under_two_names_in_one_checkpoint_is_one_file(remote, tmp_p
 
 
 def killed_in_the_middle(remote, step, tmp_path):
-    """A process that fetched a file slowly and is killed with half of it written; returns its part."""
+    """A process that fetched a file slowly and is killed half-way; returns the part it wrote."""
     remote.hub.bytes_per_second = SIZE / 2
     with holding_process(remote, step, tmp_path) as process:
         eventually(parts)
@@ -463,7 +490,9 @@ def test_what_a_killed_process_left_half_written_is_written_anew(remote, tmp_pat
     assert remote.sent == SIZE
 
 
-def test_what_a_killed_process_left_half_written_is_removed_by_the_next_who_needs_room(remote, tmp_path, caplog):
+def test_what_a_killed_process_left_half_written_is_removed_by_the_next_who_needs_room(
+    remote, tmp_path, caplog
+):
     part = killed_in_the_middle(remote, 0, tmp_path)
     remote.use(OnDisk(budget=SIZE), 1)
     assert parts() == []
@@ -511,7 +540,9 @@ def test_a_full_disk_is_a_sentence_before_a_byte_is_fetched_and_leaves_nothing(
         (folder / name).write_bytes(random.Random(size).randbytes(size))
     remote.repository.publish("step70", folder)
     for _ in range(2):
-        with pytest.raises(StoreError, match=r"the disk of .* is full: 0\.00 GB are needed; free some, set PYTHIA_"):
+        with pytest.raises(
+            StoreError, match=r"the disk of .* is full: 0\.00 GB are needed; free some, set PYTHIA_"
+        ):
             remote.use(OnDisk(), 70)
         assert OnDisk().files() == []
     assert remote.sent == 0
@@ -532,7 +563,9 @@ def test_a_sweep_on_a_full_disk_ends_with_that_sentence(tiny, small_disk, tmp_pa
 def test_a_cache_that_cannot_be_written_is_a_sentence(remote, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("no directory")
     monkeypatch.setenv("PYTHIA_TRAJ_CACHE", str(tmp_path / "file" / "below"))
-    with pytest.raises(StoreError, match=r"cannot be written \(Not a directory\): set PYTHIA_TRAJ_CACHE"):
+    with pytest.raises(
+        StoreError, match=r"cannot be written \(Not a directory\): set PYTHIA_TRAJ_CACHE"
+    ):
         remote.use(OnDisk(budget=SIZE), 0)
     remote.use(InMemory(0), 0)
 
@@ -572,7 +605,9 @@ def test_a_damaged_file_that_another_process_uses_is_not_handed_out(remote, tmp_
         said(process)
         (stored,) = OnDisk().files()
         damaged(stored.path, lambda data: bytes(len(data)))
-        with pytest.raises(CheckpointError, match="is damaged and in use by another process: end that one first"):
+        with pytest.raises(
+            CheckpointError, match="is damaged and in use by another process: end that one first"
+        ):
             remote.use(OnDisk(), 0)
         remote.use(InMemory(0), 0)
         process.communicate()
@@ -581,7 +616,9 @@ def test_a_damaged_file_that_another_process_uses_is_not_handed_out(remote, tmp_
 
 @pytest.mark.parametrize("on_disk", [True, False])
 @pytest.mark.parametrize("damage", [None, *DAMAGES])
-def test_the_hubs_cache_is_used_where_it_is_right_and_never_touched(remote, caplog, damage, on_disk):
+def test_the_hubs_cache_is_used_where_it_is_right_and_never_touched(
+    remote, caplog, damage, on_disk
+):
     commit, (file,) = remote.file(0)
     snapshot_download(REPO, revision=commit, endpoint=remote.hub.endpoint)
     path = remote.client.cached_blob(REPO, file.blob)
@@ -592,7 +629,9 @@ def test_the_hubs_cache_is_used_where_it_is_right_and_never_touched(remote, capl
     remote.use(OnDisk() if on_disk else InMemory(0), 0)
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
     assert remote.sent == (0 if damage is None else SIZE)
-    assert ("is damaged: its content is not what the Hub lists" in caplog.text) == (damage is not None)
+    assert ("is damaged: its content is not what the Hub lists" in caplog.text) == (
+        damage is not None
+    )
 
 
 def test_an_interrupted_or_failed_download_leaves_no_file(remote):
@@ -626,11 +665,15 @@ def test_an_empty_weight_file_is_a_sentence(remote, tmp_path):
     (tmp_path / "empty" / "pytorch_model.bin").touch()
     remote.repository.publish("step80", tmp_path / "empty")
     for staging in (OnDisk(), InMemory(0)):
-        with pytest.raises(CheckpointError, match=r"pytorch_model\.bin of me/large at commit \S+ is empty"):
+        with pytest.raises(
+            CheckpointError, match=r"pytorch_model\.bin of me/large at commit \S+ is empty"
+        ):
             remote.use(staging, 80)
 
 
-def test_a_file_that_was_replaced_while_it_was_opened_is_not_taken_for_the_new_one(tmp_path, monkeypatch):
+def test_a_file_that_was_replaced_while_it_was_opened_is_not_taken_for_the_new_one(
+    tmp_path, monkeypatch
+):
     path, real = tmp_path / "blob", fcntl.flock
     path.write_bytes(b"old")
 

@@ -44,12 +44,17 @@ def test_a_sweep_is_priced_in_bytes_and_requests(serve, repository, suite, docto
     assert code == 0
     size = (suite / "step0" / "model.safetensors").stat().st_size
     assert found["pythia-14m"]["found"].startswith("4 steps of 0.0 GB, 0 of them here")
-    assert found["requests"]["found"].startswith("3 to the API (500 are allowed in 5 minutes), about 8 for files")
-    assert found["disk"]["found"].startswith("none for a sweep; to keep them (fetch, --keep) 0.0 GB of ")
+    assert found["requests"]["found"].startswith(
+        "3 to the API (500 are allowed in 5 minutes), about 8 for files"
+    )
+    assert found["disk"]["found"].startswith(
+        "none for a sweep; to keep them (fetch, --keep) 0.0 GB of "
+    )
     assert "MB/s: about 0 minutes" in found["network"]["found"]
     assert found["HF_TOKEN"]["found"].startswith("not set")
     assert estimate(HubModel.of(look_up("pythia-14m")), (0, 1, 2, 4)).bytes == 4 * size
-    # It asked for the branches, the files of the first step and of those it is compared with, and the beginning of one file.
+    # It asked for the branches, the files of the first step and of those it is compared with, and
+    # the beginning of one file.
     assert [record.kind for record in hub.requests].count("tree") == 3
 
 
@@ -57,7 +62,10 @@ def test_steps_without_a_branch_are_named(serve, repository, doctor):
     serve(repository)
     code, found = doctor("--model", "pythia-14m", "--steps", "early")
     assert code == 1
-    assert found["pythia-14m"]["found"] == "no branch for steps 8, 16, 32, 64, 128, 256, 512: their units will fail"
+    assert (
+        found["pythia-14m"]["found"]
+        == "no branch for steps 8, 16, 32, 64, 128, 256, 512: their units will fail"
+    )
 
 
 def test_a_token_is_tried(serve, repository, doctor, monkeypatch):

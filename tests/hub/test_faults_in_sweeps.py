@@ -1,4 +1,6 @@
-"""Whole sweeps through bad networks and beside processes that are killed: the rows are those of a clean run, at no further request."""
+"""Whole sweeps through bad networks and beside processes that are killed: the rows are those of a
+clean run, at no further request.
+"""
 
 import os
 import random
@@ -39,7 +41,9 @@ def quick(monkeypatch):
     patience = Patience(first=0.01, longest=0.05, timeout=0.5, connect=1)
     monkeypatch.setattr("pythia_traj.hub.client.Patience", lambda: patience)
     # The client's own pauses between attempts are of whole seconds.
-    monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=lambda _: time.sleep(0.01)))
+    monkeypatch.setattr(
+        "huggingface_hub.utils._http.time", SimpleNamespace(sleep=lambda _: time.sleep(0.01))
+    )
 
 
 @pytest.fixture
@@ -60,14 +64,23 @@ def expected(suite, tmp_path_factory):
 def sweep(model, out, **settings):
     return pt.sweep(
         pt.SweepConfig(
-            **{"model": model, "steps": "all", "experiments": EXPERIMENTS, "out": out, "device": "cpu", **settings}
+            **{
+                "model": model,
+                "steps": "all",
+                "experiments": EXPERIMENTS,
+                "out": out,
+                "device": "cpu",
+                **settings,
+            }
         )
     )
 
 
 def rows(out):
     """What was measured, without what says where and how."""
-    frame = pt.load(out).drop(columns=["model", "experiment", "suite", "revision", "commit", "tokens"])
+    frame = pt.load(out).drop(
+        columns=["model", "experiment", "suite", "revision", "commit", "tokens"]
+    )
     keys = [name for name in frame.columns if name != "value" and frame[name].notna().any()]
     return frame[[*keys, "value"]].sort_values(keys, ignore_index=True)
 
@@ -103,7 +116,9 @@ def test_a_sweep_gives_the_same_rows_whatever_goes_wrong_with_a_listing(
     pd.testing.assert_frame_equal(rows(tmp_path / "run"), expected, check_exact=True)
 
 
-def test_a_hub_whose_answers_are_a_page_of_whoever_stands_between_is_a_sentence(serve, tiny, quick, tmp_path):
+def test_a_hub_whose_answers_are_a_page_of_whoever_stands_between_is_a_sentence(
+    serve, tiny, quick, tmp_path
+):
     hub = serve(tiny)
     hub.faults.add(Fault("corrupt", where="refs", after=0, times=ALWAYS))
     with pytest.raises(HubError, match=r"http://\S+ answers as no Hub does: it sends no JSON"):
@@ -118,12 +133,15 @@ def test_what_was_tried_again_stands_in_the_log_of_the_run(serve, tiny, quick, t
     retries = [note for note in notes(tmp_path / "run") if "attempt" in note]
     assert len(retries) == 2
     assert all(
-        re.match(r"me/tiny/model\.safetensors at \S+: 503 Service Unavailable; attempt", note) for note in retries
+        re.match(r"me/tiny/model\.safetensors at \S+: 503 Service Unavailable; attempt", note)
+        for note in retries
     )
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
-def test_a_small_file_that_arrives_damaged_is_fetched_once_more(serve, tiny, expected, quick, tmp_path, name):
+def test_a_small_file_that_arrives_damaged_is_fetched_once_more(
+    serve, tiny, expected, quick, tmp_path, name
+):
     hub = serve(tiny)
     hub.faults.add(Fault("corrupt", where=name, times=1))
     assert not sweep("me/tiny", tmp_path / "run").failed
@@ -131,18 +149,25 @@ def test_a_small_file_that_arrives_damaged_is_fetched_once_more(serve, tiny, exp
     pd.testing.assert_frame_equal(rows(tmp_path / "run"), expected, check_exact=True)
 
 
-def test_a_small_file_that_never_arrives_well_fails_and_leaves_nothing_behind(serve, tiny, expected, quick, tmp_path):
+def test_a_small_file_that_never_arrives_well_fails_and_leaves_nothing_behind(
+    serve, tiny, expected, quick, tmp_path
+):
     hub = serve(tiny)
     hub.faults.add(Fault("corrupt", where="config.json", times=ALWAYS))
     result = sweep("me/tiny", tmp_path / "run")
     assert len(result.failed) == 4
-    assert all("config.json of me/tiny" in error and "is corrupt: fetched twice" in error for _, error in result.failed)
+    assert all(
+        "config.json of me/tiny" in error and "is corrupt: fetched twice" in error
+        for _, error in result.failed
+    )
     hub.faults.clear()
     assert not sweep("me/tiny", tmp_path / "run").failed
     pd.testing.assert_frame_equal(rows(tmp_path / "run"), expected, check_exact=True)
 
 
-def test_weights_that_never_arrive_well_fail_their_step_and_no_other(serve, tiny, expected, quick, tmp_path):
+def test_weights_that_never_arrive_well_fail_their_step_and_no_other(
+    serve, tiny, expected, quick, tmp_path
+):
     hub = serve(tiny)
     sha256 = tiny.commits[tiny.branches["step2"]]["model.safetensors"].sha256
     hub.faults.add(Fault("corrupt", where=sha256, times=ALWAYS))
@@ -177,7 +202,9 @@ def test_a_sweep_of_154_revisions_through_a_bad_network_is_that_through_a_good_o
     assert spoiled.total() > 15
     assert len(spoiled) >= 6
     assert notes(tmp_path / "run")
-    answered = Counter(record.kind for record in hub.requests if record.fault is None and record.status < 400)
+    answered = Counter(
+        record.kind for record in hub.requests if record.fault is None and record.status < 400
+    )
     assert sum(count for kind, count in answered.items() if kind in API) <= 3 + 154
     assert answered["refs"] == 1
     hub.reset_log()
@@ -202,11 +229,21 @@ def sweeping(hub, model, out, cache, *more):
         "HF_HOME": f"{cache}-hf",
         "PYTHIA_TRAJ_CACHE": str(cache),
     }
-    settings = [f"--set={label}.{name}={value}" for label, own in EXPERIMENTS.items() for name, value in own.items()]
-    command = [sys.executable, "-c", SWEEP, "sweep", "--model", model, "--experiment", ",".join(EXPERIMENTS), *settings]
+    settings = [
+        f"--set={label}.{name}={value}"
+        for label, own in EXPERIMENTS.items()
+        for name, value in own.items()
+    ]
+    command = [sys.executable, "-c", SWEEP, "sweep", "--model", model]
+    command += ["--experiment", ",".join(EXPERIMENTS), *settings]
     command += ["--steps", "all", "--out", str(out), "--device", "cpu", *more]
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     with process:
         try:
@@ -231,7 +268,9 @@ def units(out):
 
 @pytest.fixture
 def twelve_steps(suite, tmp_path):
-    """Twelve revisions, each with weights of its own, large enough that a sweep takes a while on a slow network."""
+    """Twelve revisions, each with weights of its own, large enough that a sweep takes a while on a
+    slow network.
+    """
     for step in range(12):
         publish(tmp_path / "steps" / f"step{step}", random_model(step, vocab_size=1500))
     repository = Repository("me/twelve")
@@ -273,7 +312,9 @@ def test_of_two_processes_in_one_run_within_one_budget_one_is_killed_and_the_oth
 
 
 @pytest.mark.parametrize("more", [(), ("--disk-budget", "1GB")], ids=["in memory", "on disk"])
-def test_a_sweep_that_is_interrupted_while_bytes_trickle_in_ends_at_once(serve, twelve_steps, tmp_path, more):
+def test_a_sweep_that_is_interrupted_while_bytes_trickle_in_ends_at_once(
+    serve, twelve_steps, tmp_path, more
+):
     hub = serve(twelve_steps)
     size = max(blob.size for blob in twelve_steps.blobs.values())
     with sweeping(hub, "me/twelve", tmp_path / "run", tmp_path / "shared-cache", *more) as process:
@@ -289,7 +330,9 @@ def test_a_sweep_that_is_interrupted_while_bytes_trickle_in_ends_at_once(serve, 
     assert not list((tmp_path / "shared-cache").rglob("*.part"))
 
 
-def test_a_hub_that_goes_away_in_the_middle_costs_the_steps_that_were_not_here(serve, tiny, expected, quick, tmp_path):
+def test_a_hub_that_goes_away_in_the_middle_costs_the_steps_that_were_not_here(
+    serve, tiny, expected, quick, tmp_path
+):
     hub = serve(tiny)
     hub.faults.add(Fault("reset", where="content", skip=1, times=ALWAYS))
     result = sweep("me/tiny", tmp_path / "run")

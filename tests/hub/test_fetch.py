@@ -1,4 +1,4 @@
-"""`pythia-traj fetch` and `cache`: checkpoints that stay on this machine, for nodes without network."""
+"""`pythia-traj fetch` and `cache`: checkpoints that stay here, for nodes without network."""
 
 import fcntl
 import json
@@ -27,7 +27,9 @@ def repository(suite):
 def sweep(out, **settings):
     experiments = {"induction": {"length": 20, "n": 4}}
     return pt.sweep(
-        pt.SweepConfig(model="me/tiny", steps="all", experiments=experiments, out=out, device="cpu", **settings)
+        pt.SweepConfig(
+            model="me/tiny", steps="all", experiments=experiments, out=out, device="cpu", **settings
+        )
     )
 
 
@@ -49,7 +51,12 @@ def test_a_dry_run_says_the_cost_and_fetches_nothing(serve, repository, cli, sui
     code, out, _ = cli("fetch", "me/tiny", "--steps", "0,1", "--dry-run", "--json")
     plan = json.loads(out)
     assert code == 0
-    assert (plan["steps"], plan["here"], plan["checkpoint_bytes"], plan["bytes"]) == (2, 0, size, 2 * size)
+    assert (plan["steps"], plan["here"], plan["checkpoint_bytes"], plan["bytes"]) == (
+        2,
+        0,
+        size,
+        2 * size,
+    )
     assert plan["bytes_per_second"] > 0
     assert kept() == []
     cli("fetch", "me/tiny", "--steps", "0")
@@ -79,7 +86,9 @@ def test_a_step_that_is_not_there_fails_alone(serve, repository, cli, suite):
 def test_the_cache_is_listed_and_emptied_but_for_what_is_in_use(serve, repository, cli, suite):
     serve(repository)
     cli("fetch", "me/tiny")
-    size = sum((suite / f"step{step}" / "model.safetensors").stat().st_size for step in (0, 1, 2, 4))
+    size = sum(
+        (suite / f"step{step}" / "model.safetensors").stat().st_size for step in (0, 1, 2, 4)
+    )
     (entry,) = json.loads(cli("cache", "--json")[1])
     assert (entry["repo"], entry["files"], entry["size"]) == ("me/tiny", 4, size)
     assert "me/tiny     4      0.00 GB" in cli("cache")[1]
@@ -109,7 +118,9 @@ def test_kept_checkpoints_are_used_and_others_go_through_memory(serve, repositor
     assert [record for record in hub.requests if record.kind == "content"] == []
 
 
-def test_what_was_fetched_to_stay_is_not_evicted_by_a_sweep_with_a_budget(serve, repository, cli, tmp_path, suite):
+def test_what_was_fetched_to_stay_is_not_evicted_by_a_sweep_with_a_budget(
+    serve, repository, cli, tmp_path, suite
+):
     serve(repository)
     cli("fetch", "me/tiny", "--steps", "0,1")
     size = (suite / "step0" / "model.safetensors").stat().st_size

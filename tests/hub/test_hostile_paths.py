@@ -1,4 +1,6 @@
-"""Nothing that a server says becomes a path: digests, commits and names are checked by form before anything is written."""
+"""Nothing that a server says becomes a path: digests, commits and names are checked by form before
+anything is written.
+"""
 
 import os
 import re
@@ -32,7 +34,11 @@ OURS = re.compile(
 def written(folder):
     """What was written, links not followed; a victim beside it is as it was."""
     assert (folder / "victim").read_text() == "mine"
-    found = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or path.is_file()]
+    found = [
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_symlink() or path.is_file()
+    ]
     return sorted(path for path in found if path != "victim")
 
 
@@ -78,7 +84,11 @@ PATHS = [
     ("etag of another file", head(etag=f'"{"f" * 40}"'), None),
     ("no etag", head(), None),
     ("commit", head(x_repo_commit=UP), None),
-    ("file name of the answer", {"get": answer(CONTENT, content_disposition=f"attachment; filename={UP}")}, None),
+    (
+        "file name of the answer",
+        {"get": answer(CONTENT, content_disposition=f"attachment; filename={UP}")},
+        None,
+    ),
     ("commit of a branch", branch(commit=UP), NOT_LISTED),
     ("commit, 39 digits", branch(commit="c" * 39), NOT_LISTED),
     ("commit with a line", branch(commit="c" * 40 + "\n"), NOT_LISTED),
@@ -99,22 +109,31 @@ PATHS = [
     ("no name", another(""), None),
     ("long name", another("a/" * 10**4 + "config.json"), None),
     ("folder's name", another("config.json/"), None),
-    ("only hostile names", {"tree": answer([{**FILE, "path": "../config.json"}])}, (CheckpointError, "has no config.json")),
+    (
+        "only hostile names",
+        {"tree": answer([{**FILE, "path": "../config.json"}])},
+        (CheckpointError, "has no config.json"),
+    ),
     ("branch upwards", branch(name="../step1"), (SuiteError, "has no branches step0")),
     ("branch with a control", branch(name="step1\x1b"), (SuiteError, "has no branches step0")),
     ("branch with a NUL", branch(name="step1\0"), (SuiteError, "has no branches step0")),
     ("branch with a line", branch(name="step1\n"), (SuiteError, "has no branches step0")),
-]  # fmt: skip
+]
 
 
-@pytest.mark.parametrize(("says", "end"), [case[1:] for case in PATHS], ids=[case[0] for case in PATHS])
+@pytest.mark.parametrize(
+    ("says", "end"), [case[1:] for case in PATHS], ids=[case[0] for case in PATHS]
+)
 def test_what_a_server_says_becomes_no_path(serve, folder, says, end):
     serve(**says)
     if end is None:
         config, weights = measure()
         assert config == {"model_type": "gpt_neox"}
         assert [file.path for file in weights] == ["model.safetensors"]
-        assert [file.path for file in Client().files(REPO, COMMIT)] == ["config.json", "model.safetensors"]
+        assert [file.path for file in Client().files(REPO, COMMIT)] == [
+            "config.json",
+            "model.safetensors",
+        ]
         assert f"hf-cache/models--me--tiny/blobs/{LISTED}" in written(folder)
         return
     with pytest.raises(end[0]) as refused:
@@ -124,10 +143,15 @@ def test_what_a_server_says_becomes_no_path(serve, folder, says, end):
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_a_link_in_the_cache_is_replaced_and_what_it_leads_to_stays(serve, folder, monkeypatch, links):
+def test_a_link_in_the_cache_is_replaced_and_what_it_leads_to_stays(
+    serve, folder, monkeypatch, links
+):
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_SYMLINKS", not links)
     serve()
-    repository, file = Repository(REPO, refresh=False), RemoteFile("config.json", len(CONTENT), LISTED)
+    repository, file = (
+        Repository(REPO, refresh=False),
+        RemoteFile("config.json", len(CONTENT), LISTED),
+    )
     pointer = repository.fetch(COMMIT, file)
     blob = pointer.parents[2] / "blobs" / LISTED
     for path in (blob, pointer):
@@ -141,7 +165,10 @@ def test_a_link_in_the_cache_is_replaced_and_what_it_leads_to_stays(serve, folde
 @pytest.mark.parametrize("kind", ["pipe", "folder", "device", "sparse"])
 def test_what_lies_in_the_cache_and_is_no_file_is_not_read(serve, folder, kind):
     serve()
-    repository, file = Repository(REPO, refresh=False), RemoteFile("config.json", len(CONTENT), LISTED)
+    repository, file = (
+        Repository(REPO, refresh=False),
+        RemoteFile("config.json", len(CONTENT), LISTED),
+    )
     blob = repository.fetch(COMMIT, file).parents[2] / "blobs" / LISTED
     blob.unlink()
     if kind == "pipe":
@@ -154,7 +181,9 @@ def test_what_lies_in_the_cache_and_is_no_file_is_not_read(serve, folder, kind):
         with blob.open("wb") as sparse:
             sparse.truncate(3 << 30)
     if kind == "folder":
-        with pytest.raises(StoreError, match="cannot write to the Hub's cache in .*: Is a directory; set HF_HOME"):
+        with pytest.raises(
+            StoreError, match="cannot write to the Hub's cache in .*: Is a directory; set HF_HOME"
+        ):
             repository.fetch(COMMIT, file)
     else:
         assert repository.fetch(COMMIT, file).read_bytes() == CONTENT
@@ -164,15 +193,25 @@ STEPS = [
     ("padded", ["step00008", "step00016"], {8: "step00008", 16: "step00016"}),
     ("padded zero", ["step000"], {0: "step000"}),
     ("both, alike", ["step00008", "step8"], {8: "step8"}),
-    ("others", ["main", "step", "step-1", "step1x", "xstep1", "Step1", "step1.5", "step 1", "step2"], {2: "step2"}),
+    (
+        "others",
+        ["main", "step", "step-1", "step1x", "xstep1", "Step1", "step1.5", "step 1", "step2"],
+        {2: "step2"},
+    ),
     ("other digits", ["step\u0661", "step\uff11", "step1"], {1: "step1"}),
     ("the last", [f"step{LARGEST}", "step1"], {1: "step1", LARGEST: f"step{LARGEST}"}),
-    ("beyond the last", [f"step{LARGEST + 1}", "step" + "9" * 20, "step" + "9" * 900, "step1"], {1: "step1"}),
+    (
+        "beyond the last",
+        [f"step{LARGEST + 1}", "step" + "9" * 20, "step" + "9" * 900, "step1"],
+        {1: "step1"},
+    ),
     ("many zeros", ["step" + "0" * 900 + "7"], {7: "step" + "0" * 900 + "7"}),
 ]
 
 
-@pytest.mark.parametrize(("names", "expected"), [case[1:] for case in STEPS], ids=[case[0] for case in STEPS])
+@pytest.mark.parametrize(
+    ("names", "expected"), [case[1:] for case in STEPS], ids=[case[0] for case in STEPS]
+)
 def test_a_step_is_the_branch_of_its_name(serve, names, expected):
     serve(refs=answer({"branches": [{"name": name, "targetCommit": COMMIT} for name in names]}))
     model = HubModel.open(REPO)
@@ -185,9 +224,15 @@ def test_a_step_is_the_branch_of_its_name(serve, names, expected):
 
 
 def test_two_branches_of_one_step_are_named(serve):
-    two = [{"name": name, "targetCommit": commit * 40} for name, commit in (("step8", "a"), ("step00008", "b"))]
+    two = [
+        {"name": name, "targetCommit": commit * 40}
+        for name, commit in (("step8", "a"), ("step00008", "b"))
+    ]
     serve(refs=answer({"branches": two}))
-    with pytest.raises(SuiteError, match=r"^me/tiny has two branches for step 8, step8 and step00008, which are not"):
+    with pytest.raises(
+        SuiteError,
+        match=r"^me/tiny has two branches for step 8, step8 and step00008, which are not",
+    ):
         HubModel.open(REPO)
 
 
@@ -203,23 +248,39 @@ SIZES = [
 @pytest.mark.parametrize(("name", "size", "end"), SIZES)
 def test_a_file_that_is_too_large_for_its_name_is_not_asked_for(serve, name, size, end):
     hub = serve()
-    with pytest.raises(CheckpointError, match=rf"{name} of me/tiny at c{{12}} is listed with {size} bytes, {end}"):
+    with pytest.raises(
+        CheckpointError, match=rf"{name} of me/tiny at c{{12}} is listed with {size} bytes, {end}"
+    ):
         Repository(REPO, refresh=False).fetch(COMMIT, RemoteFile(name, size, LISTED))
     assert hub.requests == []
 
 
 OTHERS = [
-    ("adapter", ["adapter_config.json", "adapter_model.safetensors"], "a PEFT adapter, not a model (adapter_config.json)"),
-    ("adapter beside weights", ["adapter_config.json", "model.safetensors"], "a PEFT adapter, not a model"),
-    ("deepspeed", ["zero_to_fp32.py", "latest", "global_step1/mp_rank_00_model_states.pt"], "DeepSpeed ZeRO's parts"),
+    (
+        "adapter",
+        ["adapter_config.json", "adapter_model.safetensors"],
+        "a PEFT adapter, not a model (adapter_config.json)",
+    ),
+    (
+        "adapter beside weights",
+        ["adapter_config.json", "model.safetensors"],
+        "a PEFT adapter, not a model",
+    ),
+    (
+        "deepspeed",
+        ["zero_to_fp32.py", "latest", "global_step1/mp_rank_00_model_states.pt"],
+        "DeepSpeed ZeRO's parts",
+    ),
     ("gpt-neox", ["layer_00-model_00-model_states.pt"], "GPT-NeoX's own checkpoint"),
     ("gguf", ["model-q4.gguf", "README.md"], "weights of another format (model-q4.gguf)"),
     ("training", ["trainer_state.json", "optimizer.pt"], "the state of a training and no weights"),
     ("nothing", ["README.md"], "no weights: expected one of"),
-]  # fmt: skip
+]
 
 
-@pytest.mark.parametrize(("names", "end"), [case[1:] for case in OTHERS], ids=[case[0] for case in OTHERS])
+@pytest.mark.parametrize(
+    ("names", "end"), [case[1:] for case in OTHERS], ids=[case[0] for case in OTHERS]
+)
 def test_a_branch_that_holds_something_else_is_named(serve, names, end):
     serve(tree=answer([{**FILE, "path": name} for name in names]))
     model = HubModel.open(REPO)
@@ -232,7 +293,10 @@ def test_a_branch_that_holds_something_else_is_named(serve, names, end):
 @pytest.mark.parametrize(
     ("content", "end"),
     [
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize 9\n" % (b"a" * 64), "a Git LFS pointer"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize 9\n" % (b"a" * 64),
+            "a Git LFS pointer",
+        ),
         (b"<!DOCTYPE html><html>Sign in</html>", "a web page"),
     ],
     ids=["pointer", "page"],
@@ -243,7 +307,8 @@ def test_what_was_published_in_place_of_a_file_is_named(serve, content, end, nam
     serve(get=answer(content))
     for _ in range(2):  # As it came, and from the cache.
         with pytest.raises(
-            CheckpointError, match=rf"{name} of me/tiny at c{{12}} was published as {end}, not the file"
+            CheckpointError,
+            match=rf"{name} of me/tiny at c{{12}} was published as {end}, not the file",
         ):
             Repository(REPO, refresh=False).fetch(COMMIT, digest)
 

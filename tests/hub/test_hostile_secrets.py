@@ -1,4 +1,6 @@
-"""Tokens and passwords go to the endpoint's own origin alone, and are in nothing that is printed, logged or stored."""
+"""Tokens and passwords go to the endpoint's own origin alone, and are in nothing that is printed,
+logged or stored.
+"""
 
 import os
 import re
@@ -45,7 +47,9 @@ def files():
 
 
 def config():
-    return Repository(REPO, refresh=False).fetch(COMMIT, RemoteFile("config.json", len(CONTENT), LISTED))
+    return Repository(REPO, refresh=False).fetch(
+        COMMIT, RemoteFile("config.json", len(CONTENT), LISTED)
+    )
 
 
 def address():
@@ -67,7 +71,9 @@ def sent(to):
 
 def by_way_of_itself(to):
     """Sent on within the Hub first, then elsewhere."""
-    return lambda asked: [answer(status=302, location=to(asked) if "twice" in asked.path else f"{asked.path}?twice")]
+    return lambda asked: [
+        answer(status=302, location=to(asked) if "twice" in asked.path else f"{asked.path}?twice")
+    ]
 
 
 def to_stranger(stranger):
@@ -92,20 +98,44 @@ ELSEWHERE = [
     ("files sent on with a user", "tree", sent, "with a user", files, "stranger"),
     ("an address elsewhere", "head", sent, "whole", address, "not asked"),
     ("a small file elsewhere", "head", sent, "whole", config, "stranger"),
-    ("an address elsewhere, by way of itself", "head", by_way_of_itself, "whole", address, "not asked"),
+    (
+        "an address elsewhere, by way of itself",
+        "head",
+        by_way_of_itself,
+        "whole",
+        address,
+        "not asked",
+    ),
     ("a small file sent on", "get", sent, "whole", config, "stranger"),
-    ("a small file sent on, by way of itself", "get", by_way_of_itself, "without scheme", config, "stranger"),
+    (
+        "a small file sent on, by way of itself",
+        "get",
+        by_way_of_itself,
+        "without scheme",
+        config,
+        "stranger",
+    ),
     ("whose the token is", "whoami", sent, "whole", owner, "stranger"),
 ]
 
 
 @pytest.mark.parametrize("credentials", ["token", "password"])
 @pytest.mark.parametrize(
-    ("kind", "plan", "how", "ask", "end"), [case[1:] for case in ELSEWHERE], ids=[case[0] for case in ELSEWHERE]
+    ("kind", "plan", "how", "ask", "end"),
+    [case[1:] for case in ELSEWHERE],
+    ids=[case[0] for case in ELSEWHERE],
 )
-def test_only_the_endpoint_is_told_who_asks(serve, stranger, monkeypatch, credentials, kind, plan, how, ask, end):
-    stranger.says |= {"refs": answer(REFS), "tree": answer([FILE]), "whoami": answer({"name": "you"})}
-    stranger.says["get"] = stranger.says[kind] if kind in ("refs", "tree", "whoami") else answer(CONTENT)
+def test_only_the_endpoint_is_told_who_asks(
+    serve, stranger, monkeypatch, credentials, kind, plan, how, ask, end
+):
+    stranger.says |= {
+        "refs": answer(REFS),
+        "tree": answer([FILE]),
+        "whoami": answer({"name": "you"}),
+    }
+    stranger.says["get"] = (
+        stranger.says[kind] if kind in ("refs", "tree", "whoami") else answer(CONTENT)
+    )
     hub = serve(**{kind: plan(lambda _: to_stranger(stranger)[how])})
     if credentials == "password":
         point_to(monkeypatch, hub.endpoint.replace("//", f"//me:{PASSWORD}@"))
@@ -125,9 +155,13 @@ def test_only_the_endpoint_is_told_who_asks(serve, stranger, monkeypatch, creden
 
 
 def test_what_a_mirror_links_to_at_the_hub_is_asked_of_the_mirror(serve):
-    says = {"tree": linked(lambda asked: "https://huggingface.co/api/models/me/tiny/tree/next", [FILE])}
+    says = {
+        "tree": linked(lambda asked: "https://huggingface.co/api/models/me/tiny/tree/next", [FILE])
+    }
     mirror = serve(
-        tree=lambda asked: [answer([{**FILE, "path": "other"}])] if "next" in asked.path else says["tree"](asked)
+        tree=lambda asked: (
+            [answer([{**FILE, "path": "other"}])] if "next" in asked.path else says["tree"](asked)
+        )
     )
     assert [file.path for file in Client().files(REPO, COMMIT)] == ["config.json", "other"]
     assert mirror.authorizations == {BEARER}
@@ -139,7 +173,11 @@ SAID = [
     ("message", {"tree": answer(status=404, x_error_message=f"\x1b[2J {TOKEN} {PASSWORD}")}, files),
     ("body", {"tree": answer({"error": f"\x1b[2J {TOKEN} {PASSWORD}"}, status=400)}, files),
     ("warning", {"tree": answer(status=404, x_hf_warning=f"x; \x1b[2J {TOKEN} {PASSWORD}")}, files),
-    ("warning of an answer", {"tree": answer([{**FILE, "size": -1}], x_hf_warning=f"y; \x1b[2J {PASSWORD}")}, files),
+    (
+        "warning of an answer",
+        {"tree": answer([{**FILE, "size": -1}], x_hf_warning=f"y; \x1b[2J {PASSWORD}")},
+        files,
+    ),
     ("not HTTP", {"refs": f"220 \x1b[31m {TOKEN}\r\n\r\n".encode()}, branches),
     ("wrong header", {"refs": f"HTTP/1.1 200 OK\r\n\x1b[31m{TOKEN}\r\n\r\n".encode()}, branches),
     ("wrong value", {"refs": answer({"branches": [{"name": 1, f"\x1b{TOKEN}": 1}]})}, branches),
@@ -150,7 +188,9 @@ SAID = [
 ]
 
 
-@pytest.mark.parametrize(("says", "ask"), [case[1:] for case in SAID], ids=[case[0] for case in SAID])
+@pytest.mark.parametrize(
+    ("says", "ask"), [case[1:] for case in SAID], ids=[case[0] for case in SAID]
+)
 def test_what_a_server_says_is_not_repeated(serve, capfd, caplog, says, ask):
     serve(**says)
     with pytest.raises(PythiaTrajError) as refused:
@@ -171,7 +211,9 @@ def test_an_owner_is_shown_on_one_line(serve):
     assert found["HF_TOKEN"] == r"belongs to \x1b[31mme ***"
 
 
-def test_a_password_in_the_endpoint_is_used_and_neither_shown_nor_stored(serve, monkeypatch, capfd, tmp_path):
+def test_a_password_in_the_endpoint_is_used_and_neither_shown_nor_stored(
+    serve, monkeypatch, capfd, tmp_path
+):
     hub = serve(head=answer(status=404, x_error_code="EntryNotFound"))
     point_to(monkeypatch, hub.endpoint.replace("//", f"//me:{PASSWORD}@"))
     inventory = Inventory(Client(), REPO, refresh=False)
@@ -215,7 +257,9 @@ ENDPOINTS = [
 ]
 
 
-@pytest.mark.parametrize(("given", "end"), [case[1:] for case in ENDPOINTS], ids=[case[0] for case in ENDPOINTS])
+@pytest.mark.parametrize(
+    ("given", "end"), [case[1:] for case in ENDPOINTS], ids=[case[0] for case in ENDPOINTS]
+)
 def test_an_endpoint_that_is_none_is_one_line_at_once(monkeypatch, capfd, given, end):
     point_to(monkeypatch, given)
     with pytest.raises(SystemExit) as code:
@@ -243,8 +287,12 @@ TOKENS = [
 
 
 @pytest.mark.parametrize("name", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"])
-@pytest.mark.parametrize(("given", "end"), [case[1:] for case in TOKENS], ids=[case[0] for case in TOKENS])
-def test_a_token_that_cannot_be_sent_is_one_line_at_once(serve, monkeypatch, capfd, name, given, end):
+@pytest.mark.parametrize(
+    ("given", "end"), [case[1:] for case in TOKENS], ids=[case[0] for case in TOKENS]
+)
+def test_a_token_that_cannot_be_sent_is_one_line_at_once(
+    serve, monkeypatch, capfd, name, given, end
+):
     hub = serve()
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setenv(name, given)
@@ -271,4 +319,6 @@ def test_an_endpoint_at_which_the_hubs_client_breaks_is_one_line(monkeypatch, ca
     with pytest.raises(SystemExit) as code:
         main(["models"])
     assert code.value.code == 1
-    assert capfd.readouterr().err.startswith("error: HF_ENDPOINT 'http://[::1' is no address of a Hub")
+    assert capfd.readouterr().err.startswith(
+        "error: HF_ENDPOINT 'http://[::1' is no address of a Hub"
+    )

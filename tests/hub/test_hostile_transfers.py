@@ -1,4 +1,6 @@
-"""Whoever holds the files may send anything, or nothing, or never stop: a transfer ends with the right bytes or one line, soon."""
+"""Whoever holds the files may send anything, or nothing, or never stop: a transfer ends with the
+right bytes or one line, soon.
+"""
 
 import hashlib
 import itertools
@@ -63,17 +65,23 @@ SENT = {
     "the file without a length": (lambda: [head(Content_Length=None), CONTENT], RIGHT),
     "the whole file unasked": (lambda: [head("200 OK", Content_Range=None), CONTENT], RIGHT),
     "the whole file without an end": (
-        lambda: endless(head("200 OK", Content_Range=None, Content_Length=None) + CONTENT, b"more" * 1000),
+        lambda: endless(
+            head("200 OK", Content_Range=None, Content_Length=None) + CONTENT, b"more" * 1000
+        ),
         RIGHT,
     ),
     "chunks without an end": (
         lambda: endless(
-            head("200 OK", Content_Range=None, Content_Length=None, Transfer_Encoding="chunked"), b"5\r\nwrong\r\n"
+            head("200 OK", Content_Range=None, Content_Length=None, Transfer_Encoding="chunked"),
+            b"5\r\nwrong\r\n",
         ),
         CORRUPT,
     ),
     "other bytes": (lambda: [head(), WRONG], CORRUPT),
-    "other bytes without an end": (lambda: endless(head(Content_Length=None) + WRONG, b"more" * 1000), CORRUPT),
+    "other bytes without an end": (
+        lambda: endless(head(Content_Length=None) + WRONG, b"more" * 1000),
+        CORRUPT,
+    ),
     "a length of 10**30": (lambda: [head(Content_Length=str(10**30)), CONTENT], RIGHT),
     "a length below nothing": (lambda: [head(Content_Length="-1"), CONTENT], RIGHT),
     "a length that is text": (lambda: [head(Content_Length="many"), CONTENT], RIGHT),
@@ -82,16 +90,33 @@ SENT = {
         "it is packed",
     ),
     "packed, of the whole": (
-        lambda: [head("200 OK", Content_Range=None, Content_Encoding="gzip", Content_Length=str(len(PACKED))), PACKED],
+        lambda: [
+            head(
+                "200 OK",
+                Content_Range=None,
+                Content_Encoding="gzip",
+                Content_Length=str(len(PACKED)),
+            ),
+            PACKED,
+        ],
         "it is packed",
     ),
-    "another range": (lambda: [head(Content_Range=f"bytes 1-{SIZE}/{SIZE}"), CONTENT], "it sent 'bytes 1-20000/20000'"),
-    "a range of another file": (lambda: [head(Content_Range=f"bytes 0-{SIZE - 1}/9999999"), CONTENT], "it sent 'bytes"),
+    "another range": (
+        lambda: [head(Content_Range=f"bytes 1-{SIZE}/{SIZE}"), CONTENT],
+        "it sent 'bytes 1-20000/20000'",
+    ),
+    "a range of another file": (
+        lambda: [head(Content_Range=f"bytes 0-{SIZE - 1}/9999999"), CONTENT],
+        "it sent 'bytes",
+    ),
     "a range of 5000 digits": (
         lambda: [head(Content_Range=f"bytes 0-{'9' * 5000}/1"), CONTENT],
         "it sent 'bytes 0-9999",
     ),
-    "a range that is none": (lambda: [head(Content_Range="\x1b[31mred"), CONTENT], r"it sent '\x1b[31mred'"),
+    "a range that is none": (
+        lambda: [head(Content_Range="\x1b[31mred"), CONTENT],
+        r"it sent '\x1b[31mred'",
+    ),
     "no range": (lambda: [head(Content_Range=None), CONTENT], "it sent None"),
     "another size": (
         lambda: [head("200 OK", Content_Range=None, Content_Length="77"), CONTENT],
@@ -99,14 +124,26 @@ SENT = {
     ),
     "less than was promised": (lambda: [head(), CONTENT[:-1]], "it ended 1 bytes early"),
     "no content": (lambda: [head("204 No Content")], "status 204"),
-    "headers without an end": (lambda: endless(head()[:-2], b"X-Header: text\r\n"), "got more than 100 headers"),
-    "a header without an end": (lambda: endless(head()[:-2], b"X" * 65536), "got more than 65536 bytes"),
+    "headers without an end": (
+        lambda: endless(head()[:-2], b"X-Header: text\r\n"),
+        "got more than 100 headers",
+    ),
+    "a header without an end": (
+        lambda: endless(head()[:-2], b"X" * 65536),
+        "got more than 65536 bytes",
+    ),
     "a head byte by byte": (lambda: dripping(head() + CONTENT, 0.2), "cannot be reached"),
-    "a body byte by byte": (lambda: itertools.chain([head()], dripping(CONTENT, 0.05)), "bytes came in"),
+    "a body byte by byte": (
+        lambda: itertools.chain([head()], dripping(CONTENT, 0.05)),
+        "bytes came in",
+    ),
     "no status": (lambda: [b"hello\r\n\r\n"], "hello"),
     "a status of 999": (lambda: [head("999 \x1b[31mYes")], "answers 999 for"),
     "a status that is text": (lambda: [b"HTTP/1.1 two OK\r\n\r\n"], "two"),
-    "a refusal in its own words": (lambda: [head(f"400 {SECRET} \x1b[31m")], "answers 400 Bad Request for"),
+    "a refusal in its own words": (
+        lambda: [head(f"400 {SECRET} \x1b[31m")],
+        "answers 400 Bad Request for",
+    ),
     "nothing": (lambda: [], "cannot be reached"),
     "silence": (lambda: dripping(b"..", 2), "does not answer"),
 }
@@ -131,7 +168,9 @@ def saying(say):
         def accept():
             with suppress(OSError):
                 while True:
-                    threading.Thread(target=answer, args=(listening.accept()[0],), daemon=True).start()
+                    threading.Thread(
+                        target=answer, args=(listening.accept()[0],), daemon=True
+                    ).start()
 
         thread = threading.Thread(target=accept, daemon=True)
         thread.start()
@@ -185,13 +224,16 @@ def test_whatever_is_sent_the_bytes_are_right_or_one_line_says_why(fetched, capl
 def test_bytes_that_trickle_are_given_up_though_each_attempt_brings_some(fetched):
     def trickle():
         start = int(re.search(rb"range: bytes=(\d+)-", asked[-1], re.IGNORECASE)[1])
-        yield head(Content_Range=f"bytes {start}-{SIZE - 1}/{SIZE}", Content_Length=str(SIZE - start))
+        yield head(
+            Content_Range=f"bytes {start}-{SIZE - 1}/{SIZE}", Content_Length=str(SIZE - start)
+        )
         yield from dripping(CONTENT[start:], 0.05)
 
     with (
         saying(trickle) as (address, asked),
         pytest.raises(
-            CheckpointError, match=r"cannot be reached \(only \d+ bytes came in \d s\).*given up after 3 attempts"
+            CheckpointError,
+            match=r"cannot be reached \(only \d+ bytes came in \d s\).*given up after 3 attempts",
         ),
     ):
         fetched(address)
@@ -249,7 +291,11 @@ def test_letters_of_all_alphabets_in_an_address_are_sent_as_they_have_to_be(fetc
 
 LINES = {
     "a token": ("with %s", (SECRET,), "with ***"),
-    "a signed address": ("%s", ("https://h/f?X-Amz-Signature=abc123&x=1",), "https://h/f?X-Amz-Signature=***&x=1"),
+    "a signed address": (
+        "%s",
+        ("https://h/f?X-Amz-Signature=abc123&x=1",),
+        "https://h/f?X-Amz-Signature=***&x=1",
+    ),
     "a password": ("%s", ("http://me:hunter2@h/",), "http://***@h/"),
     "control characters": ("%s", ("a\x1b[31mb",), r"a\x1b[31mb"),
     "lines": ("%s", ("a\nb",), "a b"),

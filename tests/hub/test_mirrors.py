@@ -1,4 +1,6 @@
-"""Mirrors that say less than the Hub: what is not needed is done without, and for the rest one line says what they lack."""
+"""Mirrors that say less than the Hub: what is not needed is done without, and for the rest one line
+says what they lack.
+"""
 
 import json
 from dataclasses import replace
@@ -25,7 +27,11 @@ def mirror(serve, suite, monkeypatch):
     def start(change):
         for host in (HubRoutes, ContentHost):
             real = host.respond
-            monkeypatch.setattr(host, "respond", lambda self, request, real=real: change(request, real(self, request)))
+            monkeypatch.setattr(
+                host,
+                "respond",
+                lambda self, request, real=real: change(request, real(self, request)),
+            )
         repository = Repository(REPO)
         publish_steps(repository, suite)
         return serve(repository)
@@ -36,7 +42,10 @@ def mirror(serve, suite, monkeypatch):
 def without(*names):
     def change(request, answer):
         return replace(
-            answer, headers={key: value for key, value in answer.headers.items() if key.lower() not in names}
+            answer,
+            headers={
+                key: value for key, value in answer.headers.items() if key.lower() not in names
+            },
         )
 
     return change
@@ -62,12 +71,16 @@ LESS = {
     "no commit": without("x-repo-commit"),
     "no digest of small files": without("etag"),
     "no digest of large files": without("x-linked-etag", "x-linked-size"),
-    "none of these": without("x-repo-commit", "etag", "x-linked-etag", "x-linked-size", "x-request-id"),
+    "none of these": without(
+        "x-repo-commit", "etag", "x-linked-etag", "x-linked-size", "x-request-id"
+    ),
     "no word of ranges": without("accept-ranges"),
     "no kind of content": without("content-type"),
     "no security or Xet in listings": lacking("security", "xetHash", "lastCommit"),
     "another name for large files' digests alone": listed(
-        lambda entry: {key: value for key, value in entry.items() if key != "oid" or "lfs" not in entry}
+        lambda entry: {
+            key: value for key, value in entry.items() if key != "oid" or "lfs" not in entry
+        }
     ),
 }
 
@@ -77,7 +90,9 @@ def test_what_is_not_needed_is_done_without(mirror, tmp_path, change):
     mirror(change)
     experiments = {"induction": {"length": 20, "n": 4}}
     result = pt.sweep(
-        pt.SweepConfig(model=REPO, steps="0,2", experiments=experiments, out=tmp_path / "run", device="cpu")
+        pt.SweepConfig(
+            model=REPO, steps="0,2", experiments=experiments, out=tmp_path / "run", device="cpu"
+        )
     )
     assert (len(result.done), result.failed) == (2, [])
 
@@ -91,7 +106,11 @@ def no_refs(status):
 
 def a_page(request, answer):
     page = MemorySlice(b"<!doctype html><title>Sign in</title>")
-    return Answer(200, "refs", {"Content-Type": "text/html"}, page) if answer.kind == "refs" else answer
+    return (
+        Answer(200, "refs", {"Content-Type": "text/html"}, page)
+        if answer.kind == "refs"
+        else answer
+    )
 
 
 HINT = "name a Hub or a mirror that does with HF_ENDPOINT"
@@ -104,11 +123,19 @@ LACKING = {
         no_refs(405),
         f"lists no branches of {REPO} (405 Method Not Allowed), by which its steps are",
     ),
-    "no branches (501)": (no_refs(501), f"lists no branches of {REPO} (501 Not Implemented), by which its steps are"),
+    "no branches (501)": (
+        no_refs(501),
+        f"lists no branches of {REPO} (501 Not Implemented), by which its steps are",
+    ),
     "a page in their place": (a_page, "answers as no Hub does: it sends no JSON that can be read"),
     "no digests at all": (lacking("oid", "lfs"), "without a digest"),
     "large files by their pointers": (
-        listed(lambda entry: {**{k: v for k, v in entry.items() if k != "lfs"}, "size": entry["size"] + 11 * 2**20}),
+        listed(
+            lambda entry: {
+                **{k: v for k, v in entry.items() if k != "lfs"},
+                "size": entry["size"] + 11 * 2**20,
+            }
+        ),
         "without the sha256 by which large files are known",
     ),
 }
@@ -121,4 +148,6 @@ def test_what_they_lack_is_said_in_one_line(mirror, cli, change, said):
     assert code == 1
     assert err.count("\n") == 1
     assert said in err
-    assert not [record for record in hub.requests if record.kind == "content"], "weights were fetched in vain"
+    assert not [record for record in hub.requests if record.kind == "content"], (
+        "weights were fetched in vain"
+    )

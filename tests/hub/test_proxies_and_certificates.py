@@ -1,4 +1,6 @@
-"""The way to the Hub as the environment says it: proxies, who is asked without one, and authorities of one's own."""
+"""The way to the Hub as the environment says it: proxies, who is asked without one, and authorities
+of one's own.
+"""
 
 import importlib.util
 import os
@@ -35,7 +37,11 @@ from tests.hub.repository import Repository
 REPO = "me/tiny"
 QUICK = Patience(attempts=2, first=0.01, longest=0.02, timeout=5, connect=2)
 VARIABLES = (
-    *(name for kind in ("http", "https", "all", "no") for name in (f"{kind}_proxy", f"{kind}_proxy".upper())),
+    *(
+        name
+        for kind in ("http", "https", "all", "no")
+        for name in (f"{kind}_proxy", f"{kind}_proxy".upper())
+    ),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
 )
 PASSWORD = "hunter2-of-the-proxy"
@@ -92,11 +98,15 @@ def test_listings_and_weights_go_by_the_proxy(published, monkeypatch, caplog, na
         endpoint.removeprefix("http://") for endpoint in (hub.endpoint, hub.content_endpoint)
     }
     assert len(proxy.asked) == len(hub.requests)
-    assert proxy.authorizations == ({"Basic bWU6aHVudGVyMi1vZi10aGUtcHJveHk="} if "me:" in address else {None})
+    assert proxy.authorizations == (
+        {"Basic bWU6aHVudGVyMi1vZi10aGUtcHJveHk="} if "me:" in address else {None}
+    )
     assert PASSWORD not in caplog.text
 
 
-@pytest.mark.parametrize("excepted", ["127.0.0.1", "*", "example.org, 127.0.0.1", "127.0.0.1:{port}"])
+@pytest.mark.parametrize(
+    "excepted", ["127.0.0.1", "*", "example.org, 127.0.0.1", "127.0.0.1:{port}"]
+)
 def test_who_is_excepted_is_asked_without_the_proxy(published, monkeypatch, excepted):
     hub, fetch = published
     with forward_proxy() as proxy:
@@ -109,7 +119,9 @@ def test_who_is_excepted_is_asked_without_the_proxy(published, monkeypatch, exce
 
 
 @pytest.mark.parametrize("is_dead", [True, False])
-def test_a_proxy_that_does_not_answer_is_one_line_without_its_password(published, monkeypatch, cli, is_dead):
+def test_a_proxy_that_does_not_answer_is_one_line_without_its_password(
+    published, monkeypatch, cli, is_dead
+):
     port = 9 if is_dead else None
     with forward_proxy() as proxy:
         monkeypatch.setattr("pythia_traj.hub.client.Patience", lambda: QUICK)
@@ -146,15 +158,38 @@ UNFIT = {
         "http://",
         "http_proxy is no address of a proxy: give one such as http://proxy.example:3128",
     ),
-    "a port that is none": ("http_proxy", f"http://me:{PASSWORD}@h:99999999", "http_proxy is no address of a proxy"),
-    "a port of letters": ("http_proxy", "http://127.0.0.1:port", "http_proxy is no address of a proxy"),
-    "half an address": ("HTTPS_PROXY", f"http://me:{PASSWORD}@[::1", "HTTPS_PROXY is no address of a proxy"),
-    "a control character": ("HTTPS_PROXY", "http://127.0.0.1:1\x1b[31m", "HTTPS_PROXY is no address of a proxy"),
-    "a scheme that colours": ("HTTPS_PROXY", "\x1b[31mred://h", r"HTTPS_PROXY names a proxy by \x1b[31mred://, which"),
+    "a port that is none": (
+        "http_proxy",
+        f"http://me:{PASSWORD}@h:99999999",
+        "http_proxy is no address of a proxy",
+    ),
+    "a port of letters": (
+        "http_proxy",
+        "http://127.0.0.1:port",
+        "http_proxy is no address of a proxy",
+    ),
+    "half an address": (
+        "HTTPS_PROXY",
+        f"http://me:{PASSWORD}@[::1",
+        "HTTPS_PROXY is no address of a proxy",
+    ),
+    "a control character": (
+        "HTTPS_PROXY",
+        "http://127.0.0.1:1\x1b[31m",
+        "HTTPS_PROXY is no address of a proxy",
+    ),
+    "a scheme that colours": (
+        "HTTPS_PROXY",
+        "\x1b[31mred://h",
+        r"HTTPS_PROXY names a proxy by \x1b[31mred://, which",
+    ),
     "socks without its package": (
         "HTTPS_PROXY",
         f"socks5://me:{PASSWORD}@127.0.0.1:1",
-        "HTTPS_PROXY names a SOCKS proxy, which needs a package that is not installed: pip install socksio",
+        (
+            "HTTPS_PROXY names a SOCKS proxy, which needs a package that is not installed:"
+            " pip install socksio"
+        ),
     ),
     "likewise with names looked up there": (
         "all_proxy",
@@ -171,7 +206,9 @@ def test_a_proxy_that_cannot_be_used_is_one_line_before_anything_is_asked(
     hub, _ = published
     monkeypatch.setenv(name, address)
     real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda of, *more: None if of == "socksio" else real(of, *more))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda of, *more: None if of == "socksio" else real(of, *more)
+    )
     code, out, err = cli("fetch", REPO)
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert err.startswith(f"error: {said}")
@@ -225,9 +262,11 @@ def authority(tmp_path_factory):
         pytest.skip("no openssl command makes certificates")
     folder = tmp_path_factory.mktemp("authority")
     new = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", 2)
-    openssl(*new, "-keyout", folder / "ca.key", "-out", folder / "ca.pem", "-subj", "/CN=An authority of one's own")
-    signed = ("-CA", folder / "ca.pem", "-CAkey", folder / "ca.key", "-addext", "subjectAltName=DNS:localhost")
-    openssl(*new, *signed, "-keyout", folder / "key.pem", "-out", folder / "own.pem", "-subj", "/CN=localhost")
+    own = ("-keyout", folder / "ca.key", "-out", folder / "ca.pem")
+    openssl(*new, *own, "-subj", "/CN=An authority of one's own")
+    signed = ("-CA", folder / "ca.pem", "-CAkey", folder / "ca.key")
+    signed += ("-addext", "subjectAltName=DNS:localhost", "-subj", "/CN=localhost")
+    openssl(*new, *signed, "-keyout", folder / "key.pem", "-out", folder / "own.pem")
     (folder / "hashed").mkdir()
     shutil.copy(folder / "ca.pem", folder / "hashed" / "ca.pem")
     openssl("rehash", folder / "hashed")
@@ -269,15 +308,21 @@ TRUSTED = {
 }
 
 
-@pytest.mark.parametrize(("name", "file"), TRUSTED.items(), ids=[f"{name}={file}" for name, file in TRUSTED.items()])
-def test_an_authority_of_ones_own_is_trusted_for_listings_and_weights(monkeypatch, authority, encrypted, name, file):
+@pytest.mark.parametrize(
+    ("name", "file"), TRUSTED.items(), ids=[f"{name}={file}" for name, file in TRUSTED.items()]
+)
+def test_an_authority_of_ones_own_is_trusted_for_listings_and_weights(
+    monkeypatch, authority, encrypted, name, file
+):
     monkeypatch.setenv(name.strip(), str(authority / file))
     point_to(monkeypatch, encrypted)
     assert Client(QUICK).branches(REPO) == {"main": "a" * 40}
     assert weights_from(encrypted) == b"weights"
 
 
-def test_what_was_trusted_is_not_any_more_when_the_variable_is_gone(monkeypatch, authority, encrypted):
+def test_what_was_trusted_is_not_any_more_when_the_variable_is_gone(
+    monkeypatch, authority, encrypted
+):
     point_to(monkeypatch, encrypted)
     for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.setenv(name, str(authority / "ca.pem"))
@@ -297,7 +342,9 @@ def test_a_way_of_the_users_own_to_make_connections_is_left_alone(monkeypatch, a
     assert get_session() is own
 
 
-def test_a_certificate_that_nobody_here_trusts_is_one_line_at_once(monkeypatch, encrypted, cli, caplog):
+def test_a_certificate_that_nobody_here_trusts_is_one_line_at_once(
+    monkeypatch, encrypted, cli, caplog
+):
     point_to(monkeypatch, encrypted)
     start = time.monotonic()
     code, out, err = cli("fetch", REPO)
@@ -313,7 +360,9 @@ def test_a_certificate_that_nobody_here_trusts_is_one_line_at_once(monkeypatch, 
 
 
 def no_certificate(tmp_path):
-    (tmp_path / "text.pem").write_text("-----BEGIN CERTIFICATE-----\nnone\n-----END CERTIFICATE-----\n")
+    (tmp_path / "text.pem").write_text(
+        "-----BEGIN CERTIFICATE-----\nnone\n-----END CERTIFICATE-----\n"
+    )
     return tmp_path / "text.pem"
 
 
@@ -328,15 +377,23 @@ def empty(tmp_path):
 
 
 NO_CERTIFICATES = {
-    "missing": (lambda tmp_path: tmp_path / "nowhere.pem", "which is not there: name a file of certificates (PEM)"),
-    "text": (no_certificate, "which holds no certificates that can be read: name a file of them (PEM), or unset it"),
+    "missing": (
+        lambda tmp_path: tmp_path / "nowhere.pem",
+        "which is not there: name a file of certificates (PEM)",
+    ),
+    "text": (
+        no_certificate,
+        "which holds no certificates that can be read: name a file of them (PEM), or unset it",
+    ),
     "empty": (empty, "which holds no certificates that can be read"),
     "a pipe": (pipe, "which holds no certificates that can be read"),
     "without an end": (lambda _: "/dev/zero", "which holds no certificates that can be read"),
 }
 
 
-@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+@pytest.mark.parametrize(
+    "name", ["SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"]
+)
 @pytest.mark.parametrize(("make", "said"), NO_CERTIFICATES.values(), ids=NO_CERTIFICATES)
 def test_certificates_that_are_none_are_one_line_before_anything_is_asked(
     published, monkeypatch, tmp_path, cli, name, make, said
@@ -361,7 +418,9 @@ def test_nor_do_they_end_a_sweep_that_asks_for_nothing(tmp_path, suite):
     assert (run.returncode, run.stderr) == (0, "")
 
 
-def test_weights_that_come_from_an_untrusted_host_fail_their_step_alone(published, monkeypatch, encrypted):
+def test_weights_that_come_from_an_untrusted_host_fail_their_step_alone(
+    published, monkeypatch, encrypted
+):
     hub, fetch = published
     hub._routes._content_address = lambda *_: f"{encrypted}/file"
     with pytest.raises(CheckpointError, match=r"pytorch_model\.bin at commit .*SSL_CERT_FILE"):

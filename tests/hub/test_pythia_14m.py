@@ -1,6 +1,7 @@
 """One set of promises, kept on the loopback hub and, with `pytest -m hub`, on the real pythia-14m.
 
-The real branches are asked for by `-m hub` only: every other run of the tests stays on this machine.
+The real branches are asked for by `-m hub` only: every other run of the tests stays on this
+machine.
 """
 
 import math
@@ -23,7 +24,10 @@ REAL = pytest.param("https://huggingface.co", marks=pytest.mark.hub)
 
 @pytest.fixture(scope="module")
 def random_14m(tmp_path_factory):
-    """Random weights in pythia-14m's shape, with all that its real files hold; steps 0 and 1 are the same."""
+    """Random weights in pythia-14m's shape, with all that its real files hold.
+
+    Steps 0 and 1 are the same.
+    """
     folder = tmp_path_factory.mktemp("pythia-14m")
     repository = Repository("EleutherAI/pythia-14m")
     for seed, step in enumerate(STEPS[1:]):
@@ -52,7 +56,9 @@ def sweep(out, **settings):
     return pt.sweep(pt.SweepConfig(model="pythia-14m", out=out, device="cpu", **settings))
 
 
-def test_a_sweep_gives_rows_with_commits_and_a_repeat_opens_no_connection(pythia_14m, tmp_path, monkeypatch):
+def test_a_sweep_gives_rows_with_commits_and_a_repeat_opens_no_connection(
+    pythia_14m, tmp_path, monkeypatch
+):
     assert not sweep(tmp_path / "run").failed
     rows = pt.load(tmp_path / "run")
     assert rows.commit.str.fullmatch("[0-9a-f]{40}").all()
@@ -68,7 +74,9 @@ def test_steps_0_and_1_are_the_same_model_and_know_nothing(pythia_14m, tmp_path)
     by_step = [rows[rows.step == step].value.tolist() for step in (0, 1)]
     assert by_step[0] == pytest.approx(by_step[1], nan_ok=True, abs=1e-6)
     halves = rows[(rows.variant == "two_halves") & (rows.step == 0)]
-    assert halves[halves.metric == "nll"].value.to_numpy() == pytest.approx(math.log(50304), abs=0.1)
+    assert halves[halves.metric == "nll"].value.to_numpy() == pytest.approx(
+        math.log(50304), abs=0.1
+    )
     assert halves[halves.metric == "prefix_matching"].value.max() < 0.03
 
 
@@ -86,5 +94,8 @@ def test_logits_are_those_of_transformers(pythia_14m, tmp_path):
 
 
 def test_one_model_holds_all_steps(pythia_14m):
-    models = {id(ckpt.model) for ckpt in pt.checkpoints("pythia-14m", steps=",".join(map(str, STEPS)), device="cpu")}
+    models = {
+        id(ckpt.model)
+        for ckpt in pt.checkpoints("pythia-14m", steps=",".join(map(str, STEPS)), device="cpu")
+    }
     assert len(models) == 1

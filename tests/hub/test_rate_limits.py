@@ -1,4 +1,6 @@
-"""A server that asks to be left alone is left alone for as long as it says, within limits; what is absurd ends at once, in a line."""
+"""A server that asks to be left alone is left alone for as long as it says, within limits; what is
+absurd ends at once, in a line.
+"""
 
 import itertools
 import threading
@@ -80,7 +82,10 @@ def test_what_a_server_asks_for_is_waited_and_counts_as_no_failure(
         assert line.endswith("; attempt 2 of 6 in 0.5 s")
     else:
         assert clock.now - start == pytest.approx(seconds)
-        assert f"the server asks to wait {seconds:.0f} s, which are waited (0 s of 900 s at most before that)" in line
+        assert (
+            f"the server asks to wait {seconds:.0f} s, which are waited"
+            " (0 s of 900 s at most before that)" in line
+        )
     # As many failures as ever are borne after that.
     for _ in range(4 if seconds is USUAL else 5):
         attempts.failed(StatusError(500, {}))
@@ -98,12 +103,17 @@ ABSURD = {
     "5000 digits": ({"Retry-After": "9" * 5000}, "longer than any date"),
     "the last of all years": ({"Retry-After": "Fri, 31 Dec 9999 23:59:59 GMT"}, "251602300799 s"),
     "a window of years": ({"RateLimit": '"api";r=0;t=1000000000'}, "1000000001 s"),
-    "a reset at a date": ({"RateLimit-Remaining": "0", "RateLimit-Reset": "1800000000"}, "1800000001 s"),
+    "a reset at a date": (
+        {"RateLimit-Remaining": "0", "RateLimit-Reset": "1800000000"},
+        "1800000001 s",
+    ),
 }
 
 
 @pytest.mark.parametrize(("headers", "said"), ABSURD.values(), ids=ABSURD)
-def test_what_nobody_waits_for_ends_at_once_with_what_was_asked(clock, caplog, monkeypatch, headers, said):
+def test_what_nobody_waits_for_ends_at_once_with_what_was_asked(
+    clock, caplog, monkeypatch, headers, said
+):
     monkeypatch.setattr(pauses.time, "time", lambda: NOW)
     start = clock.now
     with pytest.raises(GivenUpError) as given_up:
@@ -116,7 +126,10 @@ def test_what_nobody_waits_for_ends_at_once_with_what_was_asked(clock, caplog, m
 
 def test_pauses_are_waited_up_to_a_total_and_never_shorter_than_after_failures(clock):
     attempts, start = Attempts(Patience(), "it"), clock.now
-    with pytest.raises(GivenUpError, match=r"asks to wait 400 s, after 800 s: 900 s are waited for one answer at most"):
+    with pytest.raises(
+        GivenUpError,
+        match=r"asks to wait 400 s, after 800 s: 900 s are waited for one answer at most",
+    ):
         for _ in range(10):
             attempts.failed(StatusError(429, {"retry-after": "400"}))
     assert clock.now - start == pytest.approx(800)
@@ -175,7 +188,9 @@ def test_whoever_waits_can_be_called_off(seconds):
 
 @pytest.fixture
 def busy(serve, tmp_path, monkeypatch):
-    """A hub that refuses the first requests of a kind with a status and headers; the client, and what it was asked."""
+    """A hub that refuses the first requests of a kind with a status and headers; the client, and
+    what it was asked.
+    """
 
     def start(kind, times, status, headers, patience=QUICK):
         (tmp_path / "step0").mkdir()
@@ -214,7 +229,11 @@ def busy(serve, tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", ["refs", "tree", "resolve", "content"])
 @pytest.mark.parametrize(
     "headers",
-    [{"Retry-After": "1"}, {"RateLimit": '"api";r=0;t=0'}, {"RateLimit-Remaining": "0", "RateLimit-Reset": "0"}],
+    [
+        {"Retry-After": "1"},
+        {"RateLimit": '"api";r=0;t=0'},
+        {"RateLimit-Remaining": "0", "RateLimit-Reset": "0"},
+    ],
     ids=["Retry-After", "RateLimit", "RateLimit-Reset"],
 )
 def test_every_kind_of_request_is_waited_for(busy, caplog, kind, headers):
@@ -239,5 +258,8 @@ def test_what_cannot_be_waited_for_is_one_line_at_once(busy, kind, error):
         fetch()
     assert time.monotonic() - start < 10
     text = str(raised.value)
-    assert "answers 429 Too Many Requests and asks to wait 100000 s: 900 s are waited for one answer at most" in text
+    assert (
+        "answers 429 Too Many Requests and asks to wait 100000 s:"
+        " 900 s are waited for one answer at most" in text
+    )
     assert "\n" not in text

@@ -1,4 +1,6 @@
-"""A server that accepts connections and says nothing: given up within minutes, in so many words, whatever was asked of it."""
+"""A server that accepts connections and says nothing: given up within minutes, in so many words,
+whatever was asked of it.
+"""
 
 import json
 import os
@@ -44,7 +46,9 @@ SAID = r"http://127\.0\.0\.1:\d+ does not answer \(4 attempts in 1 s\): check th
         pytest.param(90, 3, id="nobody accepts at any of nine addresses"),
     ],
 )
-def test_whatever_an_attempt_takes_the_default_settings_end_within_five_minutes(clock, seconds, attempts):
+def test_whatever_an_attempt_takes_the_default_settings_end_within_five_minutes(
+    clock, seconds, attempts
+):
     patience = Patience()
     start, made, asked = clock.now, 0, Attempts(patience, "it")
     with pytest.raises(GivenUpError) as given_up:
@@ -61,7 +65,9 @@ def test_whatever_an_attempt_takes_the_default_settings_end_within_five_minutes(
 
 def test_one_step_can_need_several_more_answers_and_end_within_five_minutes_all_the_same():
     patience = Patience()
-    assert patience.attempts * patience.timeout + 0.5 + 1 + 2 + 4 + 8 < patience.total, "some attempts are never made"
+    assert patience.attempts * patience.timeout + 0.5 + 1 + 2 + 4 + 8 < patience.total, (
+        "some attempts are never made"
+    )
     further = 5  # Indices of shards in either format, those of `main`, a config.
     assert patience.total + further * patience.connect < FIVE_MINUTES
 
@@ -155,7 +161,9 @@ def test_a_silent_question_is_asked_again_later(monkeypatch):
     ],
     ids=["branches", "files", "small file"],
 )
-def test_every_question_is_given_up_after_as_many_requests_as_its_message_says(online, monkeypatch, ask):
+def test_every_question_is_given_up_after_as_many_requests_as_its_message_says(
+    online, monkeypatch, ask
+):
     with silent_port() as port:
         point_to(monkeypatch, port.endpoint)
         start = time.monotonic()
@@ -217,7 +225,10 @@ SILENCES = {
 
 
 def most_requests(kind):
-    """One question at all its attempts, and a few more at one each; of weights a few ranges at once."""
+    """A question at all its attempts, and a few more at one each.
+
+    Of weights a few ranges are asked for at once.
+    """
     return 4 * QUICK.attempts if kind in ("weights", "files") else QUICK.attempts + 2
 
 
@@ -249,7 +260,8 @@ def test_a_sweep_of_one_step_ends_likewise(silenced, quick, tmp_path, kind):
         result = pt.sweep(config)
         assert result.done == []
         assert result.failed
-        # The files of `main` are asked for first: after that silence those of the step are asked for once.
+        # The files of `main` are asked for first: after that silence those of the step are asked
+        # for once.
         said = SAID.replace("4 attempts in 1 s", "1 attempt in 0 s") if kind == "files" else SAID
         assert all(re.search(said, error) for _, error in result.failed), result.failed
     assert QUICK.attempts <= len(silence.requests) <= most_requests(kind)
@@ -284,22 +296,36 @@ def test_indices_of_either_format_that_never_come_are_not_each_waited_for_as_if_
 @pytest.mark.timeout(2 * FIVE_MINUTES)
 def test_a_fetch_from_a_silent_port_ends_within_five_minutes_at_default_settings(tmp_path):
     with silent_port() as port:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHIA_"))}
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("HF_", "PYTHIA_"))
+        }
         environment |= {
             "HF_ENDPOINT": port.endpoint,
             "HF_HOME": str(tmp_path / "hf"),
             "PYTHIA_TRAJ_CACHE": str(tmp_path / "cache"),
             "NO_PROXY": "127.0.0.1",
         }
-        command = "from pythia_traj.cli import main; main(['fetch', 'pythia-70m', '--steps', '512'])"
+        command = (
+            "from pythia_traj.cli import main; main(['fetch', 'pythia-70m', '--steps', '512'])"
+        )
         start = time.monotonic()
         ended = subprocess.run(
-            [sys.executable, "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+            [sys.executable, "-c", command],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         seconds = time.monotonic() - start
         requests = len(port.accepted)
     assert ended.returncode == 1
-    assert re.search(r"does not answer \(6 attempts in (18|19)\d s\): check the network", ended.stderr), ended.stderr
+    assert re.search(
+        r"does not answer \(6 attempts in (18|19)\d s\): check the network", ended.stderr
+    ), ended.stderr
     assert 180 < seconds < FIVE_MINUTES
-    # The Hub's client asks once for something of its own, with a time-out of its own of a few seconds.
+    # The Hub's client asks once for something of its own, with a time-out of its own of a few
+    # seconds.
     assert 6 <= requests <= 7

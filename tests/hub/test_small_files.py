@@ -1,4 +1,6 @@
-"""Configs and tokenizers: resumed where they broke off, put where the Hub's client and other tools find them."""
+"""Configs and tokenizers: resumed where they broke off, put where the Hub's client and other tools
+find them.
+"""
 
 import random
 import time
@@ -24,7 +26,7 @@ ALWAYS = 10**9
 
 @pytest.fixture
 def publish(serve, tmp_path):
-    """Starts a hub with one small file; returns it, the file's commit and the file as it is listed."""
+    """Starts a hub with one small file; returns it, the file's commit and the file as listed."""
 
     def start(**options):
         (tmp_path / "files").mkdir()
@@ -42,7 +44,9 @@ def asked(hub):
 
 
 @pytest.mark.parametrize("threshold", [10**9, 1], ids=["git", "lfs"])
-def test_a_file_that_was_fetched_is_one_that_the_client_has_in_its_cache(publish, monkeypatch, threshold):
+def test_a_file_that_was_fetched_is_one_that_the_client_has_in_its_cache(
+    publish, monkeypatch, threshold
+):
     hub, commit, file = publish(lfs_threshold=threshold)
     path = Client(QUICK).download(REPO, commit, file)
     assert path.read_bytes() == CONTENT
@@ -62,12 +66,16 @@ def test_it_is_the_same_file_as_the_client_would_have_put_there(publish, tmp_pat
     ours = Client(QUICK).download(REPO, commit, file)
     theirs = hf_hub_download(REPO, NAME, revision=commit, cache_dir=tmp_path / "other")
     assert ours.readlink() == type(ours)(theirs).readlink()
-    assert str(ours.relative_to(constants.HF_HUB_CACHE)) == str(type(ours)(theirs).relative_to(tmp_path / "other"))
+    assert str(ours.relative_to(constants.HF_HUB_CACHE)) == str(
+        type(ours)(theirs).relative_to(tmp_path / "other")
+    )
 
 
 @pytest.mark.parametrize("links", [True, False])
 @pytest.mark.parametrize("damage", [b"damaged", CONTENT + b"more", b"\xff" + CONTENT[1:]])
-def test_one_that_is_there_is_fetched_anew_only_where_it_is_something_else(publish, monkeypatch, links, damage):
+def test_one_that_is_there_is_fetched_anew_only_where_it_is_something_else(
+    publish, monkeypatch, links, damage
+):
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_SYMLINKS", not links)
     hub, commit, file = publish()
     repository = Repo(REPO, refresh=False)
@@ -98,12 +106,18 @@ def test_a_server_that_ignores_ranges_and_always_breaks_off_gets_nowhere_and_is_
 
     class Ignoring:
         def take(self, request, answer):
-            return Fault("truncate", after=100_000) if answer.kind == "resolve" and request.method == "GET" else None
+            return (
+                Fault("truncate", after=100_000)
+                if answer.kind == "resolve" and request.method == "GET"
+                else None
+            )
 
     honest = hub._routes._resolve
     hub._routes._resolve = lambda request, *others: honest(request.without_range(), *others)
     hub.faults.add(Ignoring())
-    with pytest.raises(CheckpointError, match=r"cannot be reached .*; given up after 4 attempts in \d s"):
+    with pytest.raises(
+        CheckpointError, match=r"cannot be reached .*; given up after 4 attempts in \d s"
+    ):
         Client(QUICK).download(REPO, commit, file)
     # The first brought something; four after it brought nothing more.
     assert len([method for method, *_ in asked(hub) if method == "GET"]) <= 5
@@ -131,12 +145,17 @@ def test_a_cache_that_cannot_be_written_is_said_so(publish, monkeypatch, tmp_pat
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("pythia_traj.hub.small.Path.mkdir", refuse)
-    with pytest.raises(StoreError, match="cannot write to the Hub's cache in .*: Permission denied; set HF_HOME"):
+    with pytest.raises(
+        StoreError, match="cannot write to the Hub's cache in .*: Permission denied; set HF_HOME"
+    ):
         Client(QUICK).download(REPO, commit, file)
 
 
 def test_offline_a_file_that_is_not_here_is_a_sentence(publish, monkeypatch):
     _, commit, file = publish()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(CheckpointError, match="HF_HUB_OFFLINE is set and this part of me/tiny is not on this machine"):
+    with pytest.raises(
+        CheckpointError,
+        match="HF_HUB_OFFLINE is set and this part of me/tiny is not on this machine",
+    ):
         Client(QUICK).download(REPO, commit, file)

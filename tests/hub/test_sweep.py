@@ -1,4 +1,6 @@
-"""Sweeps of models that a hub publishes: right rows with the commit of each, few requests, and none when repeated."""
+"""Sweeps of models that a hub publishes: right rows with the commit of each, few requests, and none
+when repeated.
+"""
 
 import shutil
 from collections import Counter
@@ -38,7 +40,14 @@ def tiny(suite):
 
 def request(model, out, **settings):
     return pt.SweepConfig(
-        **{"model": model, "steps": "all", "experiments": SMALL, "out": out, "device": "cpu", **settings}
+        **{
+            "model": model,
+            "steps": "all",
+            "experiments": SMALL,
+            "out": out,
+            "device": "cpu",
+            **settings,
+        }
     )
 
 
@@ -56,7 +65,9 @@ def test_the_rows_are_those_of_the_directory_with_the_commit_of_each(serve, tiny
     result = pt.sweep(request("me/tiny", tmp_path / "run"))
     assert (len(result.done), len(result.failed)) == (8, 0)
     pt.sweep(request(str(suite), tmp_path / "local"))
-    pd.testing.assert_frame_equal(values(tmp_path / "run"), values(tmp_path / "local"), check_exact=True)
+    pd.testing.assert_frame_equal(
+        values(tmp_path / "run"), values(tmp_path / "local"), check_exact=True
+    )
     rows = pt.load(tmp_path / "run")
     commits = rows.groupby("step").commit.unique()
     assert {step: list(commit) for step, commit in commits.items()} == {
@@ -70,7 +81,9 @@ def test_the_rows_are_those_of_the_directory_with_the_commit_of_each(serve, tiny
     assert (model["repo"], model["suite"]) == ("me/tiny", "me")
 
 
-def test_154_revisions_cost_three_calls_and_one_each_and_none_when_repeated(serve, pythia_14m, tmp_path):
+def test_154_revisions_cost_three_calls_and_one_each_and_none_when_repeated(
+    serve, pythia_14m, tmp_path
+):
     hub = serve(pythia_14m)
     settings = {"experiments": {"induction": SMALL["induction"]}}
     result = pt.sweep(request("pythia-14m", tmp_path / "run", **settings))
@@ -80,7 +93,9 @@ def test_154_revisions_cost_three_calls_and_one_each_and_none_when_repeated(serv
     assert calls <= 3 + 154
     rows = pt.load(tmp_path / "run")
     assert rows.groupby("step").commit.first().to_dict() == {
-        int(branch.removeprefix("step")): commit for branch, commit in pythia_14m.branches.items() if branch != "main"
+        int(branch.removeprefix("step")): commit
+        for branch, commit in pythia_14m.branches.items()
+        if branch != "main"
     }
     assert len({record.path for record in hub.requests if record.path.endswith("config.json")}) == 1
     hub.reset_log()
@@ -88,14 +103,21 @@ def test_154_revisions_cost_three_calls_and_one_each_and_none_when_repeated(serv
     pt.sweep(request("pythia-14m", tmp_path / "run", **settings, steps="log:5"))
     assert hub.requests == []
     # More of the same model asks for weights alone: branches and files are remembered.
-    assert len(pt.sweep(request("pythia-14m", tmp_path / "run", experiments=SMALL, steps="0,512")).done) == 2
-    assert {record.path.rpartition("/")[2] for record in hub.requests if record.origin == "hub"} == {
-        "model.safetensors"
-    }
+    assert (
+        len(
+            pt.sweep(request("pythia-14m", tmp_path / "run", experiments=SMALL, steps="0,512")).done
+        )
+        == 2
+    )
+    assert {
+        record.path.rpartition("/")[2] for record in hub.requests if record.origin == "hub"
+    } == {"model.safetensors"}
     assert asked(hub)[0] == 0
 
 
-def test_a_moved_branch_is_noticed_with_refresh_only_and_redoes_exactly_its_units(serve, tiny, suite, tmp_path):
+def test_a_moved_branch_is_noticed_with_refresh_only_and_redoes_exactly_its_units(
+    serve, tiny, suite, tmp_path
+):
     hub = serve(tiny)
     pt.sweep(request("me/tiny", tmp_path / "run"))
     publish(tmp_path / "new", random_model(99))
@@ -113,16 +135,22 @@ def test_a_moved_branch_is_noticed_with_refresh_only_and_redoes_exactly_its_unit
 @pytest.mark.parametrize(("sharded", "binary"), [(True, False), (True, True), (False, True)])
 def test_every_layout_gives_the_same_rows(serve, suite, tmp_path, sharded, binary):
     for step in (0, 4):
-        publish(tmp_path / "steps" / f"step{step}", random_model(step), sharded=sharded, binary=binary)
+        publish(
+            tmp_path / "steps" / f"step{step}", random_model(step), sharded=sharded, binary=binary
+        )
     repository = Repository("me/other")
     publish_steps(repository, tmp_path / "steps")
     serve(repository)
     assert not pt.sweep(request("me/other", tmp_path / "run")).failed
     pt.sweep(request(str(suite), tmp_path / "local", steps="0,4"))
-    pd.testing.assert_frame_equal(values(tmp_path / "run"), values(tmp_path / "local"), check_exact=True)
+    pd.testing.assert_frame_equal(
+        values(tmp_path / "run"), values(tmp_path / "local"), check_exact=True
+    )
 
 
-def test_of_both_formats_only_safetensors_is_fetched_and_of_other_files_none(serve, suite, tmp_path):
+def test_of_both_formats_only_safetensors_is_fetched_and_of_other_files_none(
+    serve, suite, tmp_path
+):
     folder = tmp_path / "steps" / "step4"
     shutil.copytree(suite / "step4", folder)
     torch.save({"gpt_neox.embed_in.weight": torch.zeros(1)}, folder / "pytorch_model.bin")
@@ -132,11 +160,15 @@ def test_of_both_formats_only_safetensors_is_fetched_and_of_other_files_none(ser
     publish_steps(repository, tmp_path / "steps")
     hub = serve(repository)
     assert not pt.sweep(request("me/both", tmp_path / "run")).failed
-    asked_for = {record.path.rpartition("/")[2] for record in hub.requests if record.kind == "resolve"}
+    asked_for = {
+        record.path.rpartition("/")[2] for record in hub.requests if record.kind == "resolve"
+    }
     assert asked_for == {"config.json", "tokenizer.json", "model.safetensors"}
 
 
-def test_a_missing_revision_and_one_without_weights_fail_their_own_units(serve, suite, tmp_path, monkeypatch):
+def test_a_missing_revision_and_one_without_weights_fail_their_own_units(
+    serve, suite, tmp_path, monkeypatch
+):
     repository = Repository("EleutherAI/pythia-31m")
     publish_steps(repository, suite)
     shutil.copytree(suite / "step4", tmp_path / "bare")
@@ -144,7 +176,9 @@ def test_a_missing_revision_and_one_without_weights_fail_their_own_units(serve, 
     (tmp_path / "bare" / "training_args.bin").write_bytes(b"no weights")
     repository.publish("step8", tmp_path / "bare")
     serve(repository)
-    result = pt.sweep(request("pythia-31m", tmp_path / "run", steps="0:16", experiments={"loss": SMALL["loss"]}))
+    result = pt.sweep(
+        request("pythia-31m", tmp_path / "run", steps="0:16", experiments={"loss": SMALL["loss"]})
+    )
     assert {unit.step for unit in result.done} == {0, 1, 2, 4}
     failed = {unit.step: error for unit, error in result.failed}
     assert set(failed) == {8, 16}
@@ -172,7 +206,10 @@ def test_a_gated_repository_without_a_token_is_one_line(serve, tiny, tmp_path, c
         main(arguments)
     error = capsys.readouterr().err
     assert end.value.code == 1
-    assert "me/tiny is gated: accept its terms on its page, then set HF_TOKEN to a token that has access" in error
+    assert (
+        "me/tiny is gated: accept its terms on its page, "
+        "then set HF_TOKEN to a token that has access" in error
+    )
     assert error.count("\n") == 1
     monkeypatch.setenv("HF_TOKEN", "hf_right")
     with pytest.raises(SystemExit) as end:
@@ -182,7 +219,9 @@ def test_a_gated_repository_without_a_token_is_one_line(serve, tiny, tmp_path, c
 
 
 @pytest.mark.parametrize("token", ["", "   ", None])
-def test_a_private_repository_needs_a_token_and_an_empty_one_is_harmless(serve, suite, tmp_path, monkeypatch, token):
+def test_a_private_repository_needs_a_token_and_an_empty_one_is_harmless(
+    serve, suite, tmp_path, monkeypatch, token
+):
     private, public = Repository("me/secret", private=True), Repository("me/open")
     for repository in (private, public):
         publish_steps(repository, suite)
@@ -191,7 +230,9 @@ def test_a_private_repository_needs_a_token_and_an_empty_one_is_harmless(serve, 
         monkeypatch.delenv("HF_TOKEN", raising=False)
     else:
         monkeypatch.setenv("HF_TOKEN", token)
-    with pytest.raises(HubError, match="no repository me/secret at .*; if it is private, set HF_TOKEN"):
+    with pytest.raises(
+        HubError, match="no repository me/secret at .*; if it is private, set HF_TOKEN"
+    ):
         pt.sweep(request("me/secret", tmp_path / "a"))
     assert not pt.sweep(request("me/open", tmp_path / "b", steps="0")).failed
     assert not any(record.authorized for record in hub.requests)
@@ -210,12 +251,16 @@ def test_offline_works_from_what_is_here_and_names_what_is_not(serve, tiny, tmp_
     assert all("HF_HUB_OFFLINE is set" in error for _, error in result.failed)
     # What another tool downloaded by branch name will do too.
     shutil.rmtree(tmp_path / "cache")
-    with pytest.raises(HubError, match="HF_HUB_OFFLINE is set and this part of me/tiny is not on this machine"):
+    with pytest.raises(
+        HubError, match="HF_HUB_OFFLINE is set and this part of me/tiny is not on this machine"
+    ):
         HubModel.open("me/tiny")
     assert hub.requests == []
 
 
-def test_offline_uses_what_another_tool_downloaded_by_branch(serve, pythia_14m, tmp_path, monkeypatch):
+def test_offline_uses_what_another_tool_downloaded_by_branch(
+    serve, pythia_14m, tmp_path, monkeypatch
+):
     from huggingface_hub import snapshot_download
 
     hub = serve(pythia_14m)
@@ -232,7 +277,11 @@ def test_an_endpoint_that_is_down_is_one_line(serve, tiny, tmp_path, monkeypatch
     serve(tiny)
     point_to(monkeypatch, "http://127.0.0.1:9")
     with pytest.raises(
-        HubError, match=r"http://127\.0\.0\.1:9 cannot be reached \(.*\): check the network, proxies and HF_ENDPOINT"
+        HubError,
+        match=(
+            r"http://127\.0\.0\.1:9 cannot be reached \(.*\): check the network, proxies and"
+            r" HF_ENDPOINT"
+        ),
     ):
         pt.sweep(request("pythia-14m", tmp_path / "run"))
     with pytest.raises(HubError, match="cannot be reached"):
@@ -242,7 +291,8 @@ def test_an_endpoint_that_is_down_is_one_line(serve, tiny, tmp_path, monkeypatch
 def test_unknown_models_are_answered_with_the_nearest(serve, tiny, tmp_path):
     serve(tiny)
     with pytest.raises(
-        SuiteError, match="no model 'pythia-1b-dedupd', nor a directory: did you mean pythia-1b-deduped"
+        SuiteError,
+        match="no model 'pythia-1b-dedupd', nor a directory: did you mean pythia-1b-deduped",
     ):
         pt.sweep(request("pythia-1b-dedupd", tmp_path / "run"))
     with pytest.raises(HubError, match="there is no repository me/nothing at"):
@@ -264,10 +314,15 @@ def test_a_hostile_file_name_is_never_followed(serve, suite, tmp_path):
     index.mkdir(parents=True)
     for name in ("config.json", "tokenizer.json"):
         shutil.copy(suite / "step0" / name, index)
-    (index / "model.safetensors.index.json").write_text('{"weight_map": {"gpt_neox.embed_in.weight": "../../x"}}')
+    (index / "model.safetensors.index.json").write_text(
+        '{"weight_map": {"gpt_neox.embed_in.weight": "../../x"}}'
+    )
     repository.publish("step1", index)
     result = pt.sweep(request("me/hostile", tmp_path / "run", steps="1", refresh=True))
-    assert all("names a shard '../../x', which is not a plain file name" in error for _, error in result.failed)
+    assert all(
+        "names a shard '../../x', which is not a plain file name" in error
+        for _, error in result.failed
+    )
     assert len(result.failed) == 2
 
 
@@ -295,11 +350,15 @@ def test_a_listing_whose_digests_are_paths_is_refused_and_touches_no_file(serve,
     serve(tiny)
     result = pt.sweep(request("me/tiny", tmp_path / "run"))
     assert {unit.step for unit, _ in result.failed} == {0}
-    assert all("it sends something else than the files of me/tiny" in error for _, error in result.failed)
+    assert all(
+        "it sends something else than the files of me/tiny" in error for _, error in result.failed
+    )
     assert victim.read_text() == "mine"
 
 
-def test_a_step_that_cannot_be_listed_fails_alone_wherever_it_stands(serve, tiny, tmp_path, monkeypatch):
+def test_a_step_that_cannot_be_listed_fails_alone_wherever_it_stands(
+    serve, tiny, tmp_path, monkeypatch
+):
     serve(tiny)
     pt.sweep(request("me/tiny", tmp_path / "warm", steps="2,4", keep=True))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -308,13 +367,25 @@ def test_a_step_that_cannot_be_listed_fails_alone_wherever_it_stands(serve, tiny
     assert {unit.step for unit, _ in result.failed} == {0, 1}
 
 
-def test_a_file_that_cannot_be_had_is_asked_for_once_for_all_units_of_its_step(serve, tiny, tmp_path):
+def test_a_file_that_cannot_be_had_is_asked_for_once_for_all_units_of_its_step(
+    serve, tiny, tmp_path
+):
     hub = serve(tiny)
-    weights = next(blob for path, blob in tiny.commits[tiny.branches["step2"]].items() if path == "model.safetensors")
+    weights = next(
+        blob
+        for path, blob in tiny.commits[tiny.branches["step2"]].items()
+        if path == "model.safetensors"
+    )
     hub.faults.add(Fault("corrupt", where=weights.sha256, times=100))
     experiments = {**SMALL, "other": {"use": "induction", "length": 10, "n": 2}}
     result = pt.sweep(request("me/tiny", tmp_path / "run", experiments=experiments))
-    assert {unit.name for unit, _ in result.failed} == {f"tiny/{label}/step2" for label in experiments}
+    assert {unit.name for unit, _ in result.failed} == {
+        f"tiny/{label}/step2" for label in experiments
+    }
     assert all("is corrupt: fetched twice" in error for _, error in result.failed)
-    fetched = [record for record in hub.requests if record.kind == "content" and weights.sha256 in record.path]
+    fetched = [
+        record
+        for record in hub.requests
+        if record.kind == "content" and weights.sha256 in record.path
+    ]
     assert len(fetched) == 2

@@ -1,4 +1,6 @@
-"""The tokenizer comes from the checkpoint's own repository, by commit; tried with Pythia's real one where the tests find it."""
+"""The tokenizer comes from the checkpoint's own repository, by commit; tried with Pythia's real one
+where the tests find it.
+"""
 
 from pathlib import Path
 
@@ -16,7 +18,9 @@ from tests.hub.repository import Repository
 
 REAL = Path(__file__).parents[3] / "shared" / "reference" / "pythia_tokenizer.json"
 
-needs_the_real_one = pytest.mark.skipif(not REAL.exists(), reason="Pythia's tokenizer is not at hand")
+needs_the_real_one = pytest.mark.skipif(
+    not REAL.exists(), reason="Pythia's tokenizer is not at hand"
+)
 
 
 @pytest.fixture
@@ -34,7 +38,11 @@ def pythia(serve, tmp_path):
 def test_text_becomes_pythias_tokens(pythia):
     (ckpt,) = pt.checkpoints("pythia-14m", steps="0", device="cpu")
     model = ckpt.model
-    assert model.to_str_tokens("Hello world", prepend_bos=True) == ["<|endoftext|>", "Hello", " world"]
+    assert model.to_str_tokens("Hello world", prepend_bos=True) == [
+        "<|endoftext|>",
+        "Hello",
+        " world",
+    ]
     assert model.to_tokens("Hello world", prepend_bos=False).tolist() == [[12092, 1533]]
     assert model.to_string(torch.tensor([12092, 1533])) == "Hello world"
     assert model.tokenizer.eos_token_id == 0
@@ -46,7 +54,11 @@ def test_the_padded_and_the_real_vocabulary_are_told_apart(pythia, tmp_path):
     assert vocabulary.d_vocab == 50304
     assert vocabulary.tokenizer.get_vocab_size() == TOKENIZER_SIZE
     config = pt.SweepConfig(
-        model="pythia-14m", steps="0", experiments={"loss": {"n": 2, "null_n": 2}}, out=tmp_path / "run", device="cpu"
+        model="pythia-14m",
+        steps="0",
+        experiments={"loss": {"n": 2, "null_n": 2}},
+        out=tmp_path / "run",
+        device="cpu",
     )
     assert not pt.sweep(config).failed
     assert pt.load(tmp_path / "run", metric="nll").value.notna().all()

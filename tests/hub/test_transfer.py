@@ -1,4 +1,6 @@
-"""Bytes on their way: right ones only, several ranges at a time, and through everything that can go wrong on a network."""
+"""Bytes on their way: right ones only, several ranges at a time, and through everything that can go
+wrong on a network.
+"""
 
 import itertools
 import logging
@@ -96,7 +98,8 @@ def ranges(records):
 def at_once(records):
     """The most answers that were on their way at any moment."""
     return max(
-        sum(other.start <= record.start < other.start + other.seconds for other in records) for record in records
+        sum(other.start <= record.start < other.start + other.seconds for other in records)
+        for record in records
     )
 
 
@@ -108,14 +111,17 @@ def eventually(condition, seconds=5.0):
 
 
 def threads_of_transfers():
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("pythia-traj")]
+    return [
+        thread.name for thread in threading.enumerate() if thread.name.startswith("pythia-traj")
+    ]
 
 
 # What arrives
 
 
 @pytest.mark.parametrize(
-    "size", [1, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 4 * PIECE - 1, 4 * PIECE + 1, 13 * PIECE + 7]
+    "size",
+    [1, PIECE - 1, PIECE, PIECE + 1, 2 * PIECE, 4 * PIECE - 1, 4 * PIECE + 1, 13 * PIECE + 7],
 )
 def test_the_bytes_are_right_around_the_borders_of_pieces(published, size):
     remote = published(size)
@@ -143,7 +149,10 @@ def test_what_was_there_before_counts_for_the_digest(published):
     for there, is_right in ((remote.content, True), (bytes(3 * PIECE), False)):
         buffer = anonymous(3 * PIECE)
         buffer[PIECE : 2 * PIECE] = there[PIECE : 2 * PIECE]
-        assert Transfer(remote.source, buffer).complete([(0, PIECE), (2 * PIECE, 3 * PIECE)]) is is_right
+        assert (
+            Transfer(remote.source, buffer).complete([(0, PIECE), (2 * PIECE, 3 * PIECE)])
+            is is_right
+        )
 
 
 def test_a_small_file_that_the_hub_itself_holds_is_known_by_its_git_blob_id(published):
@@ -175,7 +184,9 @@ def test_the_token_goes_to_the_hub_and_never_to_the_content_host(published, monk
     monkeypatch.setenv("HF_TOKEN", "hf_right")
     remote = published(3 * PIECE, token="hf_right")
     remote.hub.repositories[REPO].gated = True
-    remote.hub.faults.add(Fault("expired", where="content"), Fault("reset-in-body", where="content", skip=2))
+    remote.hub.faults.add(
+        Fault("expired", where="content"), Fault("reset-in-body", where="content", skip=2)
+    )
     assert remote.fetch() == remote.content
     assert all(record.authorized for record in remote.hub.requests if record.origin == "hub")
     assert not any(record.authorized for record in remote.gets)
@@ -233,7 +244,9 @@ def test_a_whole_file_without_ranges_begins_again_where_it_breaks_off(published)
     assert ranges(remote.gets).count(None) == 3
 
 
-def test_a_whole_file_that_arrives_for_longer_than_silence_may_last_is_not_given_up_when_it_breaks_off(published):
+def test_a_whole_file_that_arrives_for_longer_than_silence_may_last_is_not_given_up_when_it_breaks_off(  # noqa: E501
+    published,
+):
     patience = Patience(attempts=4, first=0.01, longest=0.05, timeout=0.3, connect=0.1, total=0.6)
     remote = published(5 * PIECE, patience=patience, bytes_per_second=5 * PIECE)
     remote.hub.faults.add(
@@ -277,7 +290,11 @@ def another_range(host, request, answer):
     start, stop, size = map(int, re.findall(r"\d+", answer.headers["Content-Range"]))
     start, stop = (start - 1, stop - 1) if start else (start + 1, stop)
     body = replace(answer.body, start=start, length=stop - start + 1)
-    return replace(answer, body=body, headers={**answer.headers, "Content-Range": f"bytes {start}-{stop}/{size}"})
+    return replace(
+        answer,
+        body=body,
+        headers={**answer.headers, "Content-Range": f"bytes {start}-{stop}/{size}"},
+    )
 
 
 def another_size(host, request, answer):
@@ -288,7 +305,10 @@ def another_size(host, request, answer):
 
 def no_range(host, request, answer):
     """Status 206 that does not say which bytes it brings."""
-    return replace(answer, headers={key: value for key, value in answer.headers.items() if key != "Content-Range"})
+    return replace(
+        answer,
+        headers={key: value for key, value in answer.headers.items() if key != "Content-Range"},
+    )
 
 
 def another_file(host, request, answer):
@@ -297,7 +317,9 @@ def another_file(host, request, answer):
 
 
 @pytest.mark.parametrize("change", [another_range, another_size, no_range, another_file])
-def test_an_answer_that_is_not_the_range_asked_for_is_not_trusted(published, monkeypatch, change, caplog):
+def test_an_answer_that_is_not_the_range_asked_for_is_not_trusted(
+    published, monkeypatch, change, caplog
+):
     misanswering(monkeypatch, 3, change)
     remote = published(5 * PIECE + 1)
     assert remote.fetch() == remote.content
@@ -309,7 +331,9 @@ def test_one_that_never_is_fails_in_the_end(published, monkeypatch, change):
     misanswering(monkeypatch, ALWAYS, change)
     remote = published(5 * PIECE + 1)
     with (
-        pytest.raises(CheckpointError, match=r"cannot be reached \(not what was asked for: it sent"),
+        pytest.raises(
+            CheckpointError, match=r"cannot be reached \(not what was asked for: it sent"
+        ),
         remote.hold(InMemory(0)),
     ):
         pass
@@ -331,14 +355,18 @@ def test_a_busy_server_is_left_alone_for_as_long_as_it_asks(published, where):
 
 @pytest.mark.parametrize("where", ["content", "resolve"])
 @pytest.mark.parametrize("kind", ["429", "500", "503", "reset"])
-def test_what_goes_wrong_before_the_first_byte_is_tried_again_with_a_line_in_the_log(published, kind, where, caplog):
+def test_what_goes_wrong_before_the_first_byte_is_tried_again_with_a_line_in_the_log(
+    published, kind, where, caplog
+):
     remote = published(3 * PIECE)
     remote.hub.faults.add(Fault(kind, where=where, times=3))
     assert remote.fetch() == remote.content
     assert len(remote.gets) + len(remote.addresses) == 1 + 3 + 3
     lines = [record for record in caplog.records if record.name == "pythia_traj.hub.patience"]
     assert [line.levelno for line in lines] == [logging.WARNING] * 3
-    assert all(re.search(r"me/files/.*; attempt \d of 4 in 0\.\d s$", line.getMessage()) for line in lines)
+    assert all(
+        re.search(r"me/files/.*; attempt \d of 4 in 0\.\d s$", line.getMessage()) for line in lines
+    )
 
 
 @pytest.mark.parametrize("after", [1, 4321, PIECE - 1])
@@ -352,7 +380,9 @@ def test_what_breaks_off_in_the_middle_goes_on_at_the_very_byte(published, kind,
     # A stalled answer is recorded when its time is over.
     eventually(lambda: len(remote.gets) == 2)
     assert ranges(remote.gets) == [f"bytes=0-{PIECE - 1}", f"bytes={after}-{PIECE - 1}"]
-    assert len([record for record in caplog.records if record.name == "pythia_traj.hub.patience"]) == 1
+    assert (
+        len([record for record in caplog.records if record.name == "pythia_traj.hub.patience"]) == 1
+    )
 
 
 def test_a_connection_that_brings_nothing_is_taken_for_dead_on_the_address_too(published):
@@ -407,7 +437,9 @@ def test_what_is_always_corrupt_is_fetched_twice_and_not_kept(published, on_disk
     remote.hub.faults.add(Fault("corrupt", where="content", times=ALWAYS))
     staging = OnDisk() if on_disk else InMemory(0)
     with (
-        pytest.raises(CheckpointError, match=r"me/files/\S+ at [0-9a-f]{12} is corrupt: fetched twice"),
+        pytest.raises(
+            CheckpointError, match=r"me/files/\S+ at [0-9a-f]{12} is corrupt: fetched twice"
+        ),
         remote.hold(staging),
     ):
         pass
@@ -441,7 +473,9 @@ def test_more_failures_in_a_row_than_patience_bears_are_a_sentence(published, ki
     with pytest.raises(CheckpointError, match=re.escape(said)) as error, remote.hold(InMemory(0)):
         pass
     assert time.monotonic() - start < 3
-    assert str(error.value).startswith(f"{remote.source.file.path} at commit {remote.source.commit[:12]}: ")
+    assert str(error.value).startswith(
+        f"{remote.source.file.path} at commit {remote.source.commit[:12]}: "
+    )
     if where == "content":
         assert len(remote.gets) <= CONNECTIONS * QUICK.attempts
     else:
@@ -466,13 +500,18 @@ def test_a_connection_that_always_breaks_off_without_a_byte_more_is_given_up(pub
     assert len(remote.gets) == QUICK.attempts
 
 
-def test_a_hub_that_is_gone_is_given_up_after_as_many_attempts_as_patience_allows(published, monkeypatch, caplog):
+def test_a_hub_that_is_gone_is_given_up_after_as_many_attempts_as_patience_allows(
+    published, monkeypatch, caplog
+):
     remote = published(8 * PIECE)
     point_to(monkeypatch, "http://127.0.0.1:9")
     remote.source = replace(remote.source, client=Client(QUICK))
     with pytest.raises(CheckpointError, match="cannot be reached"), remote.hold(InMemory(0)):
         pass
-    assert len([record for record in caplog.records if "; attempt " in record.getMessage()]) == QUICK.attempts - 1
+    assert (
+        len([record for record in caplog.records if "; attempt " in record.getMessage()])
+        == QUICK.attempts - 1
+    )
 
 
 def test_a_file_that_is_not_there_any_more_is_not_asked_for_twice(published):
@@ -585,8 +624,10 @@ def test_a_transfer_can_be_stopped_while_it_waits_for_its_next_attempt(published
 
 
 @pytest.mark.parametrize("place", [0, 2])
-def test_one_range_that_fails_for_good_ends_the_waiting_of_the_others(published, monkeypatch, place):
-    """One stands still, one is asked to come back in a minute, one is told that there is no such range."""
+def test_one_range_that_fails_for_good_ends_the_waiting_of_the_others(
+    published, monkeypatch, place
+):
+    """One stands still, one is asked back in a minute, one is told that there is no such range."""
     spans = [f"bytes={start}-{start + PIECE - 1}" for start in range(0, 4 * PIECE, PIECE)]
     refused, stalled, busy = spans.pop(place), spans[0], spans[1]
 
@@ -606,7 +647,10 @@ def test_one_range_that_fails_for_good_ends_the_waiting_of_the_others(published,
     remote = published(4 * PIECE, patience=PATIENT)
     remote.hub.faults.add(ByRange())
     start = time.monotonic()
-    with pytest.raises(CheckpointError, match="416 Requested Range Not Satisfiable"), remote.hold(InMemory(0)):
+    with (
+        pytest.raises(CheckpointError, match="416 Requested Range Not Satisfiable"),
+        remote.hold(InMemory(0)),
+    ):
         pass
     assert time.monotonic() - start < 2
     assert threads_of_transfers() == []

@@ -8,7 +8,10 @@ class Throttle:
     """A token bucket. `bytes_per_second` may be set at any time; None is no limit."""
 
     SLICE = 0.02
-    """Seconds of traffic sent at once, and what an idle bucket gathers: short, so that connections share fairly."""
+    """Seconds of traffic sent at once, and what an idle bucket gathers.
+
+    It is short, so that connections share fairly.
+    """
 
     def __init__(self, bytes_per_second: float | None, closing: threading.Event) -> None:
         self.bytes_per_second = bytes_per_second

@@ -1,4 +1,7 @@
-"""Random weights in a Pythia shape, straight into files: no model is built, so big ones take seconds and little more memory."""
+"""Random weights in a Pythia shape, straight into files.
+
+No model is built, so big ones take seconds and little more memory.
+"""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +19,9 @@ SCALE = 0.02
 ROTARY_BASE = 10_000
 
 
-def write_checkpoint(folder: Path, shape: str, seed: int, *, masks: bool, sharded: bool, binary: bool) -> None:
+def write_checkpoint(
+    folder: Path, shape: str, seed: int, *, masks: bool, sharded: bool, binary: bool
+) -> None:
     """Writes what `tests.hub.publish.random_pythia` promises."""
     if shape not in SHAPES:
         raise ValueError(f"there is no shape {shape!r}: choose one of {', '.join(SHAPES)}")
@@ -73,7 +78,11 @@ def _weights(config: dict[str, Any], generator: torch.Generator) -> Iterator[tup
         yield f"{name}.weight", random(d_out, d_in)
         yield f"{name}.bias", random(d_out)
 
-    d_model, d_mlp, d_vocab = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
+    d_model, d_mlp, d_vocab = (
+        config["hidden_size"],
+        config["intermediate_size"],
+        config["vocab_size"],
+    )
     yield "gpt_neox.embed_in.weight", random(d_vocab, d_model)
     for layer in range(config["num_hidden_layers"]):
         block = f"gpt_neox.layers.{layer}"

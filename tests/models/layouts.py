@@ -1,4 +1,5 @@
-"""How checkpoints are laid out: what a layout changes of a plain one, as functions of a folder or of weights.
+"""How checkpoints are laid out: what a layout changes of a plain one, as functions of a folder or
+of weights.
 
 `Layout` is a row of the table in test_layouts.py: what is different, and what is to become of it.
 """
@@ -35,8 +36,10 @@ class Layout:
         weights: changes the tensors before they are written.
         binary: they are written by torch.save, with these arguments.
         folder: changes the step's folder, last.
-        refused: a part of the message, where the layout is refused; else it computes what transformers does.
-        theirs: whether transformers reads this very folder; else it reads the plain one, of the same weights.
+        refused: a part of the message, where the layout is refused; else it computes what
+            transformers does.
+        theirs: whether transformers reads this very folder; else it reads the plain one, of the
+            same weights.
         given: the path that is asked for, from the run's directory.
     """
 
@@ -69,8 +72,11 @@ class Layout:
 
 def transformers_reading(folder: Path, tokens: Tensor) -> Tensor:
     """The log-probabilities that transformers computes from a folder."""
-    model = GPTNeoXForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
-    # GPTNeoXForCausalLM takes its own model's output apart by name, and fails where a config asks for tuples.
+    model = GPTNeoXForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+    # GPTNeoXForCausalLM takes its own model's output apart by name, and fails where a config asks
+    # for tuples.
     model.config.return_dict = True
     with torch.no_grad():
         return model(tokens).logits.log_softmax(-1)
@@ -80,7 +86,9 @@ def change_config(folder: Path, **settings: Any) -> None:
     """Rewrites keys of `config.json`; None takes a key out, ... makes it null."""
     path = folder / "config.json"
     config = json.loads(path.read_text()) | settings
-    config = {key: None if value is ... else value for key, value in config.items() if value is not None}
+    config = {
+        key: None if value is ... else value for key, value in config.items() if value is not None
+    }
     path.write_text(json.dumps(config))
 
 
@@ -88,7 +96,11 @@ def write_weights(folder: Path, tensors: Tensors, binary: Mapping[str, Any] | No
     """One file of weights in place of the one that is there."""
     (folder / SAFE).unlink()
     if binary is None:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / SAFE, {"format": "pt"})
+        save_file(
+            {name: tensor.contiguous() for name, tensor in tensors.items()},
+            folder / SAFE,
+            {"format": "pt"},
+        )
     else:
         torch.save(tensors, folder / BIN, **binary)
 
@@ -103,7 +115,9 @@ def renamed(pattern: str, name: str) -> Callable[[Tensors], Tensors]:
 
 def without(pattern: str) -> Callable[[Tensors], Tensors]:
     """Less the tensors of these names."""
-    return lambda tensors: {name: tensor for name, tensor in tensors.items() if not re.search(pattern, name)}
+    return lambda tensors: {
+        name: tensor for name, tensor in tensors.items() if not re.search(pattern, name)
+    }
 
 
 def also(more: Tensors) -> Callable[[Tensors], None]:
@@ -113,7 +127,9 @@ def also(more: Tensors) -> Callable[[Tensors], None]:
 
 def each(change: Callable[[Tensor], Tensor], pattern: str = "") -> Callable[[Tensors], Tensors]:
     """Some tensors changed."""
-    return lambda tensors: {name: change(t) if re.search(pattern, name) else t for name, t in tensors.items()}
+    return lambda tensors: {
+        name: change(t) if re.search(pattern, name) else t for name, t in tensors.items()
+    }
 
 
 def both(*changes: Callable[[Tensors], Tensors | None]) -> Callable[[Tensors], Tensors]:
@@ -152,7 +168,7 @@ def files(contents: Mapping[str, str]) -> Callable[[Path], None]:
 
 
 def only(*names: str) -> Callable[[Path], None]:
-    """Nothing but (empty) files of these names, in folders of the step's folder where they say so."""
+    """Only (empty) files of these names, in folders of the step's folder where they say so."""
 
     def write(folder: Path) -> None:
         shutil.rmtree(folder)
@@ -193,7 +209,11 @@ def sharded(folder: Path, *, binary: bool = False, keep_single: bool = False) ->
     weight_map = {}
     for i, names in enumerate((sorted(tensors)[::2], sorted(tensors)[1::2]), 1):
         part = {name: tensors[name] for name in names}
-        torch.save(part, folder / stem.format(i)) if binary else save_file(part, folder / stem.format(i))
+        (
+            torch.save(part, folder / stem.format(i))
+            if binary
+            else save_file(part, folder / stem.format(i))
+        )
         weight_map |= dict.fromkeys(names, stem.format(i))
     index = folder / (f"{BIN}.index.json" if binary else INDEX)
     index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))

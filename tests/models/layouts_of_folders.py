@@ -13,7 +13,9 @@ SHARDS = (
     Layout("both formats", folder=then(partial(in_bins, keep_single=True))),
     Layout("a .bin besides that is none", folder=files({BIN: "stale"})),
     Layout("shards and one file", folder=partial(sharded, keep_single=True)),
-    Layout("a shard missing", folder=then(sharded, removed(SHARD)), refused=f"shard {SHARD} named in"),
+    Layout(
+        "a shard missing", folder=then(sharded, removed(SHARD)), refused=f"shard {SHARD} named in"
+    ),
     Layout(
         "a shard missing, .bin",
         folder=then(in_bins, removed("pytorch_model-00001-of-00002.bin")),
@@ -24,17 +26,27 @@ SHARDS = (
         folder=then(partial(sharded, keep_single=True), removed(SHARD)),
         refused="or remove the index if model.safetensors is right",
     ),
-    Layout("a shard empty", folder=then(sharded, cut(SHARD, 0)), refused=f"{SHARD} is empty: fetch it again"),
+    Layout(
+        "a shard empty",
+        folder=then(sharded, cut(SHARD, 0)),
+        refused=f"{SHARD} is empty: fetch it again",
+    ),
     Layout("a shard cut", folder=then(sharded, cut(SHARD, 0.5)), refused=f"{SHARD} is truncated"),
     Layout(
-        "shards without an index", folder=then(sharded, removed(INDEX)), refused="holds no weights: expected one of"
+        "shards without an index",
+        folder=then(sharded, removed(INDEX)),
+        refused="holds no weights: expected one of",
     ),
     Layout(
         "an index that names nothing",
         folder=then(sharded, files({INDEX: "{}"})),
         refused="has no weight_map, so its shards are unknown: fetch it again",
     ),
-    Layout("an index cut", folder=then(sharded, cut(INDEX, 0.5)), refused="is not JSON: fetch or write it again"),
+    Layout(
+        "an index cut",
+        folder=then(sharded, cut(INDEX, 0.5)),
+        refused="is not JSON: fetch or write it again",
+    ),
     Layout(
         "an index that leads elsewhere",
         folder=files({INDEX: '{"weight_map": {"a": "../x.safetensors"}}'}),
@@ -46,13 +58,19 @@ INCOMPLETE = (
     Layout("an empty folder", folder=only(), refused="config.json is missing"),
     Layout("no config.json", folder=removed("config.json"), refused="config.json is missing"),
     Layout(
-        "config.json empty", folder=cut("config.json", 0), refused="config.json is not JSON: fetch or write it again"
+        "config.json empty",
+        folder=cut("config.json", 0),
+        refused="config.json is not JSON: fetch or write it again",
     ),
     Layout(
-        "config.json cut", folder=cut("config.json", 0.5), refused="config.json is not JSON: fetch or write it again"
+        "config.json cut",
+        folder=cut("config.json", 0.5),
+        refused="config.json is not JSON: fetch or write it again",
     ),
     Layout("no weights", folder=removed(SAFE), refused="holds no weights: expected one of"),
-    Layout("weights empty", folder=cut(SAFE, 0), refused="model.safetensors is empty: fetch it again"),
+    Layout(
+        "weights empty", folder=cut(SAFE, 0), refused="model.safetensors is empty: fetch it again"
+    ),
     Layout("weights cut in the header", folder=cut(SAFE, 0.001), refused="is truncated"),
     Layout("weights cut", folder=cut(SAFE, 0.7), refused="is truncated"),
     Layout(
@@ -60,8 +78,18 @@ INCOMPLETE = (
         folder=lambda f: (f / SAFE).rename(f / "model.fp16.safetensors"),
         refused="holds no weights: expected one of",
     ),
-    Layout(".bin empty", binary={}, folder=cut(BIN, 0), refused="pytorch_model.bin is empty: fetch it again"),
-    Layout(".bin cut", binary={}, folder=cut(BIN, 0.7), refused="pytorch_model.bin is truncated or damaged"),
+    Layout(
+        ".bin empty",
+        binary={},
+        folder=cut(BIN, 0),
+        refused="pytorch_model.bin is empty: fetch it again",
+    ),
+    Layout(
+        ".bin cut",
+        binary={},
+        folder=cut(BIN, 0.7),
+        refused="pytorch_model.bin is truncated or damaged",
+    ),
     Layout(
         "old .bin cut",
         binary={"_use_new_zipfile_serialization": False},
@@ -76,8 +104,12 @@ TOGETHER = "put them together with `python zero_to_fp32.py . .`"
 RAW = ("layer_00-model_00-model_states.pt", "mp_rank_00_model_states.pt")
 ZERO = ("zero_to_fp32.py", "global_step5/zero_pp_rank_0_mp_rank_00_model_states.pt")
 OTHERS = (
-    Layout("an adapter", folder=only("adapter_config.json", "adapter_model.safetensors"), refused=MERGE),
-    Layout("an adapter, .bin", folder=only("adapter_config.json", "adapter_model.bin"), refused=MERGE),
+    Layout(
+        "an adapter", folder=only("adapter_config.json", "adapter_model.safetensors"), refused=MERGE
+    ),
+    Layout(
+        "an adapter, .bin", folder=only("adapter_config.json", "adapter_model.bin"), refused=MERGE
+    ),
     Layout(
         "an adapter beside weights",
         folder=files({"adapter_config.json": "{}"}),
@@ -97,14 +129,32 @@ OTHERS = (
         folder=only("config.json", "pytorch_model_fsdp_0/__0_0.distcp"),
         refused="`accelerate merge-weights`",
     ),
-    Layout("GGUF", folder=only("config.json", "model.Q4.gguf"), refused="weights of another format (model.Q4.gguf)"),
-    Layout("TensorFlow", folder=only("config.json", "tf_model.h5"), refused="save them with save_pretrained"),
-    Layout("Flax", folder=only("config.json", "flax_model.msgpack"), refused="save them with save_pretrained"),
+    Layout(
+        "GGUF",
+        folder=only("config.json", "model.Q4.gguf"),
+        refused="weights of another format (model.Q4.gguf)",
+    ),
+    Layout(
+        "TensorFlow",
+        folder=only("config.json", "tf_model.h5"),
+        refused="save them with save_pretrained",
+    ),
+    Layout(
+        "Flax",
+        folder=only("config.json", "flax_model.msgpack"),
+        refused="save them with save_pretrained",
+    ),
 )
 
 RUNS = (
-    Layout("a checkpoint for a run", given="step0", refused="it looks like one checkpoint: give its parent"),
-    Layout("an adapter for a run", given="step0", folder=only("adapter_config.json"), refused=MERGE),
+    Layout(
+        "a checkpoint for a run",
+        given="step0",
+        refused="it looks like one checkpoint: give its parent",
+    ),
+    Layout(
+        "an adapter for a run", given="step0", folder=only("adapter_config.json"), refused=MERGE
+    ),
     Layout(
         "an optimizer for a run",
         given="step0",
@@ -119,7 +169,10 @@ RUNS = (
         refused=CONVERT,
     ),
     Layout(
-        "an empty run", given="step0", folder=only(), refused="holds no step0/, step512/ or checkpoint-500/ folders"
+        "an empty run",
+        given="step0",
+        folder=only(),
+        refused="holds no step0/, step512/ or checkpoint-500/ folders",
     ),
     Layout("a run that is not there", given="nowhere", refused="there is no"),
 )

@@ -17,14 +17,24 @@ NAMES = (
     Layout("torch.compile", weights=renamed("^", "_orig_mod."), theirs=False),
     Layout("compiled, then distributed", weights=renamed("^", "module._orig_mod."), theirs=False),
     Layout("distributed, then compiled", weights=renamed("^", "_orig_mod.module."), theirs=False),
-    Layout("layers compiled one by one", weights=renamed(r"(layers\.\d\.)", r"\1_orig_mod."), theirs=False),
+    Layout(
+        "layers compiled one by one",
+        weights=renamed(r"(layers\.\d\.)", r"\1_orig_mod."),
+        theirs=False,
+    ),
     Layout("FSDP", weights=renamed(r"(layers\.\d\.)", r"\1_fsdp_wrapped_module."), theirs=False),
     Layout(
-        "activations recomputed", weights=renamed(r"(layers\.\d\.)", r"\1_checkpoint_wrapped_module."), theirs=False
+        "activations recomputed",
+        weights=renamed(r"(layers\.\d\.)", r"\1_checkpoint_wrapped_module."),
+        theirs=False,
     ),
-    Layout("DistributedDataParallel, .bin", weights=renamed("^", "module."), binary={}, theirs=False),
     Layout(
-        "Lightning", weights=renamed("^", "model."), refused="there as model.gpt_neox.embed_in.weight: save the state"
+        "DistributedDataParallel, .bin", weights=renamed("^", "module."), binary={}, theirs=False
+    ),
+    Layout(
+        "Lightning",
+        weights=renamed("^", "model."),
+        refused="there as model.gpt_neox.embed_in.weight: save the state",
     ),
     Layout(
         "a copy besides",
@@ -32,7 +42,11 @@ NAMES = (
         refused="and module.embed_out.weight: remove the one that is not the model's",
     ),
     Layout("base model and embed_out", weights=renamed(r"^gpt_neox\.", ""), theirs=False),
-    Layout("base model, distributed, and embed_out", weights=renamed(r"^(gpt_neox\.)?", "module."), theirs=False),
+    Layout(
+        "base model, distributed, and embed_out",
+        weights=renamed(r"^(gpt_neox\.)?", "module."),
+        theirs=False,
+    ),
     Layout(
         "base model alone",
         weights=both(without("embed_out"), renamed(r"^gpt_neox\.", "")),
@@ -44,7 +58,11 @@ NAMES = (
         settings={"architectures": ["GPTNeoXModel"]},
         refused="save the GPTNeoXForCausalLM",
     ),
-    Layout("tied base model", model=TIED, weights=both(without("embed_out"), renamed(r"^gpt_neox\.", ""))),
+    Layout(
+        "tied base model",
+        model=TIED,
+        weights=both(without("embed_out"), renamed(r"^gpt_neox\.", "")),
+    ),
     Layout("lm_head.weight", weights=renamed("embed_out", "lm_head")),
     Layout(
         "embed_out.weight and lm_head.weight, alike",
@@ -61,7 +79,11 @@ NAMES = (
         weights=renamed("gpt_neox.layers", "sequential"),
         refused="convert them with its tools/ckpts/convert_neox_to_hf.py",
     ),
-    Layout("names of GPT-2", weights=renamed("gpt_neox.", "transformer."), refused="embed_in.weight is missing"),
+    Layout(
+        "names of GPT-2",
+        weights=renamed("gpt_neox.", "transformer."),
+        refused="embed_in.weight is missing",
+    ),
     Layout(
         "a head of another task besides",
         weights=also({"score.weight": torch.zeros(2, 32), "qa_outputs.bias": torch.zeros(2)}),
@@ -72,7 +94,9 @@ NAMES = (
         refused="save `model.merge_and_unload()`",
     ),
     Layout(
-        "an adapter around it", weights=renamed("^", "base_model.model."), refused="save `model.merge_and_unload()`"
+        "an adapter around it",
+        weights=renamed("^", "base_model.model."),
+        refused="save `model.merge_and_unload()`",
     ),
     Layout(
         "a tensor missing",
@@ -100,14 +124,22 @@ TIES = (
         binary={},
     ),
     Layout("said to be tied, but another unembedding", model=TIED, weights=UNTIE),
-    Layout("tied, the unembedding alone in the file", model=TIED, weights=renamed(r"gpt_neox\.embed_in", "embed_out")),
+    Layout(
+        "tied, the unembedding alone in the file",
+        model=TIED,
+        weights=renamed(r"gpt_neox\.embed_in", "embed_out"),
+    ),
     Layout(
         "tied, the unembedding alone in the file, as lm_head",
         model=TIED,
         weights=renamed(r"gpt_neox\.embed_in", "lm_head"),
     ),
     Layout("tied said by config.json alone", settings=TIED, weights=without("embed_out")),
-    Layout("not tied, no unembedding", weights=without("embed_out"), refused="save the GPTNeoXForCausalLM"),
+    Layout(
+        "not tied, no unembedding",
+        weights=without("embed_out"),
+        refused="save the GPTNeoXForCausalLM",
+    ),
 )
 
 QUANTISED = "save `model.dequantize()` in float16 or float32"
@@ -115,16 +147,35 @@ TYPES = (
     Layout("float16", dtype=torch.float16),
     Layout("bfloat16", dtype=torch.bfloat16),
     Layout("float64", weights=each(torch.Tensor.double)),
-    Layout("LayerNorms alone in float32", dtype=torch.float16, weights=each(torch.Tensor.float, "norm")),
+    Layout(
+        "LayerNorms alone in float32", dtype=torch.float16, weights=each(torch.Tensor.float, "norm")
+    ),
     Layout("embeddings alone in bfloat16", weights=each(torch.Tensor.bfloat16, "embed")),
     Layout("float8", weights=each(lambda t: t.to(torch.float8_e4m3fn), "dense"), refused=QUANTISED),
     Layout("int8", weights=each(torch.Tensor.char, r"dense.*weight"), refused="is of type I8"),
-    Layout("int8, .bin", weights=each(torch.Tensor.char, r"dense.*weight"), binary={}, refused="is of type int8"),
+    Layout(
+        "int8, .bin",
+        weights=each(torch.Tensor.char, r"dense.*weight"),
+        binary={},
+        refused="is of type int8",
+    ),
     Layout("bitsandbytes, 8 bits", weights=also({f"{QKV}.SCB": torch.ones(96)}), refused=QUANTISED),
-    Layout("bitsandbytes, 4 bits", weights=also({f"{QKV}.weight.absmax": torch.ones(48)}), refused=QUANTISED),
+    Layout(
+        "bitsandbytes, 4 bits",
+        weights=also({f"{QKV}.weight.absmax": torch.ones(48)}),
+        refused=QUANTISED,
+    ),
     Layout("GPTQ", weights=renamed(r"dense\.weight", "dense.qweight"), refused=QUANTISED),
-    Layout("scales of float8", weights=also({f"{QKV}.weight_scale_inv": torch.ones(1)}), refused=QUANTISED),
-    Layout("quantisation in config.json", settings={"quantization_config": {"load_in_8bit": True}}, refused=QUANTISED),
+    Layout(
+        "scales of float8",
+        weights=also({f"{QKV}.weight_scale_inv": torch.ones(1)}),
+        refused=QUANTISED,
+    ),
+    Layout(
+        "quantisation in config.json",
+        settings={"quantization_config": {"load_in_8bit": True}},
+        refused=QUANTISED,
+    ),
 )
 
 BUFFERS = (
@@ -142,7 +193,9 @@ BUFFERS = (
     ),
     Layout(
         "buffers of a distributed model",
-        weights=both(also({"gpt_neox.layers.0.attention.bias": MASK.bool()}), renamed("^", "module.")),
+        weights=both(
+            also({"gpt_neox.layers.0.attention.bias": MASK.bool()}), renamed("^", "module.")
+        ),
         theirs=False,
     ),
 )
@@ -163,16 +216,26 @@ BINARY = (
     Layout(".bin of parameters", weights=each(torch.nn.Parameter), binary={}),
     Layout(".bin of tensors transposed in memory", weights=each(strided), binary={}),
     Layout(".bin of parts of larger tensors", weights=each(part_of_more), binary={}),
-    Layout(".bin with numbers besides", weights=lambda t: t | {"step": 5, "epoch": None}, binary={}),
+    Layout(
+        ".bin with numbers besides", weights=lambda t: t | {"step": 5, "epoch": None}, binary={}
+    ),
     Layout(
         ".bin of a training",
         weights=lambda t: {"model": t, "step": 5},
         binary={},
         refused="holds model where tensors were expected: save the model's state dict",
     ),
-    Layout(".bin of a list", weights=lambda t: list(t.values()), binary={}, refused="holds list where a state dict"),
     Layout(
-        ".bin with code", weights=lambda t: t | {"more": Code()}, binary={}, refused="it holds code, which is never run"
+        ".bin of a list",
+        weights=lambda t: list(t.values()),
+        binary={},
+        refused="holds list where a state dict",
+    ),
+    Layout(
+        ".bin with code",
+        weights=lambda t: t | {"more": Code()},
+        binary={},
+        refused="it holds code, which is never run",
     ),
 )
 

@@ -1,4 +1,4 @@
-"""What begins a sequence: the model's own token, the same for experiments and for `model.to_tokens`."""
+"""What begins a sequence: the model's own token, the same for experiments and `model.to_tokens`."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ from tests.support import TINY, byte_tokenizer, publish, random_model
 
 ABSENT = object()
 BEGIN, END = 298, 297
-"""Ids of the two special tokens that are added to the tests' tokenizer, whose first special token is 0."""
+"""Ids of two special tokens added to the tests' tokenizer, whose first special token is 0."""
 
 
 def tokenizer(stated=False, rstrip=False):
@@ -46,7 +46,9 @@ def published(tmp_path_factory):
         folder.mkdir()
         (folder / "model.safetensors").write_bytes((first / "model.safetensors").read_bytes())
         said = json.loads((first / "config.json").read_text()) | config
-        (folder / "config.json").write_text(json.dumps({k: v for k, v in said.items() if v is not ABSENT}))
+        (folder / "config.json").write_text(
+            json.dumps({k: v for k, v in said.items() if v is not ABSENT})
+        )
         own.save(str(folder / "tokenizer.json"))
         return LocalModel.open(root).checkpoint(0)
 
@@ -55,15 +57,35 @@ def published(tmp_path_factory):
 
 CASES = {
     "the config names it": (tokenizer(), {"bos_token_id": BEGIN, "eos_token_id": END}, BEGIN),
-    "the config before the tokenizer": (tokenizer(stated=True), {"bos_token_id": END, "eos_token_id": 0}, END),
-    "null: the tokenizer's own": (tokenizer(stated=True), {"bos_token_id": None, "eos_token_id": 0}, BEGIN),
-    "absent: the tokenizer's own": (tokenizer(stated=True), {"bos_token_id": ABSENT, "eos_token_id": 0}, BEGIN),
+    "the config before the tokenizer": (
+        tokenizer(stated=True),
+        {"bos_token_id": END, "eos_token_id": 0},
+        END,
+    ),
+    "null: the tokenizer's own": (
+        tokenizer(stated=True),
+        {"bos_token_id": None, "eos_token_id": 0},
+        BEGIN,
+    ),
+    "absent: the tokenizer's own": (
+        tokenizer(stated=True),
+        {"bos_token_id": ABSENT, "eos_token_id": 0},
+        BEGIN,
+    ),
     "null: the end of text": (tokenizer(), {"bos_token_id": None, "eos_token_id": END}, END),
-    "null: the first of several ends": (tokenizer(), {"bos_token_id": None, "eos_token_id": [END, 0]}, END),
+    "null: the first of several ends": (
+        tokenizer(),
+        {"bos_token_id": None, "eos_token_id": [END, 0]},
+        END,
+    ),
     "neither": (tokenizer(), {"bos_token_id": None, "eos_token_id": None}, 0),
     "a token without a special text": (tokenizer(), {"bos_token_id": 70, "eos_token_id": 0}, 70),
     "a row that the tokenizer lacks": (tokenizer(), {"bos_token_id": 299, "eos_token_id": 0}, 299),
-    "a token that takes white space along": (tokenizer(rstrip=True), {"bos_token_id": BEGIN}, BEGIN),
+    "a token that takes white space along": (
+        tokenizer(rstrip=True),
+        {"bos_token_id": BEGIN},
+        BEGIN,
+    ),
     "as Pythia has it": (byte_tokenizer(), {"bos_token_id": 0, "eos_token_id": 0}, 0),
 }
 
@@ -81,11 +103,15 @@ def test_experiments_and_the_model_prepend_the_same_token(case, published, tmp_p
         if plain:
             assert model.to_tokens(text, prepend_bos=False).tolist() == [plain]
     assert model.to_tokens(["a", "def g"], prepend_bos=True)[:, 0].tolist() == [expected] * 2
-    assert len(model.to_str_tokens("def f", prepend_bos=True)) == 1 + len(vocabulary.encode("def f"))
+    assert len(model.to_str_tokens("def f", prepend_bos=True)) == 1 + len(
+        vocabulary.encode("def f")
+    )
     if own.id_to_token(expected) is not None:
         assert model.tokenizer.bos_token_id == expected
     (tmp_path / "notes.txt").write_text("def f(): return 1\n" * 40)
-    data = TextTokens(vocabulary, seed=0, n=2, length=16, null_n=1, source=str(tmp_path / "notes.txt"), bos=True)
+    data = TextTokens(
+        vocabulary, seed=0, n=2, length=16, null_n=1, source=str(tmp_path / "notes.txt"), bos=True
+    )
     assert all((group[:, 0] == expected).all() for group in data.groups.values())
 
 
@@ -94,21 +120,34 @@ def test_what_is_no_token_of_the_model_is_refused_in_one_line(named, published):
     checkpoint = published(byte_tokenizer(), bos_token_id=0)
     config = {**checkpoint.config(), "bos_token_id": named}
     for found in (None, read_tokenizer(checkpoint.tokenizer())):
-        with pytest.raises(CheckpointError, match=r"bos_token_id of config.json is .* from 0 up to 299") as caught:
+        with pytest.raises(
+            CheckpointError, match=r"bos_token_id of config.json is .* from 0 up to 299"
+        ) as caught:
             bos_token_id(config, found)
         assert "\n" not in str(caught.value)
 
 
 def test_a_tokenizer_that_states_a_token_the_model_lacks_is_refused(published):
     own = byte_tokenizer()
-    own.post_processor = processors.TemplateProcessing(single="<b> $A", special_tokens=[("<b>", 5000)])
-    with pytest.raises(CheckpointError, match=r"tokenizer.json puts in front of a text is 5000.*up to 299"):
+    own.post_processor = processors.TemplateProcessing(
+        single="<b> $A", special_tokens=[("<b>", 5000)]
+    )
+    with pytest.raises(
+        CheckpointError, match=r"tokenizer.json puts in front of a text is 5000.*up to 299"
+    ):
         read_vocabulary(published(own, bos_token_id=None))
 
 
 @pytest.mark.parametrize(
     ("named", "expected"),
-    [(END, (END,)), ([END, 0], (END, 0)), (None, (0,)), (-1, (0,)), ([300, END, True], (END,)), ("x", (0,))],
+    [
+        (END, (END,)),
+        ([END, 0], (END, 0)),
+        (None, (0,)),
+        (-1, (0,)),
+        ([300, END, True], (END,)),
+        ("x", (0,)),
+    ],
     ids=str,
 )
 def test_what_ends_a_text_is_what_the_config_names_of_the_models_tokens(named, expected, published):

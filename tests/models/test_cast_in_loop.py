@@ -1,4 +1,6 @@
-"""What a user does to the model within a loop over checkpoints: undone by the next step, or the loop ends with what to do instead."""
+"""What a user does to the model within a loop over checkpoints: undone by the next step, or the
+loop ends with what to do instead.
+"""
 
 import copy
 
@@ -95,7 +97,10 @@ REFUSED = {
     "cast by bfloat16()": (lambda model: model.bfloat16(), "is bfloat16 now"),
     "cast by torch": (torch_cast(torch.float64), "is float64 now"),
     "one parameter cast": (lambda model: model.embed.to(torch.float64), "embed.W_E is float64 now"),
-    "moved to another device": (lambda model: nn.Module.to(model, "meta"), "is meta now, it was cpu"),
+    "moved to another device": (
+        lambda model: nn.Module.to(model, "meta"),
+        "is meta now, it was cpu",
+    ),
     "moved to shared memory": (shared, "lies in other memory now"),
     "a replaced parameter": (replaced_parameter, "blocks.0.attn.W_Q lies in other memory now"),
     "a parameter's data replaced": (other_storage, "blocks.1.mlp.W_in lies in other memory now"),
@@ -159,7 +164,10 @@ def hooked(model):
 
 
 def hooked_behind(model):
-    model.add_hook("unembed.hook_out" if "unembed.hook_out" in model.hook_dict else "ln_final.hook_scale", _twice)
+    model.add_hook(
+        "unembed.hook_out" if "unembed.hook_out" in model.hook_dict else "ln_final.hook_scale",
+        _twice,
+    )
 
 
 def _twice(value, hook):
@@ -194,7 +202,10 @@ def test_the_next_steps_are_as_if_nothing_had_been_done(suite, name, processing,
     assert list(found) == [1]
     for step, theirs in expected.items():
         torch.testing.assert_close(
-            found[step], theirs, rtol=1e-6 if "more hooks" in name else 0, atol=1e-6 if "more hooks" in name else 0
+            found[step],
+            theirs,
+            rtol=1e-6 if "more hooks" in name else 0,
+            atol=1e-6 if "more hooks" in name else 0,
         )
 
 
@@ -217,7 +228,10 @@ def test_gradients_of_a_step_do_not_reach_the_next(suite):
 
 
 def test_a_copy_is_the_model_and_keeps_its_step(suite, clean):
-    copies = {ckpt.step: copy.deepcopy(ckpt.model).to(torch.float64) for ckpt in pt.checkpoints(suite, device="cpu")}
+    copies = {
+        ckpt.step: copy.deepcopy(ckpt.model).to(torch.float64)
+        for ckpt in pt.checkpoints(suite, device="cpu")
+    }
     for step, model in copies.items():
         torch.testing.assert_close(logits(model), clean[step], rtol=1e-4, atol=1e-4)
 
@@ -241,11 +255,17 @@ def test_an_experiment_that_casts_the_model_costs_no_other_its_numbers(suite, tm
     for more in ({}, {"breaks": {"use": str(file)}}):
         experiments = {"loss": {"length": 32, "n": 2}, **more}
         config = pt.SweepConfig(
-            model=str(suite), steps="all", experiments=experiments, out=tmp_path / f"run{len(runs)}", device="cpu"
+            model=str(suite),
+            steps="all",
+            experiments=experiments,
+            out=tmp_path / f"run{len(runs)}",
+            device="cpu",
         )
         assert pt.sweep(config).failed == []
         rows = pt.load(config.out)
         runs.append(
-            rows[rows.experiment == "loss"].sort_values(["step", "metric", "position"])[["step", "value"]].fillna(-1)
+            rows[rows.experiment == "loss"]
+            .sort_values(["step", "metric", "position"])[["step", "value"]]
+            .fillna(-1)
         )
     assert runs[0].values.tolist() == runs[1].values.tolist()

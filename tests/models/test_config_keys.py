@@ -1,4 +1,6 @@
-"""Every key that transformers knows of a GPT-NeoX config stands in one list, and means here what it means there."""
+"""Every key that transformers knows of a GPT-NeoX config stands in one list, and means here what it
+means there.
+"""
 
 import dataclasses
 import json
@@ -27,7 +29,10 @@ OTHER_VALUES = {
     "use_parallel_residual": (False, {}),
     "rotary_pct": (1.0, NO_NEW_SPELLING),
     "rotary_emb_base": (300, NO_NEW_SPELLING),
-    "rope_parameters": ({"rope_type": "default", "rope_theta": 300.0, "partial_rotary_factor": 1.0}, {}),
+    "rope_parameters": (
+        {"rope_type": "default", "rope_theta": 300.0, "partial_rotary_factor": 1.0},
+        {},
+    ),
     "rope_scaling": ({"type": "linear", "factor": 4.0}, NO_NEW_SPELLING),
 }
 
@@ -121,9 +126,14 @@ class WatchedConfig(GPTNeoXConfig):
 
 
 def of_the_config_class(name):
-    """Whether an attribute is a method, a property or a constant of the class, and no key of a file."""
+    """Whether an attribute is a method, property or constant of the class, and no key of a file."""
     is_field = name in {field.name for field in dataclasses.fields(GPTNeoXConfig)}
-    return not is_field and hasattr(GPTNeoXConfig, name) and name not in HARMLESS and name not in REFUSED
+    return (
+        not is_field
+        and hasattr(GPTNeoXConfig, name)
+        and name not in HARMLESS
+        and name not in REFUSED
+    )
 
 
 @pytest.fixture(scope="module")
@@ -159,12 +169,16 @@ def theirs(run):
 
 
 def written_keys():
-    return {field.name for field in dataclasses.fields(GPTNeoXConfig)} | GPTNeoXConfig().to_dict().keys()
+    return {
+        field.name for field in dataclasses.fields(GPTNeoXConfig)
+    } | GPTNeoXConfig().to_dict().keys()
 
 
 def test_every_key_of_transformers_config_stands_in_one_list():
     for key in written_keys() | {"rotary_pct", "rotary_emb_base", "rope_scaling"}:
-        assert [name for name, keys in LISTS.items() if key in keys] != [], f"{key} stands in no list"
+        assert [name for name, keys in LISTS.items() if key in keys] != [], (
+            f"{key} stands in no list"
+        )
     every = [key for keys in LISTS.values() for key in keys]
     assert len(every) == len(set(every)), "a key stands in two lists"
 
@@ -173,7 +187,9 @@ def test_every_key_that_transformers_model_reads_stands_in_a_list(plain):
     """Which is why a key that stands in none cannot change what it computes."""
     ASKED.clear()
     config = WatchedConfig.from_pretrained(plain / "step0")
-    model = GPTNeoXForCausalLM.from_pretrained(plain / "step0", config=config, dtype=torch.float32).eval()
+    model = GPTNeoXForCausalLM.from_pretrained(
+        plain / "step0", config=config, dtype=torch.float32
+    ).eval()
     with torch.no_grad():
         model(TOKENS)
     read = {name for name in ASKED if not name.startswith("__") and not of_the_config_class(name)}
@@ -197,7 +213,9 @@ def test_an_applied_key_changes_logits_as_it_does_in_transformers(configured, ke
 
 @pytest.mark.parametrize("key", OTHER_SHAPES)
 def test_an_applied_key_changes_shapes_as_it_does_in_transformers(tmp_path, key):
-    publish(tmp_path / "run" / "step0", random_model(**{key: OTHER_SHAPES[key]}), dtype=torch.float32)
+    publish(
+        tmp_path / "run" / "step0", random_model(**{key: OTHER_SHAPES[key]}), dtype=torch.float32
+    )
     assert (ours(tmp_path / "run") - theirs(tmp_path / "run")).abs().max() < 1e-4
     config = json.loads((tmp_path / "run" / "step0" / "config.json").read_text())
     assert forward_settings(config)[key] == OTHER_SHAPES[key]
@@ -210,14 +228,17 @@ def test_every_applied_key_has_another_value_here():
     assert set(SIZES) <= OTHER_SHAPES.keys()
 
 
-@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in REFUSED_VALUES.items() for value in values])
+@pytest.mark.parametrize(
+    ("key", "value"), [(key, value) for key, values in REFUSED_VALUES.items() for value in values]
+)
 def test_a_refused_key_is_refused_in_a_line(key, value):
     config = {**TINY, "architectures": ["GPTNeoXForCausalLM"], "model_type": "gpt_neox"}
     with pytest.raises(CheckpointError) as refusal:
         forward_settings({**config, key: value})
     said = str(refusal.value)
     assert said.startswith(f"config.json: {key} is {value!r}: ") or (
-        key in ("architectures", "model_type") and said.startswith("config.json is of architecture ")
+        key in ("architectures", "model_type")
+        and said.startswith("config.json is of architecture ")
     )
     assert "\n" not in str(refusal.value)
 
@@ -225,7 +246,10 @@ def test_a_refused_key_is_refused_in_a_line(key, value):
 @pytest.mark.parametrize("key", HARMLESS)
 def test_a_harmless_key_changes_no_logits_in_transformers_either(configured, key):
     run = configured()
-    before, settings = theirs(run), forward_settings(json.loads((run / "step0" / "config.json").read_text()))
+    before, settings = (
+        theirs(run),
+        forward_settings(json.loads((run / "step0" / "config.json").read_text())),
+    )
     run = configured(**{key: HARMLESS_VALUES[key]})
     torch.testing.assert_close(theirs(run), before, atol=1e-5, rtol=0)
     assert forward_settings(json.loads((run / "step0" / "config.json").read_text())) == settings
@@ -234,9 +258,22 @@ def test_a_harmless_key_changes_no_logits_in_transformers_either(configured, key
 
 def test_old_and_new_spellings_are_the_same_settings():
     config = {**TINY, "model_type": "gpt_neox"}
-    old = {**config, "rotary_pct": 0.5, "rotary_emb_base": 500, "tie_word_embeddings": False, "attention_bias": True}
+    old = {
+        **config,
+        "rotary_pct": 0.5,
+        "rotary_emb_base": 500,
+        "tie_word_embeddings": False,
+        "attention_bias": True,
+    }
     del config["rotary_pct"]
-    new = {**config, "rope_parameters": {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 0.5}}
+    new = {
+        **config,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 500.0,
+            "partial_rotary_factor": 0.5,
+        },
+    }
     assert json.dumps(forward_settings(old)) == json.dumps(forward_settings(new))
     scaled = {**old, "rope_scaling": {"type": "linear", "factor": 4}}
     renewed = {**old, "rope_scaling": {"rope_type": "linear", "factor": 4.0}}
@@ -251,9 +288,17 @@ def test_old_and_new_spellings_are_the_same_settings():
     ("key", "value"),
     [
         *((key, value) for key in SIZES for value in (0, -1, 2.5, "8", True, [8])),
-        *((key, value) for key in ("layer_norm_eps", "rotary_pct", "rotary_emb_base") for value in (0, -1, True, "1")),
+        *(
+            (key, value)
+            for key in ("layer_norm_eps", "rotary_pct", "rotary_emb_base")
+            for value in (0, -1, True, "1")
+        ),
         *(("layer_norm_eps", value) for value in (float("inf"), float("nan"), 10**400, None)),
-        *((key, value) for key in ("attention_bias", "tie_word_embeddings") for value in (0, "true", None)),
+        *(
+            (key, value)
+            for key in ("attention_bias", "tie_word_embeddings")
+            for value in (0, "true", None)
+        ),
         ("rotary_pct", 1.01),
         ("rotary_emb_base", float("inf")),
         ("rope_parameters", [1]),
@@ -273,12 +318,36 @@ def test_a_value_that_is_none_is_named(key, value):
 
 
 def test_the_facts_are_known_without_torch():
-    code = "import sys, pythia_traj.suites.gpt_neox; sys.exit(bool({'torch', 'transformers'} & sys.modules.keys()))"
+    code = (
+        "import sys, pythia_traj.suites.gpt_neox; "
+        "sys.exit(bool({'torch', 'transformers'} & sys.modules.keys()))"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-ODD = [None, True, 0, -1, 2.5, 1e308, 10**400, float("nan"), "", "x", [], [5], [[1]], {}, {"a": [1]}, {"type": [1]}]
-ODD += [{"rope_theta": 1e308, "partial_rotary_factor": 0.4}, {"type": "linear", "factor": "x"}, ["full_attention", [1]]]
+ODD = [
+    None,
+    True,
+    0,
+    -1,
+    2.5,
+    1e308,
+    10**400,
+    float("nan"),
+    "",
+    "x",
+    [],
+    [5],
+    [[1]],
+    {},
+    {"a": [1]},
+    {"type": [1]},
+]
+ODD += [
+    {"rope_theta": 1e308, "partial_rotary_factor": 0.4},
+    {"type": "linear", "factor": "x"},
+    ["full_attention", [1]],
+]
 
 
 @pytest.mark.parametrize("key", [*APPLIED, *REFUSED, *HARMLESS])

@@ -1,4 +1,6 @@
-"""Weight files that are damaged, or not what their name says: the weights as the official readers give them, or one line."""
+"""Weight files that are damaged, or not what their name says: the weights as the official readers
+give them, or one line.
+"""
 
 import io
 import json
@@ -25,10 +27,15 @@ TENSORS = {A: torch.arange(6, dtype=torch.float32).view(2, 3), B: torch.tensor([
 
 
 def header_of(*entries, pairs=None, text=None, metadata=None):
-    """A safetensors header of (name, type, shape, first, last) entries, as text with duplicates if need be."""
+    """A safetensors header of (name, type, shape, first, last) entries, as text with duplicates if
+    need be.
+    """
     if text is not None:
         return text
-    listed = [(name, {"dtype": dtype, "shape": shape, "data_offsets": list(at)}) for name, dtype, shape, at in entries]
+    listed = [
+        (name, {"dtype": dtype, "shape": shape, "data_offsets": list(at)})
+        for name, dtype, shape, at in entries
+    ]
     listed += list((pairs or {}).items())
     if metadata is not None:
         listed.insert(0, ("__metadata__", metadata))
@@ -49,18 +56,48 @@ SAFE = {
     "as it should be": (safe(header_of(*GOOD), F + G), None),
     "spaces after the header": (safe(header_of(*GOOD), F + G, b"   "), None),
     "metadata of strings": (safe(header_of(*GOOD, metadata={"format": "pt"}), F + G), None),
-    "metadata null": (safe(header_of(*GOOD, text=header_of(*GOOD)[:-1] + ',"__metadata__":null}'), F + G), None),
+    "metadata null": (
+        safe(header_of(*GOOD, text=header_of(*GOOD)[:-1] + ',"__metadata__":null}'), F + G),
+        None,
+    ),
     "tensors in another order": (safe(header_of(*reversed(GOOD)), F + G), None),
-    "a tensor without elements": (safe(header_of(*GOOD, ("e", "F32", [0, 7], (24, 24))), F + G), None),
-    "a header that is not padded to 8 bytes": (safe(header_of(*GOOD, metadata={"x": "y"}), F + G, b" "), None),
-    "one more setting in an entry": (safe(header_of(*GOOD).replace('"dtype"', '"note":"x","dtype"', 1), F + G), None),
-    "a tensor within another": (safe(header_of(GOOD[0], (B, "F32", [2], (16, 24))), F), "overlaps another tensor"),
-    "one tensor twice the same bytes": (safe(header_of(GOOD[0], ("c", "F32", [2, 3], (0, 24))), F), "overlaps"),
-    "a hole": (safe(header_of(GOOD[0], (B, "F32", [2], (28, 36))), F + bytes(4) + G), "follows 4 bytes of no tensor"),
-    "a hole in front": (safe(header_of((B, "F32", [2], (4, 12))), bytes(4) + G), "follows 4 bytes of no tensor"),
-    "bytes at the end": (safe(header_of(*GOOD), F + G + b"\0"), "has 1 bytes after its last tensor"),
+    "a tensor without elements": (
+        safe(header_of(*GOOD, ("e", "F32", [0, 7], (24, 24))), F + G),
+        None,
+    ),
+    "a header that is not padded to 8 bytes": (
+        safe(header_of(*GOOD, metadata={"x": "y"}), F + G, b" "),
+        None,
+    ),
+    "one more setting in an entry": (
+        safe(header_of(*GOOD).replace('"dtype"', '"note":"x","dtype"', 1), F + G),
+        None,
+    ),
+    "a tensor within another": (
+        safe(header_of(GOOD[0], (B, "F32", [2], (16, 24))), F),
+        "overlaps another tensor",
+    ),
+    "one tensor twice the same bytes": (
+        safe(header_of(GOOD[0], ("c", "F32", [2, 3], (0, 24))), F),
+        "overlaps",
+    ),
+    "a hole": (
+        safe(header_of(GOOD[0], (B, "F32", [2], (28, 36))), F + bytes(4) + G),
+        "follows 4 bytes of no tensor",
+    ),
+    "a hole in front": (
+        safe(header_of((B, "F32", [2], (4, 12))), bytes(4) + G),
+        "follows 4 bytes of no tensor",
+    ),
+    "bytes at the end": (
+        safe(header_of(*GOOD), F + G + b"\0"),
+        "has 1 bytes after its last tensor",
+    ),
     "no tensor and bytes": (safe("{}", F), "has 24 bytes after its last tensor"),
-    "a name twice": (safe(header_of(*GOOD, (A, "F32", [2, 3], (32, 56))), F + G + F), "twice in one object"),
+    "a name twice": (
+        safe(header_of(*GOOD, (A, "F32", [2, 3], (32, 56))), F + G + F),
+        "twice in one object",
+    ),
     "a name twice, the same": (safe(header_of(GOOD[0], GOOD[0]), F), "twice in one object"),
     "metadata twice": (safe('{"__metadata__":{},"__metadata__":{}}', b""), "twice in one object"),
     "a key twice in an entry": (
@@ -68,12 +105,18 @@ SAFE = {
         "twice in one object",
     ),
     "a header that begins with a space": (safe(" " + header_of(*GOOD), F + G), "not a JSON object"),
-    "a header with a byte order mark": (safe("\ufeff" + header_of(*GOOD), F + G), "not a JSON object"),
+    "a header with a byte order mark": (
+        safe("\ufeff" + header_of(*GOOD), F + G),
+        "not a JSON object",
+    ),
     "a header that is a list": (safe("[]", b""), "not a JSON object"),
     "a header padded with zeros": (safe(header_of(*GOOD), F + G, b"\0\0"), "is not JSON"),
     "a header of no UTF-8": (len(b'{"\xff":1}').to_bytes(8, "little") + b'{"\xff":1}', "not UTF-8"),
     "half of a surrogate pair": (safe('{"__metadata__":{"a":"\\ud800"}}', b""), "surrogate"),
-    "NaN in the header": (safe('{"a":{"dtype":"F32","shape":[NaN],"data_offsets":[0,4]}}', bytes(4)), "NaN"),
+    "NaN in the header": (
+        safe('{"a":{"dtype":"F32","shape":[NaN],"data_offsets":[0,4]}}', bytes(4)),
+        "NaN",
+    ),
     "metadata of numbers": (safe(header_of(*GOOD, metadata={"format": 1}), F + G), "metadata"),
     "metadata that is a list": (safe(header_of(*GOOD, metadata=["pt"]), F + G), "metadata"),
     "an unknown type": (safe(header_of((A, "F33", [6], (0, 24))), F), "has the type 'F33'"),
@@ -82,21 +125,51 @@ SAFE = {
     "a size that is true": (safe(header_of((A, "F32", [True, 6], (0, 24))), F), "is True"),
     "a size with a point": (safe(header_of((A, "F32", [6.0], (0, 24))), F), "is 6.0"),
     "a negative size": (safe(header_of((A, "F32", [-2, -3], (0, 24))), F), "is -2"),
-    "a size of minus nought": (safe(header_of((A, "F32", ["x"], (0, 0))).replace('"x"', "-0"), b""), "holds -0"),
-    "a size beyond 64 bits": (safe(header_of((A, "F32", [0, 10**30], (0, 0))), b""), "a number|is 1000"),
-    "a shape beyond 64 bits": (safe(header_of((A, "F32", [2**40, 2**40], (0, 24))), F), "no memory could hold"),
-    "a shape that wraps around": (safe(header_of((A, "F32", [2**62, 4, 0], (0, 0))), b""), "no memory could hold"),
-    "too few bytes for a shape": (safe(header_of((A, "F32", [7], (0, 24))), F), "gives it 24 bytes"),
+    "a size of minus nought": (
+        safe(header_of((A, "F32", ["x"], (0, 0))).replace('"x"', "-0"), b""),
+        "holds -0",
+    ),
+    "a size beyond 64 bits": (
+        safe(header_of((A, "F32", [0, 10**30], (0, 0))), b""),
+        "a number|is 1000",
+    ),
+    "a shape beyond 64 bits": (
+        safe(header_of((A, "F32", [2**40, 2**40], (0, 24))), F),
+        "no memory could hold",
+    ),
+    "a shape that wraps around": (
+        safe(header_of((A, "F32", [2**62, 4, 0], (0, 0))), b""),
+        "no memory could hold",
+    ),
+    "too few bytes for a shape": (
+        safe(header_of((A, "F32", [7], (0, 24))), F),
+        "gives it 24 bytes",
+    ),
     "half a byte": (safe(header_of(("c", "F4", [3], (0, 1))), b"\0"), "gives it 1 bytes"),
     "offsets turned around": (safe(header_of((A, "F32", [6], (24, 0))), F), "gives it -24 bytes"),
-    "an offset beyond the file": (safe(header_of((A, "F32", [2**40], (0, 2**42))), F), "is truncated"),
-    "a header longer than the file": ((10**6).to_bytes(8, "little") + b"{}", "is truncated or no safetensors"),
-    "a header beyond the limit": ((10**8 + 1).to_bytes(8, "little") + b"{}", "is truncated or no safetensors"),
+    "an offset beyond the file": (
+        safe(header_of((A, "F32", [2**40], (0, 2**42))), F),
+        "is truncated",
+    ),
+    "a header longer than the file": (
+        (10**6).to_bytes(8, "little") + b"{}",
+        "is truncated or no safetensors",
+    ),
+    "a header beyond the limit": (
+        (10**8 + 1).to_bytes(8, "little") + b"{}",
+        "is truncated or no safetensors",
+    ),
     "a header of 2**64 bytes": (b"\xff" * 8 + b"{}", "is truncated or no safetensors"),
     "a header nested deep": (safe('{"a":' * 300 + "1" + "}" * 300, b""), "nested"),
-    "more tensors than any model": (safe('{"a":[0' + ",0" * 1_000_001 + "]}", b""), "no model has so many tensors"),
+    "more tensors than any model": (
+        safe('{"a":[0' + ",0" * 1_000_001 + "]}", b""),
+        "no model has so many tensors",
+    ),
     "seven bytes": (b"\0" * 7, "is truncated or no safetensors"),
-    "a Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
+    "a Git LFS pointer": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+        "git lfs pull",
+    ),
     "a web page": (b"<!DOCTYPE html>\n<html><head><title>404</title>", "is a web page"),
 }
 
@@ -125,7 +198,9 @@ def test_a_safetensors_file_is_read_as_the_official_reader_does_or_refused(name)
     with pytest.raises(CheckpointError, match=said) as error:
         read("model.safetensors", data)
     assert "model.safetensors" in one_line(error)
-    if name.startswith(("a name twice, the same", "metadata twice", "a header that begins with a space")):
+    if name.startswith(
+        ("a name twice, the same", "metadata twice", "a header that begins with a space")
+    ):
         return  # Their reader is more patient than the format's own text.
     if "more tensors than any" not in name:
         with pytest.raises((SafetensorError, ValueError)):
@@ -138,7 +213,9 @@ def saved(state=TENSORS, **options):
     return buffer.getvalue()
 
 
-def rezipped(change=lambda name, data: (name, data), method=zipfile.ZIP_STORED, more=(), source=None):
+def rezipped(
+    change=lambda name, data: (name, data), method=zipfile.ZIP_STORED, more=(), source=None
+):
     """The same archive written again, its records changed."""
     out = io.BytesIO()
     with (
@@ -181,7 +258,10 @@ class Code:
 
 def pickled_then(tail):
     """The old format, whose last pickle claims what it likes."""
-    return b"".join(pickle.dumps(part, protocol=2) for part in (0x1950A86A20F9469CFC6C, 1001, {})) + tail
+    return (
+        b"".join(pickle.dumps(part, protocol=2) for part in (0x1950A86A20F9469CFC6C, 1001, {}))
+        + tail
+    )
 
 
 def old_claim(count):
@@ -213,34 +293,67 @@ NESTED = b"\x80\x02})" + b"\x85" * 200_000 + b"K\x01s."
 BINS = {
     "as it should be": (saved(), None),
     "the old format": (saved(_use_new_zipfile_serialization=False), None),
-    "an ordered dict of parameters": (saved(OrderedDict((k, torch.nn.Parameter(v)) for k, v in TENSORS.items())), None),
+    "an ordered dict of parameters": (
+        saved(OrderedDict((k, torch.nn.Parameter(v)) for k, v in TENSORS.items())),
+        None,
+    ),
     "a transposed tensor": (saved({A: TENSORS[A].t().contiguous().t(), B: TENSORS[B]}), None),
-    "slices of one storage": (saved(dict(zip((A, B), torch.arange(8.0).split([6, 2]), strict=True))), None),
+    "slices of one storage": (
+        saved(dict(zip((A, B), torch.arange(8.0).split([6, 2]), strict=True))),
+        None,
+    ),
     "one tensor under two names": (saved({A: TENSORS[A], "c": TENSORS[A], B: TENSORS[B]}), None),
     "written again, stored": (rezipped(), None),
     "another byte order": (big_endian(), None),
     "words and numbers beside tensors": (saved({**TENSORS, "step": 3, "note": "x"}), None),
-    "compressed records": (rezipped(method=zipfile.ZIP_DEFLATED), "is compressed, which torch never does"),
+    "compressed records": (
+        rezipped(method=zipfile.ZIP_DEFLATED),
+        "is compressed, which torch never does",
+    ),
     "a bomb of 3 GiB": (None, "is compressed, which torch never does"),
-    "a storage that is shorter than it claims": (rezipped(shorter), "storage 0 has 20 bytes where .* says 24"),
+    "a storage that is shorter than it claims": (
+        rezipped(shorter),
+        "storage 0 has 20 bytes where .* says 24",
+    ),
     "a storage that is missing": (rezipped(without("data/1")), "storage 1 is not there"),
     "no data.pkl": (rezipped(without("data.pkl")), "it has no data.pkl"),
     "two records of one name": (rezipped(more=[("archive/data/0", F)]), "two records of one name"),
-    "two records of one name but for case": (rezipped(more=[("archive/DATA.pkl", b"x")]), "two records of one name"),
-    "a data.pkl that is too long": (with_pickle(b"\x80\x02" + b"N0" * 2_000_000 + b"."), "at most 2000000 are read"),
+    "two records of one name but for case": (
+        rezipped(more=[("archive/DATA.pkl", b"x")]),
+        "two records of one name",
+    ),
+    "a data.pkl that is too long": (
+        with_pickle(b"\x80\x02" + b"N0" * 2_000_000 + b"."),
+        "at most 2000000 are read",
+    ),
     "tuples 200,000 deep as a name": (with_pickle(NESTED), "nested deeper than 64"),
     "a TorchScript program": (rezipped(more=[("archive/constants.pkl", b"x")]), "TorchScript"),
     "bytes in front": (b"x" + saved(), "truncated or damaged"),
     "bytes behind": (saved() + b"x", "truncated or damaged"),
     "an archive's beginning alone": (saved()[:200], "truncated or damaged"),
-    "an archive of something else": (rezipped(lambda name, data: (f"{name}.xml", data)), "it has no data.pkl"),
+    "an archive of something else": (
+        rezipped(lambda name, data: (f"{name}.xml", data)),
+        "it has no data.pkl",
+    ),
     "four bytes of an archive": (b"PK\x03\x04", "truncated or damaged"),
-    "the old format cut": (saved(_use_new_zipfile_serialization=False)[:-5], "truncated or damaged"),
-    "the old format longer": (saved(_use_new_zipfile_serialization=False) + b"1234", "truncated or damaged"),
-    "the old format claims 4 TB": (old_claim(10**12), "bytes of storages where its pickle says 4000000000008"),
+    "the old format cut": (
+        saved(_use_new_zipfile_serialization=False)[:-5],
+        "truncated or damaged",
+    ),
+    "the old format longer": (
+        saved(_use_new_zipfile_serialization=False) + b"1234",
+        "truncated or damaged",
+    ),
+    "the old format claims 4 TB": (
+        old_claim(10**12),
+        "bytes of storages where its pickle says 4000000000008",
+    ),
     "the old format claims less than none": (old_claim(2**64 - 4), "truncated or damaged"),
     "code": (saved({A: Code()}), "it holds code, which is never run"),
-    "code in the old format": (saved({A: Code()}, _use_new_zipfile_serialization=False), "it holds code"),
+    "code in the old format": (
+        saved({A: Code()}, _use_new_zipfile_serialization=False),
+        "it holds code",
+    ),
     "a whole module": (saved(torch.nn.Linear(2, 2)), "it holds code, which is never run"),
     "a nested state dict": (saved({"model": TENSORS}), "holds model where tensors were expected"),
     "a list of tensors": (saved(list(TENSORS.values())), "holds list where a state dict"),
@@ -249,12 +362,21 @@ BINS = {
     "a complex weight": (saved({A: TENSORS[A].to(torch.complex64)}), "of type complex64"),
     "a weight in whole numbers": (saved({A: TENSORS[A].to(torch.int8)}), "of type int8"),
     "a weight in 8 bits": (saved({A: TENSORS[A].to(torch.float8_e4m3fn)}), "of type float8_e4m3fn"),
-    "a weight without values": (saved({A: torch.empty(2, 3, device="meta")}), "of type meta float32"),
-    "one value a trillion times": (saved({A: torch.ones(1).expand(10**6, 10**6)}), "repeat their values"),
+    "a weight without values": (
+        saved({A: torch.empty(2, 3, device="meta")}),
+        "of type meta float32",
+    ),
+    "one value a trillion times": (
+        saved({A: torch.ones(1).expand(10**6, 10**6)}),
+        "repeat their values",
+    ),
     "an offset beyond its storage": (beyond(), "truncated or damaged"),
     "protocol 4": (saved(pickle_protocol=4), "which no state dict does"),
     "a tar archive": (bytes(257) + b"ustar" + bytes(250), "tar archive"),
-    "a Git LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
+    "a Git LFS pointer": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+        "git lfs pull",
+    ),
     "a web page": (b"\n<html>\n<body>Sign in</body>", "is a web page"),
     "zeros": (bytes(5000), "truncated or damaged"),
     "text": (b"hello there, this is no model", "truncated or damaged"),
@@ -269,7 +391,13 @@ def bomb():
     again = packer.compress(piece) + packer.flush(zlib.Z_FULL_FLUSH)
     body, name = again * (whole // len(piece)) + packer.flush(), b"archive/data.pkl"
     sizes = struct.pack("<III", 0, len(body), whole)
-    local = b"PK\x03\x04" + struct.pack("<5H", 20, 0, 8, 0, 0) + sizes + struct.pack("<2H", len(name), 0) + name
+    local = (
+        b"PK\x03\x04"
+        + struct.pack("<5H", 20, 0, 8, 0, 0)
+        + sizes
+        + struct.pack("<2H", len(name), 0)
+        + name
+    )
     entry = b"PK\x01\x02" + struct.pack("<6H", 20, 20, 0, 8, 0, 0) + sizes
     entry += struct.pack("<5H2I", len(name), 0, 0, 0, 0, 0, 0) + name
     end = b"PK\x05\x06" + struct.pack("<4H2IH", 0, 0, 1, 1, len(entry), len(local) + len(body), 0)

@@ -15,7 +15,11 @@ from tests.support import TINY
 OLD = {**TINY, "model_type": "gpt_neox", "architectures": ["GPTNeoXForCausalLM"]}
 NEW = {
     **{key: value for key, value in OLD.items() if key != "rotary_pct"},
-    "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 0.5},
+    "rope_parameters": {
+        "rope_type": "default",
+        "rope_theta": 10_000.0,
+        "partial_rotary_factor": 0.5,
+    },
 }
 
 JUNK = st.one_of(
@@ -23,14 +27,28 @@ JUNK = st.one_of(
     st.booleans(),
     st.integers(-5, 5),
     st.sampled_from([10**9, -(10**9), 10**30, 10**400, 2**31, 2**63, 1, 32, 64, 300]),
-    st.sampled_from([0.0, -0.0, 0.5, 1.0, 2.0, 1e300, -1e300, 1e-300, float("nan"), float("inf"), float("-inf")]),
+    st.sampled_from(
+        [0.0, -0.0, 0.5, 1.0, 2.0, 1e300, -1e300, 1e-300, float("nan"), float("inf"), float("-inf")]
+    ),
     st.text(max_size=5),
     st.sampled_from(
-        ["gelu", "relu", "linear", "default", "GPTNeoXForCausalLM", "gpt_neox", "x" * 10_000, "\ud800", "\n"]
+        [
+            "gelu",
+            "relu",
+            "linear",
+            "default",
+            "GPTNeoXForCausalLM",
+            "gpt_neox",
+            "x" * 10_000,
+            "\ud800",
+            "\n",
+        ]
     ),
     st.lists(st.integers(-2, 2), max_size=3),
     st.dictionaries(
-        st.sampled_from(["rope_type", "type", "rope_theta", "partial_rotary_factor", "factor", "0"]),
+        st.sampled_from(
+            ["rope_type", "type", "rope_theta", "partial_rotary_factor", "factor", "0"]
+        ),
         st.one_of(
             st.none(),
             st.booleans(),
@@ -46,7 +64,11 @@ KEYS = st.sampled_from(sorted([*APPLIED, *REFUSED, *HARMLESS, "a_key_of_nobody"]
 
 
 @settings(
-    max_examples=400, derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=400,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 @given(
     base=st.sampled_from([OLD, NEW]),
@@ -58,7 +80,11 @@ def test_a_damaged_config_is_refused_or_read_as_transformers_reads_it(base, chan
     try:
         ours = forward_settings(config)
         cfg = hooked_config(
-            config, model="m", dtype=torch.float32, device=torch.device("cpu"), default_prepend_bos=None
+            config,
+            model="m",
+            dtype=torch.float32,
+            device=torch.device("cpu"),
+            default_prepend_bos=None,
         )
     except CheckpointError as error:
         assert "\n" not in str(error)
@@ -76,7 +102,9 @@ def test_a_damaged_config_is_refused_or_read_as_transformers_reads_it(base, chan
 
 
 def transformers_reading(config):
-    """What transformers makes of the keys that decide what is computed; keys that do not are left out, whatever they hold."""
+    """What transformers makes of the keys that decide what is computed; keys that do not are left
+    out, whatever they hold.
+    """
     deciding = {key: value for key, value in config.items() if key in APPLIED}
     found = GPTNeoXConfig.from_dict(json.loads(json.dumps(deciding)))
     rope = found.rope_parameters

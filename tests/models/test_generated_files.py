@@ -1,4 +1,6 @@
-"""Damaged weight files by the hundred: what the official readers refuse is refused in one line, and nothing else than they read is read."""
+"""Damaged weight files by the hundred: what the official readers refuse is refused in one line, and
+nothing else than they read is read.
+"""
 
 import io
 import json
@@ -16,11 +18,27 @@ from pythia_traj.checkpoint import WeightFile
 from pythia_traj.errors import CheckpointError
 from pythia_traj.models.tensors import read_tensors
 
-STEADY = {"derandomize": True, "deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
+STEADY = {
+    "derandomize": True,
+    "deadline": None,
+    "database": None,
+    "suppress_health_check": list(HealthCheck),
+}
 
-DTYPES = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8, "BOOL": 1, "I64": 8, "F4": 0.5, "F6_E2M3": 0.75, "F8_E4M3": 1}
+DTYPES = {
+    "F32": 4,
+    "F16": 2,
+    "BF16": 2,
+    "F64": 8,
+    "BOOL": 1,
+    "I64": 8,
+    "F4": 0.5,
+    "F6_E2M3": 0.75,
+    "F8_E4M3": 1,
+}
 FLOATS = {"F32", "F16", "BF16", "F64"}
-# None of them is one that the project has a meaning for, so that whatever is read comes back under its own name.
+# None of them is one that the project has a meaning for, so that whatever is read comes back under
+# its own name.
 NAMES = ("a", "b.c", "é", "-0", "d")
 
 
@@ -63,14 +81,38 @@ ODD = st.one_of(
     st.booleans(),
     st.integers(-(2**70), 2**70),
     st.sampled_from(
-        [-1, -0.0, 0, 1, 2**31, 2**32, 2**63, 2**64, 1.0, 1e400, "F32", "f16", "", [], {}, [0, 0], [1, -1]]
+        [
+            -1,
+            -0.0,
+            0,
+            1,
+            2**31,
+            2**32,
+            2**63,
+            2**64,
+            1.0,
+            1e400,
+            "F32",
+            "f16",
+            "",
+            [],
+            {},
+            [0, 0],
+            [1, -1],
+        ]
     ),
 )
 
 
 def _paths(value, path=()):
     yield path
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+    for key, inner in (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    ):
         yield from _paths(inner, (*path, key))
 
 
@@ -106,7 +148,9 @@ def headers(draw):
 
 
 def agree_on_safetensors(data):
-    """Ours refuses whatever theirs does; what both read is the same, and theirs has no floating tensor more."""
+    """Ours refuses whatever theirs does; what both read is the same, and theirs has no floating
+    tensor more.
+    """
     found, line = ours("model.safetensors", data)
     try:
         theirs = dict(deserialize(data))
@@ -137,9 +181,9 @@ def test_a_safetensors_file_of_any_header(parts):
 def test_a_safetensors_file_with_bytes_changed_cut_or_put_in(layout, data):
     entries, size = layout
     header = json.dumps(entries).encode()
-    whole = bytearray(len(header).to_bytes(8, "little") + header + bytes(range(256)) * (size // 256 + 1))[
-        : 8 + len(header) + size
-    ]
+    whole = bytearray(
+        len(header).to_bytes(8, "little") + header + bytes(range(256)) * (size // 256 + 1)
+    )[: 8 + len(header) + size]
     agree_on_safetensors(damaged(whole, data))
 
 
@@ -181,7 +225,8 @@ def agree_on_bin(data):
     """Ours refuses whatever torch does, and what ours reads is what torch reads."""
     found, line = ours("pytorch_model.bin", data)
     if found is None:
-        # Their reader is not asked: where a storage is shorter than it claims it reads what lies behind it.
+        # Their reader is not asked: where a storage is shorter than it claims it reads what lies
+        # behind it.
         event(f"refused: {line[:70]}")
         return
     with warnings.catch_warnings(action="ignore"):

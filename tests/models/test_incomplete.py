@@ -1,4 +1,6 @@
-"""A checkpoint that is still being written, or was damaged, costs its own step and no other, be it the first one."""
+"""A checkpoint that is still being written, or was damaged, costs its own step and no other, be it
+the first one.
+"""
 
 import json
 import logging
@@ -10,14 +12,26 @@ import pythia_traj as pt
 from pythia_traj.checkpoint import WeightFile
 from pythia_traj.errors import CheckpointError, ConfigError
 from pythia_traj.models.tensors import read_tensors
-from tests.models.layouts import INDEX, SAFE, change_config, cut, files, only, removed, sharded, then
+from tests.models.layouts import (
+    INDEX,
+    SAFE,
+    change_config,
+    cut,
+    files,
+    only,
+    removed,
+    sharded,
+    then,
+)
 
 BROKEN = {
     "an empty folder": only(),
     "config.json not there yet": removed("config.json"),
     "config.json cut": cut("config.json", 0.5),
     "config.json of another model": lambda folder: change_config(folder, intermediate_size=128),
-    "config.json of another architecture": lambda folder: change_config(folder, architectures=["GPT2LMHeadModel"]),
+    "config.json of another architecture": lambda folder: change_config(
+        folder, architectures=["GPT2LMHeadModel"]
+    ),
     "weights not there yet": removed(SAFE),
     "weights empty": cut(SAFE, 0),
     "weights cut": cut(SAFE, 0.6),
@@ -102,7 +116,11 @@ def test_a_config_beside_the_steps_serves_all_that_have_none(own_suite, tmp_path
 @pytest.mark.parametrize("is_file", [True, False])
 def test_whatever_becomes_of_a_bin_it_is_tensors_or_refused_in_a_line(tmp_path, as_zip, is_file):
     path = tmp_path / "pytorch_model.bin"
-    torch.save({"a.weight": torch.randn(20, 5), "b.bias": torch.ones(3)}, path, _use_new_zipfile_serialization=as_zip)
+    torch.save(
+        {"a.weight": torch.randn(20, 5), "b.bias": torch.ones(3)},
+        path,
+        _use_new_zipfile_serialization=as_zip,
+    )
     whole = path.read_bytes()
     draw = torch.Generator().manual_seed(0)
     for _ in range(150):

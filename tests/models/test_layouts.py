@@ -1,4 +1,5 @@
-"""Every layout that users have computes what transformers computes, or is refused in a sentence that says what to do.
+"""Every layout that users have computes what transformers computes, or is refused in a sentence
+that says what to do.
 
 One table, of three parts: what differs in `config.json`, in the weights, in the folder.
 """
@@ -31,7 +32,9 @@ def test_a_layout_is_what_transformers_computes_or_is_refused(tmp_path, layout: 
         return
     (ours,) = pt.checkpoints(tmp_path / "run", device="cpu")
     with torch.no_grad():
-        difference = (ours.model(TOKENS).log_softmax(-1) - transformers_reading(theirs, TOKENS)).abs().max()
+        difference = (
+            (ours.model(TOKENS).log_softmax(-1) - transformers_reading(theirs, TOKENS)).abs().max()
+        )
     assert difference < 1e-4
 
 
@@ -43,4 +46,6 @@ def test_no_two_layouts_have_one_name():
 def test_an_activation_is_transformers_own(name):
     """A model of random weights may hide how much two of them differ."""
     x = torch.linspace(-8, 8, 4001)
-    torch.testing.assert_close(SUPPORTED_ACTIVATIONS[ACTIVATIONS[name]](x), ACT2FN[name](x), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        SUPPORTED_ACTIVATIONS[ACTIVATIONS[name]](x), ACT2FN[name](x), atol=1e-6, rtol=0
+    )

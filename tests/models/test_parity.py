@@ -1,6 +1,8 @@
-"""The swapped model is the one that HookedTransformer.from_pretrained builds: parameters, log-probabilities, for every option.
+"""The swapped model is the one that HookedTransformer.from_pretrained builds: parameters,
+log-probabilities, for every option.
 
-The reference reads a Hub cache that the test lays out, under an official Pythia name and with the shape's own config.
+The reference reads a Hub cache that the test lays out, under an official Pythia name and with the
+shape's own config.
 """
 
 import itertools
@@ -20,20 +22,28 @@ from tests.support import publish, random_model
 
 STEP = 512
 OPTIONS = ("fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases")
-COMBINATIONS = [dict(zip(OPTIONS, values, strict=True)) for values in itertools.product([False, True], repeat=4)]
+COMBINATIONS = [
+    dict(zip(OPTIONS, values, strict=True)) for values in itertools.product([False, True], repeat=4)
+]
 
 SHAPES = {
     "quarter rotary": {"rotary_pct": 0.25},
     "0.34 rotary": {"rotary_pct": 0.34, "hidden_size": 96},
     "full rotary, eight heads": {"rotary_pct": 1.0, "num_attention_heads": 8},
-    "one head, wide mlp": {"num_attention_heads": 1, "intermediate_size": 200, "num_hidden_layers": 1},
+    "one head, wide mlp": {
+        "num_attention_heads": 1,
+        "intermediate_size": 200,
+        "num_hidden_layers": 1,
+    },
     "sequential": {"use_parallel_residual": False, "num_hidden_layers": 3},
 }
 
 
 @pytest.fixture
 def reference(tmp_path, monkeypatch):
-    """Publishes a model for both: a Hub cache for the reference, a directory for us; returns the loader and the directory."""
+    """Publishes a model for both: a Hub cache for the reference, a directory for us; returns the
+    loader and the directory.
+    """
 
     def build(model, **layout):
         run = tmp_path / "run"
@@ -51,11 +61,16 @@ def reference(tmp_path, monkeypatch):
         (cache / "refs").mkdir()
         for ref in (f"step{STEP}", "main"):
             (cache / "refs" / ref).write_text(commit)
-        monkeypatch.setenv("HF_TOKEN", "unused")  # transformer-lens 3.9 sends an empty header without one
+        # transformer-lens 3.9 sends an empty header without one
+        monkeypatch.setenv("HF_TOKEN", "unused")
 
         def load(**options):
             return HookedTransformer.from_pretrained(
-                "EleutherAI/pythia-70m", checkpoint_value=STEP, device="cpu", cache_dir=str(tmp_path / "hub"), **options
+                "EleutherAI/pythia-70m",
+                checkpoint_value=STEP,
+                device="cpu",
+                cache_dir=str(tmp_path / "hub"),
+                **options,
             )
 
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
@@ -75,12 +90,16 @@ def compare(load, run, options, tokens):
             mine[name], parameter, atol=1e-5, rtol=0, msg=lambda text, name=name: f"{name}: {text}"
         )
     with torch.no_grad():
-        difference = (ours.model(tokens).log_softmax(-1) - expected(tokens).log_softmax(-1)).abs().max()
+        difference = (
+            (ours.model(tokens).log_softmax(-1) - expected(tokens).log_softmax(-1)).abs().max()
+        )
     assert difference < 1e-4
     return ours.model
 
 
-quiet = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+quiet = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning"
+)
 
 
 @quiet
@@ -120,8 +139,11 @@ def test_the_full_shape_of_pythia_70m_equals_from_pretrained(reference):
 
 @pytest.mark.parametrize("shape", [*SHAPES, "odd rotary"])
 def test_log_probabilities_equal_hugging_faces_own(tmp_path, shape):
-    # A rotary_pct that gives an odd number of dimensions is read differently by TransformerLens: Hugging Face's reading is the model's.
-    model = random_model(**SHAPES.get(shape, {"rotary_pct": 0.34, "hidden_size": 128, "num_attention_heads": 2}))
+    # A rotary_pct that gives an odd number of dimensions is read differently by TransformerLens:
+    # Hugging Face's reading is the model's.
+    model = random_model(
+        **SHAPES.get(shape, {"rotary_pct": 0.34, "hidden_size": 128, "num_attention_heads": 2})
+    )
     publish(tmp_path / "run" / "step0", model, dtype=torch.float32)
     tokens = torch.randint(0, 300, (2, 60))
     (ours,) = pt.checkpoints(tmp_path / "run", device="cpu")
@@ -151,7 +173,8 @@ def test_a_swap_leaves_the_checkpoints_tensors_as_they_are(tmp_path, file_dtype,
     checkpoint = LocalModel.open(tmp_path / "run").checkpoint(0)
     swappable = SwappableModel(checkpoint, device=torch.device("cpu"), dtype=dtype)
     tensors = {
-        name: tensor.clone() for name, tensor in load_file(tmp_path / "run" / "step0" / "model.safetensors").items()
+        name: tensor.clone()
+        for name, tensor in load_file(tmp_path / "run" / "step0" / "model.safetensors").items()
     }
     before = {name: tensor.clone() for name, tensor in tensors.items()}
     swappable.swap(tensors, FOLDED)

@@ -1,4 +1,6 @@
-"""Shards and their index: every tensor is the one of the shard that the index names, or the step is refused."""
+"""Shards and their index: every tensor is the one of the shard that the index names, or the step is
+refused.
+"""
 
 import json
 import shutil
@@ -102,7 +104,11 @@ def not_named(run):
 
 
 def more_than_named(run):
-    edit(run, weight_map(run)[NORM], lambda tensors: tensors.update({"lm_head.bias": torch.zeros(300)}))
+    edit(
+        run,
+        weight_map(run)[NORM],
+        lambda tensors: tensors.update({"lm_head.bias": torch.zeros(300)}),
+    )
 
 
 def shard_gone(run):
@@ -118,10 +124,22 @@ def written(value):
 
 
 REFUSED = {
-    "a tensor that is in another shard than named": (moved, f"tensor {NORM} is not in .*, where the index says it is"),
-    "a tensor that is in none": (missing, f"tensor {NORM} is not in .*, where the index says it is"),
-    "a tensor that the index does not name": (not_named, f"holds {NORM}, which the index does not name"),
-    "one more than the index names": (more_than_named, "holds lm_head.bias, which the index does not name"),
+    "a tensor that is in another shard than named": (
+        moved,
+        f"tensor {NORM} is not in .*, where the index says it is",
+    ),
+    "a tensor that is in none": (
+        missing,
+        f"tensor {NORM} is not in .*, where the index says it is",
+    ),
+    "a tensor that the index does not name": (
+        not_named,
+        f"holds {NORM}, which the index does not name",
+    ),
+    "one more than the index names": (
+        more_than_named,
+        "holds lm_head.bias, which the index does not name",
+    ),
     "a shard that is not there": (shard_gone, "is missing: fetch it again"),
     "a path for a shard": (named("../step0/x.safetensors"), "not a plain file name"),
     "an absolute path for a shard": (named("/etc/passwd"), "not a plain file name"),
@@ -135,7 +153,10 @@ REFUSED = {
     "a map that is a list": (written('{"weight_map": ["a"]}'), "has no weight_map"),
     "an index that is a list": (written("[]"), "is an object"),
     "an index nested deep": (written('{"weight_map":' * 10_000 + "1" + "}" * 10_000), "nested"),
-    "a tensor twice in the map": (written('{"weight_map": {"a": "a.bin", "a": "b.bin"}}'), "twice in one object"),
+    "a tensor twice in the map": (
+        written('{"weight_map": {"a": "a.bin", "a": "b.bin"}}'),
+        "twice in one object",
+    ),
     "a map of a million": (
         written('{"weight_map": {' + ",".join(f'"{i}":"a.bin"' for i in range(10**6)) + "}}"),
         "shard a.bin named in .* is missing",
@@ -156,8 +177,14 @@ def test_an_index_that_does_not_fit_is_refused_in_a_line(run, name):
 def test_masks_need_not_be_named(run):
     expected = logits(run)
     mask = "gpt_neox.layers.0.attention.bias"
-    edit(run, weight_map(run)[NORM], lambda tensors: tensors.update({mask: torch.ones(1, 1, 8, 8, dtype=torch.bool)}))
-    weight_map(run, lambda named: named.update({"gpt_neox.layers.1.attention.masked_bias": named[NORM]}))
+    edit(
+        run,
+        weight_map(run)[NORM],
+        lambda tensors: tensors.update({mask: torch.ones(1, 1, 8, 8, dtype=torch.bool)}),
+    )
+    weight_map(
+        run, lambda named: named.update({"gpt_neox.layers.1.attention.masked_bias": named[NORM]})
+    )
     assert torch.equal(logits(run), expected)
 
 
@@ -165,7 +192,8 @@ def test_the_files_say_which_tensors_are_theirs(run):
     found = weight_map(run)
     with LocalModel.open(run).checkpoint(0).open() as files:
         assert {file.name: file.tensors for file in files} == {
-            shard: frozenset(name for name, own in found.items() if own == shard) for shard in set(found.values())
+            shard: frozenset(name for name, own in found.items() if own == shard)
+            for shard in set(found.values())
         }
 
 

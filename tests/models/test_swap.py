@@ -1,4 +1,6 @@
-"""Weights are swapped in place: nothing of an earlier step is left, nothing grows, nothing is half-written."""
+"""Weights are swapped in place: nothing of an earlier step is left, nothing grows, nothing is
+half-written.
+"""
 
 import json
 import os
@@ -48,7 +50,9 @@ def test_raw_and_folded_come_from_the_same_bytes_and_back(suite):
         assert swappable.model.cfg.normalization_type == "LN"
         assert torch.equal(outcomes[0], outcomes[2])
         torch.testing.assert_close(outcomes[0], outcomes[1], atol=1e-4, rtol=0)
-        raw = load_file(suite / "step2" / "model.safetensors")["gpt_neox.layers.1.mlp.dense_h_to_4h.weight"]
+        raw = load_file(suite / "step2" / "model.safetensors")[
+            "gpt_neox.layers.1.mlp.dense_h_to_4h.weight"
+        ]
         assert torch.equal(swappable.model.W_in[1], raw.float().T)
 
 
@@ -91,13 +95,22 @@ def load(suite, step=2):
 
 def test_a_missing_tensor_is_named(own_suite):
     edit(own_suite, 2, lambda tensors: tensors.pop("gpt_neox.layers.1.attention.dense.bias"))
-    with pytest.raises(CheckpointError, match=r"tensor gpt_neox\.layers\.1\.attention\.dense\.bias is missing"):
+    with pytest.raises(
+        CheckpointError, match=r"tensor gpt_neox\.layers\.1\.attention\.dense\.bias is missing"
+    ):
         load(own_suite)
 
 
 def test_a_tensor_of_the_wrong_shape_is_named(own_suite):
-    edit(own_suite, 2, lambda tensors: tensors.update({"gpt_neox.embed_in.weight": torch.zeros(10, 32)}))
-    with pytest.raises(CheckpointError, match=r"embed_in.weight has shape \[10, 32\], the config promises \[300, 32\]"):
+    edit(
+        own_suite,
+        2,
+        lambda tensors: tensors.update({"gpt_neox.embed_in.weight": torch.zeros(10, 32)}),
+    )
+    with pytest.raises(
+        CheckpointError,
+        match=r"embed_in.weight has shape \[10, 32\], the config promises \[300, 32\]",
+    ):
         load(own_suite)
 
 
@@ -127,14 +140,17 @@ def config_of(suite, step, **settings):
 
 def test_another_architecture_is_refused(own_suite):
     config_of(own_suite, 0, architectures=["GPT2LMHeadModel"])
-    with pytest.raises(CheckpointError, match="architecture GPT2LMHeadModel: supported is GPTNeoXForCausalLM"):
+    with pytest.raises(
+        CheckpointError, match="architecture GPT2LMHeadModel: supported is GPTNeoXForCausalLM"
+    ):
         load(own_suite)
 
 
 def test_a_step_of_another_shape_is_refused(own_suite):
     config_of(own_suite, 0, intermediate_size=128)
     with pytest.raises(
-        CheckpointError, match=r"config\.json of step 0 is not that of step 2: intermediate_size 128 instead of 64"
+        CheckpointError,
+        match=r"config\.json of step 0 is not that of step 2: intermediate_size 128 instead of 64",
     ):
         load(own_suite)
 
@@ -143,7 +159,10 @@ def test_a_step_of_another_shape_is_refused(own_suite):
     ("settings", "message"),
     [
         ({"hidden_act": "gelux"}, "hidden_act 'gelux' is not supported .did you mean"),
-        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "rope_type 'yarn' is not supported"),
+        (
+            {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}},
+            "rope_type 'yarn' is not supported",
+        ),
         ({"num_attention_heads": 5}, "hidden_size 32 is not a multiple of num_attention_heads 5"),
         ({"vocab_size": None}, "lacks vocab_size"),
     ],
@@ -178,8 +197,14 @@ def test_a_damaged_bin_file_is_refused(own_suite):
 def test_the_count_of_parameters_is_the_models(suite):
     (ckpt,) = pt.checkpoints(suite, steps="0", device="cpu", fold_ln=False)
     count = parameter_count({**TINY, "architectures": ["GPTNeoXForCausalLM"]})
-    published = sum(tensor.numel() for tensor in load_file(suite / "step0" / "model.safetensors").values())
-    assert count == published == sum(p.numel() for p in ckpt.model.parameters()) - ckpt.model.unembed.b_U.numel()
+    published = sum(
+        tensor.numel() for tensor in load_file(suite / "step0" / "model.safetensors").values()
+    )
+    assert (
+        count
+        == published
+        == sum(p.numel() for p in ckpt.model.parameters()) - ckpt.model.unembed.b_U.numel()
+    )
 
 
 def test_a_model_that_cannot_fit_is_refused_with_a_dtype_that_fits():
@@ -193,7 +218,8 @@ def test_a_model_that_cannot_fit_is_refused_with_a_dtype_that_fits():
         "architectures": ["GPTNeoXForCausalLM"],
     }
     with pytest.raises(
-        DeviceError, match=r"big in float32 needs .* GB and cpu has .* GB free: use --dtype float16 or bfloat16"
+        DeviceError,
+        match=r"big in float32 needs .* GB and cpu has .* GB free: use --dtype float16 or bfloat16",
     ):
         check_fits(config, model="big", dtype=torch.float32, device=torch.device("cpu"))
     config |= {"num_hidden_layers": 1000, "intermediate_size": 2**20}
@@ -251,7 +277,10 @@ def test_24_swaps_of_pythia_70m_grow_no_memory(tmp_path):
     for step in range(1, 8):
         (suite / f"step{step}").symlink_to(suite / "step0", target_is_directory=True)
     output = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(SWAPS), str(suite)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", textwrap.dedent(SWAPS), str(suite)],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     resident = json.loads(output)
     assert len(resident) == 24

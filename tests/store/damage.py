@@ -1,4 +1,6 @@
-"""What disks, editors and other programs do to the files of a run: each kind of damage as a function of the file."""
+"""What disks, editors and other programs do to the files of a run: each kind of damage as a
+function of the file.
+"""
 
 import json
 import os
@@ -86,7 +88,9 @@ def with_table(change: Callable[[pa.Table], pa.Table]) -> Damage:
 
 def as_text(name: str) -> Callable[[pa.Table], pa.Table]:
     """A column of numbers holds words."""
-    return lambda table: table.set_column(table.schema.get_field_index(name), name, pa.array(["many"] * len(table)))
+    return lambda table: table.set_column(
+        table.schema.get_field_index(name), name, pa.array(["many"] * len(table))
+    )
 
 
 def with_footer(text: bytes | None) -> Damage:
@@ -150,5 +154,7 @@ def a_claim_of_rows(path: Path) -> None:
             arrays.append(pa.DictionaryArray.from_arrays(zeros, words))
         else:
             arrays.append(pa.repeat(pa.scalar(1, field.type), count))
-    table = pa.Table.from_arrays(arrays, schema=columns).replace_schema_metadata({FOOTER_KEY: b"{}"})
+    table = pa.Table.from_arrays(arrays, schema=columns).replace_schema_metadata(
+        {FOOTER_KEY: b"{}"}
+    )
     pq.write_table(table, path, compression="zstd", data_page_size=1 << 30, max_rows_per_page=count)

@@ -1,4 +1,4 @@
-"""A damaged file costs its own rows: it is named, counted, left out, and made anew by the next sweep."""
+"""A damaged file costs its own rows: named, counted, left out, and made anew by the next sweep."""
 
 import json
 import os
@@ -140,7 +140,11 @@ METRICS_ALONE = {
 
 CASES = [
     *((kind, "metrics", damage) for kind, damage in {**PARQUET, **METRICS_ALONE}.items()),
-    *((kind, file, damage) for file in ("items", "own table") for kind, damage in list(PARQUET.items())[::3]),
+    *(
+        (kind, file, damage)
+        for file in ("items", "own table")
+        for kind, damage in list(PARQUET.items())[::3]
+    ),
     ("columns of other types", "own table", d.with_table(d.as_text("size"))),
     ("garbage", "tensors", d.replaced_by(b"x" * 1000)),
     ("cut in the middle", "tensors", d.shortened_to(0.5)),
@@ -152,7 +156,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "file", "damage"), CASES, ids=[f"{file}: {kind}" for kind, file, _ in CASES])
+@pytest.mark.parametrize(
+    ("kind", "file", "damage"), CASES, ids=[f"{file}: {kind}" for kind, file, _ in CASES]
+)
 def test_a_damaged_file_costs_its_own_rows(made, run, tmp_path, kind, file, damage):
     damage(run / FILES[file])
     start = time.monotonic()
@@ -161,9 +167,9 @@ def test_a_damaged_file_costs_its_own_rows(made, run, tmp_path, kind, file, dama
         whole = pt.load(made[0], table=TABLES[file])
         rest = whole[whole.step != 1].reset_index(drop=True)
         assert found.astype(str).equals(rest.astype(str))
-        assert [FILES[file] in note and "left out 1 damaged file" in note for note in notes] == [True] * (
-            kind != "missing"
-        )
+        assert [FILES[file] in note and "left out 1 damaged file" in note for note in notes] == [
+            True
+        ] * (kind != "missing")
     status = pt.status(run)
     if (kind, file) == ("columns of other types", "own table"):
         # Nothing but the other units' tables says what such a column should hold.
@@ -214,7 +220,9 @@ def test_what_has_no_name_of_ours_is_neither_read_nor_removed(made, run):
     assert all((folder / name).read_bytes() == b"mine" for name in names)
 
 
-@pytest.mark.parametrize("damage", [PARQUET["garbage"], PARQUET["pages overwritten"], PARQUET["a directory"]])
+@pytest.mark.parametrize(
+    "damage", [PARQUET["garbage"], PARQUET["pages overwritten"], PARQUET["a directory"]]
+)
 def test_a_damaged_row_of_a_model_is_left_out_and_written_by_the_next_sweep(made, run, damage):
     path = run / "tables" / "models" / "model=tiny" / "model.parquet"
     damage(path)
@@ -227,9 +235,15 @@ def test_a_damaged_row_of_a_model_is_left_out_and_written_by_the_next_sweep(made
     assert_whole(run, made)
 
 
-@pytest.mark.parametrize("damage", [PARQUET["garbage"], PARQUET["pages overwritten"], METRICS_ALONE["values as text"]])
+@pytest.mark.parametrize(
+    "damage", [PARQUET["garbage"], PARQUET["pages overwritten"], METRICS_ALONE["values as text"]]
+)
 def test_a_damaged_row_that_only_references_need_is_as_if_it_were_not_there(made, tmp_path, damage):
-    settings = {**made[1], "steps": "2", "experiments": {"growth": {"use": f"{made[0].parent / 'mine.py'}:growth"}}}
+    settings = {
+        **made[1],
+        "steps": "2",
+        "experiments": {"growth": {"use": f"{made[0].parent / 'mine.py'}:growth"}},
+    }
     pt.sweep(pt.SweepConfig(**settings, out=tmp_path / "run"))
     calm = pt.load(tmp_path / "run")
     (cached,) = (tmp_path / "run" / "cache").rglob("*.parquet")
@@ -242,16 +256,27 @@ def test_a_damaged_row_that_only_references_need_is_as_if_it_were_not_there(made
 
 REQUESTS = {
     **{name: d.replaced_by(text) for name, text in JSON_IS_HOSTILE.items()},
-    "steps as text": d.replaced_by(b'{"experiments": {"norms": {}}, "explicit_steps": {"tiny": "0"}}'),
-    "steps as words": d.replaced_by(b'{"experiments": {"norms": {}}, "explicit_steps": {"tiny": ["0"]}}'),
-    "a yes for a step": d.replaced_by(b'{"experiments": {"norms": {}}, "explicit_steps": {"tiny": [true]}}'),
+    "steps as text": d.replaced_by(
+        b'{"experiments": {"norms": {}}, "explicit_steps": {"tiny": "0"}}'
+    ),
+    "steps as words": d.replaced_by(
+        b'{"experiments": {"norms": {}}, "explicit_steps": {"tiny": ["0"]}}'
+    ),
+    "a yes for a step": d.replaced_by(
+        b'{"experiments": {"norms": {}}, "explicit_steps": {"tiny": [true]}}'
+    ),
     "a step of 30 digits": d.replaced_by(
         b'{"experiments": {"a": {}}, "explicit_steps": {"tiny": [' + b"9" * 30 + b"]}}"
     ),
-    "labels as a list": d.replaced_by(b'{"experiments": ["norms"], "explicit_steps": {"tiny": [0]}}'),
+    "labels as a list": d.replaced_by(
+        b'{"experiments": ["norms"], "explicit_steps": {"tiny": [0]}}'
+    ),
     "more units than atoms": d.replaced_by(
         json.dumps(
-            {"experiments": {str(i): {} for i in range(20_000)}, "explicit_steps": {"tiny": list(range(20_000))}}
+            {
+                "experiments": {str(i): {} for i in range(20_000)},
+                "explicit_steps": {"tiny": list(range(20_000))},
+            }
         ).encode()
     ),
     "a pipe": d.a_pipe,
@@ -294,7 +319,9 @@ def test_a_damaged_run_json_is_refused_in_one_line_that_says_what_to_do(made, ru
         lambda: pt.sweep(pt.SweepConfig(**made[1], out=run)),
     )
     for call in calls:
-        with pytest.raises(StoreError, match=r"run\.json (is damaged \(.*\): remove it|was not written by)") as caught:
+        with pytest.raises(
+            StoreError, match=r"run\.json (is damaged \(.*\): remove it|was not written by)"
+        ) as caught:
             call()
         assert "\n" not in str(caught.value)
 
@@ -315,10 +342,12 @@ LINES = {
     "time without end": b'{"time": Infinity, "event": "done"}\n',
     "unit as a list": b'{"time": 1, "event": "failed", "unit": ["tiny"]}\n',
     "unit as an object": b'{"time": 1, "event": "failed", "unit": {"a": 1}}\n',
-    "a process below 1": b'{"time": 1, "event": "started", "unit": "tiny/norms/step1", "pid": -1}\n',
-    "a process of 30 digits": b'{"time": 1, "event": "started", "unit": "tiny/norms/step1", "pid": '
-    + b"9" * 30
-    + b"}\n",
+    "a process below 1": (
+        b'{"time": 1, "event": "started", "unit": "tiny/norms/step1", "pid": -1}\n'
+    ),
+    "a process of 30 digits": (
+        b'{"time": 1, "event": "started", "unit": "tiny/norms/step1", "pid": ' + b"9" * 30 + b"}\n"
+    ),
     "a line of 50 MB": b'{"time": 1, "event": "note", "message": "' + b"x" * 50_000_000 + b'"}\n',
     "an event at the end of a long line": b"x" * 1_000_000 + b'{"time": 1, "event": "note"}\n',
     "not UTF-8": b'{"time": 1, "event": "\xff\xfe"}\n',
@@ -336,7 +365,9 @@ def test_what_is_no_event_is_passed_over(made, run, kind):
     assert_whole(run, made)
 
 
-@pytest.mark.parametrize("damage", [d.a_pipe, d.a_directory, d.a_dangling_link, d.sparse(2 * 10**8)])
+@pytest.mark.parametrize(
+    "damage", [d.a_pipe, d.a_directory, d.a_dangling_link, d.sparse(2 * 10**8)]
+)
 def test_a_log_that_is_none_is_passed_over(made, run, damage):
     before = list(read_events(Run(run)))
     (run / "log" / "other.jsonl").touch()

@@ -1,4 +1,6 @@
-"""Rows as any reader finds them: pandas, pyarrow, DuckDB and Polars in one plain call each, also while the run is written."""
+"""Rows as any reader finds them: pandas, pyarrow, DuckDB and Polars in one plain call each, also
+while the run is written.
+"""
 
 import json
 import threading
@@ -27,14 +29,20 @@ def rows(step):
     made.add(Key("nll"), 2.5 - step / 1000, stderr=0.1, n=10)
     for head in range(3):
         made.add_items(
-            Key("prefix_matching", variant="two_halves", component="head", layer=0, head=head), [0.1, 0.2, 0.4]
+            Key("prefix_matching", variant="two_halves", component="head", layer=0, head=head),
+            [0.1, 0.2, 0.4],
         )
     made.undefined(Key("icl_score"), "context too short")
     return made
 
 
 def write(run, model, label, step):
-    write_unit(run, UnitId(model, label, "toy", f"step{step}", None, step, step * 2048), rows(step), {"digest": "d"})
+    write_unit(
+        run,
+        UnitId(model, label, "toy", f"step{step}", None, step, step * 2048),
+        rows(step),
+        {"digest": "d"},
+    )
 
 
 @pytest.fixture
@@ -50,9 +58,11 @@ def run(tmp_path):
 READERS = {
     "pandas": lambda path: len(pd.read_parquet(path)),
     "pyarrow": lambda path: ds.dataset(path, partitioning="hive").to_table().num_rows,
-    "duckdb": lambda path: duckdb.sql(
-        f"select count(*) from read_parquet('{path}/**/*.parquet', hive_partitioning=true)"
-    ).fetchall()[0][0],
+    "duckdb": (
+        lambda path: duckdb.sql(
+            f"select count(*) from read_parquet('{path}/**/*.parquet', hive_partitioning=true)"
+        ).fetchall()[0][0]
+    ),
     "polars": lambda path: pl.read_parquet(path, hive_partitioning=True).height,
 }
 
@@ -92,7 +102,8 @@ def test_the_partitions_are_columns_of_every_reader(run):
     assert {"model", "experiment"} <= set(ds.dataset(path, partitioning="hive").schema.names)
     assert {"model", "experiment"} <= set(pl.read_parquet(path, hive_partitioning=True).columns)
     found = duckdb.sql(
-        f"select distinct model from read_parquet('{path}/**/*.parquet', hive_partitioning=true) order by 1"
+        f"select distinct model from read_parquet('{path}/**/*.parquet', hive_partitioning=true)"
+        " order by 1"
     ).fetchall()
     assert found == [("a-1b",), ("b-70m",)]
 
@@ -107,7 +118,9 @@ def test_the_columns_are_the_schemas_types_all_null_ones_included(run):
     for column in schema.METRICS:
         assert found.field(column.name).nullable == column.nullable
     assert {c.name: c.type for c in schema.METRICS if c.type != "dictionary"} == {
-        field.name: str(field.type).replace("double", "float64") for field in found if field.name not in words
+        field.name: str(field.type).replace("double", "float64")
+        for field in found
+        if field.name not in words
     }
 
 
@@ -174,17 +187,30 @@ def test_an_experiments_own_table_has_the_units_columns_in_front(tmp_path):
     made.table("edges", {"sender": ["a", "b"], "score": [0.5, -0.5]})
     write_unit(run, UnitId("m", "eap", "toy", "step1", None, 1, None), made, {})
     edges = pt.load(run.path, table="edges")
-    assert edges[["model", "step", "sender", "score"]].values.tolist() == [["m", 1, "a", 0.5], ["m", 1, "b", -0.5]]
+    assert edges[["model", "step", "sender", "score"]].values.tolist() == [
+        ["m", 1, "a", 0.5],
+        ["m", 1, "b", -0.5],
+    ]
     assert pt.load(run.path).empty
 
 
 def test_tensors_are_a_safetensors_file_beside_the_metrics_with_the_footer_in_it(run):
     made = rows(512)
-    arrays = {"acts": np.arange(12, dtype=np.float32).reshape(3, 4).T, "tokens": np.array([[1, 2]], np.int32)}
+    arrays = {
+        "acts": np.arange(12, dtype=np.float32).reshape(3, 4).T,
+        "tokens": np.array([[1, 2]], np.int32),
+    }
     made.tensors("activations", arrays)
     unit = UnitId("a-1b", "loss", "toy", "step512", None, 512, None)
     write_unit(run, unit, made, {"digest": "d"})
-    path = run.path / "tables" / "activations" / "model=a-1b" / "experiment=loss" / "step-000512.safetensors"
+    path = (
+        run.path
+        / "tables"
+        / "activations"
+        / "model=a-1b"
+        / "experiment=loss"
+        / "step-000512.safetensors"
+    )
     with safe_open(path, "numpy") as file:
         assert json.loads(file.metadata()["pythia_traj"])["digest"] == "d"
         assert (file.get_tensor("acts") == arrays["acts"]).all()
@@ -194,7 +220,9 @@ def test_tensors_are_a_safetensors_file_beside_the_metrics_with_the_footer_in_it
     for name, reader in READERS.items():
         assert reader(str(run.metrics)) == 8 * 5, name
         assert reader(str(run.path / "tables" / "items")) == 8 * 9, name
-    with pytest.raises(StoreError, match="activations holds tensors, not rows: read the .safetensors files below"):
+    with pytest.raises(
+        StoreError, match="activations holds tensors, not rows: read the .safetensors files below"
+    ):
         pt.load(run.path, table="activations")
     # Measured again without them: nothing of the earlier unit is left.
     write_unit(run, unit, rows(512), {"digest": "e"})

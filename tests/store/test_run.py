@@ -32,7 +32,9 @@ def test_many_workers_create_one_run(tmp_path):
 
 def test_somebody_elses_directory_is_refused(tmp_path):
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(StoreError, match=r"holds thesis.tex and is no run: give an empty or a new directory"):
+    with pytest.raises(
+        StoreError, match=r"holds thesis.tex and is no run: give an empty or a new directory"
+    ):
         Run.create(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     with pytest.raises(StoreError, match="is a file"):
@@ -48,7 +50,8 @@ def test_another_programs_run_json_is_refused(tmp_path):
         Run.open(tmp_path)
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(
-        StoreError, match=r"is damaged \(is not JSON\): remove it and repeat the sweep, which writes it again"
+        StoreError,
+        match=r"is damaged \(is not JSON\): remove it and repeat the sweep, which writes it again",
     ):
         Run.open(tmp_path)
 
@@ -70,7 +73,10 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
 def test_leftovers_of_dead_processes_are_removed_and_those_of_living_ones_kept(tmp_path):
     run = Run.create(tmp_path / "run")
     dead = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", "import os; print(os.getpid())"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     host = os.uname().nodename
     for pid in (dead.stdout.strip(), os.getpid()):
@@ -103,5 +109,11 @@ def test_step_files_sort_as_steps_do():
     steps = [0, 9, 10, 512, 143000]
     assert sorted(map(step_file, steps)) == [step_file(step) for step in steps]
     assert [step_of(step_file(step)) for step in steps] == steps
-    foreign = ("step-abc.parquet", "step-512.parquet", "step-0000512.parquet", "step-000512.parquet~", ".DS_Store")
+    foreign = (
+        "step-abc.parquet",
+        "step-512.parquet",
+        "step-0000512.parquet",
+        "step-000512.parquet~",
+        ".DS_Store",
+    )
     assert [step_of(name) for name in foreign] == [None] * len(foreign)

@@ -1,4 +1,6 @@
-"""Slips of whoever measures or reads are said: misspelt words, two values under one key, mixed parameters, edited experiments."""
+"""Slips of whoever measures or reads are said: misspelt words, two values under one key, mixed
+parameters, edited experiments.
+"""
 
 import json
 import re
@@ -38,7 +40,11 @@ def write_experiment(path, *, version=1, more=""):
 
 def request(suite, out, use, *, steps="0,1,2", label="norm", **parameters):
     return pt.SweepConfig(
-        model=str(suite), steps=steps, device="cpu", experiments={label: {"use": use, **parameters}}, out=out
+        model=str(suite),
+        steps=steps,
+        device="cpu",
+        experiments={label: {"use": use, **parameters}},
+        out=out,
     )
 
 
@@ -58,7 +64,8 @@ def run(tmp_path_factory):
             loss, induction = Rows(), Rows()
             loss.add(Key("nll"), 2.0)
             induction.add_items(
-                Key("prefix_matching", variant="two_halves", component="head", layer=0, head=1), [0.1, 0.2]
+                Key("prefix_matching", variant="two_halves", component="head", layer=0, head=1),
+                [0.1, 0.2],
             )
             loss.table("sizes", {"name": ["W_in", "W_out"], "size": [1.5, 2.5]})
             for label, rows in (("loss", loss), ("induction", induction)):
@@ -68,22 +75,43 @@ def run(tmp_path_factory):
 
 
 MISSPELT = [
-    ({"metric": "prefix_matchin"}, "there is no metric 'prefix_matchin' in these rows: did you mean prefix_matching?"),
+    (
+        {"metric": "prefix_matchin"},
+        "there is no metric 'prefix_matchin' in these rows: did you mean prefix_matching?",
+    ),
     ({"metric": ["nll", "prefix_matchin"]}, "there is no metric 'prefix_matchin'"),
-    ({"metric": "NLL", "step": 0}, "there is no metric 'NLL' in these rows: known: nll, prefix_matching"),
-    ({"experiment": "inductin"}, "there is no experiment 'inductin' in these rows: did you mean induction?"),
+    (
+        {"metric": "NLL", "step": 0},
+        "there is no metric 'NLL' in these rows: known: nll, prefix_matching",
+    ),
+    (
+        {"experiment": "inductin"},
+        "there is no experiment 'inductin' in these rows: did you mean induction?",
+    ),
     ({"experiment": ("loss", "induktion")}, "there is no experiment 'induktion'"),
     ({"model": "smal"}, "there is no model 'smal' in these rows: did you mean small?"),
     ({"model": "pythia-1b"}, "there is no model 'pythia-1b' in these rows: known: large, small"),
-    ({"variant": "two_halfs"}, "there is no variant 'two_halfs' in these rows: did you mean two_halves?"),
+    (
+        {"variant": "two_halfs"},
+        "there is no variant 'two_halfs' in these rows: did you mean two_halves?",
+    ),
     ({"variant": [None, "two_halfs"]}, "there is no variant 'two_halfs'"),
     ({"component": "heads"}, "there is no component 'heads' in these rows: did you mean head?"),
     ({"suite": "tiy"}, "there is no suite 'tiy'"),
-    ({"revision": "step51"}, "there is no revision 'step51' in these rows: did you mean step512 or step0?"),
+    (
+        {"revision": "step51"},
+        "there is no revision 'step51' in these rows: did you mean step512 or step0?",
+    ),
     ({"dim": "noun"}, "there is no dim 'noun' in these rows: none is known"),
     ({"metric": "prefix_matchin", "table": "items"}, "there is no metric 'prefix_matchin'"),
-    ({"name": "W_ni", "table": "sizes"}, "there is no name 'W_ni' in these rows: did you mean W_in"),
-    ({"experiment": "induction", "metric": "nl"}, "there is no metric 'nl' in these rows: did you mean nll?"),
+    (
+        {"name": "W_ni", "table": "sizes"},
+        "there is no name 'W_ni' in these rows: did you mean W_in",
+    ),
+    (
+        {"experiment": "induction", "metric": "nl"},
+        "there is no metric 'nl' in these rows: did you mean nll?",
+    ),
     ({"metrc": "nll"}, "there is no column 'metrc': did you mean metric"),
     ({"siz": 1, "table": "sizes"}, "there is no column 'siz': did you mean size"),
     ({"table": "item"}, "has no table 'item': did you mean items?"),
@@ -157,11 +185,16 @@ def items_twice(rows):
     rows.add_items(Key("m", layer=1, head=2), [1.0, 2.0])
 
 
-@pytest.mark.parametrize("fill", [twice_in_rows, with_and_without_value, numbers_of_two_kinds, appended, items_twice])
+@pytest.mark.parametrize(
+    "fill", [twice_in_rows, with_and_without_value, numbers_of_two_kinds, appended, items_twice]
+)
 def test_two_values_under_one_key_are_refused(tmp_path, fill):
     rows, run = Rows(), Run.create(tmp_path / "run")
     fill(rows)
-    with pytest.raises(ValueError, match=r"two values under one key, metric=m, layer=1, head=2(, item=0)?: give each"):
+    with pytest.raises(
+        ValueError,
+        match=r"two values under one key, metric=m, layer=1, head=2(, item=0)?: give each",
+    ):
         write_unit(run, UnitId("m", "l", "s", "step0", None, 0, None), rows, {"digest": "d"})
     assert not list(run.path.rglob("*.parquet"))
 
@@ -185,17 +218,22 @@ def test_the_unit_that_has_two_values_under_one_key_fails_alone(suite, tmp_path)
     assert "\n" not in error
 
 
-def test_parameters_that_were_mixed_under_one_label_are_said_by_load_and_by_the_sweep(suite, tmp_path):
+def test_parameters_that_were_mixed_under_one_label_are_said_by_load_and_by_the_sweep(
+    suite, tmp_path
+):
     use, out = write_experiment(tmp_path / "mine.py"), tmp_path / "run"
     pt.sweep(request(suite, out, use))
     result = pt.sweep(request(suite, out, use, steps="4", scale=3))
     (said,) = result.warnings
     assert said.startswith(
-        "tiny/norm: at other steps 3 units were made with other settings (scale: 3, 1), which stay: "
+        "tiny/norm: at other steps 3 units were made with other settings (scale: 3, 1), which"
+        " stay: "
     )
     rows, (note,) = load_with_notes(out)
     assert len(rows) == 4
-    assert note.startswith("tiny/norm: 3 and 1 units were made with different settings (scale: 1, 3)")
+    assert note.startswith(
+        "tiny/norm: 3 and 1 units were made with different settings (scale: 1, 3)"
+    )
     # Where no two of them meet there is nothing to say.
     for where in ({"step": [0, 1, 2]}, {"step": 4}):
         assert load_with_notes(out, **where)[1] == []
@@ -213,7 +251,9 @@ def test_a_label_of_its_own_mixes_nothing(suite, tmp_path):
 
 
 def test_references_at_other_steps_are_no_other_settings(suite, tmp_path):
-    source = SOURCE.format(version=1, more="").replace("processing=RAW)", 'processing=RAW, references=("previous",))')
+    source = SOURCE.format(version=1, more="").replace(
+        "processing=RAW)", 'processing=RAW, references=("previous",))'
+    )
     (tmp_path / "mine.py").write_text(source.replace("(model, *", "(model, reference_models, *"))
     out = tmp_path / "run"
     pt.sweep(request(suite, out, str(tmp_path / "mine.py"), steps="0,1"))
@@ -224,7 +264,9 @@ def test_references_at_other_steps_are_no_other_settings(suite, tmp_path):
 def edited(suite, tmp_path, name, **changes):
     """Another file of the same experiment, as another process would import it after an edit."""
     (tmp_path / name).mkdir()
-    return request(suite, tmp_path / "run", write_experiment(tmp_path / name / "mine.py", **changes))
+    return request(
+        suite, tmp_path / "run", write_experiment(tmp_path / name / "mine.py", **changes)
+    )
 
 
 def test_an_edited_experiment_keeps_its_rows_and_says_so(suite, tmp_path):
@@ -234,11 +276,15 @@ def test_an_edited_experiment_keeps_its_rows_and_says_so(suite, tmp_path):
     assert len(result.skipped) == 3
     (said,) = result.warnings
     assert (
-        "mine.py has changed since 3 units were measured, its version has not: raise version= to measure them" in said
+        "mine.py has changed since 3 units were measured, its version has not: raise version= to"
+        " measure them" in said
     )
     raised = pt.sweep(edited(suite, tmp_path, "raised", version=2, more="# another thought"))
     assert (len(raised.done), raised.warnings) == (3, [])
-    assert pt.sweep(edited(suite, tmp_path, "again", version=2, more="# another thought")).warnings == []
+    assert (
+        pt.sweep(edited(suite, tmp_path, "again", version=2, more="# another thought")).warnings
+        == []
+    )
 
 
 def test_a_file_that_was_edited_after_its_import_is_said_to_be_another(suite, tmp_path):
@@ -246,7 +292,10 @@ def test_a_file_that_was_edited_after_its_import_is_said_to_be_another(suite, tm
     find(use)
     write_experiment(tmp_path / "mine.py", version=2)
     (said,) = pt.sweep(request(suite, tmp_path / "run", use)).warnings
-    assert "mine.py has changed since it was imported: start Python again to use it as it is now" in said
+    assert (
+        "mine.py has changed since it was imported: start Python again to use it as it is now"
+        in said
+    )
 
 
 def test_a_packaged_experiment_records_its_file_and_says_nothing(suite, tmp_path):
@@ -273,7 +322,13 @@ def test_a_refused_request_leaves_no_work(suite, tmp_path, parameters, error):
     def sweep(**given):
         experiments = {"induction": {"n": 2, "length": 10, **given}}
         return pt.sweep(
-            pt.SweepConfig(model=str(suite), steps="0,1", device="cpu", experiments=experiments, out=tmp_path / "run")
+            pt.SweepConfig(
+                model=str(suite),
+                steps="0,1",
+                device="cpu",
+                experiments=experiments,
+                out=tmp_path / "run",
+            )
         )
 
     with pytest.raises(error):
@@ -284,12 +339,16 @@ def test_a_refused_request_leaves_no_work(suite, tmp_path, parameters, error):
     found = pt.status(tmp_path / "run")
     assert (found.done, found.left) == (2, 0)
     # What one request asks for and another cannot have is still asked for.
-    (tmp_path / "run" / "metrics" / "model=tiny" / "experiment=induction" / "step-000001.parquet").unlink()
+    (
+        tmp_path / "run" / "metrics" / "model=tiny" / "experiment=induction" / "step-000001.parquet"
+    ).unlink()
     assert pt.status(tmp_path / "run").left == 1
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
-def test_a_parameter_that_no_footer_can_hold_is_refused_before_anything_is_read(suite, tmp_path, value):
+def test_a_parameter_that_no_footer_can_hold_is_refused_before_anything_is_read(
+    suite, tmp_path, value
+):
     use = write_experiment(tmp_path / "mine.py")
     with pytest.raises(ConfigError, match="norm"):
         pt.sweep(request(suite, tmp_path / "run", use, power=value))
@@ -299,7 +358,12 @@ def test_a_parameter_that_no_footer_can_hold_is_refused_before_anything_is_read(
 def test_what_json_cannot_hold_does_not_make_a_record_unreadable(tmp_path):
     from pythia_traj.store.records import as_json
 
-    document = {"path": "caf\udce9", "rate": float("nan"), "deep": [{"\ud800": (1, float("inf"))}], "text": "é"}
+    document = {
+        "path": "caf\udce9",
+        "rate": float("nan"),
+        "deep": [{"\ud800": (1, float("inf"))}],
+        "text": "é",
+    }
     assert json.loads(as_json(document)) == {
         "path": "caf\\udce9",
         "rate": None,

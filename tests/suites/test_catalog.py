@@ -29,7 +29,10 @@ def test_every_suite_is_complete():
         "pythia-v0": 16,
         "polypythias": 5 * 9 + 6,
     }
-    assert all(len(record.steps) == (143 if record.suite == "pythia-v0" else 154) for record in catalog().values())
+    assert all(
+        len(record.steps) == (143 if record.suite == "pythia-v0" else 154)
+        for record in catalog().values()
+    )
 
 
 @pytest.mark.parametrize("record", catalog().values(), ids=lambda record: record.name)
@@ -64,7 +67,11 @@ def test_the_learning_rate_warms_up_and_falls_to_a_tenth():
     record = look_up("pythia-70m")
     rates = [record.learning_rate(step) for step in record.steps]
     assert rates[0] == 0
-    assert record.learning_rate(1430) == record.size.peak_lr == max(map(record.learning_rate, range(0, 143_001, 10)))
+    assert (
+        record.learning_rate(1430)
+        == record.size.peak_lr
+        == max(map(record.learning_rate, range(0, 143_001, 10)))
+    )
     assert record.learning_rate(715) == pytest.approx(record.size.peak_lr / 2)
     assert record.learning_rate((143_000 + 1430) // 2) == pytest.approx(record.size.peak_lr * 0.55)
     assert rates[-1] == pytest.approx(record.size.peak_lr / 10)

@@ -1,4 +1,6 @@
-"""Directories as people have them: odd names, other tools' folders, what may not be read; and a suite.json of all kinds."""
+"""Directories as people have them: odd names, other tools' folders, what may not be read; and a
+suite.json of all kinds.
+"""
 
 import json
 import logging
@@ -44,7 +46,9 @@ def test_folders_under_other_names_are_named_in_the_refusal(tmp_path, name):
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("name", [name for name, said in OTHER_NAMES.items() if said.startswith("rename")])
+@pytest.mark.parametrize(
+    "name", [name for name, said in OTHER_NAMES.items() if said.startswith("rename")]
+)
 def test_beside_steps_they_are_left_out_with_a_word(tmp_path, caplog, name):
     with caplog.at_level(logging.WARNING, logger="pythia_traj"):
         found = LocalModel.open(folders(tmp_path / "run", "step0", name))
@@ -61,7 +65,9 @@ def test_what_there_is_a_step_for_needs_no_word(tmp_path, caplog, name):
 
 
 def test_many_of_them_are_counted(tmp_path):
-    with pytest.raises(SuiteError, match=r"but step_1, step_2, step_3 and 2 more: rename step_1 to step1"):
+    with pytest.raises(
+        SuiteError, match=r"but step_1, step_2, step_3 and 2 more: rename step_1 to step1"
+    ):
         LocalModel.open(folders(tmp_path / "run", *(f"step_{n}" for n in range(1, 6))))
 
 
@@ -81,11 +87,20 @@ def test_a_step_is_a_number_in_plain_digits(tmp_path, names, found):
 
 
 NO_STEPS = {
-    "one more than the largest": ([f"step{MOST_STEP + 1}"], f"its number must be at most {MOST_STEP}"),
+    "one more than the largest": (
+        [f"step{MOST_STEP + 1}"],
+        f"its number must be at most {MOST_STEP}",
+    ),
     "2**63": (["step0", f"step{2**63}"], f"its number must be at most {MOST_STEP}"),
     "240 digits": (["step0", "step" + "9" * 240], f"its number must be at most {MOST_STEP}"),
-    "one step with zeros and without": (["step8", "step08"], "has step 8 twice, as step08 and step8"),
-    "one step of two tools": (["step8", "checkpoint-8"], "has step 8 twice, as checkpoint-8 and step8"),
+    "one step with zeros and without": (
+        ["step8", "step08"],
+        "has step 8 twice, as step08 and step8",
+    ),
+    "one step of two tools": (
+        ["step8", "checkpoint-8"],
+        "has step 8 twice, as checkpoint-8 and step8",
+    ),
 }
 
 
@@ -141,7 +156,11 @@ def forbid(monkeypatch, folder):
     monkeypatch.setattr(os, "listdir", refuse(listdir))
     monkeypatch.setattr(os, "scandir", refuse(scandir))
     monkeypatch.setattr(os.path, "isfile", lambda path: not within(path) and isfile(path))
-    monkeypatch.setattr(os.path, "isdir", lambda path: str(path) == str(folder) or (not within(path) and isdir(path)))
+    monkeypatch.setattr(
+        os.path,
+        "isdir",
+        lambda path: str(path) == str(folder) or (not within(path) and isdir(path)),
+    )
 
 
 def test_a_folder_that_may_not_be_read_is_a_step_that_fails(tmp_path, monkeypatch):
@@ -167,7 +186,10 @@ def test_a_run_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
 
 
 ADAPTERS = {
-    "an adapter": (["adapter_config.json", "adapter_model.safetensors"], "a PEFT adapter, not a model"),
+    "an adapter": (
+        ["adapter_config.json", "adapter_model.safetensors"],
+        "a PEFT adapter, not a model",
+    ),
     "DeepSpeed's parts": (["zero_to_fp32.py"], "DeepSpeed ZeRO's parts of a model"),
     "a training's state": (["optimizer.pt"], "the state of a training and no weights"),
 }
@@ -218,13 +240,19 @@ SUITES = {
     "no tokens": (b'{"tokens_per_step": 0}', "tokens_per_step is 0"),
     "fewer tokens than none": (b'{"tokens_per_step": -1}', "tokens_per_step is -1"),
     "10**30 tokens": (b'{"tokens_per_step": 1' + b"0" * 30 + b"}", "tokens_per_step is 1000"),
-    "tokens of 5000 digits": (b'{"tokens_per_step": ' + b"9" * 5000 + b"}", "number of thousands of digits"),
+    "tokens of 5000 digits": (
+        b'{"tokens_per_step": ' + b"9" * 5000 + b"}",
+        "number of thousands of digits",
+    ),
     "infinitely many": (b'{"tokens_per_step": 1e999}', "holds 1e999, which is no finite number"),
     "no number": (b'{"tokens_per_step": NaN}', "holds NaN, which is no finite number"),
     "a suite without a name": (b'{"suite": ""}', "suite is ''"),
     "a suite of many words": (b'{"suite": "' + b"x" * 101 + b'"}', "suite is 'xxx"),
     "a suite that is a number": (b'{"suite": 5}', "suite is 5"),
-    "a suite with an escape": (b'{"suite": "a\\u001b[31m"}', "one line of text without control characters"),
+    "a suite with an escape": (
+        b'{"suite": "a\\u001b[31m"}',
+        "one line of text without control characters",
+    ),
     "a suite of two lines": (b'{"suite": "a\\nb"}', "one line of text without control characters"),
     "half a surrogate pair": (b'{"suite": "\\udc00"}', "holds half of a surrogate pair"),
     "a list": (b"[]", "valid dictionary"),
@@ -276,7 +304,10 @@ def test_three_gigabytes_are_not_read(tmp_path):
 def test_more_tokens_than_a_table_holds_are_refused(tmp_path):
     root = folders(tmp_path / "run", "step1", f"step{MOST_STEP}")
     (root / "suite.json").write_text(json.dumps({"tokens_per_step": 2**33}))
-    with pytest.raises(SuiteError, match=r"tokens_per_step is 8589934592: step 2147483647 would be after \d+ tokens"):
+    with pytest.raises(
+        SuiteError,
+        match=r"tokens_per_step is 8589934592: step 2147483647 would be after \d+ tokens",
+    ):
         LocalModel.open(root)
 
 
@@ -296,7 +327,9 @@ NAMES = {
 
 
 @pytest.mark.parametrize(("name", "expected"), NAMES.values(), ids=NAMES)
-def test_any_name_of_a_directory_becomes_one_that_every_reader_takes_for_text(tmp_path, name, expected):
+def test_any_name_of_a_directory_becomes_one_that_every_reader_takes_for_text(
+    tmp_path, name, expected
+):
     found = LocalModel.open(folders(tmp_path / name, "step0"))
     assert found.model == expected
     json.dumps(found.origin, ensure_ascii=False).encode()

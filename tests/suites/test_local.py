@@ -25,7 +25,9 @@ def test_step_folders_are_the_steps(tmp_path):
 
 
 def test_trainer_folders_are_steps_too(tmp_path):
-    found = LocalModel.open(folders(tmp_path / "run", "checkpoint-500", "checkpoint-1000", "tmp-checkpoint-1500"))
+    found = LocalModel.open(
+        folders(tmp_path / "run", "checkpoint-500", "checkpoint-1000", "tmp-checkpoint-1500")
+    )
     assert found.steps == (500, 1000)
     assert found.revision(1000) == "checkpoint-1000"
 
@@ -38,7 +40,8 @@ def test_suite_json_gives_tokens(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("a b(c)", "a-b-c"), ("2024-01-01", "model-2024-01-01"), ("pythia-70m", "pythia-70m")]
+    ("name", "expected"),
+    [("a b(c)", "a-b-c"), ("2024-01-01", "model-2024-01-01"), ("pythia-70m", "pythia-70m")],
 )
 def test_a_models_name_can_be_a_partition(tmp_path, name, expected):
     assert LocalModel.open(folders(tmp_path / name, "step0")).model == expected
@@ -64,7 +67,9 @@ def test_one_format_only_is_read_safetensors_first(tmp_path):
     (folder / "pytorch_model.bin").write_bytes(b"stale")
     (folder / "model.safetensors").write_bytes(b"right")
     with LocalModel.open(tmp_path / "run").checkpoint(0).open() as files:
-        assert [(file.name, bytes(file.data)) for file in files] == [("model.safetensors", b"right")]
+        assert [(file.name, bytes(file.data)) for file in files] == [
+            ("model.safetensors", b"right")
+        ]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +83,10 @@ def test_one_format_only_is_read_safetensors_first(tmp_path):
 def test_an_index_cannot_name_what_is_not_beside_it(tmp_path, shard, message):
     folder = folders(tmp_path / "run", "step0") / "step0"
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": shard}}))
-    with pytest.raises(CheckpointError, match=message), LocalModel.open(tmp_path / "run").checkpoint(0).open():
+    with (
+        pytest.raises(CheckpointError, match=message),
+        LocalModel.open(tmp_path / "run").checkpoint(0).open(),
+    ):
         pass
 
 
@@ -86,7 +94,9 @@ def test_missing_and_damaged_files_are_named(tmp_path):
     root = folders(tmp_path / "run", "step0")
     checkpoint = LocalModel.open(root).checkpoint(0)
     with (
-        pytest.raises(CheckpointError, match="step0 holds no weights: expected one of model.safetensors"),
+        pytest.raises(
+            CheckpointError, match="step0 holds no weights: expected one of model.safetensors"
+        ),
         checkpoint.open(),
     ):
         pass
@@ -130,12 +140,24 @@ def test_config_and_tokenizer_beside_the_steps_are_files_of_every_step_without_i
         (["adapter_config.json"], "a PEFT adapter, not a model (adapter_config.json): merge it"),
         (["config.json", "adapter_model.bin"], "a PEFT adapter"),
         (["layer_00-model_00-model_states.pt", "zero_to_fp32.py"], "GPT-NeoX's own checkpoint"),
-        (["global_step500/mp_rank_00_model_states.pt", "zero_to_fp32.py"], "DeepSpeed ZeRO's parts"),
-        (["global_step500/bf16_zero_pp_rank_3_mp_rank_00_optim_states.pt"], "DeepSpeed ZeRO's parts"),
-        (["global_step500/mp_rank_00_model_states.pt"], "a checkpoint of DeepSpeed or of GPT-NeoX itself"),
+        (
+            ["global_step500/mp_rank_00_model_states.pt", "zero_to_fp32.py"],
+            "DeepSpeed ZeRO's parts",
+        ),
+        (
+            ["global_step500/bf16_zero_pp_rank_3_mp_rank_00_optim_states.pt"],
+            "DeepSpeed ZeRO's parts",
+        ),
+        (
+            ["global_step500/mp_rank_00_model_states.pt"],
+            "a checkpoint of DeepSpeed or of GPT-NeoX itself",
+        ),
         (["pytorch_model_fsdp_0/__0_0.distcp"], "FSDP's parts of a model"),
         (["model.Q4_K.gguf"], "weights of another format"),
-        (["optimizer.pt", "scheduler.pt", "rng_state_0.pth"], "the state of a training and no weights"),
+        (
+            ["optimizer.pt", "scheduler.pt", "rng_state_0.pth"],
+            "the state of a training and no weights",
+        ),
     ],
 )
 def test_what_is_no_checkpoint_is_named_for_what_it_is(names, said):

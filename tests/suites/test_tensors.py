@@ -1,4 +1,6 @@
-"""Where tensors lie, from a header alone: as safetensors itself finds them, and never outside the file."""
+"""Where tensors lie, from a header alone: as safetensors itself finds them, and never outside the
+file.
+"""
 
 import json
 
@@ -59,7 +61,11 @@ def test_the_header_is_enough():
 
 
 def test_types_of_less_than_a_byte_and_metadata_are_read():
-    header = {"__metadata__": {"format": "pt"}, "new": entry("F4", (2, 3), (12, 15)), "old": entry()}
+    header = {
+        "__metadata__": {"format": "pt"},
+        "new": entry("F4", (2, 3), (12, 15)),
+        "old": entry(),
+    }
     found = {item.name: item.end - item.start for item in entries(file_of(header, bytes(15)))}
     assert found == {"new": 3, "old": 12}
 
@@ -67,7 +73,10 @@ def test_types_of_less_than_a_byte_and_metadata_are_read():
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 20])
 def test_a_file_that_ends_in_its_header_is_truncated(size):
     data = file_of({"a": entry()}, bytes(12))
-    with pytest.raises(CheckpointError, match=rf"{NAME} is truncated or no safetensors file \({size} bytes\): fetch"):
+    with pytest.raises(
+        CheckpointError,
+        match=rf"{NAME} is truncated or no safetensors file \({size} bytes\): fetch",
+    ):
         entries(data[:size])
 
 
@@ -86,14 +95,19 @@ def test_a_header_as_long_as_the_file_is_one():
 def test_a_file_that_ends_before_its_tensors_is_truncated():
     data = file_of({"a": entry()}, bytes(12))
     assert len(entries(data)) == 1
-    with pytest.raises(CheckpointError, match=r"is truncated: a ends at byte \d+, the file at \d+: fetch it again"):
+    with pytest.raises(
+        CheckpointError, match=r"is truncated: a ends at byte \d+, the file at \d+: fetch it again"
+    ):
         entries(data[:-1])
 
 
 @pytest.mark.parametrize(
     ("header", "said"),
     [
-        (b"\xff\xfe", "its header is not a JSON object, so it is no safetensors file: fetch it again"),
+        (
+            b"\xff\xfe",
+            "its header is not a JSON object, so it is no safetensors file: fetch it again",
+        ),
         (b"{", "its header is not JSON"),
         (b"{\xff}", "its header is not UTF-8"),
         (b"<html>", "its header is not a JSON object"),
@@ -106,7 +120,10 @@ def test_a_file_that_ends_before_its_tensors_is_truncated():
         ({"a": entry(offsets=(0,))}, r"its header: tensors.a.data_offsets is \[0\]"),
         ({"a": entry(offsets=(0, 12, 24))}, "its header: tensors.a.data_offsets is"),
         ({"a": entry(offsets=("0", "12"))}, "its header: tensors.a.data_offsets.0 is '0'"),
-        ({"a": entry(offsets=(0, 11))}, r"the header's entry of 'a' gives it 11 bytes for shape \[2, 3\] of F16"),
+        (
+            {"a": entry(offsets=(0, 11))},
+            r"the header's entry of 'a' gives it 11 bytes for shape \[2, 3\] of F16",
+        ),
         ({"a": entry(offsets=(-12, 0))}, "its header: tensors.a.data_offsets.0 is -12"),
         ({"a": entry(offsets=(12, 0))}, "the header's entry of 'a' gives it -12 bytes"),
     ],
@@ -135,8 +152,15 @@ def test_what_is_no_number_in_a_header_is_a_sentence(header):
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-3, 40) | st.floats(-3, 40) | st.sampled_from(["F16", "F32", "U8", "x"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["dtype", "shape", "a"]), inner),
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 40)
+    | st.floats(-3, 40)
+    | st.sampled_from(["F16", "F32", "U8", "x"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["dtype", "shape", "a"]), inner)
+    ),
     max_leaves=6,
 )
 ENTRY = st.fixed_dictionaries(

@@ -1,4 +1,6 @@
-"""Weight files that change while a sweep reads them: their step fails, or is read again; nothing ends the process."""
+"""Weight files that change while a sweep reads them: their step fails, or is read again; nothing
+ends the process.
+"""
 
 import json
 import os
@@ -84,7 +86,14 @@ for how, change in CHANGES.items():
 
 @pytest.mark.parametrize("kind", ["buffered", "mapped"])
 def test_a_file_that_changes_after_it_was_opened_costs_its_step_alone(own_suite, kind):
-    command = [sys.executable, "-c", IN_A_PROCESS, str(own_suite), kind, str(Path(__file__).parents[2])]
+    command = [
+        sys.executable,
+        "-c",
+        IN_A_PROCESS,
+        str(own_suite),
+        kind,
+        str(Path(__file__).parents[2]),
+    ]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines() == [f"{how} [0, 2, 4]" for how in CHANGES]
@@ -108,12 +117,16 @@ def test_a_file_that_was_written_anew_is_read_anew(own_suite, kind, change):
         if ckpt.step == 0:
             time.sleep(0.3)
             change(own_suite / "step1" / SAFE)
-    (alone,) = (ckpt.model(TOKENS).detach() for ckpt in pt.checkpoints(own_suite, steps="1", device="cpu"))
+    (alone,) = (
+        ckpt.model(TOKENS).detach() for ckpt in pt.checkpoints(own_suite, steps="1", device="cpu")
+    )
     assert torch.equal(found[1], alone)
 
 
 def test_a_file_that_was_removed_after_it_was_read_is_measured(own_suite, kind):
-    expected = {ckpt.step: ckpt.model(TOKENS).detach() for ckpt in pt.checkpoints(own_suite, device="cpu")}
+    expected = {
+        ckpt.step: ckpt.model(TOKENS).detach() for ckpt in pt.checkpoints(own_suite, device="cpu")
+    }
     found = {}
     for ckpt in pt.checkpoints(own_suite, device="cpu", prefetch=2):
         found[ckpt.step] = ckpt.model(TOKENS).detach()
@@ -158,7 +171,11 @@ def test_a_sweep_goes_on_while_a_file_shrinks_and_grows(own_suite, tmp_path):
     try:
         experiments = {"loss": {"length": 32, "n": 2}}
         config = pt.SweepConfig(
-            model=str(own_suite), steps="all", experiments=experiments, out=tmp_path / "run", device="cpu"
+            model=str(own_suite),
+            steps="all",
+            experiments=experiments,
+            out=tmp_path / "run",
+            device="cpu",
         )
         result = pt.sweep(config)
     finally:
@@ -183,9 +200,12 @@ def test_buffers_are_used_again_and_hold_what_the_files_hold(suite):
             assert bytes(file.data) == bytes(mapped.data)
             ours, theirs = read_tensors([file]), load_file(suite / f"step{step}" / SAFE)
             places.add(ours["gpt_neox.embed_in.weight"].data_ptr())
-            renamed = {name.replace("lm_head.", "embed_out."): tensor for name, tensor in theirs.items()}
+            renamed = {
+                name.replace("lm_head.", "embed_out."): tensor for name, tensor in theirs.items()
+            }
             assert all(
-                torch.equal(tensor, renamed[name.replace("lm_head.", "embed_out.")]) for name, tensor in ours.items()
+                torch.equal(tensor, renamed[name.replace("lm_head.", "embed_out.")])
+                for name, tensor in ours.items()
             )
             del ours
     assert len(places) == 1

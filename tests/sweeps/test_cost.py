@@ -16,7 +16,9 @@ LAYERS = 4
 @pytest.fixture(scope="module")
 def deep(tmp_path_factory):
     """A suite with more layers, so that beginning in the middle makes a difference."""
-    return publish_suite(tmp_path_factory.mktemp("deep") / "deep", steps=(0, 1, 4), num_hidden_layers=LAYERS)
+    return publish_suite(
+        tmp_path_factory.mktemp("deep") / "deep", steps=(0, 1, 4), num_hidden_layers=LAYERS
+    )
 
 
 @pytest.fixture
@@ -45,21 +47,32 @@ def rows_through_layers(monkeypatch):
 
 def request(suite, out, label, experiment, parameters):
     experiments = {label: {"use": experiment, **parameters}}
-    return pt.SweepConfig(model=str(suite), steps="4", experiments=experiments, out=out, device="cpu")
+    return pt.SweepConfig(
+        model=str(suite), steps="4", experiments=experiments, out=out, device="cpu"
+    )
 
 
 CASES = {
     **{name: (name, SMALL.get(name, {})) for name, found in discover().items() if found.passes},
     "every_kind": (
         "ablation",
-        {**SMALL["ablation"], "kinds": "zero,mean,positional_mean,resample,pattern_preserving,direct", "top": 0},
+        {
+            **SMALL["ablation"],
+            "kinds": "zero,mean,positional_mean,resample,pattern_preserving,direct",
+            "top": 0,
+        },
     ),
-    "noising": ("patching", {**SMALL["patching"], "directions": "noising", "components": "resid_pre,mlp"}),
+    "noising": (
+        "patching",
+        {**SMALL["patching"], "directions": "noising", "components": "resid_pre,mlp"},
+    ),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_passes_that_are_announced_are_those_that_are_made(deep, tmp_path, rows_through_layers, case):
+def test_the_passes_that_are_announced_are_those_that_are_made(
+    deep, tmp_path, rows_through_layers, case
+):
     config = request(deep, tmp_path / "run", case, *CASES[case])
     plan, (published,) = plan_sweep(config)
     cost = estimate(config, published, plan.todo)[case]
@@ -70,9 +83,14 @@ def test_the_passes_that_are_announced_are_those_that_are_made(deep, tmp_path, r
     assert not result.failed
     # What decodes reads a sequence piece by piece.
     sequences, positions = rows_through_layers
-    made = (positions / cost.tokens if case in ("memorization", "samples") else sequences) / LAYERS / len(result.done)
+    made = (
+        (positions / cost.tokens if case in ("memorization", "samples") else sequences)
+        / LAYERS
+        / len(result.done)
+    )
     assert made <= cost.passes * 1.02, only
-    # What is found out on the way is taken to be as dear as can be: which heads are chosen, how many circuits are tried, what lives.
+    # What is found out on the way is taken to be as dear as can be: which heads are chosen, how
+    # many circuits are tried, what lives.
     assert made >= cost.passes * (0.4 if case in ("ablation", "attribution", "head_roles") else 0.9)
 
 
@@ -92,7 +110,11 @@ def test_the_same_tokens_with_other_processing_are_another_pass(deep, tmp_path):
     (tmp_path / "own.py").write_text(FOLDED_LOSS)
     text = {"n": 6, "length": 32, "null_n": 2}
     experiments = {"folded": {"use": str(tmp_path / "own.py")}, "loss": text, "logit_lens": text}
-    config = pt.SweepConfig(model=str(deep), steps="4", experiments=experiments, out=tmp_path / "run", device="cpu")
+    config = pt.SweepConfig(
+        model=str(deep), steps="4", experiments=experiments, out=tmp_path / "run", device="cpu"
+    )
     plan, (published,) = plan_sweep(config)
-    shared = {label: cost.shared_with for label, cost in estimate(config, published, plan.todo).items()}
+    shared = {
+        label: cost.shared_with for label, cost in estimate(config, published, plan.todo).items()
+    }
     assert shared == {"folded": (), "loss": ("logit_lens",), "logit_lens": ("loss",)}

@@ -1,4 +1,6 @@
-"""The pass that is shared: each token once, the same bits as alone, one experiment's failure nobody else's."""
+"""The pass that is shared: each token once, the same bits as alone, one experiment's failure nobody
+else's.
+"""
 
 import gc
 import weakref
@@ -31,7 +33,9 @@ def batches_of_two(monkeypatch):
 
 
 def sweep(suite, out, experiments):
-    config = pt.SweepConfig(model=str(suite), steps="1,4", experiments=experiments, out=out, device="cpu")
+    config = pt.SweepConfig(
+        model=str(suite), steps="1,4", experiments=experiments, out=out, device="cpu"
+    )
     return pt.sweep(config)
 
 
@@ -41,7 +45,9 @@ def sequences_through(monkeypatch, layer=0):
     original = forward._pass
 
     def counting(model, tokens, names):
-        handle = model.blocks[layer].register_forward_pre_hook(lambda *_: counted.append(len(tokens)))
+        handle = model.blocks[layer].register_forward_pre_hook(
+            lambda *_: counted.append(len(tokens))
+        )
         try:
             return original(model, tokens, names)
         finally:
@@ -57,7 +63,9 @@ def test_what_several_read_goes_through_the_model_once(suite, tmp_path, monkeypa
     samples = 3 * (6 + 2)
     assert sum(counted) == 2 * (6 + 2 + samples)
     done = [event for event in read_events(Run(tmp_path / "run")) if event["event"] == "done"]
-    assert {frozenset(event["shared_with"]) | {event["unit"].split("/")[1]} for event in done} == {frozenset(SHARING)}
+    assert {frozenset(event["shared_with"]) | {event["unit"].split("/")[1]} for event in done} == {
+        frozenset(SHARING)
+    }
 
 
 def test_a_unit_that_is_done_alone_has_the_same_bits(suite, tmp_path):
@@ -66,10 +74,16 @@ def test_a_unit_that_is_done_alone_has_the_same_bits(suite, tmp_path):
         alone = tmp_path / label
         sweep(suite, alone, {label: parameters})
         for table in ({}, {"table": "items"}):
-            one, other = pt.load(alone, **table), pt.load(tmp_path / "together", **table, experiment=label)
+            one, other = (
+                pt.load(alone, **table),
+                pt.load(tmp_path / "together", **table, experiment=label),
+            )
             assert len(one)
             assert one.equals(other.reset_index(drop=True))
-    files = [path.relative_to(tmp_path / "activations") for path in (tmp_path / "activations").rglob("*.safetensors")]
+    files = [
+        path.relative_to(tmp_path / "activations")
+        for path in (tmp_path / "activations").rglob("*.safetensors")
+    ]
     assert len(files) == 2
     for file in files:
         with (
@@ -99,7 +113,9 @@ def test_batches_are_put_together_as_one_would_have_been(suite, tmp_path, monkey
         with safe_open(path, "pt") as one, safe_open(other, "pt") as two:
             for name in one.keys():  # noqa: SIM118
                 assert one.get_slice(name).get_shape()[0] == 5
-                torch.testing.assert_close(one.get_tensor(name), two.get_tensor(name), rtol=1e-4, atol=1e-5)
+                torch.testing.assert_close(
+                    one.get_tensor(name), two.get_tensor(name), rtol=1e-4, atol=1e-5
+                )
 
 
 OWN = '''
@@ -182,8 +198,10 @@ def test_an_experiment_that_raises_leaves_the_others_their_pass(suite, tmp_path,
     experiments = {"loss": TEXT, **{name: {"use": f"{own}:{name}"} for name in failing}}
     result = sweep(suite, tmp_path / "run", experiments)
     assert {unit.label for unit in result.done} == {"loss"}
-    (shared_with, _) = [
-        event["shared_with"] for event in read_events(Run(tmp_path / "run")) if event["event"] == "done"
+    shared_with, _ = [
+        event["shared_with"]
+        for event in read_events(Run(tmp_path / "run"))
+        if event["event"] == "done"
     ]
     assert set(shared_with) == set(failing)
     errors = {unit.label: error for unit, error in result.failed}
@@ -192,7 +210,11 @@ def test_an_experiment_that_raises_leaves_the_others_their_pass(suite, tmp_path,
     assert errors["silent"] == "KeyError: 'blocks.0.attn.hook_result'"
     assert errors["chooses"] == "RuntimeError: reads raised"
     assert errors["forgets"] == "TypeError: experiment forgets returned NoneType, not ItemValues"
-    traces = [event["traceback"] for event in read_events(Run(tmp_path / "run")) if event["event"] == "failed"]
+    traces = [
+        event["traceback"]
+        for event in read_events(Run(tmp_path / "run"))
+        if event["event"] == "failed"
+    ]
     assert len(traces) == 2 * len(failing)
     assert sum("own.py" in trace for trace in traces) == 2 * 2
 
@@ -225,7 +247,9 @@ def test_data_that_cannot_be_read_is_refused(suite, tmp_path, own):
 
 
 def test_what_a_model_lacks_is_named(suite, tmp_path, own):
-    with pytest.raises(DataError, match="lacking: this model has no resid_mid: in a parallel model"):
+    with pytest.raises(
+        DataError, match="lacking: this model has no resid_mid: in a parallel model"
+    ):
         sweep(suite, tmp_path / "run", {"lacking": {"use": f"{own}:lacking"}})
 
 

@@ -1,4 +1,6 @@
-"""A signal raises between instructions: wherever it meets the prefetcher, the sweep ends and does not wait for itself."""
+"""A signal raises between instructions: wherever it meets the prefetcher, the sweep ends and does
+not wait for itself.
+"""
 
 import dis
 import sys
@@ -18,7 +20,7 @@ LOOKS = ("RESUME", "CALL", "JUMP_BACKWARD")
 
 
 def is_within(frame):
-    """Whether a frame is of the prefetcher, or of a lock that it uses; not of a thread that begins."""
+    """Whether a frame is of the prefetcher or of a lock it uses; not of a thread that begins."""
     while frame is not None and frame.f_code.co_filename == OF_PYTHON:
         if isinstance(frame.f_locals.get("self"), threading.Thread):
             return False

@@ -29,7 +29,14 @@ def runs(suite, tmp_path, monkeypatch):
 
 def config(*models, **settings):
     return SweepConfig(
-        **{"model": list(models), "steps": "all", "experiments": EXPERIMENTS, "out": "out", "device": "cpu", **settings}
+        **{
+            "model": list(models),
+            "steps": "all",
+            "experiments": EXPERIMENTS,
+            "out": "out",
+            "device": "cpu",
+            **settings,
+        }
     )
 
 
@@ -62,9 +69,15 @@ REFUSED = {
     "a slash": ("a/b=runs/seed0/output", "'a/b' cannot name a model"),
     "201 letters": ("x" * 201 + "=runs/seed0/output", "cannot name a model"),
     "an escape": ("\x1b[31m=runs/seed0/output", r"'\x1b[31m' cannot name a model"),
-    "a directory that is not there": ("seed0=runs/seed9", "there is no directory 'runs/seed9' to be named 'seed0'"),
+    "a directory that is not there": (
+        "seed0=runs/seed9",
+        "there is no directory 'runs/seed9' to be named 'seed0'",
+    ),
     "no directory": ("seed0=", "there is no directory '' to be named 'seed0'"),
-    "a published model": ("mine=pythia-70m", "there is no directory 'pythia-70m' to be named 'mine'"),
+    "a published model": (
+        "mine=pythia-70m",
+        "there is no directory 'pythia-70m' to be named 'mine'",
+    ),
     "a NUL": ("seed0=run\0s", "there is no directory 'run\\x00s'"),
     "a path too long": ("seed0=" + "x" * 5000, "there is no directory 'xxx"),
     "a path too long alone": ("x" * 5000, "there is no model 'xxx"),
@@ -86,7 +99,9 @@ def test_both_runs_are_measured_into_one_directory_under_their_names(runs):
 
 
 def test_on_the_command_line_and_in_a_file(runs, capsys):
-    Path("request.yaml").write_text("model: seed0=runs/seed0/output\nsteps: all\nexperiments: {weights: {}}\n")
+    Path("request.yaml").write_text(
+        "model: seed0=runs/seed0/output\nsteps: all\nexperiments: {weights: {}}\n"
+    )
     with pytest.raises(SystemExit) as end:
         main(["sweep", "request.yaml", "--out", "out", "--device", "cpu", "--json"])
     assert end.value.code == 0
@@ -106,7 +121,10 @@ class Named:
 
 
 TWICE = {
-    "one folder name": (("output", "directory:/runs/0/output"), ("output", "directory:/runs/1/output")),
+    "one folder name": (
+        ("output", "directory:/runs/0/output"),
+        ("output", "directory:/runs/1/output"),
+    ),
     "two repositories": (("neox", "hub:org-a/neox"), ("neox", "hub:org-b/neox")),
     "other capitals": (("Neox", "hub:org-a/Neox"), ("neox", "hub:org-b/neox")),
     "a repository and a directory": (("neox", "hub:org-a/neox"), ("neox", "directory:/runs/neox")),
@@ -127,7 +145,18 @@ def test_two_names_that_become_one_are_refused(suite, tmp_path, capsys):
         shutil.copytree(suite / "step0", tmp_path / name / "step0")
     words = [word for name in ("a b", "a+b") for word in ("--model", str(tmp_path / name))]
     with pytest.raises(SystemExit) as end:
-        main(["sweep", *words, "--steps", "all", "--experiment", "weights", "--out", str(tmp_path / "out")])
+        main(
+            [
+                "sweep",
+                *words,
+                "--steps",
+                "all",
+                "--experiment",
+                "weights",
+                "--out",
+                str(tmp_path / "out"),
+            ]
+        )
     assert end.value.code == 1
     assert "two models are named a-b" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -150,7 +179,21 @@ def test_a_directory_of_any_name_is_measured(suite, tmp_path, monkeypatch, capsy
     monkeypatch.chdir(tmp_path)
     shutil.copytree(suite / "step0", tmp_path / name / "step0")
     with pytest.raises(SystemExit) as end:
-        main(["sweep", "--model", name, "--steps", "all", "--experiment", "weights", "--out", "out", "--device", "cpu"])
+        main(
+            [
+                "sweep",
+                "--model",
+                name,
+                "--steps",
+                "all",
+                "--experiment",
+                "weights",
+                "--out",
+                "out",
+                "--device",
+                "cpu",
+            ]
+        )
     told = capsys.readouterr()
     assert end.value.code == 0, told.err
     assert len(pt.load("out")) > 0
@@ -158,7 +201,20 @@ def test_a_directory_of_any_name_is_measured(suite, tmp_path, monkeypatch, capsy
     for path in (*Run.open(Path("out")).path.rglob("*.json"), *Path("out").rglob("*.jsonl")):
         path.read_bytes().decode()
     with pytest.raises(SystemExit) as end:
-        main(["sweep", "--model", name, "--steps", "all", "--experiment", "weights", "--out", "out", "--json"])
+        main(
+            [
+                "sweep",
+                "--model",
+                name,
+                "--steps",
+                "all",
+                "--experiment",
+                "weights",
+                "--out",
+                "out",
+                "--json",
+            ]
+        )
     assert json.loads(capsys.readouterr().out)["skipped"]
     with pytest.raises(SystemExit) as end:
         main(["status", "out"])

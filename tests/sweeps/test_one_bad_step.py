@@ -1,4 +1,6 @@
-"""A step that is not of the model, or cannot be read, fails alone, be it the first, one in the middle or the last."""
+"""A step that is not of the model, or cannot be read, fails alone, be it the first, one in the
+middle or the last.
+"""
 
 import json
 import os
@@ -42,8 +44,28 @@ def run(plain, tmp_path):
 
 
 def sweep(run, out, *more):
-    words = ["sweep", "--model", str(run), "--steps", "all", "--experiment", "loss", "--set", "loss.length=32"]
-    words += ["--set", "loss.n=2", "--set", "loss.null_n=1", "--device", "cpu", "--out", str(out), *more]
+    words = [
+        "sweep",
+        "--model",
+        str(run),
+        "--steps",
+        "all",
+        "--experiment",
+        "loss",
+        "--set",
+        "loss.length=32",
+    ]
+    words += [
+        "--set",
+        "loss.n=2",
+        "--set",
+        "loss.null_n=1",
+        "--device",
+        "cpu",
+        "--out",
+        str(out),
+        *more,
+    ]
     with pytest.raises(SystemExit) as end:
         main(words)
     return end.value.code
@@ -101,29 +123,82 @@ def is_a_file(folder):
 
 
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"
-TOO_LARGE = {"hidden_size": 2**17, "num_hidden_layers": 1000, "intermediate_size": 2**19, "num_attention_heads": 1024}
+TOO_LARGE = {
+    "hidden_size": 2**17,
+    "num_hidden_layers": 1000,
+    "intermediate_size": 2**19,
+    "num_attention_heads": 1024,
+}
 
 CASES = {
-    "a whole model of another size, first": (FIRST, of_another_size, "hidden_size 64 instead of 32"),
-    "a whole model of another size, in the middle": (MIDDLE, of_another_size, "hidden_size 64 instead of 32"),
-    "a whole model of another size, last": (LAST, of_another_size, "is not that of steps 0, 1, 2 and 1 more"),
+    "a whole model of another size, first": (
+        FIRST,
+        of_another_size,
+        "hidden_size 64 instead of 32",
+    ),
+    "a whole model of another size, in the middle": (
+        MIDDLE,
+        of_another_size,
+        "hidden_size 64 instead of 32",
+    ),
+    "a whole model of another size, last": (
+        LAST,
+        of_another_size,
+        "is not that of steps 0, 1, 2 and 1 more",
+    ),
     "a layer more": (FIRST, setting(num_hidden_layers=3), "num_hidden_layers 3 instead of 2"),
     "another vocabulary": (FIRST, setting(vocab_size=310), "vocab_size 310 instead of 300"),
-    "another context": (FIRST, setting(max_position_embeddings=16), "max_position_embeddings 16 instead of 128"),
-    "another activation": (MIDDLE, setting(hidden_act="relu"), "hidden_act 'relu' instead of 'gelu'"),
-    "a thousand million layers": (FIRST, setting(num_hidden_layers=10**9), "num_hidden_layers is 1000000000"),
+    "another context": (
+        FIRST,
+        setting(max_position_embeddings=16),
+        "max_position_embeddings 16 instead of 128",
+    ),
+    "another activation": (
+        MIDDLE,
+        setting(hidden_act="relu"),
+        "hidden_act 'relu' instead of 'gelu'",
+    ),
+    "a thousand million layers": (
+        FIRST,
+        setting(num_hidden_layers=10**9),
+        "num_hidden_layers is 1000000000",
+    ),
     "larger than any memory": (FIRST, setting(**TOO_LARGE), "hidden_size 131072 instead of 32"),
-    "a share of 1e300": (FIRST, setting(rope_parameters=None, rotary_pct=1e300), "rotary_pct is 1e+300"),
-    "heads that are true": (FIRST, setting(num_attention_heads=True), "num_attention_heads is True"),
+    "a share of 1e300": (
+        FIRST,
+        setting(rope_parameters=None, rotary_pct=1e300),
+        "rotary_pct is 1e+300",
+    ),
+    "heads that are true": (
+        FIRST,
+        setting(num_attention_heads=True),
+        "num_attention_heads is True",
+    ),
     "a base of 0": (LAST, setting(rope_parameters=None, rotary_emb_base=0), "rotary_emb_base is 0"),
-    "an epsilon that is no number": (FIRST, text("config.json", '{"layer_norm_eps": NaN}'), "no finite number"),
+    "an epsilon that is no number": (
+        FIRST,
+        text("config.json", '{"layer_norm_eps": NaN}'),
+        "no finite number",
+    ),
     "a list": (FIRST, text("config.json", "[]"), "holds list"),
     "a deep config": (FIRST, text("config.json", "[" * 100_000), "nested too deep"),
     "a config that is a pipe": (FIRST, pipe("config.json"), "is not a regular file"),
     "a config that lies elsewhere": (FIRST, text("config.json", LFS), "git lfs pull"),
-    "a BOS that there is none of": (FIRST, setting(bos_token_id=300), "bos_token_id of config.json is 300"),
-    "a BOS that is true": (MIDDLE, setting(bos_token_id=True), "bos_token_id of config.json is True"),
-    "a tokenizer of other tokens": (FIRST, other_tokens, "knows other tokens than that of steps 1, 2, 4 and 1 more"),
+    "a BOS that there is none of": (
+        FIRST,
+        setting(bos_token_id=300),
+        "bos_token_id of config.json is 300",
+    ),
+    "a BOS that is true": (
+        MIDDLE,
+        setting(bos_token_id=True),
+        "bos_token_id of config.json is True",
+    ),
+    "a tokenizer of other tokens": (
+        FIRST,
+        other_tokens,
+        "knows other tokens than that of steps 1, 2, 4 and 1 more",
+    ),
     "a tokenizer that is none": (LAST, text("tokenizer.json", "{}"), "tokenizer.json"),
     "a tokenizer that is a pipe": (FIRST, pipe("tokenizer.json"), "is not a regular file"),
     "a tokenizer that lies elsewhere": (MIDDLE, text("tokenizer.json", LFS), "git lfs pull"),
@@ -138,7 +213,11 @@ def test_a_bad_step_fails_alone(run, values, tmp_path, capsys, step, damage, why
     assert sweep(run, tmp_path / "out") == 3
     assert measured(tmp_path / "out") == {good: own for good, own in values.items() if good != step}
     told = capsys.readouterr().err
-    assert [line for line in told.splitlines() if why in line and line.startswith(f"failed: run/loss/step{step}: ")]
+    assert [
+        line
+        for line in told.splitlines()
+        if why in line and line.startswith(f"failed: run/loss/step{step}: ")
+    ]
     assert "Traceback" not in told
 
 
@@ -158,7 +237,9 @@ def test_of_two_kinds_of_as_many_steps_the_later_ones_are_the_model(run, tmp_pat
         of_another_size(run / f"step{step}")
     assert sweep(run, tmp_path / "out") == 3
     assert set(measured(tmp_path / "out")) == {1, 4}
-    assert "as many steps are of either kind, and then the later ones count" in capsys.readouterr().err
+    assert (
+        "as many steps are of either kind, and then the later ones count" in capsys.readouterr().err
+    )
 
 
 def test_a_model_that_does_not_fit_gives_way_to_one_that_does(run, tmp_path, capsys):
@@ -181,12 +262,25 @@ def test_where_no_step_is_good_each_says_why(run, tmp_path, capsys):
         setting(layer_norm_eps=-step - 1)(run / f"step{step}")
     assert sweep(run, tmp_path / "out") == 1
     told = capsys.readouterr().err
-    assert all(f"layer_norm_eps is {-step - 1}: it must be a number above 0 and at most 1" in told for step in STEPS)
+    assert all(
+        f"layer_norm_eps is {-step - 1}: it must be a number above 0 and at most 1" in told
+        for step in STEPS
+    )
 
 
 def test_a_bad_step_that_others_compare_with_fails_those_units(run, tmp_path, capsys):
     of_another_size(run / "step8")
-    words = ["sweep", "--model", str(run), "--steps", "all", "--experiment", "representation", "--device", "cpu"]
+    words = [
+        "sweep",
+        "--model",
+        str(run),
+        "--steps",
+        "all",
+        "--experiment",
+        "representation",
+        "--device",
+        "cpu",
+    ]
     with pytest.raises(SystemExit) as end:
         main([*words, "--set", "representation.references=[final]", "--out", str(tmp_path / "out")])
     assert end.value.code == 1

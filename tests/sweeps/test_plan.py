@@ -29,7 +29,13 @@ class Published:
 
 def config(tmp_path, **settings):
     return SweepConfig(
-        **{"model": "m", "steps": "all", "experiments": {"induction": {}, "loss": {}}, "out": tmp_path, **settings}
+        **{
+            "model": "m",
+            "steps": "all",
+            "experiments": {"induction": {}, "loss": {}},
+            "out": tmp_path,
+            **settings,
+        }
     )
 
 
@@ -70,13 +76,20 @@ def test_what_changes_numbers_changes_the_digests_concerned(tmp_path, change):
     assert changed == {name for name in before if name.startswith(concerned)}
 
 
-@pytest.mark.parametrize("change", [{"device": "cuda:3"}, {"steps": "0,1,2,4"}, {"out": "elsewhere"}])
+@pytest.mark.parametrize(
+    "change", [{"device": "cuda:3"}, {"steps": "0,1,2,4"}, {"out": "elsewhere"}]
+)
 def test_what_does_not_change_numbers_leaves_the_digests(tmp_path, change):
     assert digests(plan(config(tmp_path))) == digests(plan(config(tmp_path, **change)))
 
 
 def test_a_label_is_not_part_of_the_digest_but_its_parameters_are(tmp_path):
-    one = plan(config(tmp_path, experiments={"a": {"use": "loss"}, "b": {"use": "loss"}, "c": {"use": "loss", "n": 3}}))
+    one = plan(
+        config(
+            tmp_path,
+            experiments={"a": {"use": "loss"}, "b": {"use": "loss"}, "c": {"use": "loss", "n": 3}},
+        )
+    )
     found = digests(one)
     assert found["m/a/step0"] == found["m/b/step0"] != found["m/c/step0"]
 
@@ -98,9 +111,16 @@ def test_two_models_of_one_name_are_refused(tmp_path):
 def test_references_are_named_steps_of_the_published_ones():
     published = Published(steps=(0, 1, 512, 1000))
     names = ("init", "final", "previous", "step:512")
-    assert resolve_references(names, published, 1000) == {"init": 0, "final": 1000, "previous": 512, "step:512": 512}
+    assert resolve_references(names, published, 1000) == {
+        "init": 0,
+        "final": 1000,
+        "previous": 512,
+        "step:512": 512,
+    }
     assert "previous" not in resolve_references(names, published, 0)
-    with pytest.raises(ConfigError, match="there is no reference 'first': use init, final, previous or step:512"):
+    with pytest.raises(
+        ConfigError, match="there is no reference 'first': use init, final, previous or step:512"
+    ):
         resolve_references(("first",), published, 0)
 
 
@@ -122,10 +142,14 @@ def drift(model, {wanted}{parameters}) -> Rows:
         (("previous",), [(0, True), (1, True), (2, False)]),
     ],
 )
-def test_units_that_others_compare_with_come_first_and_unasked_ones_are_cached(tmp_path, references, expected):
+def test_units_that_others_compare_with_come_first_and_unasked_ones_are_cached(
+    tmp_path, references, expected
+):
     file = tmp_path / "drift.py"
     file.write_text(
-        WITH_REFERENCES.format(references=f"row_references={references}", wanted="reference_rows", parameters="")
+        WITH_REFERENCES.format(
+            references=f"row_references={references}", wanted="reference_rows", parameters=""
+        )
     )
     planned = plan(config(tmp_path, steps="2", experiments={"drift": {"use": str(file)}}))
     assert [(unit.step, unit.cached) for unit in planned.todo] == expected
@@ -135,7 +159,9 @@ def test_rows_are_not_compared_in_a_circle(tmp_path):
     file = tmp_path / "drift.py"
     # Step 1 compares with step 0, and step 0 with step 1.
     file.write_text(
-        WITH_REFERENCES.format(references='row_references=("init", "step:1")', wanted="reference_rows", parameters="")
+        WITH_REFERENCES.format(
+            references='row_references=("init", "step:1")', wanted="reference_rows", parameters=""
+        )
     )
     with pytest.raises(ConfigError, match="rows cannot be compared in a circle"):
         plan(config(tmp_path, steps="2", experiments={"drift": {"use": str(file)}}))
@@ -144,7 +170,9 @@ def test_rows_are_not_compared_in_a_circle(tmp_path):
 def test_references_to_weights_need_no_other_unit(tmp_path):
     file = tmp_path / "drift.py"
     file.write_text(
-        WITH_REFERENCES.format(references='references=("final",)', wanted="reference_models", parameters="")
+        WITH_REFERENCES.format(
+            references='references=("final",)', wanted="reference_models", parameters=""
+        )
     )
     planned = plan(config(tmp_path, steps="2", experiments={"drift": {"use": str(file)}}))
     assert [unit.step for unit in planned.todo] == [2]
@@ -160,12 +188,20 @@ def test_references_to_weights_need_no_other_unit(tmp_path):
 def test_a_request_says_which_references_where_the_experiment_lets_it(tmp_path):
     file = tmp_path / "drift.py"
     parameter = ", *, references: tuple[str, ...] = ('final',)"
-    file.write_text(WITH_REFERENCES.format(references="", wanted="reference_models", parameters=parameter))
+    file.write_text(
+        WITH_REFERENCES.format(references="", wanted="reference_models", parameters=parameter)
+    )
     settings = {"use": str(file), "references": ["init", "step:1"]}
-    planned = plan(config(tmp_path, steps="2", experiments={"drift": settings, "other": {"use": str(file)}}))
+    planned = plan(
+        config(tmp_path, steps="2", experiments={"drift": settings, "other": {"use": str(file)}})
+    )
     assert {unit.label: unit.references for unit in planned.todo} == {
         "drift": {"init": 0, "step:1": 1},
         "other": {"final": 4},
     }
     with pytest.raises(ConfigError, match="there is no reference 'first'"):
-        plan(config(tmp_path, steps="2", experiments={"drift": {**settings, "references": ["first"]}}))
+        plan(
+            config(
+                tmp_path, steps="2", experiments={"drift": {**settings, "references": ["first"]}}
+            )
+        )

@@ -1,4 +1,6 @@
-"""Checkpoints opened ahead: in order, never too many, errors where they belong, and nothing left behind whoever leaves and how."""
+"""Checkpoints opened ahead: in order, never too many, errors where they belong, and nothing left
+behind whoever leaves and how.
+"""
 
 import random
 import threading
@@ -47,7 +49,9 @@ class Checkpoints:
         self.open_now = self.most = 0
 
     def staging(self, room, steps):
-        self.stagings.append(Staging(room.prefetch if self.limit is None else min(room.prefetch, self.limit)))
+        self.stagings.append(
+            Staging(room.prefetch if self.limit is None else min(room.prefetch, self.limit))
+        )
         return self.stagings[-1]
 
     def checkpoint(self, step):
@@ -96,7 +100,9 @@ def settle(condition, seconds=5.0):
 
 
 def threads_left():
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("pythia-traj")]
+    return [
+        thread.name for thread in threading.enumerate() if thread.name.startswith("pythia-traj")
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -186,7 +192,9 @@ def test_an_error_belongs_to_its_step_and_the_next_go_on(ahead):
                 got[step] = read(prefetcher, published, step)
             except CheckpointError as error:
                 got[step] = str(error)
-    assert got == {step: f"step {step} is damaged" if step in published.damaged else step for step in STEPS}
+    assert got == {
+        step: f"step {step} is damaged" if step in published.damaged else step for step in STEPS
+    }
     assert published.most <= 1 + ahead
     assert published.open_now == 0
 
@@ -234,7 +242,9 @@ def refuse_threads(monkeypatch, times):
 
 @pytest.mark.parametrize("ahead", [0, 2])
 @pytest.mark.parametrize("times", [1, 3, 10**9])
-def test_where_no_thread_can_be_started_each_is_opened_when_it_is_asked_for(monkeypatch, caplog, times, ahead):
+def test_where_no_thread_can_be_started_each_is_opened_when_it_is_asked_for(
+    monkeypatch, caplog, times, ahead
+):
     refused = refuse_threads(monkeypatch, times)
     published = Checkpoints()
     with Prefetcher(published, STEPS, Room(prefetch=ahead)) as prefetcher:
@@ -246,7 +256,10 @@ def test_where_no_thread_can_be_started_each_is_opened_when_it_is_asked_for(monk
     assert published.most <= 1 + ahead
     assert len(refused) == min(times, len(STEPS))
     (line,) = [record.getMessage() for record in caplog.records]
-    assert line == "nothing is opened ahead: the system allows no further thread (can't start new thread)"
+    assert (
+        line
+        == "nothing is opened ahead: the system allows no further thread (can't start new thread)"
+    )
 
 
 def test_errors_of_steps_opened_so_belong_to_them_too(monkeypatch):
@@ -422,7 +435,11 @@ def weights_asked_for(hub, repository="me/tiny"):
         for branch, commit in published.branches.items()
         if branch != "main"
     }
-    return {steps[record.path.split("/")[3]]: record for record in hub.requests if record.kind == "content"}
+    return {
+        steps[record.path.split("/")[3]]: record
+        for record in hub.requests
+        if record.kind == "content"
+    }
 
 
 @pytest.mark.parametrize("prefetch", [0, 1, 3])
@@ -435,7 +452,9 @@ def test_leaving_a_loop_ends_a_slow_transfer_within_two_seconds(hub, prefetch):
         hub.bytes_per_second = size / 60
         time.sleep(0.2)
         if prefetch:
-            assert any(name.startswith("pythia-traj-fetch") for name in threads_left()), "nothing is on its way"
+            assert any(name.startswith("pythia-traj-fetch") for name in threads_left()), (
+                "nothing is on its way"
+            )
         break
     start = time.monotonic()
     loop.close()
@@ -463,7 +482,9 @@ def test_the_next_checkpoint_is_on_its_way_while_one_is_worked_on(hub):
         worked[ckpt.step] = time.time()
     asked = weights_asked_for(hub)
     for step, after in ((0, 1), (1, 2), (2, 4)):
-        assert asked[after].start + asked[after].seconds < worked[step], f"step {after} came after the work on {step}"
+        assert asked[after].start + asked[after].seconds < worked[step], (
+            f"step {after} came after the work on {step}"
+        )
 
 
 def test_without_prefetching_a_checkpoint_is_asked_for_when_the_last_one_is_let_go(hub):
@@ -488,7 +509,13 @@ def test_a_revision_that_cannot_be_had_fails_its_step_of_a_sweep_and_no_other(hu
     hub.faults.add(Fault("500", where=sha256, times=10**9))
     experiments = {"induction": {"length": 20, "n": 2}}
     result = pt.sweep(
-        pt.SweepConfig(model="me/tiny", steps="all", experiments=experiments, out=tmp_path / "run", device="cpu")
+        pt.SweepConfig(
+            model="me/tiny",
+            steps="all",
+            experiments=experiments,
+            out=tmp_path / "run",
+            device="cpu",
+        )
     )
     assert {unit.step for unit in result.done} == {0, 2, 4}
     ((unit, error),) = result.failed
@@ -522,7 +549,8 @@ def test_a_transfer_that_can_start_no_thread_fails_its_step_alone(hub, tmp_path,
     monkeypatch.setattr(ThreadPoolExecutor, "submit", refusing)
     with (
         pytest.raises(
-            CheckpointError, match=r"the system allows no further thread \(can't start new thread\): end other"
+            CheckpointError,
+            match=r"the system allows no further thread \(can't start new thread\): end other",
         ),
         model.checkpoint(0).open(model.staging(Room(), [0])),
     ):

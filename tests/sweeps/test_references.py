@@ -1,4 +1,6 @@
-"""A checkpoint is read once for all that is made of it: both processings of a step, and the references that experiments share."""
+"""A checkpoint is read once for all that is made of it: both processings of a step, and the
+references that experiments share.
+"""
 
 from collections import Counter
 
@@ -19,7 +21,7 @@ RAW_AND_FOLDED = {
 
 @pytest.fixture
 def reads(serve, suite):
-    """Sweeps the tiny suite from a hub and counts, by step, how often its weight file was fetched."""
+    """Sweeps the tiny suite from a hub; counts, by step, how often its weight file was fetched."""
     repository = Repository("me/tiny")
     publish_steps(repository, suite)
     hub = serve(repository)
@@ -41,7 +43,9 @@ def reads(serve, suite):
         result = pt.sweep(pt.SweepConfig(**config))
         assert not result.failed
         fetched = [record for record in hub.requests if record.kind == "content"]
-        return Counter(branch for record in fetched for sha, branch in steps.items() if sha in record.path)
+        return Counter(
+            branch for record in fetched for sha, branch in steps.items() if sha in record.path
+        )
 
     return sweep
 
@@ -54,10 +58,17 @@ def test_raw_and_folded_are_made_from_one_read_of_the_file(reads, tmp_path):
 
 def test_references_that_experiments_share_are_read_once(reads, tmp_path):
     # Each step once in its turn, and the first and the last once more as references of all steps.
-    assert reads(tmp_path / "run", RAW_AND_FOLDED) == {"step0": 2, "step1": 1, "step2": 1, "step4": 2}
+    assert reads(tmp_path / "run", RAW_AND_FOLDED) == {
+        "step0": 2,
+        "step1": 1,
+        "step2": 1,
+        "step4": 2,
+    }
 
 
-def test_where_memory_is_short_references_are_read_again_and_the_rows_are_the_same(reads, tmp_path, monkeypatch):
+def test_where_memory_is_short_references_are_read_again_and_the_rows_are_the_same(
+    reads, tmp_path, monkeypatch
+):
     reads(tmp_path / "wide", RAW_AND_FOLDED)
     monkeypatch.setattr("pythia_traj.sweeps.session.Weights._have_room", lambda self: False)
     assert reads(tmp_path / "narrow", RAW_AND_FOLDED)["step0"] > 2

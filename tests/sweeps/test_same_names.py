@@ -1,4 +1,6 @@
-"""Rows of a name are one model's: another directory or repository of the same name is refused, naming both."""
+"""Rows of a name are one model's: another directory or repository of the same name is refused,
+naming both.
+"""
 
 import os
 import re
@@ -19,7 +21,14 @@ SMALL = {"induction": {"length": 10, "n": 2}}
 
 
 def request(model, out, **settings):
-    given = {"model": model, "steps": "all", "experiments": SMALL, "out": out, "device": "cpu", **settings}
+    given = {
+        "model": model,
+        "steps": "all",
+        "experiments": SMALL,
+        "out": out,
+        "device": "cpu",
+        **settings,
+    }
     return pt.SweepConfig(**given)
 
 
@@ -53,7 +62,12 @@ def test_the_second_directory_of_a_name_is_refused_before_anything_is_read(seeds
 def test_the_advice_works(seeds):
     pt.sweep(request(f"second={seeds / 'seed1' / 'output'}", seeds / "run"))
     rows = rows_of(seeds / "run")
-    assert set(zip(rows.model, rows.step, strict=True)) == {("output", 1), ("output", 2), ("second", 2), ("second", 4)}
+    assert set(zip(rows.model, rows.step, strict=True)) == {
+        ("output", 1),
+        ("output", 2),
+        ("second", 2),
+        ("second", 4),
+    }
 
 
 def test_a_name_that_was_given_is_one_models_too(seeds):
@@ -64,11 +78,14 @@ def test_a_name_that_was_given_is_one_models_too(seeds):
 
 def test_two_of_one_name_in_one_request_are_refused(seeds):
     with pytest.raises(SuiteError, match="two models are named output"):
-        pt.sweep(request([str(seeds / seed / "output") for seed in ("seed0", "seed1")], seeds / "other"))
+        pt.sweep(
+            request([str(seeds / seed / "output") for seed in ("seed0", "seed1")], seeds / "other")
+        )
 
 
 @pytest.mark.parametrize(
-    "way", ["by a link", "by another spelling", "moved", "moved, with a step more", "moved, a step gone"]
+    "way",
+    ["by a link", "by another spelling", "moved", "moved, with a step more", "moved, a step gone"],
 )
 def test_the_same_directory_by_another_path_is_the_same(seeds, monkeypatch, way):
     first, elsewhere = seeds / "seed0" / "output", seeds / "disk2" / "output"
@@ -121,7 +138,15 @@ class Published:
         return False
 
 
-FACTS = {"suite": "s", "n_layers": 1, "n_heads": 1, "d_model": 1, "d_vocab": 1, "n_parameters": 1, "n_steps": 1}
+FACTS = {
+    "suite": "s",
+    "n_layers": 1,
+    "n_heads": 1,
+    "d_model": 1,
+    "d_vocab": 1,
+    "n_parameters": 1,
+    "n_steps": 1,
+}
 
 
 @pytest.mark.parametrize(

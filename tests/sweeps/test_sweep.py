@@ -1,4 +1,6 @@
-"""The runner: rows for every unit, once; a kill at any moment costs nothing but time; a damaged step costs its own units."""
+"""The runner: rows for every unit, once; a kill at any moment costs nothing but time; a damaged
+step costs its own units.
+"""
 
 import json
 import os
@@ -25,7 +27,14 @@ SMALL = {"induction": {"length": 20, "n": 6}, "loss": {"length": 64, "n": 6, "nu
 
 def request(suite, out, **settings):
     return pt.SweepConfig(
-        **{"model": str(suite), "steps": "all", "experiments": SMALL, "out": out, "device": "cpu", **settings}
+        **{
+            "model": str(suite),
+            "steps": "all",
+            "experiments": SMALL,
+            "out": out,
+            "device": "cpu",
+            **settings,
+        }
     )
 
 
@@ -39,7 +48,9 @@ def test_every_unit_is_written_and_a_repeated_sweep_skips_all(suite, tmp_path):
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.parquet")}
     again = pt.sweep(request(suite, tmp_path / "run"))
     assert (len(again.done), len(again.skipped)) == (0, 8)
-    assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.parquet")}
+    assert files == {
+        path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.parquet")
+    }
     rows = rows_of(tmp_path / "run")
     assert set(rows.step) == {0, 1, 2, 4}
     assert (rows.tokens == rows.step * 2048).all()
@@ -62,7 +73,11 @@ assert not any(name.startswith("pythia_traj.models.") for name in sys.modules), 
 
 def test_a_repeated_finished_sweep_loads_no_model_and_opens_no_connection(suite, tmp_path):
     pt.sweep(request(suite, tmp_path / "run"))
-    sets = [f"--set={label}.{name}={value}" for label, given in SMALL.items() for name, value in given.items()]
+    sets = [
+        f"--set={label}.{name}={value}"
+        for label, given in SMALL.items()
+        for name, value in given.items()
+    ]
     command = [
         "--model",
         str(suite),
@@ -86,14 +101,21 @@ def test_a_unit_records_what_it_was_made_of(suite, tmp_path):
     assert footer["made_of"]["processing"]["fold_ln"] is False
     assert footer["made_of"]["data"]["source"] == "stdlib"
     assert len(footer["made_of"]["data"]["sha256"]) == 64
-    assert footer["vocabulary"] == {"rows": 300, "tokenizer": footer["vocabulary"]["tokenizer"], "softmax": 300}
+    assert footer["vocabulary"] == {
+        "rows": 300,
+        "tokenizer": footer["vocabulary"]["tokenizer"],
+        "softmax": 300,
+    }
     assert footer["bos"] is False
     assert footer["tf32"] is False
     assert footer["threads"] == torch.get_num_threads()
     assert "compute" in footer["seconds"]
     # Fetching and swapping are booked where they happened: on the first units of the step.
     assert {"fetch", "swap", "compute"} <= footer["seconds"].keys()
-    assert "fetch" not in read_footer(Run(tmp_path / "run").unit_path("tiny", "induction", 4))["seconds"]
+    assert (
+        "fetch"
+        not in read_footer(Run(tmp_path / "run").unit_path("tiny", "induction", 4))["seconds"]
+    )
     assert footer["versions"]["torch"] == torch.__version__
     assert footer["source"]["files"]
     assert footer["attempt"] == 1
@@ -106,9 +128,9 @@ def redone(result):
 def test_only_the_units_concerned_are_redone(own_suite, tmp_path):
     out = tmp_path / "run"
     pt.sweep(request(own_suite, out))
-    assert redone(pt.sweep(request(own_suite, out, experiments={**SMALL, "loss": {**SMALL["loss"], "n": 5}}))) == {
-        f"own/loss/step{step}" for step in (0, 1, 2, 4)
-    }
+    assert redone(
+        pt.sweep(request(own_suite, out, experiments={**SMALL, "loss": {**SMALL["loss"], "n": 5}}))
+    ) == {f"own/loss/step{step}" for step in (0, 1, 2, 4)}
     pt.sweep(request(own_suite, out))
     weights = own_suite / "step2" / "model.safetensors"
     os.utime(weights)
@@ -130,10 +152,17 @@ def norm(model) -> Rows:
     return rows
 '''
     values = {}
-    for name, version, processing in (("a", 1, "RAW"), ("b", 2, "RAW"), ("c", 2, "FOLDED"), ("d", 2, "FOLDED")):
+    for name, version, processing in (
+        ("a", 1, "RAW"),
+        ("b", 2, "RAW"),
+        ("c", 2, "FOLDED"),
+        ("d", 2, "FOLDED"),
+    ):
         file = tmp_path / f"{name}.py"
         file.write_text(source.format(version=version, processing=processing))
-        result = pt.sweep(request(suite, tmp_path / "run", experiments={"norm": {"use": str(file)}}))
+        result = pt.sweep(
+            request(suite, tmp_path / "run", experiments={"norm": {"use": str(file)}})
+        )
         assert len(result.done) == (0 if name == "d" else 4)
         values[name] = rows_of(tmp_path / "run").value.tolist()
     assert values["a"] == values["b"] != values["c"]
@@ -149,14 +178,19 @@ def test_a_later_request_adds_units_and_deletes_none(suite, tmp_path):
 
 
 def test_sharing_a_forward_pass_changes_no_bit(suite, tmp_path):
-    together = {"one": {"use": "induction", "length": 20, "n": 6}, "two": {"use": "induction", "length": 20, "n": 6}}
+    together = {
+        "one": {"use": "induction", "length": 20, "n": 6},
+        "two": {"use": "induction", "length": 20, "n": 6},
+    }
     pt.sweep(request(suite, tmp_path / "together", experiments=together))
     pt.sweep(request(suite, tmp_path / "alone", experiments={"one": together["one"]}))
     shared, alone = rows_of(tmp_path / "together"), rows_of(tmp_path / "alone")
     columns = [name for name in shared.columns if name != "experiment"]
     one = shared[shared.experiment == "one"][columns].reset_index(drop=True)
     assert one.value.equals(alone.value)
-    assert shared[shared.experiment == "two"].value.tolist() == pytest.approx(alone.value.tolist(), nan_ok=True, abs=0)
+    assert shared[shared.experiment == "two"].value.tolist() == pytest.approx(
+        alone.value.tolist(), nan_ok=True, abs=0
+    )
     footer = read_footer(Run(tmp_path / "together").unit_path("tiny", "one", 0))
     assert footer["shared_with"] == ["two"]
 
@@ -181,8 +215,14 @@ def test_a_damaged_step_fails_its_own_units_and_is_retried(own_suite, tmp_path):
     ("damage", "message"),
     [
         (lambda folder: (folder / "config.json").unlink(), "config.json is missing"),
-        (lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'), "architecture llama"),
-        (lambda folder: (folder / "tokenizer.json").write_text("{}"), "tokenizer.json is no tokenizer.json"),
+        (
+            lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'),
+            "architecture llama",
+        ),
+        (
+            lambda folder: (folder / "tokenizer.json").write_text("{}"),
+            "tokenizer.json is no tokenizer.json",
+        ),
         (lambda folder: (folder / "model.safetensors").unlink(), "holds no weights"),
     ],
 )
@@ -241,16 +281,27 @@ def test_an_experiment_that_raises_fails_alone_and_leaves_its_traceback(suite, t
         "    return [1, 2][5]\n"
     )
     result = pt.sweep(
-        request(suite, tmp_path / "run", steps="0", experiments={"broken": {"use": str(file)}, "loss": SMALL["loss"]})
+        request(
+            suite,
+            tmp_path / "run",
+            steps="0",
+            experiments={"broken": {"use": str(file)}, "loss": SMALL["loss"]},
+        )
     )
-    assert [(unit.label, error) for unit, error in result.failed] == [("broken", "IndexError: list index out of range")]
+    assert [(unit.label, error) for unit, error in result.failed] == [
+        ("broken", "IndexError: list index out of range")
+    ]
     assert [unit.label for unit in result.done] == ["loss"]
-    (failure,) = [event for event in read_events(Run(tmp_path / "run")) if event["event"] == "failed"]
+    (failure,) = [
+        event for event in read_events(Run(tmp_path / "run")) if event["event"] == "failed"
+    ]
     assert "return [1, 2][5]" in failure["traceback"]
 
 
 def test_data_that_cannot_be_made_ends_the_sweep_before_any_step(suite, tmp_path):
-    with pytest.raises(DataError, match=r"induction: two halves of 90 tokens need a context of 180"):
+    with pytest.raises(
+        DataError, match=r"induction: two halves of 90 tokens need a context of 180"
+    ):
         pt.sweep(request(suite, tmp_path / "run", experiments={"induction": {"length": 90}}))
     assert rows_of(tmp_path / "run").empty
 
@@ -274,7 +325,8 @@ def distance(model, reference_models) -> Rows:
     rows = Rows()
     own = model.W_E.detach().clone()
     for name in reference_models.steps:
-        rows.add(Key("distance", dim=name), float((own - reference_models[name].W_E.detach()).norm()))
+        distance = (own - reference_models[name].W_E.detach()).norm()
+        rows.add(Key("distance", dim=name), float(distance))
     rows.add(Key("norm"), float(model.W_E.detach().norm()))
     return rows
 
@@ -295,7 +347,10 @@ def test_references_serve_other_steps_weights_beside_the_models_own(suite, tmp_p
     (tmp_path / "refs.py").write_text(REFERENCES)
     pt.sweep(
         request(
-            suite, tmp_path / "run", steps="1,4", experiments={"distance": {"use": f"{tmp_path / 'refs.py'}:distance"}}
+            suite,
+            tmp_path / "run",
+            steps="1,4",
+            experiments={"distance": {"use": f"{tmp_path / 'refs.py'}:distance"}},
         )
     )
     weights = {
@@ -336,16 +391,21 @@ pt.sweep(config)
 
 
 @pytest.mark.slow
-def test_killed_five_times_at_random_moments_the_rows_are_those_of_an_undisturbed_run(suite, tmp_path):
+def test_killed_five_times_at_random_moments_the_rows_are_those_of_an_undisturbed_run(
+    suite, tmp_path
+):
     settings = {"model": str(suite), "steps": "all", "device": "cpu", "experiments": SMALL}
     for name in ("calm", "killed"):
-        (tmp_path / f"{name}.yaml").write_text(json.dumps({**settings, "out": str(tmp_path / name)}))
+        (tmp_path / f"{name}.yaml").write_text(
+            json.dumps({**settings, "out": str(tmp_path / name)})
+        )
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "calm.yaml")], check=True)
     generator = random.Random(0)
     metrics = tmp_path / "killed" / "metrics"
     for kill in range(5):
         process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "killed.yaml")])
-        # Wait until it has written one more unit, then kill at a random moment of the next ones: also in mid-write.
+        # Wait until it has written one more unit, then kill at a random moment of the next ones:
+        # also in mid-write.
         deadline = time.monotonic() + 60
         while (
             len(list(metrics.rglob("*.parquet"))) < min(kill + 1, 7)
@@ -368,7 +428,12 @@ def test_the_models_of_a_run_are_a_table_that_joins(suite, tmp_path):
     pt.sweep(request(suite, tmp_path / "run", steps="0"))
     models = pt.load(tmp_path / "run", table="models")
     (model,) = models.to_dict("records")
-    assert (model["model"], model["n_layers"], model["n_heads"], model["d_vocab"]) == ("tiny", 2, 4, 300)
+    assert (model["model"], model["n_layers"], model["n_heads"], model["d_vocab"]) == (
+        "tiny",
+        2,
+        4,
+        300,
+    )
     assert (model["n_parameters"], model["n_steps"], model["tokens_per_step"]) == (36_352, 4, 2048)
     joined = rows_of(tmp_path / "run").merge(models, on="model", suffixes=("", "_of_model"))
     assert len(joined) == len(rows_of(tmp_path / "run"))
@@ -383,17 +448,24 @@ def test_two_workers_on_one_run_never_corrupt_it(suite, tmp_path):
         "out": str(tmp_path / "run"),
     }
     (tmp_path / "run.yaml").write_text(json.dumps(settings))
-    workers = [subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "run.yaml")]) for _ in range(2)]
+    workers = [
+        subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "run.yaml")])
+        for _ in range(2)
+    ]
     assert [worker.wait() for worker in workers] == [0, 0]
     pt.sweep(request(suite, tmp_path / "calm"))
-    pd.testing.assert_frame_equal(rows_of(tmp_path / "run"), rows_of(tmp_path / "calm"), check_exact=True)
+    pd.testing.assert_frame_equal(
+        rows_of(tmp_path / "run"), rows_of(tmp_path / "calm"), check_exact=True
+    )
 
 
 def test_status_counts_names(suite, tmp_path):
     pt.sweep(request(suite, tmp_path / "run"))
     found = pt.status(tmp_path / "run")
     assert (found.done, found.running, found.failed, found.left) == (8, 0, 0, 0)
-    (tmp_path / "run" / "metrics" / "model=tiny" / "experiment=loss" / "step-000002.parquet").unlink()
+    (
+        tmp_path / "run" / "metrics" / "model=tiny" / "experiment=loss" / "step-000002.parquet"
+    ).unlink()
     found = pt.status(tmp_path / "run")
     assert (found.done, found.left) == (7, 1)
     assert found.units["tiny/loss/step2"] == "left"
@@ -408,8 +480,16 @@ def test_references_are_rows_of_the_same_parameters(suite, tmp_path):
     (tmp_path / "refs.py").write_text(source.replace("norm = float(", "norm = scale * float("))
     use = f"{tmp_path / 'refs.py'}:growth"
     pt.sweep(request(suite, tmp_path / "run", experiments={"growth": {"use": use, "scale": 5}}))
-    pt.sweep(request(suite, tmp_path / "run", steps="4", experiments={"growth": {"use": use, "scale": 1}}))
-    pt.sweep(request(suite, tmp_path / "calm", steps="4", experiments={"growth": {"use": use, "scale": 1}}))
+    pt.sweep(
+        request(
+            suite, tmp_path / "run", steps="4", experiments={"growth": {"use": use, "scale": 1}}
+        )
+    )
+    pt.sweep(
+        request(
+            suite, tmp_path / "calm", steps="4", experiments={"growth": {"use": use, "scale": 1}}
+        )
+    )
     changed, calm = (pt.load(tmp_path / name, step=4) for name in ("run", "calm"))
     assert changed.value.tolist() == calm.value.tolist()
 
@@ -445,4 +525,7 @@ def test_a_moved_corpus_is_the_same_corpus(suite, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for source, done in (("corpus.txt", 1), ("./corpus.txt", 0), (str(tmp_path / "corpus.txt"), 0)):
         experiments = {"loss": {**SMALL["loss"], "source": source}}
-        assert len(pt.sweep(request(suite, tmp_path / "run", steps="0", experiments=experiments)).done) == done
+        assert (
+            len(pt.sweep(request(suite, tmp_path / "run", steps="0", experiments=experiments)).done)
+            == done
+        )

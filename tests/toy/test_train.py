@@ -29,7 +29,12 @@ def test_it_is_a_suite_in_hugging_face_layout(trained):
     assert (model.suite, model.model, model.tokens_per_step) == ("toy", "short", 4 * 64)
     for step in model.steps:
         names = {path.name for path in (trained / f"step{step}").iterdir()}
-        assert names >= {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+        assert names >= {
+            "config.json",
+            "model.safetensors",
+            "tokenizer.json",
+            "tokenizer_config.json",
+        }
     weights = load_file(trained / "step6" / "model.safetensors")
     assert weights["embed_out.weight"].shape == (SHORT.vocab_size, 16)
     assert model.checkpoint(6).config()["rope_parameters"]["partial_rotary_factor"] == 1.0
@@ -69,7 +74,9 @@ def test_a_suite_that_is_there_is_kept(trained):
 def test_a_directory_of_something_else_is_refused(trained, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
-    with pytest.raises(SuiteError, match="mine exists and is no toy suite: remove it or give another directory"):
+    with pytest.raises(
+        SuiteError, match="mine exists and is no toy suite: remove it or give another directory"
+    ):
         train(tmp_path / "mine", SHORT)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"
     with pytest.raises(SuiteError, match="exists and is a toy suite of another recipe"):
@@ -91,8 +98,12 @@ def test_the_recipe_is_stored_with_the_suite(trained):
     assert len(facts["corpus_sha256"]) == 64
 
 
-@pytest.mark.parametrize(("steps", "save_every"), [(1, 50), (512, 50), (513, 50), (600, 100), (1600, 50)])
-def test_saved_steps_are_the_early_powers_of_two_and_then_even_and_always_the_last(steps, save_every):
+@pytest.mark.parametrize(
+    ("steps", "save_every"), [(1, 50), (512, 50), (513, 50), (600, 100), (1600, 50)]
+)
+def test_saved_steps_are_the_early_powers_of_two_and_then_even_and_always_the_last(
+    steps, save_every
+):
     saved = Recipe(steps=steps, save_every=save_every).saved_steps
     assert saved == tuple(sorted(set(saved)))
     assert saved[0] == 0
@@ -115,8 +126,14 @@ def test_a_batch_is_repeated_segments_and_text_of_the_training_documents():
     assert batch.shape == (SHORT.batch, SHORT.context)
     repeated = repeated_segments(SHORT, np.random.default_rng(0))
     for row in repeated:
-        periods = [p for p in range(SHORT.segment[0], SHORT.segment[1] + 1) if np.array_equal(row[p:], row[:-p])]
+        periods = [
+            p
+            for p in range(SHORT.segment[0], SHORT.segment[1] + 1)
+            if np.array_equal(row[p:], row[:-p])
+        ]
         assert periods, "no segment repeats"
     windows = np.lib.stride_tricks.sliding_window_view(corpus.tokens, SHORT.context)
     for row in batch[SHORT.repeats :]:
-        assert (windows[windows[:, 0] == row[0]] == row).all(1).any(), "a text row is no piece of the corpus"
+        assert (windows[windows[:, 0] == row[0]] == row).all(1).any(), (
+            "a text row is no piece of the corpus"
+        )

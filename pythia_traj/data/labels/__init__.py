@@ -18,7 +18,9 @@ def _of_python(spans: Callable[[str], Iterator[Span]]) -> Callable[[Pieces], Lab
         # A byte order mark is no Python where text was read already.
         marks = int(pieces.text.startswith("\ufeff"))
         found = spans(pieces.text[marks:])
-        return labels_of(pieces, ((start + marks, end + marks, label) for start, end, label in found))
+        return labels_of(
+            pieces, ((start + marks, end + marks, label) for start, end, label in found)
+        )
 
     return labels
 
@@ -33,4 +35,7 @@ TASKS: dict[str, Callable[[Pieces], Labels]] = {
     "previous_class": token_properties.previous_class,
     "position": token_properties.position,
 }
-"""The labels by name; anything else is a user's file. Those of Python raise NotPythonError for a text that is none."""
+"""The labels by name; anything else is a user's file.
+
+Those of Python raise NotPythonError for a text that is none.
+"""

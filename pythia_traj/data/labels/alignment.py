@@ -1,14 +1,17 @@
 """Which characters a model's token stands for, and so which label it has.
 
-The rule: **a token has the label of its first character that is no white space**; a token of white space alone, that of its first
-character. Byte-level tokens mostly begin with the space before their word, which is not what they are about. A character that is split over
-several tokens (a multi-byte one) gives its label to all of them.
+The rule: **a token has the label of its first character that is no white space**; a token of white
+space alone, that of its first character. Byte-level tokens mostly begin with the space before their
+word, which is not what they are about. A character that is split over several tokens (a multi-byte
+one) gives its label to all of them.
 
-A token's characters run from where the token before it ended: tokenizers differ in whether they count the space in front of a word as
-part of it, and those that do not give tokens of white space no characters at all.
+A token's characters run from where the token before it ended: tokenizers differ in whether they
+count the space in front of a word as part of it, and those that do not give tokens of white space
+no characters at all.
 
-A tokenizer that normalises names fewer characters than the text has: of an e and a combining accent, which it reads as one, the e alone.
-What no token names belongs to the token before it, and gives no label.
+A tokenizer that normalises names fewer characters than the text has: of an e and a combining
+accent, which it reads as one, the e alone. What no token names belongs to the token before it, and
+gives no label.
 """
 
 import math
@@ -20,7 +23,10 @@ import numpy as np
 from pythia_traj.vocabulary import Vocabulary, pieces
 
 Span = tuple[int, int, str | None]
-"""First character, the one after the last, label, or None for none. Characters are Unicode code points, as Python's strings have them."""
+"""First character, the one after the last, label, or None for none.
+
+Characters are Unicode code points, as Python's strings have them.
+"""
 
 Labels = list[str | None]
 """Of tokens; None for one that has no label."""
@@ -33,7 +39,8 @@ class Pieces:
     Attributes:
         text: all of it.
         ids: int64 [token].
-        begins, ends: the characters of each token [token]; those of one that is a part of a character are that character.
+        begins, ends: the characters of each token [token]; those of one that is a part of a
+            character are that character.
         named: where those begin and end that the tokenizer itself names as the token's [token, 2].
         places: position of each token in the sequence it will be read in, BOS not counted [token].
     """
@@ -47,7 +54,10 @@ class Pieces:
 
     def strings(self) -> list[str]:
         """What each token stands for."""
-        return [self.text[begin:end] for begin, end in zip(self.begins.tolist(), self.ends.tolist(), strict=True)]
+        return [
+            self.text[begin:end]
+            for begin, end in zip(self.begins.tolist(), self.ends.tolist(), strict=True)
+        ]
 
     def anchors(self) -> np.ndarray:
         """The character that each token has its label from [token]."""
@@ -64,7 +74,8 @@ def tokenise(vocabulary: Vocabulary, text: str, length: int, *, most: float = ma
     """Tokenises a text that is going to be cut into sequences of `length` tokens.
 
     Args:
-        most: tokens that are wanted of a text of more than a million characters: of what lies behind them nothing is read.
+        most: tokens that are wanted of a text of more than a million characters: of what lies
+            behind them nothing is read.
 
     Raises:
         DataError: there is no tokenizer, it fails, or is that of another model.
@@ -90,8 +101,13 @@ def _pieces(text: str, ids: np.ndarray, offsets: np.ndarray, length: int) -> Pie
 
 
 def _up_to_the_next(text: str, offsets: np.ndarray) -> np.ndarray:
-    """The ends of tokens, characters that no token names and that are no white space taken in [token]."""
-    edges = np.bincount(offsets[:, 0], minlength=len(text) + 1) - np.bincount(offsets[:, 1], minlength=len(text) + 1)
+    """The ends of tokens [token], each with the characters after it that no token names.
+
+    White space is not taken in.
+    """
+    edges = np.bincount(offsets[:, 0], minlength=len(text) + 1) - np.bincount(
+        offsets[:, 1], minlength=len(text) + 1
+    )
     unnamed = np.flatnonzero(np.cumsum(edges)[: len(text)] == 0)
     following = np.arange(len(text) + 1)
     for character in unnamed[::-1].tolist():
@@ -107,4 +123,6 @@ def labels_of(tokens: Pieces, spans: Iterable[Span]) -> Labels:
     for start, end, label in spans:
         of_character[start:end] = -1 if label is None else names.setdefault(label, len(names))
     known = list(names)
-    return [known[number] if number >= 0 else None for number in of_character[tokens.anchors()].tolist()]
+    return [
+        known[number] if number >= 0 else None for number in of_character[tokens.anchors()].tolist()
+    ]

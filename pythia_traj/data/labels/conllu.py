@@ -1,7 +1,8 @@
 """CoNLL-U, line by line: words with their labels, and the document that each sentence is a part of.
 
-Ten columns apart by tabs, a word a line; `#` begins a comment, an empty line ends a sentence (universaldependencies.org/format.html).
-`_` is no label. A line that is anything else is refused by its number: with a column missing, a word would silently lose its label.
+Ten columns apart by tabs, a word a line; `#` begins a comment, an empty line ends a sentence
+(universaldependencies.org/format.html). `_` is no label. A line that is anything else is refused by
+its number: with a column missing, a word would silently lose its label.
 """
 
 import re
@@ -30,7 +31,8 @@ class Word:
     """A word as it is written.
 
     Attributes:
-        label: None for one that has none; so one that stands for several syntactic words (`du` = `de le`).
+        label: None for one that has none; so one that stands for several syntactic words
+            (`du` = `de le`).
         space: whether a space follows.
         line: its number in the file.
     """
@@ -53,7 +55,8 @@ def read(path: Path, column: str) -> Iterator[tuple[str, list[Word]]]:
     """Each sentence's document and words, in order.
 
     Raises:
-        DataError: there is no such column, a line does not follow the format, or no word has a label.
+        DataError: there is no such column, a line does not follow the format, or no word has a
+            label.
     """
     if column not in COLUMNS:
         raise DataError(f"labels {column!r} of {path}: {nearest(column, COLUMNS)}")
@@ -72,7 +75,10 @@ def read(path: Path, column: str) -> Iterator[tuple[str, list[Word]]]:
             sentence = _Sentence()
     if not labelled:
         others = ", ".join(name for name in COLUMNS if name != column)
-        raise DataError(f"no word of {path} has a label in its column {column}: set labels to {others}, or annotate it")
+        raise DataError(
+            f"no word of {path} has a label in its column {column}: set labels to {others}, or"
+            " annotate it"
+        )
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -82,11 +88,15 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         while data := file.readline(_LONGEST):
             number += 1
             if len(data) == _LONGEST:
-                raise DataError(f"{path} line {number} has more than {_LONGEST} bytes: it is no CoNLL-U")
+                raise DataError(
+                    f"{path} line {number} has more than {_LONGEST} bytes: it is no CoNLL-U"
+                )
             try:
                 yield number, data.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError:
-                raise DataError(f"{path} line {number} is not UTF-8 text: convert it first") from None
+                raise DataError(
+                    f"{path} line {number} is not UTF-8 text: convert it first"
+                ) from None
     yield number + 1, ""
 
 
@@ -106,11 +116,14 @@ def _add(sentence: _Sentence, line: str, column: int, number: int, where: str) -
     first = int(found["first"])
     if first != sentence.last + 1 or (several and int(found["last"]) < first):
         raise DataError(
-            f"{where}: id {columns[0]} after {sentence.last}: words are counted from 1, an empty line ends a sentence"
+            f"{where}: id {columns[0]} after {sentence.last}: words are counted from 1, an empty"
+            " line ends a sentence"
         )
     sentence.last = sentence.last if several else first
     if not several and first <= sentence.inside:
         return  # within a word that was written already
     sentence.inside = int(found["last"]) if several else sentence.inside
     label = None if several or columns[column] in ("_", "") else columns[column]
-    sentence.words.append(Word(columns[_FORM], label, "SpaceAfter=No" not in columns[_MISC].split("|"), number))
+    sentence.words.append(
+        Word(columns[_FORM], label, "SpaceAfter=No" not in columns[_MISC].split("|"), number)
+    )

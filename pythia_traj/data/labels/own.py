@@ -1,13 +1,18 @@
-"""A user's own labels: spans in a JSONL or Parquet file, CoNLL-U, or a Hugging Face dataset of token classification.
+"""A user's own labels: spans in a file, CoNLL-U, or a Hugging Face dataset of token classification.
 
-    spans.jsonl, .parquet   columns `text` and `spans`: [{"start": 0, "end": 4, "label": "PER"}, ...] or [[0, 4, "PER"], ...] in
-                            characters, the end not included; with a column `document`, rows of one document stay in one split
-    words.conllu            labels are the column `upos`, or `xpos` or `deprel`; documents are what `# newdoc` begins, else sentences
-    hf:org/name@COMMIT      a dataset of the Hub (`:split` after the name chooses a split) or, as hf:DIR, one saved with
-                            `Dataset.save_to_disk`: a column `tokens` and one of class labels for them
+    spans.jsonl, .parquet   columns `text` and `spans`:
+                            [{"start": 0, "end": 4, "label": "PER"}, ...] or [[0, 4, "PER"], ...] in
+                            characters, the end not included; with a column `document`, rows of one
+                            document stay in one split
+    words.conllu            labels are the column `upos`, or `xpos` or `deprel`; documents are what
+                            `# newdoc` begins, else sentences
+    hf:org/name@COMMIT      a dataset of the Hub (`:split` after the name chooses a split) or, as
+                            hf:DIR, one saved with `Dataset.save_to_disk`: a column `tokens` and one
+                            of class labels for them
 
-What no span covers has no label. Neither has what is labelled null, -1 or -100, by which the libraries of the field leave tokens out,
-nor `_` in CoNLL-U; a class that is to be called -1 is written as text.
+What no span covers has no label. Neither has what is labelled null, -1 or -100, by which the
+libraries of the field leave tokens out, nor `_` in CoNLL-U; a class that is to be called -1 is
+written as text.
 """
 
 import unicodedata
@@ -32,7 +37,10 @@ NO_LABEL = (-1, -100)
 
 @dataclass(frozen=True)
 class LabelledText:
-    """A text with its labels, and the document it is a part of: documents are never split between training and test."""
+    """A text with its labels, and the document it is a part of.
+
+    Documents are never split between training and test.
+    """
 
     document: str
     text: str
@@ -52,10 +60,12 @@ def read(task: str, labels: str = "") -> Iterator[LabelledText]:
     """The texts of a file or dataset, in order.
 
     Args:
-        labels: the column that has the labels; empty for `spans`, `upos`, or the only one of class labels.
+        labels: the column that has the labels; empty for `spans`, `upos`, or the only one of class
+            labels.
 
     Raises:
-        DataError: it cannot be read, lacks a column, or a row holds what is no text, no label, or no span of its text.
+        DataError: it cannot be read, lacks a column, or a row holds what is no text, no label, or
+            no span of its text.
     """
     if task.startswith("hf:"):
         yield from _dataset(task, labels)
@@ -63,7 +73,9 @@ def read(task: str, labels: str = "") -> Iterator[LabelledText]:
     path = Path(task)
     if not path.is_file():
         raise DataError(f"there is no file {task}")
-    yield from _conllu(path, labels or "upos") if _is_conllu(path) else _rows(path, labels or "spans")
+    yield from (
+        _conllu(path, labels or "upos") if _is_conllu(path) else _rows(path, labels or "spans")
+    )
 
 
 def _text(value: Any) -> str:
@@ -72,7 +84,9 @@ def _text(value: Any) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise PydanticCustomError("text", "it holds half of a surrogate pair, which is no text") from None
+        raise PydanticCustomError(
+            "text", "it holds half of a surrogate pair, which is no text"
+        ) from None
     return value
 
 
@@ -82,19 +96,33 @@ def _label(value: Any) -> str | int | None:
     if type(value) is int:
         return int(value)
     if not isinstance(value, str):
-        raise PydanticCustomError("label", "labels are text or whole numbers, null where there is none")
-    if not value or value != value.strip() or any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in value):
-        raise PydanticCustomError("label", "a label has no control characters and no white space around it")
+        raise PydanticCustomError(
+            "label", "labels are text or whole numbers, null where there is none"
+        )
+    if (
+        not value
+        or value != value.strip()
+        or any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in value)
+    ):
+        raise PydanticCustomError(
+            "label", "a label has no control characters and no white space around it"
+        )
     return value
 
 
 def _span(value: Any) -> Span:
-    parts = [value.get(name) for name in ("start", "end", "label")] if isinstance(value, dict) else value
+    parts = (
+        [value.get(name) for name in ("start", "end", "label")]
+        if isinstance(value, dict)
+        else value
+    )
     match parts:
         case [start, end, label] if type(start) is int and type(end) is int and 0 <= start < end:
             found = _label(label)
             return start, end, None if found is None else str(found)
-    raise PydanticCustomError("span", 'expected a span such as {{"start": 0, "end": 4, "label": "PER"}}')
+    raise PydanticCustomError(
+        "span", 'expected a span such as {{"start": 0, "end": 4, "label": "PER"}}'
+    )
 
 
 def _name(value: Any) -> str | None:
@@ -137,7 +165,8 @@ def _rows(path: Path, column: str) -> Iterator[LabelledText]:
         for start, end, _ in spans:
             if end > len(found.text):
                 raise DataError(
-                    f"{where}: the span from {start} to {end} goes beyond its text of {len(found.text)} characters"
+                    f"{where}: the span from {start} to {end} goes beyond its text of"
+                    f" {len(found.text)} characters"
                 )
         yield LabelledText(found.document or f"row {number}", found.text, spans)
 
@@ -145,8 +174,12 @@ def _rows(path: Path, column: str) -> Iterator[LabelledText]:
 def _conllu(path: Path, column: str) -> Iterator[LabelledText]:
     for document, words in conllu.read(path, column):
         given = {"tokens": [word.form for word in words], "labels": [word.label for word in words]}
-        checked(_Words, given, f"{path}, the sentence from line {words[0].line} on", error=DataError)
-        yield LabelledText(document, *_written((word.form, word.label, word.space) for word in words))
+        checked(
+            _Words, given, f"{path}, the sentence from line {words[0].line} on", error=DataError
+        )
+        yield LabelledText(
+            document, *_written((word.form, word.label, word.space) for word in words)
+        )
 
 
 def _written(words: Iterable[tuple[str, str | None, bool]]) -> tuple[str, tuple[Span, ...]]:
@@ -163,7 +196,10 @@ def _dataset(source: str, column: str) -> Iterator[LabelledText]:
     dataset = open_dataset(source).with_format(None)  # a saved one may be set to give tensors
     features = dataset.features or {}
     if "tokens" not in features:
-        raise DataError(f"{source} has no column 'tokens': its columns are {', '.join(features) or 'not declared'}")
+        raise DataError(
+            f"{source} has no column 'tokens': its columns are"
+            f" {', '.join(features) or 'not declared'}"
+        )
     named = {name: _names(feature) for name, feature in features.items()}
     column = column or _only([name for name, names in named.items() if names], source)
     if column not in named:
@@ -172,18 +208,28 @@ def _dataset(source: str, column: str) -> Iterator[LabelledText]:
     with in_one_line(f"cannot read {source}", error=DataError):
         for number, row in enumerate(dataset, 1):
             where = f"{source} row {number}"
-            given = {"tokens": row["tokens"], "labels": row[column], "document": row.get("document")}
+            given = {
+                "tokens": row["tokens"],
+                "labels": row[column],
+                "document": row.get("document"),
+            }
             found = checked(_Words, given, f"{where}, labels in column {column}", error=DataError)
             if len(found.tokens) != len(found.labels):
-                raise DataError(f"{where}: {len(found.tokens)} tokens, {len(found.labels)} {column}")
+                raise DataError(
+                    f"{where}: {len(found.tokens)} tokens, {len(found.labels)} {column}"
+                )
             labels = [_class(label, names, f"{where}, column {column}") for label in found.labels]
-            text, spans = _written((word, label, True) for word, label in zip(found.tokens, labels, strict=True))
+            text, spans = _written(
+                (word, label, True) for word, label in zip(found.tokens, labels, strict=True)
+            )
             yield LabelledText(found.document or f"row {number}", text, spans)
 
 
 def _names(feature: Any) -> Sequence[str] | None:
     """What the labels of a column are called, where it says so."""
-    inner = feature[0] if isinstance(feature, list) and feature else getattr(feature, "feature", None)
+    inner = (
+        feature[0] if isinstance(feature, list) and feature else getattr(feature, "feature", None)
+    )
     return getattr(inner, "names", None)
 
 
@@ -191,13 +237,17 @@ def _class(label: str | int | None, names: Sequence[str] | None, where: str) -> 
     if label is None or not names:
         return None if label is None else str(label)
     if not (isinstance(label, int) and 0 <= label < len(names)):
-        raise DataError(f"{where}: label {shown(label)} is none of the {len(names)} that the dataset names, from 0")
+        raise DataError(
+            f"{where}: label {shown(label)} is none of the {len(names)} that the dataset names,"
+            " from 0"
+        )
     return names[label]
 
 
 def _only(columns: list[str], source: str) -> str:
     if len(columns) != 1:
         raise DataError(
-            f"{source} has {len(columns)} columns of class labels ({', '.join(columns)}): set labels to one"
+            f"{source} has {len(columns)} columns of class labels ({', '.join(columns)}): set"
+            " labels to one"
         )
     return columns[0]

@@ -1,6 +1,7 @@
-"""Syntax of Python source as spans of characters: gold labels from Python's own `tokenize` and `ast`.
+"""Syntax of Python source as spans of characters: gold labels of Python's own `tokenize` and `ast`.
 
-Each function yields spans with labels, and raises NotPythonError where this version of Python cannot read the text.
+Each function yields spans with labels, and raises NotPythonError where this version of Python
+cannot read the text.
 """
 
 import ast
@@ -41,8 +42,9 @@ _OF_TYPE = {
 def token_classes(text: str) -> Iterator[Span]:
     """keyword, name, operator, string, comment, number, indentation.
 
-    Indentation is the white space that a line begins with, and the line break before it: models' tokens join them. Soft keywords
-    (`match`) are names. White space within a line has no label. Fields of an f-string are a part of it before Python 3.12.
+    Indentation is the white space that a line begins with, and the line break before it: models'
+    tokens join them. Soft keywords (`match`) are names. White space within a line has no label.
+    Fields of an f-string are a part of it before Python 3.12.
     """
     tokens = _tokens(text)
     yield from ((start, end, "string") for start, end in _f_strings(tokens))
@@ -81,11 +83,16 @@ def bracket_depth(text: str) -> Iterator[Span]:
 def definitions(text: str) -> Iterator[Span]:
     """Definition or use, of each name that is no keyword.
 
-    A definition is where a name gets its meaning: of a function, class or parameter, as the target of an assignment, of `for`, `with`,
-    `import`, `except` or a pattern. All other names are uses, the keywords of a call among them.
+    A definition is where a name gets its meaning: of a function, class or parameter, as the target
+    of an assignment, of `for`, `with`, `import`, `except` or a pattern. All other names are uses,
+    the keywords of a call among them.
     """
-    names = [(start, end) for type_, start, end, string in _tokens(text) if _is_identifier(type_, string)]
-    defined = set(_defined_by_words(text)) | set(_defined_by_nodes(text, {end: start for start, end in names}))
+    names = [
+        (start, end) for type_, start, end, string in _tokens(text) if _is_identifier(type_, string)
+    ]
+    defined = set(_defined_by_words(text)) | set(
+        _defined_by_nodes(text, {end: start for start, end in names})
+    )
     yield from ((start, end, "definition" if start in defined else "use") for start, end in names)
 
 
@@ -98,24 +105,43 @@ def _is_identifier(type_: int, string: str) -> bool:
 
 
 def _tokens(text: str) -> list[Located]:
-    """The tokens that have characters, in order, without those that stand for a change of indentation."""
+    """The tokens that have characters, in order.
+
+    Those that stand for a change of indentation are left out.
+    """
     if "\r" in text.replace("\r\n", "\n"):
-        raise NotPythonError("a carriage return by itself: tokenize and ast count its lines differently")
+        raise NotPythonError(
+            "a carriage return by itself: tokenize and ast count its lines differently"
+        )
     starts = _line_starts(text)
     try:
         found = list(tokenize.generate_tokens(io.StringIO(text, newline="\n").readline))
     except (tokenize.TokenError, SyntaxError, ValueError) as error:
         raise NotPythonError(str(error)) from None
     left_out = (token.INDENT, token.DEDENT, token.ENDMARKER)
-    located = ((t, starts[t.start[0] - 1] + t.start[1]) for t in found if t.string and t.type not in left_out)
-    return _whole([(t.type, start, starts[t.end[0] - 1] + t.end[1], t.string) for t, start in located])
+    located = (
+        (t, starts[t.start[0] - 1] + t.start[1])
+        for t in found
+        if t.string and t.type not in left_out
+    )
+    return _whole(
+        [(t.type, start, starts[t.end[0] - 1] + t.end[1], t.string) for t, start in located]
+    )
 
 
 def _whole(tokens: list[Located]) -> list[Located]:
-    """Names in one piece: before Python 3.12, tokenize breaks those in which an accent is a character of its own."""
+    """The tokens, with names in one piece.
+
+    Before Python 3.12, tokenize breaks those in which an accent is a character of its own.
+    """
     found: list[Located] = []
     for type_, start, end, string in tokens:
-        if found and found[-1][0] == token.NAME and found[-1][2] == start and (found[-1][3] + string).isidentifier():
+        if (
+            found
+            and found[-1][0] == token.NAME
+            and found[-1][2] == start
+            and (found[-1][3] + string).isidentifier()
+        ):
             _, first, _, before = found.pop()
             type_, start, string = token.NAME, first, before + string
         found.append((type_, start, end, string))
@@ -130,7 +156,7 @@ def _line_starts(text: str) -> list[int]:
 
 
 def _f_strings(tokens: list[Located]) -> Iterator[tuple[int, int]]:
-    """From the first to the last character of each f-string, outer ones before those within them."""
+    """From the first to the last character of each f-string, outer ones before those in them."""
     if _F_START is None:
         return
     found, begun = [], []
@@ -156,10 +182,14 @@ def _defined_by_words(text: str) -> Iterator[int]:
 
 
 def _defined_by_nodes(text: str, names: dict[int, int]) -> Iterator[int]:
-    """Names that the syntax tree defines, given where each name begins by its end: the tree has normalised what they are called."""
+    """Where the names begin that the syntax tree defines.
+
+    `names` has where each name begins by its end: the tree has normalised what they are called.
+    """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # escapes that a later version will not allow are no concern here
+            # Escapes that a later version will not allow are no concern here.
+            warnings.simplefilter("ignore")
             tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise NotPythonError(str(error)) from None
@@ -185,7 +215,11 @@ def _defined_by_nodes(text: str, names: dict[int, int]) -> Iterator[int]:
                 yield character(node.lineno, node.col_offset)
             case ast.alias(asname=None):  # `import a.b` defines a
                 yield character(node.lineno, node.col_offset)
-            case ast.Attribute(ctx=ast.Store()) | ast.MatchStar(name=str()) | ast.MatchMapping(rest=str()):
+            case (
+                ast.Attribute(ctx=ast.Store())
+                | ast.MatchStar(name=str())
+                | ast.MatchMapping(rest=str())
+            ):
                 yield last_name(node)
             case ast.MatchAs(pattern=None, name=str()):
                 yield character(node.lineno, node.col_offset)

@@ -1,4 +1,7 @@
-"""Labels that a token's own characters, the token before it or its place give it: what a probe ought to find with ease."""
+"""Labels that a token's own characters, the token before it or its place give it.
+
+They are what a probe ought to find with ease.
+"""
 
 import unicodedata
 
@@ -15,22 +18,35 @@ def capitalised(pieces: Pieces) -> Labels:
     found: Labels = []
     for anchor in pieces.anchors().tolist():
         letter = pieces.text[anchor]
-        found.append("capital" if letter.isupper() or letter.istitle() else "small" if letter.islower() else None)
+        found.append(
+            "capital"
+            if letter.isupper() or letter.istitle()
+            else "small"
+            if letter.islower()
+            else None
+        )
     return found
 
 
 def previous_class(pieces: Pieces) -> Labels:
-    """What the token before is by its characters alone: letters, digits, punctuation, white space, or a mixture of them.
+    """What the token before is by its characters alone.
 
-    The first token of a sequence has no label.
+    It is letters, digits, punctuation, white space, or a mixture of them. The first token of a
+    sequence has no label.
     """
     classes = [_identity_class(string) for string in pieces.strings()]
     before = [None, *classes[:-1]]
-    return [None if place == 0 else name for name, place in zip(before, pieces.places.tolist(), strict=True)]
+    return [
+        None if place == 0 else name
+        for name, place in zip(before, pieces.places.tolist(), strict=True)
+    ]
 
 
 def position(pieces: Pieces) -> Labels:
-    """The token's place in its sequence, from 0, BOS not counted: 0, 1, 2-3, 4-7, and so on in powers of two."""
+    """The token's place in its sequence, from 0, BOS not counted.
+
+    Labels are 0, 1, 2-3, 4-7, and so on in powers of two.
+    """
     return [_interval(place) for place in pieces.places.tolist()]
 
 
@@ -40,7 +56,8 @@ def _interval(place: int) -> str:
 
 
 def _identity_class(string: str) -> str:
-    word = unicodedata.normalize("NFC", string.strip())  # an accent by itself is no other kind of character
+    # An accent by itself is no other kind of character.
+    word = unicodedata.normalize("NFC", string.strip())
     if not word:
         return "white space"
     kinds = {_KINDS.get(unicodedata.category(character)[0], "other") for character in word}

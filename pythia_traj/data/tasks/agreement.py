@@ -1,4 +1,7 @@
-"""Agreement of subject and verb, with and without another noun in between that has the other number (an attractor)."""
+"""Agreement of subject and verb, with and without an attractor.
+
+An attractor is another noun in between, which has the other number.
+"""
 
 from collections.abc import Iterator
 
@@ -7,14 +10,19 @@ import numpy as np
 from pythia_traj.data.tasks.prompt import Prompt
 
 NOUNS = (
-    ("boy", "boys"), ("girl", "girls"), ("car", "cars"), ("dog", "dogs"), ("cat", "cats"), ("book", "books"), ("house", "houses"),
-    ("teacher", "teachers"), ("doctor", "doctors"), ("student", "students"), ("artist", "artists"), ("worker", "workers"),
-    ("driver", "drivers"), ("player", "players"), ("friend", "friends"), ("picture", "pictures"), ("letter", "letters"),
-    ("door", "doors"), ("window", "windows"), ("table", "tables"), ("tree", "trees"), ("flower", "flowers"), ("bird", "birds"),
-    ("horse", "horses"), ("king", "kings"), ("soldier", "soldiers"), ("ship", "ships"), ("train", "trains"), ("road", "roads"),
+    ("boy", "boys"), ("girl", "girls"), ("car", "cars"), ("dog", "dogs"), ("cat", "cats"),
+    ("book", "books"), ("house", "houses"), ("teacher", "teachers"), ("doctor", "doctors"),
+    ("student", "students"), ("artist", "artists"), ("worker", "workers"), ("driver", "drivers"),
+    ("player", "players"), ("friend", "friends"), ("picture", "pictures"), ("letter", "letters"),
+    ("door", "doors"), ("window", "windows"), ("table", "tables"), ("tree", "trees"),
+    ("flower", "flowers"), ("bird", "birds"), ("horse", "horses"), ("king", "kings"),
+    ("soldier", "soldiers"), ("ship", "ships"), ("train", "trains"), ("road", "roads"),
     ("river", "rivers"),
 )  # fmt: skip
-"""Singular and plural; those of which one is more than one token make twins of unequal length, and are dropped."""
+"""Singular and plural.
+
+Pairs of which one is more than one token make twins of unequal length, and are dropped.
+"""
 
 PREPOSITIONS = ("near", "behind", "beside", "by")
 
@@ -23,11 +31,18 @@ VERBS = ((" is", " are"), (" was", " were"), (" has", " have"))
 
 
 def prompts(rng: np.random.Generator, *, attractor: bool) -> Iterator[Prompt]:
-    """Endless items, singular and plural subjects in turn; the twin's subject has the other number, and all else is alike."""
+    """Endless items, singular and plural subjects in turn.
+
+    The twin's subject has the other number, and all else is alike.
+    """
     for i in range(10**9):
         number = i % 2
         subject, other = (NOUNS[j] for j in rng.choice(len(NOUNS), 2, replace=False))
-        tail = f" {PREPOSITIONS[rng.integers(len(PREPOSITIONS))]} the {other[1 - number]}" if attractor else ""
+        tail = (
+            f" {PREPOSITIONS[rng.integers(len(PREPOSITIONS))]} the {other[1 - number]}"
+            if attractor
+            else ""
+        )
         right, wrong = (tuple(pair[which] for pair in VERBS) for which in (number, 1 - number))
         clean, corrupted = (f"The {subject[which]}{tail}" for which in (number, 1 - number))
         yield Prompt(clean, corrupted, right, wrong, ("singular", "plural")[number])

@@ -1,6 +1,7 @@
-"""Greater-than (Hanna et al. 2023): something that began in 17YY ended in a later year, of which 17 is given.
+"""Greater-than (Hanna et al. 2023): what began in 17YY ended in a later year, of which 17 is given.
 
-Only years of the eighteenth century, whose numbers Pythia's tokenizer splits into the century and the year; which it does is checked.
+Only years of the eighteenth century, whose numbers Pythia's tokenizer splits into the century and
+the year; which it does is checked.
 """
 
 from collections.abc import Iterator
@@ -10,9 +11,10 @@ import numpy as np
 from pythia_traj.data.tasks.prompt import Prompt
 
 NOUNS = (
-    "war", "siege", "trial", "reign", "strike", "project", "voyage", "contract", "plan", "work", "dispute", "campaign", "course",
-    "rebellion", "treaty", "mission", "journey", "study", "conflict", "program", "tour", "search", "feud", "drought", "famine",
-    "occupation", "construction", "expedition", "partnership", "marriage",
+    "war", "siege", "trial", "reign", "strike", "project", "voyage", "contract", "plan", "work",
+    "dispute", "campaign", "course", "rebellion", "treaty", "mission", "journey", "study",
+    "conflict", "program", "tour", "search", "feud", "drought", "famine", "occupation",
+    "construction", "expedition", "partnership", "marriage",
 )  # fmt: skip
 
 CENTURY = "17"
@@ -20,7 +22,10 @@ YEARS = tuple(f"{year:02d}" for year in range(100))
 
 
 def prompts(rng: np.random.Generator) -> Iterator[Prompt]:
-    """Endless items: a noun and a year from 02 to 98; the twin began in 01, after which nearly every year is later."""
+    """Endless items: a noun and a year from 02 to 98.
+
+    The twin began in 01, after which nearly every year is later.
+    """
     while True:
         noun, year = NOUNS[rng.integers(len(NOUNS))], int(rng.integers(2, 99))
         start = f"{year:02d}"
@@ -30,7 +35,10 @@ def prompts(rng: np.random.Generator) -> Iterator[Prompt]:
             right=YEARS[year + 1 :],
             wrong=YEARS[: year + 1],
             template="lasted",
-            splits=((f" {CENTURY}{start}", (f" {CENTURY}", start)), (f" {CENTURY}01", (f" {CENTURY}", "01"))),
+            splits=(
+                (f" {CENTURY}{start}", (f" {CENTURY}", start)),
+                (f" {CENTURY}01", (f" {CENTURY}", "01")),
+            ),
         )
 
 

@@ -1,7 +1,8 @@
-"""Indirect object identification (Wang et al. 2023): of two people, the one that is named again is not the one that something is given to.
+"""Indirect object identification (Wang et al. 2023): which of two people is given something.
 
-The names are ours, as are the sentences; which of them can be used the tokenizer decides. Half of the items name the giver first
-(BABA), half second (ABBA), in every template alike.
+Of the two, the one that is named again is not the one that something is given to. The names are
+ours, as are the sentences; which of them can be used the tokenizer decides. Half of the items name
+the giver first (BABA), half second (ABBA), in every template alike.
 """
 
 from collections.abc import Iterator
@@ -11,11 +12,12 @@ import numpy as np
 from pythia_traj.data.tasks.prompt import Prompt
 
 NAMES = (
-    "Alice", "Amy", "Andrew", "Anna", "Anthony", "Ben", "Brian", "Carl", "Chris", "Daniel", "David", "Emily", "Emma", "Eric",
-    "Frank", "George", "Grace", "Greg", "Henry", "Jack", "James", "Jane", "Jason", "Jennifer", "Jim", "Joe", "John", "Karen",
-    "Kate", "Kevin", "Laura", "Linda", "Lisa", "Lucy", "Maria", "Mark", "Martin", "Mary", "Matt", "Michael", "Michelle", "Mike",
-    "Nick", "Paul", "Peter", "Rachel", "Richard", "Robert", "Ruth", "Ryan", "Sam", "Sarah", "Scott", "Simon", "Steve", "Susan",
-    "Thomas", "Tim", "Tom", "William",
+    "Alice", "Amy", "Andrew", "Anna", "Anthony", "Ben", "Brian", "Carl", "Chris", "Daniel", "David",
+    "Emily", "Emma", "Eric", "Frank", "George", "Grace", "Greg", "Henry", "Jack", "James", "Jane",
+    "Jason", "Jennifer", "Jim", "Joe", "John", "Karen", "Kate", "Kevin", "Laura", "Linda", "Lisa",
+    "Lucy", "Maria", "Mark", "Martin", "Mary", "Matt", "Michael", "Michelle", "Mike", "Nick",
+    "Paul", "Peter", "Rachel", "Richard", "Robert", "Ruth", "Ryan", "Sam", "Sarah", "Scott",
+    "Simon", "Steve", "Susan", "Thomas", "Tim", "Tom", "William",
 )  # fmt: skip
 
 TEMPLATES = {
@@ -23,7 +25,10 @@ TEMPLATES = {
     "met": "After{first} and{second} met at the {place},{giver} handed the {thing} to",
     "worked": "While{first} and{second} were working at the {place},{giver} passed a {thing} to",
     "talk": "Then{first} and{second} had a long talk. Afterwards{giver} sold the {thing} to",
-    "friends": "Some say{first} and{second} are old friends from the {place}. Today{giver} brought a {thing} to",
+    "friends": (
+        "Some say{first} and{second} are old friends from the {place}."
+        " Today{giver} brought a {thing} to"
+    ),
 }
 """Sentences in which every name, the answer too, is one token with the space before it."""
 
@@ -35,8 +40,8 @@ def prompts(rng: np.random.Generator, corruption: str) -> Iterator[Prompt]:
     """Endless items.
 
     Args:
-        corruption: `abba` swaps who gives, so that the right answer becomes the wrong one; `abc` replaces all three names by others,
-            so that neither is right.
+        corruption: `abba` swaps who gives, so that the right answer becomes the wrong one; `abc`
+            replaces all three names by others, so that neither is right.
     """
     names = list(TEMPLATES)
     for i in range(10**9):

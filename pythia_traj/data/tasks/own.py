@@ -1,7 +1,8 @@
-"""A user's own task: a JSONL or Parquet file with the columns `clean`, `corrupted`, `answer` and `wrong`.
+"""A user's own task, in a JSONL or Parquet file.
 
-Prompts are text or lists of token ids; `answer` and `wrong` are one continuation each, text or a token id. A column `template` may name
-the wording that a row belongs to.
+Its columns are `clean`, `corrupted`, `answer` and `wrong`. Prompts are text or lists of token ids;
+`answer` and `wrong` are one continuation each, text or a token id. A column `template` may name the
+wording that a row belongs to.
 """
 
 from collections.abc import Iterator
@@ -26,14 +27,17 @@ def prompts(path: Path, d_vocab: int) -> Iterator[Prompt]:
         d_vocab: of the model in use: ids are below it.
 
     Raises:
-        DataError: it cannot be read, a row lacks a column, or holds what is neither text nor ids of tokens that the model has.
+        DataError: it cannot be read, a row lacks a column, or holds what is neither text nor ids of
+            tokens that the model has.
     """
     for where, row in rows(path, COLUMNS):
         given = {name: row[name] for name in COLUMNS}
         item = checked(_Item, {**given, "template": row.get("template")}, where, error=DataError)
         for name in COLUMNS:
             _check_ids(getattr(item, name), d_vocab, f"{where}: {name}")
-        yield Prompt(item.clean, item.corrupted, (item.answer,), (item.wrong,), item.template, where=where)
+        yield Prompt(
+            item.clean, item.corrupted, (item.answer,), (item.wrong,), item.template, where=where
+        )
 
 
 def _check_ids(text: Text, d_vocab: int, what: str) -> None:
@@ -45,7 +49,9 @@ def _plain(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise PydanticCustomError("text", "it holds half of a surrogate pair, which is no text") from None
+        raise PydanticCustomError(
+            "text", "it holds half of a surrogate pair, which is no text"
+        ) from None
     return text
 
 
@@ -54,7 +60,9 @@ def _text(value: Any) -> Text:
         return _plain(value)
     ids = value if isinstance(value, list) and value else [value]
     if not all(type(token) is int and token >= 0 for token in ids):
-        raise PydanticCustomError("text", "neither text nor token ids, which are whole numbers from 0")
+        raise PydanticCustomError(
+            "text", "neither text nor token ids, which are whole numbers from 0"
+        )
     return tuple(ids)
 
 

@@ -19,9 +19,11 @@ class Prompt:
 
     Attributes:
         clean, corrupted: the prompt, and its twin in which what decides is changed.
-        right, wrong: the continuations that are right for the clean prompt, and those that compete with them.
+        right, wrong: the continuations that are right for the clean prompt, and those that compete
+            with them.
         template: which of the task's wordings it is.
-        splits: texts that have to become just these tokens, or the task would not be what it says: (" 1732", (" 17", "32")).
+        splits: texts that have to become just these tokens, or the task would not be what it says:
+            (" 1732", (" 17", "32")).
         where: the file and row it is from, for messages; empty where a program made it.
     """
 
@@ -40,8 +42,10 @@ class TaskBatch:
 
     Attributes:
         clean, corrupted: token ids [item, pos].
-        shuffled: the clean prompts with their tokens permuted within each item: the same types, nothing to go by.
-        reads: the positions after which continuations are judged [read]; the last one alone, but for tasks that say otherwise.
+        shuffled: the clean prompts with their tokens permuted within each item: the same types,
+            nothing to go by.
+        reads: the positions after which continuations are judged [read]; the last one alone, but
+            for tasks that say otherwise.
         candidates: token ids of the continuations [item, read, candidate].
         is_right: which of them are right [item, read, candidate].
         item: the items' numbers in the task, from 0 [item].
@@ -94,7 +98,9 @@ class Dropped(Counter[str]):
     def __str__(self) -> str:
         """The reasons in words, the most frequent first."""
         first = {reason: f", {where} first" for reason, where in self.first.items()}
-        return "; ".join(f"{reason} ({count}{first.get(reason, '')})" for reason, count in self.most_common())
+        return "; ".join(
+            f"{reason} ({count}{first.get(reason, '')})" for reason, count in self.most_common()
+        )
 
 
 @dataclass(frozen=True)
@@ -111,8 +117,9 @@ def encode(
 ) -> tuple[list[TaskBatch], Dropped]:
     """The first n prompts that the tokenizer allows, as batches, and why the others were dropped.
 
-    A continuation has to be one token, the twins of one length. Where there is one right and one wrong continuation, neither may merge
-    with the end of the prompt (both are encoded together to see).
+    A continuation has to be one token, the twins of one length. Where there is one right and one
+    wrong continuation, neither may merge with the end of the prompt (both are encoded together to
+    see).
 
     Args:
         vocabulary: of the model in use; without a tokenizer prompts are ids.
@@ -140,19 +147,29 @@ class _UnusableError(Exception):
 
 def _encode(prompt: Prompt, vocabulary: Vocabulary, bos: bool) -> _Encoded:
     ids = _encoder(vocabulary, prompt.where or "a prompt")
-    clean, corrupted = (_with_bos(ids(text), vocabulary.bos_token_id, bos) for text in (prompt.clean, prompt.corrupted))
+    clean, corrupted = (
+        _with_bos(ids(text), vocabulary.bos_token_id, bos)
+        for text in (prompt.clean, prompt.corrupted)
+    )
     if len(clean) != len(corrupted):
         raise _UnusableError("clean and corrupted prompt differ in length")
-    if not clean or any(isinstance(text, str) and not text.strip() for text in (prompt.clean, prompt.corrupted)):
+    if not clean or any(
+        isinstance(text, str) and not text.strip() for text in (prompt.clean, prompt.corrupted)
+    ):
         raise _UnusableError("the prompt is empty")
     if len(clean) > vocabulary.n_ctx:
         raise DataError(
-            f"{prompt.where or 'a prompt'} exceeds the model's context of {vocabulary.n_ctx} tokens: shorten the prompt"
+            f"{prompt.where or 'a prompt'} exceeds the model's context of {vocabulary.n_ctx}"
+            " tokens: shorten the prompt"
         )
     for whole, pieces in prompt.splits:
-        if ids(whole) != tuple(token for piece in pieces for token in ids(piece)) or len(ids(whole)) != len(pieces):
+        if ids(whole) != tuple(token for piece in pieces for token in ids(piece)) or len(
+            ids(whole)
+        ) != len(pieces):
             raise _UnusableError("a word of it is not split as the task needs")
-    right, wrong = ([_answer(text, ids) for text in texts] for texts in (prompt.right, prompt.wrong))
+    right, wrong = (
+        [_answer(text, ids) for text in texts] for texts in (prompt.right, prompt.wrong)
+    )
     if len(right) == len(wrong) == 1:
         for text in (*prompt.right, *prompt.wrong):
             _check_boundary(prompt.clean, text, ids)
@@ -189,11 +206,17 @@ def _answer(text: Text, ids: Callable[[Text], tuple[int, ...]]) -> int:
 
 
 def _check_boundary(prompt: Text, answer: Text, ids: Callable[[Text], tuple[int, ...]]) -> None:
-    if isinstance(prompt, str) and isinstance(answer, str) and ids(prompt + answer) != (*ids(prompt), *ids(answer)):
+    if (
+        isinstance(prompt, str)
+        and isinstance(answer, str)
+        and ids(prompt + answer) != (*ids(prompt), *ids(answer))
+    ):
         raise _UnusableError("an answer merges with the end of the prompt")
 
 
-def _batches(encoded: Sequence[_Encoded], start: int, rng: np.random.Generator) -> Iterator[TaskBatch]:
+def _batches(
+    encoded: Sequence[_Encoded], start: int, rng: np.random.Generator
+) -> Iterator[TaskBatch]:
     """Items of one length and number of candidates together, in their order."""
     groups: dict[tuple[int, int], list[int]] = {}
     for i, item in enumerate(encoded):

@@ -6,10 +6,16 @@ import numpy as np
 
 from pythia_traj.data.tasks.prompt import Prompt
 
-MEN = ("Adam", "Brian", "Carl", "Daniel", "David", "Eric", "Frank", "George", "Henry", "Jack", "James", "John", "Kevin", "Mark",
-       "Martin", "Michael", "Paul", "Peter", "Richard", "Robert", "Steve", "Thomas", "Tom", "William")  # fmt: skip
-WOMEN = ("Alice", "Amy", "Anna", "Barbara", "Emily", "Emma", "Helen", "Jane", "Jennifer", "Julia", "Karen", "Kate", "Laura", "Linda",
-         "Lisa", "Lucy", "Maria", "Mary", "Michelle", "Nancy", "Rachel", "Ruth", "Sarah", "Susan")  # fmt: skip
+MEN = (
+    "Adam", "Brian", "Carl", "Daniel", "David", "Eric", "Frank", "George", "Henry", "Jack", "James",
+    "John", "Kevin", "Mark", "Martin", "Michael", "Paul", "Peter", "Richard", "Robert", "Steve",
+    "Thomas", "Tom", "William",
+)  # fmt: skip
+WOMEN = (
+    "Alice", "Amy", "Anna", "Barbara", "Emily", "Emma", "Helen", "Jane", "Jennifer", "Julia",
+    "Karen", "Kate", "Laura", "Linda", "Lisa", "Lucy", "Maria", "Mary", "Michelle", "Nancy",
+    "Rachel", "Ruth", "Sarah", "Susan",
+)  # fmt: skip
 
 
 def prompts(rng: np.random.Generator) -> Iterator[Prompt]:

@@ -1,8 +1,9 @@
 """Repeated tokens as a task: random tokens, then the same again; judged on the whole second copy.
 
-Nothing competes with the right continuation, so what counts is its loss. The twin's first copy has the same tokens in another order: what
-has been seen is the same, what followed it is not. With other tokens instead, a model that only knows that seen tokens come again would
-tell the twins apart long before it can continue anything.
+Nothing competes with the right continuation, so what counts is its loss. The twin's first copy has
+the same tokens in another order: what has been seen is the same, what followed it is not. With
+other tokens instead, a model that only knows that seen tokens come again would tell the twins apart
+long before it can continue anything.
 """
 
 import numpy as np
@@ -25,12 +26,15 @@ def batch(vocabulary: Vocabulary, rng: np.random.Generator, n: int, *, bos: bool
     needed = start + 2 * LENGTH
     if needed > vocabulary.n_ctx:
         raise DataError(
-            f"task repeats needs a context of {needed}, for two copies of {LENGTH} tokens; the model has {vocabulary.n_ctx}"
+            f"task repeats needs a context of {needed}, for two copies of {LENGTH} tokens; the"
+            f" model has {vocabulary.n_ctx}"
         )
     copy = rng.integers(0, vocabulary.d_vocab, (n, LENGTH))
     other = rng.permuted(copy, axis=1)
     prefix = np.full((n, start), vocabulary.bos_token_id)
-    clean, corrupted = (np.concatenate([prefix, first, copy], axis=1).astype(np.int64) for first in (copy, other))
+    clean, corrupted = (
+        np.concatenate([prefix, first, copy], axis=1).astype(np.int64) for first in (copy, other)
+    )
     return TaskBatch(
         clean=clean,
         corrupted=corrupted,
