@@ -36,7 +36,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 import pythia_traj as pt
 from pythia_traj.engines.ablation import Components, outputs, replaced
-from pythia_traj.engines.runs import Question, keep_run
+from pythia_traj.engines.kept import Question, keep_pass
 
 SIZE, LENGTH, PROMPTS, PAIRS = "160m", 20, (8, 32), 3
 LOOPS = ("loop", "loop_swapped")
@@ -136,7 +136,7 @@ class Task:
     @torch.inference_mode()
     def ours(self) -> Tensor:
         """The same."""
-        run, other = keep_run(self.model, self.clean), keep_run(self.model, self.corrupted)
+        run, other = keep_pass(self.model, self.clean), keep_pass(self.model, self.corrupted)
         targets = [Components(frozenset({head})) for head in self.heads]
         return replaced(self.model, run, self.question, targets, outputs(other))["logit_diff"]
 

@@ -52,7 +52,7 @@ def measure(seed: int, root: Path) -> dict[str, object]:
     pt.sweep(
         pt.SweepConfig(model=str(suite), steps=STEPS, experiments={"induction": INDUCTION}, out=run)
     )
-    scores = pt.load(run, experiment="induction", metric="prefix_matching", variant="two_halves")
+    scores = pt.load(run, label="induction", metric="prefix_matching", variant="two_halves")
     last = int(scores.step.max())
     heads = scores[scores.step == last].nlargest(2, "value")
     name = "+".join(
@@ -73,9 +73,9 @@ def measure(seed: int, root: Path) -> dict[str, object]:
     return {
         "seed": seed,
         "heads": name,
-        **_ablated(pt.load(run, experiment="heads"), name, last),
+        **_ablated(pt.load(run, label="heads", controls=True), name, last),
         **_circuit(
-            pt.load(run, experiment="circuit"),
+            pt.load(run, label="circuit", controls=True),
             last,
             [int(s) for s in largest.index[largest <= UNIFORM]],
         ),
@@ -83,15 +83,14 @@ def measure(seed: int, root: Path) -> dict[str, object]:
 
 
 def _ablated(rows: pd.DataFrame, name: str, last: int) -> dict[str, object]:
-    of_set = (
-        rows[(rows.component == f"set:{name}") & (rows.dim == "nll")]
-        .set_index(["step", "metric", "variant"])
-        .value
-    )
-    at_last = {kind: float(of_set[last, "effect", kind]) for kind in KINDS}
-    at_zero = max(abs(float(of_set[0, "effect", kind])) for kind in KINDS)
-    above_all = all(of_set[last, "effect_rank", f"null:matched:{kind}"] == 1 for kind in KINDS)
-    controls = {kind: float(of_set[last, "effect", f"null:matched:{kind}"]) for kind in KINDS}
+    of_set = rows[(rows.component == "set") & (rows.part == name) & (rows.target == "nll")]
+    of_set = of_set.set_index(["step", "metric", "variant"])
+    measured = of_set[of_set.control.isna()].value
+    matched = of_set[of_set.control == "matched"].value
+    at_last = {kind: float(measured[last, "effect", kind]) for kind in KINDS}
+    at_zero = max(abs(float(measured[0, "effect", kind])) for kind in KINDS)
+    above_all = all(measured[last, "effect_rank", kind] == 1 for kind in KINDS)
+    controls = {kind: float(matched[last, "effect", kind]) for kind in KINDS}
     return {
         **{f"effect, {kind}": round(value, 3) for kind, value in at_last.items()},
         **{f"controls, {kind}": round(value, 3) for kind, value in controls.items()},
@@ -102,14 +101,15 @@ def _ablated(rows: pd.DataFrame, name: str, last: int) -> dict[str, object]:
 
 
 def _circuit(rows: pd.DataFrame, last: int, before: list[int]) -> dict[str, object]:
-    ours = rows[rows.variant.isna() | (rows.variant == "eap_ig")].set_index(
-        ["step", "metric", "dim"]
-    )
-    faithful = float(ours.value[last, "faithfulness_normalised", "60"])
-    is_null = [pd.isna(ours.value[step, "transfer_faithfulness", "final"]) for step in before]
+    by_step = rows.set_index(["step", "metric"])
+    measured = by_step[by_step.control.isna()]
+    corrupted = by_step[by_step.control == "corrupted"]
+    own, of_final = (measured[measured["size"] == 60], measured[measured.reference == "final"])
+    faithful = float(own.value[last, "faithfulness_normalised"])
+    is_null = [pd.isna(of_final.value[step, "transfer_faithfulness"]) for step in before]
     distance = [
-        abs(ours.value[step, "nll", "final"] - ours.value[step, "nll", "corrupted"])
-        / ours.stderr[step, "nll", "corrupted"]
+        abs(of_final.value[step, "nll"] - corrupted.value[step, "nll"])
+        / corrupted.stderr[step, "nll"]
         for step in before
     ]
     return {

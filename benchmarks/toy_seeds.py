@@ -34,11 +34,11 @@ def measure(seed: int, root: Path) -> dict[str, float | None]:
     swept = time.perf_counter()
     rows = pt.load(run)
     halves = rows[rows.variant == "two_halves"]
-    text = rows[(rows.metric == "nll") & rows.variant.isna() & rows.position.isna()]
+    text = rows[(rows.metric == "nll") & (rows.experiment == "loss") & rows.position.isna()]
     series = {
         "largest head": halves[halves.metric == "prefix_matching"].groupby("step").value.max(),
-        "nll first": halves[halves.dim == "first_copy"].set_index("step").value,
-        "nll second": halves[halves.dim == "second_copy"].set_index("step").value,
+        "nll first": halves[halves.part == "first_copy"].set_index("step").value,
+        "nll second": halves[halves.part == "second_copy"].set_index("step").value,
         "nll text": text.set_index("step").value,
     }
     last = rows.step.max()

@@ -50,7 +50,7 @@ def measure(*, as_json: bool) -> None:
     from huggingface_hub import hf_hub_download
     from safetensors.torch import load_file
 
-    from pythia_traj.hub.constants import Constants
+    from pythia_traj.hub.masks import Masks
     from pythia_traj.hub.model import HubModel
     from pythia_traj.hub.staging import InMemory
     from pythia_traj.hub.transfer import Source, Transfer
@@ -63,12 +63,12 @@ def measure(*, as_json: bool) -> None:
     (file,) = [file for file in checkpoint.listed() if file.path == "model.safetensors"]
     staging = InMemory(ahead=0)
     buffer = anonymous(file.size)
-    learnt = Constants()
+    learnt = Masks()
 
     repository = model.repository
 
-    def ours(constants: Constants) -> None:
-        repository.constants = constants
+    def ours(masks: Masks) -> None:
+        repository.masks = masks
         with checkpoint.open(staging) as files:
             read_tensors(files)
 
@@ -87,7 +87,7 @@ def measure(*, as_json: bool) -> None:
     seconds = alternate(
         {
             "hf_hub_download": baseline,
-            "verified": lambda: ours(Constants()),
+            "verified": lambda: ours(Masks()),
             "verified_without_masks": lambda: ours(learnt),
             "unverified": unverified,
             "sha256": lambda: hashlib.sha256(buffer).digest(),

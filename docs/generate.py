@@ -2,12 +2,13 @@
 
     python docs/generate.py
 
-`reference.md`: the columns and the experiments. `figures.md`: what the benchmarks measured, from
-benchmarks/results.json, benchmarks/toy_seeds.json and benchmarks/toy_circuits.json. In
-`experiments.md` the table of what a step costs.
+`reference.md`: the columns, their words, the experiments and their tables. `figures.md`: what the
+benchmarks measured, from benchmarks/results.json, benchmarks/toy_seeds.json and
+benchmarks/toy_circuits.json. In `experiments.md` the table of what a step costs.
 """
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from pythia_traj import schema
 from pythia_traj.discovery import Unavailable, describe, discover
+from pythia_traj.experiment import Experiment
 
 DOCS = Path(__file__).parent
 BENCHMARKS = DOCS.parent / "benchmarks"
@@ -34,8 +36,8 @@ def _reference() -> str:
         "# Reference\n\nMade from the code by `make docs`.",
         (
             "## Columns of `metrics/`\n\n"
-            "One row is one value of one metric. `model` and `experiment` (the label) are hive"
-            " partitions of the path, and columns wherever a run is read."
+            "One row is one value of one metric. `model` and `label` are hive partitions of the"
+            " path, and columns wherever a run is read."
         ),
         _columns(schema.METRICS),
         (
@@ -49,9 +51,20 @@ def _reference() -> str:
             " has the same columns for all that are known."
         ),
         _columns(schema.MODELS),
-        "## Experiments\n\nEvery experiment with data also takes `seed`, for its data alone.",
+        (
+            "## Words\n\n"
+            "What these columns hold in the rows of the experiments below. A `part` is also the"
+            f" name of a set of heads (`{schema.PART_PATTERN}`) or of a template of your own; a"
+            " `reference` is named as a request names it."
+        ),
+        _words(),
+        (
+            "## Experiments\n\n"
+            "Every experiment with data also takes `seed`, for its data alone. Tables of their own"
+            " begin with the columns from `suite` to `tokens`, as `metrics/` does."
+        ),
         *(
-            _experiment(describe(found))
+            _experiment(found)
             for found in discover().values()
             if not isinstance(found, Unavailable)
         ),
@@ -68,10 +81,21 @@ def _columns(columns: Iterable[schema.Column]) -> str:
     return _table(("column", "type", "null", "meaning"), rows)
 
 
-def _experiment(found: dict[str, Any]) -> str:
+def _words() -> str:
+    rows = [
+        (f"`{column}`", ", ".join(f"`{word}`" for word in words))
+        for column, words in schema.WORDS.items()
+    ]
+    return _table(("column", "words"), rows)
+
+
+def _experiment(experiment: Experiment) -> str:
+    found = describe(experiment)
     first, _, rest = found["documentation"].partition("\n")
     body, _, arguments = rest.partition("\nArgs:\n")
-    meanings = dict(_argument(line) for line in arguments.splitlines() if line.strip())
+    # An entry goes on over the lines that are indented further than its name.
+    entries = re.split(r"\n(?= {4}\S)", arguments) if arguments.strip() else []
+    meanings = dict(_argument(entry) for entry in entries)
     rows = [
         (f"`{p['name']}`", f"`{p['default']!r}`", p["type"], meanings[p["name"]])
         for p in found["parameters"]
@@ -80,13 +104,17 @@ def _experiment(found: dict[str, Any]) -> str:
         f"### `{found['name']}`\n\n{first} Version {found['version']};"
         f" {found['cites'] or 'no source'}."
     )
+    tables = (
+        f"Columns of `tables/{name}/`:\n\n{_columns(columns)}"
+        for name, columns in experiment.tables.items()
+    )
     return "\n\n".join(
-        [heading, body.strip(), _table(("parameter", "default", "type", "meaning"), rows)]
+        [heading, body.strip(), _table(("parameter", "default", "type", "meaning"), rows), *tables]
     )
 
 
-def _argument(line: str) -> tuple[str, str]:
-    name, _, meaning = line.strip().partition(": ")
+def _argument(entry: str) -> tuple[str, str]:
+    name, _, meaning = " ".join(entry.split()).partition(": ")
     return name, meaning
 
 

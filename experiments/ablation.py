@@ -7,6 +7,7 @@ where it never is, so it is not among the default kinds.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -20,7 +21,6 @@ from pythia_traj.data.tasks.prompt import EVALUATION, SELECTION, TaskBatch, half
 from pythia_traj.engines.ablation import (
     Components,
     Means,
-    Named,
     Replacement,
     checked_name,
     disjoint_sets,
@@ -30,15 +30,24 @@ from pythia_traj.engines.ablation import (
     replaced,
     zeros,
 )
-from pythia_traj.engines.runs import KeptRun, Question, keep_run, score
+from pythia_traj.engines.kept import KeptPass, Question, keep_pass, score
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import COMMA_SEPARATED, Count, Passes, Shape, experiment
+from pythia_traj.schema import Column
 from pythia_traj.values import HEAD_BLOCKS, Key, Rows
 
 Kind = Literal["zero", "mean", "positional_mean", "resample", "pattern_preserving", "direct"]
 Component = Literal["head", "attn", "mlp"]
 
 HeadSet = Annotated[str, AfterValidator(checked_name)]
+
+SETS = (
+    Column("kind", "dictionary", False, "of removal: the variant of the set's rows"),
+    Column("set", "dictionary", False, "the set's name, which is the part of its rows: top3"),
+    Column("layer", "int16", False, "layer of one of its heads"),
+    Column("head", "int16", False, "that head"),
+)
+"""Columns of `tables/sets/`: a row for each head of the sets that were chosen here."""
 
 _ITEMS_AT_ONCE = 16
 
@@ -77,7 +86,14 @@ def passes(
     return found * prompts.n
 
 
-@experiment(version=1, cites="Wang et al. 2023", data=TaskPrompts, items=True, passes=passes)
+@experiment(
+    version=1,
+    cites="Wang et al. 2023",
+    data=TaskPrompts,
+    items=True,
+    tables={"sets": SETS},
+    passes=passes,
+)
 def ablation(
     model: HookedTransformer,
     prompts: TaskPrompts,
@@ -95,14 +111,14 @@ def ablation(
 
     Each head, attention layer and MLP is removed by itself, and sets of heads together. `effect` is
     the metric with the component removed minus the metric as it is, by kind of removal (`variant`),
-    for the task's own metric and its `nll` (`dim`). `null:matched:<kind>` is the same for other
+    for the task's own metric and its `nll` (`target`). Its control `matched` is the same for other
     heads: the mean over sets that have as many heads in each layer and none in common, `n` of them;
-    with it their `effect_sd`, and `effect_rank`, 1 where the real effect harms more than each of
-    them. An attention layer or MLP has no other of its layer to be matched with. Sets have the
-    `component` `set:<name>`; `set:top3` are the heads that harm most on one half of the items,
-    measured on the other; which they are is in the table `sets`. The metrics as they are stand
-    under their own names, also after the corrupted prompts and, as `null:shuffled`, after shuffled
-    ones.
+    with it their `effect_sd`. `effect_rank` is the real effect's place among them, 1 where it harms
+    more than each. An attention layer or MLP has no other of its layer to be matched with. Sets
+    have the `component` `set` and their name as `part`; `top3` are the heads that harm most on one
+    half of the items, measured on the other; which they are is in the table `sets`. The metrics as
+    they are stand under their own names, with the controls `corrupted` and `shuffled` after the
+    corrupted and after shuffled prompts.
 
     Args:
         task: as for behaviour.
@@ -120,15 +136,15 @@ def ablation(
     rows = Rows()
     bench = _Bench(model, prompts, rows, controls)
     single = one_by_one(model.cfg.n_layers, model.cfg.n_heads, components)
-    named = {(f"set:{name}", None, None): _in_model(name, model) for name in sets}
+    named = {name: _in_model(name, model) for name in sets}
     chosen: dict[str, list[object]] = {"kind": [], "set": [], "layer": [], "head": []}
     for kind in kinds:
         effects = bench.effects(kind, list(single.values()))
         for i, tested in enumerate(single):
             same_layer = [j for j, other in enumerate(single) if other[:2] == tested[:2] and j != i]
-            bench.write(kind, tested, effects[:, i], effects[:, same_layer])
-        for tested, target in named.items():
-            bench.write_set(kind, tested, target)
+            bench.write(Key("effect", kind, *tested), effects[:, i], effects[:, same_layer])
+        for name, target in named.items():
+            bench.write_set(kind, name, target)
         heads = [i for i, tested in enumerate(single) if tested[0] == "head"]
         if top and heads and (bench.half == EVALUATION).any():
             harm = bench.harm(effects[:, heads][:, :, bench.half == SELECTION].mean(-1))[0]
@@ -136,9 +152,7 @@ def ablation(
                 tuple(single.values())[heads[i]] for i in np.argsort(-harm, kind="stable")[:top]
             ]
             target = Components(frozenset[tuple[int, int]]().union(*(one.heads for one in most)))
-            bench.write_set(
-                kind, (f"set:top{top}", None, None), target, items=bench.half == EVALUATION
-            )
+            bench.write_set(kind, f"top{top}", target, items=bench.half == EVALUATION)
             for layer, head in sorted(target.heads):
                 for column, value in zip(
                     chosen.values(), (kind, f"top{top}", layer, head), strict=True
@@ -174,7 +188,7 @@ class _Bench:
         self.half = half_of(np.arange(len(numbers)))
         self._clean = self._baseline("clean", None)
         self._baseline("corrupted", "corrupted")
-        self._baseline("shuffled", "null:shuffled")
+        self._baseline("shuffled", "shuffled")
 
     def effects(self, kind: Kind, targets: Sequence[Components]) -> np.ndarray:
         """Changes of the metrics with each target removed [metric, target, item]."""
@@ -184,7 +198,7 @@ class _Bench:
             self._stack(
                 replaced(
                     self._model,
-                    run,
+                    base,
                     question,
                     targets,
                     replacement,
@@ -192,7 +206,7 @@ class _Bench:
                     frozen_patterns=kind == "pattern_preserving",
                 )
             )
-            for run, question, replacement in self._prepared(kind)
+            for base, question, replacement in self._prepared(kind)
         ]
         return np.concatenate(found, -1)[..., self._in_order] - self._clean[:, None]
 
@@ -202,42 +216,35 @@ class _Bench:
         return effects * signs.reshape(-1, *(1,) * (effects.ndim - 1))
 
     def write_set(
-        self, kind: Kind, tested: Named, target: Components, items: np.ndarray | slice = slice(None)
+        self, kind: Kind, name: str, target: Components, items: np.ndarray | slice = slice(None)
     ) -> None:
         """Measures a set of heads and its controls, and writes their rows for some of the items."""
         others = disjoint_sets(target, self._model.cfg.n_heads, self._controls, seed=0)
         effects = self.effects(kind, [target, *others])[..., items]
-        self.write(kind, tested, effects[:, 0], effects[:, 1:])
+        self.write(Key("effect", kind, "set", part=name), effects[:, 0], effects[:, 1:])
 
-    def write(self, kind: Kind, tested: Named, real: np.ndarray, controls: np.ndarray) -> None:
-        """The rows of one tested target.
+    def write(self, tested: Key, real: np.ndarray, controls: np.ndarray) -> None:
+        """The rows of one tested target, under its key and others made of it.
 
         Its effects [metric, item] stand beside those of its controls [metric, set, item].
         """
-        component, layer, head = tested
-        blocks = HEAD_BLOCKS if component == "head" else None
+        blocks = HEAD_BLOCKS if tested.component == "head" else None
         means = controls.mean(-1)
         worse = (self.harm(means) >= self.harm(real.mean(-1))[:, None]).sum(-1)
         for i, metric in enumerate(self._metrics):
-
-            def key(name: str, variant: str, dim: str = metric) -> Key:
-                return Key(
-                    name, variant=variant, component=component, layer=layer, head=head, dim=dim
-                )
-
-            self._rows.add_items(key("effect", kind), real[i], blocks=blocks)
-            null = f"null:matched:{kind}"
-            if means.shape[1]:
-                self._rows.add(key("effect", null), float(means[i].mean()), n=means.shape[1])
-                self._rows.add(key("effect_rank", null), float(worse[i] + 1), n=means.shape[1] + 1)
-            elif component not in ("attn", "mlp"):
+            key = replace(tested, target=metric)
+            matched, n = replace(key, control="matched"), means.shape[1]
+            self._rows.add_items(key, real[i], blocks=blocks)
+            if n:
+                self._rows.add(matched, float(means[i].mean()), n=n)
+                self._rows.add(replace(key, metric="effect_rank"), float(worse[i] + 1), n=n + 1)
+            elif tested.component not in ("attn", "mlp"):
                 self._rows.undefined(
-                    key("effect", null), "there is no other set of as many heads in these layers"
+                    matched, "there is no other set of as many heads in these layers"
                 )
-            if means.shape[1] > 1:
-                self._rows.add(
-                    key("effect_sd", null), float(means[i].std(ddof=1)), n=means.shape[1]
-                )
+            if n > 1:
+                sd = float(means[i].std(ddof=1))
+                self._rows.add(replace(matched, metric="effect_sd"), sd, n=n)
 
     def _parts(self) -> Iterator[tuple[TaskBatch, int]]:
         """The items, as many at once as are kept in memory, and the batch that they are of."""
@@ -245,24 +252,24 @@ class _Bench:
             for part in batch.parts(_ITEMS_AT_ONCE):
                 yield part, number
 
-    def _run(self, tokens: np.ndarray, *, patterns: bool = False) -> KeptRun:
+    def _kept(self, tokens: np.ndarray, *, patterns: bool = False) -> KeptPass:
         with torch.inference_mode():
-            return keep_run(
+            return keep_pass(
                 self._model, torch.from_numpy(tokens).to(self._model.W_E.device), patterns=patterns
             )
 
-    def _prepared(self, kind: Kind) -> Iterator[tuple[KeptRun, Question, Replacement]]:
-        """Part by part: the clean run, what is asked of it, and what stands in for outputs."""
+    def _prepared(self, kind: Kind) -> Iterator[tuple[KeptPass, Question, Replacement]]:
+        """Part by part: the clean pass, what is asked of it, and what stands in for outputs."""
         means = self._means(kind) if kind in ("mean", "positional_mean") else {}
         for part, number in self._parts():
-            run = self._run(part.clean, patterns=kind == "pattern_preserving")
+            base = self._kept(part.clean, patterns=kind == "pattern_preserving")
             if kind in ("resample", "direct"):
-                replacement = outputs(self._run(part.corrupted))
+                replacement = outputs(self._kept(part.corrupted))
             elif means:
-                replacement = means[number].replacement(run)
+                replacement = means[number].replacement(base)
             else:
-                replacement = zeros(run)
-            yield run, Question.of(part, run.tokens.device), replacement
+                replacement = zeros(base)
+            yield base, Question.of(part, base.tokens.device), replacement
 
     def _means(self, kind: Kind) -> Mapping[int, Means]:
         """Means of outputs on the clean prompts, by batch.
@@ -276,10 +283,10 @@ class _Bench:
             for i in range(len(self._prompts.batches))
         }
         for part, number in self._parts():
-            means[number].add(self._run(part.clean))
+            means[number].add(self._kept(part.clean))
         return means
 
-    def _baseline(self, prompts: str, variant: str | None) -> np.ndarray:
+    def _baseline(self, prompts: str, control: str | None) -> np.ndarray:
         """The metrics as they are, after one kind of prompts [metric, item]; written as rows."""
         found = []
         for part, _ in self._parts():
@@ -292,7 +299,7 @@ class _Bench:
                 found.append(self._stack(score(self._model, final, question)))
         values = np.concatenate(found, -1)[:, 0, self._in_order]
         for metric, row in zip(self._metrics, values, strict=True):
-            self._rows.add_items(Key(metric, variant=variant), row)
+            self._rows.add_items(Key(metric, control=control), row)
         return values
 
     def _stack(self, scores: Mapping[str, torch.Tensor]) -> np.ndarray:

@@ -58,19 +58,20 @@ def activations(
     budget: Count = 512_000_000,
     file_type: FileType = "float32",
     null_n: Count = 4,
-    source: str = "stdlib",
+    corpus: str = "stdlib",
     column: str = "text",
     bos: bool = False,
     seed: Annotated[int, Ge(0)] | None = None,
 ) -> ItemValues:
     """Activations of chosen sites on fixed tokens, as a safetensors file a step, and their RMS.
 
-    The file is `tables/activations/model=.../experiment=.../step-000512.safetensors`. It holds
-    `tokens` [sequence, pos], and each activation under the name of its hook, such as
+    The file is `tables/activations/model=.../label=.../step-000512.safetensors`. It holds `tokens`
+    [sequence, pos], and each activation under the name of its hook, such as
     `blocks.3.hook_resid_post` [sequence, pos, d_model]; a head's have
     [sequence, pos, head, d_head]. Weights are as trained. `rms` is the root mean square of an
-    activation over positions and features, mean over the sequences that are in the file; its null,
-    `null:shuffled`, is that on shuffled tokens, which are not written.
+    activation over positions and features, mean over the sequences that are in the file, by
+    `component` and `layer`; its control `shuffled` is that on shuffled tokens, which are not
+    written.
 
     Args:
         n: sequences of text, in the same order at every step; fewer are written, from the
@@ -82,7 +83,7 @@ def activations(
         budget: bytes that a step's file may have, its header not counted.
         file_type: float32 or float16; in the latter, values beyond 65504 are written as that.
         null_n: sequences whose tokens are shuffled.
-        source: what text: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR.
+        corpus: what text: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR.
         column: the column of a table that holds it.
         bos: whether BOS is prepended.
         seed: of the draw of sequences; the sweep's if not given.
@@ -99,7 +100,8 @@ def activations(
         for layer in layers or range(acts.model.cfg.n_layers):
             hook = get_act_name(site, layer)
             activation = _made(acts.hooked(hook)[: len(tokens)], file_type)
-            key = Key("rms", None if is_written else "null:shuffled", component=site, layer=layer)
+            control = None if is_written else "shuffled"
+            key = Key("rms", component=site, layer=layer, control=control)
             values.add(key, _rms(activation))
             if is_written:
                 values.add_tensor("activations", hook, activation)

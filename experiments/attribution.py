@@ -5,7 +5,7 @@ item a task has in turn.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -31,8 +31,8 @@ from pythia_traj.engines.circuits import (
     smallest_size,
 )
 from pythia_traj.engines.edges import Attribution, Graph, Twins, attribute, fractions
+from pythia_traj.engines.kept import Question
 from pythia_traj.engines.ratios import Ratio
-from pythia_traj.engines.runs import Question
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import (
     COMMA_SEPARATED,
@@ -42,9 +42,30 @@ from pythia_traj.experiment import (
     Shape,
     experiment,
 )
+from pythia_traj.schema import Column
 from pythia_traj.values import HEAD_BLOCKS, Key, Rows
 
-RANDOM, SHUFFLED = "null:random", "null:shuffled"
+RANDOM = "random"
+"""The control that circuits have: others of the same size, whose edges are drawn at random."""
+
+EDGES = (
+    Column("method", "dictionary", False, "how it was scored: the variant of the unit's rows"),
+    Column("sender", "dictionary", False, "where the edge begins: embed, head or mlp"),
+    Column("sender_layer", "int16", True, "layer of the sender; null for embed"),
+    Column("sender_head", "int16", True, "head of the sender, where it is one"),
+    Column("reader", "dictionary", False, "where it ends: q, k or v of a head, mlp, logits"),
+    Column("layer", "int16", True, "layer of the reader; null for logits"),
+    Column("head", "int16", True, "head of the reader, where it is of one"),
+    Column(
+        "score",
+        "float32",
+        False,
+        "approximate change of the metric where what the sender adds to what the reader reads is"
+        " taken from the other prompt; the mean over the items of selection",
+    ),
+    Column("rank", "int32", False, "place by absolute score among all edges, from 1"),
+)
+"""Columns of `tables/edges/`: a row for each edge, the largest absolute scores first."""
 
 SEED = 0
 """Of the order of edges that circuits of random edges are taken from: one order for all steps."""
@@ -69,7 +90,14 @@ def passes(
     return (attributions + circuits + Passes(3, 2)) * ((prompts.n + 1) / 2)
 
 
-@experiment(version=1, cites="Hanna et al. 2024", data=TaskPrompts, items=True, passes=passes)
+@experiment(
+    version=1,
+    cites="Hanna et al. 2024",
+    data=TaskPrompts,
+    items=True,
+    tables={"edges": EDGES},
+    passes=passes,
+)
 def attribution(
     model: HookedTransformer,
     prompts: TaskPrompts,
@@ -101,10 +129,12 @@ def attribution(
     """Attribution patching of nodes and edges, and the circuit they make, here and at other steps.
 
     A circuit is judged by how faithful it is, and by how it fares at other steps. `attribution` is
-    the estimated effect of replacing a node's output, `tables/edges` has the same for edges;
-    `faithfulness_normalised` and `faithfulness_ratio` are what circuits of a `dim` of so many edges
-    keep of the metric, `circuit_size` is how many it takes. `null:shuffled` attributes the prompts'
-    tokens in random order, `null:random` are circuits of random edges.
+    the approximate effect of replacing a node's output, `tables/edges` has the same for edges;
+    `faithfulness_normalised` and `faithfulness_ratio` are what circuits of `size` edges keep of the
+    metric, `circuit_size` is how many it takes. Rows with a `reference` are of that step's circuit
+    at this one. The control `shuffled` attributes the prompts' tokens in random order, `random` are
+    circuits of random edges; all of these have the method as `variant`. The metric without one is
+    that of the whole model, with the control `corrupted` on the corrupted prompts.
 
     Args:
         task: as for behaviour.
@@ -130,19 +160,19 @@ def attribution(
     rows, graph = Rows(), Graph.of(model)
     found = plan.attribution(model)
     ranking = ranked(found.edges, graph.exists())
-    _add_attribution(rows, method, found, graph, plan.order(SELECTION))
-    _add_attribution(
-        rows, SHUFFLED, plan.attribution(model, "shuffled"), graph, plan.order(SELECTION)
-    )
+    shuffled = plan.attribution(model, "shuffled")
+    for control, scores in ((None, found), ("shuffled", shuffled)):
+        key = Key("attribution", method, control=control)
+        _add_attribution(rows, key, scores, graph, plan.order(SELECTION))
     _add_table(rows, method, found, graph, ranking[:edges])
     measured = _Circuits(
-        rows, plan, model, {method: ranking, RANDOM: at_random(graph.exists(), SEED)}
+        rows, plan, model, {None: ranking, RANDOM: at_random(graph.exists(), SEED)}
     )
-    for variant in measured.rankings:
-        measured.add_sizes(variant, sizes, threshold, also=circuit)
+    for control in measured.rankings:
+        measured.add_sizes(control, sizes, threshold, also=circuit)
     for name in references:
         other = reference_models.once(name, plan.attribution) if name in reference_models else None
-        measured.add_transfer(method, name, circuit, other)
+        measured.add_transfer(name, circuit, other)
     return rows
 
 
@@ -192,21 +222,17 @@ class _Plan:
         return torch.from_numpy(numbers.argsort())
 
 
-def _add_attribution(
-    rows: Rows, variant: str, found: Attribution, graph: Graph, order: Tensor
-) -> None:
+def _add_attribution(rows: Rows, key: Key, found: Attribution, graph: Graph, order: Tensor) -> None:
     """Nodes, and how far the edges of the embedding are from adding up to the whole effect."""
     nodes, effect = found.nodes.cpu()[order], (found.other - found.own).cpu()[order]
     for place, values in zip(graph.senders(), nodes.T.numpy(), strict=True):
-        key = Key(
-            "attribution", variant=variant, component=place.name, layer=place.layer, head=place.head
-        )
-        rows.add_items(key, values, blocks=HEAD_BLOCKS if place.name == "head" else None)
+        node = replace(key, component=place.name, layer=place.layer, head=place.head)
+        rows.add_items(node, values, blocks=HEAD_BLOCKS if place.name == "head" else None)
     embed_edges = float(found.edges[0].sum())
-    rows.add(Key("embed_edges", variant=variant), embed_edges, n=len(effect))
-    rows.add_items(Key("effect", variant=variant), effect.numpy())
+    rows.add(replace(key, metric="embed_edges"), embed_edges, n=len(effect))
+    rows.add_items(replace(key, metric="effect"), effect.numpy())
     rows.add(
-        Key("completeness_gap", variant=variant),
+        replace(key, metric="completeness_gap"),
         embed_edges - float(effect.double().mean()),
         n=len(effect),
     )
@@ -232,88 +258,102 @@ def _add_table(rows: Rows, method: str, found: Attribution, graph: Graph, rankin
 class _Circuits:
     """Circuits measured on the items of evaluation, as rows.
 
-    No circuit of a ranking is run twice.
+    They are of the edges' own ranking, None, and of a control's. No circuit of a ranking is run
+    twice.
     """
 
     def __init__(
-        self, rows: Rows, plan: _Plan, model: HookedTransformer, rankings: Mapping[str, Tensor]
+        self,
+        rows: Rows,
+        plan: _Plan,
+        model: HookedTransformer,
+        rankings: Mapping[str | None, Tensor],
     ) -> None:
         self.rankings = rankings
         self._rows, self._metric, self._graph = rows, plan.metric, Graph.of(model)
+        self._method = plan.method
         self._bench = Bench(model, plan.twins(EVALUATION, model.W_E.device), plan.metric)
-        self._order, self._known = plan.order(EVALUATION), dict[tuple[str, int], Tensor]()
+        self._order, self._known = plan.order(EVALUATION), dict[tuple[str | None, int], Tensor]()
         self._full, self._corrupted = (
             self._in_order(self._bench.clean()),
             self._in_order(self._bench.corrupted()),
         )
-        for dim, values in (("full", self._full), ("corrupted", self._corrupted)):
-            rows.add_items(Key(plan.metric, dim=dim), values.numpy())
+        for control, values in ((None, self._full), ("corrupted", self._corrupted)):
+            rows.add_items(Key(plan.metric, control=control), values.numpy())
 
-    def add_sizes(self, variant: str, sizes: Sequence[int], threshold: float, also: int) -> None:
+    def add_sizes(
+        self, control: str | None, sizes: Sequence[int], threshold: float, also: int
+    ) -> None:
         """Circuits of the grid and of one size more, and how many edges are enough."""
-        grid = grid_of(sizes, len(self.rankings[variant]))
+        grid = grid_of(sizes, len(self.rankings[control]))
         for size in sorted({*grid, self._cut(also)}):
-            values, dim = self._values(variant, size), str(size)
-            self._rows.add_items(Key(self._metric, variant=variant, dim=dim), values.numpy())
+            values, key = self._values(control, size), self._key(control, size=size)
+            self._rows.add_items(key, values.numpy())
             self._rows.add_ratio(
-                Key("faithfulness_normalised", variant=variant, dim=dim), self._normalised(values)
+                replace(key, metric="faithfulness_normalised"), self._normalised(values)
             )
             self._rows.add_ratio(
-                Key("faithfulness_ratio", variant=variant, dim=dim),
-                ratio(values, self._full, self._metric),
+                replace(key, metric="faithfulness_ratio"), ratio(values, self._full, self._metric)
             )
-            self._rows.add(
-                Key("edges_left", variant=variant, dim=dim), self._edges_left(variant, size)
-            )
-        self._add_smallest(variant, grid, threshold)
+            self._rows.add(replace(key, metric="edges_left"), self._edges_left(control, size))
+        self._add_smallest(control, grid, threshold)
 
-    def _add_smallest(self, variant: str, grid: Sequence[int], threshold: float) -> None:
+    def _add_smallest(self, control: str | None, grid: Sequence[int], threshold: float) -> None:
         def faithfulness(size: int) -> float:
-            return self._normalised(self._values(variant, size)).value or 0.0
+            return self._normalised(self._values(control, size)).value or 0.0
 
         # Whether it is defined is a matter of the items, not of the circuit.
         reason = self._normalised(self._full).reason
         found = (
             Size(None, reason=reason) if reason else smallest_size(faithfulness, grid, threshold)
         )
-        names = ("circuit_size", "edges_left", "circuit_falls")
+        keys = [
+            replace(self._key(control), metric=name)
+            for name in ("circuit_size", "edges_left", "circuit_falls")
+        ]
         if found.edges is None:
-            for name in names:
-                self._rows.undefined(Key(name, variant=variant), found.reason or "")
+            for key in keys:
+                self._rows.undefined(key, found.reason or "")
             return
-        values = (found.edges, self._edges_left(variant, found.edges), found.falls or 0)
-        for name, value in zip(names, values, strict=True):
-            self._rows.add(Key(name, variant=variant), value, n=len(self._full))
+        values = (found.edges, self._edges_left(control, found.edges), found.falls or 0)
+        for key, value in zip(keys, values, strict=True):
+            self._rows.add(key, value, n=len(self._full))
 
-    def add_transfer(self, method: str, name: str, size: int, other: Attribution | None) -> None:
+    def add_transfer(self, name: str, size: int, other: Attribution | None) -> None:
         """A reference's circuit of this size here, and how much of it is this model's own."""
         size = self._cut(size)
+        keys = {control: self._key(control, reference=name) for control in (None, RANDOM)}
         if other is None:
             for metric in ("transfer_faithfulness", "jaccard"):
-                for variant in (method, RANDOM):
+                for key in keys.values():
                     self._rows.undefined(
-                        Key(metric, variant=variant, dim=name),
-                        "there is no such reference at this step",
+                        replace(key, metric=metric), "there is no such reference at this step"
                     )
             return
-        own = self._circuit(self.rankings[method], size)
+        own = self._circuit(self.rankings[None], size)
         theirs = self._circuit(ranked(other.edges, self._graph.exists()), size)
-        for variant, values in ((method, self._run(theirs)), (RANDOM, self._values(RANDOM, size))):
-            self._rows.add_items(Key(self._metric, variant=variant, dim=name), values.numpy())
+        for control, values in ((None, self._run(theirs)), (RANDOM, self._values(RANDOM, size))):
+            self._rows.add_items(keys[control], values.numpy())
             self._rows.add_ratio(
-                Key("transfer_faithfulness", variant=variant, dim=name), self._normalised(values)
+                replace(keys[control], metric="transfer_faithfulness"), self._normalised(values)
             )
-        self._rows.add(Key("jaccard", variant=method, dim=name), jaccard(own, theirs))
-        at_chance = expected_jaccard(size, len(self.rankings[method]))
-        self._rows.add(Key("jaccard", variant=RANDOM, dim=name), at_chance)
+        at_chance = expected_jaccard(size, len(self.rankings[None]))
+        for control, value in ((None, jaccard(own, theirs)), (RANDOM, at_chance)):
+            self._rows.add(replace(keys[control], metric="jaccard"), value)
+
+    def _key(
+        self, control: str | None, *, size: int | None = None, reference: str | None = None
+    ) -> Key:
+        """That of the metric on a circuit, of which those of the other metrics are made."""
+        return Key(self._metric, self._method, control=control, size=size, reference=reference)
 
     def _normalised(self, values: Tensor) -> Ratio:
         return normalised(values, self._full, self._corrupted)
 
-    def _values(self, variant: str, size: int) -> Tensor:
-        if (variant, size) not in self._known:
-            self._known[variant, size] = self._run(self._circuit(self.rankings[variant], size))
-        return self._known[variant, size]
+    def _values(self, control: str | None, size: int) -> Tensor:
+        if (control, size) not in self._known:
+            self._known[control, size] = self._run(self._circuit(self.rankings[control], size))
+        return self._known[control, size]
 
     def _run(self, edges: Tensor) -> Tensor:
         return self._in_order(self._bench.circuit(edges))
@@ -321,8 +361,8 @@ class _Circuits:
     def _circuit(self, ranking: Tensor, size: int) -> Tensor:
         return first(ranking, size, self._graph)
 
-    def _edges_left(self, variant: str, size: int) -> int:
-        return int(pruned(self._circuit(self.rankings[variant], size), self._graph).sum())
+    def _edges_left(self, control: str | None, size: int) -> int:
+        return int(pruned(self._circuit(self.rankings[control], size), self._graph).sum())
 
     def _cut(self, size: int) -> int:
         return min(size, *(len(ranking) for ranking in self.rankings.values()))

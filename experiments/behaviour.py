@@ -1,10 +1,11 @@
 """Does the model do a task? The first question about any circuit, asked at every step.
 
 Beside the task's metrics on its prompts stand those on their corrupted twins, for the same
-continuations, and as a null those on the prompts' tokens in random order.
+continuations, and those on the prompts' tokens in random order.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from transformer_lens import HookedTransformer
@@ -15,8 +16,8 @@ from pythia_traj.experiment import Count, Passes, Shape, experiment
 from pythia_traj.values import Key, Rows
 
 METRICS = ("logit_diff", "prob_diff", "accuracy", "rank0", "nll")
-VARIANTS = {None: "clean", "corrupted": "corrupted", "null:shuffled": "shuffled"}
-"""Which prompts stand behind a variant."""
+PROMPTS = {None: "clean", "corrupted": "corrupted", "shuffled": "shuffled"}
+"""Which prompts stand behind a control, and behind what is measured."""
 
 _FIELDS = {"accuracy": "correct"}
 _ITEMS_AT_ONCE = 64
@@ -24,7 +25,7 @@ _ITEMS_AT_ONCE = 64
 
 def passes(shape: Shape, prompts: TaskPrompts, **_: object) -> Passes:
     """One for each kind of prompts."""
-    return Passes(1, 1) * (len(VARIANTS) * prompts.n)
+    return Passes(1, 1) * (len(PROMPTS) * prompts.n)
 
 
 @experiment(version=1, cites="Wang et al. 2023", data=TaskPrompts, items=True, passes=passes)
@@ -43,10 +44,10 @@ def behaviour(
     vocabulary, `accuracy` the share of items with a positive `prob_diff`, `rank0` the share whose
     first choice is a right one, `nll` the loss on the right ones in nats. `repeats` has no wrong
     ones: its `logit_diff` is above the mean over the vocabulary, its `accuracy` is `rank0`, and all
-    are means over the second copy. Rows with a `dim` are those of one template; `corrupted` are the
-    same continuations after the corrupted prompts, `null:shuffled` after the prompts' tokens in
-    random order. Prompts that the tokenizer does not allow are dropped; how many, and why, stands
-    in the unit's footer.
+    are means over the second copy. Rows with a `part` are those of one template. The controls are
+    the same continuations after the corrupted prompts (`corrupted`) and after the prompts' tokens
+    in random order (`shuffled`). Prompts that the tokenizer does not allow are dropped; how many,
+    and why, stands in the unit's footer.
 
     Args:
         task: ioi, ioi_abc, greater_than, agreement, agreement_attractor, pronoun, repeats, or a
@@ -55,7 +56,7 @@ def behaviour(
         bos: whether BOS is prepended.
     """
     rows = Rows()
-    for variant, name in VARIANTS.items():
+    for control, name in PROMPTS.items():
         values: dict[str, list[tuple[int, float]]] = {metric: [] for metric in METRICS}
         templates: dict[int, str] = {}
         for numbers, labels, scores in _scored(model, prompts, name):
@@ -65,8 +66,8 @@ def behaviour(
                 values[metric] += zip(numbers, column, strict=True)
         for metric in METRICS:
             in_order = [value for _, value in sorted(values[metric])]
-            rows.add_items(Key(metric, variant=variant), in_order)
-            _add_templates(rows, Key(metric, variant=variant), values[metric], templates)
+            rows.add_items(Key(metric, control=control), in_order)
+            _add_templates(rows, Key(metric, control=control), values[metric], templates)
     return rows
 
 
@@ -99,4 +100,4 @@ def _add_templates(
         by_template.setdefault(templates[number], []).append(value)
     for template, members in sorted(by_template.items()):
         if template:
-            rows.add_mean(Key(key.metric, variant=key.variant, dim=template), members)
+            rows.add_mean(replace(key, part=template), members)

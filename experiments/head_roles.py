@@ -1,6 +1,6 @@
 """Which head does what?
 
-Each head has a score for each of seven roles: does it stand out from its own null?
+Each head has a score for each of seven roles: does it stand out from its control?
 
 A fixed cut finds heads of some roles in a model that has learnt nothing. Here a head stands out
 where its score exceeds the 99.9th percentile of the same score where there is nothing to find: at
@@ -10,7 +10,7 @@ Thresholds are set on one half of the items, scores measured on the other.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -24,25 +24,18 @@ from pythia_traj.data.roles import FEWEST, NamePrompts, RolePrompts
 from pythia_traj.data.tasks.prompt import half_of
 from pythia_traj.engines import heads, roles
 from pythia_traj.engines.ablation import Head, Means
-from pythia_traj.engines.role_scores import (
-    COPYING,
-    UNIFORM,
-    Arrays,
-    score_itself,
-    score_name_mover,
-    score_suppression,
-    suppresses,
-)
-from pythia_traj.engines.runs import KeptRun, Question, keep_run
+from pythia_traj.engines.kept import KeptPass, Question, keep_pass
+from pythia_traj.engines.role_scores import COPYING, ROLES, UNIFORM, Arrays, suppresses
 from pythia_traj.experiment import COMMA_SEPARATED, Passes, Shape, experiment
 from pythia_traj.processing import Processing
+from pythia_traj.schema import Column
 from pythia_traj.values import HEAD_BLOCKS, Key, Rows
 
 AtLeastFour = Annotated[int, Ge(FEWEST)]
-NULL, SELECTION = "null:shuffled", "selection"
+SHUFFLED, SELECTION = "shuffled", "selection"
 
 QUANTILE = 0.999
-"""Where a null ends."""
+"""Of the scores where there is nothing to find; a head with a larger one stands out."""
 
 N_RECEIVERS = 4
 """S-inhibition is measured on the attention of so many heads."""
@@ -51,6 +44,12 @@ SUPPRESSION_READS = 4
 """Queries of a sequence for copy suppression: the last ones whose continuation is still in it."""
 
 ITEMS_AT_ONCE = 64
+
+RECEIVERS = (
+    Column("layer", "int16", False, "layer of a head whose attention S-inhibition is measured on"),
+    Column("head", "int16", False, "that head"),
+)
+"""Columns of `tables/receivers/`: a row a head, the one with the largest effect first."""
 
 
 @dataclass
@@ -106,6 +105,7 @@ def passes(shape: Shape, prompts: RolePrompts, **_: object) -> Passes:
     processing=Processing(fold_value_biases=False),
     row_references=("init",),
     items=True,
+    tables={"receivers": RECEIVERS},
     passes=passes,
 )
 def head_roles(
@@ -120,15 +120,18 @@ def head_roles(
     b_V: bool = False,
     references: Annotated[tuple[str, ...], COMMA_SEPARATED, Len(1, 1)] = ("final",),
 ) -> Rows:
-    """Each head's scores for seven roles, and whether they stand out from their null.
+    """Each head's scores for seven roles, and whether they stand out from those of their controls.
 
     The roles are `previous_token`, `duplicate_token`, `induction`, `name_mover`, `s_inhibition`,
-    `successor` and `copy_suppression`: a metric each, with a row per head. `above_null` (`dim`: the
-    role) is 1 where the score exceeds `role_threshold`, the 99.9th percentile of its null, and
-    `heads_above_null` counts those heads. The null are the scores with tokens, targets or
-    successors shuffled, of the variant `null:shuffled`, and those of the first step. Thresholds
-    come from one half of the items (`selection`), scores from the other. A role that the tokenizer
-    does not allow is null, with the reason. The table `receivers` has those of S-inhibition.
+    `successor` and `copy_suppression`: a metric each, with a row per head. `above_null` (`target`:
+    the role) is 1 where the score exceeds `role_threshold`, and `heads_above_null` counts those
+    heads. The threshold is the 99.9th percentile of all scores where there is nothing to find: with
+    tokens, targets or successors shuffled (control `shuffled`), and at the first step (of which
+    `role_threshold` alone has a control, `init`). Thresholds come from one half of the items, whose
+    scores have the `part` `selection`, and scores from the other. By chance a successor is found as
+    often as its control `chance` says, and a head that attends alike to all has the attention of
+    the control `uniform`. A role that the tokenizer does not allow is null, with the reason. The
+    table `receivers` has those of S-inhibition.
 
     Args:
         n: sequences, and prompts with names: half for thresholds, half for scores.
@@ -155,7 +158,7 @@ def head_roles(
         _add_parts(rows, metrics, measured[role])
         _add_role(rows, role, score, measured[role], reference_rows.get("init"))
     if prompts.ordered:
-        rows.add_mean(Key("successor", variant="null:chance"), prompts.chances)
+        rows.add_mean(Key("successor", control="chance"), prompts.chances)
     return rows
 
 
@@ -169,7 +172,7 @@ def _parts(model: HookedTransformer, tokens: np.ndarray) -> Iterator[tuple[slice
 def _on_repeated_tokens(model: HookedTransformer, prompts: RolePrompts) -> dict[str, Measured]:
     """The roles that attention shows.
 
-    Tokens mean nothing to a previous-token head: in its null the targets are random.
+    Tokens mean nothing to a previous-token head: in its control the targets are random.
     """
     length = prompts.repeated.length
     second = prompts.repeated.start + length
@@ -177,7 +180,7 @@ def _on_repeated_tokens(model: HookedTransformer, prompts: RolePrompts) -> dict[
     for name in ("two_halves", "two_halves/shuffled"):
         collected = Collected()
         for part, tokens in _parts(model, prompts.repeated.groups[name]):
-            patterns = keep_run(model, tokens, patterns=True).pattern
+            patterns = keep_pass(model, tokens, patterns=True).pattern
             keys = torch.from_numpy(prompts.random_keys[part]).to(tokens.device)
             for role, offset in (
                 ("previous_token", 1),
@@ -206,10 +209,10 @@ def _on_names(
 ) -> dict[str, Measured]:
     """Name movers and S-inhibition, on prompts with names.
 
-    In the null they are measured at the same positions of the shuffled prompts.
+    In the control they are measured at the same positions of the shuffled prompts.
 
-    What a head copies is a matter of its weights, which shuffling leaves: the null of a name mover
-    is what it copies, and where it attends to in shuffled prompts. The null of copying by itself
+    What a head copies is a matter of its weights, which shuffling leaves: the control of a name
+    mover is what it copies, and where it attends to in shuffled prompts. That of copying by itself
     asks for the names of the twin.
     """
     if not prompts.names:
@@ -222,32 +225,34 @@ def _on_names(
             "receivers",
             {"layer": [layer for layer, _ in chosen], "head": [head for _, head in chosen]},
         )
-    collected = {null: Collected() for null in ("", NULL)}
+    collected = {control: Collected() for control in (None, SHUFFLED)}
     for batch in prompts.names:
-        for null, both in (
-            ("", (batch.clean, batch.twin)),
-            (NULL, (batch.shuffled, batch.shuffled_twin)),
+        for control, both in (
+            (None, (batch.clean, batch.twin)),
+            (SHUFFLED, (batch.shuffled, batch.shuffled_twin)),
         ):
             for part, tokens in _parts(model, both[0]):
-                run, found = keep_run(model, tokens, patterns=True), collected[null]
+                base, found = keep_pass(model, tokens, patterns=True), collected[control]
                 places = torch.from_numpy(np.stack([batch.io, batch.s1, batch.s2])[:, part]).to(
                     tokens.device
                 )
                 twin = torch.from_numpy(both[1][part]).to(tokens.device)
                 for name, place in zip(("io", "s1", "s2"), places, strict=True):
-                    found.add(f"attention_to_{name}", roles.attention_from_last(run.pattern, place))
-                if not null:
+                    found.add(
+                        f"attention_to_{name}", roles.attention_from_last(base.pattern, place)
+                    )
+                if control is None:
                     own, other = roles.copied_share(
-                        model, run, places.T, twin.gather(1, places.T), b_V=b_V
+                        model, base, places.T, twin.gather(1, places.T), b_V=b_V
                     )
                     found.add("name_copying", own)
-                    collected[NULL].add("name_copying", other)
-                    collected[NULL].add(COPYING, own)
+                    collected[SHUFFLED].add("name_copying", other)
+                    collected[SHUFFLED].add(COPYING, own)
                 if not isinstance(chosen, str):
                     rises = roles.inhibition(
                         model,
-                        run,
-                        keep_run(model, twin),
+                        base,
+                        keep_pass(model, twin),
                         _question(batch, part, tokens.device),
                         chosen,
                         places[[2, 0]],
@@ -282,7 +287,7 @@ def _receivers(
     for batch in prompts.names:
         for part, tokens in _parts(model, batch.clean):
             question = _question(batch, part, tokens.device)
-            collected.add("effect", roles.answer_effects(model, keep_run(model, tokens), question))
+            collected.add("effect", roles.answer_effects(model, keep_pass(model, tokens), question))
     effects = collected.arrays(np.concatenate([batch.item for batch in prompts.names]))["effect"]
     mean = effects[_selection(len(effects))].mean(0)
     best = np.argsort(-mean, axis=None, kind="stable")[:N_RECEIVERS]
@@ -290,7 +295,7 @@ def _receivers(
 
 
 def _successor(model: HookedTransformer, prompts: RolePrompts, b_V: bool) -> Measured:
-    """Successors of ordered words; in the null each word's right target is another one's."""
+    """Successors of ordered words; in the control each word's right target is another one's."""
     if not prompts.ordered:
         return Measured(undefined=prompts.no_ordered)
     clean, shuffled = Collected(), Collected()
@@ -317,11 +322,11 @@ def _suppression(model: HookedTransformer, prompts: RolePrompts) -> Measured:
     ):
         parts = list(_parts(model, prompts.short.groups[name]))
         reads = torch.arange(last - SUPPRESSION_READS, last, device=model.W_E.device)
-        runs: list[KeptRun] = [keep_run(model, tokens, patterns=True) for _, tokens in parts]
-        found = [roles.suppression(model, run, reads) for run in runs]
+        bases: list[KeptPass] = [keep_pass(model, tokens, patterns=True) for _, tokens in parts]
+        found = [roles.suppression(model, base, reads) for base in bases]
         collected, means = Collected(), Means(by_position=False)
-        for run, parts_of_it in zip(runs, found, strict=True):
-            means.add(run)
+        for base, parts_of_it in zip(bases, found, strict=True):
+            means.add(base)
             collected.add("suppression_attention", parts_of_it.attention)
             collected.add("suppression_direct", parts_of_it.direct)
             collected.add(UNIFORM, parts_of_it.uniform[:, None, None])
@@ -332,8 +337,8 @@ def _suppression(model: HookedTransformer, prompts: RolePrompts) -> Measured:
         if len(heads_of_it):
             ablated: list[Head] = [(int(layer), int(head)) for layer, head in heads_of_it]
             rises = Collected()
-            for run, parts_of_it in zip(runs, found, strict=True):
-                rise = roles.ablation_rise(model, run, reads, parts_of_it.favoured, ablated, means)
+            for base, parts_of_it in zip(bases, found, strict=True):
+                rise = roles.ablation_rise(model, base, reads, parts_of_it.favoured, ablated, means)
                 rises.add("rise", rise.T)
             arrays["suppression_rise"][:, heads_of_it[:, 0], heads_of_it[:, 1]] = rises.arrays()[
                 "rise"
@@ -346,49 +351,26 @@ def _selection(items: int) -> np.ndarray:
     return np.asarray(half_of(np.arange(items)) == 0)
 
 
-ROLES: dict[str, tuple[tuple[str, ...], Callable[[Arrays, np.ndarray], np.ndarray]]] = {
-    "previous_token": ((), score_itself("previous_token")),
-    "duplicate_token": ((), score_itself("duplicate_token")),
-    "induction": ((), score_itself("induction")),
-    "name_mover": (
-        ("name_copying", "attention_to_io", "attention_to_s1", "attention_to_s2"),
-        score_name_mover,
-    ),
-    "s_inhibition": ((), score_itself("s_inhibition")),
-    "successor": (("successor/with_embed", "successor/cot"), score_itself("successor")),
-    "copy_suppression": (
-        ("suppression_attention", "suppression_direct", "suppression_rise"),
-        score_suppression,
-    ),
-}
-"""Each role with what its score is made of (metric, or metric/variant), and the score itself.
-
-The score is that of the items of a half [item, layer, head].
-"""
-
-
-def _variant(*words: str) -> str | None:
-    return ":".join(word for word in words if word) or None
-
-
 def _add_parts(rows: Rows, metrics: tuple[str, ...], measured: Measured) -> None:
     """What a score is made of, on the items that scores are measured on."""
-    for null, arrays in (("", measured.clean), (NULL, measured.shuffled)):
+    for control, arrays in ((None, measured.clean), (SHUFFLED, measured.shuffled)):
         for name in metrics:
-            metric, _, kind = name.partition("/")
             values = arrays[name]
-            _add_heads(rows, metric, _variant(null, kind), values[~_selection(len(values))])
+            _add_heads(rows, _key(name, control), values[~_selection(len(values))])
     if UNIFORM in measured.clean:
-        rows.add_mean(
-            Key("suppression_attention", variant="null:uniform"), measured.clean[UNIFORM][:, 0, 0]
-        )
+        uniform = measured.clean[UNIFORM][:, 0, 0]
+        rows.add_mean(Key("suppression_attention", control="uniform"), uniform)
 
 
-def _add_heads(
-    rows: Rows, metric: str, variant: str | None, values: np.ndarray, *, keep: bool = True
-) -> None:
+def _key(name: str, control: str | None) -> Key:
+    """Of a metric, or metric/variant, of heads."""
+    metric, _, variant = name.partition("/")
+    return Key(metric, variant or None, "head", control=control)
+
+
+def _add_heads(rows: Rows, of_heads: Key, values: np.ndarray, *, keep: bool = True) -> None:
     for layer, head in np.ndindex(values.shape[1:]):
-        key = Key(metric, variant=variant, component="head", layer=layer, head=head)
+        key = replace(of_heads, layer=layer, head=head)
         of_head = values[:, layer, head]
         if np.isnan(of_head).all():
             rows.undefined(
@@ -411,57 +393,50 @@ def _add_role(
 ) -> None:
     """A role's scores, its threshold, and the heads above."""
     evaluated, selected = {}, {}
-    for null, arrays in (("", measured.clean), (NULL, measured.shuffled)):
+    for control, arrays in ((None, measured.clean), (SHUFFLED, measured.shuffled)):
         half = _selection(len(next(iter(arrays.values()))))
-        by_half = {"": score(arrays, ~half), SELECTION: score(arrays, half)}
-        for name, values in by_half.items():
-            _add_heads(rows, role, _variant(null, name), values, keep=not name)
+        by_half = {None: score(arrays, ~half), SELECTION: score(arrays, half)}
+        for part, values in by_half.items():
+            of_heads = replace(_key(role, control), part=part)
+            _add_heads(rows, of_heads, values, keep=part is None)
         # In the precision of the rows that later steps compare with, or equal shares would differ
         # in the last digit.
-        evaluated[null], selected[null] = (
+        evaluated[control], selected[control] = (
             values.mean(0, dtype=np.float64) for values in by_half.values()
         )
-    # The first step has no rows of an earlier one: its own scores are the null's.
-    at_init = selected[""].ravel() if init is None else _selected(init, role)
-    nulls = {
-        None: np.concatenate([selected[NULL].ravel(), at_init]),
-        NULL: selected[NULL].ravel(),
-        "null:init": at_init,
+    # The first step has no rows of an earlier one: its own scores are the control's.
+    at_init = selected[None].ravel() if init is None else _selected(init, role)
+    pools = {
+        None: np.concatenate([selected[SHUFFLED].ravel(), at_init]),
+        SHUFFLED: selected[SHUFFLED].ravel(),
+        "init": at_init,
     }
-    for variant, pool in nulls.items():
-        key = Key("role_threshold", variant=variant, dim=role)
+    for control, pool in pools.items():
+        key = Key("role_threshold", control=control, target=role)
         if len(pool):
             rows.add(key, float(np.quantile(pool, QUANTILE)), n=len(pool))
         else:
             rows.undefined(key, "the role is not defined at the first step")
-    threshold = np.quantile(nulls[None], QUANTILE)
-    for null, values in evaluated.items():
+    threshold = np.quantile(pools[None], QUANTILE)
+    for control, values in evaluated.items():
         above = values > threshold
+        of_heads = replace(_key("above_null", control), target=role)
         for layer, head in np.ndindex(above.shape):
-            key = Key(
-                "above_null", _variant(null), component="head", layer=layer, head=head, dim=role
-            )
-            rows.add(key, float(above[layer, head]))
-        rows.add(
-            Key("heads_above_null", variant=_variant(null), dim=role),
-            float(above.sum()),
-            n=above.size,
-        )
+            rows.add(replace(of_heads, layer=layer, head=head), float(above[layer, head]))
+        counted = Key("heads_above_null", control=control, target=role)
+        rows.add(counted, float(above.sum()), n=above.size)
 
 
 def _selected(rows: Any, role: str) -> np.ndarray:
     """A role's scores on the selection half, from the rows of another step."""
-    chosen = rows[(rows["metric"] == role) & (rows["variant"] == SELECTION)]
+    chosen = rows[(rows["metric"] == role) & (rows["part"] == SELECTION) & rows["control"].isna()]
     return np.asarray(chosen["value"].dropna(), dtype=np.float64)
 
 
 def _add_undefined(rows: Rows, role: str, metrics: tuple[str, ...], reason: str) -> None:
-    for null in ("", NULL):
+    for control in (None, SHUFFLED):
         for name in (role, *metrics):
-            metric, _, kind = name.partition("/")
-            rows.undefined(Key(metric, variant=_variant(null, kind), component="head"), reason)
-        rows.undefined(
-            Key("above_null", variant=_variant(null), component="head", dim=role), reason
-        )
-        rows.undefined(Key("heads_above_null", variant=_variant(null), dim=role), reason)
-        rows.undefined(Key("role_threshold", variant=_variant(null), dim=role), reason)
+            rows.undefined(_key(name, control), reason)
+        rows.undefined(replace(_key("above_null", control), target=role), reason)
+        for metric in ("heads_above_null", "role_threshold"):
+            rows.undefined(Key(metric, control=control, target=role), reason)

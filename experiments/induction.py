@@ -1,8 +1,8 @@
 """Induction heads: does a head attend to what followed the current token the last time?
 
 The field's names for this stand for different numbers; each convention here is a variant of its
-own, and none is comparable with another (see docs/experiments.md). Every variant has its null: the
-same measure where the tokens after the first copy are shuffled.
+own, and none is comparable with another (see docs/experiments.md). Every variant has its control:
+the same measure where the tokens after the first copy are shuffled.
 """
 
 from typing import Annotated
@@ -35,8 +35,9 @@ def induction(
 
     `prefix_matching` comes in the variants two_halves, olsson_entries, olsson_query,
     detect_head_mul and detect_head_abs; beside it, on the second of two halves, `previous_token`,
-    `duplicate_token`, `bos`, `self` and `local` attention. `nll` is the loss on the first and the
-    second copy (`dim`): a model that continues what it has seen has a small second one.
+    `duplicate_token`, `bos`, `self` and `local` attention. `nll` is the loss on `first_copy` and on
+    `second_copy` (`part`): a model that continues what it has seen has a small second one. The
+    control `shuffled` has the tokens after the first copy in random order.
 
     Args:
         n: sequences of random tokens.
@@ -44,24 +45,26 @@ def induction(
         bos: whether BOS is prepended to the two halves; published figures have none.
     """
     layout, _, shuffled = acts.group.partition("/")
-    null = "null:shuffled:" if shuffled else ""
+    control = shuffled or None
     values = ItemValues()
     if layout == "two_halves":
-        _two_halves(values, acts, null, length, start=int(bos))
+        _two_halves(values, acts, control, length, start=int(bos))
         if "olsson" not in acts.data.groups:
             for variant in _OLSSON_VARIANTS:
-                key = Key("prefix_matching", variant=null + variant, component="head")
+                key = Key("prefix_matching", variant, "head", control=control)
                 values.undefined(
                     key,
                     f"context too short: four copies of {OLSSON_LENGTH} tokens"
                     f" need {_OLSSON_CONTEXT}",
                 )
     else:
-        _olsson(values, acts, null)
+        _olsson(values, acts, control)
     return values
 
 
-def _two_halves(values: ItemValues, acts: Activations, null: str, length: int, start: int) -> None:
+def _two_halves(
+    values: ItemValues, acts: Activations, control: str | None, length: int, start: int
+) -> None:
     second = start + length
     targets = heads.induction_targets(acts.tokens)
     for layer, pattern in enumerate(acts.layers("pattern")):
@@ -78,23 +81,22 @@ def _two_halves(values: ItemValues, acts: Activations, null: str, length: int, s
             ("local", "two_halves"): heads.attention_in_band(pattern, 2, min(5, second), second),
         }
         for (metric, variant), value in measured.items():
-            key = Key(metric, variant=null + variant, component="head", layer=layer)
+            key = Key(metric, variant, "head", layer, control=control)
             values.add(key, value, axes=("head",))
     # Entry i of the loss belongs to token i + 1; the first token of all is predicted from nothing.
     nll = acts.output("loss")
-    values.add(
-        Key("nll", variant=f"{null}two_halves", dim="first_copy"), nll[:, : second - 1].mean(-1)
-    )
-    values.add(
-        Key("nll", variant=f"{null}two_halves", dim="second_copy"), nll[:, second - 1 :].mean(-1)
-    )
+    for part, copy in (
+        ("first_copy", nll[:, : second - 1]),
+        ("second_copy", nll[:, second - 1 :]),
+    ):
+        values.add(Key("nll", "two_halves", control=control, part=part), copy.mean(-1))
 
 
-def _olsson(values: ItemValues, acts: Activations, null: str) -> None:
+def _olsson(values: ItemValues, acts: Activations, control: str | None) -> None:
     for layer, pattern in enumerate(acts.layers("pattern")):
         measured = heads.attention_after_earlier_copies(
             pattern, OLSSON_LENGTH, OLSSON_COPIES, start=1
         )
         for variant, value in zip(_OLSSON_VARIANTS, measured, strict=True):
-            key = Key("prefix_matching", variant=null + variant, component="head", layer=layer)
+            key = Key("prefix_matching", variant, "head", layer, control=control)
             values.add(key, value, axes=("head",))

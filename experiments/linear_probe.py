@@ -6,12 +6,11 @@ A probe that finds labels has found them in the activations or has learnt tokens
 it stands the same probe on a control task, in which every token type has one random label, and
 selectivity is what it finds beyond that (Hewitt and Liang 2019).
 
-Activations are gathered layer by layer into a buffer of a stated size. The pass goes on from where
-it stopped, so that the model is run once, whatever the size.
+Activations are gathered into a buffer of a stated size, as many layers at a time as it holds.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from typing import Annotated, Literal
@@ -24,8 +23,11 @@ from transformer_lens import HookedTransformer
 
 from pythia_traj.data.labelled import LabelledTokens
 from pythia_traj.engines import probing
+from pythia_traj.engines.gathering import Batch, Where, gather, layers_at_once
+from pythia_traj.engines.probe_scores import Documents
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import COMMA_SEPARATED, Count, Passes, Shape, experiment
+from pythia_traj.schema import Column
 from pythia_traj.values import Item, Key, Rows
 
 Site = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"]
@@ -35,9 +37,6 @@ Strength = Annotated[float, Gt(0)]
 SITES: tuple[Site, ...] = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
 KINDS: tuple[Kind, ...] = ("logistic", "mean_difference", "k_sparse")
 
-Where = tuple[Site, int]
-"""A site and its layer."""
-
 SCALES = tuple(2.0**power for power in range(-4, 9))
 """What the scale of a mean-difference probe is chosen from, times 1 / d_model."""
 
@@ -46,6 +45,33 @@ TOKENS_AT_ONCE = 4096
 
 INTERVAL = (0.025, 0.975)
 """Quantiles of the bootstrap that `low` and `high` are."""
+
+CONTROL = "control_task"
+
+PROBES = (
+    Column("kind", "dictionary", False, "of probe: the variant of its rows"),
+    Column("site", "dictionary", False, "where activations were read: the component of its rows"),
+    Column("layer", "int16", False, "the layer they were read at"),
+    Column("control", "dictionary", True, "null for the task, control_task for a control task"),
+    Column("draw", "int32", True, "which control task, from 0; null for the task"),
+    Column(
+        "strength",
+        "float64",
+        False,
+        "chosen on validation documents: of L2, or a mean difference's scale times d_model",
+    ),
+    Column("cross_entropy", "float32", False, "on the validation tokens with it, in nats"),
+)
+"""Columns of `tables/probes/`: a row for each probe that was fitted."""
+
+FEATURES = (
+    Column("site", "dictionary", False, "where activations were read: the component of its rows"),
+    Column("layer", "int16", False, "the layer they were read at"),
+    Column("rank", "int32", False, "place among the chosen dimensions, from 0"),
+    Column("feature", "int32", False, "which dimension of the activation"),
+    Column("share", "float32", False, "share of its variance that lies between classes, 0..1"),
+)
+"""Columns of `tables/features/`: the dimensions of each k-sparse probe of the task."""
 
 
 def passes(_shape: Shape, data: LabelledTokens, **_: object) -> Passes:
@@ -58,6 +84,7 @@ def passes(_shape: Shape, data: LabelledTokens, **_: object) -> Passes:
     cites="Alain and Bengio 2016; Hewitt and Liang 2019",
     data=LabelledTokens,
     items=True,
+    tables={"probes": PROBES, "features": FEATURES},
     passes=passes,
 )
 def linear_probe(
@@ -67,7 +94,7 @@ def linear_probe(
     task: str = "python_class",
     n: Count = 10_000,
     length: Count = 128,
-    source: str = "stdlib",
+    corpus: str = "stdlib",
     column: str = "text",
     labels: str = "",
     bos: bool = False,
@@ -90,11 +117,11 @@ def linear_probe(
     On the test documents, by kind of probe (`variant`): `accuracy`, `macro_f1` and `cross_entropy`;
     `excess` over the `majority`, the class most frequent in training; `selectivity`, accuracy minus
     that on the control tasks; `accuracy_unseen` on types that are not in the training documents.
-    `null:control:<kind>` is the same on the control tasks, the mean of them; their `selectivity` is
-    what the first has over the others. Rows with the `dim` `low` and `high` are the ends of the
-    95 % interval of a bootstrap over documents, the standard error is its too, `n` counts
-    documents. Items are documents, with their tokens as `n`. The table `probes` has the strengths
-    that were chosen on validation documents, `features` the dimensions of the k-sparse probes.
+    The control `control_task` is the same on the control tasks, the mean of them; their
+    `selectivity` is what the first has over the others. `low` and `high` are the ends of the 95 %
+    interval of a bootstrap over documents, the standard error is its too, `n` counts documents.
+    Items are documents, with their tokens as `n`. The table `probes` has the strengths that were
+    chosen on validation documents, `features` the dimensions of the k-sparse probes.
 
     Args:
         task: python_class, python_depth, python_in_string, python_definition, starts_with_space,
@@ -103,9 +130,9 @@ def linear_probe(
         n: labelled tokens: 60 % to train on, 15 % to choose strengths on, 25 % to test on, split by
             document.
         length: tokens of a sequence.
-        source: the text that a named task is put to, as for loss; documents that are no Python are
+        corpus: the text that a named task is put to, as for loss; documents that are no Python are
             left out of python tasks.
-        column: of the source's text.
+        column: of the corpus, that holds the text.
         labels: column of a file's labels: spans, upos, xpos, deprel, or a dataset's.
         bos: whether BOS is prepended.
         sites: where activations are read; resid_mid is left out where a model has none.
@@ -126,7 +153,7 @@ def linear_probe(
         found |= fitting.fit(where, activations)
     rows = Rows()
     scoring.write(rows, Key("majority"), scoring.majority[0])
-    scoring.write(rows, Key("majority", variant="null:control"), scoring.majority[1:])
+    scoring.write(rows, Key("majority", control=CONTROL), scoring.majority[1:])
     for site, layer in product(sites, range(model.cfg.n_layers)):
         for kind, one in found.get(stream.alias(site, layer), {}).items():
             scoring.write_probe(rows, kind, (site, layer), one)
@@ -186,24 +213,12 @@ class _Stream:
             else (site, layer)
         )
 
-    @torch.inference_mode()
     def chunks(self) -> Iterator[tuple[list[Where], Tensor]]:
         """Site and layer, and float32 activations [site and layer, token, d_model].
 
         The next chunk overwrites the activations.
         """
-        cfg, tokens = self._model.cfg, len(self._data.labels)
-        most = max(sum(len(self._read[layer]) for layer in chunk) for chunk in self._chunks)
-        buffer = torch.empty(most, tokens, cfg.d_model, device=self._model.W_E.device)
-        parts = list(self._parts())
-        streams = [ids for ids, _, _ in parts]
-        for number, chunk in enumerate(self._chunks):
-            where = [one for layer in chunk for one in self._read[layer]]
-            for i, (_, numbers, places) in enumerate(parts):
-                left = self._run(streams[i], chunk, where, buffer, numbers, places)
-                if number + 1 < len(self._chunks):
-                    streams[i] = left
-            yield where, buffer[: len(where)]
+        return gather(self._model, list(self._batches()), self._chunks, self._read)
 
     def _exists(self, site: Site, layer: int) -> bool:
         return f"blocks.{layer}.hook_{site}" in self._model.hook_dict
@@ -232,16 +247,9 @@ class _Stream:
                 f"buffer of {buffer} bytes: the activations of one layer take"
                 f" {max(counts) * one + kept}; set buffer higher, n lower, or fewer sites"
             )
-        chunks, start, count = [], 0, 0
-        for layer, more in enumerate(counts):
-            if count + more > most:
-                chunks.append(range(start, layer))
-                start, count = layer, 0
-            count += more
-        return [*chunks, range(start, cfg.n_layers)]
+        return layers_at_once(counts, most)
 
-    def _parts(self) -> Iterator[tuple[Tensor, Tensor, tuple[Tensor, Tensor]]]:
-        """Batches of token ids, with the numbers and the places of their labelled tokens."""
+    def _batches(self) -> Iterator[Batch]:
         device = self._model.W_E.device
         for group, ids in self._data.groups.items():
             place = self._data.places.get(group)
@@ -250,40 +258,13 @@ class _Stream:
             size = max(1, TOKENS_AT_ONCE // ids.shape[1])
             for start in range(0, len(ids), size):
                 here = (place.rows >= start) & (place.rows < start + size)
-                arrays = (place.numbers[here], place.rows[here] - start, place.positions[here])
-                numbers, rows, positions = (torch.from_numpy(array).to(device) for array in arrays)
-                yield (
-                    torch.from_numpy(ids[start : start + size]).to(device),
-                    numbers,
-                    (rows, positions),
+                arrays = (
+                    ids[start : start + size],
+                    place.rows[here] - start,
+                    place.positions[here],
+                    place.numbers[here],
                 )
-
-    def _run(
-        self,
-        stream: Tensor,
-        layers: range,
-        where: list[Where],
-        buffer: Tensor,
-        numbers: Tensor,
-        places: tuple[Tensor, Tensor],
-    ) -> Tensor:
-        """Runs some layers, and puts what is read into the buffer.
-
-        Returns the stream after the last of them.
-        """
-
-        def keep(activation: Tensor, hook: object, number: int) -> None:
-            buffer[number, numbers] = activation[places].to(buffer.dtype)
-
-        hooks = [
-            (f"blocks.{layer}.hook_{site}", partial(keep, number=i))
-            for i, (site, layer) in enumerate(where)
-        ]
-        begin = {"start_at_layer": layers.start} if layers.start else {}
-        left: Tensor = self._model.run_with_hooks(
-            stream, fwd_hooks=hooks, stop_at_layer=layers.stop, **begin
-        )
-        return left
+                yield Batch(*(torch.from_numpy(array).to(device) for array in arrays))
 
 
 class _Fitting:
@@ -354,35 +335,26 @@ class _Fitting:
 
 
 class _Scoring:
-    """Predictions of the test tokens -> metrics with intervals.
-
-    Every quantity is a sum over documents first; an estimate and its resamples are then ratios of
-    weighted sums: [resample], the first with each document once, the others as they are drawn with
-    replacement.
-    """
+    """Predictions of the test tokens -> metrics with intervals."""
 
     def __init__(self, data: LabelledTokens, resamples: int) -> None:
         test = data.split("test")
         self._labels = np.concatenate([data.labels[None], data.controls])[:, test]
         self._classes = len(data.classes)
-        documents, which = np.unique(data.documents[test], return_inverse=True)
-        self._n = len(documents)
-        self._membership = (which == np.arange(self._n)[:, None]).astype(np.float64)
-        draws = np.random.default_rng(0).multinomial(
-            self._n, np.full(self._n, 1 / self._n), size=resamples
-        )
-        self._weights = np.concatenate([np.ones((1, self._n)), draws])
-        self._tokens = self._membership.sum(1).astype(int)
+        self._documents = Documents(data.documents[test], resamples)
         seen = np.unique(data.types[data.split("train")])
         self._unseen = ~np.isin(data.types[test], seen)
         train = np.concatenate([data.labels[None], data.controls])[:, data.split("train")]
         most = [np.bincount(labels, minlength=self._classes).argmax() for labels in train]
         self.majority = np.stack(
-            [self._share(labels == top) for labels, top in zip(self._labels, most, strict=True)]
+            [
+                self._documents.share(labels == top)
+                for labels, top in zip(self._labels, most, strict=True)
+            ]
         )
 
     def write(self, rows: Rows, key: Key, draws: np.ndarray) -> None:
-        """A metric with its standard error and interval, from an estimate and its resamples.
+        """A metric with its standard error and interval, from a value and its resamples.
 
         Of several problems it is their mean.
         """
@@ -394,45 +366,47 @@ class _Scoring:
                 "no token of the test documents is of a type that is not in the training documents",
             )
             return
+        low, high = (
+            float(np.quantile(defined, quantile)) if len(defined) else None for quantile in INTERVAL
+        )
         rows.add(
             key,
             float(draws[0]),
             stderr=float(defined.std(ddof=1)) if len(defined) > 1 else None,
-            n=self._n,
+            low=low,
+            high=high,
+            n=self._documents.n,
         )
-        for dim, quantile in zip(("low", "high"), INTERVAL, strict=True):
-            if len(defined):
-                rows.add(replace(key, dim=dim), float(np.quantile(defined, quantile)), n=self._n)
 
     def write_probe(self, rows: Rows, kind: Kind, where: Where, found: _Found) -> None:
         """All metrics of a probe, of the task and control tasks, and the items of two of them."""
         site, layer = where
+        share = self._documents.share
         right = found.predicted == self._labels
-        accuracy = self._each(self._share, right)
+        accuracy = self._each(share, right)
         controls = accuracy[1:]
         metrics = {
             "accuracy": accuracy,
-            "macro_f1": self._each(self._macro_f1, found.predicted, self._labels),
-            "cross_entropy": self._each(self._share, found.nll),
+            "macro_f1": self._each(
+                partial(self._documents.macro_f1, classes=self._classes),
+                *(found.predicted, self._labels),
+            ),
+            "cross_entropy": self._each(share, found.nll),
             "excess": accuracy - self.majority,
             "selectivity": np.stack(
                 [accuracy[0] - controls.mean(0), controls[0] - controls[1:].mean(0)]
             ),
-            "accuracy_unseen": self._each(lambda values: self._share(values, self._unseen), right),
+            "accuracy_unseen": self._each(partial(share, among=self._unseen), right),
         }
-        for variant, problems in (
-            (str(kind), slice(0, 1)),
-            (f"null:control:{kind}", slice(1, None)),
-        ):
+        for control, problems in ((None, slice(0, 1)), (CONTROL, slice(1, None))):
             for metric, draws in metrics.items():
-                self.write(
-                    rows, Key(metric, variant=variant, component=site, layer=layer), draws[problems]
-                )
+                self.write(rows, Key(metric, kind, site, layer, control=control), draws[problems])
             for metric, values in (("accuracy", right), ("cross_entropy", found.nll)):
-                key = Key(metric, variant=variant, component=site, layer=layer)
-                means = self._membership @ values[problems].mean(0) / self._tokens
+                key = Key(metric, kind, site, layer, control=control)
+                means = self._documents.means(values[problems].mean(0))
                 rows.items += [
-                    Item(key, i, int(self._tokens[i]), float(mean)) for i, mean in enumerate(means)
+                    Item(key, i, int(n), float(mean))
+                    for i, (n, mean) in enumerate(zip(self._documents.tokens, means, strict=True))
                 ]
 
     @staticmethod
@@ -440,49 +414,20 @@ class _Scoring:
         """A measure of each problem [problem, resample]."""
         return np.stack([measure(*of_problem) for of_problem in zip(*arrays, strict=True)])
 
-    def _share(self, values: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
-        """The mean over tokens, or over those among them that count [resample].
-
-        It is not defined where there are none.
-        """
-        counted = np.ones(len(values)) if among is None else among
-        above = self._weights @ (self._membership @ (values * counted))
-        below = self._weights @ (self._membership @ counted)
-        return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
-
-    def _macro_f1(self, predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """The mean over classes of 2 x right / (predicted + there are) [resample].
-
-        Only classes that are predicted or there count.
-        """
-        classes = np.arange(self._classes)[:, None]
-        is_predicted, is_there = predicted == classes, labels == classes
-        sums = [
-            self._membership @ one.T
-            for one in (is_predicted & is_there, is_predicted.astype(int) + is_there)
-        ]
-        right, both = (self._weights @ one for one in sums)
-        f1 = np.divide(2 * right, both, out=np.zeros_like(right), where=both > 0)
-        return np.asarray(f1.sum(1) / (both > 0).sum(1))
-
 
 def _write_tables(
     rows: Rows, found: dict[Where, dict[Kind, _Found]], strengths: Sequence[float]
 ) -> None:
-    probes: dict[str, list[object]] = {
-        name: [] for name in ("kind", "site", "layer", "problem", "strength", "cross_entropy")
-    }
-    features: dict[str, list[object]] = {
-        name: [] for name in ("site", "layer", "rank", "feature", "share")
-    }
+    probes: dict[str, list[object]] = {column.name: [] for column in PROBES}
+    features: dict[str, list[object]] = {column.name: [] for column in FEATURES}
     for (site, layer), kinds in found.items():
         for kind, one in kinds.items():
             given = SCALES if kind == "mean_difference" else strengths
             for i, (number, validation) in enumerate(
                 zip(one.strength, one.validation, strict=True)
             ):
-                problem = f"control:{i - 1}" if i else "task"
-                values = (kind, site, layer, problem, float(given[number]), float(validation))
+                problem = (CONTROL, i - 1) if i else (None, None)
+                values = (kind, site, layer, *problem, float(given[number]), float(validation))
                 for column, value in zip(probes.values(), values, strict=True):
                     column.append(value)
             for rank, (feature, share) in enumerate(

@@ -22,15 +22,15 @@ from pythia_traj.engines.direct import (
 from pythia_traj.experiment import Count, Passes, Shape, experiment
 from pythia_traj.values import HEAD_BLOCKS, Key, Rows
 
-VARIANTS = {None: "clean", "corrupted": "corrupted", "null:shuffled": "shuffled"}
-"""Which prompts stand behind a variant."""
+PROMPTS = {None: "clean", "corrupted": "corrupted", "shuffled": "shuffled"}
+"""Which prompts stand behind a control, and behind what is measured."""
 
 _ITEMS_AT_ONCE = 64
 
 
 def passes(shape: Shape, prompts: TaskPrompts, **_: object) -> Passes:
     """One for each kind of prompts."""
-    return Passes(1, 1) * (len(VARIANTS) * prompts.n)
+    return Passes(1, 1) * (len(PROMPTS) * prompts.n)
 
 
 @experiment(version=1, cites="Elhage et al. 2021", data=TaskPrompts, items=True, passes=passes)
@@ -47,8 +47,8 @@ def logit_attribution(
     Rows are in logits, by `component`: `embed`, `head` (layer, head), `attn_bias` (layer), `mlp`
     (layer) and `unembed_bias`; they add up to the row without a component, which is the logit
     difference. Weights are folded and centred, as is customary: without that, single terms mean
-    something else. `corrupted` are the same after the corrupted prompts, for the same
-    continuations, `null:shuffled` after the prompts' tokens in random order.
+    something else. The controls are the same continuations after the corrupted prompts
+    (`corrupted`) and after the prompts' tokens in random order (`shuffled`).
 
     Args:
         task: as for behaviour.
@@ -58,14 +58,14 @@ def logit_attribution(
     rows = Rows()
     batches = [part for batch in prompts.batches for part in batch.parts(_ITEMS_AT_ONCE)]
     in_order = np.argsort(np.concatenate([batch.item for batch in batches]))
-    for variant, name in VARIANTS.items():
+    for control, name in PROMPTS.items():
         parts: dict[Key, list[Tensor]] = {}
         for batch in batches:
             arrays = (getattr(batch, name), batch.reads, batch.candidates, batch.is_right)
             tokens, reads, candidates, is_right = (
                 torch.from_numpy(array).to(model.W_E.device) for array in arrays
             )
-            for key, values in _terms(model, tokens, reads, candidates, is_right, variant):
+            for key, values in _terms(model, tokens, reads, candidates, is_right, control):
                 parts.setdefault(key, []).append(values.unflatten(0, (-1, len(reads))).mean(1))
         for key, pieces in parts.items():
             values = torch.cat(pieces).cpu().numpy()[in_order]
@@ -80,13 +80,13 @@ def _terms(
     reads: Tensor,
     candidates: Tensor,
     is_right: Tensor,
-    variant: str | None,
+    control: str | None,
 ) -> Iterator[tuple[Key, Tensor]]:
     """The terms of a batch by key, [item x read] each, and their sum as the model itself has it."""
 
     def key(component: str | None, layer: int | None = None, head: int | None = None) -> Key:
         return Key(
-            "logit_attribution", variant=variant, component=component, layer=layer, head=head
+            "logit_attribution", component=component, layer=layer, head=head, control=control
         )
 
     def read(activation: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ def logit_lens(
     positions: Count = 16,
     updates: Annotated[int, Ge(0)] = 0,
     batch: Count = 16,
-    source: str = "stdlib",
+    corpus: str = "stdlib",
     column: str = "text",
     bos: bool = False,
 ) -> ItemValues:
@@ -63,7 +63,7 @@ def logit_lens(
     the model's own distribution to the lens, KL(final || lens), 0 at the last layer; `agreement`,
     the share of positions where both have the same first choice; `entropy` of the lens. The variant
     is `logit`, and where translators are trained `tuned`: h + A h + b, from 0, on documents that
-    are not measured, at this step alone. The null is the same after shuffled tokens.
+    are not measured, at this step alone. The control `shuffled` is the same after shuffled tokens.
 
     Args:
         n: sequences of text.
@@ -75,7 +75,7 @@ def logit_lens(
         updates: of the tuned lens; 0 for none. Published: 250.
         batch: sequences of an update, each read at as many positions. Published: 2^18 tokens an
             update.
-        source: what text: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR.
+        corpus: what text: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR.
         column: the column of a table that holds it.
         bos: whether BOS is prepended.
     """
@@ -88,14 +88,11 @@ def logit_lens(
     at = torch.from_numpy(acts.data.positions[acts.group][acts.items]).to(acts.tokens.device)
     residual = lens.at_positions(acts.layers("resid_post"), at).flatten(1, 2)
     targets = acts.tokens.gather(1, at + 1).flatten()
-    null = "null:shuffled:" if acts.group == "shuffled" else ""
+    control = None if acts.group == "text" else acts.group
     for variant, translator in translators.items():
         for metric, by_layer in lens.measure(acts.model, residual, targets, translator).items():
             for layer, per_item in enumerate(by_layer.unflatten(1, at.shape).mean(-1)):
-                values.add(
-                    Key(metric, variant=null + variant, component="resid_post", layer=layer),
-                    per_item,
-                )
+                values.add(Key(metric, variant, "resid_post", layer, control=control), per_item)
     return values
 
 

@@ -15,6 +15,7 @@ from pythia_traj.data.text import FREQUENCY_BANDS, TOKEN_CLASSES, TextTokens
 from pythia_traj.engines import measures
 from pythia_traj.experiment import Activations, Count, experiment
 from pythia_traj.processing import RAW
+from pythia_traj.schema import Column
 from pythia_traj.values import ItemValues, Key
 
 ICL_TOKENS = (50, 500)
@@ -22,6 +23,17 @@ ICL_TOKENS = (50, 500)
 
 ICL_WINDOWS = ((40, 59), (450, 549))
 """The windows of `icl_window`, which averages over neighbours because single tokens are noisy."""
+
+TOKENS = (
+    Column("item", "int32", False, "which sequence, from 0"),
+    Column("position", "int32", False, "position of the predicted token in it"),
+    Column("token_id", "int32", False, "the predicted token"),
+    Column("nll", "float32", False, "its loss, in nats"),
+    Column("correct", "bool", False, "whether it was the model's first choice"),
+    Column("variant", "dictionary", True, "null, as in the metrics"),
+    Column("control", "dictionary", True, "null for text, shuffled for its tokens in random order"),
+)
+"""Columns of the table `tokens`."""
 
 
 @experiment(
@@ -32,6 +44,7 @@ ICL_WINDOWS = ((40, 59), (450, 549))
     groups="every",
     processing=RAW,
     items=True,
+    tables={"tokens": TOKENS},
 )
 def loss(
     acts: Activations,
@@ -39,7 +52,7 @@ def loss(
     n: Count = 16,
     length: Count | None = None,
     null_n: Count = 4,
-    source: str = "stdlib",
+    corpus: str = "stdlib",
     column: str = "text",
     bos: bool = False,
     per_token: bool = False,
@@ -52,41 +65,41 @@ def loss(
     null where sequences are too short: 550 is the shortest length at which both exist. Their
     standard error is near 4 / sqrt(n).
 
-    `bits_per_byte` and the `surprisal` of tokens of one class or band of frequency (`dim`) are sums
-    of losses over all sequences divided by the sums of bytes or of such tokens, never means of
+    `bits_per_byte` and the `surprisal` of tokens of one class or band of frequency (`part`) are
+    sums of losses over all sequences divided by the sums of bytes or of such tokens, never means of
     ratios; null where there are too few of them. Their items are a sequence's loss over the *mean*
     number of bytes or tokens. The numbers of each item are `bytes_per_token` and `share`, the share
-    of predicted tokens that are of the class. With `per_token` the table `tokens` has a row for
-    each predicted token of each sequence: `item`, `position`, `token_id`, `nll`, `correct`, and
-    `variant` as in the metrics.
+    of predicted tokens that are of that `part`. The control `shuffled` is the same on sequences
+    whose tokens are in random order. With `per_token` the table `tokens` has a row for each
+    predicted token of each sequence, with the `control` of its metrics.
 
     Args:
         n: sequences of text.
         length: tokens of a sequence, BOS included; 550, or the model's context if that is shorter,
             if not given.
         null_n: sequences whose tokens are shuffled.
-        source: what text: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR.
+        corpus: what text: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR.
         column: the column of a table that holds it.
         bos: whether BOS is prepended.
         per_token: whether the loss of every token of every sequence is kept in the table `tokens`,
             for learning curves.
     """
-    variant = None if acts.group == "text" else f"null:{acts.group}"
+    control = None if acts.group == "text" else acts.group
     values = ItemValues()
     nll, correct = acts.output("loss"), acts.output("correct")
     for metric, per_position in (("nll", nll), ("accuracy", correct.float())):
-        key = Key(metric, variant=variant)
+        key = Key(metric, control=control)
         values.add(key, per_position.mean(-1))
         values.add(key, per_position, axes=("position",), first_position=1)
     if per_token:
-        values.add_table("tokens", _tokens(acts, variant))
-    _by_kind(values, acts, variant)
+        values.add_table("tokens", _tokens(acts, control))
+    _by_kind(values, acts, control)
     early, late = ICL_TOKENS
     for metric, windows in (
         ("icl_score", ((early, early), (late, late))),
         ("icl_window", ICL_WINDOWS),
     ):
-        key = Key(metric, variant=variant)
+        key = Key(metric, control=control)
         needed = windows[1][1] + 1
         if nll.shape[1] + 1 >= needed:
             values.add(key, measures.window_difference(nll, *windows))
@@ -97,7 +110,7 @@ def loss(
     return values
 
 
-def _tokens(acts: Activations, variant: str | None) -> dict[str, Tensor | list[str | None]]:
+def _tokens(acts: Activations, control: str | None) -> dict[str, Tensor | list[str | None]]:
     """Every predicted token of every sequence, as columns."""
     nll = acts.output("loss")
     item, position = torch.meshgrid(
@@ -112,11 +125,12 @@ def _tokens(acts: Activations, variant: str | None) -> dict[str, Tensor | list[s
     }
     return {
         **{name: column.flatten() for name, column in columns.items()},
-        "variant": [variant] * nll.numel(),
+        "variant": [None] * nll.numel(),
+        "control": [control] * nll.numel(),
     }
 
 
-def _by_kind(values: ItemValues, acts: Activations, variant: str | None) -> None:
+def _by_kind(values: ItemValues, acts: Activations, control: str | None) -> None:
     """Losses by byte, by class of token and by frequency, and how many of each there are."""
     nll, tokens = acts.output("loss"), acts.tokens[:, 1:]
     in_bytes = (
@@ -124,9 +138,9 @@ def _by_kind(values: ItemValues, acts: Activations, variant: str | None) -> None
     )
     bits = nll.sum(-1) / math.log(2)
     values.add_ratio(
-        Key("bits_per_byte", variant=variant), bits, in_bytes.sum(-1), "the number of bytes"
+        Key("bits_per_byte", control=control), bits, in_bytes.sum(-1), "the number of bytes"
     )
-    values.add(Key("bytes_per_token", variant=variant), in_bytes.mean(-1))
+    values.add(Key("bytes_per_token", control=control), in_bytes.mean(-1))
     for names, table in (
         (TOKEN_CLASSES, acts.data.token_classes),
         (FREQUENCY_BANDS, acts.data.token_bands),
@@ -134,8 +148,8 @@ def _by_kind(values: ItemValues, acts: Activations, variant: str | None) -> None
         kinds = _of_tokens(acts, table, tokens)
         for kind, name in enumerate(names):
             is_kind = (kinds == kind).float()
-            values.add(Key("share", variant=variant, dim=name), is_kind.mean(-1))
-            key = Key("surprisal", variant=variant, dim=name)
+            values.add(Key("share", control=control, part=name), is_kind.mean(-1))
+            key = Key("surprisal", control=control, part=name)
             values.add_ratio(
                 key, (nll * is_kind).sum(-1), is_kind.sum(-1), "the number of tokens of this kind"
             )

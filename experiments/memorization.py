@@ -39,7 +39,7 @@ def memorization(
     n: Count = 128,
     prompt: Count = 32,
     continuation: Count = 32,
-    source: str = "stdlib",
+    corpus: str = "stdlib",
     column: str = "text",
     row_length: Annotated[int, Ge(2)] = ROW_LENGTH,
     seed: Annotated[int, Ge(0)] | None = None,
@@ -48,14 +48,14 @@ def memorization(
 
     `match` is the share of the continuation's positions with the true token, `extractible` is 1
     where it is all of them (a sequence that is k-extractible, k the length of the prompt), 0
-    elsewhere; means over sequences. No BOS is prepended. The null, `null:other`, compares with the
+    elsewhere; means over sequences. No BOS is prepended. The control `permuted` compares with the
     continuation of another sequence: what common tokens match by chance.
 
     Args:
-        n: sequences, drawn from the source.
+        n: sequences, drawn from the corpus.
         prompt: tokens that the model is given.
         continuation: tokens that it adds.
-        source: stdlib, or a file: .npy or .bin with token ids a row, .jsonl or .parquet with tokens
+        corpus: stdlib, or a file: .npy or .bin with token ids a row, .jsonl or .parquet with tokens
             or text, .txt, hf:org/name@commit.
         column: the column of a table that holds the text.
         row_length: tokens of a row of a .bin file.
@@ -64,11 +64,12 @@ def memorization(
     tokens = torch.from_numpy(data.groups["sequences"]).to(model.W_E.device)
     written = continued(model, tokens[:, :prompt], continuation).tokens
     rows = Rows()
-    for variant, true in ((None, tokens), ("null:other", tokens.roll(1, 0))):
+    for control, true in ((None, tokens), ("permuted", tokens.roll(1, 0))):
         match, extractible = matches(written, true[:, prompt:])
         for metric, values in (("match", match), ("extractible", extractible)):
-            if variant and len(tokens) == 1:
-                rows.undefined(Key(metric, variant), "there is no other sequence")
+            key = Key(metric, control=control)
+            if control and len(tokens) == 1:
+                rows.undefined(key, "there is no other sequence")
             else:
-                rows.add_items(Key(metric, variant), values.cpu().numpy())
+                rows.add_items(key, values.cpu().numpy())
     return rows

@@ -52,18 +52,18 @@ def ngram(
     positions: Count = 60,
     sampled: Count = 64,
     train_tokens: Count = 4_000_000,
-    source: str = "stdlib",
+    corpus: str = "stdlib",
     column: str = "text",
     bos: bool = False,
 ) -> ItemValues:
     """Divergence of predictions from n-gram models of a corpus, and loss on text sampled from them.
 
     `kl` is KL(n-gram || model) and `js` the Jensen-Shannon divergence, on text of other documents
-    than were counted; the variant is the order, unigram, bigram or trigram. At each position that
+    than were counted; `size` is the order, 1 for unigrams to 3 for trigrams. At each position that
     is read the n-gram knows the tokens up to and including that position and predicts the next, as
     the model does; positions with fewer than two tokens are left out for all orders. `nll` is the
-    model's loss on text sampled from each order, and, as `text`, on that of the documents at the
-    same positions. The null is the same after shuffled tokens.
+    model's loss on text sampled from the order `size`, and, as the `part` `text`, on that of the
+    documents at the same positions. The control `shuffled` is the same after shuffled tokens.
 
     N-grams are smoothed after Witten and Bell, and logits beyond the tokenizer's entries are cut
     off before any softmax.
@@ -76,20 +76,23 @@ def ngram(
         positions: of each sequence of text that are read, at most, drawn at random.
         sampled: tokens of a sample, BOS included; all of its positions are read.
         train_tokens: of the corpus that are counted, at most.
-        source: the corpus: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR;
-            nine documents in ten are counted.
+        corpus: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR; nine documents
+            in ten are counted.
         column: the column of a table that holds it.
         bos: whether BOS is prepended; the n-grams never see it.
     """
     name, _, shuffled = acts.group.partition("/")
-    null = f"null:{shuffled}:" if shuffled else ""
+    control = shuffled or None
+    sampled_from = None if name == "text" else ORDERS.index(name) + 1
     values = ItemValues()
-    for (metric, variant), per_item in _measured(acts, with_divergences=name == "text").items():
-        values.add(Key(metric, variant=null + (variant or name)), per_item)
+    for (metric, order), per_item in _measured(acts, with_divergences=name == "text").items():
+        size = order or sampled_from
+        key = Key(metric, control=control, size=size, part=None if size else "text")
+        values.add(key, per_item)
     return values
 
 
-def _measured(acts: Activations, *, with_divergences: bool) -> dict[tuple[str, str], Tensor]:
+def _measured(acts: Activations, *, with_divergences: bool) -> dict[tuple[str, int | None], Tensor]:
     """By metric and order, the mean over a batch's read positions [item]; the loss has no order."""
     model, counts, device = acts.model, acts.data.counts, acts.tokens.device
     positions = acts.data.positions[acts.group][acts.items]
@@ -102,10 +105,10 @@ def _measured(acts: Activations, *, with_divergences: bool) -> dict[tuple[str, s
     contexts = np.stack(
         [np.take_along_axis(ids, positions - back, 1) for back in (1, 0)], -1
     ).reshape(-1, 2)
-    found: dict[tuple[str, str], list[Tensor]] = {}
+    found: dict[tuple[str, int | None], list[Tensor]] = {}
     for block in blocks(model, len(final)):
         log_model = log_probabilities(model, final[block], counts.size)
-        found.setdefault(("nll", ""), []).append(
+        found.setdefault(("nll", None), []).append(
             next_token_nll(log_model[None], targets[None, block])[0]
         )
         for order, ngram in _ngrams(counts, contexts[block], device) if with_divergences else ():
@@ -116,13 +119,13 @@ def _measured(acts: Activations, *, with_divergences: bool) -> dict[tuple[str, s
 
 def _ngrams(
     counts: NGramCounts, contexts: np.ndarray, device: torch.device
-) -> Iterator[tuple[str, Tensor]]:
+) -> Iterator[tuple[int, Tensor]]:
     """The distribution of each order after contexts [pos, 2]: [pos, entry]."""
     probabilities = torch.from_numpy(counts.unigram).to(device)[None]
-    for order, name in enumerate(ORDERS, 1):
+    for order in range(1, len(ORDERS) + 1):
         if order > 1:
             sparse = counts.rows(order, contexts)
             probabilities = interpolated(
                 probabilities, *(torch.from_numpy(part).to(device) for part in sparse)
             )
-        yield name, probabilities
+        yield order, probabilities

@@ -1,13 +1,14 @@
 """Where is what decides a task?
 
-Activations of one prompt are put into the run on its twin, one at a time.
+Activations of one prompt are put into the pass on its twin, one at a time.
 
-Denoising puts what the clean prompt has into the run on the corrupted one and asks what is
+Denoising puts what the clean prompt has into the pass on the corrupted one and asks what is
 restored: is it enough? Noising is the other way round: is it needed? Neither answers the other's
 question.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -16,9 +17,9 @@ from transformer_lens import HookedTransformer
 
 from pythia_traj.data.prompts import TaskPrompts
 from pythia_traj.engines.ablation import one_by_one, outputs, replaced
+from pythia_traj.engines.kept import KeptPass, Question, keep_pass, score
 from pythia_traj.engines.patching import patched_positions
 from pythia_traj.engines.ratios import guarded_ratio
-from pythia_traj.engines.runs import KeptRun, Question, keep_run, score
 from pythia_traj.experiment import COMMA_SEPARATED, Count, Passes, Shape, experiment
 from pythia_traj.values import HEAD_BLOCKS, Key, Rows
 
@@ -40,7 +41,7 @@ def passes(
 ) -> Passes:
     """Kept passes, and for each activation those of the layers above it.
 
-    The latter are in both directions, and with the null's.
+    The latter are in both directions, and with the control's.
     """
     layers = shape.n_layers
     in_layer = {"head": shape.n_heads, "attn": 1, "mlp": 1}
@@ -78,13 +79,14 @@ def patching(
 ) -> Rows:
     """Share of a task that patching one activation restores or destroys, by position or by head.
 
-    `patching` is (patched - corrupted) / (clean - corrupted) for `denoising`, 1 where all is
-    restored, and (patched - clean) / (clean - corrupted) for `noising`, -1 where all is destroyed:
-    of means over prompts of the task's own metric, and undefined where the denominator is within 3
-    of its standard errors of 0. `patched` is the metric itself. `resid_pre` is patched by layer, at
-    one `position`, which counts from the end, -1 being the last; `head`, `attn` and `mlp` at all
-    positions. The null, `null:shuffled:<direction>`, patches in what the shuffled prompt has.
-    Metrics without a component are those of whole runs.
+    `patching` is (patched - corrupted) / (clean - corrupted) for the `variant` `denoising`, 1 where
+    all is restored, and (patched - clean) / (clean - corrupted) for `noising`, -1 where all is
+    destroyed: of means over prompts of the task's own metric (`target`), and undefined where the
+    denominator is within 3 of its standard errors of 0. `patched` is the metric itself. `resid_pre`
+    is patched by layer, at one `position`, which counts from the end, -1 being the last; `head`,
+    `attn` and `mlp` at all positions. The control `shuffled` patches in what the shuffled prompt
+    has. The metric under its own name is that of whole passes, on the corrupted and shuffled
+    prompts with the controls `corrupted` and `shuffled`.
 
     Args:
         task: as for behaviour.
@@ -97,74 +99,66 @@ def patching(
     parts = [part for batch in prompts.batches for part in batch.parts(_ITEMS_AT_ONCE)]
     numbers = np.concatenate([part.item for part in parts])
     whole: dict[str, list[np.ndarray]] = {"clean": [], "corrupted": [], "shuffled": []}
-    patched: dict[tuple[str, Patched], list[tuple[np.ndarray, np.ndarray]]] = {}
+    patched: dict[Key, list[tuple[np.ndarray, np.ndarray]]] = {}
     for part in parts:
         question = Question.of(part, model.W_E.device)
-        runs = {name: _run(model, getattr(part, name)) for name in whole}
-        for name, run in runs.items():
-            final = run.final[:, question.reads]
+        kept = {name: _kept(model, getattr(part, name)) for name in whole}
+        for name, one in kept.items():
+            final = one.final[:, question.reads]
             with torch.inference_mode():
                 whole[name].append(score(model, final, question)[metric][0].cpu().numpy())
         for direction in directions:
-            base, source = (
+            base, donor = (
                 ("corrupted", "clean") if direction == "denoising" else ("clean", "corrupted")
             )
-            for variant, other in ((direction, source), (f"null:shuffled:{direction}", "shuffled")):
+            for control, other in ((None, donor), ("shuffled", "shuffled")):
                 for what, values in _patched(
-                    model, runs[base], runs[other], question, components, metric, whole[base][-1]
+                    model, kept[base], kept[other], question, components, metric, whole[base][-1]
                 ):
-                    patched.setdefault((variant, what), []).append((part.item, values))
+                    key = Key("patched", direction, *what, control=control, target=metric)
+                    patched.setdefault(key, []).append((part.item, values))
     by_item = {name: np.concatenate(values)[np.argsort(numbers)] for name, values in whole.items()}
     for name, values in by_item.items():
-        variant = {"clean": None, "corrupted": "corrupted", "shuffled": "null:shuffled"}[name]
-        rows.add_items(Key(metric, variant=variant), values)
-    for (variant, what), pieces in patched.items():
+        rows.add_items(Key(metric, control=None if name == "clean" else name), values)
+    for key, pieces in patched.items():
         items, values = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
-        _write(
-            rows,
-            variant,
-            what,
-            metric,
-            values[np.argsort(items)],
-            {k: v[np.sort(items)] for k, v in by_item.items()},
-        )
+        unpatched = {name: found[np.sort(items)] for name, found in by_item.items()}
+        _write(rows, key, values[np.argsort(items)], unpatched)
     return rows
 
 
-def _run(model: HookedTransformer, tokens: np.ndarray) -> KeptRun:
+def _kept(model: HookedTransformer, tokens: np.ndarray) -> KeptPass:
     with torch.inference_mode():
-        return keep_run(model, torch.from_numpy(tokens).to(model.W_E.device))
+        return keep_pass(model, torch.from_numpy(tokens).to(model.W_E.device))
 
 
 def _patched(
     model: HookedTransformer,
-    base: KeptRun,
-    source: KeptRun,
+    base: KeptPass,
+    donor: KeptPass,
     question: Question,
     components: Sequence[Component],
     metric: str,
     unpatched: np.ndarray,
 ) -> Iterator[tuple[Patched, np.ndarray]]:
-    """The metric with each activation of the source in the base run [item].
+    """The metric with each activation of the donor in the base pass [item].
 
-    `unpatched` is that of the base run.
+    `unpatched` is that of the base pass.
     """
     targets = one_by_one(model.cfg.n_layers, model.cfg.n_heads, components)
     if targets:
         scores = (
-            replaced(model, base, question, list(targets.values()), outputs(source))[metric]
+            replaced(model, base, question, list(targets.values()), outputs(donor))[metric]
             .cpu()
             .numpy()
         )
         yield from (((*name, None), values) for name, values in zip(targets, scores, strict=True))
     length, first = (
         base.tokens.shape[1],
-        _first_difference(base.tokens.cpu().numpy(), source.tokens.cpu().numpy()),
+        _first_difference(base.tokens.cpu().numpy(), donor.tokens.cpu().numpy()),
     )
     for layer in range(model.cfg.n_layers) if "resid_pre" in components else ():
-        scores = (
-            patched_positions(model, base, source, question, layer, first)[metric].cpu().numpy()
-        )
+        scores = patched_positions(model, base, donor, question, layer, first)[metric].cpu().numpy()
         for position in range(length):
             yield (
                 ("resid_pre", layer, None, position - length),
@@ -173,7 +167,7 @@ def _patched(
 
 
 def _first_difference(one: np.ndarray, other: np.ndarray) -> int:
-    """The first position at which any item's tokens differ: before it two runs are one.
+    """The first position at which any item's tokens differ: before it two passes are one.
 
     It is at most the last position.
     """
@@ -181,29 +175,13 @@ def _first_difference(one: np.ndarray, other: np.ndarray) -> int:
     return int(differs.argmax()) if differs.any() else len(differs) - 1
 
 
-def _write(
-    rows: Rows,
-    variant: str,
-    what: Patched,
-    metric: str,
-    values: np.ndarray,
-    whole: dict[str, np.ndarray],
-) -> None:
+def _write(rows: Rows, key: Key, values: np.ndarray, whole: dict[str, np.ndarray]) -> None:
     """The metric as it is patched, and what share of the task that is."""
-    component, layer, head, position = what
-    where = {
-        "variant": variant,
-        "component": component,
-        "layer": layer,
-        "head": head,
-        "position": position,
-    }
-    key = Key("patched", dim=metric, **where)  # type: ignore[arg-type]
-    if position is None:
-        rows.add_items(key, values, blocks=HEAD_BLOCKS if head is not None else None)
+    if key.position is None:
+        rows.add_items(key, values, blocks=HEAD_BLOCKS if key.head is not None else None)
     else:
         rows.add_mean(key, values)
-    before = whole["corrupted" if variant.endswith("denoising") else "clean"]
-    key = Key("patching", dim=metric, **where)  # type: ignore[arg-type]
+    before = whole["corrupted" if key.variant == "denoising" else "clean"]
     difference = whole["clean"] - whole["corrupted"]
-    rows.add_ratio(key, guarded_ratio(values - before, difference, "clean - corrupted"))
+    share = guarded_ratio(values - before, difference, "clean - corrupted")
+    rows.add_ratio(replace(key, metric="patching"), share)

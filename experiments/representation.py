@@ -7,6 +7,7 @@ attend when they have nothing to do, and whose norm dwarfs all others', is left 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import torch
@@ -65,18 +66,17 @@ def representation(
     references: Annotated[tuple[str, ...], COMMA_SEPARATED] = ("init", "final"),
     sites: Annotated[tuple[Site, ...], COMMA_SEPARATED] = ("resid_post",),
     skip: Annotated[int, Ge(0)] = 1,
-    source: str = "stdlib",
+    corpus: str = "stdlib",
     column: str = "text",
     seed: Annotated[int, Ge(0)] | None = None,
 ) -> Rows:
     """CKA and cosine of layers' activations with named steps', participation ratio and anisotropy.
 
-    `cka` and `mean_cosine` have the reference as variant, `cka` also `biased:<reference>`; their
-    nulls, `null:permuted:<reference>`, compare each token with the one at its position in another
-    passage. `participation_ratio` is `centred` or `uncentred`; `anisotropy` is the mean cosine
-    between tokens of different documents; the null of both, `null:shuffled` (and
-    `null:shuffled:uncentred`), is the same on shuffled tokens. `component` is the site; weights are
-    as trained, so that the residual stream is that of other libraries.
+    `cka` and `mean_cosine` are with the `reference`, `cka` also `biased`; their control `permuted`
+    compares each token with the one at its position in another passage. `participation_ratio` is
+    `centred` or `uncentred`; `anisotropy` is the mean cosine between tokens of different documents;
+    the control of both, `shuffled`, is the same on shuffled tokens. `component` is the site;
+    weights are as trained, so that the residual stream is that of other libraries.
 
     Args:
         n: passages, each of another document.
@@ -84,9 +84,9 @@ def representation(
         references: steps to compare with: init, final, previous, step:512.
         sites: whose activations: resid_pre, resid_mid, resid_post, attn_out, mlp_out.
         skip: so many positions at the beginning of a passage are left out.
-        source: what text: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR.
+        corpus: what text: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR.
         column: the column of a table that holds it.
-        seed: of the passages and the null; the sweep's if not given.
+        seed: of the passages and the control; the sweep's if not given.
     """
     if n * (length - skip) < _FEWEST_TOKENS or skip >= length:
         raise DataError(
@@ -97,15 +97,9 @@ def representation(
     places = _places(model, sites)
     with torch.inference_mode():
         own = _activations(model, data, "text", places, skip)
-        _shape(
-            rows, own, places, {"centred": "centred", "uncentred": "uncentred", "anisotropy": None}
-        )
-        null = {
-            "centred": "null:shuffled",
-            "uncentred": "null:shuffled:uncentred",
-            "anisotropy": "null:shuffled",
-        }
-        _shape(rows, _activations(model, data, "shuffled", places, skip), places, null)
+        _shape(rows, own, places, control=None)
+        shuffled = _activations(model, data, "shuffled", places, skip)
+        _shape(rows, shuffled, places, control="shuffled")
         # The same position of a passage half of all passages on.
         moved = n // 2
         for reference in references:
@@ -143,10 +137,7 @@ def _activations(
 
 
 def _shape(
-    rows: Rows,
-    activations: Mapping[str, Tensor],
-    places: Places,
-    variants: Mapping[str, str | None],
+    rows: Rows, activations: Mapping[str, Tensor], places: Places, *, control: str | None
 ) -> None:
     """Rows of what is measured on one set of activations."""
     measures: dict[str, Callable[[Tensor], Tensor]] = {
@@ -160,14 +151,12 @@ def _shape(
     documents = torch.stack([anisotropy(x) for x in activations.values()]).cpu()
     for i, (site, layer) in enumerate(places[name] for name in activations):
         for kind, values in ratios.items():
-            rows.add(
-                Key("participation_ratio", variants[kind], component=site, layer=layer), values[i]
-            )
+            rows.add(Key("participation_ratio", kind, site, layer, control=control), values[i])
         n = documents.shape[1]
         # A mean over pairs: each document is in the values of all others too, which doubles the
         # standard error.
         stderr = 2 * float(documents[i].std()) / n**0.5
-        key = Key("anisotropy", variants["anisotropy"], component=site, layer=layer)
+        key = Key("anisotropy", None, site, layer, control=control)
         rows.add(key, float(documents[i].mean()), stderr=stderr, n=n)
 
 
@@ -186,18 +175,16 @@ def _compare(
         ours, others = (standardised(one.flatten(0, 1)) for one in (x, y))
         alone = hsic(ours, ours), hsic(others, others)
         pairs = {
-            "": (y, others),
-            "null:permuted:": (y.roll(moved, 0), others.roll(moved * y.shape[1], 0)),
+            None: (y, others),
+            "permuted": (y.roll(moved, 0), others.roll(moved * y.shape[1], 0)),
         }
-        for prefix, (activation, features) in pairs.items():
-            kinds = prefix + reference, f"{prefix}biased:{reference}"
-            for kind, value in zip(kinds, cka(hsic(ours, features), *alone).tolist(), strict=True):
-                key = Key("cka", kind, component=site, layer=layer)
+        for control, (activation, features) in pairs.items():
+            cosines = Key("mean_cosine", None, site, layer, control=control, reference=reference)
+            found = cka(hsic(ours, features), *alone).tolist()
+            for kind, value in zip((None, "biased"), found, strict=True):
+                key = replace(cosines, metric="cka", variant=kind)
                 if value == value:
                     rows.add(key, value)
                 else:
                     rows.undefined(key, "the activations of one of the two do not vary")
-            per_passage = cosine(x, activation).mean(1).cpu().numpy()
-            rows.add_items(
-                Key("mean_cosine", prefix + reference, component=site, layer=layer), per_passage
-            )
+            rows.add_items(cosines, cosine(x, activation).mean(1).cpu().numpy())

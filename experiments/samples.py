@@ -15,10 +15,22 @@ from transformer_lens import HookedTransformer
 from pythia_traj.data.continuations import PROMPTS, PromptTexts
 from pythia_traj.engines.decoding import Continuation, continued, uniform_draws
 from pythia_traj.experiment import Count, Passes, Shape, experiment
+from pythia_traj.schema import Column
 from pythia_traj.values import Key, Rows
 
 _PROMPT = re.compile(r"(?:<\|[^|<>\s]*\|>|\\\||[^|])*")
 """Up to the next |, but for one after a backslash, and those of a token such as <|endoftext|>."""
+
+
+SAMPLES = (
+    Column("prompt_number", "int32", False, "which prompt, from 0"),
+    Column("prompt", "string", False, "its text"),
+    Column("sample", "int32", False, "which continuation of it, from 0"),
+    Column("continuation", "string", False, "the text that was added, up to an end of text"),
+    Column("token_ids", "list<int32>", False, "all tokens that were added"),
+    Column("log_prob", "float32", False, "their mean log-probability at temperature 1, in nats"),
+)
+"""Columns of `tables/samples/`: a row a continuation; those of the control are not kept."""
 
 
 def separated(value: object) -> object:
@@ -53,7 +65,14 @@ def passes(
     return Passes(rows * (longest + tokens - 1) / longest, rows * steps / longest)
 
 
-@experiment(version=3, cites="Holtzman et al. 2020", data=PromptTexts, items=True, passes=passes)
+@experiment(
+    version=3,
+    cites="Holtzman et al. 2020",
+    data=PromptTexts,
+    items=True,
+    tables={"samples": SAMPLES},
+    passes=passes,
+)
 def samples(
     model: HookedTransformer,
     data: PromptTexts,
@@ -72,7 +91,7 @@ def samples(
     log-probability. `log_prob` is the mean over a continuation's tokens under the model itself at
     temperature 1, in nats; `distinct` the share of its tokens that are different ones: repetition
     shows there. Rows that pad the vocabulary are never written. Means over prompts, the samples of
-    one averaged; the null, `null:shuffled`, continues the prompts' tokens in random order. A seed's
+    one averaged; the control `shuffled` continues the prompts' tokens in random order. A seed's
     draws are the same at every step.
 
     Args:
@@ -82,28 +101,25 @@ def samples(
         temperature: 0 takes the likeliest token, above 0 tokens are drawn.
         samples: continuations of each prompt; one where they are not drawn.
         bos: whether BOS is prepended.
-        seed: of the draws, and of the null's order.
+        seed: of the draws, and of the control's order.
     """
     rows = Rows()
     times = samples if temperature else 1
-    table: dict[str, list[object]] = {
-        name: []
-        for name in ("prompt_number", "prompt", "sample", "continuation", "token_ids", "log_prob")
-    }
+    table: dict[str, list[object]] = {column.name: [] for column in SAMPLES}
     made = _continuations(model, data, times, tokens, temperature, seed)
-    for variant, found in zip((None, "null:shuffled"), made, strict=True):
+    for control, found in zip((None, "shuffled"), made, strict=True):
         values: dict[str, list[float]] = {"log_prob": [], "distinct": []}
         for number, (ids, log_probs) in enumerate(zip(found.tokens, found.log_prob, strict=True)):
             means = log_probs.mean(-1)
             values["log_prob"].append(float(means.mean()))
             values["distinct"].append(sum(len(set(row)) for row in ids.tolist()) / ids.numel())
-            if variant is None:
+            if control is None:
                 for sample, row in enumerate(ids.tolist()):
                     texts = data.prompts[number], sample, data.text(row), row, float(means[sample])
                     for column, value in zip(table.values(), (number, *texts), strict=True):
                         column.append(value)
         for metric, per_prompt in values.items():
-            rows.add_items(Key(metric, variant), per_prompt)
+            rows.add_items(Key(metric, control=control), per_prompt)
     rows.table("samples", table)
     return rows
 

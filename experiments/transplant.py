@@ -6,6 +6,7 @@ early one is put into a late model was learnt by then.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -15,8 +16,8 @@ from transformer_lens import HookedTransformer
 from pythia_traj.data.prompts import TaskPrompts
 from pythia_traj.data.tasks.prompt import TaskBatch
 from pythia_traj.engines.ablation import Named
+from pythia_traj.engines.kept import Question, keep_pass, score
 from pythia_traj.engines.patching import transplanted
-from pythia_traj.engines.runs import Question, keep_run, score
 from pythia_traj.experiment import (
     COMMA_SEPARATED,
     Count,
@@ -28,8 +29,8 @@ from pythia_traj.experiment import (
 from pythia_traj.processing import RAW
 from pythia_traj.values import HEAD_BLOCKS, Key, Rows
 
-VARIANTS = {"": "clean", "null:shuffled:": "shuffled"}
-"""Prefix of a variant, and which prompts stand behind it."""
+PROMPTS = {None: "clean", "shuffled": "shuffled"}
+"""Which prompts stand behind a control, and behind what is measured."""
 
 _ITEMS_AT_ONCE = 16
 
@@ -42,7 +43,7 @@ def passes(shape: Shape, prompts: TaskPrompts, *, references: Sequence[str], **_
     layers = shape.n_layers
     in_layer = shape.n_heads + 5
     each = Passes(in_layer * (layers - 1) / 2 + 3 + 1, in_layer * layers + 3) + Passes(2, 1)
-    return (Passes(1, 1) + each * len(references)) * (len(VARIANTS) * prompts.n)
+    return (Passes(1, 1) + each * len(references)) * (len(PROMPTS) * prompts.n)
 
 
 @experiment(
@@ -60,11 +61,12 @@ def transplant(
 ) -> Rows:
     """Effect on a task of putting another step's component in the place of this step's.
 
-    `transplant` is the task's metric with the component in place minus the metric as it is, paired;
-    `variant` says whose component, as `final`. Components are `head` (its four matrices and their
-    biases), `attn`, `mlp`, `ln1`, `ln2`, `layer` (all of those), `embed`, `ln_final` and `unembed`;
-    weights are as trained, so that LayerNorms are there. The other step's whole model is the row
-    without a component. The null, `null:shuffled:<step>`, is the same after shuffled prompts.
+    `transplant` is the task's metric (`target`) with the component in place minus the metric as it
+    is, paired; `reference` says whose component, as `final`. Components are `head` (its four
+    matrices and their biases), `attn`, `mlp`, `ln1`, `ln2`, `layer` (all of those), `embed`,
+    `ln_final` and `unembed`; weights are as trained, so that LayerNorms are there. The other step's
+    whole model is the row without a component. The metric as it is stands under its own name. The
+    control `shuffled` is the same after shuffled prompts.
 
     Args:
         task: as for behaviour.
@@ -73,11 +75,11 @@ def transplant(
         references: whose components: init, final, previous, step:512.
     """
     rows, metric = Rows(), prompts.metric
-    for prefix, name in VARIANTS.items():
+    for control, name in PROMPTS.items():
         own = _in_order(
             prompts, ((part, _whole(model, part, name, metric)) for part in _parts(prompts))
         )
-        rows.add_items(Key(metric, variant=prefix.rstrip(":") or None), own)
+        rows.add_items(Key(metric, control=control), own)
         for reference in references:
             # `previous` of the first step is nobody.
             if reference not in reference_models:
@@ -86,22 +88,17 @@ def transplant(
             whole = _in_order(
                 prompts, ((part, _whole(donor, part, name, metric)) for part in _parts(prompts))
             )
-            rows.add_items(Key("transplant", variant=prefix + reference, dim=metric), whole - own)
+            key = Key("transplant", control=control, target=metric, reference=reference)
+            rows.add_items(key, whole - own)
             pieces: dict[Named, list[tuple[TaskBatch, np.ndarray]]] = {}
             for part in _parts(prompts):
                 for what, values in _transplanted(model, donor, part, name, metric).items():
                     pieces.setdefault(what, []).append((part, values))
             for (component, layer, head), found in pieces.items():
-                key = Key(
-                    "transplant",
-                    variant=prefix + reference,
-                    component=component,
-                    layer=layer,
-                    head=head,
-                    dim=metric,
-                )
+                values = _in_order(prompts, iter(found)) - own
+                tested = replace(key, component=component, layer=layer, head=head)
                 blocks = HEAD_BLOCKS if head is not None else None
-                rows.add_items(key, _in_order(prompts, iter(found)) - own, blocks=blocks)
+                rows.add_items(tested, values, blocks=blocks)
     return rows
 
 
@@ -132,6 +129,6 @@ def _transplanted(
     model: HookedTransformer, donor: HookedTransformer, part: TaskBatch, name: str, metric: str
 ) -> dict[Named, np.ndarray]:
     """The metric with each of the donor's components in place [item]."""
-    run = keep_run(model, torch.from_numpy(getattr(part, name)).to(model.W_E.device))
-    found = transplanted(model, donor, run, Question.of(part, model.W_E.device))
+    base = keep_pass(model, torch.from_numpy(getattr(part, name)).to(model.W_E.device))
+    found = transplanted(model, donor, base, Question.of(part, model.W_E.device))
     return {what: scores[metric].cpu().numpy() for what, scores in found.items()}

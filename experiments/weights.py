@@ -5,7 +5,7 @@ what compares with another step names it, and what may be compared with any is k
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Annotated
 
 import torch
@@ -17,10 +17,31 @@ from pythia_traj.engines import weights as engine
 from pythia_traj.engines.sketches import project, project_product
 from pythia_traj.experiment import COMMA_SEPARATED, ReferenceModels, experiment
 from pythia_traj.processing import RAW
+from pythia_traj.schema import Column
 from pythia_traj.values import Key, Rows
 
 _NORMS = 3
 """How many of the engine's statistics are norms, which are rows of one metric."""
+
+_OF_PLACE = (
+    Column("component", "dictionary", False, "the matrix, or W_QK or W_OV of a head: as in rows"),
+    Column("layer", "int16", True, "its layer; null for W_E and W_U"),
+    Column("head", "int16", True, "whose product it is; null for a matrix"),
+)
+"""Columns that say which matrix or product, as in the rows."""
+
+SPECTRA = (
+    *_OF_PLACE,
+    Column("singular_values", "list<float32>", False, "all of them, the largest first"),
+)
+"""Columns of `tables/spectra/`: a row for each matrix and head's product."""
+
+SKETCHES = (
+    *_OF_PLACE,
+    Column("norm", "float32", False, "exact Frobenius norm"),
+    Column("sketch", "list<float32>", False, "random projection of all entries, drawn by the seed"),
+)
+"""Columns of `tables/sketches/`, which engines.sketches compares with one another."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +53,12 @@ class Place:
     head: int | None = None
 
 
-@experiment(version=1, cites="Elhage et al. 2021; Roy and Vetterli 2007", processing=RAW)
+@experiment(
+    version=1,
+    cites="Elhage et al. 2021; Roy and Vetterli 2007",
+    processing=RAW,
+    tables={"spectra": SPECTRA, "sketches": SKETCHES},
+)
 def weights(
     model: HookedTransformer,
     reference_models: ReferenceModels,
@@ -45,22 +71,22 @@ def weights(
     """Norms, spectra, ranks and sketches of every matrix and head, and distances from named steps.
 
     `component` is a matrix of a layer (`W_Q`, ..., all heads side by side), `W_E`, `W_U`, or a
-    head's `W_QK` or `W_OV`. `norm` has the `dim` frobenius, spectral and nuclear; `singular_mean`,
+    head's `W_QK` or `W_OV`. `norm` is `frobenius`, `spectral` or `nuclear`; `singular_mean`,
     `singular_variance`, `stable_rank`, `effective_rank`, `effective_rank_sq`, `participation_ratio`
     and `gini` are of the singular values, of a head's product those d_head that can differ from 0.
-    Their null, `null:gaussian`, is a Gaussian matrix (or product of two) of that shape and
-    Frobenius norm. `cosine` and `relative_distance` (Frobenius, by the reference's norm) have the
-    reference as variant, and as null, `null:rolled:<step>`, the reference with its entries moved.
+    Their control `gaussian` is a Gaussian matrix (or product of two) of that shape and Frobenius
+    norm. `cosine` and `relative_distance` (Frobenius, by the reference's norm) are with the
+    `reference`, and in the control `rolled` with the reference's entries moved.
     `copying_eigenvalue` is Re(sum lambda) / sum |lambda| of W_V W_O (`ov`) or W_E W_V W_O W_U
-    (`full`) with LayerNorms folded in; its null is Gaussian W_V and W_O. The table `spectra` has
-    all singular values, `sketches` random projections (engines.sketches).
+    (`full`) with LayerNorms folded in; its control has Gaussian W_V and W_O. The table `spectra`
+    has all singular values, `sketches` random projections (engines.sketches).
 
     Args:
         references: steps to compare with: init, final, previous, step:512.
         heads: whether each head's products are measured too.
         sketch: numbers of a sketch; a distance has a relative standard error of 1 / sqrt(2 sketch).
             0 for none.
-        seed: of the sketches and the nulls.
+        seed: of the sketches and the controls.
     """
     rows = Rows()
     with torch.inference_mode():
@@ -81,32 +107,28 @@ def weights(
 def _spectra(rows: Rows, model: HookedTransformer, *, heads: bool, seed: int) -> None:
     places: list[Place] = []
     spectra: list[Tensor] = []
-    nulls: list[Tensor] = []
+    drawn: list[Tensor] = []
     for component, layer, matrix in engine.matrices(model):
         places.append(Place(component, layer))
         spectra.append(engine.singular_values(matrix))
-        nulls.append(engine.gaussian_spectrum(*matrix.shape, seed))
+        drawn.append(engine.gaussian_spectrum(*matrix.shape, seed))
     for component, layer, (left, right) in engine.circuits(model) if heads else ():
         places += [Place(component, layer, head) for head in range(len(left))]
         spectra += engine.product_singular_values((left, right))
-        nulls += [engine.gaussian_product_spectrum(*left.shape[1:], right.shape[-1], seed)] * len(
+        drawn += [engine.gaussian_product_spectrum(*left.shape[1:], right.shape[-1], seed)] * len(
             left
         )
     found = [values.cpu() for values in spectra]
-    for place, values, null in zip(places, found, nulls, strict=True):
-        for variant, spectrum in (
+    for place, values, gaussian in zip(places, found, drawn, strict=True):
+        for control, spectrum in (
             (None, values),
-            ("null:gaussian", null * torch.linalg.vector_norm(values)),
+            ("gaussian", gaussian * torch.linalg.vector_norm(values)),
         ):
             statistics = engine.spectral_statistics(spectrum).tolist()
             for i, (name, value) in enumerate(zip(engine.STATISTICS, statistics, strict=True)):
-                metric, dim = ("norm", name) if i < _NORMS else (name, None)
-                _add(
-                    rows,
-                    Key(metric, variant, place.component, place.layer, place.head, dim=dim),
-                    value,
-                    "the matrix is 0",
-                )
+                metric, variant = ("norm", name) if i < _NORMS else (name, None)
+                key = Key(metric, variant, *astuple(place), control=control)
+                _add(rows, key, value, "the matrix is 0")
     rows.table(
         "spectra", _columns(places) | {"singular_values": [values.numpy() for values in found]}
     )
@@ -118,18 +140,14 @@ def _copying(rows: Rows, model: HookedTransformer, seed: int) -> None:
         w_v, w_o = engine.folded_values(block), block.attn.W_O.float()
         drawn = engine.gaussian_values(seed + 2 * layer, w_v.shape)
         for name, by in (("ov", None), ("full", loop)):
-            null = engine.copying_eigenvalue(*(factor.to(w_v.device) for factor in drawn), by)
-            for variant, values in (
-                (name, engine.copying_eigenvalue(w_v, w_o, by)),
-                (f"null:gaussian:{name}", null),
+            gaussian = engine.copying_eigenvalue(*(factor.to(w_v.device) for factor in drawn), by)
+            for control, values in (
+                (None, engine.copying_eigenvalue(w_v, w_o, by)),
+                ("gaussian", gaussian),
             ):
                 for head, value in enumerate(values.tolist()):
-                    _add(
-                        rows,
-                        Key("copying_eigenvalue", variant, "head", layer, head),
-                        value,
-                        "all eigenvalues are 0",
-                    )
+                    key = Key("copying_eigenvalue", name, "head", layer, head, control=control)
+                    _add(rows, key, value, "all eigenvalues are 0")
 
 
 def _compare(
@@ -147,9 +165,9 @@ def _compare(
         places.append(place)
         found.append(engine.relative(distances))
     for place, values in zip(places, torch.stack(found).tolist(), strict=True):
-        for variant, pair in zip((reference, f"null:rolled:{reference}"), values, strict=True):
+        for control, pair in zip((None, "rolled"), values, strict=True):
             for metric, value in zip(("relative_distance", "cosine"), pair, strict=True):
-                key = Key(metric, variant, place.component, place.layer, place.head)
+                key = Key(metric, None, *astuple(place), control=control, reference=reference)
                 _add(rows, key, value, "one of the two is 0")
 
 

@@ -7,7 +7,8 @@
     pt.sweep(
         pt.SweepConfig.from_yaml("configs/induction.yaml", model="runs/toy", out="runs/induction")
     )
-    df = pt.load("runs/induction", experiment="induction")    # tidy DataFrame
+    pt.describe("runs/induction")                             # which words there are to ask for
+    df = pt.load("runs/induction", experiment="induction")    # the measurements, as a DataFrame
 
 Importing the package is cheap: what needs torch or pandas is imported when it is first used.
 """
@@ -19,17 +20,21 @@ if TYPE_CHECKING:
     from pythia_traj.config import SweepConfig as SweepConfig
     from pythia_traj.dashboard.roles import role_timeline as role_timeline
     from pythia_traj.dashboard.roles import tracked_heads as tracked_heads
+    from pythia_traj.store.convert import convert as convert
+    from pythia_traj.store.describe import describe as describe
     from pythia_traj.store.read import load as load
     from pythia_traj.store.read import published_models as published_models
     from pythia_traj.sweeps.runner import sweep as sweep
     from pythia_traj.sweeps.status import status as status
     from pythia_traj.sweeps.stream import checkpoints as checkpoints
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _LAZY = {
     "SweepConfig": "pythia_traj.config",
     "checkpoints": "pythia_traj.sweeps.stream",
+    "convert": "pythia_traj.store.convert",
+    "describe": "pythia_traj.store.describe",
     "load": "pythia_traj.store.read",
     "published_models": "pythia_traj.store.read",
     "role_timeline": "pythia_traj.dashboard.roles",
@@ -42,6 +47,8 @@ __all__ = [
     "SweepConfig",
     "__version__",
     "checkpoints",
+    "convert",
+    "describe",
     "load",
     "published_models",
     "role_timeline",

@@ -34,6 +34,9 @@ class WeightFile:
     is_current: Callable[[], bool] = field(default=lambda: True, compare=False)
 
 
+NOT_RECORDED = "which ones were used is not recorded"
+"""What `PublishedModel.what_changed` says of a source that does not name its files."""
+
 Verdict = Literal["verified", "known-defect", "unchecked"]
 
 
@@ -87,7 +90,7 @@ class Staging(Protocol):
     """Where checkpoints are put on their way into the model."""
 
     @property
-    def source(self) -> str:
+    def medium(self) -> str:
         """What they come from, and are waited for from: `network` or `disk`."""
 
     @property
@@ -193,10 +196,10 @@ class PublishedModel(Protocol):
     def source(self, step: int) -> dict[str, Any]:
         """What identifies the step's files, as JSON; recorded with every unit."""
 
-    def is_current(self, step: int, recorded: Mapping[str, Any]) -> bool:
-        """Whether a recorded source is still the step's: a unit measured on another one is redone.
+    def what_changed(self, step: int, recorded: Mapping[str, Any]) -> str | None:
+        """How the step's source is no longer the recorded one, in a few words; None where it is.
 
-        Reads no weights.
+        A unit measured on another source is redone. Reads no weights.
         """
 
     def learning_rate(self, step: int) -> float | None:

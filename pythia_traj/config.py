@@ -50,6 +50,9 @@ from pythia_traj.yamlfile import parse_yaml, read_yaml
 
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,99}")
 
+_CALLED_ONCE = {"source": "corpus"}
+"""Parameters by names that they had in earlier versions."""
+
 Dtype = Literal["float32", "float16", "bfloat16"]
 OnDefect = Literal["skip", "measure", "fail"]
 
@@ -292,7 +295,8 @@ def _check_parameters(
     for name in given:
         if name not in schema:
             defaults = ", ".join(f"{p.name}={p.default!r}" for p in experiment.parameters.values())
-            close = nearest(str(name), schema)
+            today = _CALLED_ONCE.get(str(name))
+            close = f"did you mean {today}?" if today in schema else nearest(str(name), schema)
             hint = f"{close} " if close.startswith("did") else ""
             raise ConfigError(
                 f"{label}: {experiment.name} has no parameter {shown(name)}: {hint}(it has"

@@ -32,6 +32,7 @@ from pydantic import BeforeValidator
 
 from pythia_traj.errors import DataError, nearest
 from pythia_traj.processing import FOLDED, Processing
+from pythia_traj.schema import Column, check_columns
 from pythia_traj.vocabulary import Vocabulary as Vocabulary
 
 if TYPE_CHECKING:
@@ -254,6 +255,7 @@ class Experiment:
     references: tuple[str, ...]
     row_references: tuple[str, ...]
     items: bool
+    tables: Mapping[str, tuple[Column, ...]] = field(repr=False)
     requires: tuple[str, ...]
     passes: Callable[..., Passes] | None = field(repr=False)
     parameters: Mapping[str, Parameter]
@@ -309,6 +311,7 @@ def experiment(
     references: tuple[str, ...] = (),
     row_references: tuple[str, ...] = (),
     items: bool = False,
+    tables: Mapping[str, tuple[Column, ...]] | None = None,
     requires: tuple[str, ...] = (),
     passes: Callable[..., Passes] | None = None,
 ) -> Callable[[Callable[..., Any]], Experiment]:
@@ -332,6 +335,8 @@ def experiment(
             given.
         row_references: other steps whose rows it compares with, in the same words.
         items: per-item values are kept in `tables/items`.
+        tables: the columns of each table that it may have beside its rows, by the table's name:
+            every step's file then has the same types, whatever it holds.
         requires: distributions it needs beyond the project's own.
         passes: what it costs, for one that gets the model, or costs other than a pass of all it
             reads: called with a Shape, its data and its parameters by name; at most so much.
@@ -360,6 +365,7 @@ def experiment(
             references=references,
             row_references=row_references,
             items=items,
+            tables=_checked_tables(function.__name__, tables or {}),
             requires=requires,
             passes=passes,
             parameters=_parameters(function),
@@ -383,6 +389,17 @@ def _check_reads(name: str, reads: Reads, *, alone: bool) -> None:
         raise TypeError(
             f"experiment {name} reads activations: it needs data, and cannot have references"
         )
+
+
+def _checked_tables(
+    name: str, tables: Mapping[str, tuple[Column, ...]]
+) -> dict[str, tuple[Column, ...]]:
+    for table, columns in tables.items():
+        try:
+            check_columns(table, columns)
+        except ValueError as error:
+            raise TypeError(f"experiment {name}: {error}") from None
+    return {table: tuple(columns) for table, columns in tables.items()}
 
 
 def _check_groups(name: str, groups: Groups, reads: Reads) -> None:

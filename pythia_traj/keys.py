@@ -6,7 +6,7 @@ its axis, with what was expected and what was found.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -16,10 +16,20 @@ if TYPE_CHECKING:
 
 Axis = Literal["head", "position"]
 
+WORD_COLUMNS = ("variant", "component", "control", "part", "target")
+"""Those that hold one word each; a reference is named as a request names it."""
+
 
 @dataclass(frozen=True)
 class Key:
-    """Which metric of what: the key columns of a row."""
+    """Which metric of what: the key columns of a row, as pythia_traj.schema explains them.
+
+    A control has the variant of the measurement that it is the control of.
+
+    Raises:
+        ValueError: a word is empty or holds a colon, with which two things were put into one
+            column; a size is no whole number.
+    """
 
     metric: str
     variant: str | None = None
@@ -27,7 +37,26 @@ class Key:
     layer: int | None = None
     head: int | None = None
     position: int | None = None
-    dim: str | None = None
+    _: KW_ONLY
+    control: str | None = None
+    part: str | None = None
+    target: str | None = None
+    size: int | None = None
+    reference: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in WORD_COLUMNS:
+            word = getattr(self, name)
+            if word is None:
+                continue
+            if not isinstance(word, str) or not word or ":" in word:
+                raise ValueError(
+                    f"{self.metric}: {name} {word!r}: one thing in one column, without a colon: a"
+                    " control is named by control=, a step compared with by reference=, a part of"
+                    " the items by part="
+                )
+        if self.size is not None and not 0 <= self.size < 2**31:
+            raise ValueError(f"{self.metric}: size {self.size}: expected None or 0 to 2147483647")
 
 
 @dataclass(frozen=True)

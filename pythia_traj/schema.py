@@ -1,30 +1,42 @@
-"""The columns of the Parquet a run is made of: the one place that names them.
+"""The columns of the Parquet a run is made of: the one place that names them, and their words.
 
-A table is long and tidy: one row is one value of one metric. `model` and `experiment` are not
-columns of the files but hive partitions of their path (`model=.../experiment=.../`), because
-readers fail on a column that stands in both places.
+A table is long and tidy: one row is one value of one metric. `model` and `label` are not columns
+of the files but hive partitions of their path (`model=.../label=.../`), because readers fail on a
+column that stands in both places.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-VERSION = 1
+VERSION = 2
 """Raised when a column changes its meaning; part of every unit's digest."""
 
 MOST_STEP = 2**31 - 1
-"""The largest step: what the column holds."""
+"""The largest step: what its file's name holds."""
 
 MOST_TOKENS = 2**63 - 1
-"""The same of tokens."""
+"""The largest number of tokens: what the column holds."""
 
-ColumnType = Literal["dictionary", "bool", "int16", "int32", "int64", "float32", "float64"]
+ColumnType = Literal[
+    "dictionary",
+    "string",
+    "bool",
+    "int16",
+    "int32",
+    "int64",
+    "float32",
+    "float64",
+    "list<int32>",
+    "list<float32>",
+]
 
 
 @dataclass(frozen=True)
 class Column:
     """One column: its Parquet type, whether it may be null, what it means.
 
-    `dictionary` is dictionary<int32, string>.
+    `dictionary` is dictionary<int32, string>: words that come again.
     """
 
     name: str
@@ -33,21 +45,25 @@ class Column:
     meaning: str
 
 
+PARTITIONS = ("model", "label")
+"""What stands in the path of a unit's files alone."""
+
 UNIT_COLUMNS = (
     Column("suite", "dictionary", False, "the family of models the model belongs to"),
-    Column(
-        "revision",
-        "dictionary",
-        False,
-        "the name under which the step is published, such as step512",
-    ),
+    Column("revision", "dictionary", False, "the name under which the step is published: step512"),
     Column(
         "commit",
         "dictionary",
         True,
         "the Hub commit the revision resolved to; null for a local directory",
     ),
-    Column("step", "int32", False, "training step"),
+    Column(
+        "experiment",
+        "dictionary",
+        False,
+        "the experiment's name; the label under which a request uses it is in the path",
+    ),
+    Column("step", "int64", False, "training step"),
     Column(
         "tokens",
         "int64",
@@ -58,17 +74,19 @@ UNIT_COLUMNS = (
 """What is the same for every row of a unit; the store fills these in."""
 
 KEY_COLUMNS = (
+    Column("metric", "dictionary", False, "nll, accuracy, prefix_matching, ..."),
+    Column("variant", "dictionary", True, "the convention or kind alone: two_halves, mean, eap_ig"),
     Column(
-        "variant",
+        "control",
         "dictionary",
         True,
-        "which convention or intervention: two_halves, mean, zero, null:shuffled",
+        "null for a measurement; else which control it is of the measurement of that variant",
     ),
     Column(
         "component",
         "dictionary",
         True,
-        "what the value belongs to: head, mlp, attn, resid_post, embed",
+        "what the value belongs to: head, mlp, resid_post, W_Q, set",
     ),
     Column("layer", "int16", True, "layer of the component"),
     Column("head", "int16", True, "head of the component"),
@@ -79,14 +97,21 @@ KEY_COLUMNS = (
         "position in the sequence, from 0; for losses that of the predicted token",
     ),
     Column(
-        "dim",
+        "part",
         "dictionary",
         True,
-        "a free dimension: a token class, n of an n-gram, which copy, a template",
+        "the part of items or outputs: which copy, a token class, a template, a set's name",
     ),
-    Column("metric", "dictionary", False, "nll, accuracy, prefix_matching, ..."),
+    Column(
+        "target",
+        "dictionary",
+        True,
+        "what a derived metric is about: the task's metric of an effect, the role of a threshold",
+    ),
+    Column("size", "int32", True, "edges of a circuit, n of an n-gram"),
+    Column("reference", "dictionary", True, "the other step compared with: init, step:512"),
 )
-"""Which metric of what: with model, experiment and step, the key of a row."""
+"""Which metric of what: with model, label and step, the key of a row."""
 
 VALUE_COLUMNS = (
     Column(
@@ -96,7 +121,10 @@ VALUE_COLUMNS = (
         "the mean over items; null where it is not defined, and then reason says why",
     ),
     Column("stderr", "float64", True, "standard error of that mean"),
+    Column("low", "float64", True, "lower end of the 95 % interval, where one is computed"),
+    Column("high", "float64", True, "its upper end"),
     Column("n", "int64", True, "how many items the value is a mean of"),
+    Column("clusters", "int64", True, "how many of them are independent; null where not known"),
     Column("reason", "dictionary", True, "why a value is null"),
 )
 
@@ -106,13 +134,11 @@ METRICS = UNIT_COLUMNS + KEY_COLUMNS + VALUE_COLUMNS
 ITEMS = (
     *UNIT_COLUMNS,
     *KEY_COLUMNS,
-    Column("item", "int32", False, "which item, or which block of consecutive items, from 0"),
-    Column(
-        "n", "int64", False, "how many items the value is a mean of: 1, or the size of the block"
-    ),
+    Column("item", "int32", False, "which item, or block of consecutive items, from 0"),
+    Column("n", "int64", False, "how many items the value is a mean of: 1, or the block's size"),
     Column("value", "float32", False, "the item's value"),
 )
-"""Columns of `tables/items/`: what a bootstrap over items or a paired difference of steps needs."""
+"""Columns of `tables/items/`: what a bootstrap, or a paired difference between steps, needs."""
 
 MODELS = (
     Column("suite", "dictionary", False, "the family of models it belongs to"),
@@ -136,3 +162,75 @@ MODELS = (
     Column("n_steps", "int32", False, "how many steps it was published at"),
 )
 """Columns of `tables/models/`, which joins on `model`: one row a model."""
+
+
+def check_columns(table: str, columns: Sequence[Column]) -> None:
+    """Refuses columns for a table of an experiment's own that the store has already.
+
+    Raises:
+        ValueError: it has some, or one twice, or one of a type that no column has.
+    """
+    names = [column.name for column in columns]
+    taken = {*PARTITIONS, *(column.name for column in UNIT_COLUMNS)}
+    colliding = [name for name in names if name in taken]
+    if colliding:
+        raise ValueError(
+            f"table {table!r} has columns that every table of a unit has, {', '.join(colliding)}:"
+            " give them other names"
+        )
+    if len(set(names)) < len(names):
+        raise ValueError(f"table {table!r} has a column twice: {', '.join(names)}")
+    known = get_args(ColumnType)
+    for column in columns:
+        if column.type not in known:
+            raise ValueError(
+                f"table {table!r}, column {column.name!r}: there is no type {column.type!r}: give"
+                f" one of {', '.join(known)}"
+            )
+
+
+WORDS: Mapping[str, tuple[str, ...]] = {
+    "variant": (
+        # prefix matching and what is measured beside it
+        "two_halves", "olsson_entries", "olsson_query", "detect_head_mul", "detect_head_abs",
+        # what takes the place of what is removed
+        "zero", "mean", "positional_mean", "resample", "pattern_preserving", "direct",
+        # attribution, and which prompt is patched into which
+        "eap", "eap_denoising", "eap_ig", "denoising", "noising",
+        # probes and lenses
+        "logistic", "mean_difference", "k_sparse", "logit", "tuned",
+        # norms, copying, CKA, participation ratios, successors
+        "frobenius", "spectral", "nuclear", "ov", "full", "biased", "centred", "uncentred",
+        "with_embed", "cot",
+    ),
+    "control": (
+        "shuffled", "init", "random", "matched", "uniform", "rolled", "permuted", "gaussian",
+        "control_task", "corrupted", "chance",
+    ),
+    "component": (
+        "head", "attn", "mlp", "set", "layer", "embed", "unembed", "ln1", "ln2", "ln_final",
+        "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "q", "k", "v", "z", "pre",
+        "post", "attn_bias", "unembed_bias",
+        "W_E", "W_U", "W_Q", "W_K", "W_V", "W_O", "W_in", "W_out", "W_QK", "W_OV",
+    ),
+    "part": (
+        "first_copy", "second_copy", "selection", "text",
+        # classes and bands of frequency of tokens
+        "word", "word_after_space", "number", "punctuation", "whitespace", "other",
+        "rank_1_10", "rank_11_100", "rank_101_1000", "rank_1001_10000", "rank_from_10001",
+        "unseen",
+        # templates
+        "went_baba", "went_abba", "met_baba", "met_abba", "worked_baba", "worked_abba",
+        "talk_baba", "talk_abba", "friends_baba", "friends_abba", "lasted", "singular",
+        "plural", "he", "she",
+    ),
+    "target": (
+        "nll", "logit_diff", "prob_diff",
+        "previous_token", "duplicate_token", "induction", "name_mover", "s_inhibition",
+        "successor", "copy_suppression",
+    ),
+}  # fmt: skip
+"""The words of our own experiments: each says one thing, and none holds a colon."""
+
+PART_PATTERN = r"top\d+|L\d+H\d+(\+L\d+H\d+)*"
+"""Names of sets of heads, which are parts too; of templates of your own, the file has the names."""

@@ -6,189 +6,22 @@ returns: finished values, with items or tables beside them. Both say *which* met
 words of the schema's key columns.
 """
 
-import math
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pythia_traj.engines.ratios import Ratio, guarded_ratio
-from pythia_traj.keys import Axis, Extent, check_tensor, one_each, say_key
+from pythia_traj.engines.ratios import guarded_ratio
+from pythia_traj.keys import Axis, Extent, check_tensor, say_key
 from pythia_traj.keys import Key as Key
+from pythia_traj.rows import HEAD_BLOCKS as HEAD_BLOCKS
+from pythia_traj.rows import Item as Item
+from pythia_traj.rows import Row as Row
+from pythia_traj.rows import Rows as Rows
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-HEAD_BLOCKS = 16
-"""Per-head values are kept as the means of this many blocks of consecutive items.
-
-It is enough for a paired bootstrap.
-"""
-
-_TABLE = re.compile(r"[a-z][a-z0-9_]*")
-_STORES_TABLES = ("items", "models")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One value of one metric.
-
-    `value` is None where it is not defined, and then `reason` says why.
-    """
-
-    key: Key
-    value: float | None
-    stderr: float | None = None
-    n: int | None = None
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
-class Item:
-    """The value of one item, or the mean of a block of `n` consecutive ones."""
-
-    key: Key
-    item: int
-    n: int
-    value: float
-
-
-class Rows:
-    """The rows of one unit, with the per-item values and further tables that belong to it."""
-
-    def __init__(self) -> None:
-        self.metrics: list[Row] = []
-        self.items: list[Item] = []
-        self.tables: dict[str, Mapping[str, Sequence[Any]]] = {}
-        self.arrays: dict[str, Mapping[str, np.ndarray]] = {}
-
-    def add(
-        self, key: Key, value: float, *, stderr: float | None = None, n: int | None = None
-    ) -> None:
-        """Adds a finished value.
-
-        One that is not a finite number is stored as undefined, saying so.
-        """
-        if not hasattr(value, "__float__"):
-            raise TypeError(f"{key.metric}: expected a number, found {type(value).__name__}")
-        if math.isfinite(value):
-            finite_error = stderr if stderr is not None and math.isfinite(stderr) else None
-            self.metrics.append(Row(key, float(value), finite_error, n))
-        else:
-            self.undefined(key, f"not finite ({value})")
-
-    def undefined(self, key: Key, reason: str) -> None:
-        """Adds a metric that has no value here, and why."""
-        self.metrics.append(Row(key, None, reason=reason))
-
-    def add_items(
-        self, key: Key, values: "Iterable[float] | np.ndarray", *, blocks: int | None = None
-    ) -> None:
-        """Adds the mean of per-item values with its standard error, and the items themselves.
-
-        Args:
-            values: one value an item, in the order of the items.
-            blocks: keep the means of so many blocks of consecutive items instead of the items.
-        """
-        array = one_each(key, values)
-        self.add_mean(key, array)
-        if not len(array):
-            return
-        parts = np.array_split(array, min(blocks, len(array))) if blocks else array[:, None]
-        self.items += [Item(key, i, len(part), float(part.mean())) for i, part in enumerate(parts)]
-
-    def add_mean(self, key: Key, values: "Iterable[float] | np.ndarray") -> None:
-        """Adds the mean of per-item values with its standard error, without keeping them."""
-        array = one_each(key, values)
-        n = len(array)
-        if not n:
-            self.undefined(key, "no items")
-            return
-        stderr = float(array.std(ddof=1) / math.sqrt(n)) if n > 1 else None
-        self.add(key, float(array.mean()), stderr=stderr, n=n)
-
-    def add_ratio(self, key: Key, ratio: Ratio) -> None:
-        """Adds a ratio of means, or says why it has no value."""
-        if ratio.value is None:
-            self.undefined(key, ratio.reason or "not defined")
-        else:
-            self.add(key, ratio.value, stderr=ratio.stderr, n=ratio.n)
-
-    def check(self, extent: Extent) -> None:
-        """Whether all rows and items are of layers, heads and positions that there are.
-
-        Raises:
-            ValueError: one is not.
-        """
-        for key in {row.key for row in self.metrics} | {item.key for item in self.items}:
-            extent.check(key)
-
-    def check_keys(self) -> None:
-        """Refuses two values under one key: a reader could not tell which of them is meant.
-
-        Raises:
-            ValueError: there are two.
-        """
-        _refuse_twice(row.key for row in self.metrics)
-        _refuse_twice((item.key, item.item) for item in self.items)
-
-    def without_values(self, reason: str) -> "Rows":
-        """The same metrics, undefined for a reason that holds for all, and nothing beside them."""
-        empty = Rows()
-        for row in self.metrics:
-            empty.undefined(row.key, reason)
-        return empty
-
-    def table(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Adds a table of the experiment's own beside the metrics, as columns of equal length.
-
-        Raises:
-            ValueError: the name is not a lower-case word, is one of the store's own tables, or is
-                taken by tensors.
-        """
-        _check_name(name, taken=self.arrays)
-        self.tables[name] = columns
-
-    def tensors(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """Adds a safetensors file beside the metrics, where tables are.
-
-        It holds what is too large, or of the wrong shape, for rows.
-
-        Args:
-            name: as of a table; the file stands alone under it, because readers of a table's folder
-                fail on other files in it.
-            arrays: by their name in the file, of the types that safetensors knows.
-
-        Raises:
-            ValueError: the name is not a lower-case word, is one of the store's own tables, or is
-                taken by a table.
-        """
-        _check_name(name, taken=self.tables)
-        self.arrays[name] = arrays
-
-
-def _refuse_twice(keys: "Iterable[Key | tuple[Key, int]]") -> None:
-    seen: set[Key | tuple[Key, int]] = set()
-    for key in keys:
-        if key in seen:
-            raise ValueError(
-                f"two values under one key, {say_key(key)}:"
-                " give each a key of its own, by variant or dim"
-            )
-        seen.add(key)
-
-
-def _check_name(name: str, taken: Iterable[str]) -> None:
-    if not _TABLE.fullmatch(name) or name in _STORES_TABLES:
-        raise ValueError(
-            f"table {name!r}: a lower-case word other than {' and '.join(_STORES_TABLES)}"
-        )
-    if name in taken:
-        raise ValueError(
-            f"{name!r} is the name of a table and of tensors: give one of them another"
-        )
 
 
 @dataclass(frozen=True)

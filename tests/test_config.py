@@ -19,7 +19,7 @@ def test_defaults_are_filled_in_and_values_checked():
     request = made(experiments={"short": {"use": "loss", "length": "64"}})
     assert request.experiments["short"].use == "loss"
     assert request.experiments["short"].parameters["length"] == 64
-    assert request.experiments["short"].parameters["source"] == "stdlib"
+    assert request.experiments["short"].parameters["corpus"] == "stdlib"
 
 
 def test_models_may_be_a_word_or_a_list():
@@ -57,6 +57,14 @@ def test_a_request_cannot_be_changed():
             "loss.n: 0: input should be greater than or equal to 1",
         ),
         ({"experiments": {"loss": {"n": True}}}, "loss.n: True is not a number"),
+        (
+            {"experiments": {"loss": {"source": "stdlib"}}},
+            "loss: loss has no parameter 'source': did you mean corpus? (it has n=16, ",
+        ),
+        (
+            {"experiments": {"weights": {"source": "stdlib"}}},
+            "weights: weights has no parameter 'source': (it has references=(), ",
+        ),
         ({"experiments": {"loss": 3}}, "loss: expected its parameters as name: value, got 3"),
         ({"experiments": {"2x": {"use": "loss"}}}, "label '2x': a label is a letter followed by"),
         ({"experiments": {"steps": {"use": "loss"}}}, "label 'steps' is the name of a setting"),

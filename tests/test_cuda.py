@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import pythia_traj as pt
+from pythia_traj import schema
 from pythia_traj.errors import DeviceError
-from pythia_traj.models.fit import check_fits
+from pythia_traj.models.device import check_fits
 from tests.support import TINY
 
 pytestmark = [
@@ -75,8 +76,8 @@ def test_interventions_give_the_values_of_the_cpu(suite, tmp_path):
             device=device,
         )
         assert not pt.sweep(config).failed
-    keys = ["experiment", "metric", "variant", "component", "layer", "head", "position", "dim"]
-    cpu, cuda = (pt.load(tmp_path / device) for device in ("cpu", "cuda"))
+    keys = ["label", *(column.name for column in schema.KEY_COLUMNS)]
+    cpu, cuda = (pt.load(tmp_path / device, controls=True) for device in ("cpu", "cuda"))
     for metric in (
         "effect",
         "patched",

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def rows(demo):
-    return pt.load(demo / "run")
+    return pt.load(demo / "run", controls=True)
 
 
 def test_it_ends_naming_the_report_and_the_parquet_directory(demo):
@@ -43,9 +43,10 @@ def test_induction_heads_form(rows):
 
 
 def test_the_second_copy_becomes_predictable(rows):
-    chosen = rows[(rows.metric == "nll") & (rows.variant == "two_halves")]
+    chosen = rows[(rows.metric == "nll") & (rows.variant == "two_halves") & rows.control.isna()]
     first, second = (
-        chosen[chosen.dim == copy].set_index("step").value for copy in ("first_copy", "second_copy")
+        chosen[chosen.part == copy].set_index("step").value
+        for copy in ("first_copy", "second_copy")
     )
     assert second.iloc[0] >= 0.95 * first.iloc[0]
     assert second.iloc[-1] <= first.iloc[-1] / 3
@@ -53,47 +54,49 @@ def test_the_second_copy_becomes_predictable(rows):
 
 def test_the_induction_heads_are_needed_once_they_are_there(rows):
     """The bounds of benchmarks/toy_circuits.py, on its first seed."""
-    effect = rows[(rows.metric == "effect") & (rows.component == "set:top2") & (rows.dim == "nll")]
+    effect = rows[(rows.metric == "effect") & (rows.part == "top2") & (rows.target == "nll")]
+    effect = effect.assign(control=effect.control.astype(object).fillna(""))
     for kind in ("mean", "resample"):
         real, control = (
-            effect[effect.variant == variant].set_index("step").value
-            for variant in (kind, f"null:matched:{kind}")
+            effect[(effect.variant == kind) & (effect.control == control)].set_index("step").value
+            for control in ("", "matched")
         )
         assert abs(real.iloc[0]) <= 0.02
         assert real.iloc[-1] > max(1, control.iloc[-1])
 
 
 def test_its_circuit_is_faithful_at_the_end_and_nothing_before_the_onset(rows):
-    circuit = rows[(rows.experiment == "attribution") & rows.variant.isin(["eap_ig"])]
+    circuit = rows[(rows.variant == "eap_ig") & rows.control.isna()]
     faithful = (
-        circuit[(circuit.metric == "faithfulness_normalised") & (circuit.dim == "60")]
+        circuit[(circuit.metric == "faithfulness_normalised") & (circuit["size"] == 60)]
         .set_index("step")
         .value
     )
     assert faithful.iloc[-1] >= 0.8
-    early = circuit[(circuit.dim == "final") & (circuit.step <= 32)]
+    early = circuit[(circuit.reference == "final") & (circuit.step <= 32)]
     assert early[early.metric == "transfer_faithfulness"].value.isna().all()
     with_circuit = early[early.metric == "nll"].set_index("step").value
     corrupted = rows[
-        (rows.experiment == "attribution") & (rows.metric == "nll") & (rows.dim == "corrupted")
+        (rows.experiment == "attribution") & (rows.metric == "nll") & (rows.control == "corrupted")
     ]
     corrupted = corrupted.set_index("step").loc[with_circuit.index]
     assert ((with_circuit - corrupted.value).abs() <= 3 * corrupted.stderr).all()
 
 
-def test_the_null_shows_no_induction(rows):
-    null = rows[
+def test_the_control_shows_no_induction(rows):
+    control = rows[
         (rows.metric == "nll")
-        & (rows.variant == "null:shuffled:two_halves")
-        & (rows.dim == "second_copy")
+        & (rows.variant == "two_halves")
+        & (rows.control == "shuffled")
+        & (rows.part == "second_copy")
     ]
-    assert null.set_index("step").value.iloc[-1] > 4
+    assert control.set_index("step").value.iloc[-1] > 4
 
 
 def test_loss_on_unseen_text_falls_and_order_is_why(rows):
     loss = rows[(rows.metric == "nll") & (rows.experiment == "loss") & rows.position.isna()]
-    text = loss[loss.variant.isna()].set_index("step").value
-    shuffled = loss[loss.variant == "null:shuffled"].set_index("step").value
+    text = loss[loss.control.isna() & loss.part.isna()].set_index("step").value
+    shuffled = loss[loss.control == "shuffled"].set_index("step").value
     assert text.iloc[0] > 5.5
     assert text.iloc[-1] < 3.5 < shuffled.iloc[-1]
 
@@ -151,5 +154,5 @@ def test_the_readmes_commands_run(demo, tmp_path, monkeypatch, capsys):
     config = readme.partition("```yaml\n")[2].partition("```")[0]
     (tmp_path / "induction.yaml").write_text(config)
     app(["sweep", "induction.yaml", "--out", "runs/induction"], standalone_mode=False)
-    assert set(pt.load("runs/induction").experiment.unique()) == {"induction", "short"}
+    assert set(pt.load("runs/induction").label.unique()) == {"induction", "short"}
     assert "0 failed" in capsys.readouterr().out

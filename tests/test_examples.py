@@ -46,7 +46,7 @@ def example(page, name, path):
     return path
 
 
-def rows_of(suite, tmp_path, page, name, steps="0"):
+def rows_of(suite, tmp_path, page, name, steps="0", controls=False):
     file = example(page, name, tmp_path / f"{name}.py")
     config = pt.SweepConfig(
         model=str(suite),
@@ -56,7 +56,7 @@ def rows_of(suite, tmp_path, page, name, steps="0"):
     )
     result = pt.sweep(config)
     assert not result.failed
-    return pt.load(tmp_path / "run")
+    return pt.load(tmp_path / "run", controls=controls)
 
 
 def test_the_readmes_entropy_of_even_attention_is_that_of_its_two_halves(even, tmp_path):
@@ -73,17 +73,14 @@ def test_the_readme_says_that_number():
     assert f"ln(50!) / 50 = {math.lgamma(51) / 50:.2f} here" in (ROOT / "README.md").read_text()
 
 
-def test_groups_are_variants_of_their_own_where_they_are_asked_for(even, tmp_path):
-    rows = rows_of(even, tmp_path, "docs/experiments.md", "first_token")
+def test_groups_have_a_variant_and_a_control_where_they_are_asked_for(even, tmp_path):
+    rows = rows_of(even, tmp_path, "docs/experiments.md", "first_token", controls=True)
     halves = sum(1 / k for k in range(1, 51)) / 50
     olsson = sum(1 / k for k in range(1, 102)) / 101
-    for variant, by_hand in {
-        "two_halves": halves,
-        "two_halves/shuffled": halves,
-        "olsson": olsson,
-        "olsson/shuffled": olsson,
-    }.items():
-        assert list(rows.value[rows.variant == variant]) == pytest.approx([by_hand] * 8, abs=1e-5)
+    for variant, by_hand in {"two_halves": halves, "olsson": olsson}.items():
+        for is_control in (rows.control.isna(), rows.control == "shuffled"):
+            found = rows.value[(rows.variant == variant) & is_control]
+            assert list(found) == pytest.approx([by_hand] * 8, abs=1e-5)
     assert len(rows) == 4 * 8
 
 

@@ -289,12 +289,12 @@ SETTINGS = {
         "loss.seed: 9223372036854775808: input should be less than",
     ),
     "a word with NUL": (
-        loss(source="a\0b"),
-        "loss.source: 'a\\x00b': what is stored with results are",
+        loss(corpus="a\0b"),
+        "loss.corpus: 'a\\x00b': what is stored with results are",
     ),
     "a word with half a pair": (
-        loss(source="\ud800"),
-        "loss.source: '\\ud800': what is stored with results are",
+        loss(corpus="\ud800"),
+        "loss.corpus: '\\ud800': what is stored with results are",
     ),
     "a long parameter": (loss(**{"x" * 10**5: 1}), "loss has no parameter 'xxx"),
     "yes in a list of numbers": (
@@ -320,11 +320,11 @@ ASSIGNMENTS = {
     "a number of many digits": ("loss.n=" + "9" * 5000, "it holds a number of 5000 digits"),
     "depth": ("loss.n=" + "[" * 100_000, "it is nested deeper than 32"),
     "a name twice": ("loss.n={a: 1, a: 2}", "'a' stands in line 1 already"),
-    "bytes that are no UTF-8": ("loss.source=\udcff", "special characters are not allowed"),
+    "bytes that are no UTF-8": ("loss.corpus=\udcff", "special characters are not allowed"),
     "no value": ("loss.n", "write LABEL.PARAM=VALUE"),
     "no name": ("=5", "write LABEL.PARAM=VALUE"),
     "a long name": ("x" * 10**5 + "=5", "is neither a label nor a setting"),
-    "a long value": ("loss.source=" + "x" * 10**6, "characters, at most 256000 are read"),
+    "a long value": ("loss.corpus=" + "x" * 10**6, "characters, at most 256000 are read"),
     "a control character": ("\x1b[31m=5", "is neither a label nor a setting"),
 }
 

@@ -24,6 +24,7 @@ FLOORS = {
     "vocabulary": 2,
     "experiment": 2,
     "discovery": 2,
+    "rows": 2,
     "values": 2,
     "yamlfile": 2,
     "settings": 3,

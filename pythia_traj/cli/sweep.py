@@ -1,26 +1,16 @@
 """`sweep`: measure models at steps, store rows."""
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pythia_traj.cli.output import (
-    JSON_OPTION,
-    SweepProgress,
-    print_json,
-    print_table,
-    progress_bar,
-    say,
-)
-from pythia_traj.errors import CheckpointError, ConfigError, DeviceError
+from pythia_traj.cli.output import JSON_OPTION, SweepProgress, print_json, progress_bar, say
+from pythia_traj.errors import ConfigError
 from pythia_traj.printable import one_line
 
 if TYPE_CHECKING:
-    from pythia_traj.checkpoint import PublishedModel
     from pythia_traj.config import SweepConfig
-    from pythia_traj.sweeps.cost import Cost
-    from pythia_traj.sweeps.plan import Plan, Unit
+    from pythia_traj.sweeps.plan import Unit
     from pythia_traj.sweeps.record import SweepResult
 
 
@@ -98,7 +88,9 @@ def sweep(
     }
     request = read_request(config, given, experiment or [], assignments or [])
     if dry_run:
-        _dry_run(request, as_json)
+        from pythia_traj.cli.dry_run import say_plan
+
+        say_plan(request, as_json)
         return
     from pythia_traj.sweeps.runner import sweep as run_sweep
 
@@ -131,71 +123,6 @@ def read_request(
             " pythia-traj experiments)"
         )
     return SweepConfig(**override(settings, assignments))
-
-
-def _dry_run(request: "SweepConfig", as_json: bool) -> None:
-    from pythia_traj.sweeps.runner import plan_sweep
-
-    plan, models = plan_sweep(request)
-    for warning in plan.warnings:
-        say(f"warning: {warning}", err=True)
-    costs = {published.model: _costs(request, plan, published) for published in models}
-    if as_json:
-        print_json(
-            {
-                "steps": {name: list(selected) for name, selected in plan.steps.items()},
-                "todo": [unit.name for unit in plan.todo],
-                "done": [unit.name for unit in plan.done],
-                "cost_per_step": {
-                    name: {label: asdict(cost) for label, cost in by_label.items()}
-                    for name, by_label in costs.items()
-                },
-                "warnings": list(plan.warnings),
-                "request": request.resolved(),
-            }
-        )
-        return
-    for name, selected in plan.steps.items():
-        say(f"{name}: {len(selected)} steps: {', '.join(map(str, selected))}")
-    table = []
-    for name in plan.steps:
-        for label in request.experiments:
-            counts = [
-                sum(u.label == label and u.model == name for u in units)
-                for units in (plan.todo, plan.done)
-            ]
-            cost = costs[name].get(label)
-            passes = f"{cost.passes:,.0f} of {cost.tokens:.0f} tokens" if cost else "not known"
-            seconds = (
-                (f"{cost.seconds:.0f}" if cost.seconds >= 10 else f"{cost.seconds:.2g}")
-                if cost
-                else "not known"
-            )
-            table.append((name, label, *counts, passes, seconds))
-    print_table(
-        ["model", "experiment", "to do", "done", "forward passes a step", "seconds a step"], table
-    )
-    sharing = {
-        tuple(sorted((label, *cost.shared_with)))
-        for found in costs.values()
-        for label, cost in found.items()
-    }
-    for labels in sorted(labels for labels in sharing if len(labels) > 1):
-        say(f"One pass for what {', '.join(labels)} read together: they take less than the sum.")
-
-
-def _costs(request: "SweepConfig", plan: "Plan", published: "PublishedModel") -> "dict[str, Cost]":
-    """By label; nothing, and a line that says why, where it cannot be found out here."""
-    todo = [unit for unit in plan.todo if unit.model == published.model]
-    if not todo:
-        return {}
-    from pythia_traj.sweeps.cost import estimate
-
-    try:
-        return estimate(request, published, todo)
-    except (CheckpointError, DeviceError) as error:
-        say(f"what it costs is not known: {error}", err=True)
-        return {}
 
 
 def report_result(result: "SweepResult", as_json: bool) -> None:

@@ -4,7 +4,6 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from pythia_traj.dashboard.figures import (
-    NULL,
     WHICH,
     NothingToDraw,
     choose,
@@ -31,18 +30,9 @@ def sets_over_steps(rows: pd.DataFrame) -> go.Figure:
 
     The mean of their matched controls is drawn with it.
     """
-    names = sorted(
-        {str(name) for name in rows["component"].dropna().unique() if str(name).startswith("set:")}
-    )
-    if not names:
-        raise NothingToDraw("effect of sets of heads", {})
-    parts = [
-        choose(rows, ["effect"], component=name).assign(what=name.removeprefix("set:"))
-        for name in names
-    ]
-    chosen = pd.concat(parts, ignore_index=True)
-    chosen = chosen[chosen["dim"] == "nll"]
-    chosen = chosen.assign(what=chosen["what"] + ", " + chosen["variant"])
+    chosen = choose(rows, ["effect"], component="set").sort_values("part", kind="stable")
+    chosen = chosen[chosen["target"] == "nll"]
+    chosen = chosen.assign(what=chosen["part"] + ", " + chosen["variant"])
     return over_steps(drawable(chosen, "effect of sets of heads"), EFFECT)
 
 
@@ -57,7 +47,7 @@ def removed_heads_over_steps(rows: pd.DataFrame, top: int = 5) -> go.Figure:
     """
     chosen = choose(rows, ["effect"], component="head")
     chosen = drawable(
-        chosen[(chosen["dim"] == "nll") & (chosen[NULL] == "")], "effect of heads"
+        chosen[(chosen["target"] == "nll") & (chosen["control"] == "")], "effect of heads"
     ).dropna(subset=["head"])
     chosen = chosen[chosen["variant"] == chosen["variant"].min()]
     chosen = chosen.assign(what=head_names(chosen))
@@ -74,13 +64,11 @@ def faithfulness_over_steps(rows: pd.DataFrame) -> go.Figure:
     """
     chosen = choose(rows, ["faithfulness_normalised", "transfer_faithfulness"])
     own = chosen["metric"] == "faithfulness_normalised"
-    sizes = sorted(chosen["dim"][own].unique(), key=int)
+    sizes = sorted(chosen["size"][own].unique())
     few = set(sizes[:: max(1, len(sizes) // 3)])
-    chosen = chosen[~own | chosen["dim"].isin(few)]
-    names = [
-        f"{row.dim} edges" if row.metric == "faithfulness_normalised" else f"circuit of {row.dim}"
-        for row in chosen.itertuples()
-    ]
+    chosen = chosen[~own | chosen["size"].isin(few)]
+    of_sizes = chosen["size"].map("{:.0f} edges".format)
+    names = of_sizes.where(chosen["reference"] == "", "circuit of " + chosen["reference"])
     return over_steps(drawable(chosen.assign(what=names), "faithfulness"), FAITHFULNESS)
 
 
@@ -90,17 +78,21 @@ def circuit_metric_over_steps(rows: pd.DataFrame) -> go.Figure:
     That circuit is one in this step's model.
     """
     of_circuits = choose(rows, ["transfer_faithfulness"])
-    names = {"full": "whole model", "corrupted": "corrupted prompts"}
-    names |= {dim: f"circuit of {dim}" for dim in of_circuits["dim"].unique()}
-    if of_circuits.empty:
-        raise NothingToDraw("metric of circuits", {})
     chosen = choose(rows, list(_CIRCUIT_METRICS))
-    chosen = chosen[chosen["dim"].isin(list(names))]
+    chosen = chosen[chosen["experiment"].isin(of_circuits["experiment"]) & chosen["size"].isna()]
+    if chosen.empty:
+        raise NothingToDraw("metric of circuits", {})
     metric = chosen["metric"].mode().iloc[0]
     chosen = chosen[chosen["metric"] == metric]
+    # The corrupted prompts have a line of their own: each circuit's control is one of random edges.
+    corrupted = chosen["control"] == "corrupted"
+    names = ("circuit of " + chosen["reference"]).mask(chosen["reference"] == "", "whole model")
+    chosen = chosen.assign(
+        what=names.mask(corrupted, "corrupted prompts"),
+        control=chosen["control"].mask(corrupted, ""),
+    )
     return over_steps(
-        drawable(chosen.assign(what=chosen["dim"].map(names)), "metric of circuits"),
-        Quantity("metric", _CIRCUIT_METRICS[metric]),
+        drawable(chosen, "metric of circuits"), Quantity("metric", _CIRCUIT_METRICS[metric])
     )
 
 
@@ -113,5 +105,5 @@ def circuit_size_over_steps(rows: pd.DataFrame) -> go.Figure:
 def roles_over_steps(rows: pd.DataFrame) -> go.Figure:
     """How many heads of each role stand out from their null at each step."""
     chosen = choose(rows, ["heads_above_null"])
-    chosen = chosen.assign(what=chosen["dim"].str.replace("_", " "))
+    chosen = chosen.assign(what=chosen["target"].str.replace("_", " "))
     return over_steps(drawable(chosen, "roles of heads"), HEADS)

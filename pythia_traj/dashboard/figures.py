@@ -1,9 +1,9 @@
 """Figures of a run: rows in, Plotly figure out.
 
 They are pure; the page and the live view draw the same ones. Each function takes rows as
-`pythia_traj.load` gives them and finds what it draws by metric, never by label, as a label can be
-any name. Trajectories of several models and labels are drawn into one figure. What has no value is
-not drawn: `NothingToDraw` says why.
+`pythia_traj.load` gives them, with controls or without, and finds what it draws by metric, never by
+label, as a label can be any name. Trajectories of several models and labels are drawn into one
+figure. What has no value is not drawn: `NothingToDraw` says why.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,14 +16,8 @@ from pythia_traj.dashboard import style
 from pythia_traj.dashboard.style import Quantity
 from pythia_traj.errors import ConfigError, PythiaTrajError
 
-WHICH = ("model", "experiment")
+WHICH = ("model", "label")
 """The columns that say whose trajectory a row belongs to."""
-
-NULL = "null"
-"""The column that says which null a row is, such as `shuffled`.
-
-A null is the same measure where there is nothing to find.
-"""
 
 HEAD_LABELS = {
     "prefix_matching": "token after the previous occurrence",
@@ -68,15 +62,15 @@ def copies_over_steps(rows: pd.DataFrame) -> go.Figure:
     A gap between them is induction.
     """
     chosen = choose(rows, ["nll"])
-    chosen = chosen[chosen["dim"].isin(["first_copy", "second_copy"])]
-    chosen = chosen.assign(what=chosen["dim"].str.replace("_", " "))
+    chosen = chosen[chosen["part"].isin(["first_copy", "second_copy"])]
+    chosen = chosen.assign(what=chosen["part"].str.replace("_", " "))
     return over_steps(drawable(chosen, "loss on copies"), LOSS)
 
 
 def induction_over_steps(
     rows: pd.DataFrame, variant: str = "two_halves", top: int = 5
 ) -> go.Figure:
-    """Prefix matching of the head that has most of it, at each step, with its null.
+    """Prefix matching of the head that has most of it, at each step, with its control.
 
     The top heads are thin lines.
 
@@ -91,7 +85,7 @@ def induction_over_steps(
     units = _unit_names(chosen)
     alone, colours = units.nunique() == 1, {unit: i for i, unit in enumerate(units.unique())}
     thin = []
-    for i, head in enumerate(_top_heads(chosen[chosen[NULL] == ""], top)):
+    for i, head in enumerate(_top_heads(chosen[chosen["control"] == ""], top)):
         unit, name = units[head.index[0]], head["note"].iloc[0]
         # One model alone has colours to spare for its heads; of several, a head has its model's.
         line = {"color": style.colour(i + 1 if alone else colours[unit]), "width": 1.2}
@@ -132,10 +126,9 @@ def loss_by_position(rows: pd.DataFrame, most: int = 7) -> go.Figure:
     Raises:
         ConfigError: the rows hold several models or labels.
     """
-    chosen = choose(rows, ["nll"], by_position=True)
-    chosen = chosen[(chosen["variant"] == "") & (chosen["dim"] == "") & (chosen[NULL] == "")]
-    chosen = drawable(chosen, "loss by position")
-    _one_unit(chosen, "loss_by_position")
+    chosen = of_everything(choose(rows, ["nll"], by_position=True))
+    chosen = drawable(chosen[chosen["control"] == ""], "loss by position")
+    _one_each(chosen, "loss_by_position", *WHICH)
     steps = style.step_ticks(chosen["step"], most - 1)
     title = "position of the predicted token (log scale)"
     figure = style.blank({"title": {"text": title}, "type": "log", "tickvals": _POSITIONS}, LOSS)
@@ -147,26 +140,29 @@ def loss_by_position(rows: pd.DataFrame, most: int = 7) -> go.Figure:
 
 
 def head_heatmaps(
-    rows: pd.DataFrame, metric: str = "prefix_matching", variant: str = "two_halves"
+    rows: pd.DataFrame,
+    metric: str = "prefix_matching",
+    variant: str | None = "two_halves",
+    control: str | None = None,
 ) -> go.Figure:
     """A metric of every head at every step: a heat map a layer, one colour scale.
 
     Heads go down, steps to the right.
 
     Args:
-        rows: rows of one model and one label.
+        rows: rows of one model and one label, about one target and one reference.
         metric: a metric of heads.
-        variant: its variant, which may be a null such as `null:shuffled:two_halves`.
+        variant: its variant; None where it has none.
+        control: draw this control of it instead, such as `shuffled`.
 
     Raises:
-        ConfigError: the rows hold several models or labels.
+        ConfigError: the rows hold several models, labels, targets or references.
     """
-    base, null = split_variant(variant)
     chosen = choose(rows, [metric], component="head")
-    chosen = drawable(
-        chosen[(chosen["variant"] == base) & (chosen[NULL] == null)], f"{metric}, {variant}"
-    )
-    _one_unit(chosen, "head_heatmaps")
+    chosen = chosen[(chosen["variant"] == (variant or "")) & (chosen["part"] == "")]
+    named = ", ".join(filter(None, (metric, variant, control)))
+    chosen = drawable(chosen[chosen["control"] == (control or "")], named)
+    _one_each(chosen, "head_heatmaps", *WHICH, "target", "reference")
     chosen = chosen.dropna(subset=["layer", "head"])
     layers = sorted(int(layer) for layer in chosen["layer"].unique())
     heads, steps = range(int(chosen["head"].max()) + 1), sorted(chosen["step"].unique())
@@ -203,73 +199,68 @@ def head_heatmaps(
     )
 
 
-TASK_METRICS = (
-    "prob_diff",
-    "logit_diff",
-    "effect",
-    "patched",
-    "transplant",
-    "faithfulness_normalised",
-)
-"""Metrics that only experiments on tasks have."""
+TASKS = ("ablation", "attribution", "behaviour", "logit_attribution", "patching", "transplant")
+"""The experiments on tasks."""
+
+_OF_ANSWERS = ("logit_diff", "prob_diff")
+"""Metrics by which an experiment of a user's own is known to be one on a task."""
 
 
 def on_text(rows: pd.DataFrame) -> pd.DataFrame:
-    """Without the rows of tasks, which are known by a metric that only they have.
+    """Without the rows of experiments on tasks.
 
-    Tasks have a loss and an accuracy too, of their answers.
+    They have a loss and an accuracy too, of the answers.
     """
     if rows.empty:
         return rows
-    of_tasks = rows[rows["metric"].isin(TASK_METRICS)]
-    tasks = set(zip(of_tasks["model"], of_tasks["experiment"], strict=True))
-    return (
-        rows[[unit not in tasks for unit in zip(rows["model"], rows["experiment"], strict=True)]]
-        if tasks
-        else rows
-    )
+    of_answers = rows.loc[rows["metric"].isin(_OF_ANSWERS), "experiment"]
+    return rows[~rows["experiment"].isin([*TASKS, *of_answers.unique()])]
+
+
+def of_everything(chosen: pd.DataFrame) -> pd.DataFrame:
+    """Those of the chosen rows that are of no variant, and of no part of the items."""
+    return chosen[(chosen[list(_APART)] == "").all(axis=1) & chosen["size"].isna()]
 
 
 def _mean_over_steps(rows: pd.DataFrame, metrics: dict[str, str], quantity: Quantity) -> go.Figure:
-    chosen = choose(rows, list(metrics))
-    chosen = chosen[(chosen["variant"] == "") & (chosen["dim"] == "")]
+    chosen = of_everything(choose(rows, list(metrics)))
     return over_steps(
         drawable(chosen.assign(what=chosen["metric"].map(metrics)), ", ".join(metrics)), quantity
     )
 
 
 def over_steps(chosen: pd.DataFrame, quantity: Quantity) -> go.Figure:
-    """A line for each model, label and `what`, dotted in the same colour for its null.
+    """A line for each model, label and `what`, dotted in the same colour for its control.
 
     Bands are one standard error up and down.
     """
     figure = style.blank(style.step_axis(chosen["step"]), quantity)
-    measured = chosen.groupby([*WHICH, "what", NULL])["value"].transform("count") > 0
+    measured = chosen.groupby([*WHICH, "what", "control"])["value"].transform("count") > 0
+    ordered = chosen[measured].sort_values("control", kind="stable")
     units, colours, beside_lines = _unit_names(chosen), dict[str, int](), dict[str, None]()
-    for key, at in (
-        chosen[measured].sort_values(NULL, kind="stable").groupby([units, "what", NULL], sort=False)
-    ):
-        name, null = " · ".join(part for part in map(str, key[:-1]) if part), str(key[-1])
-        # A null comes and goes with its own line; it stands in the legend where it has none.
-        beside = bool(null) and name in colours
-        beside_lines |= {null: None} if beside else {}
+    for key, at in ordered.groupby([units, "what", "control"], sort=False):
+        name = " · ".join(part for part in map(str, key[:-1]) if part)
+        control = str(key[-1]).replace("_", " ")
+        # A control comes and goes with its own line; it stands in the legend where it has none.
+        beside = bool(control) and name in colours
+        beside_lines |= {control: None} if beside else {}
         index = colours.setdefault(name, len(colours))
         line = {
             "color": style.colour(index),
-            "width": 1.4 if null else 2.2,
-            "dash": "dot" if null else "solid",
+            "width": 1.4 if control else 2.2,
+            "dash": "dot" if control else "solid",
         }
-        marker = {"symbol": style.symbol(index), "size": 4 if null else 5}
+        marker = {"symbol": style.symbol(index), "size": 4 if control else 5}
         looks = {
             "line": line,
             "marker": marker,
             "mode": "lines+markers",
             "legendgroup": f"line-{index}",
         }
-        ordered = at.sort_values("step")
-        figure.add_traces(list(style.bands(ordered, style.colour(index), f"line-{index}")))
-        shown = f"{name}, {null}" if null else name
-        figure.add_trace(style.line(ordered, shown, quantity, looks | {"showlegend": not beside}))
+        at = at.sort_values("step")
+        figure.add_traces(list(style.bands(at, style.colour(index), f"line-{index}")))
+        shown = f"{name}, {control}" if control else name
+        figure.add_trace(style.line(at, shown, quantity, looks | {"showlegend": not beside}))
     return figure.add_trace(style.dotted(", ".join(beside_lines))) if beside_lines else figure
 
 
@@ -293,24 +284,10 @@ class NothingToDraw(PythiaTrajError):  # noqa: N818 - it is no failure
         self.reasons = reasons
 
 
-def split_variant(variant: str) -> tuple[str, str]:
-    """A variant without its null, and which null it is.
-
-    `null:shuffled:two_halves` is (`two_halves`, `shuffled`). Either is empty where there is none,
-    so `null:shuffled` is the null of values without a variant.
-    """
-    if not variant.startswith("null:"):
-        return variant, ""
-    null, _, base = variant.removeprefix("null:").partition(":")
-    return base, null
-
-
 def choose(
     rows: pd.DataFrame, metrics: Sequence[str], component: str = "", by_position: bool = False
 ) -> pd.DataFrame:
     """The rows of some metrics with plain columns: where absent, strings are empty and numbers NaN.
-
-    `variant` is without its null, which `null` names.
 
     Args:
         rows: rows of a run.
@@ -319,19 +296,14 @@ def choose(
         by_position: whether to take the values at each position or those over all positions.
     """
     if rows.empty:
-        rows = rows.reindex(columns=[*_TEXT, *_NUMBERS, "variant", "component", "step"])
+        rows = rows.reindex(columns=[*_TEXT, *_NUMBERS, "component", "step"])
     wanted = rows["metric"].isin(metrics) & (rows["position"].notna() == by_position)
     wanted &= rows["component"].isin([component]) if component else rows["component"].isna()
     found = rows.loc[wanted]
-    texts = {
-        name: found[name].astype(object).where(found[name].notna(), "")
-        for name in (*_TEXT, "variant")
+    columns: dict[str, object] = {
+        name: found[name].astype(object).where(found[name].notna(), "").to_numpy(object)
+        for name in _TEXT
     }
-    split = {variant: split_variant(variant) for variant in texts["variant"].unique()}
-    columns: dict[str, object] = {name: text.to_numpy(object) for name, text in texts.items()}
-    for i, part in enumerate(("variant", NULL)):
-        names = {variant: parts[i] for variant, parts in split.items()}
-        columns[part] = texts["variant"].map(names).to_numpy(object)
     columns |= {
         name: found[name].astype("Float64").to_numpy(float, na_value=float("nan"))
         for name in _NUMBERS
@@ -339,8 +311,9 @@ def choose(
     return pd.DataFrame(columns | {"step": found["step"].astype("int64").to_numpy(), "note": ""})
 
 
-_TEXT = ("model", "experiment", "metric", "dim", "reason")
-_NUMBERS = ("tokens", "layer", "head", "position", "value", "stderr", "n")
+_APART = ("variant", "part", "target", "reference")
+_TEXT = (*WHICH, "experiment", "metric", "control", *_APART, "reason")
+_NUMBERS = ("tokens", "layer", "head", "position", "size", "value", "stderr", "n")
 
 
 def drawable(chosen: pd.DataFrame, what: str) -> pd.DataFrame:
@@ -351,9 +324,9 @@ def drawable(chosen: pd.DataFrame, what: str) -> pd.DataFrame:
     return chosen
 
 
-def _one_unit(chosen: pd.DataFrame, figure: str) -> None:
-    """Raises ConfigError for rows of several models or labels, which a figure cannot tell apart."""
-    for key in WHICH:
+def _one_each(chosen: pd.DataFrame, figure: str, *keys: str) -> None:
+    """Raises ConfigError for rows of several models, say, which a figure cannot tell apart."""
+    for key in keys:
         names = sorted(chosen[key].unique())
         if len(names) > 1:
             raise ConfigError(
@@ -367,7 +340,7 @@ def largest_head(chosen: pd.DataFrame) -> pd.DataFrame:
     `note` names the head.
     """
     known = chosen.dropna(subset=["value", "layer", "head"])
-    keys = [*WHICH, "what", NULL, "step"]
+    keys = [*WHICH, "what", "control", "step"]
     largest = known.loc[known.groupby(keys, sort=False)["value"].idxmax()]
     return largest.assign(note=head_names(largest))
 

@@ -10,6 +10,9 @@ DIVERGENCE = Quantity("KL(n-gram || model)", "nats per token", rangemode="tozero
 ACCURACY = Quantity("accuracy", "share of tokens")
 SELECTIVITY = Quantity("selectivity", "share of tokens")
 
+_NGRAMS = {1: "unigram", 2: "bigram", 3: "trigram"}
+"""Those that are drawn, by their n."""
+
 
 def ngrams_over_steps(rows: pd.DataFrame) -> go.Figure:
     """How far the model's predictions are from each n-gram model's at each step.
@@ -17,9 +20,10 @@ def ngrams_over_steps(rows: pd.DataFrame) -> go.Figure:
     A minimum is where it is nearest to it.
     """
     chosen = choose(rows, ["kl"])
-    chosen = chosen[chosen["variant"].isin(["unigram", "bigram", "trigram"])]
+    chosen = chosen[chosen["size"].isin(_NGRAMS)]
     return over_steps(
-        drawable(chosen.assign(what=chosen["variant"]), "divergence from n-grams"), DIVERGENCE
+        drawable(chosen.assign(what=chosen["size"].map(_NGRAMS)), "divergence from n-grams"),
+        DIVERGENCE,
     )
 
 
@@ -41,8 +45,6 @@ def probe_selectivity_over_steps(rows: pd.DataFrame) -> go.Figure:
 
 def _of_probes(rows: pd.DataFrame, metric: str, quantity: Quantity) -> go.Figure:
     chosen = choose(rows, [metric], component="resid_post")
-    # The control's variant is null:control:logistic, so that `choose` has its kind and `control` as
-    # its null.
-    chosen = chosen[(chosen["dim"] == "") & (chosen["variant"] == "logistic")]
+    chosen = chosen[chosen["variant"] == "logistic"]
     layers = [f"after layer {layer:.0f}" for layer in chosen["layer"]]
     return over_steps(drawable(chosen.assign(what=layers), f"{metric} of probes"), quantity)

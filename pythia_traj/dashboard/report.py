@@ -22,7 +22,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from pythia_traj.dashboard import circuits, figures, learning, style
-from pythia_traj.dashboard.figures import NULL, NothingToDraw
+from pythia_traj.dashboard.figures import NothingToDraw
 from pythia_traj.errors import StoreError
 
 
@@ -40,8 +40,8 @@ class Chart:
 CHARTS = (
     Chart(
         "Loss on text",
-        "Mean loss per token; lower is better. Dotted is the null, the same tokens in random order:"
-        " what is left when order says nothing.",
+        "Mean loss per token; lower is better. Dotted is the control, the same tokens in random"
+        " order: what is left when order says nothing.",
         figures.loss_over_steps,
     ),
     Chart(
@@ -78,7 +78,7 @@ CHARTS = (
     Chart(
         "Prefix matching by convention",
         "The largest head at each step, under each definition in use. Each has a scale of its own:"
-        " compare a line with its dotted null, never with another line.",
+        " compare a line with its dotted control, never with another line.",
         figures.conventions_over_steps,
     ),
     Chart(
@@ -226,7 +226,7 @@ def report(rows: pd.DataFrame, *, title: str, facts: Mapping[str, str]) -> str:
 
 _HOW_TO_READ = (
     "Training steps lie at log2(step + 1), so that the first steps have as much room as the last."
-    " Bands are one standard error up and down; dotted lines are nulls, the same measure where"
+    " Bands are one standard error up and down; dotted lines are controls, the same measure where"
     " there is nothing to find. Point at a line to read step, tokens, value, standard error and n;"
     " click in the legend to hide a line."
 )
@@ -298,8 +298,8 @@ def _section(rows: pd.DataFrame, drawn: _Figures) -> str:
 
 
 def _labels(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    for label in rows["experiment"].dropna().unique():
-        yield str(label), rows[rows["experiment"].isin([label])]
+    for label in rows["label"].dropna().unique():
+        yield str(label), rows[rows["label"].isin([label])]
 
 
 def _facts(facts: Mapping[str, str]) -> str:
@@ -311,11 +311,11 @@ def _facts(facts: Mapping[str, str]) -> str:
 
 
 def _key_numbers(rows: pd.DataFrame) -> str:
-    """A table of the first and the last value of each metric, with the null of the last."""
+    """A table of the first and the last value of each metric, with the control of the last."""
     scalars = figures.choose(figures.on_text(rows), SCALARS)
     heads = figures.choose(rows, list(figures.HEAD_LABELS), component="head")
     # Roles of heads have some of these metrics too, without a convention.
-    heads = heads[~heads["variant"].isin(["", "selection"])]
+    heads = heads[heads["variant"] != ""]
     numbers = pd.concat(
         [scalars.assign(what=_what(scalars)), figures.largest_head(heads.assign(what=_what(heads)))]
     )
@@ -323,17 +323,18 @@ def _key_numbers(rows: pd.DataFrame) -> str:
     bodies = []
     for model, of_model in numbers.groupby("model", sort=False):
         bodies.append(f"<tbody><tr><th colspan='4' scope='rowgroup'>{escape(str(model))}</th></tr>")
-        for key, at in of_model.groupby(["experiment", "what"], sort=False):
+        for key, at in of_model.groupby(["label", "what"], sort=False):
             label, what = map(str, key)
-            found, null = at[at[NULL] == ""], at[at[NULL] != ""]
+            found, controls = at[at["control"] == ""], at[at["control"] != ""]
             last = found["step"].max()
-            cells = (found.head(1), found.tail(1), null[null["step"] == last].head(1))
+            cells = (found.head(1), found.tail(1), controls[controls["step"] == last].head(1))
             bodies.append(f"<tr><td><code>{escape(what)}</code><small>{escape(label)}</small></td>")
             bodies.append("".join(map(_cell, cells)) + "</tr>")
         bodies.append("</tbody>")
     if not bodies:
         return ""
-    head = "<tr><th>metric</th><th>first step</th><th>last step</th><th>null, last step</th></tr>"
+    names = ("metric", "first step", "last step", "control, last step")
+    head = f"<tr>{''.join(f'<th>{name}</th>' for name in names)}</tr>"
     note = (
         "<p>Mean and standard error; of heads, the largest at that step. Losses are in nats per"
         " token.</p>"
@@ -345,9 +346,16 @@ def _key_numbers(rows: pd.DataFrame) -> str:
     return f"<section><h2>Key numbers</h2>{note}{table}</section>"
 
 
-def _what(chosen: pd.DataFrame) -> "pd.Series[str]":
-    further = [(" · " + chosen[key]).where(chosen[key] != "", "") for key in ("dim", "variant")]
-    return chosen["metric"] + further[0] + further[1]
+_FURTHER = ("part", "target", "size", "reference", "variant")
+"""The columns that tell the values of one metric apart, in the order in which they are shown."""
+
+
+def _what(rows: pd.DataFrame, further: tuple[str, ...] = _FURTHER) -> list[str]:
+    """The metric of each of some rows, with what tells it from others of its name."""
+    words = rows[["metric", *further]].astype(object)
+    words["size"] = [None if pd.isna(size) else f"size {size:.0f}" for size in rows["size"]]
+    words = words.where(words.notna(), "")
+    return [" · ".join(filter(None, row)) for row in words.itertuples(index=False)]
 
 
 def _cell(at: pd.DataFrame) -> str:
@@ -365,23 +373,22 @@ def _cell(at: pd.DataFrame) -> str:
 
 def _undefined(rows: pd.DataFrame) -> str:
     """A table of the metrics without a value, each with its reason and the number of its rows."""
-    columns = ["metric", "variant", "dim", "experiment", "reason", "model"]
-    missing = rows.loc[rows["value"].isna(), columns].astype("object")
-    missing = missing.where(missing.notna(), "")
+    missing = rows[rows["value"].isna()]
     if missing.empty:
         return ""
+    missing = missing.assign(
+        what=_what(missing, (*_FURTHER, "control")),
+        reason=missing["reason"].astype(object).fillna("no reason given"),
+    )
     lines = []
-    for key, at in missing.groupby(columns[:-1], sort=False):
-        metric, variant, dim, label, reason = map(str, key)
-        what = " · ".join(part for part in (metric, dim, variant) if part)
+    for key, at in missing.groupby(["what", "label", "reason"], sort=False, observed=True):
+        what, label, reason = map(str, key)
         models = ", ".join(map(str, at["model"].unique()))
         lines.append(
             f"<tr><td><code>{escape(what)}</code>"
             f"<small>{escape(label)} · {escape(models)}</small></td>"
         )
-        lines.append(
-            f"<td class='text'>{escape(reason or 'no reason given')}</td><td>{len(at):,}</td></tr>"
-        )
+        lines.append(f"<td class='text'>{escape(reason)}</td><td>{len(at):,}</td></tr>")
     head = "<tr><th>metric</th><th class='text'>reason</th><th>rows</th></tr>"
     table = (
         f"<div class='scroll'><table><thead>{head}</thead>"

@@ -6,7 +6,7 @@ a head has a role at a step only where it stands out there and at the measured s
 
 import pandas as pd
 
-WHICH = ["model", "experiment", "role", "layer", "head"]
+WHICH = ["model", "label", "role", "layer", "head"]
 """The columns that say whose timeline it is."""
 
 
@@ -14,25 +14,28 @@ def role_timeline(rows: pd.DataFrame) -> pd.DataFrame:
     """Scores of heads over steps, and whether they have the role.
 
     Args:
-        rows: rows as `pythia_traj.load` gives them; those of other experiments are passed over.
+        rows: rows as `pythia_traj.load` gives them, with controls or without; those of other
+            experiments are passed over.
 
     Returns:
-        one row for each model, experiment (the label), role, layer, head and step at which the role
-        was measured, in this order: `score`, its standard error `stderr`, `above` (it exceeds its
-        null's threshold at this step), `has_role` (it does so here and at the measured step before;
-        never at the first one).
+        one row for each model, label, role, layer, head and step at which the role was measured, in
+        this order: `score`, its standard error `stderr`, `above` (it exceeds its null's threshold
+        at this step), `has_role` (it does so here and at the measured step before; never at the
+        first one).
     """
     plain = rows[
-        rows["variant"].isna()
+        rows["control"].isna()
+        & rows["variant"].isna()
+        & rows["part"].isna()
         & rows["layer"].notna()
         & rows["head"].notna()
         & rows["value"].notna()
     ]
     above = plain[plain["metric"] == "above_null"]
-    above = above.assign(role=above["dim"].astype(str), above=above["value"] == 1)[
+    above = above.assign(role=above["target"].astype(str), above=above["value"] == 1)[
         [*WHICH, "step", "above"]
     ]
-    scores = plain[plain["metric"].isin(above["role"].unique()) & plain["dim"].isna()]
+    scores = plain[plain["metric"].isin(above["role"].unique()) & plain["target"].isna()]
     scores = scores.assign(role=scores["metric"].astype(str)).rename(columns={"value": "score"})
     found = above.merge(
         scores[[*WHICH, "step", "score", "stderr"]], on=[*WHICH, "step"], how="left"
@@ -60,12 +63,12 @@ def tracked_heads(rows: pd.DataFrame, role: str, step: int, top: int = 5) -> pd.
     timeline = role_timeline(rows)
     timeline = timeline[timeline["role"] == role]
     ranked = timeline[timeline["step"] == step].sort_values("score", ascending=False, kind="stable")
-    chosen = ranked.groupby(["model", "experiment"], observed=True).head(top)[WHICH]
+    chosen = ranked.groupby(["model", "label"], observed=True).head(top)[WHICH]
     return timeline.merge(chosen, on=WHICH).sort_values([*WHICH, "step"], ignore_index=True)
 
 
 def role_counts(rows: pd.DataFrame) -> pd.DataFrame:
-    """How many heads have each role at each step: model, experiment, role, step, `heads`, `of`."""
+    """How many heads have each role at each step: model, label, role, step, `heads`, `of`."""
     timeline = role_timeline(rows)
-    by = timeline.groupby(["model", "experiment", "role", "step"], observed=True)["has_role"]
+    by = timeline.groupby(["model", "label", "role", "step"], observed=True)["has_role"]
     return by.agg(heads="sum", of="size").reset_index()

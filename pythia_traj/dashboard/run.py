@@ -1,6 +1,9 @@
 """A run -> its report: reads the rows and what is known of them, and writes the page."""
 
+from collections.abc import Iterator
 from pathlib import Path
+
+import pandas as pd
 
 from pythia_traj.dashboard.report import report, write_report
 from pythia_traj.errors import StoreError
@@ -22,7 +25,7 @@ def report_run(run: str | Path, path: str | Path) -> tuple[str, ...]:
         StoreError: it is no run, or the file cannot be written.
     """
     directory, target = Path(run), Path(path)
-    found = read_run(directory)
+    found = read_run(directory, controls=True, mixed=True)
     page = report(
         found.frame, title=f"pythia-traj: {directory.resolve().name}", facts=_facts(found)
     )
@@ -47,9 +50,16 @@ def _facts(found: Read) -> dict[str, str]:
     return {
         "Models": ", ".join(map(str, rows.model.cat.categories)),
         "Steps": f"{len(steps)}, from {steps[0]} to {steps[-1]}",
-        "Experiments": ", ".join(map(str, rows.experiment.cat.categories)),
+        "Experiments": ", ".join(_experiments(rows)),
         "Rows": f"{len(rows):,}",
         "Precision": f"{footer.made_of.get('dtype', 'unknown')} on {footer.name or 'unknown'}",
         "Versions": versions,
         **notes,
     }
+
+
+def _experiments(rows: pd.DataFrame) -> Iterator[str]:
+    """The labels, each with its experiment where that is named otherwise."""
+    named = rows[["label", "experiment"]].drop_duplicates().astype(str).sort_values("label")
+    for label, experiment in named.itertuples(index=False):
+        yield label if label == experiment else f"{label} ({experiment})"

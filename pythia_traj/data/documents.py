@@ -1,6 +1,6 @@
 """Where text comes from: Python's standard library, a file, or a Hugging Face dataset.
 
-A source is written as one word in a config:
+A corpus is written as one word in a config:
 
     stdlib                    the standard library's source, modules a toy model is not trained on
     notes.txt                 one document; documents are separated by lines that hold only
@@ -39,27 +39,27 @@ from pythia_traj.outside import in_one_line, shown
 _HUB = re.compile(r"hf:(?P<name>[\w.-]+/[\w.-]+)(?::(?P<split>[\w.-]+))?@(?P<commit>[0-9a-f]{40})")
 
 
-def identify(source: str) -> dict[str, Any]:
-    """What identifies a source: the sha256 of its content, or a dataset's commit.
+def identify(corpus: str) -> dict[str, Any]:
+    """What identifies a corpus: the sha256 of its content, or a dataset's commit.
 
     Opens no connection.
 
     Raises:
-        DataError: the source does not exist, its name does not say what it is, or it is a dataset
+        DataError: the corpus does not exist, its name does not say what it is, or it is a dataset
             without a commit.
     """
-    if source == "stdlib":
+    if corpus == "stdlib":
         return {"source": "stdlib", "sha256": _digest_of_documents(stdlib.documents("heldout"))}
-    if source.startswith("hf:"):
-        directory = Path(source.removeprefix("hf:"))
+    if corpus.startswith("hf:"):
+        directory = Path(corpus.removeprefix("hf:"))
         if is_there(directory, folder=True):
             return {"source": "hf-directory", "sha256": _digest_of_files(directory)}
-        match = _hub_match(source)
+        match = _hub_match(corpus)
         return {
             "source": f"hf:{match['name']}:{match['split'] or 'train'}",
             "commit": match["commit"],
         }
-    path = _existing(source)
+    path = _existing(corpus)
     if path.suffix != LABELLED:
         refuse_unknown(path)
     return {"source": "file", "sha256": digest_of_file(path).hex()}
@@ -75,37 +75,37 @@ def digest_of_file(path: Path) -> bytes:
         return hashlib.file_digest(file, "sha256").digest()
 
 
-def read(source: str, column: str = "text") -> Iterator[str]:
-    """The documents of a source, in its order.
+def read(corpus: str, column: str = "text") -> Iterator[str]:
+    """The documents of a corpus, in its order.
 
     Raises:
-        DataError: the source cannot be read, or has no such column.
+        DataError: the corpus cannot be read, or has no such column.
     """
-    if source == "stdlib":
+    if corpus == "stdlib":
         yield from (text for _, text in stdlib.documents("heldout"))
-    elif source.startswith("hf:"):
-        yield from _read_dataset(source, column)
+    elif corpus.startswith("hf:"):
+        yield from _read_dataset(corpus, column)
     else:
-        path = _existing(source)
+        path = _existing(corpus)
         refuse_unknown(path)
         yield from _read_table(path, column) if is_table(path) else read_text(path)
 
 
-def _existing(source: str) -> Path:
-    path = Path(source)
+def _existing(corpus: str) -> Path:
+    path = Path(corpus)
     if not is_there(path):
         raise DataError(
-            f"there is no text {source!r}: give stdlib, a .txt, .jsonl or .parquet file, or"
+            f"there is no text {corpus!r}: give stdlib, a .txt, .jsonl or .parquet file, or"
             " hf:org/name@commit"
         )
     return path
 
 
-def _hub_match(source: str) -> re.Match[str]:
-    match = _HUB.fullmatch(source)
+def _hub_match(corpus: str) -> re.Match[str]:
+    match = _HUB.fullmatch(corpus)
     if match is None:
         raise DataError(
-            f"cannot read {source!r} as a dataset: write hf:org/name@COMMIT or"
+            f"cannot read {corpus!r} as a dataset: write hf:org/name@COMMIT or"
             " hf:org/name:split@COMMIT with the full commit (a branch can move, and results would"
             " no longer say what they were measured on), or hf: and a saved dataset's directory"
         )
@@ -129,13 +129,13 @@ def _text_of(row: Any, column: str, where: str) -> str:
     return str(row[column])
 
 
-def _read_dataset(source: str, column: str) -> Iterator[str]:
-    with in_one_line(f"cannot read {source}", error=DataError):
-        for number, row in enumerate(open_dataset(source)):
-            yield _text_of(row, column, f"{source} row {number}")
+def _read_dataset(corpus: str, column: str) -> Iterator[str]:
+    with in_one_line(f"cannot read {corpus}", error=DataError):
+        for number, row in enumerate(open_dataset(corpus)):
+            yield _text_of(row, column, f"{corpus} row {number}")
 
 
-def open_dataset(source: str) -> Any:
+def open_dataset(corpus: str) -> Any:
     """A dataset of the Hub, row by row, or a saved one.
 
     It is written as `hf:org/name@COMMIT`, `hf:org/name:split@COMMIT` or `hf:DIR`.
@@ -145,15 +145,15 @@ def open_dataset(source: str) -> Any:
     """
     import datasets
 
-    directory = Path(source.removeprefix("hf:"))
+    directory = Path(corpus.removeprefix("hf:"))
     if not is_there(directory, folder=True):
-        match = _hub_match(source)
+        match = _hub_match(corpus)
         name, split = match["name"], match["split"] or "train"
-        with in_one_line(f"cannot read {source}", error=DataError):
+        with in_one_line(f"cannot read {corpus}", error=DataError):
             return datasets.load_dataset(
                 name, split=split, revision=match["commit"], streaming=True
             )
-    with in_one_line(f"cannot read {source}", error=DataError):
+    with in_one_line(f"cannot read {corpus}", error=DataError):
         dataset = datasets.load_from_disk(str(directory))
     if isinstance(dataset, datasets.DatasetDict):
         raise DataError(

@@ -29,7 +29,7 @@ _FEWEST_DOCUMENTS = 4
 """One to train on, one to choose strengths on, two to test on: one alone has no interval."""
 
 _ENOUGH = 4
-"""When reading of a large source stops.
+"""When reading of a large corpus stops.
 
 That is when one sequence of each document gives so many times the tokens that are asked for.
 """
@@ -91,7 +91,7 @@ class LabelledTokens:
         facts: counts, and the digest of tokens, labels and splits, for the record.
     """
 
-    identified = ("task", "source")
+    identified = ("task", "corpus")
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class LabelledTokens:
         task: str = "python_class",
         n: int = 10_000,
         length: int = 128,
-        source: str = "stdlib",
+        corpus: str = "stdlib",
         column: str = "text",
         labels: str = "",
         controls: int = 2,
@@ -125,7 +125,7 @@ class LabelledTokens:
             raise DataError("a sequence of BOS alone has no labels: set length to at least 2")
         rng = np.random.default_rng(seed)
         self._skipped = 0
-        by_document = self._read(vocabulary, task, length - int(bos), n, source, column, labels)
+        by_document = self._read(vocabulary, task, length - int(bos), n, corpus, column, labels)
         drawn = _draw(rng, by_document, n)
         split = _split(rng, drawn, task, self._copies)
         classes = sorted({label for s in drawn if split[s.document] == 0 for label in s.labels})
@@ -142,7 +142,7 @@ class LabelledTokens:
 
     @classmethod
     def spec(
-        cls, *, seed: int, task: str = "python_class", source: str = "stdlib", **_: Any
+        cls, *, seed: int, task: str = "python_class", corpus: str = "stdlib", **_: Any
     ) -> dict[str, Any]:
         """The content of what is labelled, and the seed of the draw.
 
@@ -156,7 +156,7 @@ class LabelledTokens:
             if task.startswith("python_")
             else {}
         )
-        return {"labels": task, "version": 1, **python, **documents.identify(source), "seed": seed}
+        return {"labels": task, "version": 1, **python, **documents.identify(corpus), "seed": seed}
 
     @property
     def n_documents(self) -> int:
@@ -175,7 +175,7 @@ class LabelledTokens:
         task: str,
         length: int,
         n: int,
-        source: str,
+        corpus: str,
         column: str,
         labels: str,
     ) -> list[list[_Sequence]]:
@@ -188,7 +188,7 @@ class LabelledTokens:
         contents: dict[str, Any] = {}
         enough = 0
         for document, ids, labels_ in self._labelled(
-            vocabulary, task, length, n, source, column, labels
+            vocabulary, task, length, n, corpus, column, labels
         ):
             first = document not in found
             sequences = found.setdefault(document, [])
@@ -210,7 +210,7 @@ class LabelledTokens:
         task: str,
         length: int,
         n: int,
-        source: str,
+        corpus: str,
         column: str,
         labels: str,
     ) -> Iterator[tuple[str, np.ndarray, Labels]]:
@@ -221,7 +221,7 @@ class LabelledTokens:
                 yield text.document, pieces.ids, labels_of(pieces, text.spans)
             return
         _check(task)
-        for number, document in enumerate(documents.read(source, column)):
+        for number, document in enumerate(documents.read(corpus, column)):
             pieces = tokenise(vocabulary, document, length, most=_LONGEST * n)
             try:
                 yield str(number), pieces.ids, TASKS[task](pieces)

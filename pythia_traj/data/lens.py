@@ -23,7 +23,7 @@ from pythia_traj.experiment import Vocabulary
 _ENOUGH = 256
 """Sequences to choose from for training, besides those that are trained on.
 
-When there are so many, reading of the source stops.
+When there are so many, reading of the corpus stops.
 """
 
 
@@ -44,7 +44,7 @@ class LensText:
             draw them from.
     """
 
-    identified = ("source",)
+    identified = ("corpus",)
 
     def __init__(
         self,
@@ -57,11 +57,11 @@ class LensText:
         positions: int = 16,
         updates: int = 0,
         batch: int = 16,
-        source: str = "stdlib",
+        corpus: str = "stdlib",
         column: str = "text",
         bos: bool = False,
     ) -> None:
-        """Reads, tokenises and cuts the source, and draws the positions.
+        """Reads, tokenises and cuts the corpus, and draws the positions.
 
         Raises:
             DataError: as TextTokens, or there is nothing to train on.
@@ -69,9 +69,9 @@ class LensText:
         length = length_for(vocabulary, length)
         rng = np.random.default_rng(seed)
         texts, what = (
-            (heldout(source, column), heldout_of(source))
+            (heldout(corpus, column), heldout_of(corpus))
             if updates
-            else (measured(source, column), source)
+            else (measured(corpus, column), corpus)
         )
         tokens = draw(vocabulary, texts, what, n=n, length=length, bos=bos, rng=rng).tokens
         self.groups = with_shuffled(vocabulary, tokens, null_n, bos, rng)
@@ -79,14 +79,14 @@ class LensText:
         self.facts: dict[str, int] = {}
         if updates:
             found = cut(
-                vocabulary, training(source, column), length - int(bos), _ENOUGH + updates * batch
+                vocabulary, training(corpus, column), length - int(bos), _ENOUGH + updates * batch
             ).tokens
             if not len(found):
                 raise DataError(
-                    f"{source} holds no sequence of {length} tokens to train on: set length or"
+                    f"{corpus} holds no sequence of {length} tokens to train on: set length or"
                     " updates lower"
                 )
-            # A source that is too short is gone through again, in another order.
+            # A corpus that is too short is gone through again, in another order.
             rounds = -(-updates * batch // len(found))
             order = np.concatenate([rng.permutation(len(found)) for _ in range(rounds)])[
                 : updates * batch
@@ -103,6 +103,6 @@ class LensText:
         }
 
     @classmethod
-    def spec(cls, *, seed: int, source: str = "stdlib", **_: Any) -> dict[str, Any]:
-        """The source's content and the seed of the draws."""
-        return {**identify_split(source), "seed": seed}
+    def spec(cls, *, seed: int, corpus: str = "stdlib", **_: Any) -> dict[str, Any]:
+        """The corpus's content and the seed of the draws."""
+        return {**identify_split(corpus), "seed": seed}

@@ -194,7 +194,7 @@ class NGramText:
         facts: how many tokens were counted, and of how many entries the vocabulary consists.
     """
 
-    identified = ("source",)
+    identified = ("corpus",)
 
     def __init__(
         self,
@@ -207,11 +207,11 @@ class NGramText:
         positions: int = 60,
         sampled: int = 64,
         train_tokens: int = 4_000_000,
-        source: str = "stdlib",
+        corpus: str = "stdlib",
         column: str = "text",
         bos: bool = False,
     ) -> None:
-        """Reads the source, counts, cuts and samples.
+        """Reads the corpus, counts, cuts and samples.
 
         Raises:
             DataError: as TextTokens, or no documents are left to count in, or no position has two
@@ -231,8 +231,8 @@ class NGramText:
         rng = np.random.default_rng(seed)
         tokens = draw(
             vocabulary,
-            heldout(source, column),
-            heldout_of(source),
+            heldout(corpus, column),
+            heldout_of(corpus),
             n=n,
             length=length,
             bos=bos,
@@ -246,7 +246,7 @@ class NGramText:
             name: draw_positions(len(ids), positions, among, rng)
             for name, ids in self.groups.items()
         }
-        counted = _encoded(vocabulary, training(source, column), train_tokens)
+        counted = _encoded(vocabulary, training(corpus, column), train_tokens)
         self.counts = NGramCounts(counted, vocabulary.entries)
         for order, name in enumerate(ORDERS, 1):
             drawn = self.counts.sample(order, n, sampled - int(bos), rng)
@@ -262,9 +262,9 @@ class NGramText:
         }
 
     @classmethod
-    def spec(cls, *, seed: int, source: str = "stdlib", **_: Any) -> dict[str, Any]:
-        """The content of both parts of the source, the smoothing and the seed of the draws."""
-        return {**identify_split(source), "smoothing": "witten-bell", "seed": seed}
+    def spec(cls, *, seed: int, corpus: str = "stdlib", **_: Any) -> dict[str, Any]:
+        """The content of both parts of the corpus, the smoothing and the seed of the draws."""
+        return {**identify_split(corpus), "smoothing": "witten-bell", "seed": seed}
 
 
 def _encoded(vocabulary: Vocabulary, texts: Iterator[str], enough: int) -> Iterator[np.ndarray]:

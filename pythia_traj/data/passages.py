@@ -12,7 +12,7 @@ from pythia_traj.errors import DataError
 from pythia_traj.experiment import Vocabulary
 
 _ENOUGH = 16
-"""Documents to choose from for each that is asked for, before reading of the source stops."""
+"""Documents to choose from for each that is asked for, before reading of the corpus stops."""
 
 _BEGINNING = 1 << 17
 """Tokens of a document of more than a million characters among which its passage begins.
@@ -24,7 +24,7 @@ Of any other document it begins among all.
 class Passages:
     """One passage each of n documents.
 
-    Of all documents that are long enough (or the first 16 n, of a large source) n are drawn without
+    Of all documents that are long enough (or the first 16 n, of a large corpus) n are drawn without
     replacement, and of each a passage that begins at a random token.
 
     Attributes:
@@ -32,7 +32,7 @@ class Passages:
             passage.
     """
 
-    identified = ("source",)
+    identified = ("corpus",)
 
     def __init__(
         self,
@@ -41,13 +41,13 @@ class Passages:
         seed: int,
         n: int = 32,
         length: int = 128,
-        source: str = "stdlib",
+        corpus: str = "stdlib",
         column: str = "text",
     ) -> None:
-        """Reads and tokenises the source, and draws the passages.
+        """Reads and tokenises the corpus, and draws the passages.
 
         Raises:
-            DataError: there is no tokenizer, the source has too few documents of that length, or
+            DataError: there is no tokenizer, the corpus has too few documents of that length, or
                 the passages exceed the context.
         """
         if length > vocabulary.n_ctx:
@@ -57,7 +57,7 @@ class Passages:
             )
         rng = np.random.default_rng(seed)
         found: list[np.ndarray] = []
-        for text in documents.read(source, column):
+        for text in documents.read(corpus, column):
             ids = vocabulary.encode(text, most=max(length, _BEGINNING))
             if len(ids) >= length:
                 found.append(ids)
@@ -65,7 +65,7 @@ class Passages:
                 break
         if len(found) < n:
             raise DataError(
-                f"{source} holds {len(found)} documents of at least {length} tokens, {n} were asked"
+                f"{corpus} holds {len(found)} documents of at least {length} tokens, {n} were asked"
                 " for: set n or length lower"
             )
         drawn = [found[i] for i in np.sort(rng.permutation(len(found))[:n])]
@@ -76,6 +76,6 @@ class Passages:
         self.groups = {"text": tokens, "shuffled": rng.permuted(tokens, axis=1)}
 
     @classmethod
-    def spec(cls, *, seed: int, source: str = "stdlib", **_: Any) -> dict[str, Any]:
-        """The source's content and the seed of the draw."""
-        return {**documents.identify(source), "seed": seed}
+    def spec(cls, *, seed: int, corpus: str = "stdlib", **_: Any) -> dict[str, Any]:
+        """The corpus's content and the seed of the draw."""
+        return {**documents.identify(corpus), "seed": seed}

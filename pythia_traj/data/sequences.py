@@ -1,6 +1,6 @@
 """Sequences that a model was trained on, or may have been: what memorisation is measured on.
 
-A source is written as one word in a config:
+A corpus is written as one word in a config:
 
     stdlib                 the standard library's modules that the toy suite is trained on
     rows.npy               token ids, one sequence a row
@@ -37,14 +37,14 @@ _ENOUGH = 16
 class TrainingSequences:
     """n sequences of `prompt + continuation` tokens, without BOS.
 
-    They are drawn without replacement and in the source's order.
+    They are drawn without replacement and in the corpus's order.
 
     Attributes:
         groups: `sequences` int64 [item, pos].
         facts: how many there were to draw from.
     """
 
-    identified = ("source",)
+    identified = ("corpus",)
 
     def __init__(
         self,
@@ -54,11 +54,11 @@ class TrainingSequences:
         n: int = 128,
         prompt: int = 32,
         continuation: int = 32,
-        source: str = "stdlib",
+        corpus: str = "stdlib",
         column: str = "text",
         row_length: int = ROW_LENGTH,
     ) -> None:
-        """Reads the source and draws the sequences.
+        """Reads the corpus and draws the sequences.
 
         Raises:
             DataError: it cannot be read, has too few or too short sequences, or ids that the model
@@ -70,42 +70,42 @@ class TrainingSequences:
                 f"{prompt} + {continuation} tokens exceed the model's context of"
                 f" {vocabulary.n_ctx}: set prompt or continuation lower"
             )
-        found = _rows(vocabulary, source, column, row_length, length, _ENOUGH * n)
+        found = _rows(vocabulary, corpus, column, row_length, length, _ENOUGH * n)
         if len(found) < n:
             raise DataError(
-                f"{source} holds {len(found)} sequences of {length} tokens, {n} were asked for: set"
+                f"{corpus} holds {len(found)} sequences of {length} tokens, {n} were asked for: set"
                 " n lower"
             )
         drawn = np.sort(np.random.default_rng(seed).permutation(len(found))[:n])
         tokens = found[drawn, :length].astype(np.int64)
         if tokens.min() < 0 or tokens.max() >= vocabulary.d_vocab:
             raise DataError(
-                f"{source} has ids of {tokens.min()} to {tokens.max()}, the model has"
+                f"{corpus} has ids of {tokens.min()} to {tokens.max()}, the model has"
                 f" {vocabulary.d_vocab} embeddings: they were not made for this model"
             )
         self.groups = {"sequences": tokens}
         self.facts = {"sequences_to_draw_from": len(found)}
 
     @classmethod
-    def spec(cls, *, seed: int, source: str = "stdlib", **_: Any) -> dict[str, Any]:
-        """The source's content and the seed of the draw."""
-        return {**_identify(source), "seed": seed}
+    def spec(cls, *, seed: int, corpus: str = "stdlib", **_: Any) -> dict[str, Any]:
+        """The corpus's content and the seed of the draw."""
+        return {**_identify(corpus), "seed": seed}
 
 
-def _identify(source: str) -> dict[str, Any]:
-    if source == "stdlib":
+def _identify(corpus: str) -> dict[str, Any]:
+    if corpus == "stdlib":
         digest = hashlib.sha256()
         for name, text in stdlib.documents("train"):
             digest.update(f"{name}\0{len(text)}\0{text}".encode())
         return {"source": "stdlib:train", "sha256": digest.hexdigest()}
-    path = Path(source)
+    path = Path(corpus)
     if _holds_ids(path):
         return {"source": "file", "sha256": documents.digest_of_file(path).hex()}
-    return documents.identify(source)
+    return documents.identify(corpus)
 
 
 def _holds_ids(path: Path) -> bool:
-    """Whether a source is a file of token ids.
+    """Whether a corpus is a file of token ids.
 
     One that is not there is refused, whatever is asked of it first.
     """
@@ -119,27 +119,27 @@ def _holds_ids(path: Path) -> bool:
 
 
 def _rows(
-    vocabulary: Vocabulary, source: str, column: str, row_length: int, length: int, enough: int
+    vocabulary: Vocabulary, corpus: str, column: str, row_length: int, length: int, enough: int
 ) -> np.ndarray:
     """Sequences of at least `length` tokens [sequence, pos], in the file where it holds ids."""
-    path = Path(source)
+    path = Path(corpus)
     if _holds_ids(path):
         ids = _numpy_rows(path) if path.suffix.lower() == ".npy" else _plain_rows(path, row_length)
         if ids.shape[1] < length:
             raise DataError(
-                f"{source} has rows of {ids.shape[1]} tokens, {length} are needed: set prompt or"
+                f"{corpus} has rows of {ids.shape[1]} tokens, {length} are needed: set prompt or"
                 " continuation lower"
             )
         return ids
     found: list[np.ndarray] = []
     count = 0
-    for ids in _documents(vocabulary, source, column, enough * length):
+    for ids in _documents(vocabulary, corpus, column, enough * length):
         pieces = ids[: len(ids) // length * length].reshape(-1, length)
         found.append(pieces)
         count += len(pieces)
         # The library's modules lie in the order of their names: all of them are looked at, so that
         # the draw is as mixed.
-        if count >= enough and source != "stdlib":
+        if count >= enough and corpus != "stdlib":
             break
     return np.concatenate(found) if found else np.empty((0, length), dtype=np.int64)
 
@@ -166,9 +166,9 @@ def _plain_rows(path: Path, row_length: int) -> np.ndarray:
     return np.memmap(path, dtype="<u2", mode="r").reshape(-1, row_length)
 
 
-def _documents(vocabulary: Vocabulary, source: str, column: str, most: int) -> Iterator[np.ndarray]:
+def _documents(vocabulary: Vocabulary, corpus: str, column: str, most: int) -> Iterator[np.ndarray]:
     """Token ids of each document or row; of a very long one as many as are wanted."""
-    path = Path(source)
+    path = Path(corpus)
     if is_table(path) and is_there(path):
         for where, row in rows(path, ()):
             if isinstance(row.get("tokens"), list):
@@ -183,8 +183,8 @@ def _documents(vocabulary: Vocabulary, source: str, column: str, most: int) -> I
         return
     texts = (
         (text for _, text in stdlib.documents("train"))
-        if source == "stdlib"
-        else documents.read(source, column)
+        if corpus == "stdlib"
+        else documents.read(corpus, column)
     )
     yield from (vocabulary.encode(text, most=most) for text in texts)
 

@@ -42,17 +42,17 @@ They are the fewest at which both in-context learning scores exist.
 """
 
 _ENOUGH = 16
-"""Sequences to choose from for each that is asked for, before reading of the source stops."""
+"""Sequences to choose from for each that is asked for, before reading of the corpus stops."""
 
 _COUNTED_CHARACTERS = 1 << 20
-"""Text to count frequencies in, before reading of the source stops: some 300,000 tokens."""
+"""Text to count frequencies in, before reading of the corpus stops: some 300,000 tokens."""
 
 
 class TextTokens:
     """Sequences of text, each from one document.
 
     Documents are tokenised and cut into consecutive sequences; what is left of a document at its
-    end is dropped. From all of them (or the first 16 n, of a large source) n are drawn without
+    end is dropped. From all of them (or the first 16 n, of a large corpus) n are drawn without
     replacement.
 
     Attributes:
@@ -63,7 +63,7 @@ class TextTokens:
             int64 as the group; 0 of BOS.
     """
 
-    identified = ("source",)
+    identified = ("corpus",)
 
     def __init__(
         self,
@@ -73,24 +73,24 @@ class TextTokens:
         n: int = 16,
         length: int | None = None,
         null_n: int = 4,
-        source: str = "stdlib",
+        corpus: str = "stdlib",
         column: str = "text",
         bos: bool = False,
     ) -> None:
-        """Reads, tokenises and cuts the source.
+        """Reads, tokenises and cuts the corpus.
 
         Raises:
-            DataError: there is no tokenizer, the source is shorter than n sequences, or the
+            DataError: there is no tokenizer, the corpus is shorter than n sequences, or the
                 sequences exceed the context.
         """
-        self._vocabulary, self._source, self._column = vocabulary, source, column
+        self._vocabulary, self._corpus, self._column = vocabulary, corpus, column
         rng = np.random.default_rng(seed)
         length = length_for(vocabulary, length)
         self._own_bytes = _own_bytes(vocabulary)
         drawn = draw(
             vocabulary,
-            measured(source, column),
-            source,
+            measured(corpus, column),
+            corpus,
             n=n,
             length=length,
             bos=bos,
@@ -126,26 +126,26 @@ class TextTokens:
         """The band of each token by its frequency in training text: int64 [d_vocab].
 
         It is an index of FREQUENCY_BANDS. Frequencies are counted in about a million characters: of
-        the standard library's training documents, or of the source itself where that is another,
+        the standard library's training documents, or of the corpus itself where that is another,
         since it says nothing of what is trained on.
         """
-        if self._source == "stdlib":
+        if self._corpus == "stdlib":
             assert self._vocabulary.tokenizer is not None
             return bands(
                 _counts_of_stdlib(self._vocabulary.tokenizer.to_str(), self._vocabulary.d_vocab)
             )
-        return bands(_counts(self._vocabulary, documents.read(self._source, self._column)))
+        return bands(_counts(self._vocabulary, documents.read(self._corpus, self._column)))
 
     @classmethod
-    def spec(cls, *, seed: int, source: str = "stdlib", **_: Any) -> dict[str, Any]:
-        """The source's content, that of what frequencies are counted in, and the draw's seed."""
-        return {**identify_split(source), "seed": seed}
+    def spec(cls, *, seed: int, corpus: str = "stdlib", **_: Any) -> dict[str, Any]:
+        """The corpus's content, that of what frequencies are counted in, and the draw's seed."""
+        return {**identify_split(corpus), "seed": seed}
 
 
-def identify_split(source: str) -> dict[str, Any]:
-    """What identifies a source of which one part is measured and another trained or counted on."""
-    found = documents.identify(source)
-    if source != "stdlib":
+def identify_split(corpus: str) -> dict[str, Any]:
+    """What identifies a corpus of which one part is measured and another trained or counted on."""
+    found = documents.identify(corpus)
+    if corpus != "stdlib":
         return found
     digest = hashlib.sha256()
     for name, text in stdlib.documents("train"):
@@ -161,45 +161,45 @@ def length_for(vocabulary: Vocabulary, length: int | None) -> int:
     return min(DEFAULT_LENGTH, vocabulary.n_ctx) if length is None else length
 
 
-def measured(source: str, column: str = "text") -> Iterator[str]:
+def measured(corpus: str, column: str = "text") -> Iterator[str]:
     """Documents that are measured where nothing is trained or counted on.
 
-    They are all of a source; of the library, those of `heldout`.
+    They are all of a corpus; of the library, those of `heldout`.
     """
-    return heldout(source, column) if source == "stdlib" else iter(documents.read(source, column))
+    return heldout(corpus, column) if corpus == "stdlib" else iter(documents.read(corpus, column))
 
 
-def heldout_of(source: str) -> str:
+def heldout_of(corpus: str) -> str:
     """What `heldout` yields, in words."""
     return (
-        source
-        if source == "stdlib"
-        else f"{source}, of whose documents one in ten is measured and the others are not,"
+        corpus
+        if corpus == "stdlib"
+        else f"{corpus}, of whose documents one in ten is measured and the others are not,"
     )
 
 
-def training(source: str, column: str = "text") -> Iterator[str]:
-    """Documents of a source that are not measured: nine in ten, the same at every call.
+def training(corpus: str, column: str = "text") -> Iterator[str]:
+    """Documents of a corpus that are not measured: nine in ten, the same at every call.
 
     Those of the standard library come in the order of a hash of their names, so that the first of
-    them are as mixed as all; those of another source in its order, split by a hash of their text,
+    them are as mixed as all; those of another corpus in its order, split by a hash of their text,
     so that copies of a document are on one side.
     """
-    return _part(source, column, "train")
+    return _part(corpus, column, "train")
 
 
-def heldout(source: str, column: str = "text") -> Iterator[str]:
-    """The other documents of a source, one in ten, in the same order."""
-    return _part(source, column, "heldout")
+def heldout(corpus: str, column: str = "text") -> Iterator[str]:
+    """The other documents of a corpus, one in ten, in the same order."""
+    return _part(corpus, column, "heldout")
 
 
-def _part(source: str, column: str, part: Literal["train", "heldout"]) -> Iterator[str]:
-    if source == "stdlib":
+def _part(corpus: str, column: str, part: Literal["train", "heldout"]) -> Iterator[str]:
+    if corpus == "stdlib":
         yield from (
             text for _, text in sorted(stdlib.documents(part), key=lambda found: _hash(found[0]))
         )
     else:
-        for text in documents.read(source, column):
+        for text in documents.read(corpus, column):
             if (_hash(text)[0] % 10 == 0) == (part == "heldout"):
                 yield text
 
@@ -221,7 +221,7 @@ class Sequences(NamedTuple):
 def draw(
     vocabulary: Vocabulary,
     texts: Iterable[str],
-    source: str,
+    corpus: str,
     *,
     n: int,
     length: int,
@@ -234,7 +234,7 @@ def draw(
     They are without BOS.
 
     Args:
-        source: what the texts are, for the message that there are too few of them.
+        corpus: what the texts are, for the message that there are too few of them.
         of_token: the bytes of each token, where it is asked how many a token stands for.
 
     Raises:
@@ -254,7 +254,7 @@ def draw(
     found = cut(vocabulary, texts, text_length, _ENOUGH * n, of_token)
     if len(found.tokens) < n:
         raise DataError(
-            f"{source} holds {len(found.tokens)} sequences of {text_length} tokens, {n} were asked"
+            f"{corpus} holds {len(found.tokens)} sequences of {text_length} tokens, {n} were asked"
             " for: set n or length lower"
         )
     drawn = np.sort(rng.permutation(len(found.tokens))[:n])

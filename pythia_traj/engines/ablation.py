@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pythia_traj.engines.runs import (
+from pythia_traj.engines.kept import (
     Batches,
     Hooks,
-    KeptRun,
+    KeptPass,
     Question,
     finish,
     in_order,
@@ -142,37 +142,39 @@ class Means:
     _sums: list[Tensor] = field(default_factory=list)
     _count: int = 0
 
-    def add(self, run: KeptRun) -> None:
+    def add(self, base: KeptPass) -> None:
         """Counts a batch in."""
         axes = (0,) if self.by_position else (0, 1)
-        sums = [activation.float().sum(axes, keepdim=True) for activation in (*run.z, *run.mlp_out)]
+        sums = [
+            activation.float().sum(axes, keepdim=True) for activation in (*base.z, *base.mlp_out)
+        ]
         self._sums = [a + b for a, b in zip(self._sums, sums, strict=True)] if self._sums else sums
-        items, length = run.tokens.shape
+        items, length = base.tokens.shape
         self._count += items if self.by_position else items * length
 
-    def replacement(self, like: KeptRun) -> Replacement:
-        """The means in the precision of a run."""
+    def replacement(self, like: KeptPass) -> Replacement:
+        """The means in the precision of a pass."""
         means = [(total / self._count).to(like.final.dtype) for total in self._sums]
         return Replacement(means[: len(like.z)], means[len(like.z) :])
 
 
-def zeros(run: KeptRun) -> Replacement:
+def zeros(base: KeptPass) -> Replacement:
     """Nothing in place of everything."""
     return Replacement(
-        [torch.zeros_like(z[:1, :1]) for z in run.z],
-        [torch.zeros_like(m[:1, :1]) for m in run.mlp_out],
+        [torch.zeros_like(z[:1, :1]) for z in base.z],
+        [torch.zeros_like(m[:1, :1]) for m in base.mlp_out],
     )
 
 
-def outputs(run: KeptRun) -> Replacement:
-    """The outputs of another run over prompts of the same length, item by item."""
-    return Replacement(run.z, run.mlp_out)
+def outputs(base: KeptPass) -> Replacement:
+    """The outputs of another pass over prompts of the same length, item by item."""
+    return Replacement(base.z, base.mlp_out)
 
 
 @torch.inference_mode()
 def replaced(
     model: "HookedTransformer",
-    run: KeptRun,
+    base: KeptPass,
     question: Question,
     targets: Sequence[Components],
     replacement: Replacement,
@@ -184,13 +186,13 @@ def replaced(
     """Scores with each target's outputs replaced, all above recomputed: by metric [target, item].
 
     Args:
-        run: the pass that is intervened upon.
+        base: the pass that is intervened upon.
         targets: components replaced together, target by target.
         direct: only what the targets write to the logits is replaced.
-        frozen_patterns: attention of later layers is that of `run`, which must have kept it.
+        frozen_patterns: attention of later layers is that of `base`, which must have kept it.
         budget: bytes for the activations of a batch; None is what `Batches` takes.
     """
-    batches = Batches(model, run.tokens, question, budget)
+    batches = Batches(model, base.tokens, question, budget)
     shapes: dict[Any, list[int]] = {}
     for i, target in enumerate(targets):
         shapes.setdefault(target.shape, []).append(i)
@@ -198,10 +200,10 @@ def replaced(
     for members in shapes.values():
         together = [targets[i] for i in members]
         if direct:
-            work = partial(_direct, model, run, question, together, replacement)
+            work = partial(_direct, model, base, question, together, replacement)
         else:
             work = partial(
-                _recomputed, model, run, question, together, replacement, frozen_patterns
+                _recomputed, model, base, question, together, replacement, frozen_patterns
             )
         parts.append(batches.over(len(members), work))
     return in_order(parts, [i for members in shapes.values() for i in members])
@@ -209,7 +211,7 @@ def replaced(
 
 def _recomputed(
     model: "HookedTransformer",
-    run: KeptRun,
+    base: KeptPass,
     question: Question,
     targets: list[Components],
     replacement: Replacement,
@@ -222,15 +224,15 @@ def _recomputed(
     """
     targets = targets[part]
     first, *later = targets[0].layers
-    change = _attn_change(model, run, targets, replacement, first)
-    stream = leave_layer(model, run, first, change, _mlp_out(run, targets[0], replacement, first))
-    stream = stream.expand(len(targets), *run.final.shape).flatten(0, 1)
+    change = _attn_change(model, base, targets, replacement, first)
+    stream = leave_layer(model, base, first, change, _mlp_out(base, targets[0], replacement, first))
+    stream = stream.expand(len(targets), *base.final.shape).flatten(0, 1)
     hooks: Hooks = []
     for layer in later:
         if layer in targets[0].head_layers:
             mask = _mask(targets, layer, model.cfg.n_heads, stream.device)
             hook = partial(
-                _replace_heads, mask=mask, values=replacement.z[layer], items=len(run.tokens)
+                _replace_heads, mask=mask, values=replacement.z[layer], items=len(base.tokens)
             )
             hooks.append((f"blocks.{layer}.attn.hook_z", hook))
         if layer in targets[0].mlps:
@@ -243,14 +245,14 @@ def _recomputed(
     if frozen_patterns:
         for layer in range(first + 1, model.cfg.n_layers):
             hooks.append(
-                (f"blocks.{layer}.attn.hook_pattern", partial(_replace, values=run.pattern[layer]))
+                (f"blocks.{layer}.attn.hook_pattern", partial(_replace, values=base.pattern[layer]))
             )
     return score(model, finish(model, stream, first + 1, question.reads, hooks), question)
 
 
 def _direct(
     model: "HookedTransformer",
-    run: KeptRun,
+    base: KeptPass,
     question: Question,
     targets: list[Components],
     replacement: Replacement,
@@ -258,18 +260,18 @@ def _direct(
 ) -> dict[str, Tensor]:
     """Scores with the targets' difference added to the last stream alone."""
     targets = targets[part]
-    final = run.final.expand(len(targets), *run.final.shape)
+    final = base.final.expand(len(targets), *base.final.shape)
     for layer in targets[0].layers:
-        change = _attn_change(model, run, targets, replacement, layer)
+        change = _attn_change(model, base, targets, replacement, layer)
         final = final if change is None else final + change
         if layer in targets[0].mlps:
-            final = final + (replacement.mlp_out[layer] - run.mlp_out[layer])
+            final = final + (replacement.mlp_out[layer] - base.mlp_out[layer])
     return score(model, final.flatten(0, 1)[:, question.reads], question)
 
 
 def _attn_change(
     model: "HookedTransformer",
-    run: KeptRun,
+    base: KeptPass,
     targets: list[Components],
     replacement: Replacement,
     layer: int,
@@ -281,18 +283,18 @@ def _attn_change(
     # All targets have one shape; asking the mask would wait for the device.
     if layer not in targets[0].head_layers:
         return None
-    mask = _mask(targets, layer, model.cfg.n_heads, run.tokens.device)
-    difference = replacement.z[layer] - run.z[layer]
+    mask = _mask(targets, layer, model.cfg.n_heads, base.tokens.device)
+    difference = replacement.z[layer] - base.z[layer]
     masked = difference * mask[:, None, None, :, None].to(difference.dtype)
     W_O: Tensor = model.W_O[layer].flatten(0, 1)
     return masked.flatten(-2) @ W_O
 
 
 def _mlp_out(
-    run: KeptRun, target: Components, replacement: Replacement, layer: int
+    base: KeptPass, target: Components, replacement: Replacement, layer: int
 ) -> Tensor | None:
     return (
-        replacement.mlp_out[layer].expand_as(run.mlp_out[layer]) if layer in target.mlps else None
+        replacement.mlp_out[layer].expand_as(base.mlp_out[layer]) if layer in target.mlps else None
     )
 
 

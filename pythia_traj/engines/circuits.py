@@ -1,8 +1,9 @@
 """Circuits: what a model does where only some of its edges carry the clean prompt.
 
-All other edges carry the corrupted one. Layer by layer, each reader reads the corrupted run's
+All other edges carry the corrupted one. Layer by layer, each reader reads the corrupted pass's
 stream, to which those senders that the circuit connects it with add what they write now minus what
-they wrote in the corrupted run. With all edges that is the clean run, with none the corrupted one.
+they wrote in the corrupted pass. With all edges that is the clean pass, with none the corrupted
+one.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,8 +25,8 @@ from pythia_traj.engines.edges import (
     items_at_once,
     memory_budget,
 )
+from pythia_traj.engines.kept import Batches, Hooks, KeptPass, Stream, keep_pass, keeping, score
 from pythia_traj.engines.ratios import Ratio, guarded_ratio
-from pythia_traj.engines.runs import Batches, Hooks, KeptRun, Stream, keep_run, keeping, score
 
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
@@ -89,12 +90,12 @@ def expected_jaccard(size: int, n_edges: int) -> float:
 class Bench:
     """Items on which circuits of one model are evaluated.
 
-    The corrupted runs are kept from one circuit to the next as far as the budget reaches, and made
-    again beyond it.
+    The corrupted passes are kept from one circuit to the next as far as the budget reaches, and
+    made again beyond it.
 
     Attributes:
-        metric: what M is: a key of `runs.score`.
-        budget: bytes for a batch's activations, and as many for kept runs; None is what
+        metric: what M is: a key of `kept.score`.
+        budget: bytes for a batch's activations, and as many for kept passes; None is what
             `items_at_once` takes.
     """
 
@@ -131,7 +132,7 @@ class Bench:
         if key in self._kept:
             return self._kept[key]
         pair = self.twins[number]
-        corrupted = keep_run(self.model, pair.corrupted[items])
+        corrupted = keep_pass(self.model, pair.corrupted[items])
         embed: Tensor = self.model(pair.clean[items], stop_at_layer=0)
         start = (embed, corrupted)
         budget = memory_budget(embed.device, self.budget)
@@ -163,14 +164,15 @@ class Bench:
         return torch.cat(parts)
 
 
-_Start = tuple[Tensor, KeptRun]
-"""The clean prompts' first stream, and the corrupted run."""
+_Start = tuple[Tensor, KeptPass]
+"""The clean prompts' first stream, and the corrupted pass."""
 
 
 def _size(start: _Start) -> int:
-    embed, run = start
+    embed, base = start
     return sum(
-        tensor.nbytes for tensor in (embed, *run.resid_pre, *run.resid_mid, *run.z, *run.mlp_out)
+        tensor.nbytes
+        for tensor in (embed, *base.resid_pre, *base.resid_mid, *base.z, *base.mlp_out)
     )
 
 
@@ -179,14 +181,14 @@ def run_circuit(
     model: "HookedTransformer",
     edges: EdgeSet,
     embed: Float[Tensor, "item pos d_model"],
-    corrupted: KeptRun,
+    corrupted: KeptPass,
 ) -> Stream:
     """The stream after the last layer, the clean prompts' effects carried by a circuit alone.
 
     Args:
         edges: the circuit, pruned, on the CPU.
         embed: the clean prompts' first stream.
-        corrupted: the run on their twins.
+        corrupted: the pass on their twins.
     """
     changes = _Changes(Graph.of(model), edges, at_least_single(embed))
     changes.set(0, at_least_single(embed) - at_least_single(corrupted.resid_pre[0]))
@@ -200,7 +202,7 @@ def run_circuit(
 
 
 class _Changes:
-    """What each sender of a circuit writes now, minus what it wrote in the corrupted run.
+    """What each sender of a circuit writes now, minus what it wrote in the corrupted pass.
 
     It is filled in the order of writing.
     """
@@ -233,11 +235,11 @@ class _Changes:
 
 
 def _run_heads(
-    model: "HookedTransformer", changes: _Changes, corrupted: KeptRun, layer: int
+    model: "HookedTransformer", changes: _Changes, corrupted: KeptPass, layer: int
 ) -> dict[int, Tensor]:
     """What the heads that the circuit changes write now minus what they wrote, by head.
 
-    Queries, keys and values that the circuit reaches are put in the place of the corrupted run's;
+    Queries, keys and values that the circuit reaches are put in the place of the corrupted pass's;
     rotation, mask and softmax are TransformerLens's own.
     """
     block, graph = model.blocks[layer], changes.graph
@@ -275,7 +277,9 @@ def _put(activation: Tensor, hook: Any, heads: Tensor, made: Tensor) -> Tensor:
     return activation.index_copy(2, heads, made)
 
 
-def _run_mlp(model: "HookedTransformer", changes: _Changes, corrupted: KeptRun, layer: int) -> None:
+def _run_mlp(
+    model: "HookedTransformer", changes: _Changes, corrupted: KeptPass, layer: int
+) -> None:
     """Enters what the MLP writes now minus what it wrote, if the circuit changes what it reads."""
     block, reader = model.blocks[layer], changes.graph.mlp_reader(layer)
     reached = changes.read_by(slice(reader, reader + 1))

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens import TransformerLensKeyValueCache
 
-from pythia_traj.engines.runs import CPU_BUDGET, bytes_per_row
+from pythia_traj.engines.kept import CPU_BUDGET, bytes_per_row
 
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer

@@ -24,14 +24,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pythia_traj.engines.answers import at_least_single
-from pythia_traj.engines.runs import (
+from pythia_traj.engines.kept import (
     Batches,
-    KeptRun,
+    KeptPass,
     Question,
     Stream,
     bytes_per_row,
     free_cuda_memory,
-    keep_run,
+    keep_pass,
     score,
 )
 
@@ -176,7 +176,7 @@ class Twins:
 
 @dataclass(frozen=True)
 class Attribution:
-    """First-order estimates of M(replaced) - M(own).
+    """First-order approximations of M(replaced) - M(own).
 
     Attributes:
         edges: the mean over items; 0 where there is no edge.
@@ -214,7 +214,7 @@ def attribute(
 
     Args:
         twins: items of one length each.
-        metric: what M is: a key of `runs.score`.
+        metric: what M is: a key of `kept.score`.
         at: fractions of the way between the embeddings at which gradients are taken and averaged.
         budget: bytes for what is held of a batch of items; None is 512 MiB on the CPU, half of what
             is free on CUDA.
@@ -284,10 +284,10 @@ def _attribute_batch(
 
     Returns what is kept item by item.
     """
-    own, other = keep_run(model, twins.clean), keep_run(model, twins.corrupted)
+    own, other = keep_pass(model, twins.clean), keep_pass(model, twins.corrupted)
     ends = {
-        name: score(model, run.final[:, twins.question.reads], twins.question)[metric][0]
-        for name, run in (("own", own), ("other", other))
+        name: score(model, base.final[:, twins.question.reads], twins.question)[metric][0]
+        for name, base in (("own", own), ("other", other))
     }
     differences = sender_differences(model, graph, own, other)
     start, way = own.resid_pre[0], other.resid_pre[0] - own.resid_pre[0]
@@ -307,9 +307,9 @@ def _attribute_batch(
 
 
 def sender_differences(
-    model: "HookedTransformer", graph: Graph, own: KeptRun, other: KeptRun
+    model: "HookedTransformer", graph: Graph, own: KeptPass, other: KeptPass
 ) -> Float[Tensor, "sender item pos d_model"]:
-    """What each sender writes in the other run minus what it writes in the own one.
+    """What each sender writes in the other pass minus what it writes in the own one.
 
     Biases are in neither.
     """

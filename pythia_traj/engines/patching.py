@@ -1,7 +1,7 @@
-"""Activation patching: a run in which one activation is that of another run.
+"""Activation patching: a pass in which one activation is that of another pass.
 
 Heads, attention layers and MLPs are patched by engines.ablation. Transplants are the same with
-another model's component in place: it reads the run's own stream, and what it makes of it is put
+another model's component in place: it reads the pass's own stream, and what it makes of it is put
 in.
 """
 
@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pythia_traj.engines.ablation import Named
-from pythia_traj.engines.runs import (
+from pythia_traj.engines.kept import (
     Batches,
-    KeptRun,
+    KeptPass,
     Question,
     Stream,
     finish,
@@ -34,14 +34,14 @@ Scores = dict[str, Float[Tensor, "intervention item"]]
 @torch.inference_mode()
 def patched_positions(
     model: "HookedTransformer",
-    base: KeptRun,
-    source: KeptRun,
+    base: KeptPass,
+    donor: KeptPass,
     question: Question,
     layer: int,
     first: int = 0,
     budget: int | None = None,
 ) -> Scores:
-    """Scores with the stream before a layer replaced at one position by that of another run.
+    """Scores with the stream before a layer replaced at one position by that of another pass.
 
     They are by metric [pos, item].
 
@@ -53,7 +53,7 @@ def patched_positions(
     def at(part: slice) -> Scores:
         positions = torch.arange(first, length, device=base.tokens.device)[part]
         here = torch.arange(length, device=positions.device) == positions[:, None]
-        stream = torch.where(here[:, None, :, None], source.resid_pre[layer], base.resid_pre[layer])
+        stream = torch.where(here[:, None, :, None], donor.resid_pre[layer], base.resid_pre[layer])
         return score(model, finish(model, stream.flatten(0, 1), layer, question.reads), question)
 
     length = base.tokens.shape[1]
@@ -64,7 +64,7 @@ def patched_positions(
 def transplanted(
     model: "HookedTransformer",
     donor: "HookedTransformer",
-    run: KeptRun,
+    base: KeptPass,
     question: Question,
     budget: int | None = None,
 ) -> dict[Named, dict[str, Float[Tensor, " item"]]]:
@@ -78,12 +78,12 @@ def transplanted(
         by component (`embed`, `head`, `attn`, `mlp`, `ln1`, `ln2`, `layer`, `ln_final`, `unembed`),
         layer and head, the scores by metric.
     """
-    batches = Batches(model, run.tokens, question, budget)
+    batches = Batches(model, base.tokens, question, budget)
     found: dict[Named, dict[str, Tensor]] = {}
-    embedded = finish(model, donor.embed(run.tokens), 0, question.reads)
+    embedded = finish(model, donor.embed(base.tokens), 0, question.reads)
     found["embed", None, None] = _first(score(model, embedded, question))
     for layer in range(model.cfg.n_layers):
-        streams = dict(_streams(model, donor, run, layer))
+        streams = dict(_streams(model, donor, base, layer))
 
         def above(
             part: slice, streams: dict[Named, Stream] = streams, layer: int = layer
@@ -94,7 +94,7 @@ def transplanted(
         scores = batches.over(len(streams), above)
         for i, name in enumerate(streams):
             found[name] = {metric: values[i] for metric, values in scores.items()}
-    final = run.final[:, question.reads]
+    final = base.final[:, question.reads]
     found["ln_final", None, None] = _first(
         score_logits(model.unembed(donor.ln_final(final)), question)
     )
@@ -105,11 +105,11 @@ def transplanted(
 
 
 def _streams(
-    model: "HookedTransformer", donor: "HookedTransformer", run: KeptRun, layer: int
+    model: "HookedTransformer", donor: "HookedTransformer", base: KeptPass, layer: int
 ) -> Iterator[tuple[Named, Stream]]:
     """The stream after a layer, with each of the donor's components there [item, pos, d_model]."""
     own, other = model.blocks[layer], donor.blocks[layer]
-    stream = run.resid_pre[layer]
+    stream = base.resid_pre[layer]
     normed = own.ln1(stream)
     attn_out = own.attn(normed, normed, normed)
     with keeping([other.attn.hook_z]) as kept:
@@ -117,21 +117,21 @@ def _streams(
     for head in range(model.cfg.n_heads):
         change = (
             kept[0][:, :, head] @ other.attn.W_O[head]
-            - run.z[layer][:, :, head] @ own.attn.W_O[head]
+            - base.z[layer][:, :, head] @ own.attn.W_O[head]
         )
-        yield ("head", layer, head), leave_layer(model, run, layer, change[None])[0]
-    yield ("attn", layer, None), leave_layer(model, run, layer, (from_other - attn_out)[None])[0]
+        yield ("head", layer, head), leave_layer(model, base, layer, change[None])[0]
+    yield ("attn", layer, None), leave_layer(model, base, layer, (from_other - attn_out)[None])[0]
     renormed = other.ln1(stream)
     change = own.attn(renormed, renormed, renormed) - attn_out
-    yield ("ln1", layer, None), leave_layer(model, run, layer, change[None])[0]
-    middle = run.resid_mid[layer] if run.resid_mid else stream
+    yield ("ln1", layer, None), leave_layer(model, base, layer, change[None])[0]
+    middle = base.resid_mid[layer] if base.resid_mid else stream
     yield (
         ("mlp", layer, None),
-        leave_layer(model, run, layer, mlp_out=other.apply_mlp(own.ln2(middle))),
+        leave_layer(model, base, layer, mlp_out=other.apply_mlp(own.ln2(middle))),
     )
     yield (
         ("ln2", layer, None),
-        leave_layer(model, run, layer, mlp_out=own.apply_mlp(other.ln2(middle))),
+        leave_layer(model, base, layer, mlp_out=own.apply_mlp(other.ln2(middle))),
     )
     yield ("layer", layer, None), other(stream)
 

@@ -1,10 +1,10 @@
 """Path patching (Wang et al. 2023): what senders do through the inputs of chosen receivers alone.
 
-Two passes beside the base run and the source run:
+Two passes beside the base pass and the donor pass:
 
-1. The senders' outputs are the source run's. What is `frozen` between senders and receivers keeps
-   its output of the base run, the rest is recomputed. What the receivers then read is remembered.
-2. In the base run the receivers read that instead, and everything above them is recomputed.
+1. The senders' outputs are the donor pass's. What is `frozen` between senders and receivers keeps
+   its output of the base pass, the rest is recomputed. What the receivers then read is remembered.
+2. In the base pass the receivers read that instead, and everything above them is recomputed.
 
 Wang et al. freeze attention and let MLPs be recomputed, `frozen=("attn",)`; with both frozen only
 the direct paths count, those through the residual stream alone, and the first pass is a sum.
@@ -20,10 +20,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pythia_traj.engines.ablation import Components, Head
-from pythia_traj.engines.runs import (
+from pythia_traj.engines.kept import (
     Batches,
     Hooks,
-    KeptRun,
+    KeptPass,
     Question,
     finish,
     in_order,
@@ -112,8 +112,8 @@ class Received:
 @torch.inference_mode()
 def path_patch(
     model: "HookedTransformer",
-    base: KeptRun,
-    source: KeptRun,
+    base: KeptPass,
+    donor: KeptPass,
     question: Question,
     senders: Sequence[Components],
     receivers: Receivers,
@@ -122,17 +122,17 @@ def path_patch(
     positions: Bool[Tensor, "item pos"] | None = None,
     budget: int | None = None,
 ) -> dict[str, Float[Tensor, "sender item"]]:
-    """Scores of the base run whose receivers read senders' outputs of the source run, by metric.
+    """Scores of the base pass whose receivers read senders' outputs of the donor pass, by metric.
 
     Args:
-        model: the model of both runs.
-        base: the run that is patched.
-        source: the run that the senders' outputs come from, over prompts of the same length.
+        model: the model of both passes.
+        base: the pass that is patched.
+        donor: the pass that the senders' outputs come from, over prompts of the same length.
         question: what is asked of the logits.
         senders: components that send together, sender by sender.
         receivers: what reads them.
-        frozen: what keeps its output of the base run in between: attention, MLPs, both or nothing.
-        positions: where the senders' outputs are the source's; None is everywhere.
+        frozen: what keeps its output of the base pass in between: attention, MLPs, both or nothing.
+        positions: where the senders' outputs are the donor's; None is everywhere.
         budget: bytes for the activations of a batch; None is what `Batches` takes.
     """
     batches = Batches(model, base.tokens, question, budget)
@@ -143,7 +143,7 @@ def path_patch(
     for members in shapes.values():
         together = [senders[i] for i in members]
         work = partial(
-            _patched, model, base, source, question, together, receivers, frozen, positions
+            _patched, model, base, donor, question, together, receivers, frozen, positions
         )
         parts.append(batches.over(len(members), work))
     return in_order(parts, [i for members in shapes.values() for i in members])
@@ -151,8 +151,8 @@ def path_patch(
 
 def _patched(
     model: "HookedTransformer",
-    base: KeptRun,
-    source: KeptRun,
+    base: KeptPass,
+    donor: KeptPass,
     question: Question,
     senders: Sequence[Components],
     receivers: Receivers,
@@ -162,7 +162,7 @@ def _patched(
 ) -> dict[str, Tensor]:
     """Both passes for some senders of one shape."""
     senders = senders[part]
-    received = receive(model, base, source, senders, receivers, frozen=frozen, positions=positions)
+    received = receive(model, base, donor, senders, receivers, frozen=frozen, positions=positions)
     if received.final is not None:
         return score(model, received.final.flatten(0, 1)[:, question.reads], question)
     hooks: Hooks = []
@@ -195,8 +195,8 @@ def _set(activation: Tensor, hook: Any, values: Tensor) -> Tensor:
 @torch.inference_mode()
 def receive(
     model: "HookedTransformer",
-    base: KeptRun,
-    source: KeptRun,
+    base: KeptPass,
+    donor: KeptPass,
     senders: Sequence[Components],
     receivers: Receivers,
     *,
@@ -208,7 +208,7 @@ def receive(
     It is for senders of one shape, all at once.
 
     Args:
-        model, base, source, frozen, positions: as for `path_patch`.
+        model, base, donor, frozen, positions: as for `path_patch`.
         senders: components that send together; the layers they are in are the same for all.
         receivers: what reads them; those that no sender reaches are left out.
     """
@@ -216,7 +216,7 @@ def receive(
         raise ValueError(
             "senders of different layers cannot share a pass: call once for each shape"
         )
-    pass_ = _FirstPass(model, base, source, senders, frozen, positions)
+    pass_ = _FirstPass(model, base, donor, senders, frozen, positions)
     first, parallel = senders[0].layers[0], not base.resid_mid
     wanted = receivers.above(first, parallel)
     if senders[0].head_layers[:1] != (first,):
@@ -258,11 +258,11 @@ def _read(
 
 @dataclass(frozen=True)
 class _FirstPass:
-    """The pass in which senders' outputs are the source's, layer by layer."""
+    """The pass in which senders' outputs are the donor's, layer by layer."""
 
     model: "HookedTransformer"
-    base: KeptRun
-    source: KeptRun
+    base: KeptPass
+    donor: KeptPass
     senders: Sequence[Components]
     frozen: Frozen
     positions: Tensor | None
@@ -273,7 +273,7 @@ class _FirstPass:
         """What the MLP makes of its input, where it is read, and the stream after the layer.
 
         Args:
-            unchanged: the stream that enters is still the base run's, so attention need not be
+            unchanged: the stream that enters is still the base pass's, so attention need not be
                 recomputed.
         """
         block, parallel = self.model.blocks[layer], not self.base.resid_mid
@@ -284,7 +284,7 @@ class _FirstPass:
         )
         middle = stream + attn_out
         if layer in self.senders[0].head_layers:
-            change = (self.source.z[layer] - z) * self._where(layer)
+            change = (self.donor.z[layer] - z) * self._where(layer)
             middle = middle + change.flatten(-2) @ self.model.W_O[layer].flatten(0, 1)
         made = None
         recomputed = "mlp" not in self.frozen and not (unchanged and parallel)
@@ -294,13 +294,12 @@ class _FirstPass:
         mlp_out = made if recomputed and made is not None else self.base.mlp_out[layer]
         if layer in self.senders[0].mlps:
             mlp_out = (
-                mlp_out
-                + (self.source.mlp_out[layer] - mlp_out) * self._at(mlp_out.dtype)[..., None]
+                mlp_out + (self.donor.mlp_out[layer] - mlp_out) * self._at(mlp_out.dtype)[..., None]
             )
         return made if read_by_mlp else None, middle + mlp_out
 
     def _kept_attention(self, layer: int) -> tuple[Tensor, Tensor]:
-        """A layer's z and output of the base run.
+        """A layer's z and output of the base pass.
 
         The output comes from z, as a difference of streams would lose digits where these are large.
         """
@@ -308,7 +307,7 @@ class _FirstPass:
         return z, z.flatten(-2) @ self.model.W_O[layer].flatten(0, 1) + self.model.b_O[layer]
 
     def _at(self, dtype: torch.dtype) -> Tensor:
-        """1 where senders' outputs are the source's [item, pos]."""
+        """1 where senders' outputs are the donor's [item, pos]."""
         return (
             torch.ones_like(self.base.tokens, dtype=dtype)
             if self.positions is None

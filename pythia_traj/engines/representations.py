@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pythia_traj.engines.runs import CPU_BUDGET, bytes_per_row
+from pythia_traj.engines.kept import CPU_BUDGET, bytes_per_row
 
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
@@ -78,7 +78,7 @@ def standardised(x: Features) -> Features:
 
 
 def hsic(x: Features, y: Features) -> Float[Tensor, " 2"]:
-    """The unbiased and the biased estimate of linear HSIC of standardised features.
+    """Linear HSIC, unbiased and biased, of standardised features.
 
     Each is up to a factor that is the same for all. Unbiased: Song et al. 2012, equation 5. With K
     and L the kernel matrices, their diagonals put to 0, tr(KL) + sum(K) sum(L) / ((n - 1)(n - 2)) -

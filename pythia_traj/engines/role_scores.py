@@ -53,3 +53,24 @@ def score_suppression(arrays: Arrays, half: np.ndarray) -> np.ndarray:
     It is 0 unless the first two conditions hold.
     """
     return np.where(suppresses(arrays, half), arrays["suppression_rise"][half], 0.0)
+
+
+ROLES: dict[str, tuple[tuple[str, ...], Callable[[Arrays, np.ndarray], np.ndarray]]] = {
+    "previous_token": ((), score_itself("previous_token")),
+    "duplicate_token": ((), score_itself("duplicate_token")),
+    "induction": ((), score_itself("induction")),
+    "name_mover": (
+        ("name_copying", "attention_to_io", "attention_to_s1", "attention_to_s2"),
+        score_name_mover,
+    ),
+    "s_inhibition": ((), score_itself("s_inhibition")),
+    "successor": (("successor/with_embed", "successor/cot"), score_itself("successor")),
+    "copy_suppression": (
+        ("suppression_attention", "suppression_direct", "suppression_rise"),
+        score_suppression,
+    ),
+}
+"""Each role with what its score is made of (metric, or metric/variant), and the score itself.
+
+The score is that of the items of a half [item, layer, head].
+"""

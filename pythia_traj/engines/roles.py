@@ -15,8 +15,8 @@ from torch import Tensor
 
 from pythia_traj.engines.ablation import Components, Head, Means, replaced
 from pythia_traj.engines.direct import answer_direction, head_terms, layer_norm_scale
+from pythia_traj.engines.kept import Batches, KeptPass, Question, score
 from pythia_traj.engines.paths import Receivers, receive
-from pythia_traj.engines.runs import Batches, KeptRun, Question, score
 
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
@@ -38,7 +38,7 @@ COPIED_AMONG = 5
 @torch.inference_mode()
 def copied_share(
     model: "HookedTransformer",
-    run: KeptRun,
+    base: KeptPass,
     positions: Int[Tensor, "item place"],
     others: Int[Tensor, "item place"],
     *,
@@ -50,7 +50,7 @@ def copied_share(
     the token is copied where it is among the first COPIED_AMONG of the whole vocabulary.
 
     Args:
-        model, run: the model, and a pass of it.
+        model, base: the model, and a pass of it.
         positions: where the tokens stand.
         others: tokens that do not stand there.
         b_V: whether OV has it.
@@ -58,8 +58,8 @@ def copied_share(
     Returns:
         the share, and the same for the other tokens in place of the own ones.
     """
-    stream = run.resid_pre[1].gather(1, positions[..., None].expand(-1, -1, run.final.shape[-1]))
-    own = run.tokens.gather(1, positions)
+    stream = base.resid_pre[1].gather(1, positions[..., None].expand(-1, -1, base.final.shape[-1]))
+    own = base.tokens.gather(1, positions)
     asked = torch.stack([own, others], -1).repeat_interleave(model.cfg.n_heads, 0)
     shares = []
     for layer in range(model.cfg.n_layers):
@@ -131,7 +131,7 @@ def is_succeeded(
 @torch.inference_mode()
 def direct_effects(
     model: "HookedTransformer",
-    run: KeptRun,
+    base: KeptPass,
     reads: Int[Tensor, " read"],
     direction: Float[Tensor, "item read d_model"],
 ) -> Float[Tensor, "item read layer head_index"]:
@@ -140,10 +140,10 @@ def direct_effects(
     It is taken over the scale of the last LayerNorm.
     """
     directions = direction.flatten(0, 1)
-    scale = layer_norm_scale(run.final[:, reads].flatten(0, 1), model.cfg.eps)
+    scale = layer_norm_scale(base.final[:, reads].flatten(0, 1), model.cfg.eps)
     effects = [
         head_terms(
-            run.z[layer][:, reads].flatten(0, 1) - model.b_V[layer],
+            base.z[layer][:, reads].flatten(0, 1) - model.b_V[layer],
             model.W_O[layer],
             scale,
             directions,
@@ -154,21 +154,21 @@ def direct_effects(
     return by_layer.view(*direction.shape[:2], *by_layer.shape[1:])
 
 
-def answer_effects(model: "HookedTransformer", run: KeptRun, question: Question) -> PerHead:
+def answer_effects(model: "HookedTransformer", base: KeptPass, question: Question) -> PerHead:
     """Every head's direct effect on right minus wrong, mean over the positions read, in logits."""
     candidates, is_right = question.candidates.flatten(0, 1), question.is_right.flatten(0, 1)
     direction = answer_direction(model.W_U, candidates, is_right).view(
         *question.candidates.shape[:2], -1
     )
-    effects: Tensor = direct_effects(model, run, question.reads, direction)
+    effects: Tensor = direct_effects(model, base, question.reads, direction)
     return effects.mean(1)
 
 
 @torch.inference_mode()
 def inhibition(
     model: "HookedTransformer",
-    base: KeptRun,
-    twin: KeptRun,
+    base: KeptPass,
+    twin: KeptPass,
     question: Question,
     receivers: Sequence[Head],
     places: Int[Tensor, "2 item"],
@@ -182,7 +182,7 @@ def inhibition(
     receiver is above of have 0.
 
     Args:
-        model, base, twin: the runs over the prompts and their twins with three other names.
+        model, base, twin: the passes over the prompts and their twins with three other names.
         question: read at END alone.
         receivers: heads.
         places: positions of S2 and of IO.
@@ -218,18 +218,18 @@ def inhibition(
 
 
 def _rotated_keys(
-    model: "HookedTransformer", run: KeptRun, head: Head
+    model: "HookedTransformer", base: KeptPass, head: Head
 ) -> Float[Tensor, "item pos d_head"]:
     layer, index = head
     attn = model.blocks[layer].attn
-    keys = model.blocks[layer].ln1(run.resid_pre[layer]) @ attn.W_K[index] + attn.b_K[index]
+    keys = model.blocks[layer].ln1(base.resid_pre[layer]) @ attn.W_K[index] + attn.b_K[index]
     rotated: Tensor = attn.apply_rotary(keys[:, :, None])[:, :, 0]
     return rotated
 
 
 def _margin(
     model: "HookedTransformer",
-    run: KeptRun,
+    base: KeptPass,
     head: Head,
     stream: Tensor,
     keys: Tensor,
@@ -281,7 +281,7 @@ class Suppression:
 
 @torch.inference_mode()
 def suppression(
-    model: "HookedTransformer", run: KeptRun, reads: Int[Tensor, " read"]
+    model: "HookedTransformer", base: KeptPass, reads: Int[Tensor, " read"]
 ) -> Suppression:
     """Whether heads attend to what the model favours and write against it, means over the reads.
 
@@ -290,12 +290,12 @@ def suppression(
 
     Args:
         model: the model.
-        run: a pass that kept patterns.
+        base: a pass that kept patterns.
         reads: queries, none of them the first position.
     """
-    tokens, positions = run.tokens, torch.arange(run.tokens.shape[1], device=run.tokens.device)
+    tokens, positions = base.tokens, torch.arange(base.tokens.shape[1], device=base.tokens.device)
     is_earlier = positions < reads[:, None]
-    logits = model.unembed(model.ln_final(run.final[:, reads])).float()
+    logits = model.unembed(model.ln_final(base.final[:, reads])).float()
     in_context = logits.gather(-1, tokens[:, None].expand(-1, len(reads), -1)).masked_fill(
         ~is_earlier, -torch.inf
     )
@@ -303,7 +303,7 @@ def suppression(
     is_copy = (tokens[:, None] == favoured[..., None]) & is_earlier
     attention = [
         (pattern[:, :, reads].float() * is_copy[:, None]).sum(-1).mean(-1)
-        for pattern in run.pattern
+        for pattern in base.pattern
     ]
     is_right = torch.ones_like(favoured.flatten()[:, None], dtype=torch.bool)
     # One right continuation and no wrong one; the mean over the vocabulary is taken off, which only
@@ -311,7 +311,7 @@ def suppression(
     direction = answer_direction(
         model.W_U, favoured.flatten()[:, None], is_right
     ) - model.W_U.float().mean(-1)
-    direct = direct_effects(model, run, reads, direction.view(*favoured.shape, -1))
+    direct = direct_effects(model, base, reads, direction.view(*favoured.shape, -1))
     uniform = (is_copy.sum(-1) / (reads + 1)).mean(-1)
     return Suppression(favoured, torch.stack(attention, 1), uniform, direct.mean(1))
 
@@ -319,7 +319,7 @@ def suppression(
 @torch.inference_mode()
 def ablation_rise(
     model: "HookedTransformer",
-    run: KeptRun,
+    base: KeptPass,
     reads: Int[Tensor, " read"],
     favoured: Int[Tensor, "item read"],
     heads: Sequence[Head],
@@ -333,10 +333,10 @@ def ablation_rise(
     candidates = favoured[..., None]
     question = Question(reads, candidates, torch.ones_like(candidates, dtype=torch.bool))
     targets = [Components(frozenset({head})) for head in heads]
-    without = replaced(model, run, question, targets, means.replacement(run), budget=budget)[
+    without = replaced(model, base, question, targets, means.replacement(base), budget=budget)[
         "logit_diff"
     ]
-    return without - score(model, run.final[:, reads], question)["logit_diff"]
+    return without - score(model, base.final[:, reads], question)["logit_diff"]
 
 
 def attention_to_keys(

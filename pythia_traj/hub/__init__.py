@@ -5,16 +5,16 @@ client.py      what is asked of the Hub, its answers as data and its refusals as
 answers.py     what a server answers, within limits and through typed models
 deadline.py    an end to answers that never end
 listed.py      a file as the Hub lists it, and whether bytes are that file
-patience.py    what went wrong on the network, tried again
+retry.py       what went wrong on the network, tried again
 pauses.py      how long a server asks to be left alone
 network.py     proxies and certificates, as the environment names them
 cache.py       our directory on this machine, and what in it may be deleted
 locks.py       locks on its files, where the disk has any
-memory.py      what a commit can never change, kept there
+listings.py    what a commit can never change, kept there
 shared.py      the Hugging Face cache, read only
 stream.py      one GET whose body goes straight into a buffer
 transfer.py    the bytes of a file, several ranges at a time, hashed as they come
-constants.py   causal masks, which cross the network once
+masks.py       causal masks, which cross the network once
 staging.py     where bytes are put: in memory
 disk.py        where bytes are put: on disk, within a budget
 weights.py     the weight files of a checkpoint, from the nearest place that has them

@@ -218,7 +218,7 @@ class HubCheckpoint:
         """
         it, files, choice = self._repository, self.weights(), self.choice()
         tensors = self._shards(choice.commit, choice.index.path) if choice.index else {}
-        with weights.hold(it.client, it.name, choice.commit, files, staging, it.constants) as held:
+        with weights.hold(it.client, it.name, choice.commit, files, staging, it.masks) as held:
             yield [replace(file, tensors=tensors.get(file.name)) for file in held]
 
     def _where(self) -> str:

@@ -4,7 +4,7 @@ This module says where it is, and what in it may be deleted.
 
     <cache>/pythia-traj-cache    the mark: this directory is ours
     <cache>/weights/             weight files (disk.py)
-    <cache>/hub/                 what was learnt of the Hub (memory.py)
+    <cache>/hub/                 what was learnt of the Hub (listings.py)
 
 `<cache>` is PYTHIA_TRAJ_CACHE, or pythia-traj in the user's cache directory. A user may point it
 anywhere, and anybody may put files and links into it. So something is deleted only in a directory

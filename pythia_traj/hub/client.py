@@ -33,8 +33,8 @@ from pythia_traj.hub import answers, environment, network, shared, small
 from pythia_traj.hub.connections import Connections
 from pythia_traj.hub.deadline import Deadline, TooSlowError, within
 from pythia_traj.hub.listed import RemoteFile, is_file, is_inside
-from pythia_traj.hub.patience import Attempts, GivenUpError, Patience, StatusError, describe
 from pythia_traj.hub.questions import Questions
+from pythia_traj.hub.retry import Attempts, GivenUpError, RetryPolicy, StatusError, describe
 from pythia_traj.printable import one_line
 
 _NETWORK_ADVICE = (
@@ -60,8 +60,8 @@ class Client:
             cannot be used.
     """
 
-    def __init__(self, patience: Patience | None = None) -> None:
-        self.patience = patience or Patience()
+    def __init__(self, retry: RetryPolicy | None = None) -> None:
+        self.retry = retry or RetryPolicy()
         self.stopped = threading.Event()
         """Set when nobody waits for answers any more."""
         given = environment.endpoint(constants.ENDPOINT)
@@ -72,7 +72,7 @@ class Client:
         self.connections = Connections()
         """To whoever holds the files, kept open between requests while this client lives."""
         weakref.finalize(self, self.connections.close)
-        self._questions = Questions(self.patience, self.stopped.is_set)
+        self._questions = Questions(self.retry, self.stopped.is_set)
 
     @property
     def has_token(self) -> bool:
@@ -141,7 +141,7 @@ class Client:
         """
         url: str | None = f"{self.endpoint}/{path}"
         asked: set[str] = set()
-        most, seconds = answers.LISTING, self.patience.total
+        most, seconds = answers.LISTING, self.retry.total
         while url is not None:
             if url in asked or len(asked) == answers.PAGES:
                 raise answers.UnfitError(f"its listing of the {what} does not end")
@@ -209,7 +209,7 @@ class Client:
 
     def _content(self, repo: str, commit: str, file: RemoteFile) -> bytes:
         location, _ = self.address(repo, commit, file.path)
-        arrived = small.Arrived(file.size, self.patience.total)
+        arrived = small.Arrived(file.size, self.retry.total)
 
         def ask(timeouts: httpx2.Timeout, attempts: Attempts) -> bytes:
             deadline = Deadline(min(arrived.seconds, attempts.total))

@@ -35,7 +35,7 @@ from pythia_traj.hub import cache
 from pythia_traj.hub.cache import cache_directory, cannot_write, plain_name
 from pythia_traj.hub.listed import RemoteFile, is_file
 from pythia_traj.hub.locks import lock
-from pythia_traj.hub.patience import log
+from pythia_traj.hub.retry import log
 from pythia_traj.hub.staging import Fill
 from pythia_traj.suites.reading import map_file
 
@@ -83,7 +83,7 @@ class OnDisk:
         keep: the files stay: no process ever evicts them to make room.
     """
 
-    source = "network"
+    medium = "network"
 
     holds_kept = True
 

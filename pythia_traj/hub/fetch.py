@@ -12,7 +12,7 @@ from pythia_traj.checkpoint import Room
 from pythia_traj.errors import CheckpointError, SuiteError
 from pythia_traj.hub.cache import cache_directory, plain_name, refuse_foreign
 from pythia_traj.hub.disk import OnDisk
-from pythia_traj.hub.memory import forget
+from pythia_traj.hub.listings import forget
 from pythia_traj.hub.model import HubModel
 
 

@@ -15,7 +15,7 @@ from pythia_traj.errors import CheckpointError, HubError
 from pythia_traj.hub import shared
 from pythia_traj.hub.client import Client
 from pythia_traj.hub.listed import RemoteFile
-from pythia_traj.hub.memory import Memory
+from pythia_traj.hub.listings import Listings
 from pythia_traj.suites.files import is_weights
 
 MAIN = "main"
@@ -57,7 +57,7 @@ class Inventory:
 
     def __init__(self, client: Client, repo: str, *, refresh: bool) -> None:
         self._client, self._repo, self._refresh = client, repo, refresh
-        self._memory = Memory(client.endpoint, repo)
+        self._listings = Listings(client.endpoint, repo)
         self._branches: dict[str, str] | None = None
         self._is_partial = False
         self._files: dict[str, tuple[RemoteFile, ...]] = {}
@@ -71,13 +71,15 @@ class Inventory:
             HubError: they cannot be listed.
         """
         if self._branches is None:
-            known = None if self._refresh and not self._client.offline else self._memory.branches()
+            known = (
+                None if self._refresh and not self._client.offline else self._listings.branches()
+            )
             if known is None and self._client.offline:
                 known = shared.branches(self._repo) or None
                 self._is_partial = known is not None
             if known is None:
                 known = self._client.branches(self._repo)
-                self._memory.keep_branches(known)
+                self._listings.keep_branches(known)
             self._branches = known
         return self._branches
 
@@ -112,14 +114,14 @@ class Inventory:
                 # The branches could be listed: this commit alone is gone since, or not kept for use
                 # offline.
                 raise CheckpointError(f"files of commit {commit[:12]}: {error}") from None
-            self._memory.keep_files(commit, known)
+            self._listings.keep_files(commit, known)
         self._files[commit] = known
         return known
 
     def remembered(self, commit: str) -> tuple[RemoteFile, ...] | None:
         """The files of a commit, if they are known without asking."""
         if commit not in self._files:
-            known = self._memory.files(commit)
+            known = self._listings.files(commit)
             if known is None:
                 return None
             self._files[commit] = known
@@ -156,7 +158,7 @@ class Inventory:
 
     def remembered_holders(self, steps: Mapping[str, int]) -> Holders:
         """The same of what is remembered alone: nothing is asked."""
-        branches = self._branches or self._memory.branches() or {}
+        branches = self._branches or self._listings.branches() or {}
         holders = Holders()
         self._add_remembered(holders, branches, {**steps, MAIN: None})
         return holders

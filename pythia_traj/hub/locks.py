@@ -8,7 +8,7 @@ import fcntl
 import os
 from functools import cache
 
-from pythia_traj.hub.patience import log
+from pythia_traj.hub.retry import log
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 

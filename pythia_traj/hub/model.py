@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from pythia_traj.checkpoint import Room
+from pythia_traj.checkpoint import NOT_RECORDED, Room
 from pythia_traj.errors import CheckpointError, SuiteError
 from pythia_traj.hub.branch import HubCheckpoint
 from pythia_traj.hub.comparison import Comparison
@@ -146,22 +146,26 @@ class HubModel:
         """The commit, and the digests of the files that a measurement rests on."""
         return self.checkpoint(step).source()
 
-    def is_current(self, step: int, recorded: Mapping[str, Any]) -> bool:
+    def what_changed(self, step: int, recorded: Mapping[str, Any]) -> str | None:
         """A recorded commit is trusted; only a refresh asks whether the branch has moved.
 
-        What was measured on files that are known by now to be another step's is not current, unless
-        it was measured in spite of that.
+        What was measured on files that are known by now to be another step's is to be redone,
+        unless it was measured in spite of that; and what does not say on which of the commit's
+        files it was measured.
         """
         if recorded.get("kind") != "hub" or recorded.get("repo") != self.repo:
-            return False
+            return f"they were not those of {self.repo}"
         if self._refresh and self.repository.inventory.branches().get(
             self.revision(step)
         ) != recorded.get("commit"):
-            return False
-        if recorded.get("defect") or recorded.get("weights_commit"):
-            return True
+            return "the branch has moved"
         blobs = [blob for path, _, blob in recorded.get("files", ()) if is_weights(path)]
-        return not self.comparison.knows_as_foreign(step, blobs)
+        if not blobs:
+            return NOT_RECORDED
+        if recorded.get("defect") or recorded.get("weights_commit"):
+            return None
+        foreign = self.comparison.knows_as_foreign(step, blobs)
+        return "known to be another step's" if foreign else None
 
     def checkpoint(self, step: int) -> "HubCheckpoint":
         """The checkpoint of a published step; nothing is asked before something of it is."""

@@ -13,7 +13,7 @@ from typing import TypeVar
 import httpx2
 from huggingface_hub.errors import HfHubHTTPError
 
-from pythia_traj.hub.patience import Attempts, GivenUpError, Patience, StatusError
+from pythia_traj.hub.retry import Attempts, GivenUpError, RetryPolicy, StatusError
 
 _Answer = TypeVar("_Answer")
 
@@ -23,12 +23,12 @@ class Questions:
 
     A question that was given up because nothing was heard is not asked again for as long as it may
     take in all. Until any other is answered, each is asked once, with the time-out of a connection.
-    Where a server asked for more patience than there is, further questions are not waited for at
+    Where a server asked for more retry than there is, further questions are not waited for at
     its wish until one is answered.
     """
 
-    def __init__(self, patience: Patience, is_unwanted: Callable[[], bool]) -> None:
-        self._patience, self._is_unwanted = patience, is_unwanted
+    def __init__(self, retry: RetryPolicy, is_unwanted: Callable[[], bool]) -> None:
+        self._patience, self._is_unwanted = retry, is_unwanted
         self._is_silent = self._is_busy = False
         self._unanswered: dict[str, tuple[float, GivenUpError]] = {}
 
@@ -46,16 +46,14 @@ class Questions:
         until, known = self._unanswered.get(what, (0.0, None))
         if known is not None and time.monotonic() < until:
             raise known.with_traceback(None)
-        patience = self._patience
+        retry = self._patience
         if self._is_silent:
-            patience = replace(
-                patience, attempts=1, timeout=min(patience.timeout, patience.connect)
-            )
-            patience = replace(patience, total=min(patience.total, patience.attempt))
-        paused = patience.retry_after if self._is_busy else 0.0
-        attempts = Attempts(patience, what, self._is_unwanted, paused=paused)
+            retry = replace(retry, attempts=1, timeout=min(retry.timeout, retry.connect))
+            retry = replace(retry, total=min(retry.total, retry.attempt))
+        paused = retry.retry_after if self._is_busy else 0.0
+        attempts = Attempts(retry, what, self._is_unwanted, paused=paused)
         try:
-            answer = _repeated(attempts, lambda: ask(patience.timeouts, attempts))
+            answer = _repeated(attempts, lambda: ask(retry.timeouts, attempts))
         except GivenUpError as error:
             self._is_silent, self._is_busy = error.is_silence, error.is_busy
             if error.is_silence:

@@ -6,10 +6,10 @@ from pathlib import Path
 from pythia_traj.errors import CheckpointError
 from pythia_traj.hub import small
 from pythia_traj.hub.client import Client
-from pythia_traj.hub.constants import Constants
 from pythia_traj.hub.disk import OnDisk
 from pythia_traj.hub.inventory import MAIN, Inventory
 from pythia_traj.hub.listed import RemoteFile, is_file
+from pythia_traj.hub.masks import Masks
 from pythia_traj.outside import read_file
 from pythia_traj.suites.files import what_it_is_instead
 
@@ -24,14 +24,14 @@ class Repository:
         name: `org/name`.
         client: who is asked.
         inventory: which commits and files there are.
-        constants: tensors that all its checkpoints share.
+        masks: tensors that all its checkpoints share.
     """
 
     def __init__(self, name: str, *, refresh: bool) -> None:
         self.name = name
         self.client = Client()
         self.inventory = Inventory(self.client, name, refresh=refresh)
-        self.constants = Constants()
+        self.masks = Masks()
 
     def has(self, commit: str, file: RemoteFile) -> bool:
         """Whether a file of a commit is on this machine, by its name."""

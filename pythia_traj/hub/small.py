@@ -21,7 +21,7 @@ from pythia_traj.errors import CheckpointError
 from pythia_traj.hub.answers import DamagedError, HeadersFor, answer_to, pieces
 from pythia_traj.hub.deadline import Deadline
 from pythia_traj.hub.listed import COMMIT, RemoteFile
-from pythia_traj.hub.patience import Attempts
+from pythia_traj.hub.retry import Attempts
 from pythia_traj.suites.files import most_bytes
 
 _GAIN = 10

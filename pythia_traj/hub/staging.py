@@ -24,7 +24,7 @@ class HubStaging(Protocol):
     """A way in for checkpoints of the Hub: `checkpoint.Staging`, and the place for their files."""
 
     ahead: int
-    source: str
+    medium: str
     holds_kept: bool
     """Whether it finds what is kept on disk itself, and holds it together with what is missing."""
     stopped: threading.Event
@@ -41,7 +41,7 @@ class HubStaging(Protocol):
 class InMemory:
     """Buffers, one a checkpoint, used again and again: as many as are held at once, never more."""
 
-    source = "network"
+    medium = "network"
     holds_kept = False
 
     def __init__(

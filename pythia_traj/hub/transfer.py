@@ -20,7 +20,7 @@ from pythia_traj.errors import CheckpointError
 from pythia_traj.hub.client import Client
 from pythia_traj.hub.connections import CONNECTIONS
 from pythia_traj.hub.listed import Digest, RemoteFile, is_file
-from pythia_traj.hub.patience import Attempts, StatusError, describe, log
+from pythia_traj.hub.retry import Attempts, StatusError, describe, log
 from pythia_traj.hub.stream import Aborts, Answer, get
 from pythia_traj.outside import shown
 
@@ -140,7 +140,7 @@ class Transfer:
         False where it had to fetch the whole file instead.
 
         Raises:
-            httpx2.HTTPError: they cannot be had, for all patience.
+            httpx2.HTTPError: they cannot be had, for all retry.
         """
         return self._run(spans, lambda end: None)
 
@@ -151,7 +151,7 @@ class Transfer:
             spans: ascending, disjoint; what lies between them is in the buffer already.
 
         Raises:
-            httpx2.HTTPError: they cannot be had, for all patience.
+            httpx2.HTTPError: they cannot be had, for all retry.
         """
         digest, hashed = Digest(self._source.file), 0
 
@@ -286,9 +286,7 @@ class Transfer:
         if ranged:
             headers["range"] = f"bytes={position}-{end - 1}"
         client = self._source.client
-        with get(
-            url, headers, client.patience.timeouts, self._aborts, client.connections
-        ) as answer:
+        with get(url, headers, client.retry.timeouts, self._aborts, client.connections) as answer:
             self._check(answer, position, end, ranged)
             flow = _Flow()
             # More than was promised is not read: a buffer's neighbour is another range.
@@ -327,7 +325,7 @@ class Transfer:
             raise _RangesIgnoredError
 
     def _attempts(self) -> Attempts:
-        return Attempts(self._source.client.patience, self._source.name, self._is_unwanted)
+        return Attempts(self._source.client.retry, self._source.name, self._is_unwanted)
 
     def _is_unwanted(self) -> bool:
         return self._failed.is_set() or self._source.stopped.is_set()
@@ -354,7 +352,7 @@ class _Address:
         """The address.
 
         Raises:
-            httpx2.HTTPError: the Hub does not say, for all patience; who asks after that is not
+            httpx2.HTTPError: the Hub does not say, for all retry; who asks after that is not
                 kept waiting again.
         """
         with self._lock:

@@ -11,10 +11,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pythia_traj.checkpoint import WeightFile
 from pythia_traj.errors import CheckpointError, HubError, StoreError
 from pythia_traj.hub.client import Client
-from pythia_traj.hub.constants import Constants, fetch_file
 from pythia_traj.hub.disk import OnDisk
 from pythia_traj.hub.listed import RemoteFile, is_file
-from pythia_traj.hub.patience import log
+from pythia_traj.hub.masks import Masks, fetch_file
+from pythia_traj.hub.retry import log
 from pythia_traj.hub.staging import HubStaging
 from pythia_traj.hub.transfer import Source
 from pythia_traj.suites.reading import map_file
@@ -27,14 +27,14 @@ def hold(
     commit: str,
     files: Sequence[RemoteFile],
     staging: HubStaging,
-    constants: Constants,
+    masks: Masks,
 ) -> Iterator[list[WeightFile]]:
     """The files of a checkpoint, until the block ends.
 
     Args:
         files: the weight files, in order.
         staging: where what has to be fetched is put.
-        constants: what was learnt from earlier checkpoints of the model, and learns from this one.
+        masks: what was learnt from earlier checkpoints of the model, and learns from this one.
 
     Raises:
         CheckpointError: one of them is corrupt, or cannot be had.
@@ -44,7 +44,7 @@ def hold(
     def fill(file: RemoteFile, buffer: memoryview) -> None:
         try:
             with client.asking(repo):
-                fetch_file(Source(client, repo, commit, file, staging.stopped), buffer, constants)
+                fetch_file(Source(client, repo, commit, file, staging.stopped), buffer, masks)
         except HubError as error:
             raise CheckpointError(f"{file.path} at commit {commit[:12]}: {error}") from None
 

@@ -6,5 +6,5 @@ parameters.py    the model's parameters as buffers in the file's own memory layo
 fold.py          the arithmetic: cast, fold and centre one matrix, block by block
 upload.py        tensors on their way to the device
 swap.py          built once, weights swapped in place
-fit.py           does it fit the device, asked before the first byte is read
+device.py        does it fit the device, asked before the first byte is read
 """

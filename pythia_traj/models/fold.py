@@ -68,7 +68,7 @@ def row_blocks(matrix: Tensor, device: torch.device) -> Iterator[slice]:
 
 def fold_reading_matrix(
     out: Tensor,
-    source: Tensor,
+    stored: Tensor,
     *,
     norm: Norm | None = None,
     bias: Tensor | None = None,
@@ -81,15 +81,15 @@ def fold_reading_matrix(
 
     Args:
         out: contiguous [..., d_model], the model's buffer.
-        source: the same in the file, of the same shape; its rows may be grouped by head.
+        stored: the same in the file, of the same shape; its rows may be grouped by head.
         norm: the LayerNorm to fold; None folds nothing. Folding centres the rows.
-        bias: fp32 [...], one value a row, which gains source . norm.shift.
+        bias: fp32 [...], one value a row, which gains stored . norm.shift.
         centre: without a norm, subtract each row's mean (W_E).
         minus: fp32 [d_model], subtracted from every row last (the mean row of W_U).
     """
     sums_of = None if norm is None else torch.stack([norm.gain / norm.gain.numel(), norm.shift])
     for block in row_blocks(out, out.device):
-        work = _work(out[block], source[block])
+        work = _work(out[block], stored[block])
         rows = work.view(-1, work.shape[-1])
         if norm is not None and sums_of is not None:
             sums = _products(sums_of, rows)
@@ -103,67 +103,67 @@ def fold_reading_matrix(
         _deliver(out[block], work)
 
 
-def fold_writing_matrix(out: Tensor, source: Tensor, *, centre: bool) -> None:
+def fold_writing_matrix(out: Tensor, stored: Tensor, *, centre: bool) -> None:
     """A matrix with columns over d_model: casts it, and centres it by subtracting its mean row.
 
     Args:
         out: contiguous [d_model, in], the model's buffer.
-        source: the same matrix in the file.
+        stored: the same matrix in the file.
     """
     if centre and out.dtype == torch.float32:
         # The mean is summed while each block is in cache; only the subtraction passes over the
         # matrix again, each core over its own.
-        mean = mean_row(source, out.device, cast_into=out)
+        mean = mean_row(stored, out.device, cast_into=out)
         for block in row_blocks(out, out.device):
             out[block].sub_(mean)
         return
-    minus = mean_row(source, out.device) if centre else None
+    minus = mean_row(stored, out.device) if centre else None
     for block in row_blocks(out, out.device):
-        work = _work(out[block], source[block])
+        work = _work(out[block], stored[block])
         if minus is not None:
             work.sub_(minus)
         _deliver(out[block], work)
 
 
-def mean_row(source: Tensor, device: torch.device, cast_into: Tensor | None = None) -> Tensor:
+def mean_row(stored: Tensor, device: torch.device, cast_into: Tensor | None = None) -> Tensor:
     """The mean of a matrix's rows, fp32 on `device`.
 
     The fp32 of each block is kept only where `cast_into` is given to hold it.
     """
-    total = torch.zeros(source.shape[1], dtype=torch.float32, device=device)
-    for rows in _cast_blocks(source, device, cast_into):
+    total = torch.zeros(stored.shape[1], dtype=torch.float32, device=device)
+    for rows in _cast_blocks(stored, device, cast_into):
         total.add_(_by_core(rows).sum(1).sum(0))
-    return total.div_(source.shape[0])
+    return total.div_(stored.shape[0])
 
 
-def add_product(out: Tensor, source: Tensor, vector: Tensor, *, centre: bool) -> None:
-    """`out` += source . vector in fp32, for a writing matrix [d_model, in] as it is in the file.
+def add_product(out: Tensor, stored: Tensor, vector: Tensor, *, centre: bool) -> None:
+    """`out` += stored . vector in fp32, for a writing matrix [d_model, in] as it is in the file.
 
     Centred, its own mean is taken off the product: that is the same as centring the matrix first,
     and needs no second copy of it in fp32.
     """
-    blocks = _cast_blocks(source, out.device)
+    blocks = _cast_blocks(stored, out.device)
     product = torch.cat([_products(vector.unsqueeze(0), rows).squeeze(0) for rows in blocks])
     out.add_(product - product.mean() if centre else product)
 
 
 def _cast_blocks(
-    source: Tensor, device: torch.device, into: Tensor | None = None
+    stored: Tensor, device: torch.device, into: Tensor | None = None
 ) -> Iterator[Tensor]:
     """A matrix in fp32 on the device, block by block.
 
     The blocks lie in `into`, or in the same memory again and again, each valid until the next one.
     """
-    blocks = list(row_blocks(source, device))
+    blocks = list(row_blocks(stored, device))
     # Fresh memory for each block would cost more than what is done with it.
     again = (
-        torch.empty(blocks[0].stop, source.shape[1], dtype=torch.float32, device=device)
+        torch.empty(blocks[0].stop, stored.shape[1], dtype=torch.float32, device=device)
         if into is None
         else into
     )
     for block in blocks:
         rows = again[: block.stop - block.start] if into is None else again[block]
-        yield _work(rows, source[block])
+        yield _work(rows, stored[block])
 
 
 def _products(vectors: Tensor, rows: Tensor) -> Tensor:
@@ -182,7 +182,7 @@ def _by_core(rows: Tensor) -> Tensor:
     return rows.view(threads if rows.shape[0] % threads == 0 else 1, -1, rows.shape[1])
 
 
-def _work(out: Tensor, source: Tensor) -> Tensor:
+def _work(out: Tensor, stored: Tensor) -> Tensor:
     """The block in fp32, contiguous, and never in the file's memory.
 
     It lies in the model's own buffer where that is fp32, else in memory of its own. It is moved in
@@ -191,9 +191,9 @@ def _work(out: Tensor, source: Tensor) -> Tensor:
     work = (
         out
         if out.dtype == torch.float32
-        else torch.empty(source.shape, dtype=torch.float32, device=out.device)
+        else torch.empty(stored.shape, dtype=torch.float32, device=out.device)
     )
-    return work.copy_(source.to(out.device, non_blocking=True))
+    return work.copy_(stored.to(out.device, non_blocking=True))
 
 
 def _deliver(out: Tensor, work: Tensor) -> None:

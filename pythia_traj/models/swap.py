@@ -18,8 +18,8 @@ from transformer_lens.components import LayerNorm, LayerNormPre
 from pythia_traj.checkpoint import Checkpoint
 from pythia_traj.errors import CheckpointError, ModelError
 from pythia_traj.models.architecture import hooked_config
+from pythia_traj.models.device import check_fits
 from pythia_traj.models.finite import Watch, look, overflowed
-from pythia_traj.models.fit import check_fits
 from pythia_traj.models.fold import (
     Norm,
     add_product,
@@ -119,7 +119,7 @@ class SwappableModel:
 
         The second value is the largest of the others.
         """
-        names = [name for name, _ in _Source(tensors, self._settings).expected(self._buffers)]
+        names = [name for name, _ in _Stored(tensors, self._settings).expected(self._buffers)]
         return look((name, tensors[name]) for name in names if name in tensors)
 
     def overflowed(self, greatest: float) -> dict[str, str]:
@@ -164,15 +164,15 @@ class SwappableModel:
             ModelError: the model has other parameters, modules or settings than it was built with.
         """
         self.check_unchanged()
-        source = _Source(tensors, self._settings)
-        source.begin(self._buffers)
+        stored = _Stored(tensors, self._settings)
+        stored.begin(self._buffers)
         self._guard.restore()
         self._norms.switch(folded=processing.fold_ln)
         self._guard.remember()
         try:
-            _Swap(self.model, self._buffers, source, processing).run()
+            _Swap(self.model, self._buffers, stored, processing).run()
         finally:
-            source.finish()
+            stored.finish()
 
 
 class _NormSwitch:
@@ -206,7 +206,7 @@ class _NormSwitch:
         self._is_folded = folded
 
 
-class _Source:
+class _Stored:
     """A checkpoint's tensors under the names of GPT-NeoX's files."""
 
     def __init__(self, tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> None:
@@ -317,7 +317,7 @@ _FILE_NORMS = {"ln1": "input_layernorm", "ln2": "post_attention_layernorm"}
 
 
 class _Swap:
-    """One swap: fills every buffer from the source.
+    """One swap: fills every buffer from what is stored.
 
     Matrices come first, then the biases that folding has added to.
     """
@@ -326,17 +326,17 @@ class _Swap:
         self,
         model: HookedTransformer,
         buffers: Mapping[str, Tensor],
-        source: _Source,
+        stored: _Stored,
         processing: Processing,
     ) -> None:
-        self.model, self.buffers, self.source, self.processing = model, buffers, source, processing
+        self.model, self.buffers, self.stored, self.processing = model, buffers, stored, processing
         # In fp32 until all that is folded into them has been added; then cast once.
         self.biases: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def run(self) -> None:
         """Writes all parameters."""
-        embedding = self.source[self.source.embed]
+        embedding = self.stored[self.stored.embed]
         fold_reading_matrix(
             self.buffers["embed.W_E"], embedding, centre=self.processing.center_writing_weights
         )
@@ -353,8 +353,8 @@ class _Swap:
         Without folding it goes into the model's module, and nothing is folded.
         """
         norm = Norm(
-            self.source.fp32(f"{file_name}.weight", like),
-            self.source.fp32(f"{file_name}.bias", like),
+            self.stored.fp32(f"{file_name}.weight", like),
+            self.stored.fp32(f"{file_name}.bias", like),
         )
         if self.processing.fold_ln:
             return norm
@@ -368,7 +368,7 @@ class _Swap:
         n_heads, d_head = self.buffers[f"{block}.attn.b_Q"].shape
         norm = self._norm(f"{block}.ln1", f"{file}.{_FILE_NORMS['ln1']}", W_O)
         # GPT-NeoX interleaves query, key and value by head.
-        qkv = self.source[f"{file}.attention.query_key_value.weight"].view(n_heads, 3, d_head, -1)
+        qkv = self.stored[f"{file}.attention.query_key_value.weight"].view(n_heads, 3, d_head, -1)
         qkv_bias = self._attention_bias(
             f"{file}.attention.query_key_value", 3 * n_heads * d_head, W_O
         )
@@ -378,7 +378,7 @@ class _Swap:
                 self.buffers[f"{block}.attn.W_{letter}"], qkv[:, i], norm=norm, bias=bias
             )
             self.biases[f"{block}.attn.b_{letter}"] = bias
-        dense = self.source[f"{file}.attention.dense.weight"]
+        dense = self.stored[f"{file}.attention.dense.weight"]
         centre = self.processing.center_writing_weights
         fold_writing_matrix(W_O.view(W_O.shape[0], -1), dense, centre=centre)
         b_O = self._attention_bias(f"{file}.attention.dense", W_O.shape[0], W_O)
@@ -390,33 +390,33 @@ class _Swap:
 
     def _attention_bias(self, name: str, size: int, like: Tensor) -> Tensor:
         """The bias of an attention matrix, zeros where the config says that there is none."""
-        if self.source.has_attention_bias:
-            return self.source.fp32(f"{name}.bias", like)
+        if self.stored.has_attention_bias:
+            return self.stored.fp32(f"{name}.bias", like)
         return torch.zeros(size, dtype=torch.float32, device=like.device)
 
     def _mlp(self, block: str, file: str) -> None:
         W_out = self.buffers[f"{block}.mlp.W_out"]
         norm = self._norm(f"{block}.ln2", f"{file}.{_FILE_NORMS['ln2']}", W_out)
-        b_in = self.biases[f"{block}.mlp.b_in"] = self.source.fp32(
+        b_in = self.biases[f"{block}.mlp.b_in"] = self.stored.fp32(
             f"{file}.mlp.dense_h_to_4h.bias", W_out
         )
-        W_in = self.source[f"{file}.mlp.dense_h_to_4h.weight"]
+        W_in = self.stored[f"{file}.mlp.dense_h_to_4h.weight"]
         fold_reading_matrix(self.buffers[f"{block}.mlp.W_in"], W_in, norm=norm, bias=b_in)
         centre = self.processing.center_writing_weights
-        fold_writing_matrix(W_out, self.source[f"{file}.mlp.dense_4h_to_h.weight"], centre=centre)
-        b_out = self.source.fp32(f"{file}.mlp.dense_4h_to_h.bias", W_out)
+        fold_writing_matrix(W_out, self.stored[f"{file}.mlp.dense_4h_to_h.weight"], centre=centre)
+        b_out = self.stored.fp32(f"{file}.mlp.dense_4h_to_h.bias", W_out)
         self.biases[f"{block}.mlp.b_out"] = b_out - b_out.mean() if centre else b_out
 
     def _unembed(self) -> None:
         W_U = self.buffers["unembed.W_U"]
-        source = self.source[self.source.unembed]
+        stored = self.stored[self.stored.unembed]
         norm = self._norm("ln_final", "gpt_neox.final_layer_norm", W_U)
         b_U = torch.zeros(W_U.shape[0], dtype=torch.float32, device=W_U.device)
         mean = None
         if self.processing.center_unembed:
-            mean = mean_row(source, W_U.device)
+            mean = mean_row(stored, W_U.device)
             if norm is not None:  # the mean row as it will be once the LayerNorm is folded in
                 mean = mean * norm.gain
                 mean = mean - mean.mean()
-        fold_reading_matrix(W_U, source, norm=norm, bias=b_U, minus=mean)
+        fold_reading_matrix(W_U, stored, norm=norm, bias=b_U, minus=mean)
         self.biases["unembed.b_U"] = b_U - b_U.mean() if self.processing.center_unembed else b_U

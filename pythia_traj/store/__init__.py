@@ -3,10 +3,16 @@
 layout.py   a run's directory: its paths, its creation, what may and may not be one
 records.py  its JSON as typed models
 parquet.py  a table -> a file, and back if it is whole
+tables.py   rows, items and tables of an experiment's own -> Arrow tables of the declared types
 unit.py     one unit -> Parquet files, written aside and renamed
 done.py     which units are there and whole, what they were made of, what was asked for
 events.py   the append-only log of each worker
+files.py    the files of one table, those that are whole
 read.py     a run -> DataFrame
 filters.py  what of it is wanted
-mixed.py    rows of one label that were made with different settings
+mixed.py    rows that were made with different versions or settings
+describe.py which words and tables there are to ask for
+schema1.py  the words and columns of runs that version 0.1.0 wrote, in those of today
+old_tables.py  tables of such a run -> tables of today
+convert.py  such a run -> a run of today
 """

@@ -21,7 +21,7 @@ COLUMNS = {None: schema.METRICS, "items": schema.ITEMS, "models": schema.MODELS}
 TABLE = re.compile(r"[a-z][a-z0-9_]*")
 """What a table can be called."""
 
-_PARTITION = re.compile(r"(model|experiment)=([A-Za-z0-9_][A-Za-z0-9._-]*)")
+_PARTITION = re.compile(r"([a-z]+)=([A-Za-z0-9_][A-Za-z0-9._-]*)")
 
 _REQUEST = re.compile(r"[0-9a-f]{16}\.json")
 
@@ -65,6 +65,7 @@ def list_units(
     cached: bool = False,
     suffix: str = ".parquet",
     unreadable: Damage | None = None,
+    partition: str = "label",
 ) -> list[Found]:
     """The units whose files exist, sorted.
 
@@ -74,6 +75,7 @@ def list_units(
         table: look for their part of this table, not for their metrics.
         cached: look among the rows that are there for references alone.
         unreadable: takes the folders that may not be read.
+        partition: what folders call a label.
     """
     found, noted = [], {} if unreadable is None else unreadable
     for model, folder in _partitions(run.folder(table, cached=cached), "model", noted):
@@ -82,7 +84,7 @@ def list_units(
                 Found(model, path) for path in [run.model_path(model)] if os.path.lexists(path)
             ]
             continue
-        for label, units in _partitions(folder, "experiment", noted):
+        for label, units in _partitions(folder, partition, noted):
             for name in _names(units, noted):
                 step = step_of(name)
                 if step is not None and name.endswith(suffix):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from pythia_traj.errors import StoreError, nearest
 from pythia_traj.outside import shown
@@ -45,9 +46,31 @@ class Filter:
 
     def may_take(self, found: Found) -> bool:
         """Whether a file of that name can hold such a row."""
-        by_name = {"model": found.model, "experiment": found.label or None, "step": found.step}
+        by_name = {"model": found.model, "label": found.label or None, "step": found.step}
         own = by_name.get(self.name)
         return own is None or own in self.values
+
+    def may_hold(self, metadata: pq.FileMetaData) -> bool:
+        """Whether a unit's file can hold such a row, as far as its footer tells.
+
+        It tells of the experiment, which is the same for all rows: most files of a run are of
+        others, and need not be decoded.
+        """
+        if self.name != "experiment" or None in self.values:
+            return True
+        for group in range(metadata.num_row_groups):
+            columns = metadata.row_group(group)
+            own = next(
+                one
+                for one in map(columns.column, range(columns.num_columns))
+                if one.path_in_schema == self.name
+            )
+            known = own.statistics
+            if known is None or not known.has_min_max or known.min != known.max:
+                return True
+            if known.min in self.values:
+                return True
+        return False
 
     def expression(self) -> pc.Expression:
         """As pyarrow filters by it."""

@@ -2,13 +2,14 @@
 
     RUN/run.json                 what this directory is; written once
     RUN/requests/<digest>.json   each distinct request, resolved
-    RUN/metrics/model=<model>/experiment=<label>/step-000512.parquet
-    RUN/tables/<table>/model=<model>/experiment=<label>/step-000512.parquet
-    RUN/tables/<name>/model=<model>/experiment=<label>/step-000512.safetensors
+    RUN/metrics/model=<model>/label=<label>/step-000512.parquet
+    RUN/tables/<table>/model=<model>/label=<label>/step-000512.parquet
+    RUN/tables/<name>/model=<model>/label=<label>/step-000512.safetensors
     RUN/tables/models/model=<model>/model.parquet
     RUN/cache/                   rows that only references need; may be deleted
     RUN/log/<worker>.jsonl       events
     RUN/.tmp/                    files being written
+    RUN/conversion.json          stands for run.json until a conversion is complete
 
 A file is written to `.tmp/`, flushed to disk and renamed, so a reader sees a whole file or none.
 Directories are created by whoever needs them first; workers never wait for each other.
@@ -25,6 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +38,16 @@ from pythia_traj.store.records import MARKER, RunFacts, as_json
 _OURS = {".tmp", "cache", "log", "metrics", "requests", "tables"}
 """What a run's directory holds beside run.json."""
 
+CONVERSION = "conversion.json"
+"""What a directory has until all files of an older run are converted into it."""
+
 SUFFIXES = (".parquet", ".safetensors")
 """Of a unit's files."""
+
+_FIRST_VERSION = "0.1.0"
+"""The one that wrote the runs that do not say which one did."""
+
+_VERSION = re.compile(r"[0-9][0-9A-Za-z.+!]{0,40}")
 
 _STEP_FILE = re.compile(r"step-([0-9]{6,10})\.[a-z]+")
 
@@ -60,29 +70,14 @@ class Run:
         if (path / "run.json").exists():
             return cls.open(path)
         with writing(path):
-            if path.exists() and not path.is_dir():
-                raise StoreError(f"{path} is a file: give a directory for the run")
-            foreign = (
-                sorted(entry.name for entry in path.iterdir() if entry.name != ".tmp")
-                if path.exists()
-                else []
-            )
+            _refuse_unfinished(path)
+            foreign = foreign_entry(path)
             if foreign and not _was_run(path) and not (path / "run.json").exists():
                 raise StoreError(
-                    f"{path} holds {foreign[0]} and is no run: give an empty or a new directory"
+                    f"{path} holds {foreign} and is no run: give an empty or a new directory"
                 )
             run = cls(path)
-            facts = {
-                "kind": MARKER,
-                "id": uuid.uuid4().hex,
-                "schema": schema.VERSION,
-                "created": datetime.now(UTC).isoformat(),
-            }
-            with run.replacing(path / "run.json") as temporary:
-                temporary.write_text(as_json(facts, indent=1) + "\n", encoding="utf-8")
-                if not link_exclusively(temporary, path / "run.json"):
-                    return cls.open(path)
-        return run
+            return run if run.write_facts() else cls.open(path)
 
     @classmethod
     def find(cls, path: Path) -> "Run | None":
@@ -95,6 +90,7 @@ class Run:
         """
         if (path / "run.json").exists():
             return cls.open(path)
+        _refuse_unfinished(path)
         return cls(path) if path.is_dir() and _was_run(path) else None
 
     @classmethod
@@ -102,27 +98,32 @@ class Run:
         """Opens a run that exists.
 
         Raises:
-            StoreError: there is none, it is damaged, or it was written by a newer version.
+            StoreError: there is none, it is damaged, or it was written by a version with another
+                schema.
         """
-        file = path / "run.json"
-        try:
-            document = read_json(file, error=StoreError)
-        except FileNotFoundError:
-            raise StoreError(f"{path} is no run: it has no run.json") from None
-        except StoreError as error:
-            raise _damaged(file, error) from None
-        if not isinstance(document, dict) or document.get("kind") != MARKER:
-            raise StoreError(f"{file} was not written by pythia-traj: give another directory")
-        try:
-            facts = checked(RunFacts, document, file, error=StoreError)
-        except StoreError as error:
-            raise _damaged(file, error) from None
-        if facts.schema_version > schema.VERSION:
-            raise StoreError(
-                f"{path} was written by a newer pythia-traj (schema {facts.schema_version}): update"
-                " pythia-traj to read it"
-            )
+        facts = read_facts(path)
+        if facts.schema_version < schema.VERSION:
+            raise _older(path, facts)
         return cls(path)
+
+    def write_facts(self, **more: Any) -> bool:
+        """Writes run.json, which is what makes a run of a directory; False where one is there.
+
+        Raises:
+            StoreError: the disk is full, read-only or forbidden.
+        """
+        facts = {
+            "kind": MARKER,
+            "id": uuid.uuid4().hex,
+            "schema": schema.VERSION,
+            "version": version("pythia-traj"),
+            "created": datetime.now(UTC).isoformat(),
+            **more,
+        }
+        file = self.path / "run.json"
+        with writing(self.path), self.replacing(file) as temporary:
+            temporary.write_text(as_json(facts, indent=1) + "\n", encoding="utf-8")
+            return link_exclusively(temporary, file)
 
     @property
     def metrics(self) -> Path:
@@ -146,7 +147,7 @@ class Run:
         return (
             self.folder(table, cached=cached)
             / f"model={model}"
-            / f"experiment={label}"
+            / f"label={label}"
             / step_file(step, suffix)
         )
 
@@ -161,7 +162,7 @@ class Run:
 
     def unit_tables(self, model: str, label: str, step: int, *, cached: bool = False) -> set[Path]:
         """The files that a unit has beside its metrics: tables and tensors."""
-        tables, unit = self.folder("", cached=cached), f"model={model}/experiment={label}"
+        tables, unit = self.folder("", cached=cached), f"model={model}/label={label}"
         found = [
             path
             for suffix in SUFFIXES
@@ -209,6 +210,43 @@ class Run:
             pid = path.name.removeprefix(f"{socket.gethostname()}-").partition("-")[0]
             if pid.isdigit() and not _is_alive(int(pid)):
                 path.unlink(missing_ok=True)
+
+
+def read_facts(path: Path) -> RunFacts:
+    """What a run's run.json says, be it of this schema or an older one.
+
+    Raises:
+        StoreError: there is none, it is damaged, or it was written by a newer version.
+    """
+    file = path / "run.json"
+    try:
+        document = read_json(file, error=StoreError)
+    except FileNotFoundError:
+        _refuse_unfinished(path)
+        raise StoreError(f"{path} is no run: it has no run.json") from None
+    except StoreError as error:
+        raise _damaged(file, error) from None
+    if not isinstance(document, dict) or document.get("kind") != MARKER:
+        raise StoreError(f"{file} was not written by pythia-traj: give another directory")
+    try:
+        facts = checked(RunFacts, document, file, error=StoreError)
+    except StoreError as error:
+        raise _damaged(file, error) from None
+    if facts.schema_version > schema.VERSION:
+        raise _newer(path, facts)
+    return facts
+
+
+def foreign_entry(path: Path) -> str | None:
+    """The first thing that a directory holds; None where it is empty, or not there yet.
+
+    Raises:
+        StoreError: it is a file.
+    """
+    if path.exists() and not path.is_dir():
+        raise StoreError(f"{path} is a file: give a directory for the run")
+    names = (entry.name for entry in path.iterdir()) if path.exists() else iter(())
+    return min((name for name in names if name != ".tmp"), default=None)
 
 
 def step_file(step: int, suffix: str = ".parquet") -> str:
@@ -284,6 +322,51 @@ def _damaged(file: Path, error: StoreError) -> StoreError:
         f"{file} is damaged ({how}): remove it and repeat the sweep, which writes it again; no rows"
         " are lost"
     )
+
+
+def _older(path: Path, facts: RunFacts | None = None) -> StoreError:
+    written_by = (facts.version if facts is not None else None) or _FIRST_VERSION
+    number = 1 if facts is None else facts.schema_version
+    return StoreError(
+        f"{path} was written by pythia-traj {written_by} (schema {number}): make a run of this"
+        f" version of it with pythia-traj convert {path} NEW"
+    )
+
+
+def _newer(path: Path, facts: RunFacts) -> StoreError:
+    if facts.version is None or not _VERSION.fullmatch(facts.version):
+        return StoreError(
+            f"{path} was written by a newer pythia-traj (schema {facts.schema_version}): update"
+            " pythia-traj to read it"
+        )
+    theirs, ours = (
+        f"pythia-traj {name} (schema {number})"
+        for name, number in (
+            (facts.version, facts.schema_version),
+            (version("pythia-traj"), schema.VERSION),
+        )
+    )
+    return StoreError(
+        f"{path} was written by {theirs}, this is {ours}: install that version to read it"
+    )
+
+
+def _refuse_unfinished(path: Path) -> None:
+    """Whether a directory without run.json is one that must not become a run of this schema.
+
+    Raises StoreError: its conversion is not complete, or it holds rows of an older schema.
+    """
+    if (path / CONVERSION).exists():
+        raise StoreError(
+            f"{path} is a conversion that was interrupted: repeat pythia-traj convert OLD {path}"
+        )
+    if holds_schema1(path):
+        raise _older(path)
+
+
+def holds_schema1(path: Path) -> bool:
+    """Whether a directory that has no run.json is a run of schema 1 that has lost it."""
+    return path.is_dir() and _was_run(path) and any(path.glob("metrics/model=*/experiment=*"))
 
 
 def _was_run(path: Path) -> bool:

@@ -1,6 +1,6 @@
-"""Rows of one label that were made with different settings.
+"""Rows that were made with different versions or settings of one experiment.
 
-They lie in one folder, and their difference is not training's.
+They lie in one folder or are asked for together, and their difference is not training's.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,6 +12,40 @@ from pythia_traj.store.records import Footer
 
 _NAMED = 3
 """Settings that a message names."""
+
+
+def measured_by(footer: Footer) -> tuple[str, str] | None:
+    """The experiment that a unit is of, and its version; None where its provenance has no such."""
+    name, version = footer.made_of.get("experiment"), footer.made_of.get("version")
+    return (name, shown(version)) if isinstance(name, str) and version is not None else None
+
+
+def mixed_versions(footers: Mapping[Found, Footer]) -> str:
+    """Which experiments were measured by more than one version of them; empty where none was."""
+    units: dict[tuple[str, str], list[str]] = {}
+    for found, footer in footers.items():
+        by = measured_by(footer)
+        if by is not None:
+            units.setdefault(by, []).append(found.unit)
+    versions: dict[str, list[str]] = {}
+    for (name, version), some in sorted(units.items(), key=lambda one: _in_order(*one[0])):
+        count = "1 unit" if len(some) == 1 else f"{len(some)} units, such as"
+        versions.setdefault(name, []).append(f"version {version} ({count} {some[0]})")
+    return "; ".join(
+        f"{name} was measured by {' and by '.join(counted)}"
+        for name, counted in versions.items()
+        if len(counted) > 1
+    )
+
+
+def say_versions(footers: Mapping[Found, Footer]) -> list[str]:
+    """A sentence, where an experiment was measured by more than one version of it."""
+    versions = mixed_versions(footers)
+    return (
+        [f"{versions}: what differs between them need not be training's; measure the older anew"]
+        if versions
+        else []
+    )
 
 
 def say_mixed(footers: Mapping[Found, Footer]) -> list[str]:
@@ -47,11 +81,19 @@ def differences(settings: Iterable[Mapping[str, Any]]) -> str:
     return "; ".join(found[:_NAMED]) + more
 
 
+def _in_order(name: str, version: str) -> tuple[str, int, str]:
+    """Version 10 comes after version 9."""
+    return name, len(version), version
+
+
 def _kinds(digests: Iterable[list[Footer]]) -> list[tuple[dict[str, Any], int]]:
-    """Each set of settings, with the number of units that have it; the most frequent one first."""
+    """Each set of settings, with the number of units that have it; the most frequent one first.
+
+    Versions are not among them: `mixed_versions` says of those more.
+    """
     kinds: list[tuple[dict[str, Any], int]] = []
     for footers in digests:
-        settings = footers[0].settings
+        settings = {name: value for name, value in footers[0].settings.items() if name != "version"}
         at = next((i for i, (known, _) in enumerate(kinds) if known == settings), None)
         if at is None:
             kinds.append((settings, len(footers)))

@@ -32,12 +32,15 @@ _CHECKSUM_KEY = b"pythia_traj_crc32"
 
 TYPES = {
     "dictionary": pa.dictionary(pa.int32(), pa.string()),
+    "string": pa.string(),
     "bool": pa.bool_(),
     "int16": pa.int16(),
     "int32": pa.int32(),
     "int64": pa.int64(),
     "float32": pa.float32(),
     "float64": pa.float64(),
+    "list<int32>": pa.list_(pa.int32()),
+    "list<float32>": pa.list_(pa.float32()),
 }
 
 _MAGIC, _TAIL = b"PAR1", 8
@@ -74,14 +77,14 @@ class Whole:
     is_proven: bool
     """Whether a checksum says so; else only decoding it tells."""
 
-    def table(self) -> pa.Table:
-        """Its rows.
+    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Its rows, or these columns of them.
 
         Raises:
             DamagedError: they cannot be decoded.
         """
         try:
-            table = self.file.read(use_threads=False)
+            table = self.file.read(columns=columns, use_threads=False)
             table.validate()
         except _UNREADABLE as error:
             raise DamagedError(f"its rows cannot be read ({_first_line(error)})") from None
@@ -104,7 +107,11 @@ def write_parquet(path: Path, table: pa.Table, footer: Mapping[str, Any]) -> Non
 
 
 def read_parquet(
-    path: Path, columns: Sequence[schema.Column] | None, *, step: int | None = None
+    path: Path,
+    columns: Sequence[schema.Column] | None,
+    *,
+    step: int | None = None,
+    unit: Sequence[schema.Column] = schema.UNIT_COLUMNS,
 ) -> Whole:
     """Opens a file, and looks whether it is whole.
 
@@ -112,6 +119,7 @@ def read_parquet(
         columns: those of its table; None for a table of an experiment's own, which has a unit's
             columns and then others.
         step: of the unit it belongs to.
+        unit: a unit's columns.
 
     Raises:
         FileNotFoundError: there is none.
@@ -124,7 +132,7 @@ def read_parquet(
         keys = metadata.metadata or {}
     except _UNREADABLE as error:
         raise DamagedError(f"it is no Parquet file ({_first_line(error)})") from None
-    _check_columns(found, columns)
+    _check_columns(found, columns, unit)
     if metadata.num_rows > _ROWS + _ROWS_PER_BYTE * len(data):
         raise DamagedError(f"it says that {len(data)} bytes are {metadata.num_rows} rows")
     if FOOTER_KEY not in keys:
@@ -198,8 +206,10 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
         raise DamagedError(f"it cannot be read ({error.strerror})") from None
 
 
-def _check_columns(found: pa.Schema, columns: Sequence[schema.Column] | None) -> None:
-    expected = arrow_schema(tuple(columns or schema.UNIT_COLUMNS))
+def _check_columns(
+    found: pa.Schema, columns: Sequence[schema.Column] | None, unit: Sequence[schema.Column]
+) -> None:
+    expected = arrow_schema(tuple(columns or unit))
     if columns is not None and found.equals(expected):
         return
     if columns is not None and len(found) > len(expected):

@@ -1,45 +1,50 @@
 """A run -> a tidy DataFrame.
 
-Any Parquet reader does the same on `RUN/metrics`; this one knows the types, and what is damaged.
+Any Parquet reader does the same on `RUN/metrics`; this one knows the types, what is damaged, what
+is a control, and what was measured otherwise than the rest.
 """
 
-import os
 import warnings
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pythia_traj import schema
-from pythia_traj.errors import StoreError, nearest
+from pythia_traj.errors import StoreError
 from pythia_traj.outside import shown
-from pythia_traj.store.done import COLUMNS, Damage, Found, list_tables, list_units
+from pythia_traj.store.done import COLUMNS, Found
+from pythia_traj.store.files import Files
 from pythia_traj.store.filters import Filter
 from pythia_traj.store.layout import Run
-from pythia_traj.store.mixed import say_mixed
-from pythia_traj.store.parquet import TYPES, DamagedError, arrow_schema, read_parquet
+from pythia_traj.store.mixed import mixed_versions, say_mixed, say_versions
+from pythia_traj.store.parquet import TYPES, Whole, arrow_schema
 from pythia_traj.store.records import Footer
 from pythia_traj.suites.catalog import catalog
 
-_PARTITIONS = ("model", "experiment")
-
-_PANDAS = {"dictionary": "category", "bool": "boolean", "int32": "Int32", "int64": "Int64"}
+_PANDAS = {"dictionary": "category", "bool": "boolean", "int32": "Int64", "int64": "Int64"}
 
 _NULLABLE = {
     pa.bool_(): pd.BooleanDtype(),
-    pa.int16(): pd.Int16Dtype(),
-    pa.int32(): pd.Int32Dtype(),
-    pa.int64(): pd.Int64Dtype(),
+    # Whatever a file needs to hold them: layer * 1000 + head or step * tokens per step, which
+    # everybody computes sooner or later, exceeds the smaller types, and pandas would not say so.
+    **dict.fromkeys(
+        (
+            *(pa.int8(), pa.int16(), pa.int32(), pa.int64()),
+            *(pa.uint8(), pa.uint16(), pa.uint32()),
+        ),
+        pd.Int64Dtype(),
+    ),
 }
 
-_THREADS = 4
 
-_NAMED = 3
-"""Damaged files that a warning names; `pythia-traj status` names all."""
+_TAKEN_FOR = {"experiment": ("label", "a label"), "label": ("experiment", "an experiment")}
+"""A request that gives an experiment no label of its own calls both the same."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,21 @@ class Read:
     notes: tuple[str, ...]
 
 
-def load(run: str | Path, *, table: str | None = None, **where: Any) -> pd.DataFrame:
-    """The rows of a run, one row one value of one metric.
+def load(
+    run: str | Path,
+    *,
+    table: str | None = None,
+    controls: bool = False,
+    mixed: bool = False,
+    **where: Any,
+) -> pd.DataFrame:
+    """The measurements of a run, one row one value of one metric.
+
+    `pythia_traj.describe(run)` says which metrics, variants and parts there are to ask for:
+
+        load("runs/induction", metric="prefix_matching", variant="two_halves", step=[0, 512])
+        load("runs/induction", metric="prefix_matching", control="shuffled")
+        load("runs/induction", label="short", table="items")
 
     Damaged files are left out with a warning; so is said where rows of a label were made with
     different parameters.
@@ -67,150 +85,191 @@ def load(run: str | Path, *, table: str | None = None, **where: Any) -> pd.DataF
         run: the run's directory.
         table: another table than the metrics: `items`, one of an experiment's own, or `models`,
             which joins on `model`.
+        controls: the rows of controls are among them, whose `control` says which. They are too
+            where the filters name a `control`; tables that know of none are read whole.
+        mixed: rows that several versions of one experiment measured may stand together.
         **where: columns to filter by, pushed down to the files: a value, a list of values, or None
-            for null, as in
-            `load(run, experiment="induction", metric="prefix_matching", step=[0, 512])`.
+            for null. `experiment` is the experiment's name, `label` that of its request.
 
     Returns:
-        columns `model`, `experiment` and those of pythia_traj.schema, sorted by model, experiment
-        and step; words are categories, layer, head, position, step and n are nullable integers.
+        columns `model`, `label` and those of pythia_traj.schema, sorted by model, label and step;
+        words are categories, all integers Int64.
 
     Raises:
-        StoreError: it is no run, has no such table or column, or a word stands nowhere in that
-            column.
+        StoreError: it is no run, has no such table or column, a word stands nowhere in that column,
+            or rows of several versions of one experiment are among those asked for.
     """
-    found = read_run(run, table=table, **where)
+    found = read_run(run, table=table, controls=controls, mixed=mixed, **where)
     for note in found.notes:
         warnings.warn(note, stacklevel=2)
     return found.frame
 
 
-def read_run(run: str | Path, *, table: str | None = None, **where: Any) -> Read:
+def read_run(
+    run: str | Path,
+    *,
+    table: str | None = None,
+    controls: bool = False,
+    mixed: bool = False,
+    **where: Any,
+) -> Read:
     """The rows of a run, as `load`, with what there is to be said of them.
 
     Raises:
         StoreError: as `load`.
     """
-    reader = _Reader(Run.open(Path(run)), table)
-    if not reader.there:
-        return Read(_empty(table), {}, reader.notes({}))
     filters = [Filter.of(name, value) for name, value in where.items()]
-    for one in filters:
-        if reader.is_stores or one.name in reader.columns.names:
-            one.check(reader.columns)
-    rows, footers = reader.read(
-        [found for found in reader.there if all(one.may_take(found) for one in filters)], filters
-    )
-    for one in filters:
-        missing = one.words() - _words(rows, one.name)
-        if missing:
-            known = reader.words(one.name)
-            one.refuse_unknown(missing - known, sorted(known))
-    return Read(_as_frame(rows, reader.partitions), footers, reader.notes(footers))
+    reader = _Reader(Run.open(Path(run)), table, filters, controls or "control" in where)
+    rows, parts = reader.read()
+    chosen = {found: part.footer for found, part in parts.items() if len(part.rows)}
+    if not mixed:
+        _refuse_versions(chosen)
+    notes = [*say_versions(chosen), *(say_mixed(chosen) if table != "models" else [])]
+    notes += reader.files.say_damaged()
+    hidden = sum(part.hidden for part in parts.values())
+    if hidden and not len(rows):
+        notes.append(
+            f"no measurement is among these rows, but {hidden} of controls: controls=True gives"
+            " them too"
+        )
+    frame = _as_frame(rows, reader.partitions)
+    return Read(frame, {found: part.footer for found, part in parts.items()}, tuple(notes))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What was read of one file; `hidden` counts the rows of controls that were left out."""
+
+    rows: pa.Table
+    footer: Footer
+    hidden: int = 0
 
 
 class _Reader:
-    """Reads files of one table."""
+    """Reads those rows of one table that filters choose."""
 
-    def __init__(self, run: Run, table: str | None) -> None:
-        self._run, self._table = run, table
-        self._damaged: Damage = {}
-        self.there = _list(run, table, self._damaged)
-        self.partitions = _PARTITIONS[:1] if table == "models" else _PARTITIONS
-        self.is_stores = table in COLUMNS
+    def __init__(
+        self, run: Run, table: str | None, filters: Sequence[Filter], controls: bool
+    ) -> None:
+        self.files = Files(run, table)
+        self.partitions = schema.PARTITIONS[:1] if table == "models" else schema.PARTITIONS
+        self._filters, self._controls = filters, controls
+        self._is_stores = table in COLUMNS
         """Whether the store alone says which columns it has."""
-        own = arrow_schema(COLUMNS.get(table, schema.UNIT_COLUMNS))
-        self.columns = pa.schema(
-            [*(pa.field(name, TYPES["dictionary"]) for name in self.partitions), *own]
+        known = arrow_schema(COLUMNS.get(table, schema.UNIT_COLUMNS))
+        self._columns = pa.schema(
+            [*(pa.field(name, TYPES["dictionary"]) for name in self.partitions), *known]
         )
         """Those that are known without a look into a file."""
 
-    def read(
-        self, wanted: Sequence[Found], filters: Sequence[Filter]
-    ) -> tuple[pa.Table, dict[Found, Footer]]:
-        """The rows of these files, and the provenance of each that is whole."""
-        expression = None
-        for one in filters:
-            expression = one.expression() if expression is None else expression & one.expression()
-        early = expression if self.is_stores else None
-        tables, footers = {}, {}
-        with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
-            for found, opened in zip(
-                wanted, pool.map(lambda found: self._open(found, early), wanted), strict=True
-            ):
-                if opened is not None:
-                    tables[found], footers[found] = opened
-        common = self.columns if self.is_stores else self._common_schema(tables)
-        kept = {found: rows for found, rows in tables.items() if found.path not in self._damaged}
-        rows = (
-            pa.concat_tables(kept.values(), promote_options="permissive")
-            if kept
-            else common.empty_table()
-        )
-        if expression is not None and not self.is_stores:
-            for one in filters:
-                one.check(rows.schema)
-            rows = rows.filter(expression)
-        return rows, {found: footers[found] for found in kept}
+    def read(self) -> tuple[pa.Table, dict[Found, _Part]]:
+        """The rows, together and by their files.
 
-    def words(self, name: str) -> set[str]:
-        """All words that stand in a column, whatever the other columns hold."""
-        if name == "model":
-            return {found.model for found in self.there}
-        if name == "experiment":
-            return {found.label for found in self.there}
-        known: set[str] = set()
-        for found in self.there:
-            opened = self._open(found, None)
-            known |= set() if opened is None else _words(opened[0], name)
-        return known
-
-    def notes(self, footers: Mapping[Found, Footer]) -> tuple[str, ...]:
-        """What is to be said of the rows."""
-        said = say_mixed(footers) if self._table != "models" else []
-        if self._damaged:
-            names = [
-                f"{path.relative_to(self._run.path)} ({why})" for path, why in self._damaged.items()
-            ]
-            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-            said.append(
-                f"left out {len(names)} damaged {'file' if len(names) == 1 else 'files'}:"
-                f" {', '.join(names[:_NAMED])}{more}; the next sweep makes them anew"
-            )
-        return tuple(said)
-
-    def _open(self, found: Found, expression: Any) -> tuple[pa.Table, Footer] | None:
-        """The rows of a file with its partitions in front.
-
-        None where it is damaged or no longer there.
+        Raises:
+            StoreError: there is no such column, or a word stands nowhere in one.
         """
-        try:
-            whole = read_parquet(found.path, COLUMNS.get(self._table), step=found.step)
-            rows = whole.table()
-        except FileNotFoundError:
-            return None
-        except DamagedError as error:
-            self._damaged[found.path] = str(error)
-            return None
+        there = self.files.there
+        if not there:
+            return self._columns.empty_table(), {}
+        for one in self._filters:
+            if self._is_stores or one.name in self._columns.names:
+                one.check(self._columns)
+        wanted = [found for found in there if all(one.may_take(found) for one in self._filters)]
+        if self._is_stores:
+            parts, columns = dict(self.files.read(wanted, self._open)), self._columns
+        else:
+            # Of what a table of an experiment's own has for columns one file at least must tell.
+            parts, columns = self._agreeing(dict(self.files.read(wanted or there[:1], self._open)))
+        rows = pa.concat_tables(
+            [columns.empty_table(), *(part.rows for part in parts.values())],
+            promote_options="permissive",
+        )
+        for one in self._filters:
+            self._refuse_unknown(one, _words(rows, one.name))
+        return rows, parts
+
+    @cached_property
+    def _expression(self) -> pc.Expression | None:
+        """All filters, once it is known that the columns can hold what they ask for."""
+        all_of_them: pc.Expression | None = None
+        for one in self._filters:
+            own = one.expression()
+            all_of_them = own if all_of_them is None else all_of_them & own
+        return all_of_them
+
+    def _open(self, found: Found, whole: Whole) -> _Part:
+        """A file's rows with its partitions in front; of the store's own tables those chosen."""
+        rows = (
+            whole.table()
+            if all(one.may_hold(whole.file.metadata) for one in self._filters)
+            else whole.file.schema_arrow.remove_metadata().empty_table()
+        )
         for i, name in enumerate(self.partitions):
             word = found.model if name == "model" else found.label
             codes = pa.repeat(pa.scalar(0, pa.int32()), len(rows))
             rows = rows.add_column(i, name, pa.DictionaryArray.from_arrays(codes, pa.array([word])))
-        return rows if expression is None else rows.filter(expression), whole.footer
+        return self._chosen(rows, whole.footer) if self._is_stores else _Part(rows, whole.footer)
 
-    def _common_schema(self, tables: Mapping[Found, pa.Table]) -> pa.Schema:
-        """The columns of an experiment's own table: what fits those that most files have."""
+    def _chosen(self, rows: pa.Table, footer: Footer) -> _Part:
+        if self._expression is not None:
+            rows = rows.filter(self._expression)
+        # A table of a user's own may call something else by that name.
+        if (
+            self._controls
+            or "control" not in rows.column_names
+            or not _holds_words(rows["control"])
+        ):
+            return _Part(rows, footer)
+        measured = rows.filter(rows["control"].is_null())
+        return _Part(measured, footer, hidden=len(rows) - len(measured))
+
+    def _agreeing(self, parts: Mapping[Found, _Part]) -> tuple[dict[Found, _Part], pa.Schema]:
+        """The chosen rows of a table of an experiment's own, with the columns that they all have.
+
+        Those are what fits the columns that most files have.
+        """
         of_schema: dict[pa.Schema, list[Found]] = {}
-        for found, rows in tables.items():
-            of_schema.setdefault(rows.schema, []).append(found)
-        common = self.columns
+        for found, part in parts.items():
+            of_schema.setdefault(part.rows.schema, []).append(found)
+        common, fitting = self._columns, []
         for columns, founds in sorted(of_schema.items(), key=lambda item: -len(item[1])):
             try:
                 common = pa.unify_schemas([common, columns], promote_options="permissive")
+                fitting += founds
             except pa.ArrowException:
                 why = "its columns are of other types than those of other units"
-                self._damaged |= {found.path: why for found in founds}
-        return common
+                self.files.damaged |= {found.path: why for found in founds}
+        for one in self._filters:
+            one.check(common)
+        chosen = {}
+        for found in fitting:
+            rows, footer = parts[found].rows, parts[found].footer
+            rows = pa.concat_tables([common.empty_table(), rows], promote_options="permissive")
+            chosen[found] = self._chosen(rows, footer)
+        return {found: chosen[found] for found in parts if found in chosen}, common
+
+    def _refuse_unknown(self, one: Filter, found: set[str]) -> None:
+        missing = one.words() - found
+        if not missing:
+            return
+        known = self._all_words(one.name)
+        if missing - known and one.name in _TAKEN_FOR:
+            other, called = _TAKEN_FOR[one.name]
+            for word in sorted((missing - known) & self._all_words(other)):
+                raise StoreError(
+                    f"there is no {one.name} {shown(word)} in these rows: it is {called}, so give"
+                    f" {other}={shown(word)}"
+                )
+        one.refuse_unknown(missing - known, sorted(known))
+
+    def _all_words(self, name: str) -> set[str]:
+        """All words that stand in a column, whatever the other columns hold."""
+        if name == "model":
+            return {found.model for found in self.files.there}
+        if name == "label":
+            return {found.label for found in self.files.there}
+        read = self.files.read(self.files.there, lambda _, whole: _words(whole.table([name]), name))
+        return {word for _, words in read for word in words}
 
 
 def published_models() -> pd.DataFrame:
@@ -228,43 +287,35 @@ def published_models() -> pd.DataFrame:
     return frame.astype({c.name: _PANDAS[c.type] for c in schema.MODELS})
 
 
-def _list(run: Run, table: str | None, unreadable: Damage) -> list[Found]:
-    if table is not None and table not in list_tables(run):
-        known = list_tables(run)
-        if known:
-            raise StoreError(f"{run.path} has no table {shown(table)}: {nearest(table, known)}")
-        return []
-    found = list_units(run, table=table, unreadable=unreadable)
-    if not found and table is not None and list_units(run, table=table, suffix=".safetensors"):
+def _refuse_versions(footers: Mapping[Found, Footer]) -> None:
+    versions = mixed_versions(footers)
+    if versions:
         raise StoreError(
-            f"{table} holds tensors, not rows: read the .safetensors files below"
-            f" {run.folder(table)}"
+            f"{versions}: measure the older units anew, choose by label=, model= or step=, or have"
+            " them together with mixed=True"
         )
-    return sorted(found, key=lambda one: (one.model, one.label, one.step or 0))
 
 
 def _words(rows: pa.Table, name: str) -> set[str]:
-    if name not in rows.column_names:
+    if name not in rows.column_names or not _holds_words(rows[name]):
         return set()
-    found: set[Any] = set()
+    found: set[str | None] = set()
     for chunk in rows[name].chunks:
         found |= set(chunk.unique().to_pylist())
-    return {word for word in found if isinstance(word, str)}
+    return {word for word in found if word is not None}
+
+
+def _holds_words(column: pa.ChunkedArray) -> bool:
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _as_frame(rows: pa.Table, partitions: Sequence[str]) -> pd.DataFrame:
     frame: pd.DataFrame = rows.to_pandas(types_mapper=_NULLABLE.get)
+    for name in frame.columns:
+        if isinstance(frame[name].dtype, pd.CategoricalDtype):
+            # The dictionaries of the files name words of rows that were left out too.
+            frame[name] = frame[name].cat.remove_unused_categories()
     for name in partitions:
-        words = frame[name].astype("category").cat.remove_unused_categories()
-        frame[name] = words.cat.reorder_categories(sorted(words.cat.categories))
-    if "step" in frame:
-        # step x tokens per step, which everybody computes sooner or later, exceeds 32 bits, and
-        # pandas would not say so.
-        frame["step"] = frame["step"].astype("Int64")
+        frame[name] = frame[name].cat.reorder_categories(sorted(frame[name].cat.categories))
     return frame
-
-
-def _empty(table: str | None) -> pd.DataFrame:
-    columns = COLUMNS.get(table, schema.UNIT_COLUMNS)
-    partitions = _PARTITIONS[:1] if table == "models" else _PARTITIONS
-    return pd.DataFrame(columns=[*partitions, *(column.name for column in columns)])

@@ -9,6 +9,7 @@ document holds, it is one of these or it is damaged.
 import json
 import math
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Annotated, Any
 
 from annotated_types import Interval
@@ -32,10 +33,19 @@ class _Record(BaseModel):
 
 
 class RunFacts(_Record):
-    """`run.json`."""
+    """`run.json`.
+
+    Attributes:
+        version: of the pythia-traj that wrote it; None in runs of schema 1.
+        id: what tells this run from others.
+        converted: the `id` and `schema` of the run that it is a conversion of.
+    """
 
     kind: str
-    schema_version: Annotated[int, Field(alias="schema", ge=0)]
+    schema_version: Annotated[int, Field(alias="schema", ge=1)]
+    version: str | None = None
+    id: str | None = None
+    converted: dict[str, Any] | None = None
 
 
 class Request(_Record):
@@ -89,6 +99,8 @@ class Footer(_Record):
             likewise.
         versions: of what it was computed with.
         name: of the device.
+        converted: of rows that were made from those of another schema, that `schema`, the
+            `version` of pythia-traj that wrote them and the `digest` they had; None of others.
     """
 
     digest: str | None = None
@@ -99,6 +111,7 @@ class Footer(_Record):
     beside: list[str] | None = None
     versions: dict[str, str] = {}
     name: str | None = None
+    converted: dict[str, Any] | None = None
 
     @property
     def published_at(self) -> str | None:
@@ -116,6 +129,11 @@ class Footer(_Record):
         It is all that they were made of, but for the references' steps.
         """
         return {name: value for name, value in self.made_of.items() if name != "references"}
+
+
+def digest(made_of: Mapping[str, Any]) -> str:
+    """sha256 of the canonical JSON of what a unit is made of."""
+    return sha256(json.dumps(made_of, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def as_json(document: Mapping[str, Any], *, indent: int | None = None) -> str:

@@ -3,8 +3,7 @@
 The metrics file alone means that the unit is done.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,24 +23,18 @@ from pythia_traj.store.parquet import (
     write_parquet,
 )
 from pythia_traj.store.records import as_json
-from pythia_traj.values import Row, Rows
-
-
-@dataclass(frozen=True)
-class UnitId:
-    """Which unit, with the columns that are the same for all its rows."""
-
-    model: str
-    label: str
-    suite: str
-    revision: str
-    commit: str | None
-    step: int
-    tokens: int | None
+from pythia_traj.store.tables import Declared, UnitId, items_table, metrics_table, own_table
+from pythia_traj.values import Rows
 
 
 def write_unit(
-    run: Run, unit: UnitId, rows: Rows, footer: Mapping[str, Any], *, cached: bool = False
+    run: Run,
+    unit: UnitId,
+    rows: Rows,
+    footer: Mapping[str, Any],
+    *,
+    tables: Declared | None = None,
+    cached: bool = False,
 ) -> Path:
     """Writes a unit; when this returns it is on disk and done.
 
@@ -50,34 +43,27 @@ def write_unit(
 
     Args:
         footer: provenance, as JSON, stored in every file of the unit.
+        tables: the columns of the tables that the experiment may have beside its rows.
         cached: the rows are only needed as a reference, and go to the run's cache.
 
     Raises:
         StoreError: the disk is full, read-only or forbidden.
-        ValueError: the rows hold two values under one key.
+        ValueError: the rows hold two values under one key, or a table is not as it was declared.
     """
     rows.check_keys()
-    tables: dict[str, pa.Table] = {}
-    if rows.items:
-        keys = [item.key for item in rows.items]
-        own: dict[str, list[Any]] = {
-            "item": [i.item for i in rows.items],
-            "n": [i.n for i in rows.items],
-            "value": [i.value for i in rows.items],
-        }
-        tables["items"] = _table(schema.ITEMS, unit, keys, own)
+    made: dict[str, pa.Table] = {"items": items_table(unit, rows.items)} if rows.items else {}
     for name, columns in rows.tables.items():
-        tables[name] = _free_table(unit, columns)
-    metrics = _metrics_table(unit, rows.metrics)
+        made[name] = own_table(unit, name, columns, tables or {})
+    metrics = metrics_table(unit, rows.metrics)
     place = partial(run.unit_path, unit.model, unit.label, unit.step, cached=cached)
     beside = [
-        *(f"{name}.parquet" for name in tables),
+        *(f"{name}.parquet" for name in made),
         *(f"{name}.safetensors" for name in rows.arrays),
     ]
     footer = {**footer, "beside": beside}
     written = set()
     with writing(run.path):
-        for name, table in tables.items():
+        for name, table in made.items():
             written.add(place(table=name))
             _write(run, place(table=name), table, footer)
         for name, arrays in rows.arrays.items():
@@ -122,57 +108,6 @@ def read_footer(path: Path) -> dict[str, Any] | None:
         return read_parquet(path, None).footer.model_dump(exclude_unset=True)
     except (FileNotFoundError, DamagedError):
         return None
-
-
-def _metrics_table(unit: UnitId, rows: Sequence[Row]) -> pa.Table:
-    own: dict[str, list[Any]] = {
-        "value": [row.value for row in rows],
-        "stderr": [row.stderr for row in rows],
-        "n": [row.n for row in rows],
-        "reason": [row.reason for row in rows],
-    }
-    return _table(schema.METRICS, unit, [row.key for row in rows], own)
-
-
-def _table(
-    columns: Sequence[schema.Column],
-    unit: UnitId,
-    keys: Sequence[Any],
-    own: Mapping[str, list[Any]],
-) -> pa.Table:
-    by_key = (
-        dict(zip(_KEY_FIELDS, zip(*map(astuple, keys), strict=True), strict=True))
-        if keys
-        else dict.fromkeys(_KEY_FIELDS, ())
-    )
-    arrays = []
-    for column in columns:
-        if column.name in own:
-            values: Sequence[Any] = own[column.name]
-        elif column.name in by_key:
-            values = by_key[column.name]
-        else:
-            values = [getattr(unit, column.name)] * len(keys)
-        arrays.append(pa.array(values, type=TYPES[column.type]))
-    return pa.Table.from_arrays(arrays, schema=arrow_schema(tuple(columns)))
-
-
-_KEY_FIELDS = ("metric", "variant", "component", "layer", "head", "position", "dim")
-"""The fields of a Key in its own order."""
-
-
-def _free_table(unit: UnitId, columns: Mapping[str, Sequence[Any]]) -> pa.Table:
-    """A table of an experiment's own, with the unit's columns in front."""
-    length = len(next(iter(columns.values()), ()))
-    fields = [pa.field(c.name, TYPES[c.type], nullable=c.nullable) for c in schema.UNIT_COLUMNS]
-    arrays = [
-        pa.array([getattr(unit, c.name)] * length, type=TYPES[c.type]) for c in schema.UNIT_COLUMNS
-    ]
-    for name, values in columns.items():
-        array = pa.array(values)
-        arrays.append(array)
-        fields.append(pa.field(name, array.type))
-    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
 
 def _write(run: Run, path: Path, table: pa.Table, footer: Mapping[str, Any]) -> None:

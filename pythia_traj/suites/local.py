@@ -22,7 +22,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from pythia_traj import schema
-from pythia_traj.checkpoint import Integrity, Room, WeightFile
+from pythia_traj.checkpoint import NOT_RECORDED, Integrity, Room, WeightFile
 from pythia_traj.errors import CheckpointError, SuiteError
 from pythia_traj.outside import checked, read_json
 from pythia_traj.printable import one_line
@@ -43,6 +43,9 @@ from pythia_traj.suites.names import of_directory
 from pythia_traj.suites.reading import Reading
 
 SUITE = "suite.json"
+
+_NAMED = 3
+"""Files that a message names."""
 
 
 def _printable(text: str) -> str:
@@ -148,12 +151,18 @@ class LocalModel:
             files.append([path.name, stat.st_size, stat.st_mtime_ns])
         return {"kind": "directory", "files": files}
 
-    def is_current(self, step: int, recorded: Mapping[str, Any]) -> bool:
-        """Whether a source that was recorded is what is there now."""
+    def what_changed(self, step: int, recorded: Mapping[str, Any]) -> str | None:
+        """Which files are not as a source recorded them; None where that is what is there now."""
+        if not recorded.get("files"):
+            return NOT_RECORDED
         try:
-            return dict(recorded) == self.source(step)  # lists within, as JSON has them
+            now = self.source(step)
         except CheckpointError:
-            return False
+            return "they cannot be looked at"
+        if dict(recorded) == now:  # lists within, as JSON has them
+            return None
+        names = _different(recorded["files"], now["files"])
+        return f"changed since ({names})" if names else "changed since"
 
     def learning_rate(self, step: int) -> None:
         """A directory does not say."""
@@ -286,6 +295,16 @@ class LocalCheckpoint:
                 replace(file, tensors=tensors)
                 for file, tensors in zip(files, weights.values(), strict=True)
             ]
+
+
+def _different(before: Any, now: Sequence[Sequence[Any]]) -> str:
+    """The names of files that are in one of two lists alone, or not as in the other."""
+    known = before if isinstance(before, list) else []
+    gone = (file for file in known if isinstance(file, list) and file and file not in now)
+    different = [*gone, *(file for file in now if file not in known)]
+    names = sorted({str(file[0]) for file in different})
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _is_file(path: Path) -> bool:

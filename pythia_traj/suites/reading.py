@@ -42,7 +42,7 @@ class Reading:
         ahead: how many checkpoints are opened ahead; of one that is mapped, the system reads ahead.
     """
 
-    source = "disk"
+    medium = "disk"
 
     def __init__(self, ahead: int = 0, buffers: Buffers | None = None) -> None:
         """Without buffers all files are mapped."""

@@ -18,7 +18,7 @@ import torch
 from pythia_traj.checkpoint import Checkpoint, PublishedModel
 from pythia_traj.errors import CheckpointError, DeviceError
 from pythia_traj.hub.settings import have_same_vocabulary
-from pythia_traj.models.fit import DTYPES, check_fits
+from pythia_traj.models.device import DTYPES, check_fits
 from pythia_traj.models.tokenizer import (
     CheckpointTokenizer,
     bos_token_id,

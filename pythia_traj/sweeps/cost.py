@@ -16,7 +16,7 @@ from pythia_traj.checkpoint import PublishedModel
 from pythia_traj.config import ExperimentRequest, SweepConfig
 from pythia_traj.errors import CheckpointError
 from pythia_traj.experiment import Passes, Shape
-from pythia_traj.models.fit import DTYPES, pick_device
+from pythia_traj.models.device import DTYPES, pick_device
 from pythia_traj.models.swap import SwappableModel
 from pythia_traj.sweeps.agreement import agree
 from pythia_traj.sweeps.datasets import Datasets

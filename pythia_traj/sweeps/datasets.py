@@ -113,10 +113,10 @@ class Datasets:
 def _check_memory(arguments: Mapping[str, Any]) -> None:
     """Refuses to draw more tokens than fit the memory, before it is taken.
 
-    What is cut from a source is no more than that holds.
+    What is cut from a corpus is no more than that holds.
     """
     n, length = arguments.get("n"), arguments.get("length", 1)
-    if "source" in arguments or not isinstance(n, int) or not isinstance(length, int):
+    if "corpus" in arguments or not isinstance(n, int) or not isinstance(length, int):
         return
     needed, free = n * length * _BYTES_A_TOKEN, psutil.virtual_memory().available
     if needed > free:

@@ -3,8 +3,8 @@
 That is which units are done, whose rows they are, and what is to be said of them.
 
 A unit is done when all its files are whole, its digest is the same and the files that it was
-measured on are current. Rows are never replaced by those of another model that happens to have the
-name.
+measured on are current; else there is a reason to redo it. Rows are never replaced by those of
+another model that happens to have the name.
 """
 
 import json
@@ -25,10 +25,13 @@ from pythia_traj.store.mixed import differences
 from pythia_traj.store.parquet import DamagedError, read_parquet
 from pythia_traj.store.records import Footer, as_json
 from pythia_traj.store.unit import write_model
-from pythia_traj.sweeps.plan import Plan, Unit
-from pythia_traj.sweeps.published import facts_of, is_current
+from pythia_traj.sweeps.changes import changes
+from pythia_traj.sweeps.plan import NEW, Plan, Unit
+from pythia_traj.sweeps.published import facts_of, what_changed
 
 _DIRECTORY = "directory:"
+
+_DAMAGED = "its files are damaged"
 
 
 class Existing:
@@ -51,26 +54,36 @@ class Existing:
             for published in models:
                 refuse_other_origin(run, published)
 
-    def is_done(self, unit: Unit) -> bool:
-        """Whether it is there, whole, and measured on files that are current.
+    def why_todo(self, unit: Unit) -> str | None:
+        """Why a unit is to be done; None where it is there, whole, and what it would be now.
 
-        Opens no connection.
+        It is NEW, or it is to be redone for the reason that this says. Opens no connection.
         """
         if self._run is None:
-            return False
+            return NEW
+        why = NEW
         for cached in (False, True) if unit.cached else (False,):
             try:
                 footer = read_unit(self._run, unit.model, unit.label, unit.step, cached=cached)
             except DamagedError as error:
                 self._damaged[unit.name] = str(error)
+                why = _DAMAGED
                 continue
-            if footer is None or footer.digest != unit.digest or not footer.source:
+            if footer is None:
                 continue
-            if is_current(self._models[unit.model], unit, footer.source):
+            changed = self._what_changed(unit, footer)
+            if changed is None:
                 self._done[unit] = footer
                 self._damaged.pop(unit.name, None)
-                return True
-        return False
+                return None
+            why = changed
+        return why
+
+    def _what_changed(self, unit: Unit, footer: Footer) -> str | None:
+        """Files are looked at only where nothing else has changed."""
+        if footer.digest != unit.digest:
+            return changes(footer.made_of, unit.made_of)
+        return what_changed(self._models[unit.model], unit, footer.source)
 
     def warnings(self, config: SweepConfig, plan: Plan) -> tuple[str, ...]:
         """What whoever asked should know before the first unit is measured."""
@@ -215,7 +228,7 @@ def _is_moved(run: Run, published: PublishedModel) -> bool:
 
 def _is_current(published: PublishedModel, step: int, source: Mapping[str, Any]) -> bool:
     try:
-        return published.is_current(step, source)
+        return published.what_changed(step, source) is None
     except CheckpointError:
         return False
 

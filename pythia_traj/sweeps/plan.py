@@ -7,7 +7,6 @@ import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any
 
 from pythia_traj import schema
@@ -16,6 +15,7 @@ from pythia_traj.config import ExperimentRequest, SweepConfig
 from pythia_traj.discovery import Definition, definition
 from pythia_traj.errors import ConfigError, SuiteError
 from pythia_traj.steps import select
+from pythia_traj.store.records import digest
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Unit:
         row_references: those of them whose rows it compares with.
         reference_digests: the digest that this label has at each of those.
         cached: nobody asked for it: another unit compares with its rows.
+        tables: the columns of the tables that its experiment may have beside its rows.
         definition: the file that defines its experiment.
     """
 
@@ -41,7 +42,15 @@ class Unit:
     row_references: Mapping[str, int] = field(default_factory=dict, compare=False)
     reference_digests: Mapping[int, str] = field(default_factory=dict, repr=False, compare=False)
     cached: bool = False
+    tables: Mapping[str, Sequence[schema.Column]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
     definition: Definition | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def experiment(self) -> str:
+        """The registered name of its experiment."""
+        return str(self.made_of["experiment"])
 
     @property
     def name(self) -> str:
@@ -57,19 +66,32 @@ class Plan:
         steps: the selected steps of each model.
         todo: units to be done, in order; a unit that others compare with stands before them.
         done: units that are there already.
+        redone: of those to be done, the ones that are there and are not what they would be now,
+            each with how they are not.
         warnings: what is there already and is not what it may be taken for.
     """
 
     steps: Mapping[str, tuple[int, ...]]
     todo: tuple[Unit, ...]
     done: tuple[Unit, ...]
+    redone: Mapping[Unit, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
 
+NEW = ""
+"""Why a unit is done that is not there at all."""
+
+
 def make_plan(
-    config: SweepConfig, models: Sequence[PublishedModel], is_done: Callable[[Unit], bool]
+    config: SweepConfig,
+    models: Sequence[PublishedModel],
+    why_todo: Callable[[Unit], str | None],
 ) -> Plan:
     """Expands a request into units and takes away those that are done.
+
+    Args:
+        why_todo: looks why a unit is to be done: NEW, or what is there is not what it would be
+            now, in words. None where it is done.
 
     Raises:
         StepsError: the steps are not published.
@@ -79,12 +101,12 @@ def make_plan(
     steps = {
         m.model: select(config.steps, m.steps, tokens_per_step=m.tokens_per_step) for m in models
     }
-    planner = _Planner(config, is_done)
+    planner = _Planner(config, why_todo)
     for published in models:
         for step in steps[published.model]:
             for label in config.experiments:
                 planner.add(published, step, label, cached=False)
-    return Plan(steps, tuple(planner.todo), tuple(planner.done))
+    return Plan(steps, tuple(planner.todo), tuple(planner.done), planner.redone)
 
 
 def _refuse_one_name_for_two(models: Sequence[PublishedModel]) -> None:
@@ -102,10 +124,11 @@ def _refuse_one_name_for_two(models: Sequence[PublishedModel]) -> None:
 
 
 class _Planner:
-    def __init__(self, config: SweepConfig, is_done: Callable[[Unit], bool]) -> None:
-        self.config, self.is_done = config, is_done
+    def __init__(self, config: SweepConfig, why_todo: Callable[[Unit], str | None]) -> None:
+        self.config, self.why_todo = config, why_todo
         self.todo: list[Unit] = []
         self.done: list[Unit] = []
+        self.redone: dict[Unit, str] = {}
         self._specs = {label: data_spec(config, label) for label in config.experiments}
         self._seen: set[tuple[str, int, str]] = set()
         self._in_progress: list[tuple[str, int, str]] = []
@@ -123,9 +146,12 @@ class _Planner:
         self._seen.add(name)
         request = self.config.experiments[label]
         unit = self._unit(published, step, label, request, cached)
-        if self.is_done(unit):
+        why = self.why_todo(unit)
+        if why is None:
             self.done.append(unit)
             return
+        if why != NEW:
+            self.redone[unit] = why
         if unit.row_references:
             selected = select(
                 self.config.steps, published.steps, tokens_per_step=published.tokens_per_step
@@ -163,6 +189,7 @@ class _Planner:
             row_references=rows,
             reference_digests=compared,
             cached=cached,
+            tables=request.experiment.tables,
             definition=definition(request.experiment),
         )
 
@@ -195,11 +222,6 @@ class _Planner:
             raise ConfigError(
                 f"{label}: a parameter is infinite or no number: give a finite one"
             ) from None
-
-
-def digest(made_of: Mapping[str, Any]) -> str:
-    """sha256 of the canonical JSON of what a unit is made of."""
-    return sha256(json.dumps(made_of, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def data_arguments(request: ExperimentRequest) -> dict[str, Any]:

@@ -27,14 +27,14 @@ class Opened:
         files: its weight files, empty if it could not be opened.
         seconds: how long that took.
         waited: how long it was waited for.
-        source: what it came from, and so what was waited for: `network` or `disk`.
+        medium: what it came from, and so what was waited for: `network` or `disk`.
         error: why it could not be opened.
     """
 
     files: Sequence[WeightFile] = ()
     seconds: float = 0.0
     waited: float = 0.0
-    source: str = "disk"
+    medium: str = "disk"
     error: Exception | None = None
 
     @property
@@ -147,7 +147,7 @@ class Prefetcher:
             self._slots.get()
             return self._open(checkpoint, self._staging)
         if step not in self._ready:
-            self._on_wait(f"step {step}: waiting for the {self._staging.source}")
+            self._on_wait(f"step {step}: waiting for the {self._staging.medium}")
         while step not in self._ready:
             self._arrived.get()
         return self._ready.pop(step)
@@ -196,7 +196,7 @@ class Prefetcher:
         return self._open(checkpoint, self._aside)
 
     def _open(self, checkpoint: Checkpoint, staging: Staging) -> Opened:
-        opened, start = Opened(source=staging.source), time.perf_counter()
+        opened, start = Opened(medium=staging.medium), time.perf_counter()
         try:
             opened.files = opened._held.enter_context(checkpoint.open(staging))
         except Exception as error:

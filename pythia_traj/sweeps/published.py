@@ -160,11 +160,13 @@ def say_non_finite(step: int, tensors: Mapping[str, str]) -> str:
     return f"the weights of step {step} are not finite: {', '.join(named)}{more}"
 
 
-def is_current(published: PublishedModel, unit: Unit, recorded: Mapping[str, Any]) -> bool:
-    """Whether the files that a unit was measured on are still those of its steps."""
+def what_changed(published: PublishedModel, unit: Unit, recorded: Mapping[str, Any]) -> str | None:
+    """How the files of a unit are no longer those it was measured on; None where they are."""
     own = {key: value for key, value in recorded.items() if key != "references"}
+    if (found := published.what_changed(unit.step, own)) is not None:
+        return f"files: {found}"
     references = recorded.get("references", {})
-    return published.is_current(unit.step, own) and all(
-        published.is_current(step, references.get(name, {}))
-        for name, step in unit.references.items()
-    )
+    for name, step in unit.references.items():
+        if (found := published.what_changed(step, references.get(name, {}))) is not None:
+            return f"files of reference {name}: {found}"
+    return None

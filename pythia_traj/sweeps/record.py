@@ -16,7 +16,8 @@ from pythia_traj.errors import ConfigError, DataError, DeviceError, SuiteError
 from pythia_traj.experiment import Vocabulary
 from pythia_traj.store.events import EventLog, read_events
 from pythia_traj.store.layout import Run
-from pythia_traj.store.unit import UnitId, write_unit
+from pythia_traj.store.tables import UnitId
+from pythia_traj.store.unit import write_unit
 from pythia_traj.sweeps.failure import Failure
 from pythia_traj.sweeps.plan import Plan, Unit
 from pythia_traj.values import Rows
@@ -82,7 +83,7 @@ class Circumstances:
     Attributes:
         checkpoint: whose weights they were measured on.
         vocabulary: what the data was made for.
-        device: see models.fit.describe_device.
+        device: see models.device.describe_device.
         seconds: of each phase, of all of them together.
         fetched: bytes of the weight files that were opened for them.
         waited_for: what took longer: `network`, `disk` or `compute`.
@@ -103,9 +104,17 @@ class Circumstances:
 class Recorder:
     """Keeps the record of one process's part in a sweep."""
 
-    def __init__(self, run: Run, observer: Observer, result: SweepResult, request: str) -> None:
-        """`request` is the name of the one that is worked on."""
+    def __init__(
+        self,
+        run: Run,
+        observer: Observer,
+        result: SweepResult,
+        request: str,
+        redone: Mapping[Unit, str],
+    ) -> None:
+        """`request` is the name of the one that is worked on, `redone` is the plan's."""
         self._run, self._observer, self._result, self._request = run, observer, result, request
+        self._redone = redone
         self._attempts = Counter(
             event.get("unit") for event in read_events(run) if event.get("event") == "started"
         )
@@ -141,7 +150,8 @@ class Recorder:
         """Work on units begins."""
         for unit in units:
             self._attempts[unit.name] += 1
-            self.log.write("started", unit=unit.name, digest=unit.digest)
+            why = {"why": self._redone[unit]} if unit in self._redone else {}
+            self.log.write("started", unit=unit.name, digest=unit.digest, **why)
 
     def done(
         self,
@@ -164,6 +174,7 @@ class Recorder:
         identity = UnitId(
             model=unit.model,
             label=unit.label,
+            experiment=unit.experiment,
             suite=checkpoint.suite,
             revision=checkpoint.revision,
             commit=checkpoint.commit,
@@ -176,7 +187,7 @@ class Recorder:
         source, integrity = files
         footer = self._footer(unit, source, integrity, under)
         footer |= {"data": data, "seconds": seconds, "shared_with": shared}
-        path = write_unit(self._run, identity, rows, footer, cached=unit.cached)
+        path = write_unit(self._run, identity, rows, footer, tables=unit.tables, cached=unit.cached)
         seconds["write"] = round(time.perf_counter() - start, 4)
         file = str(path.relative_to(self._run.path))
         facts: dict[str, Any] = {

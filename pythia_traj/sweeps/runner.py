@@ -47,7 +47,7 @@ def plan_sweep(config: SweepConfig) -> tuple[Plan, list[PublishedModel]]:
     """
     models = [open_model(name, config.source, refresh=config.refresh) for name in config.model]
     existing = Existing(Run.find(config.out), models)
-    plan = make_plan(config, models, existing.is_done)
+    plan = make_plan(config, models, existing.why_todo)
     return replace(plan, warnings=existing.warnings(config, plan)), models
 
 
@@ -80,7 +80,7 @@ def sweep(config: SweepConfig, *, observer: Observer | None = None) -> SweepResu
     observer.planned(plan)
     if device is None:
         return result
-    recorder = Recorder(run, observer, result, requested)
+    recorder = Recorder(run, observer, result, requested, plan.redone)
     try:
         with recorder.noting(), recorder.noting_refusal():
             for published in models:
@@ -101,7 +101,7 @@ def sweep(config: SweepConfig, *, observer: Observer | None = None) -> SweepResu
 
 def _device(config: SweepConfig) -> "torch.device":
     # Only a sweep that has something to do pays for torch.
-    from pythia_traj.models.fit import pick_device
+    from pythia_traj.models.device import pick_device
 
     return pick_device(config.device)
 
@@ -126,7 +126,7 @@ class _ModelSweep:
 
     def measure(self, todo: Sequence[Unit]) -> None:
         """All its units, step by step in the plan's order."""
-        from pythia_traj.models.fit import release_memory
+        from pythia_traj.models.device import release_memory
         from pythia_traj.models.tensors import buffers_for
         from pythia_traj.sweeps.measure import Measurer
         from pythia_traj.sweeps.session import Session
@@ -245,7 +245,7 @@ class _ModelSweep:
         data: "Datasets",
     ) -> None:
         """Measures and writes units of one pass; what they yielded is gone before the next one."""
-        from pythia_traj.models.fit import describe_device
+        from pythia_traj.models.device import describe_device
 
         labels = [unit.label for unit in together]
         self.observer.working(f"step {step}: {', '.join(labels)}")
@@ -270,7 +270,7 @@ class _ModelSweep:
             device=describe_device(self.device),
             seconds={**traffic.seconds, "compute": compute},
             fetched=traffic.bytes,
-            waited_for=traffic.source if traffic.seconds.get("wait", 0.0) > compute else "compute",
+            waited_for=traffic.medium if traffic.seconds.get("wait", 0.0) > compute else "compute",
             labels=labels,
             origin=self.published.origin,
         )

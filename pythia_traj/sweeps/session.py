@@ -20,8 +20,8 @@ from transformer_lens import HookedTransformer
 
 from pythia_traj.checkpoint import Checkpoint, PublishedModel, WeightFile
 from pythia_traj.errors import CheckpointError, ModelError
+from pythia_traj.models.device import DTYPES
 from pythia_traj.models.finite import Watch
-from pythia_traj.models.fit import DTYPES
 from pythia_traj.models.swap import SwappableModel
 from pythia_traj.models.tensors import read_tensors
 from pythia_traj.processing import Processing
@@ -98,7 +98,7 @@ class Weights:
         self._loaded: tuple[tuple[str, int], Processing] | None = None
         self._failed: tuple[tuple[str, int], CheckpointError] | None = None
         self.seconds: dict[str, float] = {}
-        self.bytes, self.source = 0, ""
+        self.bytes, self.medium = 0, ""
         self._non_finite: dict[int, Mapping[str, str]] = {}
         """By step, the tensors that were found to hold NaN or infinity when they were read."""
         self._overflowed: dict[tuple[int, Processing], Mapping[str, str]] = {}
@@ -201,7 +201,7 @@ class Weights:
             self.seconds["wait"] = self.seconds.get("wait", 0.0) + opened.waited
             self.seconds["fetch"] = self.seconds.get("fetch", 0.0) + opened.seconds
             self.bytes += opened.bytes
-            self.source = opened.source
+            self.medium = opened.medium
             with self._timed("check"):
                 found, greatest = swappable.look(tensors)
             self._non_finite.pop(checkpoint.step, None)
@@ -259,12 +259,12 @@ class Traffic:
         seconds: by phase. `wait`, `build` and `swap` were spent; `fetch` is how long the files that
             were waited for took to come, most of it beside other work.
         bytes: of the files.
-        source: `network` or `disk`; empty if nothing was opened.
+        medium: `network` or `disk`; empty if nothing was opened.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
     bytes: int = 0
-    source: str = ""
+    medium: str = ""
 
     @property
     def spent(self) -> float:
@@ -341,9 +341,9 @@ class Session:
             for phase, seconds in weights.seconds.items():
                 traffic.seconds[phase] = traffic.seconds.get(phase, 0.0) + seconds
             traffic.bytes += weights.bytes
-            traffic.source = traffic.source or weights.source
+            traffic.medium = traffic.medium or weights.medium
             weights.seconds.clear()
-            weights.bytes, weights.source = 0, ""
+            weights.bytes, weights.medium = 0, ""
         return traffic
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from transformer_lens import HookedTransformer
 from pythia_traj.checkpoint import Checkpoint, Room
 from pythia_traj.config import Dtype
 from pythia_traj.errors import CheckpointError, ConfigError
-from pythia_traj.models.fit import pick_device
+from pythia_traj.models.device import pick_device
 from pythia_traj.models.tensors import buffers_for
 from pythia_traj.processing import Processing
 from pythia_traj.steps import select

@@ -301,7 +301,9 @@ def test_a_full_disk_ends_the_sweep_in_a_line_and_keeps_what_is_done(cli, suite,
     assert f"{8 - done} done, {done} already there" in out
     cli(*(tmp_path / "calm" if word == small_disk / "run" else word for word in arguments))
     pd.testing.assert_frame_equal(
-        pt.load(small_disk / "run"), pt.load(tmp_path / "calm"), check_exact=True
+        pt.load(small_disk / "run", controls=True),
+        pt.load(tmp_path / "calm", controls=True),
+        check_exact=True,
     )
 
 

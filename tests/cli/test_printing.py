@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import pythia_traj as pt
 from pythia_traj.cli import main
 
 HOSTILE = "\x1b]0;owned\x07\x9b31m\u202e\r\x7f"
@@ -120,7 +121,10 @@ def test_an_argument_is_shown_without_control_characters(cli, suite, tmp_path, a
         assert printed.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", [HOSTILE, "status", "report", "steps", "experiments", "cache"])
+COMMANDS = [HOSTILE, "status", "describe", "report", "steps", "experiments", "cache"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_shows_its_argument_so(cli, command):
     arguments = (
         ["--remove", HOSTILE] if command == "cache" else [] if command == HOSTILE else [HOSTILE]
@@ -199,6 +203,11 @@ def test_a_variant_of_a_hostile_name_is_stored_and_reported(cli, suite, tmp_path
     assert code == 0
     code, printed = cli("report", run, "-o", tmp_path / "report.html")
     assert RAW.findall(printed) == []
+    code, printed = cli("describe", run)
+    assert code == 0
+    check(printed)
+    assert RAW.findall(repr(pt.describe(run))) == []
+    assert RAW.findall(cli("describe", run, "--json")[1]) == []
 
 
 def write_suite(folder):

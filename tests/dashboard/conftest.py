@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pythia_traj import schema
 from pythia_traj.dashboard.report import CHARTS, Chart
 
 STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, *range(1000, 20001, 1000), 40000, 80000, 143000)
@@ -31,19 +32,19 @@ def key(metric: str, value: float | None, **columns: object) -> dict[str, object
 
 def loss_rows(step: int, positions: int = 40) -> list[dict[str, object]]:
     nll = 10.8 - 7.5 * learnt(step, 300)
-    found = [key("nll", nll), key("nll", 10.8 - 3.5 * learnt(step, 200), variant="null:shuffled")]
+    found = [key("nll", nll), key("nll", 10.8 - 3.5 * learnt(step, 200), control="shuffled")]
     found += [
         key("accuracy", 0.42 * learnt(step, 300)),
-        key("accuracy", 0.05 * learnt(step, 200), variant="null:shuffled"),
+        key("accuracy", 0.05 * learnt(step, 200), control="shuffled"),
     ]
     slope = 1.5 * learnt(step, 900)
     found += [
         key("nll", nll + slope / position, position=position) for position in range(1, positions)
     ]
-    for variant in (None, "null:shuffled"):
-        found.append(key("icl_score", None, variant=variant, reason=TOO_SHORT))
+    for control in (None, "shuffled"):
+        found.append(key("icl_score", None, control=control, reason=TOO_SHORT))
         found.append(
-            key("icl_window", 0.01 if variant else -0.4 * learnt(step, 900), variant=variant)
+            key("icl_window", 0.01 if control else -0.4 * learnt(step, 900), control=control)
         )
     return found
 
@@ -51,62 +52,45 @@ def loss_rows(step: int, positions: int = 40) -> list[dict[str, object]]:
 def induction_rows(step: int, layers: int, heads: int) -> list[dict[str, object]]:
     noise = np.random.default_rng(step)
     found: list[dict[str, object]] = []
-    for null in ("", "null:shuffled:"):
+    for control in (None, "shuffled"):
         for variant in ("olsson_entries", "olsson_query"):
             reason = "context too short: four copies of 25 tokens need 101"
             found.append(
                 key(
-                    "prefix_matching", None, variant=null + variant, component="head", reason=reason
+                    "prefix_matching",
+                    None,
+                    variant=variant,
+                    control=control,
+                    component="head",
+                    reason=reason,
                 )
             )
         for layer, head in np.ndindex(layers, heads):
             strength = (
                 0.0
-                if null
+                if control
                 else {(layers - 1, 1): 0.9, (layers - 1, 2): 0.5}.get((layer, head), 0.05)
             )
-            where = {"component": "head", "layer": layer, "head": head}
+            where = {"component": "head", "layer": layer, "head": head, "control": control}
             for variant in CONVENTIONS:
                 value = strength * learnt(step, 1000) + 0.02 * noise.random()
-                found.append(key("prefix_matching", value, variant=null + variant, **where))
+                found.append(key("prefix_matching", value, variant=variant, **where))
             for i, metric in enumerate(ATTENTION):
                 value = (0.15 * (i + head)) % 0.8 * learnt(step, 200 * (i + 1)) + 0.02
-                found.append(key(metric, value, variant=f"{null}two_halves", **where))
-        for dim, drop in (("first_copy", 0.2), ("second_copy", 0.2 if null else 7.0)):
-            found.append(
-                key("nll", 10.8 - drop * learnt(step, 1000), variant=f"{null}two_halves", dim=dim)
-            )
+                found.append(key(metric, value, variant="two_halves", **where))
+        for part, drop in (("first_copy", 0.2), ("second_copy", 0.2 if control else 7.0)):
+            where = {"variant": "two_halves", "control": control, "part": part}
+            found.append(key("nll", 10.8 - drop * learnt(step, 1000), **where))
     return found
 
 
 def frame(found: list[dict[str, object]]) -> pd.DataFrame:
     """Rows with the types that a run has."""
-    names = (
-        "model experiment suite revision commit step tokens variant component layer head position"
-        " dim metric value"
-    )
-    rows = pd.DataFrame(found, columns=[*names.split(), "stderr", "n", "reason"])
-    texts = (
-        "model",
-        "experiment",
-        "suite",
-        "revision",
-        "commit",
-        "variant",
-        "component",
-        "dim",
-        "metric",
-        "reason",
-    )
-    types = dict.fromkeys(texts, "category") | {
-        "step": "Int32",
-        "tokens": "Int64",
-        "layer": "Int16",
-        "head": "Int16",
+    types = {"dictionary": "category", "float64": "float64"}
+    columns = dict.fromkeys(schema.PARTITIONS, "category") | {
+        column.name: types.get(column.type, "Int64") for column in schema.METRICS
     }
-    return rows.astype(
-        types | {"position": "Int32", "n": "Int64", "value": "float64", "stderr": "float64"}
-    )
+    return pd.DataFrame(found, columns=list(columns)).astype(columns)
 
 
 @pytest.fixture(scope="session")
@@ -125,11 +109,9 @@ def rows_of() -> RowsOf:
             for step in steps:
                 unit = {"model": model, "suite": "pythia", "revision": f"step{step}", "step": step}
                 unit["tokens"] = step * TOKENS_PER_STEP
-                found += [unit | {"experiment": labels[0]} | row for row in loss_rows(step)]
-                found += [
-                    unit | {"experiment": labels[1]} | row
-                    for row in induction_rows(step, layers, heads)
-                ]
+                measured = (loss_rows(step), induction_rows(step, layers, heads))
+                for name, label, some in zip(("loss", "induction"), labels, measured, strict=True):
+                    found += [unit | {"experiment": name, "label": label} | row for row in some]
         return frame(found)
 
     return make

@@ -11,6 +11,7 @@ from plotly.graph_objects import Figure
 
 from pythia_traj.dashboard import figures, style
 from pythia_traj.dashboard.figures import NothingToDraw
+from pythia_traj.discovery import discover
 from pythia_traj.errors import ConfigError
 
 ATTENTION = "attention (share, 0 to 1)"
@@ -80,12 +81,13 @@ def test_what_was_not_recorded_is_said_so(rows):
     assert "customdata[1]" not in figures.head_heatmaps(unknown).data[0].hovertemplate
 
 
-def test_loss_is_the_mean_and_its_null_is_dotted_in_the_same_colour(rows):
+def test_loss_is_the_mean_and_its_control_is_dotted_in_the_same_colour(rows):
     figure = figures.loss_over_steps(rows)
-    text, null = named(figure, "text"), named(figure, "text, shuffled")
+    text, control = named(figure, "text"), named(figure, "text, shuffled")
     assert text.y[at_step(text, 0)] == pytest.approx(10.8, abs=0.01)
     assert text.y[at_step(text, 143000)] == pytest.approx(3.3, abs=0.01)
-    assert (text.line.dash, null.line.dash, text.line.color) == ("solid", "dot", null.line.color)
+    assert (text.line.dash, control.line.dash) == ("solid", "dot")
+    assert text.line.color == control.line.color
     assert legend(figure) == ["text", "shuffled"]
 
 
@@ -94,11 +96,11 @@ def test_bands_are_one_standard_error_and_stop_where_it_is_unknown(rows):
         rows["metric"].isin(["nll"])
         & rows["variant"].isna()
         & rows["position"].isna()
-        & rows["dim"].isna()
+        & rows["control"].isna()
     )
     cut = rows.assign(stderr=rows["stderr"].mask(mean & (rows["step"] == 512)))
     bands = [trace for trace in figures.loss_over_steps(cut).data if trace.fill == "toself"]
-    assert len(bands) == 3  # two stretches of the text's, one of the null's
+    assert len(bands) == 3  # two stretches of the text's, one of the control's
     assert max(bands[0].y) - 10.8 == pytest.approx(0.112, abs=0.001)
 
 
@@ -121,8 +123,8 @@ def test_models_and_labels_are_told_apart_only_where_there_are_several(two_model
 
 def test_plain_string_and_float_columns_draw_the_same(rows):
     plain = rows.astype({"tokens": float, "head": float, "layer": float, "position": float})
-    plain = plain.astype({"model": str, "experiment": str, "metric": str})
-    plain = plain.astype({"variant": object, "dim": "string", "component": object})
+    plain = plain.astype({"model": str, "label": str, "metric": str})
+    plain = plain.astype({"variant": object, "part": "string", "component": object})
     for draw in ALL:
         assert draw(plain).to_json() == draw(rows).to_json()
 
@@ -192,10 +194,29 @@ def test_heat_maps_leave_open_what_was_not_measured(rows_of):
     assert not np.isnan(figure.data[0].z[2][0])
 
 
-def test_heat_maps_take_other_metrics_and_nulls(rows):
-    null = figures.head_heatmaps(rows, variant="null:shuffled:two_halves")
-    assert np.nanmax([trace.z for trace in null.data]) < 0.05
+def test_heat_maps_take_other_metrics_and_controls(rows):
+    shuffled = figures.head_heatmaps(rows, control="shuffled")
+    assert np.nanmax([trace.z for trace in shuffled.data]) < 0.05
     assert np.nanmax([trace.z for trace in figures.head_heatmaps(rows, metric="bos").data]) > 0.4
+
+
+def test_heat_maps_take_metrics_without_a_variant_whose_items_are_all_but_those_of_selection(rows):
+    heads = rows[(rows["metric"] == "prefix_matching") & (rows["variant"] == "two_halves")]
+    role = heads.assign(metric="induction", variant=None, experiment="head_roles")
+    chosen = role.assign(part="selection", value=9.0)
+    drawn = figures.head_heatmaps(pd.concat([role, chosen]), metric="induction", variant=None)
+    assert 0.8 < np.nanmax([trace.z for trace in drawn.data]) < 1
+
+
+def test_heat_maps_are_of_one_reference(rows):
+    heads = rows[(rows["metric"] == "bos") & rows["control"].isna()].astype({"reference": object})
+    both = pd.concat([heads.assign(reference=name) for name in ("init", "final")])
+    with pytest.raises(ConfigError, match="draws one reference, these rows hold final, init"):
+        figures.head_heatmaps(both, metric="bos")
+    alone = figures.head_heatmaps(both[both["reference"] == "init"], metric="bos")
+    assert [trace.z.tolist() for trace in alone.data] == [
+        trace.z.tolist() for trace in figures.head_heatmaps(heads, metric="bos").data
+    ]
 
 
 @pytest.mark.parametrize("draw", [figures.loss_by_position, figures.head_heatmaps])
@@ -220,6 +241,66 @@ def test_rows_without_the_metric_draw_nothing_and_give_no_reason(draw, rows):
         with pytest.raises(NothingToDraw, match="no row of it") as caught:
             draw(empty)
         assert caught.value.reasons == {}
+
+
+@pytest.mark.parametrize("draw", ALL)
+def test_rows_without_controls_draw_the_same_lines_undotted(draw, rows):
+    measured = draw(rows[rows["control"].isna()])
+    assert not [trace for trace in measured.data if trace.name and "shuffled" in trace.name]
+    assert [trace.name for trace in measured.data if trace.hovertext is not None] == [
+        trace.name
+        for trace in draw(rows).data
+        if trace.hovertext is not None and "shuffled" not in trace.name
+    ]
+
+
+FURTHER = {
+    "of_a_task": {"experiment": "ablation"},
+    "corrupted": {"experiment": "attribution", "control": "corrupted"},
+    "of_an_ngram": {"experiment": "ngram", "size": 2},
+    "of_the_text_of_ngrams": {"experiment": "ngram", "part": "text"},
+    "of_a_circuit": {"experiment": "mine", "reference": "final"},
+    "of_a_head": {"experiment": "mine", "component": "head"},
+    "of_a_variant": {"experiment": "mine", "variant": "two_halves"},
+}
+"""Rows of other losses than that on text, by what they would be drawn for."""
+
+
+@pytest.mark.parametrize("columns", FURTHER.values(), ids=list(FURTHER))
+def test_only_what_is_measured_on_all_text_is_loss_on_text(columns, rows_of):
+    rows = rows_of(steps=(0, 512)).astype(object)
+    mean = rows["control"].isna() & rows["position"].isna() & rows["part"].isna()
+    other = rows[mean & (rows["metric"] == "nll")].assign(label="other", value=1.0, **columns)
+    figure = figures.loss_over_steps(pd.concat([rows, other]))
+    assert figure.to_json() == figures.loss_over_steps(rows).to_json()
+
+
+@pytest.mark.parametrize(
+    ("further", "shown"),
+    [
+        ((), ["loss-stdlib · text", "mine · text", "shuffled"]),
+        (("logit_diff",), ["text", "shuffled"]),
+        (("prob_diff",), ["text", "shuffled"]),
+    ],
+)
+def test_an_experiment_of_ones_own_is_drawn_unless_it_measures_answers(further, shown, rows_of):
+    rows = rows_of(steps=(0, 512)).astype(object)
+    of_loss = rows[rows["experiment"] == "loss"].assign(experiment="mine", label="mine")
+    own = [of_loss, *(of_loss[:2].assign(metric=metric) for metric in further)]
+    assert legend(figures.loss_over_steps(pd.concat([rows, *own]))) == shown
+
+
+def test_the_experiments_on_tasks_are_those_whose_data_are_prompts_of_tasks():
+    from pythia_traj.data.prompts import TaskPrompts
+
+    on_tasks = [name for name, found in discover().items() if found.data is TaskPrompts]
+    assert sorted(figures.TASKS) == on_tasks
+
+
+def test_a_control_of_two_words_is_named_in_two_words(rows):
+    controls = rows.astype({"control": object}).replace({"control": {"shuffled": "control_task"}})
+    assert legend(figures.loss_over_steps(controls)) == ["text", "control task"]
+    assert named(figures.loss_over_steps(controls), "text, control task").line.dash == "dot"
 
 
 @pytest.mark.parametrize("draw", ALL)

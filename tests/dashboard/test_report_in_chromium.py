@@ -42,7 +42,7 @@ def test_every_figure_is_drawn_and_labels_stay_text(rows_of, held, tmp_path: Pat
     steps = (0, 1, 512, 143000)
     hostile, tame = rows_of(labels=(HOSTILE, f"ind {HOSTILE}"), steps=steps), rows_of(steps=steps)
     rows = pd.concat(
-        [part.astype({"experiment": object}) for part in (hostile, tame)], ignore_index=True
+        [part.astype({"label": object}) for part in (hostile, tame)], ignore_index=True
     )
     path = tmp_path / "page.html"
     write_report(report(rows, title=HOSTILE, facts={"Label": HOSTILE}), path)

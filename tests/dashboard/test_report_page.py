@@ -114,7 +114,7 @@ def test_each_model_has_a_section(two_models):
     assert len(ids) == 2
 
 
-def test_key_numbers_stand_at_first_and_last_step_with_their_null(rows):
+def test_key_numbers_stand_at_first_and_last_step_with_their_control(rows):
     html = report(rows, title="A run", facts={})
     table = html[html.index("Key numbers") :]
     (nll,) = re.findall(r"<tr><td><code>nll</code>.*?</tr>", table)
@@ -127,10 +127,20 @@ def test_key_numbers_stand_at_first_and_last_step_with_their_null(rows):
     assert "step\u00a0143000 · L1H1" in best
 
 
+def test_values_of_one_metric_are_told_apart_by_part_size_and_variant(rows_of):
+    rows = rows_of(steps=(0, 512)).astype(object)
+    mean = rows["control"].isna() & rows["position"].isna() & rows["part"].isna()
+    of_ngrams = rows[mean & (rows["metric"] == "nll")].assign(experiment="ngram", size=2)
+    table = report(pd.concat([rows, of_ngrams]), title="A run", facts={})
+    numbers = table[table.index("Key numbers") :]
+    for what in ("nll", "nll · size 2", "nll · first_copy · two_halves"):
+        assert numbers.count(f"<code>{what}</code>") == 1
+
+
 def test_undefined_metrics_are_listed_with_reason_and_count(page):
     listed = page.text[page.text.index("Undefined") :]
     assert "prefix_matching · olsson_query" in listed
-    assert "prefix_matching · null:shuffled:olsson_query" in listed
+    assert "prefix_matching · olsson_query · shuffled" in listed
     assert "context too short: four copies of 25 tokens need 101" in listed
     assert "context too short: 64 tokens, 550 are needed34" in listed
 

@@ -10,39 +10,44 @@ STEPS = (0, 1, 4, 8)
 
 
 def rows_of(scores, threshold=0.5, role="induction", model="m"):
-    """Rows as `load` gives them: a score per (layer, head) and step; None where not measured."""
+    """Rows as `load` gives them with controls: a score per (layer, head) and step; None where not
+    measured.
+    """
     table = []
     for (layer, head), values in scores.items():
         for step, value in zip(STEPS, values, strict=True):
             common = {
                 "model": model,
-                "experiment": "roles",
+                "label": "roles",
                 "step": step,
                 "layer": layer,
                 "head": head,
                 "stderr": 0.1,
+                "variant": None,
+                "part": None,
             }
-            for variant in (None, "null:shuffled"):
-                seen = value if variant is None else 9.0
+            for control in (None, "shuffled"):
+                seen = value if control is None else 9.0
                 above = None if value is None else float(seen > threshold)
-                table.append(
-                    {**common, "metric": role, "variant": variant, "dim": None, "value": seen}
-                )
-                table.append(
-                    {
-                        **common,
-                        "metric": "above_null",
-                        "variant": variant,
-                        "dim": role,
-                        "value": above,
-                    }
-                )
+                own = {**common, "control": control, "target": None}
+                table += [
+                    {**own, "metric": role, "value": seen},
+                    {**own, "metric": role, "value": -1.0, "part": "selection"},
+                    {**own, "metric": "above_null", "target": role, "value": above},
+                ]
     frame = pd.DataFrame(table).astype(
-        {"layer": "Int16", "head": "Int16", "step": "Int64", "value": "float64"}
+        {"layer": "Int64", "head": "Int64", "step": "Int64", "value": "float64"}
     )
-    return frame.astype(
-        dict.fromkeys(("model", "experiment", "metric", "variant", "dim"), "category")
-    )
+    words = ("model", "label", "metric", "variant", "control", "part", "target")
+    return frame.astype(dict.fromkeys(words, "category"))
+
+
+def test_controls_among_the_rows_change_nothing():
+    rows = rows_of({(0, 0): (0.9, 0.2, 0.8, 0.7), (1, 2): (0.6, 0.6, None, 0.6)})
+    timeline = role_timeline(rows[rows.control.isna()])
+    assert len(timeline) == 7
+    assert role_timeline(rows).equals(timeline)
+    assert list(timeline.columns[:5]) == ["model", "label", "role", "layer", "head"]
 
 
 def test_a_role_takes_two_measured_steps_in_a_row():
@@ -113,7 +118,7 @@ def test_it_reads_what_the_experiment_writes(suite, tmp_path):
     assert timeline.groupby("role").size().unique().tolist() == [16]
     assert timeline.role.nunique() == 5
     assert timeline.score.notna().all()
-    counted = rows[(rows.metric == "heads_above_null") & rows.variant.isna() & rows.value.notna()]
-    counts = counted.set_index(["dim", "step"]).value
+    counted = rows[(rows.metric == "heads_above_null") & rows.value.notna()]
+    counts = counted.set_index(["target", "step"]).value
     for (role, step), above in timeline.groupby(["role", "step"]).above.sum().items():
         assert counts[role, step] == pytest.approx(above)

@@ -35,7 +35,7 @@ def rows(suite, tmp_path_factory):
         model=str(suite), steps="0,4", experiments=EXPERIMENTS, out=out, device="cpu"
     )
     assert not pt.sweep(config).failed
-    return pt.load(out)
+    return pt.load(out, controls=True)
 
 
 def lines(figure):
@@ -52,7 +52,8 @@ def test_the_heads_whose_removal_costs_most_are_drawn(rows):
     effects = rows[
         (rows.metric == "effect")
         & (rows.variant == "mean")
-        & (rows.dim == "nll")
+        & rows.control.isna()
+        & (rows.target == "nll")
         & (rows.component == "head")
     ]
     most = effects.loc[effects.value.idxmax()]
@@ -62,9 +63,26 @@ def test_the_heads_whose_removal_costs_most_are_drawn(rows):
 
 
 def test_a_circuit_is_drawn_beside_the_whole_model_and_the_corrupted_prompts(rows):
-    assert {"whole model", "corrupted prompts", "circuit of final"} <= lines(
-        circuits.circuit_metric_over_steps(rows)
-    )
+    assert lines(circuits.circuit_metric_over_steps(rows)) == {
+        "whole model",
+        "corrupted prompts",
+        "circuit of final",
+        "circuit of final, random",
+        "random",
+    }
+    measured = rows[rows.control.isna()]
+    assert lines(circuits.circuit_metric_over_steps(measured)) == {
+        "whole model",
+        "circuit of final",
+    }
+
+
+def test_circuits_of_the_step_itself_are_drawn_by_their_size(rows):
+    faithful = rows[rows.metric.isin(["faithfulness_normalised", "transfer_faithfulness"])]
+    known = faithful.assign(value=faithful.value.fillna(0.5))
+    drawn = {f"{size} edges" for size in (10, 40, 102)} | {"circuit of final"}
+    controls = {f"{name}, random" for name in drawn} | {"random"}
+    assert lines(circuits.faithfulness_over_steps(known)) == drawn | controls
 
 
 def test_roles_and_ngrams_have_a_line_each(rows):
@@ -78,7 +96,7 @@ def test_roles_and_ngrams_have_a_line_each(rows):
     "draw", [learning.probe_accuracy_over_steps, learning.probe_selectivity_over_steps]
 )
 def test_probes_have_a_line_a_layer_and_the_control_of_each(rows, draw):
-    assert {"after layer 0", "after layer 1", "after layer 0, control"} <= lines(draw(rows))
+    assert {"after layer 0", "after layer 1", "after layer 0, control task"} <= lines(draw(rows))
 
 
 @pytest.mark.parametrize(
@@ -96,7 +114,7 @@ def test_probes_have_a_line_a_layer_and_the_control_of_each(rows, draw):
 )
 def test_rows_without_them_say_that_there_is_nothing_to_draw(rows, draw):
     with pytest.raises(NothingToDraw):
-        draw(rows[rows.experiment == "none"])
+        draw(rows[rows.label == "none"])
 
 
 def test_a_figure_of_rows_that_are_undefined_says_why(rows):

@@ -99,7 +99,7 @@ def test_sequences_of_a_decomposed_text_have_its_bytes_in_both_groups(bos, tmp_p
         n=8,
         length=100 + bos,
         null_n=3,
-        source=str(tmp_path / "notes.txt"),
+        corpus=str(tmp_path / "notes.txt"),
         bos=bos,
     )
     sizes, shuffled = data.text_bytes["text"], data.text_bytes["shuffled"]
@@ -149,7 +149,7 @@ def test_bits_per_byte_are_over_the_bytes_as_given(own_suite, tmp_path):
         # character.
         (tmp_path / f"{form}.txt").write_text(unicodedata.normalize(form, "é a\n" * 400))
         experiments = {
-            "loss": {"n": 4, "length": 100, "null_n": 2, "source": str(tmp_path / f"{form}.txt")}
+            "loss": {"n": 4, "length": 100, "null_n": 2, "corpus": str(tmp_path / f"{form}.txt")}
         }
         run = tmp_path / f"run {form}"
         result = pt.sweep(

@@ -94,12 +94,12 @@ def test_a_file_of_another_name_is_refused_with_the_names_that_are_known(name, t
     path.write_bytes(PLAIN)
     builds = [
         lambda: list(documents.read(str(path))),
-        lambda: TextTokens(VOCABULARY, seed=0, source=str(path)),
-        lambda: TrainingSequences(VOCABULARY, seed=0, source=str(path)),
+        lambda: TextTokens(VOCABULARY, seed=0, corpus=str(path)),
+        lambda: TrainingSequences(VOCABULARY, seed=0, corpus=str(path)),
     ]
     if not name.endswith(".conllu"):  # which is identified as labels
         builds += [
-            lambda kind=kind: kind.spec(seed=0, source=str(path))
+            lambda kind=kind: kind.spec(seed=0, corpus=str(path))
             for kind in (TextTokens, Passages, NGramText, LensText)
         ]
     for build in builds:
@@ -204,12 +204,12 @@ def test_a_pipe_a_device_and_a_directory_are_refused_at_once(suffix, tmp_path):
     (tmp_path / f"device{suffix}").symlink_to("/dev/zero")
     (tmp_path / f"dangling{suffix}").symlink_to(tmp_path / "nowhere")
     for name in ("folder", "pipe", "device", "dangling", "nowhere", "a" * 300, "a\0b"):
-        source = str(tmp_path / f"{name}{suffix}")
+        corpus = str(tmp_path / f"{name}{suffix}")
         for build in (
-            lambda source=source: documents.identify(source),
-            lambda source=source: list(documents.read(source)),
-            lambda source=source: TrainingSequences.spec(seed=0, source=source),
-            lambda source=source: TrainingSequences(VOCABULARY, seed=0, source=source),
+            lambda corpus=corpus: documents.identify(corpus),
+            lambda corpus=corpus: list(documents.read(corpus)),
+            lambda corpus=corpus: TrainingSequences.spec(seed=0, corpus=corpus),
+            lambda corpus=corpus: TrainingSequences(VOCABULARY, seed=0, corpus=corpus),
         ):
             with pytest.raises(DataError, match="there is no") as caught:
                 build()
@@ -285,7 +285,7 @@ def test_ids_that_are_none_are_refused_with_their_row(name, tmp_path):
     (tmp_path / name).write_text(json.dumps(content) + "\n")
     with pytest.raises(DataError, match=message):
         TrainingSequences(
-            VOCABULARY, seed=0, n=1, prompt=1, continuation=1, source=str(tmp_path / name)
+            VOCABULARY, seed=0, n=1, prompt=1, continuation=1, corpus=str(tmp_path / name)
         )
 
 
@@ -306,7 +306,7 @@ def test_arrays_that_hold_no_ids_are_refused(case, tmp_path):
     np.save(tmp_path / "rows.npy", content, allow_pickle=True)
     with pytest.raises(DataError, match=message):
         TrainingSequences(
-            VOCABULARY, seed=0, n=1, prompt=1, continuation=1, source=str(tmp_path / "rows.npy")
+            VOCABULARY, seed=0, n=1, prompt=1, continuation=1, corpus=str(tmp_path / "rows.npy")
         )
 
 
@@ -318,7 +318,7 @@ def test_an_archive_named_as_an_array_and_a_cut_array_are_refused(tmp_path):
     for name in ("archive.npy", "cut.NPY"):
         with pytest.raises(DataError, match="is no NumPy file"):
             TrainingSequences(
-                VOCABULARY, seed=0, n=1, prompt=1, continuation=1, source=str(tmp_path / name)
+                VOCABULARY, seed=0, n=1, prompt=1, continuation=1, corpus=str(tmp_path / name)
             )
 
 
@@ -337,7 +337,7 @@ def test_every_kind_of_data_refuses_a_model_without_a_tokenizer(tmp_path):
         with pytest.raises(
             DataError, match=r"has no tokenizer\.json.*put one beside its config\.json"
         ):
-            build(Vocabulary(300, 128), seed=0, n=1, source=str(tmp_path / "notes.txt"))
+            build(Vocabulary(300, 128), seed=0, n=1, corpus=str(tmp_path / "notes.txt"))
         settings = (
             {"prompt": 8, "continuation": 8} if build is TrainingSequences else {"length": 16}
         )
@@ -346,6 +346,6 @@ def test_every_kind_of_data_refuses_a_model_without_a_tokenizer(tmp_path):
                 Vocabulary(20, 128, byte_tokenizer()),
                 seed=0,
                 n=1,
-                source=str(tmp_path / "notes.txt"),
+                corpus=str(tmp_path / "notes.txt"),
                 **settings,
             )

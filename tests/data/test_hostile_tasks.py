@@ -70,6 +70,17 @@ REFUSED = {
         {**TEXT, "template": ["a"]},
         "template is .*: a template is named by text or",
     ),
+    "a template of two names": (
+        {**TEXT, "template": "went:baba"},
+        "template is 'went:baba': a template has one name, of at most 100 characters and without"
+        " a colon$",
+    ),
+    "a template that is a colon": ({**TEXT, "template": ":"}, "template is ':': .* one name"),
+    "a template that is a prompt": (
+        {**TEXT, "template": "When Kevin and Martin " * 5},
+        r"template is 'When Kevin and Martin .*\.\.\.: .* at most 100 characters",
+    ),
+    "a template of a long number": ({**TEXT, "template": 10**100}, "of at most 100 characters"),
     "longer than the context": (
         {**IDS, "clean": [5] * 129, "corrupted": [6] * 129},
         "context of 128 tokens: shorten",
@@ -152,6 +163,7 @@ MEASURED = {
     "a template of 0": ({**TEXT, "template": 0}, "0"),
     "a template of 10": ({**TEXT, "template": 10}, "10"),
     "a template of text": ({**TEXT, "template": "0"}, "0"),
+    "a template as long as may be": ({**TEXT, "template": "{a} b." * 16}, "{a} b." * 16),
     "an empty template": ({**TEXT, "template": ""}, ""),
     "null for a template": ({**TEXT, "template": None}, ""),
     "the first token": ({**IDS, "clean": [0, 0, 7], "answer": 0}, ""),

@@ -414,8 +414,8 @@ from pythia_traj.models.tokenizer_file import stated_bos
 from pythia_traj.vocabulary import Vocabulary
 vocabulary = Vocabulary(300, 128, read_tokenizer(Path(sys.argv[1])).tokenizer)
 before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-TextTokens(vocabulary, seed=0, n=4, length=64, source=sys.argv[2])
-Passages(vocabulary, seed=0, n=1, length=64, source=sys.argv[2])
+TextTokens(vocabulary, seed=0, n=4, length=64, corpus=sys.argv[2])
+Passages(vocabulary, seed=0, n=1, length=64, corpus=sys.argv[2])
 megabytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 print(megabytes, time.process_time() - start)
 """

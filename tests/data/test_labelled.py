@@ -183,8 +183,8 @@ def test_what_is_no_python_is_left_out_and_counted(tmp_path):
         "a\rb\n",
         *(f"def f{i}(x): return x + {i}\n" for i in range(6)),
     ]
-    source = write_lines(tmp_path / "code.jsonl", [{"text": text} for text in texts])
-    data = LabelledTokens(VOCABULARY, seed=0, task="python_definition", source=source, n=100)
+    corpus = write_lines(tmp_path / "code.jsonl", [{"text": text} for text in texts])
+    data = LabelledTokens(VOCABULARY, seed=0, task="python_definition", corpus=corpus, n=100)
     assert data.facts["not_python"] == 4
     assert data.n_documents == 7
     assert data.classes == ("definition", "use")

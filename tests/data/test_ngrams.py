@@ -105,7 +105,7 @@ def test_n_grams_and_text_come_from_disjoint_documents(tmp_path):
     train, heldout = (set(part(str(path))) for part in (text_module.training, text_module.heldout))
     assert not train & heldout
     assert train | heldout == set(texts)
-    data = NGramText(VOCABULARY, seed=0, n=2, length=16, null_n=1, source=str(path))
+    data = NGramText(VOCABULARY, seed=0, n=2, length=16, null_n=1, corpus=str(path))
     measured = VOCABULARY.tokenizer.decode(data.groups["text"][0].tolist())
     assert any(measured in text for text in heldout)
     assert not any(measured in text for text in train)
@@ -121,7 +121,7 @@ def test_a_source_that_cannot_be_split_is_refused(tmp_path):
     ):
         path.write_text(text * 50)
         with pytest.raises(DataError, match=message):
-            NGramText(VOCABULARY, seed=0, n=1, length=16, source=str(path))
+            NGramText(VOCABULARY, seed=0, n=1, length=16, corpus=str(path))
     with pytest.raises(DataError, match="hold no trigram: set length to at least 3"):
         NGramText(VOCABULARY, seed=0, length=2)
 

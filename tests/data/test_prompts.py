@@ -73,7 +73,9 @@ def test_every_name_and_noun_is_one_token(pythia):
 def test_ioi_names_the_giver_twice_and_its_twins_do_what_they_say(pythia, task, answers_flip):
     data = TaskPrompts(pythia, seed=1, task=task, n=60)
     templates = [item[4] for item in every_item(data)]
-    assert {name.partition(":")[0] for name in templates} == set(ioi.TEMPLATES)
+    assert set(templates) == {
+        f"{name}_{order}" for name in ioi.TEMPLATES for order in ("baba", "abba")
+    }
     assert sum(name.endswith("baba") for name in templates) == 30
     for clean, corrupted, (io, s), is_right, template in every_item(data):
         assert is_right.tolist() == [True, False]

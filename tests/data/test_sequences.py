@@ -34,14 +34,14 @@ def files(tmp_path):
 @pytest.mark.parametrize("name", ["rows.npy", "rows.bin", "rows.jsonl", "rows.parquet"])
 def test_every_kind_of_file_yields_the_beginnings_of_the_same_rows(files, name):
     data = TrainingSequences(
-        VOCABULARY, seed=0, n=20, prompt=16, continuation=8, source=str(files / name), row_length=40
+        VOCABULARY, seed=0, n=20, prompt=16, continuation=8, corpus=str(files / name), row_length=40
     )
     tokens = data.groups["sequences"]
     assert tokens.dtype == np.int64
     assert (tokens == ROWS[:, :24]).all()
     assert data.facts == {"sequences_to_draw_from": 20}
     some = TrainingSequences(
-        VOCABULARY, seed=1, n=5, prompt=16, continuation=8, source=str(files / name), row_length=40
+        VOCABULARY, seed=1, n=5, prompt=16, continuation=8, corpus=str(files / name), row_length=40
     )
     assert {tuple(row) for row in some.groups["sequences"]} < {tuple(row) for row in tokens}
 
@@ -49,22 +49,22 @@ def test_every_kind_of_file_yields_the_beginnings_of_the_same_rows(files, name):
 def test_a_file_is_identified_by_its_content(files, tmp_path):
     (tmp_path / "other.bin").write_bytes((files / "rows.bin").read_bytes())
     specs = [
-        TrainingSequences.spec(seed=0, source=str(files / name))
+        TrainingSequences.spec(seed=0, corpus=str(files / name))
         for name in ("rows.bin", "other.bin", "rows.npy")
     ]
     assert specs[0] == specs[1] != specs[2]
-    assert TrainingSequences.spec(seed=1, source=str(files / "rows.bin")) != specs[0]
+    assert TrainingSequences.spec(seed=1, corpus=str(files / "rows.bin")) != specs[0]
 
 
 def test_a_file_of_ids_that_is_not_there_is_named_before_any_model_is():
     with pytest.raises(DataError, match=r"there is no file gone.npy: give stdlib, .npy"):
-        TrainingSequences.spec(seed=0, source="gone.npy")
+        TrainingSequences.spec(seed=0, corpus="gone.npy")
 
 
 def test_text_is_cut_into_sequences_of_one_document_each(tmp_path):
     (tmp_path / "notes.txt").write_text("def one(): pass\n" * 40)
     data = TrainingSequences(
-        VOCABULARY, seed=0, n=3, prompt=8, continuation=8, source=str(tmp_path / "notes.txt")
+        VOCABULARY, seed=0, n=3, prompt=8, continuation=8, corpus=str(tmp_path / "notes.txt")
     )
     text = "def one(): pass\n" * 40
     for row in data.groups["sequences"]:
@@ -76,7 +76,7 @@ def test_text_is_cut_into_sequences_of_one_document_each(tmp_path):
         n=3,
         prompt=8,
         continuation=8,
-        source=str(tmp_path / "rows.jsonl"),
+        corpus=str(tmp_path / "rows.jsonl"),
         column="body",
     )
     assert (lines.groups["sequences"] == data.groups["sequences"]).all()
@@ -95,35 +95,35 @@ def test_what_cannot_be_read_says_what_is_wrong(files, tmp_path):
                 VOCABULARY, seed=0, **{"n": 2, "prompt": 8, "continuation": 8, **settings}
             )
 
-    fails("which are no rows of 2049 uint16 ids: set row_length", source=str(files / "rows.bin"))
-    fails("rows of 40 tokens, 48 are needed", source=str(files / "rows.npy"), prompt=40)
+    fails("which are no rows of 2049 uint16 ids: set row_length", corpus=str(files / "rows.bin"))
+    fails("rows of 40 tokens, 48 are needed", corpus=str(files / "rows.npy"), prompt=40)
     fails(
-        "holds 20 sequences of 16 tokens, 30 were asked for", source=str(files / "rows.npy"), n=30
+        "holds 20 sequences of 16 tokens, 30 were asked for", corpus=str(files / "rows.npy"), n=30
     )
     fails("exceed the model's context of 128", prompt=128)
-    fails("there is no file .*nowhere.npy", source=str(tmp_path / "nowhere.npy"))
+    fails("there is no file .*nowhere.npy", corpus=str(tmp_path / "nowhere.npy"))
     np.save(tmp_path / "flat.npy", np.zeros(5))
-    fails("holds float64 of shape", source=str(tmp_path / "flat.npy"))
+    fails("holds float64 of shape", corpus=str(tmp_path / "flat.npy"))
     np.save(tmp_path / "large.npy", ROWS + 300)
-    fails("the model has 300 embeddings", source=str(tmp_path / "large.npy"))
+    fails("the model has 300 embeddings", corpus=str(tmp_path / "large.npy"))
     (tmp_path / "bad.npy").write_bytes(b"no numpy")
-    fails("is no NumPy file", source=str(tmp_path / "bad.npy"))
+    fails("is no NumPy file", corpus=str(tmp_path / "bad.npy"))
     (tmp_path / "bad.jsonl").write_text('{"tokens": [1, 2.5]}\n')
     fails(
         "line 1 has 2.5 among its tokens: they are integers from 0",
-        source=str(tmp_path / "bad.jsonl"),
+        corpus=str(tmp_path / "bad.jsonl"),
     )
     (tmp_path / "other.jsonl").write_text('{"body": "a"}\n')
     fails(
         "neither a list in tokens nor text in text: it has body",
-        source=str(tmp_path / "other.jsonl"),
+        corpus=str(tmp_path / "other.jsonl"),
     )
 
 
 def test_ids_need_no_tokenizer_and_text_does(files):
     bare = Vocabulary(d_vocab=300, n_ctx=128)
     assert TrainingSequences(
-        bare, seed=0, n=2, prompt=8, continuation=8, source=str(files / "rows.npy")
+        bare, seed=0, n=2, prompt=8, continuation=8, corpus=str(files / "rows.npy")
     ).groups
     for build in (
         lambda: TrainingSequences(bare, seed=0, n=2, prompt=8, continuation=8),
@@ -155,7 +155,7 @@ def test_prompts_stand_at_the_beginning_of_their_rows():
 def test_passages_are_of_different_documents(tmp_path):
     texts = [chr(ord("a") + i) * 50 for i in range(6)]
     (tmp_path / "notes.txt").write_text("<|endoftext|>\n".join(text + "\n" for text in texts))
-    data = Passages(VOCABULARY, seed=0, n=5, length=10, source=str(tmp_path / "notes.txt"))
+    data = Passages(VOCABULARY, seed=0, n=5, length=10, corpus=str(tmp_path / "notes.txt"))
     letters = [
         set(VOCABULARY.tokenizer.decode(row.tolist()).strip()) for row in data.groups["text"]
     ]
@@ -165,4 +165,4 @@ def test_passages_are_of_different_documents(tmp_path):
     with pytest.raises(
         DataError, match="holds 6 documents of at least 10 tokens, 7 were asked for"
     ):
-        Passages(VOCABULARY, seed=0, n=7, length=10, source=str(tmp_path / "notes.txt"))
+        Passages(VOCABULARY, seed=0, n=7, length=10, corpus=str(tmp_path / "notes.txt"))

@@ -1,4 +1,4 @@
-"""Text: sources, and the sequences cut from them."""
+"""Text: corpora, and the sequences cut from them."""
 
 import json
 import sys
@@ -28,7 +28,7 @@ TEXTS = ["def one(): pass\n" * 30, "def two(): pass\n" * 30]
 
 
 @pytest.fixture
-def sources(tmp_path):
+def corpora(tmp_path):
     """The same two documents in every form."""
     (tmp_path / "plain.txt").write_text("<|endoftext|>\n".join(TEXTS))
     (tmp_path / "lines.jsonl").write_text(
@@ -47,34 +47,34 @@ def sources(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_every_kind_of_source_yields_the_same_documents(sources):
-    for name, source in sources.items():
-        assert list(documents.read(source)) == TEXTS, name
-        assert len(documents.identify(source)["sha256"]) == 64
+def test_every_kind_of_corpus_yields_the_same_documents(corpora):
+    for name, corpus in corpora.items():
+        assert list(documents.read(corpus)) == TEXTS, name
+        assert len(documents.identify(corpus)["sha256"]) == 64
 
 
-def test_a_column_can_be_chosen(sources):
-    assert list(documents.read(sources["parquet"], "other")) == TEXTS[::-1]
+def test_a_column_can_be_chosen(corpora):
+    assert list(documents.read(corpora["parquet"], "other")) == TEXTS[::-1]
     with pytest.raises(DataError, match="no column 'body': its columns are text, other"):
-        list(documents.read(sources["parquet"], "body"))
+        list(documents.read(corpora["parquet"], "body"))
     with pytest.raises(DataError, match="line 1 has no column 'body': its columns are text, n"):
-        list(documents.read(sources["jsonl"], "body"))
+        list(documents.read(corpora["jsonl"], "body"))
 
 
 @pytest.mark.parametrize(
-    ("source", "message"),
+    ("corpus", "message"),
     [
         ("nowhere.txt", "there is no text 'nowhere.txt': give stdlib"),
         ("hf:org/name", "with the full commit"),
         ("hf:org/name@main", "a branch can move"),
     ],
 )
-def test_a_wrong_source_says_what_is_allowed(source, message):
+def test_a_wrong_corpus_says_what_is_allowed(corpus, message):
     with pytest.raises(DataError, match=message):
-        documents.identify(source)
+        documents.identify(corpus)
 
 
-def test_damaged_sources_are_named(tmp_path):
+def test_damaged_corpora_are_named(tmp_path):
     (tmp_path / "bad.jsonl").write_text('{"text": "a"}\n{')
     with pytest.raises(DataError, match="line 2 is not JSON"):
         list(documents.read(str(tmp_path / "bad.jsonl")))
@@ -93,8 +93,8 @@ def test_a_dataset_of_the_hub_is_identified_by_its_commit_without_a_connection()
     }
 
 
-def test_sequences_are_pieces_of_documents_and_the_null_is_them_shuffled(sources):
-    data = TextTokens(VOCABULARY, seed=0, n=4, length=32, null_n=2, source=sources["text"])
+def test_sequences_are_pieces_of_documents_and_the_null_is_them_shuffled(corpora):
+    data = TextTokens(VOCABULARY, seed=0, n=4, length=32, null_n=2, corpus=corpora["text"])
     text, shuffled = data.groups["text"], data.groups["shuffled"]
     assert text.shape == (4, 32)
     assert shuffled.shape == (2, 32)
@@ -105,9 +105,9 @@ def test_sequences_are_pieces_of_documents_and_the_null_is_them_shuffled(sources
     assert (shuffled != text[:2]).any()
 
 
-def test_bos_stands_in_front_of_text_and_null(sources):
+def test_bos_stands_in_front_of_text_and_null(corpora):
     data = TextTokens(
-        VOCABULARY, seed=0, n=4, length=33, null_n=2, source=sources["text"], bos=True
+        VOCABULARY, seed=0, n=4, length=33, null_n=2, corpus=corpora["text"], bos=True
     )
     for group in data.groups.values():
         assert group.shape[1] == 33
@@ -133,19 +133,19 @@ def test_the_standard_library_is_the_default_and_its_split_is_kept_apart():
         ({"n": 10**6, "length": 64}, r"holds \d+ sequences of 64 tokens, 1000000 were asked for"),
     ],
 )
-def test_what_cannot_be_cut_is_refused(sources, arguments, message):
+def test_what_cannot_be_cut_is_refused(corpora, arguments, message):
     with pytest.raises(DataError, match=message):
-        TextTokens(VOCABULARY, seed=0, source=sources["text"], **arguments)
+        TextTokens(VOCABULARY, seed=0, corpus=corpora["text"], **arguments)
 
 
-def test_a_tokenizer_of_another_model_is_refused(sources):
+def test_a_tokenizer_of_another_model_is_refused(corpora):
     with pytest.raises(DataError, match="tokenizer and model do not belong together"):
         TextTokens(
             Vocabulary(20, 128, VOCABULARY.tokenizer),
             seed=0,
             n=2,
             length=16,
-            source=sources["text"],
+            corpus=corpora["text"],
         )
     with pytest.raises(DataError, match=r"has no tokenizer\.json"):
         TextTokens(Vocabulary(300, 128), seed=0, n=2, length=16)
@@ -205,8 +205,8 @@ def test_bands_are_ranks_of_counts():
     assert bands(np.arange(20_000, 0, -1))[[999, 1000, 9999, 10_000]].tolist() == [2, 3, 3, 4]
 
 
-def test_frequencies_are_counted_in_training_documents_or_in_the_source_itself(sources):
-    own = TextTokens(VOCABULARY, seed=0, n=4, length=32, source=sources["text"])
+def test_frequencies_are_counted_in_training_documents_or_in_the_corpus_itself(corpora):
+    own = TextTokens(VOCABULARY, seed=0, n=4, length=32, corpus=corpora["text"])
     ids = VOCABULARY.tokenizer.encode("".join(TEXTS)).ids
     assert own.token_bands[np.bincount(ids, minlength=300).argmax()] == 0
     assert {FREQUENCY_BANDS[own.token_bands[i]] for i in set(range(300)) - set(ids)} == {"unseen"}

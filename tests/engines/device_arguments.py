@@ -13,7 +13,7 @@ from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 from pythia_traj.engines.ablation import Components
 from pythia_traj.engines.edges import Graph, Twins
-from pythia_traj.engines.runs import KeptRun, Question, keep_run
+from pythia_traj.engines.kept import KeptPass, Question, keep_pass
 
 LAYERS, HEADS, WIDTH, D_HEAD, VOCABULARY = 3, 2, 16, 8, 50
 ITEMS, LENGTH = 3, 6
@@ -95,17 +95,17 @@ class Arguments:
         return self.ints(VOCABULARY, ITEMS, LENGTH)
 
     @cached_property
-    def base(self) -> KeptRun:
+    def base(self) -> KeptPass:
         return self.run()
 
     @cached_property
-    def source(self) -> KeptRun:
+    def source(self) -> KeptPass:
         return self.run()
 
-    def run(self) -> KeptRun:
+    def run(self) -> KeptPass:
         model = self.model
         with torch.inference_mode():
-            return keep_run(model, self.tokens, patterns=True)
+            return keep_pass(model, self.tokens, patterns=True)
 
     def question(self, *reads: int) -> Question:
         reads = reads or (3, 5)

@@ -19,16 +19,18 @@ from pythia_traj.engines import (
     decoding,
     direct,
     edges,
+    gathering,
     heads,
+    kept,
     lens,
     measures,
     ngrams,
+    probe_scores,
     probing,
     ratios,
     representations,
     role_scores,
     roles,
-    runs,
     sketches,
     weights,
 )
@@ -70,6 +72,15 @@ PLAIN: dict[str, Case] = {
     "edges.fractions": lambda a: (
         lambda: [edges.fractions(m, 3, "midpoint") for m in ("eap", "eap_ig")]
     ),
+    "gathering.layers_at_once": lambda a: partial(gathering.layers_at_once, [2, 1, 3, 1], 3),
+    "probe_scores.Documents.__init__": lambda a: partial(_documents),
+    "probe_scores.Documents.means": lambda a: partial(_documents().means, a.array(9)),
+    "probe_scores.Documents.share": lambda a: partial(
+        _documents().share, a.array(9), a.array(9) > 0
+    ),
+    "probe_scores.Documents.macro_f1": lambda a: partial(
+        _documents().macro_f1, np.arange(9) % 3, np.arange(9) // 3, 3
+    ),
     "ratios.guarded_ratio": lambda a: partial(
         ratios.guarded_ratio, a.array(9), 1 + a.array(9) / 9, "it"
     ),
@@ -88,6 +99,11 @@ PLAIN: dict[str, Case] = {
     ),
 }
 """Without a tensor."""
+
+
+def _documents() -> probe_scores.Documents:
+    """Four documents, and five resamples of them."""
+    return probe_scores.Documents(np.array([0, 0, 1, 1, 1, 4, 4, 5, 5]), 5)
 
 
 def _measured(a: Arguments) -> role_scores.Arrays:
@@ -236,9 +252,9 @@ OF_TENSORS: dict[str, Case] = {
     "roles.attention_from_last": lambda a: partial(
         roles.attention_from_last, [a.pattern] * 2, a.ints(LENGTH, ITEMS)
     ),
-    "runs.Question.of": lambda a: partial(runs.Question.of, _Batch(), a.device),
-    "runs.score_logits": lambda a: partial(
-        runs.score_logits, a.floats(2 * ITEMS, 2, VOCABULARY), a.question()
+    "kept.Question.of": lambda a: partial(kept.Question.of, _Batch(), a.device),
+    "kept.score_logits": lambda a: partial(
+        kept.score_logits, a.floats(2 * ITEMS, 2, VOCABULARY), a.question()
     ),
     "sketches.project": lambda a: partial(sketches.project, a.floats(2, 2000), 16, 0),
     "sketches.project_product": lambda a: partial(sketches.project_product, a.factors(), 16, 0),

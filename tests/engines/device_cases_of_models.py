@@ -10,13 +10,14 @@ from pythia_traj.engines import (
     circuits,
     decoding,
     edges,
+    gathering,
+    kept,
     last_block,
     lens,
     patching,
     paths,
     representations,
     roles,
-    runs,
     weights,
 )
 from tests.engines.device_arguments import (
@@ -48,6 +49,19 @@ def _replaced(a: Arguments) -> Any:
         replaced(replacements[1], direct=True),
         replaced(replacements[1], frozen_patterns=True),
     ]
+
+
+def _gather(a: Arguments) -> Any:
+    """In pieces, of sequences of two lengths."""
+    batches = [
+        gathering.Batch(
+            a.ints(VOCABULARY, ITEMS, length), a.ints(ITEMS, 2), a.ints(length, 2), numbers
+        )
+        for length, numbers in ((LENGTH, a.on([0, 3])), (LENGTH + 2, a.on([2, 1])))
+    ]
+    read = [[("resid_pre", 0), ("resid_post", 0)], [("mlp_out", 1)], [("attn_out", 2)]]
+    pieces = [range(1), range(1, LAYERS)]
+    return lambda: [found.clone() for _, found in gathering.gather(a.model, batches, pieces, read)]
 
 
 def _means(a: Arguments, by_position: bool) -> ablation.Means:
@@ -151,7 +165,7 @@ def _train(a: Arguments) -> Any:
 
 
 def _leave_layer(a: Arguments) -> Any:
-    leave = partial(runs.leave_layer, a.model, a.base, 1)
+    leave = partial(kept.leave_layer, a.model, a.base, 1)
     change, mlp_out = a.floats(2, ITEMS, LENGTH, WIDTH), a.floats(2, ITEMS, LENGTH, WIDTH)
     return lambda: [leave(), leave(change), leave(mlp_out=mlp_out), leave(change, mlp_out)]
 
@@ -160,21 +174,21 @@ def _finish(a: Arguments) -> Any:
     stream, reads = a.floats(4, LENGTH, WIDTH), a.question().reads
     hooked = [("blocks.2.hook_mlp_out", lambda activation, hook: activation)]
     return lambda: [
-        *(runs.finish(a.model, stream, layer, reads) for layer in range(LAYERS + 1)),
-        runs.finish(a.model, stream, 1, reads, hooked),
+        *(kept.finish(a.model, stream, layer, reads) for layer in range(LAYERS + 1)),
+        kept.finish(a.model, stream, 1, reads, hooked),
     ]
 
 
 def _over(a: Arguments) -> Any:
-    batches, values = runs.Batches(a.model, a.tokens, a.question(), FEW_BYTES), a.floats(5)
+    batches, values = kept.Batches(a.model, a.tokens, a.question(), FEW_BYTES), a.floats(5)
     return partial(batches.over, 5, lambda part: {"it": values[part]})
 
 
 def _keeping(a: Arguments) -> Any:
     def call() -> Any:
-        with runs.keeping([block.hook_resid_post for block in a.model.blocks]) as kept:
+        with kept.keeping([block.hook_resid_post for block in a.model.blocks]) as found:
             a.model(tokens, return_type=None)
-        return kept
+        return found
 
     tokens = a.tokens
     return call
@@ -235,6 +249,7 @@ OF_MODELS: dict[str, Case] = {
     "edges.sender_differences": lambda a: partial(
         edges.sender_differences, a.model, a.graph, a.base, a.source
     ),
+    "gathering.gather": _gather,
     "last_block.last_block": lambda a: partial(
         last_block.last_block, a.model.blocks[2], a.base.resid_pre[2], a.question().reads
     ),
@@ -301,22 +316,22 @@ OF_MODELS: dict[str, Case] = {
         [(1, 1), (0, 0)],
         _means(a, False),
     ),
-    "runs.KeptRun.final": lambda a: partial(getattr, a.base, "final"),
-    "runs.keep_run": lambda a: each(
-        *(partial(runs.keep_run, a.model, a.tokens, patterns=which) for which in (True, False))
+    "kept.KeptPass.final": lambda a: partial(getattr, a.base, "final"),
+    "kept.keep_pass": lambda a: each(
+        *(partial(kept.keep_pass, a.model, a.tokens, patterns=which) for which in (True, False))
     ),
-    "runs.leave_layer": _leave_layer,
-    "runs.finish": _finish,
-    "runs.score": lambda a: partial(
-        runs.score, a.model, a.floats(2 * ITEMS, 2, WIDTH), a.question()
+    "kept.leave_layer": _leave_layer,
+    "kept.finish": _finish,
+    "kept.score": lambda a: partial(
+        kept.score, a.model, a.floats(2 * ITEMS, 2, WIDTH), a.question()
     ),
-    "runs.Batches.__init__": lambda a: partial(runs.Batches, a.model, a.tokens, a.question()),
-    "runs.Batches.over": _over,
-    "runs.in_order": lambda a: partial(
-        runs.in_order, [{"it": a.floats(2)}, {"it": a.floats(1)}], [0, 2, 1]
+    "kept.Batches.__init__": lambda a: partial(kept.Batches, a.model, a.tokens, a.question()),
+    "kept.Batches.over": _over,
+    "kept.in_order": lambda a: partial(
+        kept.in_order, [{"it": a.floats(2)}, {"it": a.floats(1)}], [0, 2, 1]
     ),
-    "runs.bytes_per_row": lambda a: partial(runs.bytes_per_row, a.model, LENGTH, 2),
-    "runs.keeping": _keeping,
+    "kept.bytes_per_row": lambda a: partial(kept.bytes_per_row, a.model, LENGTH, 2),
+    "kept.keeping": _keeping,
     "weights.matrices": lambda a: lambda: list(weights.matrices(a.model)),
     "weights.circuits": lambda a: lambda: list(weights.circuits(a.model)),
     "weights.vocabulary_loop": lambda a: partial(weights.vocabulary_loop, a.model),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import pythia_traj as pt
-from pythia_traj.engines import runs
+from pythia_traj.engines import kept
 from pythia_traj.engines.ablation import (
     KINDS,
     Components,
@@ -21,7 +21,7 @@ from pythia_traj.engines.ablation import (
     zeros,
 )
 from pythia_traj.engines.answers import answer_scores
-from pythia_traj.engines.runs import Batches, Question, bytes_per_row, keep_run
+from pythia_traj.engines.kept import Batches, Question, bytes_per_row, keep_pass
 from tests.support import publish_suite
 
 LAYERS, HEADS, ITEMS, LENGTH = 3, 4, 5, 9
@@ -127,7 +127,7 @@ def replacement_of(model, kind, clean_run, corrupted):
         means.add(clean_run)
         return means.replacement(clean_run)
     return (
-        outputs(keep_run(model, corrupted)) if kind in ("resample", "direct") else zeros(clean_run)
+        outputs(keep_pass(model, corrupted)) if kind in ("resample", "direct") else zeros(clean_run)
     )
 
 
@@ -135,7 +135,7 @@ def replacement_of(model, kind, clean_run, corrupted):
 @torch.inference_mode()
 def test_every_kind_and_component_equals_the_plain_loop(model, batch, kind):
     clean, corrupted, question = batch
-    run = keep_run(model, clean, patterns=True)
+    run = keep_pass(model, clean, patterns=True)
     found = replaced(
         model,
         run,
@@ -149,7 +149,7 @@ def test_every_kind_and_component_equals_the_plain_loop(model, batch, kind):
     moved = 0
     for i, (name, target) in enumerate(TARGETS.items()):
         expected = plain_loop(model, clean, corrupted, question, target, kind)
-        for metric in runs.METRICS:
+        for metric in kept.METRICS:
             torch.testing.assert_close(
                 found[metric][i],
                 getattr(expected, metric),
@@ -164,20 +164,20 @@ def test_every_kind_and_component_equals_the_plain_loop(model, batch, kind):
 def test_means_over_several_batches_are_those_of_all_items(model, batch):
     clean, _, _ = batch
     whole, parts = Means(by_position=True), Means(by_position=True)
-    whole.add(keep_run(model, clean))
+    whole.add(keep_pass(model, clean))
     for tokens in (clean[:2], clean[2:]):
-        parts.add(keep_run(model, tokens))
-    run = keep_run(model, clean)
+        parts.add(keep_pass(model, tokens))
+    run = keep_pass(model, clean)
     for one, other in zip(whole.replacement(run).z, parts.replacement(run).z, strict=True):
         torch.testing.assert_close(one, other)
 
 
 def test_out_of_memory_halves_the_batch_and_goes_on(model, batch, monkeypatch):
     clean, corrupted, question = batch
-    run, other = keep_run(model, clean), keep_run(model, corrupted)
+    run, other = keep_pass(model, clean), keep_pass(model, corrupted)
     targets = list(SINGLE.values())
     expected = replaced(model, run, question, targets, outputs(other))
-    sizes, score = [], runs.score
+    sizes, score = [], kept.score
 
     def small_memory(model, final, question):
         sizes.append(len(final) // ITEMS)
@@ -188,7 +188,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(model, batch, monkeypatch):
     monkeypatch.setattr("pythia_traj.engines.ablation.score", small_memory)
     found = replaced(model, run, question, targets, outputs(other))
     assert sizes[:3] == [5, 2, 1]
-    for metric in runs.METRICS:
+    for metric in kept.METRICS:
         torch.testing.assert_close(found[metric], expected[metric], atol=1e-5, rtol=1e-5)
 
 

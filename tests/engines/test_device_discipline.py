@@ -36,7 +36,7 @@ ENGINES = Path(pythia_traj.engines.__path__[0])
 
 CASES = {**PLAIN, **OF_TENSORS, **OF_MODELS}
 
-NOT_RUN = {"runs.free_cuda_memory": "it asks the CUDA driver, and no other device has one"}
+NOT_RUN = {"kept.free_cuda_memory": "it asks the CUDA driver, and no other device has one"}
 
 HOST_EDGES = (
     "which edges a circuit has is kept on the host, to know what has to be run without asking the"

@@ -6,7 +6,7 @@ import torch
 import pythia_traj as pt
 from pythia_traj.engines.circuits import Bench
 from pythia_traj.engines.edges import Graph, Twins, attribute, fractions
-from pythia_traj.engines.runs import Question, keep_run, score
+from pythia_traj.engines.kept import Question, keep_pass, score
 from tests.support import publish_suite
 
 
@@ -105,7 +105,7 @@ def test_an_edges_score_is_the_finite_difference_of_the_patched_edge(model, metr
     graph, twins = Graph.of(model), make_twins(reads=(5, 6))
     found = attribute(model, [twins], metric).edges
     differences = differences_by_hand(model, graph, twins)
-    embed = keep_run(model, twins.clean).resid_pre[0]
+    embed = keep_pass(model, twins.clean).resid_pre[0]
     exists, eps, worst = graph.exists(), 1e-5, 0.0
     scale = found.abs().max()
     for s, difference in enumerate(differences):

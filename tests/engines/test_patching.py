@@ -9,8 +9,8 @@ import torch
 
 import pythia_traj as pt
 from pythia_traj.engines.answers import answer_scores
+from pythia_traj.engines.kept import METRICS, Question, keep_pass
 from pythia_traj.engines.patching import patched_positions, transplanted
-from pythia_traj.engines.runs import METRICS, Question, keep_run
 from tests.support import publish_suite
 
 RAW = dict.fromkeys(
@@ -56,7 +56,7 @@ def scores_of(logits, question):
 def test_a_patched_position_equals_a_hook_on_a_whole_pass(models, batch):
     model, _ = models
     clean, corrupted, question = batch
-    base, source = keep_run(model, corrupted), keep_run(model, clean)
+    base, source = keep_pass(model, corrupted), keep_pass(model, clean)
     _, on_clean = model.run_with_cache(clean)
     for layer in range(2):
         found = patched_positions(model, base, source, question, layer, budget=1)
@@ -106,7 +106,7 @@ def exchange(model, donor, component, layer, head):
 def test_a_transplanted_component_equals_exchanged_parameters(models, batch):
     model, donor = models
     clean, _, question = batch
-    found = transplanted(model, donor, keep_run(model, clean), question, budget=1)
+    found = transplanted(model, donor, keep_pass(model, clean), question, budget=1)
     assert len(found) == 3 + 2 * (4 + 5)
     for (component, layer, head), scores in found.items():
         logits = exchange(model, donor, component, layer, head)(clean)

@@ -9,8 +9,8 @@ import torch
 
 import pythia_traj as pt
 from pythia_traj.engines.ablation import Components
+from pythia_traj.engines.kept import Question, keep_pass
 from pythia_traj.engines.paths import Receivers, path_patch, receive
-from pythia_traj.engines.runs import Question, keep_run
 from tests.support import publish_suite
 
 LAYERS, HEADS, LENGTH = 4, 4, 9
@@ -55,8 +55,8 @@ def runs(model):
     candidates = torch.randint(0, 300, (3, 2, 2), generator=torch.Generator().manual_seed(1))
     is_right = torch.tensor([True, False]).expand(3, 2, 2)
     return (
-        keep_run(model, tokens[0]),
-        keep_run(model, tokens[1]),
+        keep_pass(model, tokens[0]),
+        keep_pass(model, tokens[1]),
         Question(READS, candidates, is_right),
     )
 

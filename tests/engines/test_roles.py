@@ -8,7 +8,7 @@ import torch
 import pythia_traj as pt
 from pythia_traj.engines import roles
 from pythia_traj.engines.ablation import Means
-from pythia_traj.engines.runs import Question, keep_run
+from pythia_traj.engines.kept import Question, keep_pass
 from tests.support import publish_suite
 
 LAYERS, HEADS, D_HEAD = 3, 4, 8
@@ -41,7 +41,7 @@ def ov(model, layer, head, stream, b_V):
 def test_copying_is_being_among_the_first_five(model, tokens, b_V):
     positions = torch.tensor([[1, 4, 7]] * 5)
     own, other = roles.copied_share(
-        model, keep_run(model, tokens[0]), positions, tokens[1].gather(1, positions), b_V=b_V
+        model, keep_pass(model, tokens[0]), positions, tokens[1].gather(1, positions), b_V=b_V
     )
     _, cache = model.run_with_cache(tokens[0])
     for layer in range(LAYERS):
@@ -80,7 +80,7 @@ def copier(tmp_path):
 def test_a_head_that_writes_what_it_reads_copies_and_its_opposite_does_not(copier, tokens):
     positions = torch.arange(11).expand(5, 11)
     own, other = roles.copied_share(
-        copier, keep_run(copier, tokens[0]), positions, tokens[1], b_V=False
+        copier, keep_pass(copier, tokens[0]), positions, tokens[1], b_V=False
     )
     assert own[:, 1, 0].tolist() == [1] * 5
     assert own[:, 2, 0].tolist() == [0] * 5
@@ -127,7 +127,7 @@ def test_equal_logits_count_in_cot_alone(copier, kind, counts):
 def test_direct_effects_are_what_a_head_writes_along_the_difference(model, tokens):
     candidates = torch.randint(0, 300, (5, 1, 2), generator=torch.Generator().manual_seed(1))
     question = Question(torch.tensor([10]), candidates, torch.tensor([True, False]).expand(5, 1, 2))
-    effects = roles.answer_effects(model, keep_run(model, tokens[0]), question)
+    effects = roles.answer_effects(model, keep_pass(model, tokens[0]), question)
     _, cache = model.run_with_cache(tokens[0])
     final = cache["resid_post", LAYERS - 1][:, -1]
     scale = (final.var(-1, correction=0) + model.cfg.eps).sqrt()
@@ -143,7 +143,7 @@ def test_direct_effects_are_what_a_head_writes_along_the_difference(model, token
 
 @torch.inference_mode()
 def test_inhibition_is_the_change_of_the_receivers_attention(model, tokens):
-    base, twin = keep_run(model, tokens[0]), keep_run(model, tokens[1])
+    base, twin = keep_pass(model, tokens[0]), keep_pass(model, tokens[1])
     question = Question(
         torch.tensor([10]), torch.zeros(5, 1, 1, dtype=torch.long), torch.ones(5, 1, 1).bool()
     )
@@ -193,7 +193,7 @@ def test_inhibition_is_the_change_of_the_receivers_attention(model, tokens):
 def test_suppression_is_about_the_favoured_token_of_the_context(model):
     tokens = torch.randint(0, 6, (5, 11), generator=torch.Generator().manual_seed(2))
     reads = torch.tensor([4, 9])
-    run = keep_run(model, tokens, patterns=True)
+    run = keep_pass(model, tokens, patterns=True)
     found = roles.suppression(model, run, reads)
     logits, cache = model.run_with_cache(tokens)
     for item in range(5):
@@ -232,9 +232,9 @@ def test_suppression_is_about_the_favoured_token_of_the_context(model):
 @torch.inference_mode()
 def test_the_rise_is_that_of_the_logit_where_the_head_is_its_mean(model, tokens):
     reads, favoured = torch.tensor([3, 10]), torch.randint(0, 300, (5, 2))
-    run, means = keep_run(model, tokens[0]), Means(by_position=False)
+    run, means = keep_pass(model, tokens[0]), Means(by_position=False)
     means.add(run)
-    means.add(keep_run(model, tokens[1]))
+    means.add(keep_pass(model, tokens[1]))
     heads = [(2, 3), (0, 1), (1, 0)]
     rise = roles.ablation_rise(model, run, reads, favoured, heads, means)
 

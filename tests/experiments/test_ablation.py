@@ -80,64 +80,86 @@ def test_an_effect_is_paired_and_so_is_its_error(run, suite, prompts):
 
     clean, without = by_item(suite, prompts), by_item(suite, prompts, "blocks.0.attn.hook_z", zero)
     row = pt.load(
-        run, experiment="all", metric="effect", variant="zero", component="head", layer=0, head=3
+        run,
+        label="all",
+        metric="effect",
+        variant="zero",
+        component="head",
+        layer=0,
+        head=3,
+        target="logit_diff",
     )
-    row = row[row.dim == "logit_diff"]
     difference = without - clean
     assert row.value.item() == pytest.approx(difference.mean(), abs=1e-5)
     assert row.stderr.item() == pytest.approx(
         difference.std(ddof=1) / len(difference) ** 0.5, abs=1e-5
     )
     assert row.n.item() == len(clean) == prompts.n
-    as_it_is = pt.load(run, experiment="all", metric="logit_diff", variant=None)
+    as_it_is = pt.load(run, label="all", metric="logit_diff")
     assert as_it_is.value.item() == pytest.approx(clean.mean(), abs=1e-5)
 
 
 def test_every_kind_has_every_component_and_every_head_its_control(run):
-    rows = pt.load(run, experiment="all", metric="effect")
-    assert set(rows.variant) == {*KINDS, *(f"null:matched:{kind}" for kind in KINDS)}
+    rows = pt.load(run, label="all", metric="effect", target="nll", controls=True)
+    assert set(rows.control.dropna()) == {"matched"}
+    measured, matched = rows[rows.control.isna()], rows[rows.control == "matched"]
+    assert set(matched.variant) == set(measured.variant) == set(KINDS)
     for kind in KINDS:
-        of_kind = rows[(rows.variant == kind) & (rows.dim == "nll")]
+        of_kind = measured[measured.variant == kind]
         assert of_kind.component.value_counts().to_dict() == {
             "head": 8,
             "attn": 2,
             "mlp": 2,
-            "set:L0H1+L1H2": 1,
-            "set:L0H0+L0H1+L0H2": 1,
-            "set:top2": 1,
+            "set": 3,
         }
-    heads = rows[
-        (rows.variant == "zero")
-        & (rows.component == "head")
-        & (rows.layer == 1)
-        & (rows.dim == "nll")
+        sets = of_kind[of_kind.component == "set"]
+        assert set(sets.part) == {"L0H1+L1H2", "L0H0+L0H1+L0H2", "top2"}
+        assert of_kind[of_kind.component != "set"].part.isna().all()
+    heads = measured[
+        (measured.variant == "zero") & (measured.component == "head") & (measured.layer == 1)
     ]
     values = heads.sort_values("head").value.to_numpy()
-    control = pt.load(run, experiment="all", variant="null:matched:zero", component="head", layer=1)
-    control = control[control.dim == "nll"].set_index(["metric", "head"])
+    beside = pt.load(
+        run,
+        label="all",
+        metric=["effect", "effect_sd", "effect_rank"],
+        variant="zero",
+        component="head",
+        layer=1,
+        target="nll",
+        controls=True,
+    )
+    assert set(beside[beside.metric == "effect_sd"].control) == {"matched"}
+    # The rank is the real effect's: a measurement, of which there is no control.
+    assert beside[beside.metric == "effect_rank"].control.isna().all()
+    beside = beside[(beside.metric != "effect") | (beside.control == "matched")]
+    beside = beside.set_index(["metric", "head"])
     for head in range(4):
         others = np.delete(values, head)
-        assert control.loc[("effect", head), "value"] == pytest.approx(others.mean(), abs=1e-6)
-        assert control.loc[("effect_sd", head), "value"] == pytest.approx(
+        assert beside.loc[("effect", head), "value"] == pytest.approx(others.mean(), abs=1e-6)
+        assert beside.loc[("effect_sd", head), "value"] == pytest.approx(
             others.std(ddof=1), abs=1e-6
         )
-        assert control.loc[("effect_rank", head), "value"] == 1 + (others >= values[head]).sum()
-        assert control.loc[("effect", head), "n"] == 3
+        assert beside.loc[("effect_rank", head), "value"] == 1 + (others >= values[head]).sum()
+        assert beside.loc[("effect", head), "n"] == 3
 
 
 def test_a_set_has_the_sets_of_other_heads_beside_it(run):
-    rows = pt.load(run, experiment="all", variant="null:matched:mean", metric="effect")
-    beside = rows[rows.component == "set:L0H1+L1H2"]
+    rows = pt.load(
+        run, label="all", variant="mean", metric="effect", component="set", control="matched"
+    )
+    beside = rows[rows.part == "L0H1+L1H2"]
     assert beside.n.tolist() == [9, 9]
-    none = rows[rows.component == "set:L0H0+L0H1+L0H2"]
+    none = rows[rows.part == "L0H0+L0H1+L0H2"]
+    assert set(none.target) == {"logit_diff", "nll"}
     assert none.value.isna().all()
     assert set(none.reason) == {"there is no other set of as many heads in these layers"}
 
 
 def test_the_most_harmful_heads_are_chosen_on_one_half_and_measured_on_the_other(run, suite):
-    chosen = pt.load(run, experiment="repeats", table="sets")
+    chosen = pt.load(run, label="repeats", table="sets")
     assert chosen[["kind", "set"]].drop_duplicates().to_numpy().tolist() == [["mean", "top1"]]
-    items = pt.load(run, experiment="repeats", table="items", metric="effect", variant="mean")
+    items = pt.load(run, label="repeats", table="items", metric="effect", variant="mean")
     heads = items[items.component == "head"]
     harm = (
         heads[half_of(heads["item"].to_numpy()) == SELECTION]
@@ -145,7 +167,7 @@ def test_the_most_harmful_heads_are_chosen_on_one_half_and_measured_on_the_other
         .value.mean()
     )
     assert harm.idxmax() == (chosen["layer"].item(), chosen["head"].item())
-    top = items[items.component == "set:top1"].value.to_numpy()
+    top = items[(items.component == "set") & (items.part == "top1")].value.to_numpy()
     other = heads[
         (heads.layer == chosen["layer"].item()) & (heads["head"] == chosen["head"].item())
     ]
@@ -156,8 +178,23 @@ def test_the_most_harmful_heads_are_chosen_on_one_half_and_measured_on_the_other
 
 
 def test_repeats_are_measured_by_their_loss_alone(run):
-    rows = pt.load(run, experiment="repeats", metric="effect")
-    assert set(rows.dim) == {"nll"}
+    rows = pt.load(run, label="repeats", metric="effect")
+    assert set(rows.target) == {"nll"}
+
+
+def test_the_metrics_as_they_are_have_the_twins_and_shuffled_prompts_for_controls(run):
+    rows = pt.load(run, label="all", metric=["logit_diff", "nll"], controls=True)
+    assert rows.variant.isna().all()
+    found = {
+        (row.metric, row.control if isinstance(row.control, str) else None): row.value
+        for row in rows.itertuples()
+    }
+    assert set(found) == {
+        (metric, control)
+        for metric in ("logit_diff", "nll")
+        for control in (None, "corrupted", "shuffled")
+    }
+    assert len(set(found.values())) == len(rows)
 
 
 @pytest.mark.parametrize(

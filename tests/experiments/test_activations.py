@@ -24,7 +24,7 @@ def sweep(suite, out, steps="1,4", **settings):
 
 
 def read(out, suite, step):
-    folder = out / "tables" / "activations" / f"model={suite.name}" / "experiment=activations"
+    folder = out / "tables" / "activations" / f"model={suite.name}" / "label=activations"
     with safe_open(folder / f"step-{step:06d}.safetensors", "numpy") as file:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
 
@@ -49,7 +49,11 @@ def test_the_file_holds_the_activations_and_the_same_tokens_at_every_step(suite,
         assert four[name].dtype == np.float32
         np.testing.assert_allclose(four[name], cache[name].numpy(), atol=1e-5)
     assert json.loads(metadata["pythia_traj"])["made_of"]["experiment"] == "activations"
-    rows = pt.load(out, metric="rms", component="resid_post", layer=1, step=4, variant=None)
+    rows = pt.load(out, metric="rms", component="resid_post", layer=1, step=4, controls=True)
+    assert rows.variant.isna().all()
+    assert sorted(rows.control.dropna()) == ["shuffled"]
+    (shuffled,), rows = rows[rows.control == "shuffled"].n, rows[rows.control.isna()]
+    assert shuffled == 2
     expected = np.sqrt((four["blocks.1.hook_resid_post"] ** 2).mean((1, 2))).mean()
     assert rows.value.item() == pytest.approx(expected, rel=1e-5)
     assert rows.n.item() == 6
@@ -64,7 +68,7 @@ def test_a_budget_leaves_out_whole_sequences_from_the_end(suite, tmp_path):
     assert (some["tokens"] == whole["tokens"][:3]).all()
     assert some["blocks.0.hook_resid_post"].shape == (3, 20, 32)
     assert sum(array.nbytes for array in some.values()) == 3 * each
-    assert pt.load(tmp_path / "some", variant=None).n.unique().tolist() == [3]
+    assert pt.load(tmp_path / "some").n.unique().tolist() == [3]
     with pytest.raises(DataError, match=f"one sequence takes {each} bytes, the budget is 100"):
         sweep(suite, tmp_path / "none", budget=100)
 

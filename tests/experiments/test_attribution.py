@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 import pythia_traj as pt
@@ -42,23 +41,55 @@ def n_edges(run, request):
 
 
 def value(run, metric, **key):
-    rows = pt.load(run, **{"experiment": "attribution", "step": 4, "metric": metric, **key})
+    rows = pt.load(run, **{"label": "attribution", "step": 4, "metric": metric, **key})
     return rows.value.item()
 
 
+WHOLE = {"variant": None, "size": None, "reference": None}
+"""What the metric of the whole model lacks beside that of circuits."""
+
+
+def whole_model(run):
+    """The metric on the clean and on the corrupted prompts."""
+    return (value(run, "logit_diff", **WHOLE, control=control) for control in (None, "corrupted"))
+
+
 def test_nodes_heads_and_mlps_have_rows_and_kept_items(run):
-    rows = pt.load(run, experiment="attribution", step=4, metric="attribution", variant="eap_ig")
+    rows = pt.load(run, label="attribution", step=4, metric="attribution", variant="eap_ig")
     assert rows.component.value_counts().to_dict() == {"head": 8, "mlp": 2, "embed": 1}
     assert set(rows.n) == {6}
-    items = pd.read_parquet(
-        next((run / "tables" / "items").rglob("experiment=attribution/step-000004.parquet"))
+    assert rows.target.isna().all()
+    kept = pt.load(
+        run,
+        table="items",
+        label="attribution",
+        step=4,
+        metric="attribution",
+        variant="eap_ig",
+        component="embed",
     )
-    kept = items[
-        (items.metric == "attribution") & (items.variant == "eap_ig") & (items.component == "embed")
-    ]
     assert kept.value.mean() == pytest.approx(
         rows[rows.component == "embed"].value.item(), rel=1e-4
     )
+
+
+def test_the_controls_have_the_variant_of_what_they_stand_beside(run):
+    rows = pt.load(run, label="attribution", step=4, controls=True)
+    found = rows.groupby("metric", observed=True).control.apply(lambda of: set(of.dropna()))
+    of_nodes = {"attribution", "embed_edges", "effect", "completeness_gap"}
+    of_circuits = set(found.index) - of_nodes - {"logit_diff"}
+    assert {"faithfulness_normalised", "circuit_size", "jaccard"} <= of_circuits
+    assert found.to_dict() == {
+        **{metric: {"shuffled"} for metric in of_nodes},
+        **{metric: {"random"} for metric in of_circuits},
+        "logit_diff": {"random", "corrupted"},
+    }
+    whole = rows[rows.variant.isna()]
+    assert set(whole.metric) == {"logit_diff"}
+    assert whole.control.isin(["corrupted"]).sum() == whole.control.isna().sum() == 1
+    assert set(rows.variant.dropna()) == {"eap_ig"}
+    on_shuffled = value(run, "effect", control="shuffled", variant="eap_ig")
+    assert on_shuffled != value(run, "effect", variant="eap_ig")
 
 
 def test_the_gap_is_the_sum_of_the_embeddings_edges_minus_the_effect(run):
@@ -68,32 +99,34 @@ def test_the_gap_is_the_sum_of_the_embeddings_edges_minus_the_effect(run):
         ("denoising", "eap_denoising"),
     ):
         total, effect, gap = (
-            value(run, metric, experiment=label, variant=variant)
+            value(run, metric, label=label, variant=variant)
             for metric in ("embed_edges", "effect", "completeness_gap")
         )
         assert gap == pytest.approx(total - effect, abs=1e-9)
-        embed = value(run, "attribution", experiment=label, variant=variant, component="embed")
+        embed = value(run, "attribution", label=label, variant=variant, component="embed")
         assert embed == pytest.approx(total, abs=1e-5)
 
 
 def test_denoising_has_the_effect_of_the_other_direction(run):
     noising, denoising = (
-        value(run, "effect", experiment=label, variant=variant)
+        value(run, "effect", label=label, variant=variant)
         for label, variant in (("plain", "eap"), ("plain_denoising", "eap_denoising"))
     )
     assert denoising == pytest.approx(-noising, abs=1e-6)
 
 
 def test_the_metric_and_the_grid_are_for_the_request_to_say(run, n_edges):
-    nll = pt.load(run, experiment="denoising", step=4, metric="nll")
-    assert set(nll.dim) == {"full", "corrupted", "5", "20", "30", "60", str(n_edges)}
+    for control in (None, "random"):
+        nll = pt.load(run, label="denoising", step=4, metric="nll", control=control)
+        sizes = nll[nll.variant == "eap_denoising"]["size"]
+        assert sorted(sizes) == [5, 20, 30, 60, n_edges]
+        assert len(nll) - len(sizes) == (control is None)
 
 
 def test_the_largest_edges_are_in_the_table(run):
-    table = pd.read_parquet(
-        next((run / "tables" / "edges").rglob("experiment=attribution/step-000004.parquet"))
-    )
+    table = pt.load(run, table="edges", label="attribution", step=4)
     assert list(table["rank"]) == list(range(1, 41))
+    assert table.score.dtype == np.float32
     assert table.score.abs().is_monotonic_decreasing
     assert set(table.sender) <= {"embed", "head", "mlp"}
     assert set(table.reader) <= {"q", "k", "v", "mlp", "logits"}
@@ -103,57 +136,57 @@ def test_the_largest_edges_are_in_the_table(run):
 
 
 def test_a_nodes_row_is_the_sum_of_its_edges_in_the_table(run):
-    table = pd.read_parquet(
-        next((run / "tables" / "edges").rglob("experiment=plain/step-000004.parquet"))
-    )
+    table = pt.load(run, table="edges", label="plain", step=4)
     sums = table[table.sender == "head"].groupby(["sender_layer", "sender_head"]).score.sum()
     rows = pt.load(
-        run, experiment="plain", step=4, metric="attribution", variant="eap", component="head"
+        run, label="plain", step=4, metric="attribution", variant="eap", component="head"
     )
     nodes = rows.set_index(["layer", "head"]).value.sort_index()
     np.testing.assert_allclose(sums.sort_index().to_numpy(), nodes.to_numpy(), rtol=1e-3, atol=1e-6)
 
 
 def test_the_circuit_of_all_edges_is_the_model(run, n_edges):
-    full, corrupted = (value(run, "logit_diff", dim=dim) for dim in ("full", "corrupted"))
+    full, corrupted = whole_model(run)
     assert abs(full - corrupted) > 1e-3
-    for variant in ("eap_ig", "null:random"):
-        assert value(run, "logit_diff", variant=variant, dim=str(n_edges)) == pytest.approx(
-            full, abs=1e-5
-        )
-        assert value(run, "edges_left", variant=variant, dim=str(n_edges)) == n_edges
+    for control in (None, "random"):
+        of_all = {"control": control, "variant": "eap_ig", "size": n_edges}
+        assert value(run, "logit_diff", **of_all) == pytest.approx(full, abs=1e-5)
+        assert value(run, "edges_left", **of_all) == n_edges
 
 
 def test_faithfulness_is_a_ratio_of_the_rows_or_says_why_not(run):
-    full, corrupted = (value(run, "logit_diff", dim=dim) for dim in ("full", "corrupted"))
-    for variant in ("eap_ig", "null:random"):
-        for dim in map(str, SIZES[:-1]):
-            own = value(run, "logit_diff", variant=variant, dim=dim)
+    full, corrupted = whole_model(run)
+    for control in (None, "random"):
+        for size in SIZES[:-1]:
+            own = value(run, "logit_diff", control=control, variant="eap_ig", size=size)
             for metric, expected in (
                 ("faithfulness_normalised", (own - corrupted) / (full - corrupted)),
                 ("faithfulness_ratio", own / full),
             ):
                 row = pt.load(
-                    run, experiment="attribution", step=4, metric=metric, variant=variant, dim=dim
+                    run, label="attribution", step=4, metric=metric, control=control, size=size
                 )
                 if row.reason.notna().item():
                     assert "standard errors" in row.reason.item() or "positive" in row.reason.item()
                 else:
                     assert row.value.item() == pytest.approx(expected, rel=1e-5)
-    nll = pt.load(run, experiment="denoising", metric="faithfulness_ratio")
+    nll = pt.load(run, label="denoising", metric="faithfulness_ratio")
     assert set(nll.reason) == {"a ratio of losses means nothing"}
 
 
 def test_a_circuit_transferred_to_its_own_step_is_the_own_circuit(run):
-    assert value(run, "jaccard", variant="eap_ig", dim="final") == 1
-    assert value(run, "jaccard", variant="eap_ig", dim="init") < 1
-    assert 0 < value(run, "jaccard", variant="null:random", dim="init") < 1
-    own = value(run, "logit_diff", variant="eap_ig", dim="30")
-    assert value(run, "logit_diff", variant="eap_ig", dim="final") == pytest.approx(own, abs=1e-6)
-    rows = pt.load(run, experiment="attribution", step=4, metric="transfer_faithfulness")
-    assert set(zip(rows.variant, rows.dim, strict=True)) == {
-        (variant, dim) for variant in ("eap_ig", "null:random") for dim in ("init", "final")
-    }
+    assert value(run, "jaccard", variant="eap_ig", reference="final") == 1
+    assert value(run, "jaccard", variant="eap_ig", reference="init") < 1
+    assert 0 < value(run, "jaccard", control="random", variant="eap_ig", reference="init") < 1
+    own = value(run, "logit_diff", size=30)
+    assert value(run, "logit_diff", reference="final") == pytest.approx(own, abs=1e-6)
+    for control in (None, "random"):
+        rows = pt.load(
+            run, label="attribution", step=4, metric="transfer_faithfulness", control=control
+        )
+        assert sorted(rows.reference) == ["final", "init"]
+        assert set(rows.variant) == {"eap_ig"}
+        assert rows["size"].isna().all()
 
 
 def test_both_halves_have_both_of_two_kinds_in_turn():
@@ -174,14 +207,14 @@ def test_a_circuit_grows_from_nothing_to_the_model(suite, tmp_path):
         model=str(suite), steps="4", experiments=own, out=tmp_path / "run", device="cpu"
     )
     assert not pt.sweep(config).failed
-    rows = pt.load(tmp_path / "run", metric="faithfulness_normalised")
-    for variant in ("eap_ig", "null:random"):
-        curve = rows[rows.variant == variant].set_index("dim").value
-        assert curve["1"] == pytest.approx(0, abs=1e-4)
-        assert curve["102"] == pytest.approx(1, abs=1e-4)
-        size = pt.load(tmp_path / "run", metric="circuit_size", variant=variant).value.item()
-        left = pt.load(tmp_path / "run", metric="edges_left", variant=variant)
-        assert 1 < left[left.dim.isna()].value.item() <= size <= 102
+    for control in (None, "random"):
+        rows = pt.load(tmp_path / "run", metric="faithfulness_normalised", control=control)
+        curve = rows.set_index("size").value
+        assert curve[1] == pytest.approx(0, abs=1e-4)
+        assert curve[102] == pytest.approx(1, abs=1e-4)
+        size = pt.load(tmp_path / "run", metric="circuit_size", control=control).value.item()
+        left = pt.load(tmp_path / "run", metric="edges_left", control=control, size=None)
+        assert 1 < left.value.item() <= size <= 102
 
 
 def test_one_item_cannot_be_halved(suite, tmp_path):

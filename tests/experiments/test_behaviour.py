@@ -30,33 +30,37 @@ def test_it_equals_a_plain_pass_item_by_item(run, suite):
     prompts = TaskPrompts(Vocabulary(300, 128), seed=0, task=OWN)
     expected = {}
     for batch in prompts.batches:
-        by_variant = {
+        by_control = {
             "": batch.clean,
             "corrupted": batch.corrupted,
-            "null:shuffled": batch.shuffled,
+            "shuffled": batch.shuffled,
         }
-        for variant, tokens in by_variant.items():
+        for control, tokens in by_control.items():
             logits = ckpt.model(torch.from_numpy(tokens))[:, -1].detach()
             for row, item in enumerate(batch.item):
                 right, wrong = batch.candidates[row, 0]
-                expected[variant, int(item)] = (logits[row, right] - logits[row, wrong]).item()
-    items = pt.load(run, table="items", metric="logit_diff")
+                expected[control, int(item)] = (logits[row, right] - logits[row, wrong]).item()
+    items = pt.load(run, table="items", metric="logit_diff", controls=True)
+    assert items.variant.isna().all()
     found = {
-        (v if isinstance(v, str) else "", i): x
-        for v, i, x in zip(items.variant, items["item"], items.value, strict=True)
+        (control if isinstance(control, str) else "", item): value
+        for control, item, value in zip(items.control, items["item"], items.value, strict=True)
     }
     assert found == pytest.approx(expected, abs=1e-4)
-    rows = pt.load(run, metric="logit_diff")
-    mean = rows[rows.variant.isna() & rows.dim.isna()]
-    clean = [value for (variant, _), value in expected.items() if not variant]
+    mean = pt.load(run, metric="logit_diff", part=None)
+    clean = [value for (control, _), value in expected.items() if not control]
     assert mean.value.item() == pytest.approx(sum(clean) / 12, abs=1e-4)
     assert mean.n.item() == 12
 
 
 def test_templates_have_rows_of_their_own(run):
-    rows = pt.load(run, metric="accuracy")
-    by_template = rows[rows.variant.isna() & rows.dim.notna()]
-    assert sorted(zip(by_template.dim, by_template.n, strict=True)) == [("a", 6), ("b", 6)]
+    rows = pt.load(run, metric="accuracy", part=["a", "b"], controls=True)
+    assert sorted(rows[rows.control.isna()].part) == ["a", "b"]
+    assert rows.groupby("control", observed=True).part.apply(sorted).to_dict() == {
+        "corrupted": ["a", "b"],
+        "shuffled": ["a", "b"],
+    }
+    assert set(rows.n) == {6}
 
 
 def test_what_was_dropped_is_recorded(run):

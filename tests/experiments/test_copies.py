@@ -66,7 +66,7 @@ def test_chance_labels_stay_at_chance_whatever_the_copies(tmp_path):
     (accuracy,) = (
         row.value
         for row in found.metrics
-        if (row.key.metric, row.key.variant, row.key.dim) == ("accuracy", "logistic", None)
+        if (row.key.metric, row.key.variant, row.key.control) == ("accuracy", "logistic", None)
     )
     assert 0.4 < accuracy < 0.6
 
@@ -127,10 +127,10 @@ def test_documents_are_copies_where_all_their_rows_are(tmp_path):
 
 
 def test_documents_of_a_source_are_compared_too(tmp_path):
-    source = tmp_path / "code.jsonl"
+    corpus = tmp_path / "code.jsonl"
     texts = [f"def f{i}(x):\n    return x + {i}\n" for i in range(12)]
-    source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts * 4))
-    data = LabelledTokens(VOCABULARY, seed=0, task="python_class", source=str(source), n=5000)
+    corpus.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts * 4))
+    data = LabelledTokens(VOCABULARY, seed=0, task="python_class", corpus=str(corpus), n=5000)
     assert data.n_documents == 12
     texts = texts_of_splits(data)
     assert not texts["train"] & texts["test"]

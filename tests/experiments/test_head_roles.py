@@ -1,24 +1,25 @@
-"""`head_roles` on a tiny model whose tokenizer has names: scores, their nulls, thresholds, and what
-happens where a part is missing.
+"""`head_roles` on a tiny model whose tokenizer has names: scores, their controls, thresholds, and
+what happens where a part is missing.
 """
+
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
-from pythia_traj.experiments.head_roles import (
-    COPYING,
-    ROLES,
-    UNIFORM,
-    _receivers,
-    _selection,
-    score_name_mover,
-    score_suppression,
-)
+from pythia_traj.experiments.head_roles import _receivers, _selection
 
 import pythia_traj as pt
 from pythia_traj.data.roles import ORDERED, RolePrompts
 from pythia_traj.engines import roles
-from pythia_traj.engines.runs import Question, keep_run
+from pythia_traj.engines.kept import Question, keep_pass
+from pythia_traj.engines.role_scores import (
+    COPYING,
+    ROLES,
+    UNIFORM,
+    score_name_mover,
+    score_suppression,
+)
 from pythia_traj.errors import ConfigError
 from pythia_traj.experiment import Vocabulary
 from pythia_traj.models.tokenizer import read_tokenizer
@@ -67,45 +68,53 @@ def model_at(suite, step):
     return ckpt.model
 
 
-def per_head(rows, metric, variant, step):
+def only(rows, **words):
+    """The rows that have these words, or none where it is None."""
+    for name, word in words.items():
+        rows = rows[rows[name].isna() if word is None else rows[name] == word]
+    return rows
+
+
+def per_head(rows, metric, control, step, part=None):
     """Values [layer, head]."""
-    rows = rows[(rows.metric == metric) & (rows.step == step) & (rows.component == "head")]
-    chosen = rows[rows.variant.isna() if variant is None else rows.variant == variant]
+    words = {"metric": metric, "step": step, "component": "head", "variant": None}
+    chosen = only(rows, **words, control=control, part=part)
     return chosen.sort_values(["layer", "head"]).value.to_numpy().reshape(LAYERS, HEADS)
 
 
 def test_every_role_has_a_score_for_every_head(swept):
-    rows = pt.load(swept)
+    rows = pt.load(swept, controls=True)
     for role in ROLES:
-        for variant in (None, "selection", "null:shuffled", "null:shuffled:selection"):
+        for control, part in product((None, "shuffled"), (None, "selection")):
             for step in (0, 2, 4):
-                assert np.isfinite(per_head(rows, role, variant, step)).all(), (role, variant)
+                scores = per_head(rows, role, control, step, part)
+                assert np.isfinite(scores).all(), (role, control, part)
     undefined = rows[rows.value.isna()]
     assert set(undefined.metric) <= {"suppression_rise"}
 
 
 def test_scores_are_means_over_the_evaluation_half(swept, named_suite, data):
-    rows, model = pt.load(swept), model_at(named_suite, 4)
+    rows, model = pt.load(swept, controls=True), model_at(named_suite, 4)
     half = ~_selection(8)
     assert half.tolist() == [False, True, True, False] * 2
-    for variant, name in ((None, "two_halves"), ("null:shuffled", "two_halves/shuffled")):
+    for control, name in ((None, "two_halves"), ("shuffled", "two_halves/shuffled")):
         _, cache = model.run_with_cache(torch.from_numpy(data.groups[name][half]))
         for role, offset in (("induction", 11), ("duplicate_token", 12), ("previous_token", 1)):
-            if variant and role == "previous_token":
+            if control and role == "previous_token":
                 continue
             pattern = torch.stack([cache["pattern", layer] for layer in range(LAYERS)], 1)
             expected = torch.stack([pattern[..., p, p - offset] for p in range(12, 24)]).mean(
                 (0, 1)
             )
             np.testing.assert_allclose(
-                per_head(rows, role, variant, 4), expected.detach().numpy(), atol=1e-6
+                per_head(rows, role, control, 4), expected.detach().numpy(), atol=1e-6
             )
     random = torch.from_numpy(data.random_keys[half])
     _, cache = model.run_with_cache(torch.from_numpy(data.groups["two_halves"][half]))
     for layer in range(LAYERS):
         pattern = cache["pattern", layer]
         expected = [pattern[i, :, 12 + q, random[i, q]] for i in range(4) for q in range(12)]
-        found = per_head(rows, "previous_token", "null:shuffled", 4)[layer]
+        found = per_head(rows, "previous_token", "shuffled", 4)[layer]
         np.testing.assert_allclose(found, torch.stack(expected).mean(0).detach().numpy(), atol=1e-6)
 
 
@@ -128,36 +137,44 @@ def test_names_are_measured_item_by_item(swept, named_suite, data):
         )
 
 
-def test_a_threshold_is_the_end_of_the_null_pooled_with_the_first_step(swept):
-    rows = pt.load(swept)
-    for role in ROLES:
-        for step in (0, 2, 4):
-            shuffled = per_head(rows, role, "null:shuffled:selection", step).ravel()
-            at_init = per_head(rows, role, "selection", 0).ravel()
-            pools = {
-                None: np.concatenate([shuffled, at_init]),
-                "null:shuffled": shuffled,
-                "null:init": at_init,
-            }
-            found = rows[
-                (rows.metric == "role_threshold") & (rows.dim == role) & (rows.step == step)
-            ]
-            for variant, pool in pools.items():
-                row = found[found.variant.isna() if variant is None else found.variant == variant]
-                assert row.value.item() == pytest.approx(np.quantile(pool, 0.999))
-                assert row.n.item() == len(pool)
-            threshold = np.quantile(pools[None], 0.999)
-            for variant in (None, "null:shuffled"):
-                above = rows[(rows.metric == "above_null") & (rows.dim == role)]
-                expected = per_head(rows, role, variant, step) > threshold
-                np.testing.assert_array_equal(
-                    per_head(above, "above_null", variant, step), expected
-                )
-                count = rows[
-                    (rows.metric == "heads_above_null") & (rows.dim == role) & (rows.step == step)
-                ]
-                count = count[count.variant.isna() if variant is None else count.variant == variant]
-                assert count.value.item() == expected.sum()
+def test_a_threshold_is_the_end_of_the_control_pooled_with_the_first_step(swept):
+    rows = pt.load(swept, controls=True)
+    for role, step in product(ROLES, (0, 2, 4)):
+        of_role = only(rows, target=role, step=step)
+        shuffled = per_head(rows, role, "shuffled", step, "selection").ravel()
+        at_init = per_head(rows, role, None, 0, "selection").ravel()
+        pools = {
+            None: np.concatenate([shuffled, at_init]),
+            "shuffled": shuffled,
+            "init": at_init,
+        }
+        for control, pool in pools.items():
+            row = only(of_role, metric="role_threshold", control=control)
+            assert row.value.item() == pytest.approx(np.quantile(pool, 0.999))
+            assert row.n.item() == len(pool)
+        threshold = np.quantile(pools[None], 0.999)
+        for control in (None, "shuffled"):
+            expected = per_head(rows, role, control, step) > threshold
+            above = per_head(of_role, "above_null", control, step)
+            np.testing.assert_array_equal(above, expected)
+            count = only(of_role, metric="heads_above_null", control=control)
+            assert count.value.item() == expected.sum()
+
+
+def test_what_chance_and_a_uniform_head_would_have_are_controls_of_no_head(swept):
+    rows = pt.load(swept, control=["chance", "uniform"], step=4)
+    assert dict(zip(rows.metric, rows.control, strict=True)) == {
+        "successor": "chance",
+        "suppression_attention": "uniform",
+    }
+    assert rows.component.isna().all()
+    assert rows.value.between(0, 1, inclusive="neither").all()
+
+
+def test_the_receivers_are_in_their_table(swept, named_suite, data):
+    table = pt.load(swept, table="receivers", step=2)
+    expected = _receivers({"final": model_at(named_suite, 4)}, "final", data)
+    assert list(zip(table["layer"], table["head"], strict=True)) == expected
 
 
 def test_receivers_are_chosen_once_at_the_named_step(swept, named_suite, data, tmp_path):
@@ -167,7 +184,7 @@ def test_receivers_are_chosen_once_at_the_named_step(swept, named_suite, data, t
     for batch in data.names:
         places = torch.from_numpy(np.stack([batch.s2, batch.io]))
         base, twin = (
-            keep_run(model, torch.from_numpy(tokens)) for tokens in (batch.clean, batch.twin)
+            keep_pass(model, torch.from_numpy(tokens)) for tokens in (batch.clean, batch.twin)
         )
         question = Question.of(batch, torch.device("cpu"))
         rises = roles.inhibition(model, base, twin, question, final, places)
@@ -185,7 +202,7 @@ def test_receivers_have_the_largest_direct_effect(named_suite, data):
     model = model_at(named_suite, 4)
     effects = np.zeros((8, LAYERS, HEADS))
     for batch in data.names:
-        run = keep_run(model, torch.from_numpy(batch.clean))
+        run = keep_pass(model, torch.from_numpy(batch.clean))
         effects[batch.item] = roles.answer_effects(
             model, run, Question.of(batch, torch.device("cpu"))
         ).numpy()
@@ -204,7 +221,7 @@ def test_without_the_reference_s_inhibition_says_so(named_suite, tmp_path):
     }
     assert rows[rows.step == 2].value.notna().all()
     threshold = pt.load(
-        tmp_path / "run", metric="role_threshold", dim="s_inhibition", variant="null:init", step=2
+        tmp_path / "run", metric="role_threshold", target="s_inhibition", control="init", step=2
     )
     assert threshold.reason.item() == "the role is not defined at the first step"
 
@@ -216,13 +233,11 @@ def test_the_named_step_is_one(named_suite, tmp_path, references):
 
 
 def test_items_of_scores_are_kept_in_blocks(swept):
-    items = pt.load(swept, table="items", step=4)
+    items = pt.load(swept, table="items", step=4, controls=True)
     for role in ROLES:
-        for variant in (None, "null:shuffled"):
-            chosen = items[
-                (items.metric == role)
-                & (items.variant.isna() if variant is None else items.variant == variant)
-            ]
+        for control in (None, "shuffled"):
+            chosen = only(items, metric=role, variant=None, control=control)
+            assert chosen.part.isna().all()
             sizes = chosen.groupby(["layer", "head"]).size()
             assert len(sizes) == LAYERS * HEADS
             # Six weekdays have a successor.
@@ -247,7 +262,7 @@ def test_a_name_mover_copies_and_attends_to_io_most():
     np.testing.assert_array_equal(
         score_name_mover(arrays, ~both | [False, True])[:, 0], [[0.5, 0, 0]]
     )
-    # In the null it is what is copied of the real prompt that counts.
+    # In the control it is what is copied of the real prompt that counts.
     arrays[COPYING] = np.zeros_like(arrays["name_copying"])
     assert (score_name_mover(arrays, both) == 0).all()
 

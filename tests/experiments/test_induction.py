@@ -20,7 +20,7 @@ def measured(suite, tmp_path_factory):
     )
     pt.sweep(config)
     return (
-        pt.load(out),
+        pt.load(out, controls=True),
         Datasets(config, LocalModel.open(suite).checkpoint(4)).get("induction"),
         out,
     )
@@ -28,6 +28,7 @@ def measured(suite, tmp_path_factory):
 
 def test_two_halves_is_the_mean_attention_to_what_followed(suite, measured):
     rows, data, _ = measured
+    rows = rows[rows.control.isna()]
     (ckpt,) = pt.checkpoints(suite, steps="4", device="cpu")
     tokens = torch.from_numpy(data.groups["two_halves"])
     logits, cache = ckpt.model.run_with_cache(tokens)
@@ -40,20 +41,21 @@ def test_two_halves_is_the_mean_attention_to_what_followed(suite, measured):
         assert row.stderr == pytest.approx((expected.std() / 3).item(), abs=1e-6)
         assert row.n == 9
     nll = -logits.log_softmax(-1)[:, :-1].gather(-1, tokens[:, 1:, None])[..., 0]
-    copies = rows[(rows.metric == "nll") & (rows.variant == "two_halves")].set_index("dim").value
+    copies = rows[(rows.metric == "nll") & (rows.variant == "two_halves")].set_index("part").value
     assert copies["first_copy"] == pytest.approx(nll[:, :29].mean().item(), abs=1e-5)
     assert copies["second_copy"] == pytest.approx(nll[:, 29:].mean().item(), abs=1e-5)
 
 
-def test_all_named_variants_are_there_with_their_nulls(measured):
+def test_all_named_variants_are_there_with_their_controls(measured):
     rows, _, _ = measured
     named = {"two_halves", "olsson_entries", "olsson_query", "detect_head_mul", "detect_head_abs"}
-    assert set(rows[rows.metric == "prefix_matching"].variant) == named | {
-        f"null:shuffled:{name}" for name in named
-    }
+    for of_kind in (rows[rows.control.isna()], rows[rows.control == "shuffled"]):
+        assert set(of_kind[of_kind.metric == "prefix_matching"].variant) == named
+    assert set(rows.control.dropna()) == {"shuffled"}
     assert rows.value.notna().all()
     entries, query = (
-        rows[rows.variant == name].value.to_numpy() for name in ("olsson_entries", "olsson_query")
+        rows[(rows.variant == name) & rows.control.isna()].value.to_numpy()
+        for name in ("olsson_entries", "olsson_query")
     )
     # The same sums over 150 pairs or 75 queries.
     assert query == pytest.approx(2 * entries, rel=1e-5)
@@ -65,4 +67,4 @@ def test_items_are_sixteen_blocks_at_most(measured):
     assert items.groupby(["layer", "head"]).size().unique().tolist() == [9]
     assert items.n.unique().tolist() == [1]
     losses = pt.load(out, table="items", metric="nll", variant="two_halves")
-    assert losses.groupby("dim", observed=True).size().tolist() == [9, 9]
+    assert losses.groupby("part", observed=True).size().tolist() == [9, 9]

@@ -1,4 +1,4 @@
-"""`linear_probe` as rows: agreement with scikit-learn, nulls where there is nothing to find, a
+"""`linear_probe` as rows: agreement with scikit-learn, controls where there is nothing to find, a
 planted feature, the buffer.
 """
 
@@ -15,6 +15,7 @@ from pythia_traj.data.labelled import LabelledTokens
 from pythia_traj.discovery import find
 from pythia_traj.errors import ConfigError, DataError
 from pythia_traj.experiment import Vocabulary
+from pythia_traj.values import Key
 from tests.support import byte_tokenizer, publish_suite
 
 VOCABULARY = Vocabulary(300, 128, byte_tokenizer())
@@ -39,14 +40,14 @@ def probe(model, data, **parameters):
     return find("linear_probe")(model, data, **{"resamples": 200, **parameters})
 
 
-def value(rows, metric, variant, component, layer, dim=None):
-    (found,) = (
-        row.value
-        for row in rows.metrics
-        if (row.key.metric, row.key.variant, row.key.component, row.key.layer, row.key.dim)
-        == (metric, variant, component, layer, dim)
-    )
+def row_of(rows, metric, variant, component, layer, control=None):
+    key = Key(metric, variant, component, layer, control=control)
+    (found,) = (row for row in rows.metrics if row.key == key)
     return found
+
+
+def value(rows, *key, control=None):
+    return row_of(rows, *key, control=control).value
 
 
 def activations(model, data, name):
@@ -65,8 +66,7 @@ def test_it_agrees_with_scikit_learn_on_the_same_splits_and_strength(model, pyth
         (strength,) = (
             chosen["strength"][i]
             for i in range(len(chosen["site"]))
-            if (chosen["site"][i], chosen["layer"][i], chosen["problem"][i])
-            == (site, layer, "task")
+            if (chosen["site"][i], chosen["layer"][i], chosen["control"][i]) == (site, layer, None)
         )
         x = activations(model, data, f"blocks.{layer}.hook_{site}")
         train, test = data.split("train"), data.split("test")
@@ -79,11 +79,11 @@ def test_it_agrees_with_scikit_learn_on_the_same_splits_and_strength(model, pyth
         assert value(rows, "macro_f1", "logistic", site, layer) == pytest.approx(
             f1_score(data.labels[test], predicted, average="macro"), abs=0.01
         )
-        assert value(rows, "accuracy", "logistic", site, layer, "low") < accuracy
-        assert value(rows, "accuracy", "logistic", site, layer, "high") > accuracy
+        row = row_of(rows, "accuracy", "logistic", site, layer)
+        assert row.low < accuracy < row.high
         majority = value(rows, "majority", None, None, None)
         assert value(rows, "excess", "logistic", site, layer) == pytest.approx(accuracy - majority)
-        control = value(rows, "accuracy", "null:control:logistic", site, layer)
+        control = value(rows, "accuracy", "logistic", site, layer, control="control_task")
         assert value(rows, "selectivity", "logistic", site, layer) == pytest.approx(
             accuracy - control
         )
@@ -92,15 +92,26 @@ def test_it_agrees_with_scikit_learn_on_the_same_splits_and_strength(model, pyth
 def test_items_are_documents_whose_weighted_mean_is_the_value(model, python_tokens):
     rows = probe(model, python_tokens, sites=("resid_post",), kinds=("logistic",))
     for metric in ("accuracy", "cross_entropy"):
-        for variant in ("logistic", "null:control:logistic"):
-            items = [
-                i
-                for i in rows.items
-                if (i.key.metric, i.key.variant, i.key.layer) == (metric, variant, 1)
-            ]
+        for control in (None, "control_task"):
+            row = row_of(rows, metric, "logistic", "resid_post", 1, control=control)
+            items = [item for item in rows.items if item.key == row.key]
+            assert row.n == len(items)
             assert sum(item.n for item in items) == python_tokens.sizes[2]
             mean = np.average([item.value for item in items], weights=[item.n for item in items])
-            assert value(rows, metric, variant, "resid_post", 1) == pytest.approx(mean, abs=1e-6)
+            assert row.value == pytest.approx(mean, abs=1e-6)
+
+
+def test_every_defined_value_has_its_interval_and_every_probe_its_strength(model, python_tokens):
+    rows = probe(model, python_tokens, sites=("resid_post",), kinds=("k_sparse",))
+    for row in rows.metrics:
+        assert row.low <= row.value <= row.high, row
+        assert row.low < row.high, row
+    chosen = rows.tables["probes"]
+    problems = list(zip(chosen["layer"], chosen["control"], chosen["draw"], strict=True))
+    of_layer = [(None, None), *(("control_task", draw) for draw in range(2))]
+    assert problems == [(layer, *problem) for layer in range(3) for problem in of_layer]
+    features = rows.tables["features"]
+    assert features["rank"] == [*range(16)] * 3
 
 
 def noise(tmp_path, per_type):
@@ -125,8 +136,9 @@ def noise(tmp_path, per_type):
     return LabelledTokens(VOCABULARY, seed=0, task=str(path), n=5000)
 
 
-def interval(rows, metric, site, layer, variant="logistic"):
-    return [value(rows, metric, variant, site, layer, dim) for dim in ("low", "high")]
+def interval(rows, metric, site, layer):
+    row = row_of(rows, metric, "logistic", site, layer)
+    return [row.low, row.high]
 
 
 def test_labels_that_are_noise_per_token_are_not_found_and_control_tasks_are(model, tmp_path):
@@ -196,7 +208,7 @@ def test_what_the_buffer_holds_changes_no_number(model, python_tokens):
     pieces = probe(model, python_tokens, buffer=4 * one + kept)
     assert [row.key for row in pieces.metrics] == [row.key for row in whole.metrics]
     for ours, theirs in zip(pieces.metrics, whole.metrics, strict=True):
-        assert ours.value == theirs.value
+        assert ours == theirs
     with pytest.raises(DataError, match="the activations of one layer take"):
         probe(model, python_tokens, buffer=one)
 

@@ -29,14 +29,15 @@ def swept(request, tmp_path_factory):
     return root / "run", suite
 
 
-@pytest.mark.parametrize("variant", [None, "corrupted", "null:shuffled"])
-def test_the_terms_add_up_to_the_logit_difference(swept, variant):
+@pytest.mark.parametrize("control", [None, "corrupted", "shuffled"])
+def test_the_terms_add_up_to_the_logit_difference(swept, control):
     run, _ = swept
-    rows = pt.load(run, metric="logit_attribution", variant=variant)
+    rows = pt.load(run, metric="logit_attribution", control=control)
+    assert rows.variant.isna().all()
     terms, total = rows[rows.component.notna()], rows[rows.component.isna()].value.item()
     assert len(terms) == 1 + 2 * (4 + 1 + 1) + 1
     assert terms.value.sum() == pytest.approx(total, abs=1e-4)
-    behaviour = pt.load(run, metric="logit_diff", variant=variant, dim=None)
+    behaviour = pt.load(run, metric="logit_diff", control=control, part=None)
     assert behaviour.value.item() == pytest.approx(total, abs=1e-4)
 
 
@@ -57,7 +58,7 @@ def test_a_heads_term_is_its_output_along_the_direction(swept):
             result = cache["result", 1][:, -1] / cache["ln_final.hook_scale"][:, -1, None]
             total += torch.einsum("ihd,id->h", result, direction)
         count += len(batch.item)
-    rows = pt.load(run, metric="logit_attribution", component="head", layer=1, variant=None)
+    rows = pt.load(run, metric="logit_attribution", component="head", layer=1)
     assert rows.sort_values("head").value.tolist() == pytest.approx(
         (total / count).tolist(), abs=1e-4
     )

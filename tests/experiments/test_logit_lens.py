@@ -32,22 +32,22 @@ def run(suite, tmp_path_factory):
     return out
 
 
-def test_every_layer_has_every_metric_and_its_null(run):
-    rows = pt.load(run, experiment="tuned", step=4)
-    keys = set(zip(rows.metric, rows.variant, rows.layer, strict=True))
-    assert keys == {
-        (metric, null + lens, layer)
-        for metric in ("cross_entropy", "kl", "agreement", "entropy")
-        for null in ("", "null:shuffled:")
-        for lens in ("logit", "tuned")
-        for layer in (0, 1)
-    }
-    assert set(rows.n) == {6, 2}
-    assert set(pt.load(run, experiment="plain").variant) == {"logit", "null:shuffled:logit"}
+def test_every_layer_has_every_metric_and_its_control(run):
+    for control, n in ((None, 6), ("shuffled", 2)):
+        rows = pt.load(run, label="tuned", step=4, control=control)
+        keys = set(zip(rows.metric, rows.variant, rows.layer, strict=True))
+        assert keys == {
+            (metric, lens, layer)
+            for metric in ("cross_entropy", "kl", "agreement", "entropy")
+            for lens in ("logit", "tuned")
+            for layer in (0, 1)
+        }
+        assert set(rows.n) == {n}
+        assert set(pt.load(run, label="plain", control=control).variant) == {"logit"}
 
 
 def test_the_last_layer_is_the_model_itself(run):
-    rows = pt.load(run)
+    rows = pt.load(run, controls=True)
     last = rows[rows.layer == 1]
     assert (last[last.metric == "kl"].value == 0).all()
     assert (last[last.metric == "agreement"].value == 1).all()
@@ -66,13 +66,13 @@ def test_the_last_layers_cross_entropy_is_the_loss_of_hugging_faces_model(run, s
     entropy = -(log_probs.exp() * log_probs).sum(-1).gather(1, at).mean(1)
     for metric, values in (("cross_entropy", expected), ("entropy", entropy)):
         items = pt.load(
-            run, table="items", experiment="plain", step=4, metric=metric, variant="logit", layer=1
+            run, table="items", label="plain", step=4, metric=metric, variant="logit", layer=1
         )
         assert items.sort_values("item").value.tolist() == pytest.approx(values.tolist(), abs=1e-5)
 
 
 def test_training_moves_the_tuned_lens_alone(run):
-    rows = pt.load(run, experiment="tuned").set_index(["step", "metric", "variant", "layer"]).value
+    rows = pt.load(run, label="tuned").set_index(["step", "metric", "variant", "layer"]).value
     for step in (1, 4):
         assert rows[step, "kl", "tuned", 0] != rows[step, "kl", "logit", 0]
         assert rows[step, "cross_entropy", "tuned", 1] == rows[step, "cross_entropy", "logit", 1]
@@ -85,22 +85,22 @@ def test_it_depends_on_no_other_step(run, suite, tmp_path):
             model=str(suite), steps="4", experiments=experiments, out=tmp_path / "r", device="cpu"
         )
     )
-    alone = pt.load(tmp_path / "r").reset_index(drop=True)
-    assert alone.value.equals(pt.load(run, experiment="tuned", step=4).reset_index(drop=True).value)
+    alone = pt.load(tmp_path / "r", controls=True).reset_index(drop=True)
+    among = pt.load(run, label="tuned", step=4, controls=True).reset_index(drop=True)
+    assert alone.value.equals(among.value)
 
 
 def test_items_are_kept_and_add_up(run):
-    rows, items = (
-        pt.load(run, experiment="plain", step=4, **table) for table in ({}, {"table": "items"})
-    )
-    for row in rows.itertuples():
-        own = items[
-            (items.metric == row.metric)
-            & (items.variant == row.variant)
-            & (items.layer == row.layer)
-        ]
-        assert len(own) == row.n
-        assert own.value.mean() == pytest.approx(row.value, abs=1e-5)
+    for control in (None, "shuffled"):
+        rows, items = (
+            pt.load(run, label="plain", step=4, control=control, **table)
+            for table in ({}, {"table": "items"})
+        )
+        assert len(rows) == 8
+        for row in rows.itertuples():
+            own = items[(items.metric == row.metric) & (items.layer == row.layer)]
+            assert len(own) == row.n
+            assert own.value.mean() == pytest.approx(row.value, abs=1e-5)
 
 
 def test_positions_are_drawn_once_and_can_be_predicted_from():
@@ -119,7 +119,7 @@ def test_positions_are_drawn_once_and_can_be_predicted_from():
     assert (all_of_them == np.arange(31)).all()
 
 
-def test_what_is_trained_on_is_not_measured_and_a_short_source_is_gone_through_again(tmp_path):
+def test_what_is_trained_on_is_not_measured_and_a_short_corpus_is_gone_through_again(tmp_path):
     texts = [f"def f{i}(): return {i}\n" * 8 for i in range(40)]
     path = tmp_path / "own.jsonl"
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
@@ -132,7 +132,7 @@ def test_what_is_trained_on_is_not_measured_and_a_short_source_is_gone_through_a
         positions=4,
         updates=50,
         batch=8,
-        source=str(path),
+        corpus=str(path),
     )
     decode = VOCABULARY.tokenizer.decode
     train, measured = set(training(str(path))), set(heldout(str(path)))

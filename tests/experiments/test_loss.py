@@ -34,7 +34,7 @@ def test_it_is_the_mean_loss_of_hugging_faces_model(suite, tmp_path):
     nll = torch.nn.functional.cross_entropy(
         logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), reduction="none"
     ).view(7, 49)
-    text = rows[rows.variant.isna()]
+    text = rows[rows.control.isna()]
     mean = text[(text.metric == "nll") & text.position.isna()].iloc[0]
     assert mean.value == pytest.approx(nll.mean().item(), abs=1e-4)
     assert mean.stderr == pytest.approx((nll.mean(1).std() / 7**0.5).item(), abs=1e-4)
@@ -60,8 +60,9 @@ def test_in_context_learning_scores_are_null_with_a_reason_where_the_context_is_
             device="cpu",
         )
     )
-    rows = pt.load(tmp_path / "r", metric=["icl_score", "icl_window"])
+    rows = pt.load(tmp_path / "r", metric=["icl_score", "icl_window"], controls=True)
     assert rows.value.isna().all()
+    assert rows.control.isna().sum() == (rows.control == "shuffled").sum() == 2
     assert set(rows.reason) == {
         "context too short: 64 tokens, 501 are needed",
         "context too short: 64 tokens, 550 are needed",
@@ -76,7 +77,7 @@ def test_in_context_learning_scores_are_differences_of_the_per_position_loss(tmp
             model=str(long), steps="0", experiments=experiments, out=tmp_path / "r", device="cpu"
         )
     )
-    rows = pt.load(tmp_path / "r", variant=None)
+    rows = pt.load(tmp_path / "r")
     nll = rows[(rows.metric == "nll") & rows.position.notna()].set_index("position").value
     score = rows[rows.metric == "icl_score"].iloc[0].value
     window = rows[rows.metric == "icl_window"].iloc[0].value
@@ -91,7 +92,9 @@ def losses(suite, out, **parameters):
         model=str(suite), steps="4", experiments=experiments, out=out, device="cpu"
     )
     assert not pt.sweep(config).failed
-    return pt.load(out), Datasets(config, LocalModel.open(suite).checkpoint(4)).get("loss")
+    return pt.load(out, controls=True), Datasets(config, LocalModel.open(suite).checkpoint(4)).get(
+        "loss"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +102,7 @@ def by_kind(suite, tmp_path_factory):
     """Each token's own loss [item, pos] beside the rows."""
     out = tmp_path_factory.mktemp("loss") / "run"
     rows, data = losses(suite, out, per_token=True)
-    tokens = pt.load(out, table="tokens", variant=None)
+    tokens = pt.load(out, table="tokens", control=None)
     nll = tokens.pivot(index="item", columns="position", values="nll").to_numpy()
     return rows, data, nll
 
@@ -109,17 +112,14 @@ def test_each_tokens_loss_is_kept_when_asked_with_the_token_that_it_is_of(suite,
     plain, _ = losses(suite, tmp_path / "plain")
     assert plain.equals(rows)
     assert not (tmp_path / "plain" / "tables" / "tokens").exists()
-    tokens = pt.load(tmp_path / "kept", table="tokens")
-    for variant, group in ((None, "text"), ("null:shuffled", "shuffled")):
-        own = tokens[tokens.variant.isna() if variant is None else tokens.variant == variant]
+    for control, group in ((None, "text"), ("shuffled", "shuffled")):
+        own = pt.load(tmp_path / "kept", table="tokens", control=control)
+        of_group = rows[rows.control.isna() if control is None else rows.control == control]
         ids = own.pivot(index="item", columns="position", values="token_id")
         assert (ids.to_numpy() == data.groups[group][:, 1:]).all()
         assert ids.columns.tolist() == list(range(1, 50))
         for metric, column in (("nll", "nll"), ("accuracy", "correct")):
-            of_metric = rows[
-                (rows.metric == metric)
-                & (rows.variant.isna() if variant is None else rows.variant == variant)
-            ]
+            of_metric = of_group[of_group.metric == metric]
             by_position = (
                 of_metric[of_metric.position.notna()].set_index("position").value.sort_index()
             )
@@ -129,12 +129,12 @@ def test_each_tokens_loss_is_kept_when_asked_with_the_token_that_it_is_of(suite,
 
 def test_bits_per_byte_are_all_bits_over_all_bytes(by_kind):
     rows, data, nll = by_kind
-    (bits,) = rows[(rows.metric == "bits_per_byte") & rows.variant.isna()].itertuples()
+    (bits,) = rows[(rows.metric == "bits_per_byte") & rows.control.isna()].itertuples()
     texts = [data._vocabulary.tokenizer.decode(row[1:].tolist()) for row in data.groups["text"]]
     assert bits.value == pytest.approx(
         nll.sum() / math.log(2) / sum(len(text.encode()) for text in texts), rel=1e-5
     )
-    (per_token,) = rows[(rows.metric == "bytes_per_token") & rows.variant.isna()].itertuples()
+    (per_token,) = rows[(rows.metric == "bytes_per_token") & rows.control.isna()].itertuples()
     assert per_token.value == pytest.approx(
         sum(len(text.encode()) for text in texts) / nll.size, rel=1e-5
     )
@@ -146,7 +146,7 @@ def test_bits_per_byte_are_all_bits_over_all_bytes(by_kind):
 def test_surprisal_is_the_mean_over_all_tokens_of_a_kind(by_kind, names, table):
     rows, data, nll = by_kind
     kinds = getattr(data, table)[data.groups["text"][:, 1:]]
-    text = rows[rows.variant.isna()].set_index(["metric", "dim"])
+    text = rows[rows.control.isna()].set_index(["metric", "part"])
     for kind, name in enumerate(names):
         share, surprisal = text.loc["share", name], text.loc["surprisal", name]
         assert share.value == pytest.approx((kinds == kind).mean(), abs=1e-6)

@@ -45,17 +45,17 @@ def sweep(suite, out, **settings):
         model=str(suite), steps="all", experiments={"memorization": settings}, out=out, device="cpu"
     )
     assert not pt.sweep(config).failed
-    return pt.load(out)
+    return pt.load(out, controls=True)
 
 
 def test_memorisation_of_a_model_that_copies_is_1(counting, rows, tmp_path):
-    found = sweep(counting, tmp_path / "run", source=str(rows), n=30, prompt=20, continuation=40)
-    found = found.set_index(["step", "metric", found.variant.astype(object).fillna("real")]).value
+    found = sweep(counting, tmp_path / "run", corpus=str(rows), n=30, prompt=20, continuation=40)
+    found = found.set_index(["step", "metric", found.control.astype(object).fillna("real")]).value
     for metric in ("match", "extractible"):
         assert found[1, metric, "real"] == 1
         assert found[0, metric, "real"] < 0.1
-        assert found[1, metric, "null:other"] < 0.1
-    items = pt.load(tmp_path / "run", table="items", metric="match", variant=None, step=1)
+        assert found[1, metric, "permuted"] < 0.1
+    items = pt.load(tmp_path / "run", table="items", metric="match", step=1)
     assert items.value.tolist() == [1] * 30
 
 
@@ -66,28 +66,29 @@ def test_a_sequence_with_one_wrong_token_is_not_extractible(counting, rows, tmp_
     found = sweep(
         counting,
         tmp_path / "run",
-        source=str(tmp_path / "changed.npy"),
+        corpus=str(tmp_path / "changed.npy"),
         n=2,
         prompt=20,
         continuation=10,
     )
-    found = found[(found.step == 1) & found.variant.isna()].set_index("metric").value
+    found = found[(found.step == 1) & found.control.isna()].set_index("metric").value
     assert found["match"] == pytest.approx(0.95)
     assert found["extractible"] == 0.5
 
 
 def test_one_sequence_has_no_other_beside_it(counting, rows, tmp_path):
-    found = sweep(counting, tmp_path / "run", source=str(rows), n=1, prompt=20, continuation=10)
-    null = found[found.variant == "null:other"]
-    assert null.value.isna().all()
-    assert set(null.reason) == {"there is no other sequence"}
+    found = sweep(counting, tmp_path / "run", corpus=str(rows), n=1, prompt=20, continuation=10)
+    control = found[found.control == "permuted"]
+    assert len(control) == 4
+    assert control.value.isna().all()
+    assert set(control.reason) == {"there is no other sequence"}
 
 
 def test_a_moved_file_is_the_same_file(counting, rows, tmp_path):
-    sweep(counting, tmp_path / "run", source=str(rows), n=4, prompt=20, continuation=10)
+    sweep(counting, tmp_path / "run", corpus=str(rows), n=4, prompt=20, continuation=10)
     moved = tmp_path / "moved.npy"
     moved.write_bytes(rows.read_bytes())
-    settings = {"source": str(moved), "n": 4, "prompt": 20, "continuation": 10}
+    settings = {"corpus": str(moved), "n": 4, "prompt": 20, "continuation": 10}
     config = pt.SweepConfig(
         model=str(counting),
         steps="all",

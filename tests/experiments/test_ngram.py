@@ -62,18 +62,23 @@ def values(model, text):
     reader = Reader("ngram", text, text.groups, ("final",), discover()["ngram"])
     measure_shared(model, [reader])
     rows = reader.values().rows(keep_items=True)
-    return {(row.key.metric, row.key.variant): row for row in rows.metrics}
+    assert {row.key.variant for row in rows.metrics} == {None}
+    found = {
+        (row.key.metric, row.key.part or row.key.size, row.key.control): row for row in rows.metrics
+    }
+    assert len(found) == len(rows.metrics)
+    return found
 
 
 def test_a_model_that_is_the_bigram_is_not_apart_from_it(text, bigram):
     found = values(bigram, text)
-    for variant in ("bigram", "null:shuffled:bigram"):
-        assert found["kl", variant].value == pytest.approx(0, abs=1e-3)
-        assert found["js", variant].value == pytest.approx(0, abs=1e-3)
-    for order in ("unigram", "trigram"):
-        assert found["kl", order].value > 0.1
-        assert 0.01 < found["js", order].value < np.log(2)
-    assert found["kl", "bigram"].n == 6
+    for control, n in ((None, 6), ("shuffled", 3)):
+        assert found["kl", 2, control].value == pytest.approx(0, abs=1e-3)
+        assert found["js", 2, control].value == pytest.approx(0, abs=1e-3)
+        assert found["kl", 2, control].n == n
+    for order in (1, 3):
+        assert found["kl", order, None].value > 0.1
+        assert 0.01 < found["js", order, None].value < np.log(2)
 
 
 def test_an_n_gram_that_is_off_by_one_is_further_away(text, bigram, monkeypatch):
@@ -83,21 +88,21 @@ def test_an_n_gram_that_is_off_by_one_is_further_away(text, bigram, monkeypatch)
         text.counts, "rows", lambda order, contexts: rows(order, np.roll(contexts, 1, 1))
     )
     shifted = values(bigram, text)
-    assert shifted["kl", "bigram"].value > aligned["kl", "bigram"].value + 0.5
-    assert shifted["kl", "unigram"].value == aligned["kl", "unigram"].value
+    assert shifted["kl", 2, None].value > aligned["kl", 2, None].value + 0.5
+    assert shifted["kl", 1, None].value == aligned["kl", 1, None].value
 
 
 def test_the_loss_on_samples_is_that_of_the_bigram_after_each_token(text, bigram):
     found = values(bigram, text)
-    for name in ("text", "unigram", "bigram", "trigram"):
+    for what, name in (("text", "text"), (1, "unigram"), (2, "bigram"), (3, "trigram")):
         ids = text.groups[name]
         table = dense(text.counts, 2, np.arange(SIZE)[:, None])
         at = text.positions[name]
         current, following = (np.take_along_axis(ids, at + i, 1) for i in (0, 1))
         expected = -np.log(table[current, following]).mean()
-        assert found["nll", name].value == pytest.approx(expected, abs=1e-3)
-    assert found["nll", "bigram"].value < found["nll", "null:shuffled:bigram"].value
-    assert found["nll", "bigram"].value < found["nll", "unigram"].value
+        assert found["nll", what, None].value == pytest.approx(expected, abs=1e-3)
+    assert found["nll", 2, None].value < found["nll", 2, "shuffled"].value
+    assert found["nll", 2, None].value < found["nll", 1, None].value
 
 
 def test_a_trigrams_context_is_the_two_tokens_up_to_the_position(text, bigram):
@@ -109,4 +114,4 @@ def test_a_trigrams_context_is_the_two_tokens_up_to_the_position(text, bigram):
         for i in positions:
             (trigram,) = dense(text.counts, 3, item[None, i - 1 : i + 1])
             expected.append((trigram * np.log(trigram / table[item[i]])).sum())
-    assert values(bigram, text)["kl", "trigram"].value == pytest.approx(np.mean(expected), abs=1e-3)
+    assert values(bigram, text)["kl", 3, None].value == pytest.approx(np.mean(expected), abs=1e-3)

@@ -50,9 +50,9 @@ def activations(suite):
 
 
 def test_a_step_has_cka_and_cosine_1_with_itself(run):
-    for metric, variants in (("cka", ("step:4", "biased:step:4")), ("mean_cosine", ("step:4",))):
+    for metric, variants in (("cka", (None, "biased")), ("mean_cosine", (None,))):
         for variant in variants:
-            rows = pt.load(run, metric=metric, variant=variant, step=4)
+            rows = pt.load(run, metric=metric, variant=variant, reference="step:4", step=4)
             assert len(rows) == 4
             assert rows.value.to_numpy() == pytest.approx(np.ones(4), abs=1e-6)
 
@@ -76,30 +76,49 @@ def test_references_are_run_once_in_a_sweep_and_a_step_alone_has_the_same_bits(
     assert sorted(loaded) == [0, 1, 2, 4]
     for step in (2, 4):
         pt.sweep(request(suite, tmp_path / f"{step}", steps=str(step), references=references))
-        alone = pt.load(tmp_path / f"{step}")
-        assert alone.equals(pt.load(tmp_path / "all", step=step).reset_index(drop=True))
+        alone = pt.load(tmp_path / f"{step}", controls=True)
+        among = pt.load(tmp_path / "all", step=step, controls=True).reset_index(drop=True)
+        assert alone.equals(among)
 
 
 def test_values_are_those_of_the_activations(run, activations):
     here, there = activations[4], activations[0]
     where = {"step": 4, "component": "resid_post", "layer": 1}
 
-    def value(metric, variant):
-        (found,) = pt.load(run, metric=metric, variant=variant, **where).value
+    def value(metric, variant=None, reference=None, control=None):
+        words = {"variant": variant, "reference": reference, "control": control}
+        (found,) = pt.load(run, metric=metric, **words, **where).value
         return found
 
-    assert value("cka", "init") == pytest.approx(
+    assert value("cka", reference="init") == pytest.approx(
         linear_cka(here.flatten(0, 1), there.flatten(0, 1)).item(), abs=1e-4
     )
     expected = torch.nn.functional.cosine_similarity(here, there, dim=-1).mean().item()
-    assert value("mean_cosine", "init") == pytest.approx(expected, abs=1e-5)
+    assert value("mean_cosine", reference="init") == pytest.approx(expected, abs=1e-5)
     assert value("participation_ratio", "centred") == pytest.approx(
         participation_ratio(here.flatten(0, 1)).item(), rel=1e-4
     )
-    assert value("anisotropy", None) == pytest.approx(anisotropy(here).mean().item(), abs=1e-5)
+    assert value("anisotropy") == pytest.approx(anisotropy(here).mean().item(), abs=1e-5)
     moved = there.roll(3, 0)
     expected = torch.nn.functional.cosine_similarity(here, moved, dim=-1).mean().item()
-    assert value("mean_cosine", "null:permuted:init") == pytest.approx(expected, abs=1e-5)
+    found = value("mean_cosine", reference="init", control="permuted")
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_controls_have_the_variant_and_reference_of_their_measurements(run):
+    for control, metrics in (
+        ("permuted", {"cka", "mean_cosine"}),
+        ("shuffled", {"participation_ratio", "anisotropy"}),
+    ):
+        rows = [
+            pt.load(run, metric=sorted(metrics), control=one, step=4).set_index(
+                ["metric", "variant", "reference", "component", "layer"]
+            )
+            for one in (None, control)
+        ]
+        assert set(rows[0].index) == set(rows[1].index)
+        assert set(rows[1].index.get_level_values("metric")) == metrics
+        assert len(rows[1]) == len(set(rows[1].index)) > 0
 
 
 def test_cosines_are_kept_passage_by_passage(run):
@@ -107,7 +126,7 @@ def test_cosines_are_kept_passage_by_passage(run):
         run,
         table="items",
         metric="mean_cosine",
-        variant="init",
+        reference="init",
         step=4,
         layer=0,
         component="attn_out",

@@ -38,9 +38,9 @@ def test_greedy_continuations_are_what_the_model_writes(suite, tmp_path):
 
 def test_rows_are_means_over_prompts_with_the_items_kept(suite, tmp_path):
     table = sweep(suite, tmp_path / "run", prompts="def one|xyz", tokens=5, steps="4")
-    (value,) = pt.load(tmp_path / "run", metric="log_prob", variant=None).value
+    (value,) = pt.load(tmp_path / "run", metric="log_prob").value
     assert value == pytest.approx(table.log_prob.mean())
-    items = pt.load(tmp_path / "run", table="items", metric="distinct", variant=None)
+    items = pt.load(tmp_path / "run", table="items", metric="distinct")
     assert items.value.tolist() == pytest.approx([len(set(row)) / 5 for row in table.token_ids])
 
 

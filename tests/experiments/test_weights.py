@@ -37,11 +37,11 @@ def value(run, metric, **where):
 def test_statistics_are_of_the_parameters_as_they_are_in_the_files(run, suite):
     matrix = published(suite, 4)["gpt_neox.layers.1.mlp.dense_h_to_4h.weight"]
     s = torch.linalg.svdvals(matrix)
-    where = {"step": 4, "component": "W_in", "layer": 1, "variant": None}
-    assert value(run, "norm", dim="frobenius", **where) == pytest.approx(
+    where = {"step": 4, "component": "W_in", "layer": 1}
+    assert value(run, "norm", variant="frobenius", **where) == pytest.approx(
         matrix.norm().item(), rel=1e-5
     )
-    assert value(run, "norm", dim="spectral", **where) == pytest.approx(s[0].item(), rel=1e-5)
+    assert value(run, "norm", variant="spectral", **where) == pytest.approx(s[0].item(), rel=1e-5)
     assert value(run, "singular_variance", **where) == pytest.approx(
         s.var(correction=0).item(), rel=1e-4
     )
@@ -50,7 +50,7 @@ def test_statistics_are_of_the_parameters_as_they_are_in_the_files(run, suite):
 
 
 def test_every_matrix_and_every_head_is_there(run):
-    rows = pt.load(run, metric="effective_rank", step=4, variant=None)
+    rows = pt.load(run, metric="effective_rank", step=4)
     layers = dict.fromkeys(("W_Q", "W_K", "W_V", "W_O", "W_in", "W_out"), 2)
     assert rows.component.astype(str).value_counts().to_dict() == {
         **layers,
@@ -59,10 +59,11 @@ def test_every_matrix_and_every_head_is_there(run):
         "W_QK": 8,
         "W_OV": 8,
     }
-    nulls = pt.load(run, metric="effective_rank", step=4, variant="null:gaussian")
-    assert len(nulls) == len(rows)
-    # Random weights are near their null: what is tested here is that it is the null of this shape.
-    joined = rows.merge(nulls, on=["component", "layer", "head"])
+    controls = pt.load(run, metric="effective_rank", step=4, control="gaussian")
+    assert len(controls) == len(rows)
+    # Random weights are near their control: what is tested here is that it is of their shape.
+    joined = rows.merge(controls, on=["component", "layer", "head"])
+    assert len(joined) == len(rows)
     assert (joined.value_x / joined.value_y).between(0.6, 1.4).all()
 
 
@@ -82,18 +83,19 @@ def test_copying_is_what_transformer_lens_gives_for_folded_weights(run, suite):
 
 def test_a_step_is_at_distance_0_and_cosine_1_from_itself(run):
     for metric, expected in (("relative_distance", 0), ("cosine", 1)):
-        rows = pt.load(run, metric=metric, variant="step:4", step=4)
+        rows = pt.load(run, metric=metric, reference="step:4", step=4)
         assert len(rows) == 14 + 16
         assert (rows.value == expected).all()
-    null = pt.load(run, metric="cosine", variant="null:rolled:step:4", step=4)
-    assert null.value.abs().max() < 0.5
+    rolled = pt.load(run, metric="cosine", control="rolled", reference="step:4", step=4)
+    assert len(rolled) == 14 + 16
+    assert rolled.value.abs().max() < 0.5
 
 
 def test_distances_are_those_of_the_files(run, suite):
     one, other = (
         published(suite, step)["gpt_neox.layers.0.mlp.dense_4h_to_h.weight"] for step in (4, 0)
     )
-    where = {"variant": "init", "step": 4, "component": "W_out", "layer": 0}
+    where = {"reference": "init", "step": 4, "component": "W_out", "layer": 0}
     share = ((one - other).norm() / other.norm()).item()
     cosine = torch.nn.functional.cosine_similarity(one.flatten(), other.flatten(), dim=0).item()
     assert value(run, "relative_distance", **where) == pytest.approx(share, rel=1e-4)
@@ -109,7 +111,7 @@ def test_the_distance_of_any_two_steps_is_had_from_their_sketches(run):
         reference_norm=at[4]["norm"],
     )
     keys = ["component", "layer", "head"]
-    exact = pt.load(run, metric="relative_distance", variant="step:4", step=1)
+    exact = pt.load(run, metric="relative_distance", reference="step:4", step=1)
     pairs = at[1][keys].assign(
         sketched=found.relative_distance, error=found.relative_distance_stderr
     )
@@ -125,8 +127,8 @@ def test_rows_do_not_depend_on_which_other_steps_were_asked_for(run, suite, tmp_
     assert not pt.sweep(
         request(suite, tmp_path / "alone", steps="4", references="init,step:4")
     ).failed
-    both = pt.load(run, step=4).reset_index(drop=True)
-    alone = pt.load(tmp_path / "alone").reset_index(drop=True)
+    both = pt.load(run, step=4, controls=True).reset_index(drop=True)
+    alone = pt.load(tmp_path / "alone", controls=True).reset_index(drop=True)
     assert both.equals(alone)
     sketches = [
         pt.load(out, table="sketches", step=4)["sketch"] for out in (run, tmp_path / "alone")

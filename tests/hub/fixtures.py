@@ -14,7 +14,7 @@ from huggingface_hub.utils import (
     enable_progress_bars,
 )
 
-from pythia_traj.hub import patience
+from pythia_traj.hub import retry
 from pythia_traj.suites.catalog import catalog
 from tests.hub.publish import publish_steps
 from tests.hub.repository import Repository
@@ -94,9 +94,9 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr(patience.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(patience.time, "sleep", self.wait)
-        monkeypatch.setattr(patience.random, "uniform", lambda low, high: high)
+        monkeypatch.setattr(retry.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(retry.time, "sleep", self.wait)
+        monkeypatch.setattr(retry.random, "uniform", lambda low, high: high)
 
     def wait(self, seconds: float) -> None:
         """Lets so much time pass."""

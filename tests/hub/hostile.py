@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pythia_traj.hub.patience import Patience
+from pythia_traj.hub.retry import RetryPolicy
 from tests.hub.fixtures import point_to
 from tests.hub.routes import asked
 
@@ -33,7 +33,7 @@ WEIGHTS = {
 }
 REFS = {"branches": [{"name": name, "targetCommit": COMMIT} for name in ("main", "step1")]}
 
-QUICK = Patience(
+QUICK = RetryPolicy(
     attempts=2, first=0.01, longest=0.02, retry_after=0.1, timeout=0.5, connect=0.5, total=2.0
 )
 
@@ -157,9 +157,9 @@ def hostile(**says: Says) -> Iterator[Hostile]:
 
 @pytest.fixture
 def alone(online: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A cache of the test's own, and little patience."""
+    """A cache of the test's own, and little retry."""
     monkeypatch.setenv("PYTHIA_TRAJ_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("pythia_traj.hub.client.Patience", lambda: QUICK)
+    monkeypatch.setattr("pythia_traj.hub.client.RetryPolicy", lambda: QUICK)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from pythia_traj.hub.cache import cache_directory
 from pythia_traj.hub.disk import OnDisk
 from pythia_traj.hub.fetch import fetch, kept, remove
 from pythia_traj.hub.listed import RemoteFile
-from pythia_traj.hub.memory import Memory
+from pythia_traj.hub.listings import Listings
 from pythia_traj.hub.model import HubModel
 from tests.hub.fixtures import online as online
 from tests.hub.fixtures import serve as serve
@@ -143,7 +143,7 @@ def test_a_shared_cache_is_swept_offline_whatever_its_form(tiny, tmp_path, monke
     online = sweep(tmp_path / "online")
     assert len(online.done) == 2
     first, second = (
-        pt.load(tmp_path / name).sort_values(["step", "metric", "layer", "head"])
+        pt.load(tmp_path / name, controls=True).sort_values(["step", "metric", "layer", "head"])
         for name in ("run", "online")
     )
     assert first["value"].tolist() == second["value"].tolist()
@@ -370,10 +370,10 @@ def test_a_cache_for_one_user_alone_is_made_with_a_strict_mask(tmp_path, monkeyp
     before = os.umask(0o077)
     try:
         store(1, keep=True, budget=SIZE)
-        Memory(ENDPOINT, REPO).keep_branches({"main": COMMIT})
+        Listings(ENDPOINT, REPO).keep_branches({"main": COMMIT})
     finally:
         os.umask(before)
-    assert Memory(ENDPOINT, REPO).branches() == {"main": COMMIT}
+    assert Listings(ENDPOINT, REPO).branches() == {"main": COMMIT}
     assert {
         path.stat().st_mode & 0o077 for path in tmp_path.rglob("*") if "cache" in str(path)
     } == {0}
@@ -389,7 +389,7 @@ def test_a_cache_that_is_a_file_is_one_line_and_listings_are_done_without(
         StoreError, match=r"file cannot be written \(File exists\): set PYTHIA_TRAJ_CACHE"
     ):
         store(1)
-    memory = Memory(ENDPOINT, REPO)
+    memory = Listings(ENDPOINT, REPO)
     memory.keep_branches({"main": COMMIT})
     assert memory.branches() is None
     assert cli("cache", "--remove", "all")[0] == 0
@@ -402,7 +402,7 @@ def read_only(mount, monkeypatch):
     mounted = mount("size=1m")
     monkeypatch.setenv("PYTHIA_TRAJ_CACHE", str(mounted / "cache"))
     store(1)
-    Memory(ENDPOINT, REPO).keep_branches({"main": COMMIT})
+    Listings(ENDPOINT, REPO).keep_branches({"main": COMMIT})
     subprocess.run(["mount", "-o", "remount,ro", str(mounted)], check=True)
     return mounted
 
@@ -410,7 +410,7 @@ def read_only(mount, monkeypatch):
 def test_what_a_read_only_cache_holds_is_used_and_the_rest_is_one_line(read_only):
     with OnDisk().hold_if_there(REPO, listed(1)) as path:
         assert path.read_bytes() == content(1)
-    memory = Memory(ENDPOINT, REPO)
+    memory = Listings(ENDPOINT, REPO)
     memory.keep_branches({"main": "d" * 40})
     assert memory.branches() == {"main": COMMIT}
     assert [entry.files for entry in kept()] == [1]
@@ -492,7 +492,7 @@ OF_FILES = DAMAGED | {
 @pytest.fixture
 def memory(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHIA_TRAJ_CACHE", str(tmp_path / "cache"))
-    return Memory(ENDPOINT, REPO)
+    return Listings(ENDPOINT, REPO)
 
 
 def remembered(tmp_path):
@@ -534,10 +534,10 @@ def test_remembered_files_that_are_damaged_are_as_good_as_none(memory, tmp_path,
 
 
 def test_a_password_in_the_endpoint_is_no_part_of_a_folders_name(memory, tmp_path):
-    Memory("https://me:hunter2-secret@hub.example/path", REPO).keep_branches({"main": COMMIT})
+    Listings("https://me:hunter2-secret@hub.example/path", REPO).keep_branches({"main": COMMIT})
     names = [path.name for path in (tmp_path / "cache" / "hub").iterdir()]
     assert names == ["https-hub.example-path"]
-    assert Memory("https://hub.example/path", REPO).branches() == {"main": COMMIT}
+    assert Listings("https://hub.example/path", REPO).branches() == {"main": COMMIT}
 
 
 def test_a_damaged_memory_is_asked_for_anew_by_a_sweep(tiny, tmp_path):

@@ -15,7 +15,7 @@ from pythia_traj.hub.choice import choose, of_main, whose
 from pythia_traj.hub.inventory import Holders
 from pythia_traj.hub.listed import RemoteFile
 from pythia_traj.hub.model import HubModel
-from pythia_traj.hub.patience import Patience
+from pythia_traj.hub.retry import RetryPolicy
 from pythia_traj.store.layout import Run
 from pythia_traj.store.unit import read_footer
 from tests.hub.faults import Fault
@@ -35,7 +35,7 @@ def stale(tmp_path_factory):
 
 
 def values(run):
-    return pt.load(run).drop(columns=["model", "suite", "commit", "tokens"])
+    return pt.load(run, controls=True).drop(columns=["model", "suite", "commit", "tokens"])
 
 
 def footer(run, step, model="pythia-2.8b", label="induction"):
@@ -274,8 +274,8 @@ def branch(suite, tmp_path):
 def test_nothing_is_measured_while_it_cannot_be_told_whose_a_file_is(
     serve, stale, tmp_path, monkeypatch, branch
 ):
-    patience = Patience(first=0.01, longest=0.02)
-    monkeypatch.setattr("pythia_traj.hub.client.Patience", lambda: patience)
+    retry = RetryPolicy(first=0.01, longest=0.02)
+    monkeypatch.setattr("pythia_traj.hub.client.RetryPolicy", lambda: retry)
     hub = serve(stale.repository)
     hub.faults.add(Fault("500", where=f"tree/{stale.repository.branches[branch]}", times=1000))
     result = pt.sweep(

@@ -18,7 +18,7 @@ from pythia_traj.hub.cache import cache_directory
 from pythia_traj.hub.disk import OnDisk
 from pythia_traj.hub.fetch import kept, remove
 from pythia_traj.hub.listed import RemoteFile
-from pythia_traj.hub.memory import Memory
+from pythia_traj.hub.listings import Listings
 
 REPO = "me/tiny"
 FOLDER = "me--tiny"
@@ -115,7 +115,7 @@ def test_a_cache_that_is_or_holds_hugging_faces_is_refused(
             in err
         )
         assert "set PYTHIA_TRAJ_CACHE to a directory of its own" in err
-    for use in (OnDisk, lambda: Memory(ENDPOINT, REPO), lambda: remove(None)):
+    for use in (OnDisk, lambda: Listings(ENDPOINT, REPO), lambda: remove(None)):
         with pytest.raises(ConfigError, match="cannot be the cache"):
             use()
     assert everything(tmp_path) == before
@@ -152,8 +152,8 @@ def test_a_directory_with_a_users_files_is_not_taken_for_a_cache(place, cli, wha
         match=r"is not a cache of pythia-traj: it holds .*; set PYTHIA_TRAJ_CACHE to a dir",
     ):
         store(1, budget=SIZE)
-    Memory(ENDPOINT, REPO).keep_branches({"main": COMMIT})
-    assert Memory(ENDPOINT, REPO).branches() is None
+    Listings(ENDPOINT, REPO).keep_branches({"main": COMMIT})
+    assert Listings(ENDPOINT, REPO).branches() is None
     assert everything(place) == before
 
 
@@ -202,7 +202,7 @@ def test_a_cache_of_an_older_version_is_adopted_and_emptied(place, cli):
 def test_what_was_removed_is_said_in_json_too(place, cli):
     store(1)
     store(2)
-    Memory(ENDPOINT, REPO).keep_branches({"main": COMMIT})
+    Listings(ENDPOINT, REPO).keep_branches({"main": COMMIT})
     with holding(1):
         said = json.loads(cli("cache", "--remove", "all", "--json")[1])
     assert said == {"removed_bytes": SIZE, "removed_files": 1, "removed_listings": 1, "in_use": 1}
@@ -254,7 +254,7 @@ STRANGERS = {
 @pytest.mark.parametrize("name", STRANGERS.values(), ids=STRANGERS)
 def test_what_is_not_ours_stays_whoever_makes_room_or_removes(place, cli, name):
     store(1)
-    Memory(ENDPOINT, REPO).keep_files(COMMIT, [listed(1)])
+    Listings(ENDPOINT, REPO).keep_files(COMMIT, [listed(1)])
     stranger = write(place / name, b"x" * 50 * SIZE)
     os.utime(stranger, (0, 0))  # The oldest of all.
     store(2, budget=2 * SIZE)
@@ -301,8 +301,8 @@ def test_a_folder_that_is_a_link_is_not_followed(place, cli, tmp_path, link, nam
         ):
             store(1, budget=SIZE)
     else:
-        Memory(ENDPOINT, REPO).keep_branches({"main": "d" * 40})
-        Memory(ENDPOINT, REPO).keep_files(COMMIT, [listed(1)])
+        Listings(ENDPOINT, REPO).keep_branches({"main": "d" * 40})
+        Listings(ENDPOINT, REPO).keep_files(COMMIT, [listed(1)])
     with OnDisk().hold_if_there(REPO, RemoteFile("model.safetensors", 11, SHA256)) as held:
         assert held is None
     assert everything(tmp_path / "user") == before

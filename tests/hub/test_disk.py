@@ -21,10 +21,10 @@ from pythia_traj.checkpoint import Room
 from pythia_traj.errors import CheckpointError, ConfigError, StoreError
 from pythia_traj.hub import disk
 from pythia_traj.hub.client import Client
-from pythia_traj.hub.constants import Constants
 from pythia_traj.hub.disk import OnDisk
+from pythia_traj.hub.masks import Masks
 from pythia_traj.hub.model import HubModel
-from pythia_traj.hub.patience import Patience
+from pythia_traj.hub.retry import RetryPolicy
 from pythia_traj.hub.staging import InMemory
 from pythia_traj.hub.weights import hold
 from tests.hub.faults import Fault
@@ -37,7 +37,7 @@ from tests.support import publish, random_model
 
 REPO = "me/large"
 SIZE = 100_000
-QUICK = Patience(attempts=4, first=0.01, longest=0.05, timeout=5, connect=1)
+QUICK = RetryPolicy(attempts=4, first=0.01, longest=0.05, timeout=5, connect=1)
 ALWAYS = 10**9
 
 
@@ -60,7 +60,7 @@ class Remote:
     def hold(self, staging, step):
         """One file's content is right for as long as it is held."""
         commit, files = self.file(step)
-        with hold(self.client, REPO, commit, files, staging, Constants()) as held:
+        with hold(self.client, REPO, commit, files, staging, Masks()) as held:
             for found in held:
                 assert found.data == self.repository.commits[commit][found.name].file.read_bytes()
             yield held
@@ -114,14 +114,14 @@ HOLD = """
 import sys
 from pythia_traj.hub.client import Client
 from pythia_traj.hub.listed import RemoteFile
-from pythia_traj.hub.constants import Constants
+from pythia_traj.hub.masks import Masks
 from pythia_traj.hub.disk import OnDisk
 from pythia_traj.hub.weights import hold
 
 repo, commit, path, size, blob, budget = sys.argv[1:]
 staging = OnDisk(budget=int(budget) or None)
 wanted = [RemoteFile(path, int(size), blob)]
-with hold(Client(), repo, commit, wanted, staging, Constants()) as (file,):
+with hold(Client(), repo, commit, wanted, staging, Masks()) as (file,):
     print("holding", len(file.data), flush=True)
     sys.stdin.read()
 """
@@ -384,7 +384,7 @@ def test_a_sweep_within_a_budget_gives_the_rows_of_one_in_memory(tiny, tmp_path,
     assert len(stored) == checkpoints
     assert not sweep(tmp_path / "memory").failed
     by_step = [
-        pt.load(tmp_path / run).sort_values(["step", "metric"]).value.tolist()
+        pt.load(tmp_path / run, controls=True).sort_values(["step", "metric"]).value.tolist()
         for run in ("disk", "memory")
     ]
     assert by_step[0] == pytest.approx(by_step[1], abs=0, nan_ok=True)

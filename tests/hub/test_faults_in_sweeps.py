@@ -19,7 +19,7 @@ import pytest
 import pythia_traj as pt
 from pythia_traj.errors import HubError
 from pythia_traj.hub.disk import OnDisk
-from pythia_traj.hub.patience import Patience
+from pythia_traj.hub.retry import RetryPolicy
 from pythia_traj.store.events import read_events
 from pythia_traj.store.layout import Run
 from tests.hub.faults import FAULTS, Fault, RandomFaults
@@ -37,9 +37,9 @@ ALWAYS = 10**9
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Patience for as many failures as ever, which does not take as long."""
-    patience = Patience(first=0.01, longest=0.05, timeout=0.5, connect=1)
-    monkeypatch.setattr("pythia_traj.hub.client.Patience", lambda: patience)
+    """RetryPolicy for as many failures as ever, which does not take as long."""
+    retry = RetryPolicy(first=0.01, longest=0.05, timeout=0.5, connect=1)
+    monkeypatch.setattr("pythia_traj.hub.client.RetryPolicy", lambda: retry)
     # The client's own pauses between attempts are of whole seconds.
     monkeypatch.setattr(
         "huggingface_hub.utils._http.time", SimpleNamespace(sleep=lambda _: time.sleep(0.01))
@@ -78,7 +78,7 @@ def sweep(model, out, **settings):
 
 def rows(out):
     """What was measured, without what says where and how."""
-    frame = pt.load(out).drop(
+    frame = pt.load(out, controls=True).drop(
         columns=["model", "experiment", "suite", "revision", "commit", "tokens"]
     )
     keys = [name for name in frame.columns if name != "value" and frame[name].notna().any()]
@@ -123,7 +123,7 @@ def test_a_hub_whose_answers_are_a_page_of_whoever_stands_between_is_a_sentence(
     hub.faults.add(Fault("corrupt", where="refs", after=0, times=ALWAYS))
     with pytest.raises(HubError, match=r"http://\S+ answers as no Hub does: it sends no JSON"):
         sweep("me/tiny", tmp_path / "run")
-    assert len(hub.requests) == Patience().attempts
+    assert len(hub.requests) == RetryPolicy().attempts
 
 
 def test_what_was_tried_again_stands_in_the_log_of_the_run(serve, tiny, quick, tmp_path):

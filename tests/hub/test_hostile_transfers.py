@@ -17,8 +17,8 @@ import pytest
 from pythia_traj.errors import CheckpointError
 from pythia_traj.hub import transfer
 from pythia_traj.hub.client import Client
-from pythia_traj.hub.constants import Constants
-from pythia_traj.hub.patience import Patience, log
+from pythia_traj.hub.masks import Masks
+from pythia_traj.hub.retry import RetryPolicy, log
 from pythia_traj.hub.staging import InMemory
 from pythia_traj.hub.weights import hold
 from tests.hub.fixtures import online as online
@@ -29,7 +29,7 @@ from tests.hub.server import Hub
 REPO = "me/tiny"
 SIZE = 20_000
 CONTENT = random.Random(0).randbytes(SIZE)
-QUICK = Patience(attempts=3, first=0.01, longest=0.02, timeout=0.5, connect=1)
+QUICK = RetryPolicy(attempts=3, first=0.01, longest=0.02, timeout=0.5, connect=1)
 SECRET = "hf_abcdefghijklmnop"
 
 
@@ -197,7 +197,7 @@ def fetched(serve, tmp_path, monkeypatch):
         client = Client(QUICK)
         files = client.files(REPO, commit)
         assert files[0].blob == hashlib.sha256(CONTENT).hexdigest()
-        with hold(client, REPO, commit, files, InMemory(0), Constants()) as (file,):
+        with hold(client, REPO, commit, files, InMemory(0), Masks()) as (file,):
             return bytes(file.data)
 
     return fetch

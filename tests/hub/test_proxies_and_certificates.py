@@ -23,8 +23,8 @@ from pythia_traj.errors import CheckpointError, HubError
 from pythia_traj.hub import network
 from pythia_traj.hub.client import Client
 from pythia_traj.hub.connections import Connections
-from pythia_traj.hub.constants import Constants
-from pythia_traj.hub.patience import Patience, describe, passing
+from pythia_traj.hub.masks import Masks
+from pythia_traj.hub.retry import RetryPolicy, describe, passing
 from pythia_traj.hub.staging import InMemory
 from pythia_traj.hub.stream import get
 from pythia_traj.hub.weights import hold
@@ -35,7 +35,7 @@ from tests.hub.proxies import forward_proxy
 from tests.hub.repository import Repository
 
 REPO = "me/tiny"
-QUICK = Patience(attempts=2, first=0.01, longest=0.02, timeout=5, connect=2)
+QUICK = RetryPolicy(attempts=2, first=0.01, longest=0.02, timeout=5, connect=2)
 VARIABLES = (
     *(
         name
@@ -73,7 +73,7 @@ def published(serve, tmp_path):
     def fetch():
         client = Client(QUICK)
         files = client.files(REPO, client.branches(REPO)["step0"])
-        with hold(client, REPO, commit, files, InMemory(0), Constants()) as (file,):
+        with hold(client, REPO, commit, files, InMemory(0), Masks()) as (file,):
             return bytes(file.data)
 
     return hub, fetch
@@ -124,7 +124,7 @@ def test_a_proxy_that_does_not_answer_is_one_line_without_its_password(
 ):
     port = 9 if is_dead else None
     with forward_proxy() as proxy:
-        monkeypatch.setattr("pythia_traj.hub.client.Patience", lambda: QUICK)
+        monkeypatch.setattr("pythia_traj.hub.client.RetryPolicy", lambda: QUICK)
         # Where there is one: a hub that is not there.
         if not is_dead:
             point_to(monkeypatch, "https://127.0.0.1:9")

@@ -13,9 +13,9 @@ import pytest
 from pythia_traj.errors import CheckpointError, HubError
 from pythia_traj.hub import pauses
 from pythia_traj.hub.client import Client
-from pythia_traj.hub.constants import Constants
-from pythia_traj.hub.patience import Attempts, GivenUpError, Patience, StatusError
+from pythia_traj.hub.masks import Masks
 from pythia_traj.hub.questions import Questions
+from pythia_traj.hub.retry import Attempts, GivenUpError, RetryPolicy, StatusError
 from pythia_traj.hub.staging import InMemory
 from pythia_traj.hub.weights import hold
 from tests.hub.answers import error as refusal
@@ -27,7 +27,7 @@ from tests.hub.repository import Repository
 from tests.hub.routes import HubRoutes
 
 REPO = "me/tiny"
-QUICK = Patience(attempts=3, first=0.01, longest=0.02, timeout=0.5, connect=1)
+QUICK = RetryPolicy(attempts=3, first=0.01, longest=0.02, timeout=0.5, connect=1)
 NOW = 1_800_000_000.0
 USUAL = None
 """What the server says is no reason to wait otherwise than after any failure."""
@@ -74,7 +74,7 @@ def test_what_a_server_asks_for_is_waited_and_counts_as_no_failure(
     clock, caplog, monkeypatch, status, headers, seconds
 ):
     monkeypatch.setattr(pauses.time, "time", lambda: NOW)
-    attempts, start = Attempts(Patience(), "files of me/tiny"), clock.now
+    attempts, start = Attempts(RetryPolicy(), "files of me/tiny"), clock.now
     attempts.failed(StatusError(status, headers))
     (line,) = [record.getMessage() for record in caplog.records]
     if seconds is USUAL:
@@ -117,7 +117,7 @@ def test_what_nobody_waits_for_ends_at_once_with_what_was_asked(
     monkeypatch.setattr(pauses.time, "time", lambda: NOW)
     start = clock.now
     with pytest.raises(GivenUpError) as given_up:
-        Attempts(Patience(), "it").failed(StatusError(429, headers))
+        Attempts(RetryPolicy(), "it").failed(StatusError(429, headers))
     assert clock.now == start
     assert caplog.records == []
     waited = "900 s are waited for one answer at most"
@@ -125,7 +125,7 @@ def test_what_nobody_waits_for_ends_at_once_with_what_was_asked(
 
 
 def test_pauses_are_waited_up_to_a_total_and_never_shorter_than_after_failures(clock):
-    attempts, start = Attempts(Patience(), "it"), clock.now
+    attempts, start = Attempts(RetryPolicy(), "it"), clock.now
     with pytest.raises(
         GivenUpError,
         match=r"asks to wait 400 s, after 800 s: 900 s are waited for one answer at most",
@@ -133,7 +133,7 @@ def test_pauses_are_waited_up_to_a_total_and_never_shorter_than_after_failures(c
         for _ in range(10):
             attempts.failed(StatusError(429, {"retry-after": "400"}))
     assert clock.now - start == pytest.approx(800)
-    attempts, start, asked = Attempts(Patience(), "it"), clock.now, 0
+    attempts, start, asked = Attempts(RetryPolicy(), "it"), clock.now, 0
     with pytest.raises(GivenUpError, match="asks to wait 1 s, after"):
         for asked in itertools.count(1):  # noqa: B007 - counted
             attempts.failed(StatusError(429, {"retry-after": "1"}))
@@ -142,14 +142,14 @@ def test_pauses_are_waited_up_to_a_total_and_never_shorter_than_after_failures(c
 
 
 def test_bytes_that_arrive_begin_the_total_anew(clock):
-    attempts = Attempts(Patience(), "it")
+    attempts = Attempts(RetryPolicy(), "it")
     for _ in range(5):
         attempts.failed(StatusError(429, {"retry-after": "800"}))
         attempts.progressed()
 
 
 def test_failures_and_pauses_may_alternate_and_both_are_counted(clock):
-    attempts = Attempts(Patience(), "it")
+    attempts = Attempts(RetryPolicy(), "it")
     with pytest.raises(GivenUpError, match=r"^500"):
         for _ in range(10):
             attempts.failed(StatusError(429, {"retry-after": "5"}))
@@ -157,7 +157,7 @@ def test_failures_and_pauses_may_alternate_and_both_are_counted(clock):
 
 
 def test_after_a_wait_in_vain_further_questions_are_not_waited_for_until_one_is_answered(clock):
-    questions, asked = Questions(Patience(), lambda: False), []
+    questions, asked = Questions(RetryPolicy(), lambda: False), []
 
     def busy(timeouts, attempts):
         asked.append(clock.now)
@@ -179,7 +179,9 @@ def test_whoever_waits_can_be_called_off(seconds):
     threading.Timer(seconds, unwanted.set).start()
     start = time.monotonic()
     with pytest.raises(StatusError, match="429"):
-        Attempts(Patience(), "it", unwanted.is_set).failed(StatusError(429, {"retry-after": "600"}))
+        Attempts(RetryPolicy(), "it", unwanted.is_set).failed(
+            StatusError(429, {"retry-after": "600"})
+        )
     assert time.monotonic() - start < 10
 
 
@@ -192,7 +194,7 @@ def busy(serve, tmp_path, monkeypatch):
     what it was asked.
     """
 
-    def start(kind, times, status, headers, patience=QUICK):
+    def start(kind, times, status, headers, retry=QUICK):
         (tmp_path / "step0").mkdir()
         (tmp_path / "step0" / "pytorch_model.bin").write_bytes(b"weights" * 1000)
         repository = Repository(REPO)
@@ -214,11 +216,11 @@ def busy(serve, tmp_path, monkeypatch):
         refusing(ContentHost)
         refusing(HubRoutes)
         hub = serve(repository)
-        client = Client(patience)
+        client = Client(retry)
 
         def fetch():
             files = client.files(REPO, client.branches(REPO)["step0"])
-            with hold(client, REPO, commit, files, InMemory(0), Constants()) as (file,):
+            with hold(client, REPO, commit, files, InMemory(0), Masks()) as (file,):
                 return bytes(file.data)
 
         return hub, fetch

@@ -18,8 +18,8 @@ import pythia_traj as pt
 from pythia_traj.errors import CheckpointError, HubError
 from pythia_traj.hub.client import Client
 from pythia_traj.hub.listed import RemoteFile
-from pythia_traj.hub.patience import Attempts, GivenUpError, Patience, StatusError
 from pythia_traj.hub.questions import Questions
+from pythia_traj.hub.retry import Attempts, GivenUpError, RetryPolicy, StatusError
 from tests.hub.fixtures import clock as clock
 from tests.hub.fixtures import online as online
 from tests.hub.fixtures import point_to
@@ -29,7 +29,7 @@ from tests.hub.repository import Repository
 from tests.hub.silence import Silence, silent_port
 
 FIVE_MINUTES = 300
-QUICK = Patience(attempts=4, first=0.01, longest=0.05, timeout=0.2, connect=0.2)
+QUICK = RetryPolicy(attempts=4, first=0.01, longest=0.05, timeout=0.2, connect=0.2)
 COMMIT = "a" * 40
 SAID = r"http://127\.0\.0\.1:\d+ does not answer \(4 attempts in 1 s\): check the network"
 
@@ -49,31 +49,31 @@ SAID = r"http://127\.0\.0\.1:\d+ does not answer \(4 attempts in 1 s\): check th
 def test_whatever_an_attempt_takes_the_default_settings_end_within_five_minutes(
     clock, seconds, attempts
 ):
-    patience = Patience()
-    start, made, asked = clock.now, 0, Attempts(patience, "it")
+    retry = RetryPolicy()
+    start, made, asked = clock.now, 0, Attempts(retry, "it")
     with pytest.raises(GivenUpError) as given_up:
         while True:
             made += 1
             clock.wait(seconds)
             asked.failed(httpx2.ReadTimeout("late"))
     assert clock.now - start < FIVE_MINUTES
-    if seconds <= patience.attempt:
-        assert clock.now - start <= patience.total
+    if seconds <= retry.attempt:
+        assert clock.now - start <= retry.total
     assert (given_up.value.attempts, given_up.value.is_silence) == (made, True) == (attempts, True)
     assert given_up.value.effort == f"{attempts} attempts in {clock.now - start:.0f} s"
 
 
 def test_one_step_can_need_several_more_answers_and_end_within_five_minutes_all_the_same():
-    patience = Patience()
-    assert patience.attempts * patience.timeout + 0.5 + 1 + 2 + 4 + 8 < patience.total, (
+    retry = RetryPolicy()
+    assert retry.attempts * retry.timeout + 0.5 + 1 + 2 + 4 + 8 < retry.total, (
         "some attempts are never made"
     )
     further = 5  # Indices of shards in either format, those of `main`, a config.
-    assert patience.total + further * patience.connect < FIVE_MINUTES
+    assert retry.total + further * retry.connect < FIVE_MINUTES
 
 
 def test_what_a_server_asked_to_be_waited_is_not_counted_as_silence(clock):
-    start, asked = clock.now, Attempts(Patience(), "it")
+    start, asked = clock.now, Attempts(RetryPolicy(), "it")
     for _ in range(3):
         asked.failed(StatusError(429, {"retry-after": "300"}))
     assert clock.now - start == pytest.approx(900)
@@ -84,7 +84,7 @@ def test_what_a_server_asked_to_be_waited_is_not_counted_as_silence(clock):
 
 
 def test_bytes_that_come_now_and_then_are_never_given_up(clock):
-    asked = Attempts(Patience(), "it")
+    asked = Attempts(RetryPolicy(), "it")
     for _ in range(100):
         clock.wait(29)
         asked.progressed()
@@ -105,8 +105,8 @@ def ask_silence(questions, what, calls):
 
 
 def test_after_silence_other_questions_are_asked_once_and_the_same_one_not_at_all():
-    patience = replace(QUICK, timeout=0.5)
-    questions, calls = Questions(patience, lambda: False), []
+    retry = replace(QUICK, timeout=0.5)
+    questions, calls = Questions(retry, lambda: False), []
     first = ask_silence(questions, "files", calls)
     assert calls == [("files", 0.5)] * 4
     assert ask_silence(questions, "files", calls) is first
@@ -187,7 +187,7 @@ def test_an_address_is_given_up_likewise(online, monkeypatch):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr("pythia_traj.hub.client.Patience", lambda: QUICK)
+    monkeypatch.setattr("pythia_traj.hub.client.RetryPolicy", lambda: QUICK)
 
 
 @pytest.fixture

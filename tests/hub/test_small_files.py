@@ -11,15 +11,15 @@ from huggingface_hub import constants, hf_hub_download, scan_cache_dir
 from pythia_traj.errors import CheckpointError, StoreError
 from pythia_traj.hub.client import Client
 from pythia_traj.hub.listed import RemoteFile
-from pythia_traj.hub.patience import Patience
 from pythia_traj.hub.repository import Repository as Repo
+from pythia_traj.hub.retry import RetryPolicy
 from tests.hub.faults import Fault
 from tests.hub.fixtures import online as online
 from tests.hub.fixtures import serve as serve
 from tests.hub.repository import Repository
 
 REPO, NAME = "me/tiny", "tokenizer.json"
-QUICK = Patience(attempts=4, first=0.01, longest=0.05, timeout=0.3, connect=0.3)
+QUICK = RetryPolicy(attempts=4, first=0.01, longest=0.05, timeout=0.3, connect=0.3)
 CONTENT = random.Random(7).randbytes(300_000)
 ALWAYS = 10**9
 

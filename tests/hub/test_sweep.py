@@ -57,7 +57,7 @@ def asked(hub):
 
 
 def values(run):
-    return pt.load(run).drop(columns=["model", "experiment", "suite", "commit", "tokens"])
+    return pt.load(run, controls=True).drop(columns=["model", "label", "suite", "commit", "tokens"])
 
 
 def test_the_rows_are_those_of_the_directory_with_the_commit_of_each(serve, tiny, suite, tmp_path):

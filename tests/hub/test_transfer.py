@@ -17,11 +17,11 @@ import huggingface_hub
 import pytest
 
 from pythia_traj.errors import CheckpointError
-from pythia_traj.hub import constants, disk, transfer
+from pythia_traj.hub import disk, masks, transfer
 from pythia_traj.hub.client import Client
-from pythia_traj.hub.constants import Constants, fetch_file
 from pythia_traj.hub.disk import OnDisk
-from pythia_traj.hub.patience import Patience
+from pythia_traj.hub.masks import Masks, fetch_file
+from pythia_traj.hub.retry import RetryPolicy
 from pythia_traj.hub.staging import InMemory
 from pythia_traj.hub.transfer import CONNECTIONS, METER, Meter, Source, Transfer
 from pythia_traj.hub.weights import hold
@@ -36,14 +36,14 @@ from tests.hub.server import Hub
 
 REPO = "me/files"
 PIECE = 10_000
-QUICK = Patience(attempts=4, first=0.01, longest=0.05, timeout=0.5, connect=1)
+QUICK = RetryPolicy(attempts=4, first=0.01, longest=0.05, timeout=0.5, connect=1)
 ALWAYS = 10**9
 
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
     monkeypatch.setattr(transfer, "SEGMENT", PIECE)
-    monkeypatch.setattr(constants, "SEGMENT", PIECE)
+    monkeypatch.setattr(masks, "SEGMENT", PIECE)
 
 
 @dataclass
@@ -62,7 +62,7 @@ class Published:
     def hold(self, staging):
         """As a checkpoint's only weight file."""
         source = self.source
-        return hold(source.client, source.repo, source.commit, [source.file], staging, Constants())
+        return hold(source.client, source.repo, source.commit, [source.file], staging, Masks())
 
     @property
     def gets(self):
@@ -76,14 +76,14 @@ class Published:
 
 @pytest.fixture
 def published(serve, tmp_path):
-    def publish(size, name="pytorch_model.bin", patience=QUICK, **options):
+    def publish(size, name="pytorch_model.bin", retry=QUICK, **options):
         content = random.Random(size).randbytes(size)
         (tmp_path / "files").mkdir()
         (tmp_path / "files" / name).write_bytes(content)
         repository = Repository(REPO)
         commit = repository.publish("step0", tmp_path / "files")
         hub = serve(repository, **options)
-        client = Client(patience)
+        client = Client(retry)
         (file,) = client.files(REPO, commit)
         hub.reset_log()
         return Published(hub, content, Source(client, REPO, commit, file))
@@ -247,8 +247,8 @@ def test_a_whole_file_without_ranges_begins_again_where_it_breaks_off(published)
 def test_a_whole_file_that_arrives_for_longer_than_silence_may_last_is_not_given_up_when_it_breaks_off(  # noqa: E501
     published,
 ):
-    patience = Patience(attempts=4, first=0.01, longest=0.05, timeout=0.3, connect=0.1, total=0.6)
-    remote = published(5 * PIECE, patience=patience, bytes_per_second=5 * PIECE)
+    retry = RetryPolicy(attempts=4, first=0.01, longest=0.05, timeout=0.3, connect=0.1, total=0.6)
+    remote = published(5 * PIECE, retry=retry, bytes_per_second=5 * PIECE)
     remote.hub.faults.add(
         Fault("ignore-range", where="content", times=ALWAYS, skip=1),
         Fault("reset-in-body", where="content", after=4 * PIECE),
@@ -257,7 +257,7 @@ def test_a_whole_file_that_arrives_for_longer_than_silence_may_last_is_not_given
     transfer = Transfer(remote.source, buffer)
     start = time.monotonic()
     transfer._fetch_whole()
-    assert time.monotonic() - start > patience.total
+    assert time.monotonic() - start > retry.total
     assert bytes(buffer) == remote.content
 
 
@@ -362,7 +362,7 @@ def test_what_goes_wrong_before_the_first_byte_is_tried_again_with_a_line_in_the
     remote.hub.faults.add(Fault(kind, where=where, times=3))
     assert remote.fetch() == remote.content
     assert len(remote.gets) + len(remote.addresses) == 1 + 3 + 3
-    lines = [record for record in caplog.records if record.name == "pythia_traj.hub.patience"]
+    lines = [record for record in caplog.records if record.name == "pythia_traj.hub.retry"]
     assert [line.levelno for line in lines] == [logging.WARNING] * 3
     assert all(
         re.search(r"me/files/.*; attempt \d of 4 in 0\.\d s$", line.getMessage()) for line in lines
@@ -380,9 +380,7 @@ def test_what_breaks_off_in_the_middle_goes_on_at_the_very_byte(published, kind,
     # A stalled answer is recorded when its time is over.
     eventually(lambda: len(remote.gets) == 2)
     assert ranges(remote.gets) == [f"bytes=0-{PIECE - 1}", f"bytes={after}-{PIECE - 1}"]
-    assert (
-        len([record for record in caplog.records if record.name == "pythia_traj.hub.patience"]) == 1
-    )
+    assert len([record for record in caplog.records if record.name == "pythia_traj.hub.retry"]) == 1
 
 
 def test_a_connection_that_brings_nothing_is_taken_for_dead_on_the_address_too(published):
@@ -421,7 +419,7 @@ def test_wrong_bytes_of_the_right_size_are_fetched_whole_once_more(published, ca
     remote = published(3 * PIECE)
     remote.hub.faults.add(Fault("corrupt", where="content", after=100))
     buffer = anonymous(3 * PIECE)
-    fetch_file(remote.source, buffer, Constants())
+    fetch_file(remote.source, buffer, Masks())
     assert bytes(buffer) == remote.content
     assert sum(record.sent for record in remote.gets) == 2 * 3 * PIECE
     assert "its content is not what the Hub lists; fetching it once more" in caplog.text
@@ -444,7 +442,7 @@ def test_what_is_always_corrupt_is_fetched_twice_and_not_kept(published, on_disk
     ):
         pass
     fetched = sum(record.sent for record in remote.gets)
-    assert fetched <= 2 * 200_000 + (constants._HEADER if name == "model.safetensors" else 0)
+    assert fetched <= 2 * 200_000 + (masks._HEADER if name == "model.safetensors" else 0)
     assert OnDisk().files() == []
     assert not list(disk.weights_directory().rglob("*.part"))
     remote.hub.faults.clear()
@@ -485,7 +483,7 @@ def test_more_failures_in_a_row_than_patience_bears_are_a_sentence(published, ki
 
 @pytest.mark.parametrize("kind", ["truncate", "stall", "reset-in-body"])
 def test_a_connection_that_always_breaks_off_without_a_byte_more_is_given_up(published, kind):
-    remote = published(PIECE, patience=replace(QUICK, timeout=0.2))
+    remote = published(PIECE, retry=replace(QUICK, timeout=0.2))
     remote.hub.faults.add(Fault(kind, where="content", after=0, seconds=1, times=ALWAYS))
     start = time.monotonic()
     said = (
@@ -519,7 +517,7 @@ def test_a_file_that_is_not_there_any_more_is_not_asked_for_twice(published):
     gone = replace(remote.source, file=replace(remote.source.file, path="gone.bin"))
     with (
         pytest.raises(CheckpointError, match=r"gone\.bin at commit .*: me/files has no such file"),
-        hold(gone.client, REPO, gone.commit, [gone.file], InMemory(0), Constants()),
+        hold(gone.client, REPO, gone.commit, [gone.file], InMemory(0), Masks()),
     ):
         pass
     assert len(remote.addresses) == 1
@@ -551,19 +549,19 @@ def stopped_after(remote, staging, seconds):
     return time.monotonic() - start
 
 
-PATIENT = Patience(timeout=30, first=30, longest=30)
+PATIENT = RetryPolicy(timeout=30, first=30, longest=30)
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_a_transfer_can_be_stopped_while_bytes_arrive(published, on_disk):
-    remote = published(100 * PIECE, patience=PATIENT, bytes_per_second=10 * PIECE)
+    remote = published(100 * PIECE, retry=PATIENT, bytes_per_second=10 * PIECE)
     assert stopped_after(remote, OnDisk() if on_disk else InMemory(0), 0.3) < 1
     assert OnDisk().files() == []
 
 
 @pytest.mark.parametrize("ignored", [0, CONNECTIONS], ids=["", "ranges ignored"])
 def test_a_transfer_can_be_stopped_while_none_arrive(published, ignored):
-    remote = published(10 * PIECE, patience=PATIENT)
+    remote = published(10 * PIECE, retry=PATIENT)
     remote.hub.faults.add(
         Fault("ignore-range", where="content", times=ignored),
         Fault("stall", where="content", after=100, seconds=30, times=ALWAYS),
@@ -578,7 +576,7 @@ def closing_answers(host, request, answer):
 
 def test_a_transfer_can_be_stopped_where_the_server_ends_connections_itself(published, monkeypatch):
     misanswering(monkeypatch, ALWAYS, closing_answers)
-    remote = published(10 * PIECE, patience=PATIENT)
+    remote = published(10 * PIECE, retry=PATIENT)
     remote.hub.faults.add(Fault("stall", where="content", after=100, seconds=30, times=ALWAYS))
     assert stopped_after(remote, InMemory(0), 0.3) < 1
 
@@ -589,7 +587,7 @@ class Left(BaseException):
 
 @pytest.mark.parametrize("kind", ["stall", "429"])
 def test_what_a_signal_raises_comes_out_at_once_and_as_it_is(published, kind):
-    remote = published(10 * PIECE, patience=PATIENT)
+    remote = published(10 * PIECE, retry=PATIENT)
     remote.hub.faults.add(Fault(kind, where="content", after=100, seconds=60, times=ALWAYS))
 
     def leave(*_):
@@ -614,11 +612,11 @@ def test_a_transfer_can_be_stopped_before_the_first_answer(published, monkeypatc
         return answer
 
     misanswering(monkeypatch, ALWAYS, late)
-    assert stopped_after(published(10 * PIECE, patience=PATIENT), InMemory(0), 0.3) < 1
+    assert stopped_after(published(10 * PIECE, retry=PATIENT), InMemory(0), 0.3) < 1
 
 
 def test_a_transfer_can_be_stopped_while_it_waits_for_its_next_attempt(published):
-    remote = published(10 * PIECE, patience=PATIENT)
+    remote = published(10 * PIECE, retry=PATIENT)
     remote.hub.faults.add(Fault("429", where="content", seconds=60, times=ALWAYS))
     assert stopped_after(remote, InMemory(0), 0.3) < 1
 
@@ -644,7 +642,7 @@ def test_one_range_that_fails_for_good_ends_the_waiting_of_the_others(
         return replace(answer, status=416) if request.range == refused else answer
 
     misanswering(monkeypatch, ALWAYS, no_such_range)
-    remote = published(4 * PIECE, patience=PATIENT)
+    remote = published(4 * PIECE, retry=PATIENT)
     remote.hub.faults.add(ByRange())
     start = time.monotonic()
     with (

@@ -110,7 +110,7 @@ def test_experiments_and_the_model_prepend_the_same_token(case, published, tmp_p
         assert model.tokenizer.bos_token_id == expected
     (tmp_path / "notes.txt").write_text("def f(): return 1\n" * 40)
     data = TextTokens(
-        vocabulary, seed=0, n=2, length=16, null_n=1, source=str(tmp_path / "notes.txt"), bos=True
+        vocabulary, seed=0, n=2, length=16, null_n=1, corpus=str(tmp_path / "notes.txt"), bos=True
     )
     assert all((group[:, 0] == expected).all() for group in data.groups.values())
 

@@ -12,7 +12,7 @@ import torch
 
 from pythia_traj.errors import CheckpointError, DeviceError
 from pythia_traj.models.architecture import hooked_config, shape
-from pythia_traj.models.fit import check_fits
+from pythia_traj.models.device import check_fits
 from pythia_traj.suites.config_values import LinearScaling, RopeParameters, Rotary, Values
 from pythia_traj.suites.gpt_neox import forward_settings
 from pythia_traj.suites.local import LocalModel

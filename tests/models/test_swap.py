@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 import pythia_traj as pt
 from pythia_traj.errors import CheckpointError, DeviceError
 from pythia_traj.models.architecture import parameter_count
-from pythia_traj.models.fit import check_fits, free_memory
+from pythia_traj.models.device import check_fits, free_memory
 from pythia_traj.models.swap import SwappableModel
 from pythia_traj.models.tensors import read_tensors
 from pythia_traj.processing import FOLDED, RAW

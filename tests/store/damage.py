@@ -157,4 +157,5 @@ def a_claim_of_rows(path: Path) -> None:
     table = pa.Table.from_arrays(arrays, schema=columns).replace_schema_metadata(
         {FOOTER_KEY: b"{}"}
     )
-    pq.write_table(table, path, compression="zstd", data_page_size=1 << 30, max_rows_per_page=count)
+    pages = {"row_group_size": count, "data_page_size": 1 << 30, "max_rows_per_page": count}
+    pq.write_table(table, path, compression="zstd", **pages)

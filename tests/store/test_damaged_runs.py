@@ -19,9 +19,12 @@ from tests.store import damage as d
 EXPERIMENT = '''
 from pythia_traj.experiment import experiment
 from pythia_traj.processing import RAW
+from pythia_traj.schema import Column
 from pythia_traj.values import Key, Rows
 
-@experiment(version=1, processing=RAW)
+SIZES = (Column("name", "string", False, "of what"), Column("size", "float64", False, "its norm"))
+
+@experiment(version=1, processing=RAW, tables={"sizes": SIZES})
 def norms(model) -> Rows:
     """Norms of W_in, with items, a table and tensors beside them."""
     rows = Rows()
@@ -42,7 +45,7 @@ def growth(model, reference_rows) -> Rows:
     return rows
 '''
 
-UNIT = "model=tiny/experiment=norms/step-000001.parquet"
+UNIT = "model=tiny/label=norms/step-000001.parquet"
 FILES = {
     "metrics": f"metrics/{UNIT}",
     "items": f"tables/items/{UNIT}",
@@ -209,9 +212,9 @@ def test_what_has_no_name_of_ours_is_neither_read_nor_removed(made, run):
     ]
     for name in names:
         (folder / name).write_bytes(b"mine")
-    for other in ("model=", "model=a b", "model=..", "notes", "experiment=x"):
-        (run / "metrics" / other / "experiment=x").mkdir(parents=True)
-        (run / "metrics" / other / "experiment=x" / "step-000001.parquet").write_bytes(b"mine")
+    for other in ("model=", "model=a b", "model=..", "notes", "label=x"):
+        (run / "metrics" / other / "label=x").mkdir(parents=True)
+        (run / "metrics" / other / "label=x" / "step-000001.parquet").write_bytes(b"mine")
     (run / "requests" / "notes.json").write_text("mine")
     (run / "metrics" / "model=file").write_text("mine")
     (run / "metrics" / "model=loop").symlink_to(run / "metrics")
@@ -387,6 +390,6 @@ def test_a_folder_that_may_not_be_read_is_named(run, monkeypatch):
     monkeypatch.setattr("pythia_traj.store.done.os.listdir", refuse)
     found, notes = load_with_notes(run)
     assert found.empty
-    assert "experiment=norms (it may not be read (Permission denied))" in notes[0]
+    assert "label=norms (it may not be read (Permission denied))" in notes[0]
     status = pt.status(run)
     assert (status.done, status.damaged) == (0, 1)

@@ -6,9 +6,12 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 
 import pytest
 
+import pythia_traj as pt
+from pythia_traj import schema
 from pythia_traj.errors import StoreError
 from pythia_traj.store.layout import Run, step_file, step_of, writing
 
@@ -19,6 +22,41 @@ def test_a_new_directory_becomes_a_run_once(tmp_path):
     assert Run.create(first.path) == first
     assert (first.path / "run.json").read_text() == facts
     assert not list((first.path / ".tmp").iterdir())
+
+
+def test_a_run_says_which_version_wrote_it(tmp_path):
+    run = Run.create(tmp_path / "run")
+    facts = json.loads((run.path / "run.json").read_text())
+    assert facts.keys() == {"kind", "id", "schema", "version", "created"}
+    assert (facts["schema"], facts["version"]) == (schema.VERSION, version("pythia-traj"))
+
+
+@pytest.mark.parametrize(
+    ("written_by", "message"),
+    [
+        (
+            {"version": "9.1.0"},
+            "{path} was written by pythia-traj 9.1.0 (schema 99), this is pythia-traj {own}"
+            " (schema {number}): install that version to read it",
+        ),
+        (
+            {},
+            "{path} was written by a newer pythia-traj (schema 99): update pythia-traj to read it",
+        ),
+        (
+            {"version": "of\nanother; rm"},
+            "{path} was written by a newer pythia-traj (schema 99): update pythia-traj to read it",
+        ),
+    ],
+)
+def test_a_run_of_a_newer_version_is_refused_with_that_version(tmp_path, written_by, message):
+    facts = {"kind": "pythia-traj run", "schema": 99, **written_by}
+    (tmp_path / "run.json").write_text(json.dumps(facts))
+    expected = message.format(path=tmp_path, own=version("pythia-traj"), number=schema.VERSION)
+    for call in (Run.open, Run.create, Run.find, pt.load, pt.status):
+        with pytest.raises(StoreError) as caught:
+            call(tmp_path)
+        assert str(caught.value) == expected
 
 
 def test_many_workers_create_one_run(tmp_path):
@@ -47,6 +85,9 @@ def test_another_programs_run_json_is_refused(tmp_path):
         Run.create(tmp_path)
     (tmp_path / "run.json").write_text('{"kind": "pythia-traj run", "schema": 99}')
     with pytest.raises(StoreError, match=r"newer pythia-traj \(schema 99\): update"):
+        Run.open(tmp_path)
+    (tmp_path / "run.json").write_text('{"kind": "pythia-traj run", "schema": 0}')
+    with pytest.raises(StoreError, match=r"is damaged \(schema is 0\): remove it"):
         Run.open(tmp_path)
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(

@@ -13,8 +13,10 @@ import torch
 import pythia_traj as pt
 from pythia_traj.discovery import find
 from pythia_traj.errors import ConfigError, DataError, StoreError
+from pythia_traj.schema import Column
 from pythia_traj.store.layout import Run
-from pythia_traj.store.unit import UnitId, write_unit
+from pythia_traj.store.tables import UnitId
+from pythia_traj.store.unit import write_unit
 from pythia_traj.sweeps.runner import plan_sweep
 from pythia_traj.values import ItemValues, Key, Rows
 
@@ -48,6 +50,14 @@ def request(suite, out, use, *, steps="0,1,2", label="norm", **parameters):
     )
 
 
+SIZES = {
+    "sizes": (
+        Column("name", "dictionary", False, "of a matrix"),
+        Column("mass", "float32", False, "its norm"),
+    )
+}
+
+
 def load_with_notes(run, **where):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -57,7 +67,7 @@ def load_with_notes(run, **where):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Two models, two labels, of which one alone has a variant."""
+    """Two models, two labels of two experiments, of which one alone has a variant."""
     run = Run.create(tmp_path_factory.mktemp("words") / "run")
     for model in ("small", "large"):
         for step in (0, 512):
@@ -67,10 +77,10 @@ def run(tmp_path_factory):
                 Key("prefix_matching", variant="two_halves", component="head", layer=0, head=1),
                 [0.1, 0.2],
             )
-            loss.table("sizes", {"name": ["W_in", "W_out"], "size": [1.5, 2.5]})
-            for label, rows in (("loss", loss), ("induction", induction)):
-                unit = UnitId(model, label, "toy", f"step{step}", None, step, step * 2048)
-                write_unit(run, unit, rows, {"digest": label})
+            loss.table("sizes", {"name": ["W_in", "W_out"], "mass": [1.5, 2.5]})
+            for label, use, rows in (("short", "loss", loss), ("heads", "induction", induction)):
+                unit = UnitId(model, label, use, "toy", f"step{step}", None, step, step * 2048)
+                write_unit(run, unit, rows, {"digest": label}, tables=SIZES)
     return run.path
 
 
@@ -83,6 +93,19 @@ MISSPELT = [
     (
         {"metric": "NLL", "step": 0},
         "there is no metric 'NLL' in these rows: known: nll, prefix_matching",
+    ),
+    (
+        {"experiment": "short"},
+        "there is no experiment 'short' in these rows: it is a label, so give label='short'",
+    ),
+    (
+        {"label": ["heads", "loss"]},
+        "there is no label 'loss' in these rows: it is an experiment, so give experiment='loss'",
+    ),
+    ({"label": "pythia"}, "there is no label 'pythia' in these rows: known: heads, short"),
+    (
+        {"label": "shrt", "name": "W_in", "table": "sizes"},
+        "there is no label 'shrt' in these rows: did you mean short?",
     ),
     (
         {"experiment": "inductin"},
@@ -102,7 +125,9 @@ MISSPELT = [
         {"revision": "step51"},
         "there is no revision 'step51' in these rows: did you mean step512 or step0?",
     ),
-    ({"dim": "noun"}, "there is no dim 'noun' in these rows: none is known"),
+    ({"part": "noun"}, "there is no part 'noun' in these rows: none is known"),
+    ({"reference": "final"}, "there is no reference 'final' in these rows: none is known"),
+    ({"dim": "noun"}, "there is no column 'dim': known: "),
     ({"metric": "prefix_matchin", "table": "items"}, "there is no metric 'prefix_matchin'"),
     (
         {"name": "W_ni", "table": "sizes"},
@@ -113,7 +138,8 @@ MISSPELT = [
         "there is no metric 'nl' in these rows: did you mean nll?",
     ),
     ({"metrc": "nll"}, "there is no column 'metrc': did you mean metric"),
-    ({"siz": 1, "table": "sizes"}, "there is no column 'siz': did you mean size"),
+    ({"mas": 1, "table": "sizes"}, "there is no column 'mas': did you mean mass"),
+    ({"mas": 1, "step": 511, "table": "sizes"}, "there is no column 'mas': did you mean mass"),
     ({"table": "item"}, "has no table 'item': did you mean items?"),
     ({"table": "../metrics"}, "has no table '../metrics'"),
     ({"table": ""}, "has no table ''"),
@@ -125,7 +151,8 @@ MISSPELT = [
     ({"value": "high"}, "value='high': that column holds numbers"),
     ({"metric": 3}, "metric=3: that column holds words"),
     ({"model": 3}, "model=3: that column holds words"),
-    ({"size": "big", "table": "sizes"}, "size='big': that column holds numbers"),
+    ({"mass": "big", "table": "sizes"}, "mass='big': that column holds numbers"),
+    ({"size": "big"}, "size='big': that column holds whole numbers"),
 ]
 
 
@@ -144,9 +171,14 @@ FOUND = [
     ({"variant": [None, "two_halves"]}, 8),
     ({"head": 1.0}, 4),
     ({"name": "W_in", "table": "sizes"}, 4),
-    ({"size": 1.5, "step": 0, "table": "sizes"}, 2),
+    ({"name": "W_in", "table": "sizes", "step": 511}, 0),
+    ({"mass": 1.5, "step": 0, "table": "sizes"}, 2),
+    ({"experiment": "loss"}, 4),
+    ({"experiment": ["loss", "induction"], "label": "heads"}, 4),
+    ({"experiment": "loss", "label": "heads"}, 0),
     ({"experiment": "loss", "variant": "two_halves"}, 0),
-    ({"experiment": "loss", "metric": "prefix_matching"}, 0),
+    ({"label": "short", "metric": "prefix_matching"}, 0),
+    ({"size": None, "reference": [None]}, 8),
     ({"step": 511}, 0),
     ({"metric": []}, 0),
 ]
@@ -195,7 +227,7 @@ def test_two_values_under_one_key_are_refused(tmp_path, fill):
         ValueError,
         match=r"two values under one key, metric=m, layer=1, head=2(, item=0)?: give each",
     ):
-        write_unit(run, UnitId("m", "l", "s", "step0", None, 0, None), rows, {"digest": "d"})
+        write_unit(run, UnitId("m", "l", "e", "s", "step0", None, 0, None), rows, {"digest": "d"})
     assert not list(run.path.rglob("*.parquet"))
 
 
@@ -340,7 +372,7 @@ def test_a_refused_request_leaves_no_work(suite, tmp_path, parameters, error):
     assert (found.done, found.left) == (2, 0)
     # What one request asks for and another cannot have is still asked for.
     (
-        tmp_path / "run" / "metrics" / "model=tiny" / "experiment=induction" / "step-000001.parquet"
+        tmp_path / "run" / "metrics" / "model=tiny" / "label=induction" / "step-000001.parquet"
     ).unlink()
     assert pt.status(tmp_path / "run").left == 1
 

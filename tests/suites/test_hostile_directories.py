@@ -134,7 +134,8 @@ def test_what_is_named_like_a_step_and_is_no_folder_is_a_step_that_fails(tmp_pat
     for ask in (found.checkpoint(8).config, found.checkpoint(8).integrity):
         with pytest.raises(CheckpointError, match=said):
             ask()
-    assert not found.is_current(8, {"kind": "directory", "files": [["config.json", 2, 0]]})
+    recorded = {"kind": "directory", "files": [["config.json", 2, 0]]}
+    assert found.what_changed(8, recorded) == "changed since (config.json)"
 
 
 def forbid(monkeypatch, folder):

@@ -6,7 +6,7 @@ import pytest
 
 from pythia_traj.errors import CheckpointError, SuiteError
 from pythia_traj.suites.files import what_it_holds
-from pythia_traj.suites.local import LocalModel
+from pythia_traj.suites.local import LocalCheckpoint, LocalModel
 
 
 def folders(root, *names):
@@ -118,6 +118,23 @@ def test_the_source_changes_when_a_file_does(own_suite):
     weights = own_suite / "step1" / "model.safetensors"
     weights.write_bytes(weights.read_bytes())
     assert model.source(1) != before
+    assert model.what_changed(1, before) == "changed since (model.safetensors)"
+
+
+def test_of_many_files_that_change_some_are_named(own_suite):
+    model = LocalModel.open(own_suite)
+    before = model.source(1)
+    before["files"] += [[f"model-{i}.safetensors", 1, 1] for i in range(4)]
+    assert model.what_changed(1, before) == (
+        "changed since (model-0.safetensors, model-1.safetensors, model-2.safetensors and 1 more)"
+    )
+
+
+def test_a_file_that_goes_away_meanwhile_is_a_change(own_suite, monkeypatch):
+    model = LocalModel.open(own_suite)
+    before = model.source(1)
+    monkeypatch.setattr(LocalCheckpoint, "files", lambda checkpoint: [own_suite / "gone"])
+    assert model.what_changed(1, before) == "they cannot be looked at"
 
 
 def test_config_and_tokenizer_beside_the_steps_are_files_of_every_step_without_its_own(own_suite):

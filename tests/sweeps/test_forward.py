@@ -75,8 +75,8 @@ def test_a_unit_that_is_done_alone_has_the_same_bits(suite, tmp_path):
         sweep(suite, alone, {label: parameters})
         for table in ({}, {"table": "items"}):
             one, other = (
-                pt.load(alone, **table),
-                pt.load(tmp_path / "together", **table, experiment=label),
+                pt.load(alone, **table, controls=True),
+                pt.load(tmp_path / "together", **table, controls=True, label=label),
             )
             assert len(one)
             assert one.equals(other.reset_index(drop=True))
@@ -105,7 +105,7 @@ def test_batches_are_put_together_as_one_would_have_been(suite, tmp_path, monkey
     monkeypatch.setattr(forward, "batch_size", lambda *_: 100)
     sweep(suite, tmp_path / "whole", experiments)
     for table in ({}, {"table": "items"}, {"table": "tokens"}):
-        two, whole = (pt.load(tmp_path / name, **table) for name in ("two", "whole"))
+        two, whole = (pt.load(tmp_path / name, **table, controls=True) for name in ("two", "whole"))
         assert len(two) == len(whole)
         pd.testing.assert_frame_equal(two, whole, rtol=1e-4, atol=1e-5)
     for path in (tmp_path / "whole").rglob("*.safetensors"):

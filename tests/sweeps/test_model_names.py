@@ -12,7 +12,7 @@ from pythia_traj.cli.main import main
 from pythia_traj.config import SweepConfig
 from pythia_traj.errors import SuiteError
 from pythia_traj.store.layout import Run
-from pythia_traj.sweeps.plan import make_plan
+from pythia_traj.sweeps.plan import NEW, make_plan
 from pythia_traj.sweeps.published import open_model
 
 EXPERIMENTS = {"loss": {"length": 32, "n": 2, "null_n": 1}}
@@ -134,7 +134,7 @@ TWICE = {
 @pytest.mark.parametrize("both", TWICE.values(), ids=TWICE)
 def test_two_models_of_one_name_are_refused_with_both(runs, both):
     with pytest.raises(SuiteError) as refusal:
-        make_plan(config("a", "b"), [Named(*one) for one in both], lambda unit: False)
+        make_plan(config("a", "b"), [Named(*one) for one in both], lambda unit: NEW)
     message = str(refusal.value)
     assert all(name in message and origin in message for name, origin in both)
     assert "NAME=DIRECTORY" in message

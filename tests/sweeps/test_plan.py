@@ -4,8 +4,8 @@ import pytest
 
 from pythia_traj.config import SweepConfig
 from pythia_traj.errors import ConfigError, SuiteError
-from pythia_traj.sweeps.plan import make_plan, resolve_references
-from pythia_traj.sweeps.published import is_current, source_of
+from pythia_traj.sweeps.plan import NEW, make_plan, resolve_references
+from pythia_traj.sweeps.published import source_of, what_changed
 
 
 class Published:
@@ -23,8 +23,8 @@ class Published:
     def source(self, step):
         return {"kind": "directory", "files": [["w", self.size[step], 0]]}
 
-    def is_current(self, step, recorded):
-        return recorded == self.source(step)
+    def what_changed(self, step, recorded):
+        return None if recorded == self.source(step) else "changed since"
 
 
 def config(tmp_path, **settings):
@@ -39,8 +39,8 @@ def config(tmp_path, **settings):
     )
 
 
-def plan(request, *models, done=lambda unit: False):
-    return make_plan(request, models or [Published()], done)
+def plan(request, *models, why=lambda unit: NEW):
+    return make_plan(request, models or [Published()], why)
 
 
 def digests(planned):
@@ -55,9 +55,19 @@ def test_every_model_step_and_label_is_a_unit(tmp_path):
 
 
 def test_what_is_done_is_not_planned(tmp_path):
-    planned = plan(config(tmp_path), done=lambda unit: unit.step < 2)
+    planned = plan(config(tmp_path), why=lambda unit: None if unit.step < 2 else NEW)
     assert {unit.step for unit in planned.todo} == {2, 4}
     assert {unit.step for unit in planned.done} == {0, 1}
+    assert not planned.redone
+
+
+def test_of_what_is_planned_it_is_known_what_is_redone_and_why(tmp_path):
+    reasons = {0: None, 1: NEW, 2: "version 1 -> 2", 4: "files: changed since"}
+    planned = plan(config(tmp_path), why=lambda unit: reasons[unit.step])
+    assert {unit.step for unit in planned.todo} == {1, 2, 4}
+    assert {unit.name: why for unit, why in planned.redone.items()} == {
+        f"m/{label}/step{step}": reasons[step] for step in (2, 4) for label in ("induction", "loss")
+    }
 
 
 @pytest.mark.parametrize(
@@ -99,8 +109,10 @@ def test_the_files_of_a_step_are_its_source(tmp_path):
     units = plan(config(tmp_path), published).todo
     recorded = {unit.name: source_of(published, unit) for unit in units}
     published.size[2] = 5
-    stale = {unit.name for unit in units if not is_current(published, unit, recorded[unit.name])}
-    assert stale == {"m/induction/step2", "m/loss/step2"}
+    changed = {unit.name: what_changed(published, unit, recorded[unit.name]) for unit in units}
+    assert {name: how for name, how in changed.items() if how is not None} == dict.fromkeys(
+        ("m/induction/step2", "m/loss/step2"), "files: changed since"
+    )
 
 
 def test_two_models_of_one_name_are_refused(tmp_path):
@@ -180,9 +192,12 @@ def test_references_to_weights_need_no_other_unit(tmp_path):
     published = Published()
     recorded = source_of(published, planned.todo[0])
     assert recorded["references"]["final"]["files"]
-    assert is_current(published, planned.todo[0], recorded)
+    assert what_changed(published, planned.todo[0], recorded) is None
     published.size[4] = 5
-    assert not is_current(published, planned.todo[0], recorded)
+    assert (
+        what_changed(published, planned.todo[0], recorded)
+        == "files of reference final: changed since"
+    )
 
 
 def test_a_request_says_which_references_where_the_experiment_lets_it(tmp_path):

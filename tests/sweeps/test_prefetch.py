@@ -15,7 +15,7 @@ import pythia_traj as pt
 from pythia_traj.checkpoint import Room, WeightFile
 from pythia_traj.errors import CheckpointError, Interrupted
 from pythia_traj.hub.model import HubModel
-from pythia_traj.hub.patience import Patience
+from pythia_traj.hub.retry import RetryPolicy
 from pythia_traj.sweeps.prefetch import Prefetcher
 from tests.hub.faults import Fault
 from tests.hub.fixtures import online as online
@@ -32,7 +32,7 @@ class Staging:
     """Where the fake's checkpoints are put."""
 
     ahead: int
-    source: str = "network"
+    medium: str = "network"
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def stop(self):
@@ -163,7 +163,7 @@ def test_the_next_arrives_while_one_is_worked_on():
             with prefetcher.open(published.checkpoint(step)) as opened:
                 waited.append(opened.waited)
                 assert opened.seconds >= 0.1
-                assert (opened.bytes, opened.source) == (len(str(step)), "network")
+                assert (opened.bytes, opened.medium) == (len(str(step)), "network")
                 time.sleep(0.15)
     assert waited[0] >= 0.1
     assert max(waited[1:]) < 0.05
@@ -407,8 +407,8 @@ def test_leaving_while_one_is_waited_for_stops_it():
 
 @pytest.fixture
 def quick(monkeypatch):
-    patience = Patience(attempts=4, first=0.01, longest=0.05, timeout=1, connect=1)
-    monkeypatch.setattr("pythia_traj.hub.client.Patience", lambda: patience)
+    retry = RetryPolicy(attempts=4, first=0.01, longest=0.05, timeout=1, connect=1)
+    monkeypatch.setattr("pythia_traj.hub.client.RetryPolicy", lambda: retry)
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,7 @@ def seeds(tmp_path):
 
 
 def rows_of(run):
-    return pt.load(run)
+    return pt.load(run, controls=True)
 
 
 def test_the_second_directory_of_a_name_is_refused_before_anything_is_read(seeds):
@@ -134,8 +134,8 @@ class Published:
     def __init__(self, origin, model="neox"):
         self.origin, self.model = origin, model
 
-    def is_current(self, step, recorded):
-        return False
+    def what_changed(self, step, recorded):
+        return "changed since"
 
 
 FACTS = {

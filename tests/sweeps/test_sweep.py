@@ -39,7 +39,7 @@ def request(suite, out, **settings):
 
 
 def rows_of(run: Path) -> pd.DataFrame:
-    return pt.load(run)
+    return pt.load(run, controls=True)
 
 
 def test_every_unit_is_written_and_a_repeated_sweep_skips_all(suite, tmp_path):
@@ -185,10 +185,10 @@ def test_sharing_a_forward_pass_changes_no_bit(suite, tmp_path):
     pt.sweep(request(suite, tmp_path / "together", experiments=together))
     pt.sweep(request(suite, tmp_path / "alone", experiments={"one": together["one"]}))
     shared, alone = rows_of(tmp_path / "together"), rows_of(tmp_path / "alone")
-    columns = [name for name in shared.columns if name != "experiment"]
-    one = shared[shared.experiment == "one"][columns].reset_index(drop=True)
+    columns = [name for name in shared.columns if name != "label"]
+    one = shared[shared.label == "one"][columns].reset_index(drop=True)
     assert one.value.equals(alone.value)
-    assert shared[shared.experiment == "two"].value.tolist() == pytest.approx(
+    assert shared[shared.label == "two"].value.tolist() == pytest.approx(
         alone.value.tolist(), nan_ok=True, abs=0
     )
     footer = read_footer(Run(tmp_path / "together").unit_path("tiny", "one", 0))
@@ -253,9 +253,12 @@ def test_a_unit_whose_reference_failed_fails_and_the_sweep_goes_on(own_suite, tm
 def test_a_table_of_an_earlier_version_is_not_left_beside_newer_rows(suite, tmp_path):
     source = '''
 from pythia_traj.experiment import experiment
+from pythia_traj.schema import Column
 from pythia_traj.values import Key, Rows
 
-@experiment(version={version})
+@experiment(
+    version={version}, tables={{"norms": (Column("of_layer", "int16", False, "a layer"),)}}
+)
 def norms(model) -> Rows:
     """Norms of W_in."""
     rows = Rows()
@@ -264,7 +267,7 @@ def norms(model) -> Rows:
     return rows
 '''
     run = tmp_path / "run"
-    for version, table in ((1, 'rows.table("norms", {"layer": [0, 1]})'), (2, "")):
+    for version, table in ((1, 'rows.table("norms", {"of_layer": [0, 1]})'), (2, "")):
         file = tmp_path / f"norms{version}.py"
         file.write_text(source.format(version=version, table=table))
         pt.sweep(request(suite, run, experiments={"norms": {"use": str(file)}}))
@@ -326,7 +329,7 @@ def distance(model, reference_models) -> Rows:
     own = model.W_E.detach().clone()
     for name in reference_models.steps:
         distance = (own - reference_models[name].W_E.detach()).norm()
-        rows.add(Key("distance", dim=name), float(distance))
+        rows.add(Key("distance", reference=name), float(distance))
     rows.add(Key("norm"), float(model.W_E.detach().norm()))
     return rows
 
@@ -358,7 +361,7 @@ def test_references_serve_other_steps_weights_beside_the_models_own(suite, tmp_p
         for ckpt in pt.checkpoints(suite, device="cpu", **dict.fromkeys(OPTIONS, False))
     }
     rows = rows_of(tmp_path / "run")
-    found = rows[rows.metric == "distance"].set_index(["step", "dim"]).value
+    found = rows[rows.metric == "distance"].set_index(["step", "reference"]).value
     for step in (1, 4):
         assert found[step, "init"] == pytest.approx((weights[step] - weights[0]).norm().item())
         assert found[step, "final"] == pytest.approx((weights[step] - weights[4]).norm().item())
@@ -418,7 +421,9 @@ def test_killed_five_times_at_random_moments_the_rows_are_those_of_an_undisturbe
         process.wait()
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "killed.yaml")], check=True)
     for table in (None, "items"):
-        calm, killed = (pt.load(tmp_path / name, table=table) for name in ("calm", "killed"))
+        calm, killed = (
+            pt.load(tmp_path / name, table=table, controls=True) for name in ("calm", "killed")
+        )
         assert len(calm)
         pd.testing.assert_frame_equal(calm, killed, check_exact=True)
     assert not list((tmp_path / "killed" / ".tmp").iterdir())
@@ -463,9 +468,7 @@ def test_status_counts_names(suite, tmp_path):
     pt.sweep(request(suite, tmp_path / "run"))
     found = pt.status(tmp_path / "run")
     assert (found.done, found.running, found.failed, found.left) == (8, 0, 0, 0)
-    (
-        tmp_path / "run" / "metrics" / "model=tiny" / "experiment=loss" / "step-000002.parquet"
-    ).unlink()
+    (tmp_path / "run" / "metrics" / "model=tiny" / "label=loss" / "step-000002.parquet").unlink()
     found = pt.status(tmp_path / "run")
     assert (found.done, found.left) == (7, 1)
     assert found.units["tiny/loss/step2"] == "left"
@@ -497,7 +500,7 @@ def test_references_are_rows_of_the_same_parameters(suite, tmp_path):
 @pytest.mark.parametrize(
     "bad",
     [
-        'rows.add(Key("m", dim=3), 1.0)',
+        "rows.add(Key(5), 1.0)",
         'rows.table("t", {"a": [1], "b": [1, 2]})',
     ],
 )
@@ -517,14 +520,14 @@ def test_rows_that_no_table_can_hold_fail_their_unit(suite, tmp_path, bad):
     assert [unit.label for unit, _ in result.failed] == ["odd"]
     assert "its rows cannot be written" in result.failed[0][1]
     assert [unit.label for unit in result.done] == ["loss"]
-    assert not list((tmp_path / "run" / "metrics" / "model=tiny" / "experiment=odd").glob("*"))
+    assert not list((tmp_path / "run" / "metrics" / "model=tiny" / "label=odd").glob("*"))
 
 
 def test_a_moved_corpus_is_the_same_corpus(suite, tmp_path, monkeypatch):
     (tmp_path / "corpus.txt").write_text("def measure(model, step): return model(step)\n" * 400)
     monkeypatch.chdir(tmp_path)
-    for source, done in (("corpus.txt", 1), ("./corpus.txt", 0), (str(tmp_path / "corpus.txt"), 0)):
-        experiments = {"loss": {**SMALL["loss"], "source": source}}
+    for corpus, done in (("corpus.txt", 1), ("./corpus.txt", 0), (str(tmp_path / "corpus.txt"), 0)):
+        experiments = {"loss": {**SMALL["loss"], "corpus": corpus}}
         assert (
             len(pt.sweep(request(suite, tmp_path / "run", steps="0", experiments=experiments)).done)
             == done

@@ -192,22 +192,22 @@ def _written(words: Iterable[tuple[str, str | None, bool]]) -> tuple[str, tuple[
     return text.rstrip(" "), tuple(spans)
 
 
-def _dataset(source: str, column: str) -> Iterator[LabelledText]:
-    dataset = open_dataset(source).with_format(None)  # a saved one may be set to give tensors
+def _dataset(corpus: str, column: str) -> Iterator[LabelledText]:
+    dataset = open_dataset(corpus).with_format(None)  # a saved one may be set to give tensors
     features = dataset.features or {}
     if "tokens" not in features:
         raise DataError(
-            f"{source} has no column 'tokens': its columns are"
+            f"{corpus} has no column 'tokens': its columns are"
             f" {', '.join(features) or 'not declared'}"
         )
     named = {name: _names(feature) for name, feature in features.items()}
-    column = column or _only([name for name, names in named.items() if names], source)
+    column = column or _only([name for name, names in named.items() if names], corpus)
     if column not in named:
-        raise DataError(f"{source} has no column {column!r}: its columns are {', '.join(named)}")
+        raise DataError(f"{corpus} has no column {column!r}: its columns are {', '.join(named)}")
     names = named[column]
-    with in_one_line(f"cannot read {source}", error=DataError):
+    with in_one_line(f"cannot read {corpus}", error=DataError):
         for number, row in enumerate(dataset, 1):
-            where = f"{source} row {number}"
+            where = f"{corpus} row {number}"
             given = {
                 "tokens": row["tokens"],
                 "labels": row[column],
@@ -244,10 +244,10 @@ def _class(label: str | int | None, names: Sequence[str] | None, where: str) -> 
     return names[label]
 
 
-def _only(columns: list[str], source: str) -> str:
+def _only(columns: list[str], corpus: str) -> str:
     if len(columns) != 1:
         raise DataError(
-            f"{source} has {len(columns)} columns of class labels ({', '.join(columns)}): set"
+            f"{corpus} has {len(columns)} columns of class labels ({', '.join(columns)}): set"
             " labels to one"
         )
     return columns[0]

@@ -56,4 +56,4 @@ def prompts(rng: np.random.Generator, corruption: str) -> Iterator[Prompt]:
             if corruption == "abba"
             else fill(first=a, second=b, giver=c, **words)
         )
-        yield Prompt(clean, corrupted, (io,), (s,), f"{name}:{'baba' if is_baba else 'abba'}")
+        yield Prompt(clean, corrupted, (io,), (s,), f"{name}_{'baba' if is_baba else 'abba'}")

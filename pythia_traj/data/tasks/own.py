@@ -2,7 +2,7 @@
 
 Its columns are `clean`, `corrupted`, `answer` and `wrong`. Prompts are text or lists of token ids;
 `answer` and `wrong` are one continuation each, text or a token id. A column `template` may name the
-wording that a row belongs to.
+wording that a row belongs to; results have that name in their column `part`.
 """
 
 from collections.abc import Iterator
@@ -19,6 +19,9 @@ from pythia_traj.outside import checked
 
 COLUMNS = ("clean", "corrupted", "answer", "wrong")
 
+_LONGEST_NAME = 100
+"""Characters of a template's name: what a legend can hold, and no prompt put there by mistake."""
+
 
 def prompts(path: Path, d_vocab: int) -> Iterator[Prompt]:
     """The file's items, in order.
@@ -27,8 +30,8 @@ def prompts(path: Path, d_vocab: int) -> Iterator[Prompt]:
         d_vocab: of the model in use: ids are below it.
 
     Raises:
-        DataError: it cannot be read, a row lacks a column, or holds what is neither text nor ids of
-            tokens that the model has.
+        DataError: it cannot be read, a row lacks a column, holds what is neither text nor ids of
+            tokens that the model has, or a template's name is too long or has a colon.
     """
     for where, row in rows(path, COLUMNS):
         given = {name: row[name] for name in COLUMNS}
@@ -71,7 +74,14 @@ def _template(value: Any) -> str:
         return ""
     if type(value) not in (str, int):
         raise PydanticCustomError("template", "a template is named by text or a whole number")
-    return _plain(str(value))
+    name = _plain(str(value))
+    # Key refuses a colon, with which two things would stand in one column, at the end of a step.
+    if ":" in name or len(name) > _LONGEST_NAME:
+        raise PydanticCustomError(
+            "template",
+            f"a template has one name, of at most {_LONGEST_NAME} characters and without a colon",
+        )
+    return name
 
 
 _Text = Annotated[Text, PlainValidator(_text)]

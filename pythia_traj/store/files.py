@@ -1,0 +1,85 @@
+"""The files of one table of a run: those that are whole are read, the others are noted."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from pythia_traj.errors import StoreError, nearest
+from pythia_traj.outside import shown
+from pythia_traj.store.done import COLUMNS, Damage, Found, list_tables, list_units
+from pythia_traj.store.layout import Run
+from pythia_traj.store.parquet import DamagedError, Whole, read_parquet
+
+T = TypeVar("T")
+
+_THREADS = 4
+
+_NAMED = 3
+"""Damaged files that a warning names; `pythia-traj status` names all."""
+
+
+class Files:
+    """The files of a table that are there, and which of them turned out to be damaged."""
+
+    def __init__(self, run: Run, table: str | None) -> None:
+        """Lists them by their names.
+
+        Raises:
+            StoreError: the run has no such table, or it holds tensors.
+        """
+        self._run, self._table = run, table
+        self.damaged: Damage = {}
+        self.there = _list(run, table, self.damaged)
+        """Sorted by model, label and step."""
+
+    def read(
+        self, wanted: Iterable[Found], use: Callable[[Found, Whole], T]
+    ) -> Iterator[tuple[Found, T]]:
+        """What is made of each file that is whole, in their order; several are read at a time."""
+        files = list(wanted)
+        with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+            made = pool.map(lambda found: self._read(found, use), files)
+            for found, one in zip(files, made, strict=True):
+                if one is not None:
+                    yield found, one[0]
+
+    def say_damaged(self) -> list[str]:
+        """A sentence, where some are."""
+        if not self.damaged:
+            return []
+        names = [
+            f"{path.relative_to(self._run.path)} ({why})" for path, why in self.damaged.items()
+        ]
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        return [
+            f"left out {len(names)} damaged {'file' if len(names) == 1 else 'files'}:"
+            f" {', '.join(names[:_NAMED])}{more}; the next sweep makes them anew"
+        ]
+
+    def _read(self, found: Found, use: Callable[[Found, Whole], T]) -> tuple[T] | None:
+        """None where it is damaged or no longer there."""
+        try:
+            return (
+                use(found, read_parquet(found.path, COLUMNS.get(self._table), step=found.step)),
+            )
+        except FileNotFoundError:
+            return None
+        except DamagedError as error:
+            self.damaged[found.path] = str(error)
+            return None
+
+
+def _list(run: Run, table: str | None, unreadable: Damage) -> list[Found]:
+    if table is not None and table not in list_tables(run):
+        known = list_tables(run)
+        if known:
+            raise StoreError(f"{run.path} has no table {shown(table)}: {nearest(table, known)}")
+        return []
+    found = list_units(run, table=table, unreadable=unreadable)
+    if not found and table is not None and list_units(run, table=table, suffix=".safetensors"):
+        raise StoreError(
+            f"{table} holds tensors, not rows: read the .safetensors files below"
+            f" {run.folder(table)}"
+        )
+    return sorted(found, key=lambda one: (one.model, one.label, one.step or 0))
