@@ -29,7 +29,7 @@ demo: install
 
 test: dev
 	sh tests/system_packages.sh
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # What takes minutes, beside what `make test` runs.
 test-all: test

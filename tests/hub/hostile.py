@@ -34,7 +34,7 @@ WEIGHTS = {
 REFS = {"branches": [{"name": name, "targetCommit": COMMIT} for name in ("main", "step1")]}
 
 QUICK = RetryPolicy(
-    attempts=2, first=0.01, longest=0.02, retry_after=0.1, timeout=0.5, connect=0.5, total=2.0
+    attempts=2, first=0.01, longest=0.02, retry_after=0.1, timeout=0.5, connect=0.5, total=3.0
 )
 
 Chunks = Iterable[bytes]
