@@ -55,8 +55,12 @@ class Key:
                     " control is named by control=, a step compared with by reference=, a part of"
                     " the items by part="
                 )
-        if self.size is not None and not 0 <= self.size < 2**31:
-            raise ValueError(f"{self.metric}: size {self.size}: expected None or 0 to 2147483647")
+        if self.size is not None and (
+            isinstance(self.size, bool)
+            or not isinstance(self.size, int | np.integer)
+            or not 0 <= self.size < 2**31
+        ):
+            raise ValueError(f"{self.metric}: size {self.size!r}: expected None or 0 to 2147483647")
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,8 @@ KEY_COLUMNS = (
         "position",
         "int32",
         True,
-        "position in the sequence, from 0; for losses that of the predicted token",
+        "position in the sequence, from 0, or from the end, -1 being the last; of losses that of"
+        " the predicted token",
     ),
     Column(
         "part",

@@ -16,9 +16,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("HF_TOKEN", None)
 # Nor touch what is kept for the user.
 os.environ["PYTHIA_TRAJ_CACHE"] = tempfile.mkdtemp(prefix="pythia-traj-tests-")
-# Two workers with a thread per core each: threads that spin while they wait for the others keep
-# those from running, and a training of a minute takes ten.
+# Two workers with a thread per core each: threads that wait for the others keep those from
+# running, and a training of a minute takes ten. Beside another worker one thread is enough.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from tests.support import publish_suite
 

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -136,6 +137,7 @@ def test_the_readmes_commands_run(demo, tmp_path, monkeypatch, capsys):
     """Every line of the README's block of commands, but for those that train or ask the Hub."""
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "toy").symlink_to(demo / "toy")
+    shutil.copytree(ROOT / "tests" / "store" / "schema1" / "run", tmp_path / "runs" / "old")
     monkeypatch.chdir(tmp_path)
     readme = (ROOT / "README.md").read_text()
     section = (
@@ -149,7 +151,10 @@ def test_the_readmes_commands_run(demo, tmp_path, monkeypatch, capsys):
         if command[1] not in {"toy", "demo"} and "pythia-70m" not in command:
             assert app(command[1:], standalone_mode=False) in (None, 0)
             ran.add(command[1])
-    assert ran == {"models", "cache", "steps", "experiments", "sweep", "status", "report", "doctor"}
+    assert ran == {
+        *("models", "cache", "steps", "experiments", "sweep", "status", "describe", "report"),
+        *("convert", "doctor"),
+    }
     assert (tmp_path / "first.html").exists()
     config = readme.partition("```yaml\n")[2].partition("```")[0]
     (tmp_path / "induction.yaml").write_text(config)

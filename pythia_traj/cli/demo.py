@@ -56,12 +56,12 @@ def train_with_progress(directory: Path, recipe: "Recipe") -> None:
     from pythia_traj.toy.train import train
 
     with progress_bar() as progress:
-        task = progress.add_task("training", total=None)
+        bar = progress.add_task("training", total=None)
         train(
             directory,
             recipe,
             on_step=lambda step, total, loss: progress.update(
-                task, completed=step, total=total, description=f"training, loss {loss:.2f}"
+                bar, completed=step, total=total, description=f"training, loss {loss:.2f}"
             ),
         )
 

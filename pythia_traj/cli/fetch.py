@@ -53,9 +53,9 @@ def fetch(
             print_json(plan)
         return
     with progress_bar() as progress:
-        task = progress.add_task("fetching", total=len(selected))
+        bar = progress.add_task("fetching", total=len(selected))
         result = fetch_steps(
-            published, selected, disk_budget=budget, on_step=lambda step: progress.advance(task)
+            published, selected, disk_budget=budget, on_step=lambda step: progress.advance(bar)
         )
     if as_json:
         print_json(plan | {"fetched": result.steps, "failed": result.failed})

@@ -305,7 +305,7 @@ class _Converter:
         read_request(path)
         document = parse_json(read_file(path, error=DamagedError), "it", error=DamagedError)
         for asked in document["experiments"].values():
-            if isinstance(asked, dict) and asked.get("use") in schema1.PACKAGED:
+            if isinstance(asked, dict) and str(asked.get("use")) in schema1.PACKAGED:
                 parameters = asked.get("parameters")
                 if isinstance(parameters, dict):
                     asked["parameters"] = schema1.parameters_today(parameters)

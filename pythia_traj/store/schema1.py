@@ -96,7 +96,7 @@ class Origin:
 def is_packaged(footer: Footer) -> bool:
     """Whether rows are those of an experiment that came with pythia-traj."""
     source = footer.experiment_source
-    return footer.made_of.get("experiment") in PACKAGED and (source is None or source.packaged)
+    return str(footer.made_of.get("experiment")) in PACKAGED and (source is None or source.packaged)
 
 
 def made_of_today(footer: Footer) -> dict[str, Any]:
