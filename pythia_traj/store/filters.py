@@ -3,10 +3,12 @@
 A slip of the pen is an error, not an empty table.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -25,9 +27,13 @@ class Filter:
 
     @classmethod
     def of(cls, name: str, value: Any) -> "Filter":
-        """As it was given: a value, None for null, or any collection of them."""
+        """As it was given: a value, None for null, or any collection of them.
+
+        NaN and NA are null too: a frame has them for what is null.
+        """
         is_one = value is None or isinstance(value, str | bytes) or not isinstance(value, Iterable)
-        return cls(name, (value,) if is_one else tuple(value))
+        values = (value,) if is_one else tuple(value)
+        return cls(name, tuple(None if _is_null(one) else one for one in values))
 
     def check(self, columns: pa.Schema) -> None:
         """Raises StoreError: there is no such column, or it cannot hold one of the values."""
@@ -89,6 +95,10 @@ class Filter:
             raise StoreError(
                 f"there is no {self.name} {shown(word)} in these rows: {nearest(word, known)}"
             )
+
+
+def _is_null(value: Any) -> bool:
+    return value is pd.NA or (isinstance(value, float) and math.isnan(value))
 
 
 def _value_type(kind: pa.DataType) -> pa.DataType:

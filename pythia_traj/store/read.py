@@ -118,6 +118,11 @@ def read_run(
     Raises:
         StoreError: as `load`.
     """
+    for name, flag in (("controls", controls), ("mixed", mixed)):
+        if not isinstance(flag, bool):
+            raise StoreError(
+                f"{name}={shown(flag)}: it is True or False; control='shuffled' chooses a control"
+            )
     filters = [Filter.of(name, value) for name, value in where.items()]
     reader = _Reader(Run.open(Path(run)), table, filters, controls or "control" in where)
     rows, parts = reader.read()

@@ -5,6 +5,7 @@ experiment, and whoever wants more says so.
 import re
 import warnings
 
+import pandas as pd
 import pytest
 
 import pythia_traj as pt
@@ -54,6 +55,17 @@ def run(tmp_path_factory):
         unit = UnitId("tiny", "heads", "induction", "toy", f"step{step}", None, step, None)
         write_unit(run, unit, rows, {"digest": "d"}, tables=TABLES)
     return run.path
+
+
+@pytest.mark.parametrize("null", [None, float("nan"), pd.NA])
+def test_null_is_asked_for_as_frames_have_it(run, null):
+    assert len(pt.load(run, metric="prefix_matching", part=null, layer=null)) == 2
+
+
+@pytest.mark.parametrize("flag", ["controls", "mixed"])
+def test_a_flag_is_no_word(run, flag):
+    with pytest.raises(StoreError, match=f"{flag}='shuffled': it is True or False"):
+        pt.load(run, **{flag: "shuffled"})
 
 
 CHOSEN = [
