@@ -55,11 +55,7 @@ class Key:
                     " control is named by control=, a step compared with by reference=, a part of"
                     " the items by part="
                 )
-        if self.size is not None and (
-            isinstance(self.size, bool)
-            or not isinstance(self.size, int | np.integer)
-            or not 0 <= self.size < 2**31
-        ):
+        if self.size is not None and not _is_whole(self.size, 0, 2**31):
             raise ValueError(f"{self.metric}: size {self.size!r}: expected None or 0 to 2147483647")
 
 
@@ -91,15 +87,18 @@ class Extent:
             if given is None:
                 continue
             first = -size if axis == "position" and self.from_end else 0
-            if (
-                isinstance(given, bool)
-                or not isinstance(given, int | np.integer)
-                or not first <= given < size
-            ):
+            if not _is_whole(given, first, size):
                 raise ValueError(
                     f"{key.metric}: axis {axis}: expected None or {first} to {size - 1},"
                     f" found {given!r}"
                 )
+
+
+def _is_whole(value: object, first: int, end: int) -> bool:
+    """Whether it is a whole number from `first` on and below `end`; a bool is none."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        return False
+    return first <= int(value) < end
 
 
 def check_tensor(key: Key, values: "Tensor", axes: tuple[Axis, ...]) -> None:

@@ -75,15 +75,10 @@ def own_table(
         raise ValueError(f"table {name!r} has columns of unequal length: {lengths}")
     length = next(iter(lengths.values()), 0)
     arrays = [_array(c, [getattr(unit, c.name)] * length) for c in schema.UNIT_COLUMNS]
-    for column in own:
-        try:
-            array = _array(column, columns[column.name])
-            if "int" in column.type:
-                # Of Python's own numbers pyarrow cuts halves off unsaid; a cast refuses to.
-                pa.array(columns[column.name]).cast(array.type)
-            arrays.append(array)
-        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"table {name!r}, column {column.name!r}: {error}") from None
+    try:
+        arrays += [_array(column, columns[column.name]) for column in own]
+    except ValueError as error:
+        raise ValueError(f"table {name!r}, {error}") from None
     return pa.Table.from_arrays(arrays, schema=arrow_schema((*schema.UNIT_COLUMNS, *own)))
 
 
@@ -108,7 +103,14 @@ def _table(
 
 
 def _array(column: schema.Column, values: Sequence[Any]) -> pa.Array:
-    array = pa.array(values, type=TYPES[column.type])
+    kind = TYPES[column.type]
+    try:
+        array = pa.array(values, type=kind)
+        if "int" in column.type:
+            # Of Python's own numbers pyarrow cuts halves off unsaid; a cast refuses to.
+            pa.array(values).cast(kind)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"column {column.name!r}: {error}") from None
     if array.null_count and not column.nullable:
-        raise ValueError("it may not be null, and is in some rows")
+        raise ValueError(f"column {column.name!r}: it may not be null, and is in some rows")
     return array
