@@ -19,6 +19,10 @@ _NAMED = 3
 """Damaged files that a warning names; `pythia-traj status` names all."""
 
 
+OTHER_TYPES = "its columns are of other types than those of other units: choose by label= or step="
+"""Of a file that is whole by itself: a sweep makes it no other."""
+
+
 class Files:
     """The files of a table that are there, and which of them turned out to be damaged."""
 
@@ -52,9 +56,11 @@ class Files:
             f"{path.relative_to(self._run.path)} ({why})" for path, why in self.damaged.items()
         ]
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        is_mended = any(why != OTHER_TYPES for why in self.damaged.values())
+        advice = "; the next sweep makes them anew" if is_mended else ""
         return [
             f"left out {len(names)} damaged {'file' if len(names) == 1 else 'files'}:"
-            f" {', '.join(names[:_NAMED])}{more}; the next sweep makes them anew"
+            f" {', '.join(names[:_NAMED])}{more}{advice}"
         ]
 
     def _read(self, found: Found, use: Callable[[Found, Whole], T]) -> tuple[T] | None:

@@ -19,7 +19,7 @@ from pythia_traj import schema
 from pythia_traj.errors import StoreError
 from pythia_traj.outside import shown
 from pythia_traj.store.done import COLUMNS, Found
-from pythia_traj.store.files import Files
+from pythia_traj.store.files import OTHER_TYPES, Files
 from pythia_traj.store.filters import Filter
 from pythia_traj.store.layout import Run
 from pythia_traj.store.mixed import mixed_versions, say_mixed, say_versions
@@ -233,6 +233,15 @@ class _Reader:
 
         Those are what fits the columns that most files have.
         """
+        texts = {
+            field.name
+            for part in parts.values()
+            for field in part.rows.schema
+            if pa.types.is_string(field.type)
+        }
+        parts = {
+            found: _Part(_as_texts(part.rows, texts), part.footer) for found, part in parts.items()
+        }
         of_schema: dict[pa.Schema, list[Found]] = {}
         for found, part in parts.items():
             of_schema.setdefault(part.rows.schema, []).append(found)
@@ -242,8 +251,7 @@ class _Reader:
                 common = pa.unify_schemas([common, columns], promote_options="permissive")
                 fitting += founds
             except pa.ArrowException:
-                why = "its columns are of other types than those of other units"
-                self.files.damaged |= {found.path: why for found in founds}
+                self.files.damaged |= {found.path: OTHER_TYPES for found in founds}
         for one in self._filters:
             one.check(common)
         chosen = {}
@@ -308,6 +316,14 @@ def _words(rows: pa.Table, name: str) -> set[str]:
     for chunk in rows[name].chunks:
         found |= set(chunk.unique().to_pylist())
     return {word for word in found if word is not None}
+
+
+def _as_texts(rows: pa.Table, names: set[str]) -> pa.Table:
+    """Words as texts, where other files of the table have texts: Arrow does not unify the two."""
+    for i, field in enumerate(rows.schema):
+        if field.name in names and pa.types.is_dictionary(field.type):
+            rows = rows.set_column(i, field.with_type(pa.string()), rows[i].cast(pa.string()))
+    return rows
 
 
 def _holds_words(column: pa.ChunkedArray) -> bool:

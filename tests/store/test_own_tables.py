@@ -3,6 +3,7 @@ is refused by name.
 """
 
 import re
+import warnings
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -205,9 +206,26 @@ def test_tables_of_one_name_and_other_columns_stand_together_where_their_types_f
         rows = Rows()
         rows.table("mine", values[step])
         write_unit(run, unit(step), rows, {}, tables={"mine": columns})
-    with pytest.warns(UserWarning, match="step-000002.parquet .its columns are of other types"):
+    with pytest.warns(UserWarning, match="step-000002.parquet .its columns are of other") as said:
         found = pt.load(run.path, table="mine")
     assert found.score.tolist() == [1.0, 0.5]
     assert found.more.astype(object).fillna("").tolist() == ["", "x"]
+    assert "choose by label= or step=" in str(said[0].message)
+    assert "next sweep" not in str(said[0].message)
     with pytest.warns(UserWarning, match="left out 1 damaged file"):
         assert pt.load(run.path, table="mine", more="x").step.tolist() == [1]
+    assert pt.load(run.path, table="mine", step=2).score.tolist() == ["high"]
+
+
+def test_words_and_texts_of_one_column_stand_together(tmp_path):
+    run = Run.create(tmp_path / "run")
+    for step, kind in enumerate(("string", "dictionary", "string")):
+        rows = Rows()
+        rows.table("mine", {"word": [f"w{step}", "all"]})
+        columns = (Column("word", kind, False, "a word"),)
+        write_unit(run, unit(step), rows, {}, tables={"mine": columns})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = pt.load(run.path, table="mine")
+        assert found.word.tolist() == ["w0", "all", "w1", "all", "w2", "all"]
+        assert pt.load(run.path, table="mine", word="all").step.tolist() == [0, 1, 2]
