@@ -55,7 +55,8 @@ class Description:
         labels: a row a label of an experiment: which versions measured it, of which models, how
             many units, and at how many steps from which to which.
         metrics: a row a metric of a label: the words that stand in each key column of its rows, the
-            sizes, and the first and last layer, head and position.
+            sizes, and the first and last layer, head and position; None comes before them where
+            other rows of the metric have none.
         combinations: a row for each combination of words that occurs, with the same counts.
         tables: a row a column of each table beside the metrics; tensors are a row without column.
         notes: what was left out, and what cannot be compared.
@@ -140,7 +141,7 @@ def _summary(found: Found, whole: Whole) -> tuple[pa.Table, Footer]:
 def _counted(rows: pa.Table, model: str, label: str, step: int) -> pa.Table:
     """The combinations of one unit, with how many rows each has."""
     keys = ("experiment", *_WORDS, "size")
-    ends = [(name, end) for name in _RANGES for end in ("min", "max")]
+    ends = [(name, end) for name in _RANGES for end in ("min", "max", "count")]
     found = (
         rows.unify_dictionaries()
         .group_by(keys, use_threads=False)
@@ -168,7 +169,11 @@ def _experiment(rows: pa.Table, footer: Footer) -> str:
 
 def _grouped(counted: pa.Table, keys: Sequence[str], listed: Sequence[str]) -> pd.DataFrame:
     """A row for each that has the same keys, with the words of the other columns as tuples."""
-    ends = [(f"{name}_{end}", end) for name in _RANGES for end in ("min", "max")]
+    ends = [
+        (f"{name}_{end}", "sum" if end == "count" else end)
+        for name in _RANGES
+        for end in ("min", "max", "count")
+    ]
     with_null = pc.CountOptions(mode="all")
     found = counted.group_by(keys, use_threads=False).aggregate(
         [
@@ -185,16 +190,23 @@ def _grouped(counted: pa.Table, keys: Sequence[str], listed: Sequence[str]) -> p
     for name, own in zip(_COUNTS, (*counts, "rows_sum", "undefined_sum"), strict=True):
         columns[name] = found[own].to_numpy()
     columns["sizes"] = [
-        tuple(sorted(size for size in sizes if size is not None))
+        _null_first(sorted(size for size in sizes if size is not None), None in sizes)
         for sizes in found["size_distinct"].to_pylist()
     ]
     for name in _RANGES:
-        first, last = (found[f"{name}_{end}_{end}"].to_pylist() for end in ("min", "max"))
+        ends_of = (found[f"{name}_{end}_{end}"].to_pylist() for end in ("min", "max"))
+        with_one = found[f"{name}_count_sum"].to_pylist()
         columns[f"{name}s"] = [
-            None if one is None else (one, other) for one, other in zip(first, last, strict=True)
+            None if first is None else _null_first((first, last), count < rows)
+            for first, last, count, rows in zip(*ends_of, with_one, columns["rows"], strict=True)
         ]
     frame = pd.DataFrame(columns)
     return frame.sort_values(["experiment", "label"], kind="stable", ignore_index=True)
+
+
+def _null_first(numbers: Sequence[int], some_have_none: bool) -> tuple[int | None, ...]:
+    """Numbers, after None where some rows have them and others none."""
+    return (*([None] if numbers and some_have_none else []), *numbers)
 
 
 def _lists(words: pa.ChunkedArray) -> list[tuple[str | None, ...]]:
@@ -324,8 +336,12 @@ def _words(some: Sequence[Any]) -> str:
     return f"{', '.join(shown)}{more}"
 
 
-def _range(ends: tuple[int, int] | None) -> str:
-    return "" if ends is None else f"{ends[0]}" if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
+def _range(ends: tuple[int | None, ...] | None) -> str:
+    if ends is None:
+        return ""
+    *none, first, last = ends
+    said = f"{first}" if first == last else f"{first} to {last}"
+    return f"None, {said}" if none else said
 
 
 def _steps(count: int, first: int, last: int) -> str:

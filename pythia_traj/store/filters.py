@@ -45,6 +45,9 @@ class Filter:
         for value in self.values:
             try:
                 pa.scalar(value, type=kind)
+                if pa.types.is_integer(kind):
+                    # Of Python's own numbers pyarrow cuts halves off unsaid; a cast refuses to.
+                    pa.scalar(value).cast(kind)
             except (pa.ArrowException, TypeError, ValueError, OverflowError):
                 raise StoreError(
                     f"{self.name}={shown(value)}: that column holds {_in_words(kind)}"

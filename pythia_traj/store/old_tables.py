@@ -181,7 +181,8 @@ def _as_declared(own: pa.Table, columns: Sequence[schema.Column], name: str) -> 
     None of what a version before the last had in other columns.
     """
     change = _CHANGED.get(name)
-    own = own if change is None else change(own)
+    if change is not None:
+        own = change(own)
     if sorted(own.column_names) != sorted(column.name for column in columns):
         return None
     if any(own[c.name].null_count and not c.nullable for c in columns):
@@ -207,6 +208,8 @@ def _cast(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
 
 def _tokens(own: pa.Table) -> pa.Table:
     """Of `loss`: the variant of a token was its control, if it was of one."""
+    if "variant" not in own.column_names:
+        return own
     said = [schema1.split(word) for word in own["variant"].to_pylist()]
     own = own.append_column("control", pa.array([control for control, _ in said], pa.string()))
     at = own.schema.get_field_index("variant")
@@ -215,9 +218,11 @@ def _tokens(own: pa.Table) -> pa.Table:
 
 def _probes(own: pa.Table) -> pa.Table:
     """Of `linear_probe`: a problem was the task, or one of the draws of the control task."""
+    if "problem" not in own.column_names:
+        return own
     draws = []
     for problem in own["problem"].to_pylist():
-        control, _, draw = problem.partition(":")
+        control, _, draw = str(problem).partition(":")
         if problem != "task" and not (control == "control" and draw.isdecimal()):
             return own
         draws.append(int(draw) if draw else None)

@@ -137,6 +137,9 @@ def read_run(
             f"no measurement is among these rows, but {hidden} of controls: controls=True gives"
             " them too"
         )
+    elif where and reader.files.there and not len(rows):
+        asked = ", ".join(f"{name}={shown(value)}" for name, value in where.items())
+        notes.append(f"no row has all of this: {asked}; pythia_traj.describe(run) says which do")
     frame = _as_frame(rows, reader.partitions)
     return Read(frame, {found: part.footer for found, part in parts.items()}, tuple(notes))
 

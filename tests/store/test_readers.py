@@ -175,7 +175,13 @@ def test_categories_are_the_words_of_the_rows_that_were_chosen(run):
 def test_load_filters_by_value_list_and_null(run):
     assert len(pt.load(run.path, model="a-1b", label="loss", metric="nll", step=[0, 512])) == 2
     assert len(pt.load(run.path, experiment="loss_of_heads", metric="nll", step=0)) == 2
-    assert len(pt.load(run.path, experiment="loss_of_heads", label="induction")) == 0
+    said = "no row has all of this: experiment='loss_of_heads', label='induction'"
+    with pytest.warns(UserWarning, match=said):
+        assert len(pt.load(run.path, experiment="loss_of_heads", label="induction")) == 0
+    with pytest.warns(UserWarning, match="no row has all of this: step=513; .*describe"):
+        assert len(pt.load(run.path, step=513)) == 0
+    with pytest.raises(StoreError, match="step=512.5: that column holds whole numbers"):
+        pt.load(run.path, step=512.5)
     assert set(pt.load(run.path, variant=None).metric) == {"nll", "icl_score"}
     with pytest.raises(StoreError, match="there is no column 'metrc': did you mean metric"):
         pt.load(run.path, metrc="nll")
