@@ -32,7 +32,7 @@ from pydantic import BeforeValidator
 
 from pythia_traj.errors import DataError, nearest
 from pythia_traj.processing import FOLDED, Processing
-from pythia_traj.schema import Column, check_columns
+from pythia_traj.schema import Column, check_columns, check_table_name
 from pythia_traj.vocabulary import Vocabulary as Vocabulary
 
 if TYPE_CHECKING:
@@ -328,7 +328,7 @@ def experiment(
             that gets the model. A function of the parameters where they decide.
         groups: of its data that it is called for, for one that reads: the first alone, which is
             what its data is about; every one, to be told apart by `acts.group`, so that controls
-            get variants of their own; or those of certain names.
+            get rows of their own; or those of certain names.
         processing: how weights are processed before it runs.
         references: other steps whose weights it compares with: `init`, `final`, `previous`,
             `step:512`. A parameter of that name lets the request say which, and then this is not
@@ -396,6 +396,7 @@ def _checked_tables(
 ) -> dict[str, tuple[Column, ...]]:
     for table, columns in tables.items():
         try:
+            check_table_name(table)
             check_columns(table, columns)
         except ValueError as error:
             raise TypeError(f"experiment {name}: {error}") from None

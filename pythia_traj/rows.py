@@ -1,7 +1,6 @@
 """Finished values of metrics under their keys, with the items and tables that belong to them."""
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,15 +9,13 @@ import numpy as np
 
 from pythia_traj.engines.ratios import Ratio
 from pythia_traj.keys import Extent, Key, one_each, say_key
+from pythia_traj.schema import check_table_name
 
 HEAD_BLOCKS = 16
 """Per-head values are kept as the means of this many blocks of consecutive items.
 
 It is enough for a paired bootstrap.
 """
-
-_TABLE = re.compile(r"[a-z][a-z0-9_]*")
-_STORES_TABLES = ("items", "models")
 
 
 @dataclass(frozen=True)
@@ -203,10 +200,7 @@ def _refuse_twice(keys: "Iterable[Key | tuple[Key, int]]") -> None:
 
 
 def _check_name(name: str, taken: Iterable[str]) -> None:
-    if not _TABLE.fullmatch(name) or name in _STORES_TABLES:
-        raise ValueError(
-            f"table {name!r}: a lower-case word other than {' and '.join(_STORES_TABLES)}"
-        )
+    check_table_name(name)
     if name in taken:
         raise ValueError(
             f"{name!r} is the name of a table and of tensors: give one of them another"

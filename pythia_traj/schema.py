@@ -5,6 +5,7 @@ of the files but hive partitions of their path (`model=.../label=.../`), because
 column that stands in both places.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -44,6 +45,12 @@ class Column:
     nullable: bool
     meaning: str
 
+
+TABLE = re.compile(r"[a-z][a-z0-9_]*")
+"""What a table can be called."""
+
+STORES_TABLES = ("items", "models")
+"""Tables that are the store's own."""
 
 PARTITIONS = ("model", "label")
 """What stands in the path of a unit's files alone."""
@@ -165,12 +172,30 @@ MODELS = (
 """Columns of `tables/models/`, which joins on `model`: one row a model."""
 
 
-def check_columns(table: str, columns: Sequence[Column]) -> None:
-    """Refuses columns for a table of an experiment's own that the store has already.
+def check_table_name(table: str) -> None:
+    """Refuses what no table of an experiment's own can be called.
 
     Raises:
-        ValueError: it has some, or one twice, or one of a type that no column has.
+        ValueError: it is no lower-case word, or one of the store's own tables.
     """
+    if not TABLE.fullmatch(table) or table in STORES_TABLES:
+        raise ValueError(
+            f"table {table!r}: a lower-case word other than {' and '.join(STORES_TABLES)}"
+        )
+
+
+def check_columns(table: str, columns: Sequence[Column]) -> None:
+    """Refuses columns that a table of an experiment's own cannot have.
+
+    Raises:
+        ValueError: they are no columns, of no known type, those that the store has already, or one
+            stands twice.
+    """
+    if isinstance(columns, Column) or not all(isinstance(one, Column) for one in columns):
+        raise ValueError(
+            f"table {table!r}: give a tuple of columns,"
+            " (Column(name, type, nullable, meaning), ...)"
+        )
     names = [column.name for column in columns]
     taken = {*PARTITIONS, *(column.name for column in UNIT_COLUMNS)}
     colliding = [name for name in names if name in taken]

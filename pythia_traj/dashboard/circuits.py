@@ -16,7 +16,7 @@ from pythia_traj.dashboard.style import Quantity
 EFFECT = Quantity("effect on the loss", "nats")
 FAITHFULNESS = Quantity("faithfulness", "1 is the whole model")
 EDGES = Quantity("edges", "number", rangemode="tozero")
-HEADS = Quantity("heads above their null", "number", rangemode="tozero")
+HEADS = Quantity("heads above their controls", "number", rangemode="tozero")
 
 _CIRCUIT_METRICS = {
     "nll": "loss in nats",
@@ -103,7 +103,7 @@ def circuit_size_over_steps(rows: pd.DataFrame) -> go.Figure:
 
 
 def roles_over_steps(rows: pd.DataFrame) -> go.Figure:
-    """How many heads of each role stand out from their null at each step."""
+    """How many heads of each role stand out from their controls at each step."""
     chosen = choose(rows, ["heads_above_null"])
     chosen = chosen.assign(what=chosen["target"].str.replace("_", " "))
     return over_steps(drawable(chosen, "roles of heads"), HEADS)

@@ -218,7 +218,7 @@ def on_text(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def of_everything(chosen: pd.DataFrame) -> pd.DataFrame:
-    """Those of the chosen rows that are of no variant, and of no part of the items."""
+    """Those of the chosen rows of the whole: no variant, part, target, reference or size."""
     return chosen[(chosen[list(_APART)] == "").all(axis=1) & chosen["size"].isna()]
 
 

@@ -138,7 +138,7 @@ CHARTS = (
     ),
     Chart(
         "Roles of heads",
-        "How many heads exceed the 99.9th percentile of their own null, by role. Dotted: the same"
+        "How many heads exceed the 99.9th percentile of their controls, by role. Dotted: the same"
         " of shuffled tokens; a head or two stand out by chance.",
         circuits.roles_over_steps,
         per_label=True,

@@ -19,7 +19,7 @@ def role_timeline(rows: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         one row for each model, label, role, layer, head and step at which the role was measured, in
-        this order: `score`, its standard error `stderr`, `above` (it exceeds its null's threshold
+        this order: `score`, its standard error `stderr`, `above` (it exceeds its role's threshold
         at this step), `has_role` (it does so here and at the measured step before; never at the
         first one).
     """

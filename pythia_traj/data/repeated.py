@@ -1,4 +1,4 @@
-"""Random tokens that repeat: what induction is measured on, with the same shuffled as the null.
+"""Random tokens that repeat: what induction is measured on, with the same shuffled as a control.
 
 Two layouts, each as its convention has it:
 
@@ -51,7 +51,7 @@ class RepeatedTokens:
             )
         rng = np.random.default_rng(seed)
         halves = rng.integers(0, vocabulary.d_vocab, (n, length))
-        self.groups = _with_null(
+        self.groups = _with_control(
             "two_halves",
             _repeat(halves, 2, vocabulary.bos_token_id if bos else None),
             self.start + length,
@@ -61,7 +61,7 @@ class RepeatedTokens:
             low, high = _ordinary_types(vocabulary)
             segments = rng.integers(low, high, (n, OLSSON_LENGTH))
             tokens = _repeat(segments, OLSSON_COPIES, vocabulary.bos_token_id)
-            self.groups |= _with_null("olsson", tokens, 1 + OLSSON_LENGTH, rng)
+            self.groups |= _with_control("olsson", tokens, 1 + OLSSON_LENGTH, rng)
 
     @staticmethod
     def has_olsson(n_ctx: int) -> bool:
@@ -92,12 +92,13 @@ def _repeat(segments: np.ndarray, copies: int, bos: int | None) -> np.ndarray:
     return np.concatenate([np.full((len(tokens), 1), bos), tokens], axis=1)
 
 
-def _with_null(
+def _with_control(
     name: str, tokens: np.ndarray, first_end: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """The group and its null.
+    """The group and its control.
 
-    In the null all after `first_end`, the end of the first copy, is permuted within each sequence.
+    In the control all after `first_end`, the end of the first copy, is permuted within each
+    sequence.
     """
     shuffled = tokens.copy()
     shuffled[:, first_end:] = rng.permuted(shuffled[:, first_end:], axis=1)

@@ -18,9 +18,6 @@ from pythia_traj.store.records import Footer, Request
 COLUMNS = {None: schema.METRICS, "items": schema.ITEMS, "models": schema.MODELS}
 """The columns of the store's own tables; others are their experiments'."""
 
-TABLE = re.compile(r"[a-z][a-z0-9_]*")
-"""What a table can be called."""
-
 _PARTITION = re.compile(r"([a-z]+)=([A-Za-z0-9_][A-Za-z0-9._-]*)")
 
 _REQUEST = re.compile(r"[0-9a-f]{16}\.json")
@@ -94,7 +91,9 @@ def list_units(
 
 def list_tables(run: Run, *, cached: bool = False) -> list[str]:
     """The tables and tensors that a run has beside its metrics."""
-    return [name for name in _names(run.folder("", cached=cached), {}) if TABLE.fullmatch(name)]
+    return [
+        name for name in _names(run.folder("", cached=cached), {}) if schema.TABLE.fullmatch(name)
+    ]
 
 
 def read_unit(
@@ -221,7 +220,9 @@ def _beside(footer: Footer) -> set[tuple[str, str]]:
     """Tables and tensors that a unit has beside its metrics, as names and suffixes."""
     split = [os.path.splitext(name) for name in footer.beside or ()]  # noqa: PTH122 - they are no paths
     return {
-        (name, suffix) for name, suffix in split if TABLE.fullmatch(name) and suffix in SUFFIXES
+        (name, suffix)
+        for name, suffix in split
+        if schema.TABLE.fullmatch(name) and suffix in SUFFIXES
     }
 
 

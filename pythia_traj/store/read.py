@@ -93,7 +93,8 @@ def load(
 
     Returns:
         columns `model`, `label` and those of pythia_traj.schema, sorted by model, label and step;
-        words are categories, all integers Int64.
+        words are categories (texts of an experiment's own tables are str), all integers
+        Int64.
 
     Raises:
         StoreError: it is no run, has no such table or column, a word stands nowhere in that column,

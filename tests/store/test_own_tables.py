@@ -229,3 +229,23 @@ def test_words_and_texts_of_one_column_stand_together(tmp_path):
         found = pt.load(run.path, table="mine")
         assert found.word.tolist() == ["w0", "all", "w1", "all", "w2", "all"]
         assert pt.load(run.path, table="mine", word="all").step.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"items": EDGES}, "table 'items': a lower-case word other than items and models"),
+        ({"Edges": EDGES}, "table 'Edges': a lower-case word"),
+        ({"edges": (EDGES[0])}, "table 'edges': give a tuple of columns"),
+        (
+            {"edges": (("rank", "int16", False, "a rank"),)},
+            "table 'edges': give a tuple of columns",
+        ),
+    ],
+)
+def test_a_slip_in_a_declaration_is_said_where_it_is_made(tables, said):
+    with pytest.raises(TypeError, match=f"experiment mine: {said}"):
+
+        @experiment(version=1, tables=tables)
+        def mine(model):
+            """Declares tables."""
