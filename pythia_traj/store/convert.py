@@ -153,6 +153,9 @@ def _claim(old: Path, new: Path, identity: str) -> bool:
     return False
 
 
+_WHY_TAKEN = {"control": "one of that name says which control a row is now"}
+
+
 @dataclass(frozen=True)
 class _File:
     """A unit's file: its metrics, a table or tensors."""
@@ -273,8 +276,8 @@ class _Converter:
             types = self._types[label, file.table]
             table, renamed = old_tables.own_table(old, experiment, file.table, origin, types)
             self._result.notes += [
-                f"{label}, table {file.table}: its column {before} is called {now}, because every"
-                " table has one of that name now"
+                f"{label}, table {file.table}: its column {before} is called {now}, because"
+                f" {_WHY_TAKEN.get(before, 'every table has one of that name now')}"
                 for before, now in renamed.items()
             ]
         path, footer = self._path(file), _footer(whole.footer)

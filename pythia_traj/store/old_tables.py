@@ -16,8 +16,8 @@ from pythia_traj.store.schema1 import Origin, Words
 _WORDS = ("metric", "variant", "control", "component", "part", "target", "size", "reference")
 """The columns of a key that old words say."""
 
-_TAKEN = (*schema.PARTITIONS, *(column.name for column in schema.UNIT_COLUMNS))
-"""What no column of an experiment's own table can be called."""
+_TAKEN = (*schema.PARTITIONS, *(column.name for column in schema.UNIT_COLUMNS), "control")
+"""What names a column of every table today, or says which control a row is."""
 
 _ENDS = ("low", "high")
 """Of an interval: linear_probe had them in `dim`, as rows of their own."""

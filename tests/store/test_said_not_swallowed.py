@@ -185,8 +185,11 @@ FOUND = [
 
 
 @pytest.mark.parametrize(("where", "count"), FOUND, ids=[str(where) for where, _ in FOUND])
-def test_words_that_stand_somewhere_may_meet_in_no_row(run, where, count):
-    assert len(pt.load(run, **where)) == count
+def test_words_that_stand_somewhere_may_meet_in_no_row_which_is_said(run, where, count):
+    frame, notes = load_with_notes(run, **where)
+    assert len(frame) == count
+    said = [note for note in notes if note.startswith("no row has all of this: ")]
+    assert len(said) == len(notes) == (count == 0)
 
 
 def twice_in_rows(rows):

@@ -282,3 +282,20 @@ def test_ends_of_an_interval_become_columns_and_what_is_none_stays_a_row():
 def test_no_rows_are_no_rows():
     assert converted(old_rows(metric=[]), "linear_probe") == []
     assert converted(old_rows(metric=[]), None) == []
+
+
+def test_a_users_column_called_control_hides_no_rows_from_load():
+    front = {"suite": "s", "revision": "step0", "commit": None, "step": 0, "tokens": 0}
+    rows = [{**front, "control": word} for word in ("treated", "untreated", None)]
+    old = pa.Table.from_pylist(rows)
+    table, renamed = old_tables.own_table(old, "mine", "trials", Origin(None), {})
+    assert renamed == {"control": "control_"}
+    assert table["control_"].to_pylist() == ["treated", "untreated", None]
+
+
+@pytest.mark.parametrize(("experiment", "table"), [("loss", "tokens"), ("linear_probe", "probes")])
+def test_a_table_of_a_packaged_name_with_other_columns_is_kept_as_it_is(experiment, table):
+    front = {"suite": "s", "revision": "step0", "commit": None, "step": 0, "tokens": 0}
+    old = pa.Table.from_pylist([{**front, "mine": 1.5}])
+    found, _ = old_tables.own_table(old, experiment, table, Origin(experiment), {})
+    assert found["mine"].to_pylist() == [1.5]
