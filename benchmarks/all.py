@@ -26,7 +26,7 @@ BENCHMARKS = {
 }
 """Each program, and what it is given for --full."""
 
-FULL_ONLY = {"pythia_1b": []}
+FULL_ONLY: dict[str, list[str]] = {"pythia_1b": []}
 """Programs that are run for --full alone; without it, their earlier results are kept."""
 
 

@@ -75,7 +75,7 @@ def fit_ours(x: Tensor, labels: Tensor) -> Tensor:
     size = len(x) if x.is_cuda else 1
     # The one strength is not chosen, so that it does not matter on what: further training items
     # would do.
-    for part in x.split(size):
+    for part in torch.split(x, size):
         probes = probing.logistic(
             part[:, : TRAIN + 1], labels[..., : TRAIN + 1], TRAIN, CLASSES, [STRENGTH]
         ).probes

@@ -49,7 +49,7 @@ def measure(seed: int, root: Path) -> dict[str, float | None]:
             f"{name} at {last}": round(float(values[last]), 3),
         }
     row["phase change"] = next(
-        (int(step) for step, score in series["largest head"].items() if score > 0.5), None
+        (int(str(step)) for step, score in series["largest head"].items() if score > 0.5), None
     )
     return {**row, "train s": round(trained - start, 1), "sweep s": round(swept - trained, 1)}
 

@@ -8,7 +8,6 @@ benchmarks/toy_circuits.json. In `experiments.md` the table of what a step costs
 """
 
 import json
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -92,12 +91,8 @@ def _words() -> str:
 def _experiment(experiment: Experiment) -> str:
     found = describe(experiment)
     first, _, rest = found["documentation"].partition("\n")
-    body, _, arguments = rest.partition("\nArgs:\n")
-    # An entry goes on over the lines that are indented further than its name.
-    entries = re.split(r"\n(?= {4}\S)", arguments) if arguments.strip() else []
-    meanings = dict(_argument(entry) for entry in entries)
     rows = [
-        (f"`{p['name']}`", f"`{p['default']!r}`", p["type"], meanings[p["name"]])
+        (f"`{p['name']}`", f"`{p['default']!r}`", p["type"], p["meaning"])
         for p in found["parameters"]
     ]
     heading = (
@@ -109,13 +104,8 @@ def _experiment(experiment: Experiment) -> str:
         for name, columns in experiment.tables.items()
     )
     return "\n\n".join(
-        [heading, body.strip(), _table(("parameter", "default", "type", "meaning"), rows), *tables]
+        [heading, rest.strip(), _table(("parameter", "default", "type", "meaning"), rows), *tables]
     )
-
-
-def _argument(entry: str) -> tuple[str, str]:
-    name, _, meaning = " ".join(entry.split()).partition(": ")
-    return name, meaning
 
 
 def _experiments() -> str:

@@ -16,7 +16,7 @@ from annotated_types import Ge
 from pydantic import AfterValidator
 from transformer_lens import HookedTransformer
 
-from pythia_traj.data.prompts import TaskPrompts
+from pythia_traj.data.prompts import BoundTaskPrompts, TaskPrompts
 from pythia_traj.data.tasks.prompt import EVALUATION, SELECTION, TaskBatch, half_of
 from pythia_traj.engines.ablation import (
     Components,
@@ -54,7 +54,7 @@ _ITEMS_AT_ONCE = 16
 
 def passes(
     shape: Shape,
-    prompts: TaskPrompts,
+    prompts: BoundTaskPrompts,
     *,
     kinds: Sequence[Kind],
     components: Sequence[Component],
@@ -89,18 +89,15 @@ def passes(
 @experiment(
     version=1,
     cites="Wang et al. 2023",
-    data=TaskPrompts,
+    data=TaskPrompts(n=16),
     items=True,
     tables={"sets": SETS},
     passes=passes,
 )
 def ablation(
     model: HookedTransformer,
-    prompts: TaskPrompts,
+    prompts: BoundTaskPrompts,
     *,
-    task: str = "ioi",
-    n: Count = 16,
-    bos: bool = False,
     kinds: Annotated[tuple[Kind, ...], COMMA_SEPARATED] = ("mean", "resample"),
     components: Annotated[tuple[Component, ...], COMMA_SEPARATED] = ("head", "attn", "mlp"),
     sets: Annotated[tuple[HeadSet, ...], COMMA_SEPARATED] = (),
@@ -121,9 +118,6 @@ def ablation(
     corrupted and after shuffled prompts.
 
     Args:
-        task: as for behaviour.
-        n: prompts.
-        bos: whether BOS is prepended.
         kinds: of removal: zero, mean (over items and positions), positional_mean, resample (from
             the corrupted prompt), pattern_preserving (zero, later attention frozen), direct
             (resample, along the path to the logits alone).
@@ -179,7 +173,7 @@ class _Bench:
     """A model and a task: what they score as they are, and what is left with components removed."""
 
     def __init__(
-        self, model: HookedTransformer, prompts: TaskPrompts, rows: Rows, controls: int
+        self, model: HookedTransformer, prompts: BoundTaskPrompts, rows: Rows, controls: int
     ) -> None:
         self._model, self._prompts, self._rows, self._controls = model, prompts, rows, controls
         self._metrics = list(dict.fromkeys((prompts.metric, "nll")))
@@ -208,12 +202,15 @@ class _Bench:
             )
             for base, question, replacement in self._prepared(kind)
         ]
-        return np.concatenate(found, -1)[..., self._in_order] - self._clean[:, None]
+        removed: np.ndarray = np.concatenate(found, -1)[..., self._in_order]
+        removed -= self._clean[:, None]
+        return removed
 
     def harm(self, effects: np.ndarray) -> np.ndarray:
         """Effects [metric, ...] as what grows with harm: a loss does, the other metrics fall."""
         signs = np.array([1.0 if metric == "nll" else -1.0 for metric in self._metrics])
-        return effects * signs.reshape(-1, *(1,) * (effects.ndim - 1))
+        harm: np.ndarray = effects * signs.reshape(-1, *(1,) * (effects.ndim - 1))
+        return harm
 
     def write_set(
         self, kind: Kind, name: str, target: Components, items: np.ndarray | slice = slice(None)

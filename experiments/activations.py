@@ -13,7 +13,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 from transformer_lens.utilities import get_act_name
 
-from pythia_traj.data.text import TextTokens
+from pythia_traj.data.text import BoundTextTokens, TextTokens
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import COMMA_SEPARATED, Activations, Count, Passes, Shape, experiment
 from pythia_traj.processing import RAW
@@ -32,7 +32,7 @@ def reads(*, sites: Sequence[Site], layers: Sequence[int], **_: object) -> tuple
     return tuple(get_act_name(site, layer) for site in sites for layer in layers) or tuple(sites)
 
 
-def passes(shape: Shape, data: TextTokens, *, layers: Sequence[int], **_: object) -> Passes:
+def passes(shape: Shape, data: BoundTextTokens, *, layers: Sequence[int], **_: object) -> Passes:
     """One pass over each sequence, up to the last layer that is read."""
     share = (max(layers) + 1) / shape.n_layers if layers else 1.0
     return Passes(sum(len(group) for group in data.groups.values()) * min(share, 1.0), 0)
@@ -41,7 +41,7 @@ def passes(shape: Shape, data: TextTokens, *, layers: Sequence[int], **_: object
 @experiment(
     version=2,
     cites="Bricken et al. 2023",
-    data=TextTokens,
+    data=TextTokens(),
     reads=reads,
     groups="every",
     processing=RAW,
@@ -49,18 +49,12 @@ def passes(shape: Shape, data: TextTokens, *, layers: Sequence[int], **_: object
     passes=passes,
 )
 def activations(
-    acts: Activations,
+    acts: Activations[BoundTextTokens],
     *,
-    n: Count = 16,
-    length: Count | None = None,
     sites: Annotated[tuple[Site, ...], COMMA_SEPARATED, Len(1)] = ("resid_post",),
     layers: Annotated[tuple[Annotated[int, Ge(0)], ...], COMMA_SEPARATED] = (),
     budget: Count = 512_000_000,
     file_type: FileType = "float32",
-    null_n: Count = 4,
-    corpus: str = "stdlib",
-    column: str = "text",
-    bos: bool = False,
     seed: Annotated[int, Ge(0)] | None = None,
 ) -> ItemValues:
     """Activations of chosen sites on fixed tokens, as a safetensors file a step, and their RMS.
@@ -74,18 +68,11 @@ def activations(
     written.
 
     Args:
-        n: sequences of text, in the same order at every step; fewer are written, from the
-            beginning, where the budget is too small.
-        length: tokens of a sequence, BOS included; 550, or the model's context if that is shorter,
-            if not given.
         sites: which activations, by TransformerLens's short names.
         layers: of which layers; all if none is given.
-        budget: bytes that a step's file may have, its header not counted.
+        budget: bytes that a step's file may have, its header not counted; where it is too small,
+            fewer sequences are written, from the beginning.
         file_type: float32 or float16; in the latter, values beyond 65504 are written as that.
-        null_n: sequences whose tokens are shuffled.
-        corpus: what text: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR.
-        column: the column of a table that holds it.
-        bos: whether BOS is prepended.
         seed: of the draw of sequences; the sweep's if not given.
     """
     sites, layers = tuple(dict.fromkeys(sites)), tuple(dict.fromkeys(layers))
@@ -111,7 +98,7 @@ def activations(
 
 
 def _fitting(
-    acts: Activations,
+    acts: Activations[BoundTextTokens],
     sites: Sequence[Site],
     layers: Sequence[int],
     budget: int,

@@ -14,7 +14,7 @@ from annotated_types import Ge, Le, MinLen
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from pythia_traj.data.prompts import TaskPrompts
+from pythia_traj.data.prompts import BoundTaskPrompts, HalvedTaskPrompts
 from pythia_traj.data.tasks.prompt import EVALUATION, SELECTION, half_of
 from pythia_traj.engines.circuits import (
     Bench,
@@ -73,7 +73,7 @@ SEED = 0
 
 def passes(
     shape: Shape,
-    prompts: TaskPrompts,
+    prompts: BoundTaskPrompts,
     *,
     method: str,
     points: int,
@@ -93,19 +93,16 @@ def passes(
 @experiment(
     version=1,
     cites="Hanna et al. 2024",
-    data=TaskPrompts,
+    data=HalvedTaskPrompts(n=32),
     items=True,
     tables={"edges": EDGES},
     passes=passes,
 )
 def attribution(
     model: HookedTransformer,
-    prompts: TaskPrompts,
+    prompts: BoundTaskPrompts,
     reference_models: ReferenceModels,
     *,
-    task: str = "ioi",
-    n: Annotated[int, Ge(2)] = 32,
-    bos: bool = False,
     method: Literal["eap", "eap_denoising", "eap_ig"] = "eap_ig",
     points: Count = 5,
     grid: Literal["midpoint", "endpoint"] = "midpoint",
@@ -134,12 +131,10 @@ def attribution(
     metric, `circuit_size` is how many it takes. Rows with a `reference` are of that step's circuit
     at this one. The control `shuffled` attributes the prompts' tokens in random order, `random` are
     circuits of random edges; all of these have the method as `variant`. The metric without one is
-    that of the whole model, with the control `corrupted` on the corrupted prompts.
+    that of the whole model, with the control `corrupted` on the corrupted prompts. Edges are chosen
+    on half of the prompts, circuits measured on the other half.
 
     Args:
-        task: as for behaviour.
-        n: prompts; edges are chosen on half of them, circuits measured on the other half.
-        bos: whether BOS is prepended.
         method: eap_ig averages gradients between the prompts' embeddings, eap takes that of the
             clean, eap_denoising of the corrupted ones.
         points: of eap_ig.
@@ -183,7 +178,7 @@ class _Plan:
     It is the same for every model it is asked of.
     """
 
-    prompts: TaskPrompts
+    prompts: BoundTaskPrompts
     metric: str
     method: str
     at: tuple[float, ...]

@@ -10,9 +10,9 @@ from dataclasses import replace
 import torch
 from transformer_lens import HookedTransformer
 
-from pythia_traj.data.prompts import TaskPrompts
+from pythia_traj.data.prompts import BoundTaskPrompts, TaskPrompts
 from pythia_traj.engines.answers import AnswerScores, answer_scores
-from pythia_traj.experiment import Count, Passes, Shape, experiment
+from pythia_traj.experiment import Passes, Shape, experiment
 from pythia_traj.values import Key, Rows
 
 METRICS = ("logit_diff", "prob_diff", "accuracy", "rank0", "nll")
@@ -23,19 +23,15 @@ _FIELDS = {"accuracy": "correct"}
 _ITEMS_AT_ONCE = 64
 
 
-def passes(shape: Shape, prompts: TaskPrompts, **_: object) -> Passes:
+def passes(shape: Shape, prompts: BoundTaskPrompts, **_: object) -> Passes:
     """One for each kind of prompts."""
     return Passes(1, 1) * (len(PROMPTS) * prompts.n)
 
 
-@experiment(version=1, cites="Wang et al. 2023", data=TaskPrompts, items=True, passes=passes)
+@experiment(version=1, cites="Wang et al. 2023", data=TaskPrompts(n=100), items=True, passes=passes)
 def behaviour(
     model: HookedTransformer,
-    prompts: TaskPrompts,
-    *,
-    task: str = "ioi",
-    n: Count = 100,
-    bos: bool = False,
+    prompts: BoundTaskPrompts,
 ) -> Rows:
     """Logit difference, probability difference, accuracy, rank-0 rate and loss on a task's prompts.
 
@@ -48,12 +44,6 @@ def behaviour(
     the same continuations after the corrupted prompts (`corrupted`) and after the prompts' tokens
     in random order (`shuffled`). Prompts that the tokenizer does not allow are dropped; how many,
     and why, stands in the unit's footer.
-
-    Args:
-        task: ioi, ioi_abc, greater_than, agreement, agreement_attractor, pronoun, repeats, or a
-            .jsonl or .parquet file of your own.
-        n: prompts.
-        bos: whether BOS is prepended.
     """
     rows = Rows()
     for control, name in PROMPTS.items():
@@ -72,7 +62,7 @@ def behaviour(
 
 
 def _scored(
-    model: HookedTransformer, prompts: TaskPrompts, name: str
+    model: HookedTransformer, prompts: BoundTaskPrompts, name: str
 ) -> Iterator[tuple[list[int], tuple[str, ...], AnswerScores]]:
     """Numbers, templates and scores of the items, batch by batch.
 

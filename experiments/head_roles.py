@@ -16,22 +16,21 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from annotated_types import Ge, Len
+from annotated_types import Len
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from pythia_traj.data.roles import FEWEST, NamePrompts, RolePrompts
+from pythia_traj.data.roles import BoundRolePrompts, NamePrompts, RolePrompts
 from pythia_traj.data.tasks.prompt import half_of
 from pythia_traj.engines import heads, roles
 from pythia_traj.engines.ablation import Head, Means
 from pythia_traj.engines.kept import KeptPass, Question, keep_pass
 from pythia_traj.engines.role_scores import COPYING, ROLES, UNIFORM, Arrays, suppresses
-from pythia_traj.experiment import COMMA_SEPARATED, Passes, Shape, experiment
+from pythia_traj.experiment import COMMA_SEPARATED, Passes, ReferenceRows, Shape, experiment
 from pythia_traj.processing import Processing
 from pythia_traj.schema import Column
 from pythia_traj.values import HEAD_BLOCKS, Key, Rows
 
-AtLeastFour = Annotated[int, Ge(FEWEST)]
 SHUFFLED, SELECTION = "shuffled", "selection"
 
 QUANTILE = 0.999
@@ -85,7 +84,7 @@ class Collected:
         }
 
 
-def passes(shape: Shape, prompts: RolePrompts, **_: object) -> Passes:
+def passes(shape: Shape, prompts: BoundRolePrompts, **_: object) -> Passes:
     """Kept passes, reads for what heads copy, and ablations.
 
     Ablations are of one head in four, as which have to be is found out on the way.
@@ -101,7 +100,7 @@ def passes(shape: Shape, prompts: RolePrompts, **_: object) -> Passes:
 @experiment(
     version=1,
     cites="Wang et al. 2023; Olsson et al. 2022; Gould et al. 2024; McDougall et al. 2023",
-    data=RolePrompts,
+    data=RolePrompts(),
     processing=Processing(fold_value_biases=False),
     row_references=("init",),
     items=True,
@@ -110,13 +109,10 @@ def passes(shape: Shape, prompts: RolePrompts, **_: object) -> Passes:
 )
 def head_roles(
     model: HookedTransformer,
-    prompts: RolePrompts,
+    prompts: BoundRolePrompts,
     reference_models: Mapping[str, HookedTransformer],
-    reference_rows: Mapping[str, Any],
+    reference_rows: ReferenceRows,
     *,
-    n: AtLeastFour = 16,
-    length: AtLeastFour = 25,
-    bos: bool = False,
     b_V: bool = False,
     references: Annotated[tuple[str, ...], COMMA_SEPARATED, Len(1, 1)] = ("final",),
 ) -> Rows:
@@ -134,9 +130,6 @@ def head_roles(
     table `receivers` has those of S-inhibition.
 
     Args:
-        n: sequences, and prompts with names: half for thresholds, half for scores.
-        length: tokens of one half of the repeated tokens.
-        bos: whether BOS is prepended.
         b_V: whether a head's OV has its value bias, in name_mover and successor.
         references: the one step at which the receivers of S-inhibition are chosen: init, final,
             previous or step:512.
@@ -169,7 +162,7 @@ def _parts(model: HookedTransformer, tokens: np.ndarray) -> Iterator[tuple[slice
 
 
 @torch.inference_mode()
-def _on_repeated_tokens(model: HookedTransformer, prompts: RolePrompts) -> dict[str, Measured]:
+def _on_repeated_tokens(model: HookedTransformer, prompts: BoundRolePrompts) -> dict[str, Measured]:
     """The roles that attention shows.
 
     Tokens mean nothing to a previous-token head: in its control the targets are random.
@@ -202,7 +195,7 @@ def _on_repeated_tokens(model: HookedTransformer, prompts: RolePrompts) -> dict[
 
 def _on_names(
     model: HookedTransformer,
-    prompts: RolePrompts,
+    prompts: BoundRolePrompts,
     b_V: bool,
     receivers: Callable[[], list[Head] | str],
     rows: Rows,
@@ -273,7 +266,7 @@ def _question(batch: NamePrompts, part: slice, device: torch.device) -> Question
 
 @torch.inference_mode()
 def _receivers(
-    models: Mapping[str, HookedTransformer], name: str, prompts: RolePrompts
+    models: Mapping[str, HookedTransformer], name: str, prompts: BoundRolePrompts
 ) -> list[Head] | str:
     """The heads of the named step that write most towards the right name, on the selection half.
 
@@ -294,7 +287,7 @@ def _receivers(
     return [(int(i) // mean.shape[1], int(i) % mean.shape[1]) for i in best]
 
 
-def _successor(model: HookedTransformer, prompts: RolePrompts, b_V: bool) -> Measured:
+def _successor(model: HookedTransformer, prompts: BoundRolePrompts, b_V: bool) -> Measured:
     """Successors of ordered words; in the control each word's right target is another one's."""
     if not prompts.ordered:
         return Measured(undefined=prompts.no_ordered)
@@ -309,7 +302,7 @@ def _successor(model: HookedTransformer, prompts: RolePrompts, b_V: bool) -> Mea
     return Measured(clean.arrays(), shuffled.arrays())
 
 
-def _suppression(model: HookedTransformer, prompts: RolePrompts) -> Measured:
+def _suppression(model: HookedTransformer, prompts: BoundRolePrompts) -> Measured:
     """Copy suppression on repeated tokens.
 
     Only heads that pass the first two conditions are ablated; the others have no rise.

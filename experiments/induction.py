@@ -5,16 +5,15 @@ own, and none is comparable with another (see docs/experiments.md). Every varian
 the same measure where the tokens after the first copy are shuffled.
 """
 
-from typing import Annotated
-
-from annotated_types import Ge
-
-from pythia_traj.data.repeated import OLSSON_COPIES, OLSSON_LENGTH, RepeatedTokens
+from pythia_traj.data.repeated import (
+    OLSSON_COPIES,
+    OLSSON_LENGTH,
+    BoundRepeatedTokens,
+    RepeatedTokens,
+)
 from pythia_traj.engines import heads
-from pythia_traj.experiment import Activations, Count, experiment
+from pythia_traj.experiment import Activations, experiment
 from pythia_traj.values import ItemValues, Key
-
-AtLeastTwo = Annotated[int, Ge(2)]
 
 _OLSSON_CONTEXT = 1 + OLSSON_COPIES * OLSSON_LENGTH
 _OLSSON_VARIANTS = ("olsson_entries", "olsson_query")
@@ -23,14 +22,12 @@ _OLSSON_VARIANTS = ("olsson_entries", "olsson_query")
 @experiment(
     version=1,
     cites="Olsson et al. 2022",
-    data=RepeatedTokens,
+    data=RepeatedTokens(n=50, length=50),
     reads=("pattern", "loss"),
     groups="every",
     items=True,
 )
-def induction(
-    acts: Activations, *, n: Count = 50, length: AtLeastTwo = 50, bos: bool = False
-) -> ItemValues:
+def induction(acts: Activations[BoundRepeatedTokens]) -> ItemValues:
     """Attention paid to the token after the previous occurrence of the current one, per head.
 
     `prefix_matching` comes in the variants two_halves, olsson_entries, olsson_query,
@@ -38,17 +35,12 @@ def induction(
     `duplicate_token`, `bos`, `self` and `local` attention. `nll` is the loss on `first_copy` and on
     `second_copy` (`part`): a model that continues what it has seen has a small second one. The
     control `shuffled` has the tokens after the first copy in random order.
-
-    Args:
-        n: sequences of random tokens.
-        length: tokens of one half; published figures have 50.
-        bos: whether BOS is prepended to the two halves; published figures have none.
     """
     layout, _, shuffled = acts.group.partition("/")
     control = shuffled or None
     values = ItemValues()
     if layout == "two_halves":
-        _two_halves(values, acts, control, length, start=int(bos))
+        _two_halves(values, acts, control)
         if "olsson" not in acts.data.groups:
             for variant in _OLSSON_VARIANTS:
                 key = Key("prefix_matching", variant, "head", control=control)
@@ -63,9 +55,10 @@ def induction(
 
 
 def _two_halves(
-    values: ItemValues, acts: Activations, control: str | None, length: int, start: int
+    values: ItemValues, acts: Activations[BoundRepeatedTokens], control: str | None
 ) -> None:
-    second = start + length
+    length = acts.data.length
+    second = acts.data.start + length
     targets = heads.induction_targets(acts.tokens)
     for layer, pattern in enumerate(acts.layers("pattern")):
         measured = {
@@ -92,7 +85,9 @@ def _two_halves(
         values.add(Key("nll", "two_halves", control=control, part=part), copy.mean(-1))
 
 
-def _olsson(values: ItemValues, acts: Activations, control: str | None) -> None:
+def _olsson(
+    values: ItemValues, acts: Activations[BoundRepeatedTokens], control: str | None
+) -> None:
     for layer, pattern in enumerate(acts.layers("pattern")):
         measured = heads.attention_after_earlier_copies(
             pattern, OLSSON_LENGTH, OLSSON_COPIES, start=1

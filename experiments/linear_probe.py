@@ -17,11 +17,11 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, Len
+from annotated_types import Gt, Len
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from pythia_traj.data.labelled import LabelledTokens
+from pythia_traj.data.labelled import BoundLabelledTokens, LabelledTokens
 from pythia_traj.engines import probing
 from pythia_traj.engines.gathering import Batch, Where, gather, layers_at_once
 from pythia_traj.engines.probe_scores import Documents
@@ -74,7 +74,7 @@ FEATURES = (
 """Columns of `tables/features/`: the dimensions of each k-sparse probe of the task."""
 
 
-def passes(_shape: Shape, data: LabelledTokens, **_: object) -> Passes:
+def passes(_shape: Shape, data: BoundLabelledTokens, **_: object) -> Passes:
     """Each sequence goes through the layers once, in pieces, and is never unembedded."""
     return Passes(sum(len(tokens) for tokens in data.groups.values()), 0)
 
@@ -82,22 +82,15 @@ def passes(_shape: Shape, data: LabelledTokens, **_: object) -> Passes:
 @experiment(
     version=2,
     cites="Alain and Bengio 2016; Hewitt and Liang 2019",
-    data=LabelledTokens,
+    data=LabelledTokens(),
     items=True,
     tables={"probes": PROBES, "features": FEATURES},
     passes=passes,
 )
 def linear_probe(
     model: HookedTransformer,
-    data: LabelledTokens,
+    data: BoundLabelledTokens,
     *,
-    task: str = "python_class",
-    n: Count = 10_000,
-    length: Count = 128,
-    corpus: str = "stdlib",
-    column: str = "text",
-    labels: str = "",
-    bos: bool = False,
     sites: Annotated[tuple[Site, ...], COMMA_SEPARATED, Len(1)] = SITES,
     kinds: Annotated[tuple[Kind, ...], COMMA_SEPARATED, Len(1)] = KINDS,
     k: Count = 16,
@@ -108,7 +101,6 @@ def linear_probe(
         0.001,
         0.0001,
     ),
-    controls: Annotated[int, Ge(2)] = 2,
     resamples: Count = 1000,
     buffer: Count = 500_000_000,
 ) -> Rows:
@@ -124,24 +116,12 @@ def linear_probe(
     chosen on validation documents, `features` the dimensions of the k-sparse probes.
 
     Args:
-        task: python_class, python_depth, python_in_string, python_definition, starts_with_space,
-            capitalised, previous_class, position; or a file of labels: .jsonl or .parquet with
-            spans, .conllu; or a dataset: hf:org/name@commit, hf:DIR.
-        n: labelled tokens: 60 % to train on, 15 % to choose strengths on, 25 % to test on, split by
-            document.
-        length: tokens of a sequence.
-        corpus: the text that a named task is put to, as for loss; documents that are no Python are
-            left out of python tasks.
-        column: of the corpus, that holds the text.
-        labels: column of a file's labels: spans, upos, xpos, deprel, or a dataset's.
-        bos: whether BOS is prepended.
         sites: where activations are read; resid_mid is left out where a model has none.
         kinds: of probe: logistic, mean_difference (nearest mean of a class), k_sparse (logistic, on
             few dimensions).
         k: dimensions of a k-sparse probe, those whose class means differ most.
         strengths: of L2, to choose from: the penalty is strength / 2 x the sum of squared weights,
             beside the mean cross-entropy.
-        controls: control tasks, each a draw of its own.
         resamples: of the bootstrap.
         buffer: bytes that activations may take at a time; what it is changes no number.
     """
@@ -186,7 +166,11 @@ class _Stream:
     """Activations of labelled tokens, as many layers at a time as the buffer holds."""
 
     def __init__(
-        self, model: HookedTransformer, data: LabelledTokens, sites: Sequence[Site], buffer: int
+        self,
+        model: HookedTransformer,
+        data: BoundLabelledTokens,
+        sites: Sequence[Site],
+        buffer: int,
     ) -> None:
         self._model, self._data, self._sites = model, data, sites
         layers = range(model.cfg.n_layers)
@@ -276,7 +260,7 @@ class _Fitting:
 
     def __init__(
         self,
-        data: LabelledTokens,
+        data: BoundLabelledTokens,
         weight: Tensor,
         kinds: Sequence[Kind],
         strengths: Sequence[float],
@@ -337,7 +321,7 @@ class _Fitting:
 class _Scoring:
     """Predictions of the test tokens -> metrics with intervals."""
 
-    def __init__(self, data: LabelledTokens, resamples: int) -> None:
+    def __init__(self, data: BoundLabelledTokens, resamples: int) -> None:
         test = data.split("test")
         self._labels = np.concatenate([data.labels[None], data.controls])[:, test]
         self._classes = len(data.classes)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from pythia_traj.data.prompts import TaskPrompts
+from pythia_traj.data.prompts import BoundTaskPrompts, TaskPrompts
 from pythia_traj.engines.direct import (
     answer_direction,
     answer_weights,
@@ -19,7 +19,7 @@ from pythia_traj.engines.direct import (
     layer_norm_scale,
     term,
 )
-from pythia_traj.experiment import Count, Passes, Shape, experiment
+from pythia_traj.experiment import Passes, Shape, experiment
 from pythia_traj.values import HEAD_BLOCKS, Key, Rows
 
 PROMPTS = {None: "clean", "corrupted": "corrupted", "shuffled": "shuffled"}
@@ -28,19 +28,17 @@ PROMPTS = {None: "clean", "corrupted": "corrupted", "shuffled": "shuffled"}
 _ITEMS_AT_ONCE = 64
 
 
-def passes(shape: Shape, prompts: TaskPrompts, **_: object) -> Passes:
+def passes(shape: Shape, prompts: BoundTaskPrompts, **_: object) -> Passes:
     """One for each kind of prompts."""
     return Passes(1, 1) * (len(PROMPTS) * prompts.n)
 
 
-@experiment(version=1, cites="Elhage et al. 2021", data=TaskPrompts, items=True, passes=passes)
+@experiment(
+    version=1, cites="Elhage et al. 2021", data=TaskPrompts(n=100), items=True, passes=passes
+)
 def logit_attribution(
     model: HookedTransformer,
-    prompts: TaskPrompts,
-    *,
-    task: str = "ioi",
-    n: Count = 100,
-    bos: bool = False,
+    prompts: BoundTaskPrompts,
 ) -> Rows:
     """Direct contributions of embedding, heads, MLPs and biases to a task's logit difference.
 
@@ -49,11 +47,6 @@ def logit_attribution(
     difference. Weights are folded and centred, as is customary: without that, single terms mean
     something else. The controls are the same continuations after the corrupted prompts
     (`corrupted`) and after the prompts' tokens in random order (`shuffled`).
-
-    Args:
-        task: as for behaviour.
-        n: prompts.
-        bos: whether BOS is prepended.
     """
     rows = Rows()
     batches = [part for batch in prompts.batches for part in batch.parts(_ITEMS_AT_ONCE)]
@@ -66,10 +59,10 @@ def logit_attribution(
                 torch.from_numpy(array).to(model.W_E.device) for array in arrays
             )
             for key, values in _terms(model, tokens, reads, candidates, is_right, control):
-                parts.setdefault(key, []).append(values.unflatten(0, (-1, len(reads))).mean(1))
+                parts.setdefault(key, []).append(values.reshape(-1, len(reads)).mean(1))
         for key, pieces in parts.items():
-            values = torch.cat(pieces).cpu().numpy()[in_order]
-            rows.add_items(key, values, blocks=HEAD_BLOCKS if key.component == "head" else None)
+            in_items = torch.cat(pieces).cpu().numpy()[in_order]
+            rows.add_items(key, in_items, blocks=HEAD_BLOCKS if key.component == "head" else None)
     return rows
 
 

@@ -6,21 +6,19 @@ trained at each step from nothing, so that a step's numbers depend on no other s
 """
 
 from collections.abc import Iterator
-from typing import Annotated
 
 import torch
-from annotated_types import Ge
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from pythia_traj.data.lens import LensText
+from pythia_traj.data.lens import BoundLensText, LensText
 from pythia_traj.engines import lens
-from pythia_traj.experiment import Activations, Count, Passes, Shape, experiment
+from pythia_traj.experiment import Activations, Passes, Shape, experiment
 from pythia_traj.processing import RAW
 from pythia_traj.values import ItemValues, Key
 
 
-def passes(shape: Shape, text: LensText, *, positions: int, updates: int, **_: object) -> Passes:
+def passes(shape: Shape, text: BoundLensText, **_: object) -> Passes:
     """One pass over every sequence.
 
     Each layer is unembedded for each lens, and is thrice as dear where there are gradients.
@@ -29,15 +27,17 @@ def passes(shape: Shape, text: LensText, *, positions: int, updates: int, **_: o
         sum(len(group) for group in text.groups.values()),
         text.groups["text"].shape[1],
     )
-    lenses = measured * (1 + shape.n_layers) * (2 if updates else 1)
+    lenses = measured * (1 + shape.n_layers) * (2 if text.parameters.updates else 1)
     trained = len(text.train) * (1 + 3 * (shape.n_layers - 1))
-    return Passes(measured + len(text.train), (lenses + trained) * positions / length)
+    return Passes(
+        measured + len(text.train), (lenses + trained) * text.parameters.positions / length
+    )
 
 
 @experiment(
     version=2,
     cites="nostalgebraist 2020; Belrose et al. 2023",
-    data=LensText,
+    data=LensText(),
     reads=("resid_post",),
     groups="every",
     processing=RAW,
@@ -45,17 +45,7 @@ def passes(shape: Shape, text: LensText, *, positions: int, updates: int, **_: o
     passes=passes,
 )
 def logit_lens(
-    acts: Activations,
-    *,
-    n: Count = 16,
-    length: Count | None = None,
-    null_n: Count = 4,
-    positions: Count = 16,
-    updates: Annotated[int, Ge(0)] = 0,
-    batch: Count = 16,
-    corpus: str = "stdlib",
-    column: str = "text",
-    bos: bool = False,
+    acts: Activations[BoundLensText],
 ) -> ItemValues:
     """What each layer's residual stream predicts, by the logit lens and by a tuned lens.
 
@@ -64,47 +54,31 @@ def logit_lens(
     the share of positions where both have the same first choice; `entropy` of the lens. The variant
     is `logit`, and where translators are trained `tuned`: h + A h + b, from 0, on documents that
     are not measured, at this step alone. The control `shuffled` is the same after shuffled tokens.
-
-    Args:
-        n: sequences of text.
-        length: tokens of a sequence, BOS included; 550, or the model's context if that is shorter,
-            if not given.
-        null_n: sequences whose tokens are shuffled.
-        positions: of each sequence that are read, at most, drawn at random; the unembedding of
-            every layer at each is the cost.
-        updates: of the tuned lens; 0 for none. Published: 250.
-        batch: sequences of an update, each read at as many positions. Published: 2^18 tokens an
-            update.
-        corpus: what text: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR.
-        column: the column of a table that holds it.
-        bos: whether BOS is prepended.
     """
     values = ItemValues()
     translators = {"logit": acts.once("logit", lambda: lens.identity(acts.model))}
-    if updates:
-        translators["tuned"] = acts.once(
-            "tuned", lambda: _train(acts.model, acts.data, batch, updates)
-        )
+    if acts.data.parameters.updates:
+        translators["tuned"] = acts.once("tuned", lambda: _train(acts.model, acts.data))
     at = torch.from_numpy(acts.data.positions[acts.group][acts.items]).to(acts.tokens.device)
     residual = lens.at_positions(acts.layers("resid_post"), at).flatten(1, 2)
     targets = acts.tokens.gather(1, at + 1).flatten()
     control = None if acts.group == "text" else acts.group
     for variant, translator in translators.items():
         for metric, by_layer in lens.measure(acts.model, residual, targets, translator).items():
-            for layer, per_item in enumerate(by_layer.unflatten(1, at.shape).mean(-1)):
+            for layer, per_item in enumerate(by_layer.reshape(-1, *at.shape).mean(-1)):
                 values.add(Key(metric, variant, "resid_post", layer, control=control), per_item)
     return values
 
 
-def _train(model: HookedTransformer, text: LensText, batch: int, updates: int) -> lens.Translators:
+def _train(model: HookedTransformer, text: BoundLensText) -> lens.Translators:
     # The pass that is shared is made in inference mode, in which nothing can have a gradient.
     with torch.inference_mode(mode=False):
-        return lens.train(model, _batches(model, text, batch), updates)
+        return lens.train(model, _batches(model, text), text.parameters.updates)
 
 
-def _batches(model: HookedTransformer, text: LensText, size: int) -> Iterator[Tensor]:
+def _batches(model: HookedTransformer, text: BoundLensText) -> Iterator[Tensor]:
     """Of so many sequences at a time: the residual streams [layer, item x read, d_model]."""
-    device = model.W_U.device
+    device, size = model.W_U.device, text.parameters.batch
     for start in range(0, len(text.train), size):
         some = torch.from_numpy(text.train[start : start + size]).to(device)
         at = torch.from_numpy(text.positions["train"][start : start + size]).to(device)

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pythia_traj.data.text import FREQUENCY_BANDS, TOKEN_CLASSES, TextTokens
+from pythia_traj.data.text import FREQUENCY_BANDS, TOKEN_CLASSES, BoundTextTokens, TextTokens
 from pythia_traj.engines import measures
-from pythia_traj.experiment import Activations, Count, experiment
+from pythia_traj.experiment import Activations, experiment
 from pythia_traj.processing import RAW
 from pythia_traj.schema import Column
 from pythia_traj.values import ItemValues, Key
@@ -39,24 +39,14 @@ TOKENS = (
 @experiment(
     version=4,
     cites="Olsson et al. 2022",
-    data=TextTokens,
+    data=TextTokens(n=16),
     reads=("loss", "correct"),
     groups="every",
     processing=RAW,
     items=True,
     tables={"tokens": TOKENS},
 )
-def loss(
-    acts: Activations,
-    *,
-    n: Count = 16,
-    length: Count | None = None,
-    null_n: Count = 4,
-    corpus: str = "stdlib",
-    column: str = "text",
-    bos: bool = False,
-    per_token: bool = False,
-) -> ItemValues:
+def loss(acts: Activations[BoundTextTokens], *, per_token: bool = False) -> ItemValues:
     """Loss and accuracy on text by position, class and frequency, with in-context learning scores.
 
     `nll`, in nats, and `accuracy` are means over a sequence, then over sequences; with a
@@ -74,13 +64,6 @@ def loss(
     predicted token of each sequence, with the `control` of its metrics.
 
     Args:
-        n: sequences of text.
-        length: tokens of a sequence, BOS included; 550, or the model's context if that is shorter,
-            if not given.
-        null_n: sequences whose tokens are shuffled.
-        corpus: what text: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR.
-        column: the column of a table that holds it.
-        bos: whether BOS is prepended.
         per_token: whether the loss of every token of every sequence is kept in the table `tokens`,
             for learning curves.
     """
@@ -110,7 +93,9 @@ def loss(
     return values
 
 
-def _tokens(acts: Activations, control: str | None) -> dict[str, Tensor | list[str | None]]:
+def _tokens(
+    acts: Activations[BoundTextTokens], control: str | None
+) -> dict[str, Tensor | list[str | None]]:
     """Every predicted token of every sequence, as columns."""
     nll = acts.output("loss")
     item, position = torch.meshgrid(
@@ -130,7 +115,7 @@ def _tokens(acts: Activations, control: str | None) -> dict[str, Tensor | list[s
     }
 
 
-def _by_kind(values: ItemValues, acts: Activations, control: str | None) -> None:
+def _by_kind(values: ItemValues, acts: Activations[BoundTextTokens], control: str | None) -> None:
     """Losses by byte, by class of token and by frequency, and how many of each there are."""
     nll, tokens = acts.output("loss"), acts.tokens[:, 1:]
     in_bytes = (
@@ -155,6 +140,6 @@ def _by_kind(values: ItemValues, acts: Activations, control: str | None) -> None
             )
 
 
-def _of_tokens(acts: Activations, table: np.ndarray, tokens: Tensor) -> Tensor:
+def _of_tokens(acts: Activations[BoundTextTokens], table: np.ndarray, tokens: Tensor) -> Tensor:
     """What a table of the vocabulary says of each token [batch, pos]."""
     return torch.from_numpy(table).to(acts.tokens.device, non_blocking=True)[tokens]

@@ -12,36 +12,28 @@ import torch
 from annotated_types import Ge
 from transformer_lens import HookedTransformer
 
-from pythia_traj.data.sequences import ROW_LENGTH, TrainingSequences
+from pythia_traj.data.sequences import BoundTrainingSequences, TrainingSequences
 from pythia_traj.engines.decoding import continued, matches
-from pythia_traj.experiment import Count, Passes, Shape, experiment
+from pythia_traj.experiment import Passes, Shape, experiment
 from pythia_traj.values import Key, Rows
 
 
-def passes(
-    _shape: Shape, data: TrainingSequences, *, prompt: int, continuation: int, **_: object
-) -> Passes:
+def passes(_shape: Shape, data: BoundTrainingSequences, **_: object) -> Passes:
     """Each token but the last is read once, and each one that is written unembedded.
 
     Both are counted as shares of a sequence.
     """
     n, length = data.groups["sequences"].shape
-    return Passes(n * (prompt + continuation - 1) / length, n * continuation / length)
+    return Passes(n * (length - 1) / length, n * data.parameters.continuation / length)
 
 
 @experiment(
-    version=1, cites="Biderman et al. 2023", data=TrainingSequences, items=True, passes=passes
+    version=1, cites="Biderman et al. 2023", data=TrainingSequences(), items=True, passes=passes
 )
 def memorization(
     model: HookedTransformer,
-    data: TrainingSequences,
+    data: BoundTrainingSequences,
     *,
-    n: Count = 128,
-    prompt: Count = 32,
-    continuation: Count = 32,
-    corpus: str = "stdlib",
-    column: str = "text",
-    row_length: Annotated[int, Ge(2)] = ROW_LENGTH,
     seed: Annotated[int, Ge(0)] | None = None,
 ) -> Rows:
     """Share of training sequences that greedy decoding repeats, and mean share of matching tokens.
@@ -52,15 +44,9 @@ def memorization(
     continuation of another sequence: what common tokens match by chance.
 
     Args:
-        n: sequences, drawn from the corpus.
-        prompt: tokens that the model is given.
-        continuation: tokens that it adds.
-        corpus: stdlib, or a file: .npy or .bin with token ids a row, .jsonl or .parquet with tokens
-            or text, .txt, hf:org/name@commit.
-        column: the column of a table that holds the text.
-        row_length: tokens of a row of a .bin file.
         seed: of the draw; the sweep's if not given.
     """
+    prompt, continuation = data.parameters.prompt, data.parameters.continuation
     tokens = torch.from_numpy(data.groups["sequences"]).to(model.W_E.device)
     written = continued(model, tokens[:, :prompt], continuation).tokens
     rows = Rows()

@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pythia_traj.data.ngrams import ORDERS, NGramCounts, NGramText
+from pythia_traj.data.ngrams import ORDERS, BoundNGramText, NGramCounts, NGramText
 from pythia_traj.engines.lens import at_positions, blocks, log_probabilities
 from pythia_traj.engines.measures import next_token_nll
 from pythia_traj.engines.ngrams import divergences, interpolated
-from pythia_traj.experiment import Activations, Count, Passes, Shape, experiment
+from pythia_traj.experiment import Activations, Passes, Shape, experiment
 from pythia_traj.processing import RAW
 from pythia_traj.values import ItemValues, Key
 
 
-def passes(_shape: Shape, text: NGramText, **_: object) -> Passes:
+def passes(_shape: Shape, text: BoundNGramText, **_: object) -> Passes:
     """One pass over every sequence, in sequences of their mean length.
 
     What is read of each is unembedded.
@@ -36,7 +36,7 @@ def passes(_shape: Shape, text: NGramText, **_: object) -> Passes:
 @experiment(
     version=2,
     cites="Belrose et al. 2024",
-    data=NGramText,
+    data=NGramText(),
     reads=("final",),
     groups="every",
     processing=RAW,
@@ -44,17 +44,7 @@ def passes(_shape: Shape, text: NGramText, **_: object) -> Passes:
     passes=passes,
 )
 def ngram(
-    acts: Activations,
-    *,
-    n: Count = 16,
-    length: Count | None = None,
-    null_n: Count = 4,
-    positions: Count = 60,
-    sampled: Count = 64,
-    train_tokens: Count = 4_000_000,
-    corpus: str = "stdlib",
-    column: str = "text",
-    bos: bool = False,
+    acts: Activations[BoundNGramText],
 ) -> ItemValues:
     """Divergence of predictions from n-gram models of a corpus, and loss on text sampled from them.
 
@@ -67,19 +57,6 @@ def ngram(
 
     N-grams are smoothed after Witten and Bell, and logits beyond the tokenizer's entries are cut
     off before any softmax.
-
-    Args:
-        n: sequences of text, and of samples of each order.
-        length: tokens of a sequence of text, BOS included; 550, or the model's context if that is
-            shorter, if not given.
-        null_n: sequences of each whose tokens are shuffled.
-        positions: of each sequence of text that are read, at most, drawn at random.
-        sampled: tokens of a sample, BOS included; all of its positions are read.
-        train_tokens: of the corpus that are counted, at most.
-        corpus: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR; nine documents
-            in ten are counted.
-        column: the column of a table that holds it.
-        bos: whether BOS is prepended; the n-grams never see it.
     """
     name, _, shuffled = acts.group.partition("/")
     control = shuffled or None
@@ -92,7 +69,9 @@ def ngram(
     return values
 
 
-def _measured(acts: Activations, *, with_divergences: bool) -> dict[tuple[str, int | None], Tensor]:
+def _measured(
+    acts: Activations[BoundNGramText], *, with_divergences: bool
+) -> dict[tuple[str, int | None], Tensor]:
     """By metric and order, the mean over a batch's read positions [item]; the loss has no order."""
     model, counts, device = acts.model, acts.data.counts, acts.tokens.device
     positions = acts.data.positions[acts.group][acts.items]

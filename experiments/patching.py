@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from transformer_lens import HookedTransformer
 
-from pythia_traj.data.prompts import TaskPrompts
+from pythia_traj.data.prompts import BoundTaskPrompts, TaskPrompts
 from pythia_traj.engines.ablation import one_by_one, outputs, replaced
 from pythia_traj.engines.kept import KeptPass, Question, keep_pass, score
 from pythia_traj.engines.patching import patched_positions
 from pythia_traj.engines.ratios import guarded_ratio
-from pythia_traj.experiment import COMMA_SEPARATED, Count, Passes, Shape, experiment
+from pythia_traj.experiment import COMMA_SEPARATED, Passes, Shape, experiment
 from pythia_traj.values import HEAD_BLOCKS, Key, Rows
 
 Component = Literal["resid_pre", "head", "attn", "mlp"]
@@ -33,7 +33,7 @@ _ITEMS_AT_ONCE = 16
 
 def passes(
     shape: Shape,
-    prompts: TaskPrompts,
+    prompts: BoundTaskPrompts,
     *,
     directions: Sequence[Direction],
     components: Sequence[Component],
@@ -61,14 +61,13 @@ def passes(
     return Passes(3, 3) * prompts.n + patched
 
 
-@experiment(version=1, cites="Zhang and Nanda 2024", data=TaskPrompts, items=True, passes=passes)
+@experiment(
+    version=1, cites="Zhang and Nanda 2024", data=TaskPrompts(n=8), items=True, passes=passes
+)
 def patching(
     model: HookedTransformer,
-    prompts: TaskPrompts,
+    prompts: BoundTaskPrompts,
     *,
-    task: str = "ioi",
-    n: Count = 8,
-    bos: bool = False,
     directions: Annotated[tuple[Direction, ...], COMMA_SEPARATED] = ("denoising", "noising"),
     components: Annotated[tuple[Component, ...], COMMA_SEPARATED] = (
         "resid_pre",
@@ -89,9 +88,6 @@ def patching(
     prompts with the controls `corrupted` and `shuffled`.
 
     Args:
-        task: as for behaviour.
-        n: prompts.
-        bos: whether BOS is prepended.
         directions: denoising, noising.
         components: what is patched: resid_pre, head, attn (all heads of a layer), mlp.
     """

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 from transformer_lens.utilities import get_act_name
 
-from pythia_traj.data.passages import Passages
+from pythia_traj.data.passages import BoundPassages, Passages
 from pythia_traj.engines.representations import (
     anisotropy,
     cka,
@@ -40,7 +40,7 @@ _FEWEST_TOKENS = 4
 """The unbiased estimator divides by n - 3."""
 
 
-def passes(shape: Shape, data: Passages, *, references: Sequence[str], **_: object) -> Passes:
+def passes(shape: Shape, data: BoundPassages, *, references: Sequence[str], **_: object) -> Passes:
     """One pass over the passages, one over them shuffled.
 
     At a sweep's first step there is one more for each reference. The logits are not made.
@@ -51,23 +51,19 @@ def passes(shape: Shape, data: Passages, *, references: Sequence[str], **_: obje
 @experiment(
     version=1,
     cites="Kornblith et al. 2019; Nguyen et al. 2021; Ethayarajh 2019",
-    data=Passages,
+    data=Passages(length=64),
     processing=RAW,
     items=True,
     passes=passes,
 )
 def representation(
     model: HookedTransformer,
-    data: Passages,
+    data: BoundPassages,
     reference_models: ReferenceModels,
     *,
-    n: Annotated[int, Ge(2)] = 32,
-    length: Annotated[int, Ge(2)] = 64,
     references: Annotated[tuple[str, ...], COMMA_SEPARATED] = ("init", "final"),
     sites: Annotated[tuple[Site, ...], COMMA_SEPARATED] = ("resid_post",),
     skip: Annotated[int, Ge(0)] = 1,
-    corpus: str = "stdlib",
-    column: str = "text",
     seed: Annotated[int, Ge(0)] | None = None,
 ) -> Rows:
     """CKA and cosine of layers' activations with named steps', participation ratio and anisotropy.
@@ -79,15 +75,12 @@ def representation(
     weights are as trained, so that the residual stream is that of other libraries.
 
     Args:
-        n: passages, each of another document.
-        length: tokens of a passage.
         references: steps to compare with: init, final, previous, step:512.
         sites: whose activations: resid_pre, resid_mid, resid_post, attn_out, mlp_out.
         skip: so many positions at the beginning of a passage are left out.
-        corpus: what text: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR.
-        column: the column of a table that holds it.
         seed: of the passages and the control; the sweep's if not given.
     """
+    n, length = data.parameters.n, data.parameters.length
     if n * (length - skip) < _FEWEST_TOKENS or skip >= length:
         raise DataError(
             f"representation: {n} passages of {length} tokens without the first {skip} leave too"
@@ -130,7 +123,7 @@ def _places(model: HookedTransformer, sites: Sequence[Site]) -> Places:
 
 
 def _activations(
-    model: HookedTransformer, data: Passages, group: str, places: Places, skip: int
+    model: HookedTransformer, data: BoundPassages, group: str, places: Places, skip: int
 ) -> dict[str, Tensor]:
     tokens = torch.from_numpy(data.groups[group]).to(model.W_E.device)
     return {name: found[:, skip:] for name, found in collect(model, tokens, list(places)).items()}

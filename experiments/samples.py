@@ -3,24 +3,18 @@
 Continuations of prompts, to be read: the first thing one wants to see of a checkpoint.
 """
 
-import re
 from typing import Annotated
 
 import numpy as np
 import torch
-from annotated_types import Ge, Len
-from pydantic import BeforeValidator
+from annotated_types import Ge
 from transformer_lens import HookedTransformer
 
-from pythia_traj.data.continuations import PROMPTS, PromptTexts
+from pythia_traj.data.continuations import BoundPromptTexts, PromptTexts
 from pythia_traj.engines.decoding import Continuation, continued, uniform_draws
 from pythia_traj.experiment import Count, Passes, Shape, experiment
 from pythia_traj.schema import Column
 from pythia_traj.values import Key, Rows
-
-_PROMPT = re.compile(r"(?:<\|[^|<>\s]*\|>|\\\||[^|])*")
-"""Up to the next |, but for one after a backslash, and those of a token such as <|endoftext|>."""
-
 
 SAMPLES = (
     Column("prompt_number", "int32", False, "which prompt, from 0"),
@@ -33,33 +27,14 @@ SAMPLES = (
 """Columns of `tables/samples/`: a row a continuation; those of the control are not kept."""
 
 
-def separated(value: object) -> object:
-    r"""Prompts on the command line: `One|Two`, because commas stand in them.
-
-    Lists stay as they are.
-
-    >>> separated(r"<|endoftext|>One|a \| b")
-    ('<|endoftext|>One', 'a | b')
-    """
-    if not isinstance(value, str):
-        return value
-    prompts, start = [], 0
-    while start <= len(value):
-        found = _PROMPT.match(value, start)
-        assert found is not None  # it matches nothing at all too
-        prompts.append(found[0].replace("\\|", "|"))
-        start = found.end() + 1
-    return tuple(prompts)
-
-
 def passes(
-    _shape: Shape, data: PromptTexts, *, tokens: int, temperature: float, samples: int, **_: object
+    _shape: Shape, data: BoundPromptTexts, *, temperature: float, samples: int, **_: object
 ) -> Passes:
     """Every row is read to the end of the longest prompt's continuation, but for the last token.
 
     Passes are counted in sequences of that prompt's length.
     """
-    longest = max(data.lengths)
+    longest, tokens = max(data.lengths), data.parameters.tokens
     rows = 2 * len(data.prompts) * (samples if temperature else 1)
     steps = longest - min(data.lengths) + tokens
     return Passes(rows * (longest + tokens - 1) / longest, rows * steps / longest)
@@ -68,20 +43,17 @@ def passes(
 @experiment(
     version=3,
     cites="Holtzman et al. 2020",
-    data=PromptTexts,
+    data=PromptTexts(),
     items=True,
     tables={"samples": SAMPLES},
     passes=passes,
 )
 def samples(
     model: HookedTransformer,
-    data: PromptTexts,
+    data: BoundPromptTexts,
     *,
-    prompts: Annotated[tuple[str, ...], BeforeValidator(separated), Len(1)] = PROMPTS,
-    tokens: Count = 32,
     temperature: Annotated[float, Ge(0)] = 0.0,
     samples: Count = 1,
-    bos: bool = False,
     seed: Annotated[int, Ge(0)] = 0,
 ) -> Rows:
     """Continuations of prompts, with their mean log-probability and share of distinct tokens.
@@ -95,18 +67,14 @@ def samples(
     draws are the same at every step.
 
     Args:
-        prompts: texts to be continued: a list, or on the command line separated by |, but for those
-            of <|endoftext|> or after a backslash.
-        tokens: that are added.
         temperature: 0 takes the likeliest token, above 0 tokens are drawn.
         samples: continuations of each prompt; one where they are not drawn.
-        bos: whether BOS is prepended.
         seed: of the draws, and of the control's order.
     """
     rows = Rows()
     times = samples if temperature else 1
     table: dict[str, list[object]] = {column.name: [] for column in SAMPLES}
-    made = _continuations(model, data, times, tokens, temperature, seed)
+    made = _continuations(model, data, times, temperature, seed)
     for control, found in zip((None, "shuffled"), made, strict=True):
         values: dict[str, list[float]] = {"log_prob": [], "distinct": []}
         for number, (ids, log_probs) in enumerate(zip(found.tokens, found.log_prob, strict=True)):
@@ -126,9 +94,8 @@ def samples(
 
 def _continuations(
     model: HookedTransformer,
-    data: PromptTexts,
+    data: BoundPromptTexts,
     times: int,
-    tokens: int,
     temperature: float,
     seed: int,
 ) -> tuple[Continuation, Continuation]:
@@ -136,7 +103,7 @@ def _continuations(
 
     Both are made in one batch, since a step reads all weights.
     """
-    numbers = range(len(data.prompts))
+    numbers, tokens = range(len(data.prompts)), data.parameters.tokens
     both = torch.from_numpy(np.concatenate([data.groups["prompts"], data.groups["shuffled"]])).to(
         model.W_E.device
     )

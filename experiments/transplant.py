@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from transformer_lens import HookedTransformer
 
-from pythia_traj.data.prompts import TaskPrompts
+from pythia_traj.data.prompts import BoundTaskPrompts, TaskPrompts
 from pythia_traj.data.tasks.prompt import TaskBatch
 from pythia_traj.engines.ablation import Named
 from pythia_traj.engines.kept import Question, keep_pass, score
 from pythia_traj.engines.patching import transplanted
 from pythia_traj.experiment import (
     COMMA_SEPARATED,
-    Count,
     Passes,
     ReferenceModels,
     Shape,
@@ -35,7 +34,9 @@ PROMPTS = {None: "clean", "shuffled": "shuffled"}
 _ITEMS_AT_ONCE = 16
 
 
-def passes(shape: Shape, prompts: TaskPrompts, *, references: Sequence[str], **_: object) -> Passes:
+def passes(
+    shape: Shape, prompts: BoundTaskPrompts, *, references: Sequence[str], **_: object
+) -> Passes:
     """Whole passes of both models, and for each component those of the layers above it.
 
     A component's own attention and MLP count as a layer.
@@ -47,16 +48,18 @@ def passes(shape: Shape, prompts: TaskPrompts, *, references: Sequence[str], **_
 
 
 @experiment(
-    version=1, cites="Wang et al. 2023", data=TaskPrompts, processing=RAW, items=True, passes=passes
+    version=1,
+    cites="Wang et al. 2023",
+    data=TaskPrompts(n=16),
+    processing=RAW,
+    items=True,
+    passes=passes,
 )
 def transplant(
     model: HookedTransformer,
-    prompts: TaskPrompts,
+    prompts: BoundTaskPrompts,
     reference_models: ReferenceModels,
     *,
-    task: str = "ioi",
-    n: Count = 16,
-    bos: bool = False,
     references: Annotated[tuple[str, ...], COMMA_SEPARATED] = ("final",),
 ) -> Rows:
     """Effect on a task of putting another step's component in the place of this step's.
@@ -69,9 +72,6 @@ def transplant(
     control `shuffled` is the same after shuffled prompts.
 
     Args:
-        task: as for behaviour.
-        n: prompts.
-        bos: whether BOS is prepended.
         references: whose components: init, final, previous, step:512.
     """
     rows, metric = Rows(), prompts.metric
@@ -102,12 +102,14 @@ def transplant(
     return rows
 
 
-def _parts(prompts: TaskPrompts) -> Iterator[TaskBatch]:
+def _parts(prompts: BoundTaskPrompts) -> Iterator[TaskBatch]:
     for batch in prompts.batches:
         yield from batch.parts(_ITEMS_AT_ONCE)
 
 
-def _in_order(prompts: TaskPrompts, pieces: Iterator[tuple[TaskBatch, np.ndarray]]) -> np.ndarray:
+def _in_order(
+    prompts: BoundTaskPrompts, pieces: Iterator[tuple[TaskBatch, np.ndarray]]
+) -> np.ndarray:
     """Values of all items in their order."""
     values = np.empty(prompts.n)
     for part, found in pieces:

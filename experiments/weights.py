@@ -139,8 +139,9 @@ def _copying(rows: Rows, model: HookedTransformer, seed: int) -> None:
     for layer, block in enumerate(model.blocks):
         w_v, w_o = engine.folded_values(block), block.attn.W_O.float()
         drawn = engine.gaussian_values(seed + 2 * layer, w_v.shape)
+        drawn_v, drawn_o = (factor.to(w_v.device) for factor in drawn)
         for name, by in (("ov", None), ("full", loop)):
-            gaussian = engine.copying_eigenvalue(*(factor.to(w_v.device) for factor in drawn), by)
+            gaussian = engine.copying_eigenvalue(drawn_v, drawn_o, by)
             for control, values in (
                 (None, engine.copying_eigenvalue(w_v, w_o, by)),
                 ("gaussian", gaussian),

@@ -32,8 +32,9 @@ from pydantic import (
 
 from pythia_traj.discovery import find
 from pythia_traj.errors import ConfigError, nearest
-from pythia_traj.experiment import Experiment, Parameter
+from pythia_traj.experiment import Data, Experiment
 from pythia_traj.outside import shown
+from pythia_traj.parameters import Parameter
 from pythia_traj.settings import (
     Whole,
     as_bytes,
@@ -69,6 +70,11 @@ class ExperimentRequest(BaseModel):
     def experiment(self) -> Experiment:
         """The experiment itself."""
         return find(self.use)
+
+    @property
+    def data(self) -> Data[Any] | None:
+        """The experiment's data, as the request asks for them."""
+        return self.experiment.data_with(self.parameters)
 
     @property
     def references(self) -> tuple[str, ...]:

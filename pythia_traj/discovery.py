@@ -23,6 +23,7 @@ from annotated_types import Ge
 from pythia_traj.errors import ConfigError, nearest
 from pythia_traj.experiment import Experiment
 from pythia_traj.outside import read_file, shown
+from pythia_traj.parameters import without_arguments
 
 GROUP = "pythia_traj.experiments"
 
@@ -246,11 +247,16 @@ def describe(candidate: Experiment | Unavailable) -> dict[str, Any]:
         "description": candidate.description,
         "cites": candidate.cites,
         "parameters": [
-            {"name": p.name, "default": p.default, "type": _type_name(p.annotation)}
+            {
+                "name": p.name,
+                "default": p.default,
+                "type": _type_name(p.annotation),
+                "meaning": p.meaning,
+            }
             for p in candidate.parameters.values()
         ],
         "requires": list(missing_requirements(candidate)),
-        "documentation": inspect.getdoc(candidate.function) or "",
+        "documentation": without_arguments(inspect.getdoc(candidate.function) or ""),
     }
 
 

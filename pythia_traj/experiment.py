@@ -1,161 +1,121 @@
 """What an experiment is: a decorated function, found by its file, its signature its schema.
 
     @experiment(
-        version=1, cites="Olsson et al. 2022", data=RepeatedTokens, reads=("pattern", "loss"),
-        items=True,
+        version=1, cites="Olsson et al. 2022", data=RepeatedTokens(n=50, length=50),
+        reads=("pattern", "loss"), items=True,
     )
-    def induction(acts: Activations, *, n: Count = 50, length: Count = 50) -> ItemValues: ...
+    def induction(acts: Activations[BoundRepeatedTokens]) -> ItemValues: ...
 
-    @experiment(version=1, data=RepeatedTokens, references=("init",))
-    def drift(model, data, reference_models, *, n: Count = 50) -> Rows: ...
+    @experiment(version=1, data=RepeatedTokens(), references=("init",))
+    def drift(
+        model: HookedTransformer, data: BoundRepeatedTokens, reference_models: ReferenceModels,
+        *, scale: float = 1.0,
+    ) -> Rows: ...
 
 With `reads` it is called per batch with the activations it named, which come from one forward pass
 shared by all experiments that read the same tokens, and returns per-item values; of its data it is
 shown the first group alone, unless `groups` says otherwise, so that controls never get into a
-measurement unasked. Without, it gets the model once a step, with `data` and, if its signature has
+measurement unasked. Without, it gets the model once a step, with its data and, if its signature has
 them, `reference_models` (name -> HookedTransformer) or `reference_rows` (name -> DataFrame), and
 returns rows. Which other steps those are the decorator says, or for weights a parameter named
 `references`.
 
-Keyword-only parameters are the configuration: their annotations are checked and their values stored
-with the results.
+A request's parameters are the fields of the data, with the values that they have in the decorator
+as defaults, and the function's keyword-only parameters: their annotations are checked and their
+values stored with the results.
 """
 
-import inspect
-import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar, get_args
-
-from annotated_types import Ge
-from pydantic import BeforeValidator
+from dataclasses import dataclass, field, is_dataclass, replace
+from inspect import getdoc
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Concatenate,
+    Generic,
+    Literal,
+    Protocol,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    cast,
+    get_args,
+    overload,
+)
 
 from pythia_traj.errors import DataError, nearest
+from pythia_traj.parameters import COMMA_SEPARATED as COMMA_SEPARATED
+from pythia_traj.parameters import AtLeastTwo as AtLeastTwo
+from pythia_traj.parameters import Count as Count
+from pythia_traj.parameters import Parameter, of_data, of_function, positional
 from pythia_traj.processing import FOLDED, Processing
+from pythia_traj.reads import Activations as Activations
+from pythia_traj.reads import Reads, unknown
 from pythia_traj.schema import Column, check_columns, check_table_name
 from pythia_traj.vocabulary import Vocabulary as Vocabulary
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor
+    import pandas as pd
     from transformer_lens import HookedTransformer
 
+    from pythia_traj.rows import Rows
+    from pythia_traj.values import ItemValues
+
 T = TypeVar("T")
-
-Count = Annotated[int, Ge(1)]
-"""A parameter that counts something: at least 1."""
-
-COMMA_SEPARATED = BeforeValidator(
-    lambda value: tuple(str(value).split(",")) if isinstance(value, str | int | float) else value
-)
-"""Beside the annotation of a tuple: `a,b` stands for its entries, as on the command line.
-
-A number stands for itself.
-"""
-
-OUTPUT_READS = ("loss", "correct", "final")
-"""What can be read of the output.
-
-The NLL of each next token in nats, whether the model's first choice was right, and what both are
-made from, the residual stream after the last layer.
-"""
-
-ACTIVATION_READS = (
-    "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "q", "k", "v", "z", "pattern",
-    "attn_scores", "pre", "post",
-)  # fmt: skip
-"""What can be read of every layer, by TransformerLens's short names.
-
-One layer's is read by the name of its hook, `blocks.3.hook_resid_post`.
-"""
-
-Reads = tuple[str, ...] | Callable[..., tuple[str, ...]]
-"""What an experiment reads; where its parameters decide, a function of them by name."""
 
 Groups = tuple[str, ...] | Literal["first", "every"]
 """Which groups of its data an experiment that reads is called for, each in batches of its own."""
 
+D_co = TypeVar("D_co", covariant=True)
 
-class Data(Protocol):
-    """What experiments run on: built once per sweep, before any step.
 
-    `__init__(vocabulary, *, seed, ...)`: keyword-only parameters that an experiment also has are
-    passed on to it. What it knows of itself beyond its spec (how many items were dropped) can stand
-    in a mapping `facts`, and is recorded with the results.
+class Data(ABC, Generic[D_co]):
+    """What an experiment runs on, as a request asks for it: a frozen dataclass.
+
+    Its fields are parameters of the request. `bind` makes what the experiment receives, once per
+    sweep, before any step. What that knows of itself beyond its spec (how many items were dropped)
+    can stand in its mapping `facts`, and is recorded with the results.
     """
 
-    identified: "tuple[str, ...]"
-    """Parameters whose meaning is in the spec, by content. May be left out.
+    identified: ClassVar[tuple[str, ...]] = ()
+    """Fields whose meaning is in the spec, by content: a path says nothing of what is in a file."""
 
-    A file's path says nothing of what is in it.
-    """
-
-    groups: "Mapping[str, np.ndarray]"
-    """Token ids int64 [item, pos] by the name of a group; a batch comes from one group.
-
-    The first is what is to be measured, the others are its controls and other layouts: only
-    experiments that ask for them by `groups` are called for them.
-    """
-
-    @classmethod
-    def spec(cls, *, seed: int, **parameters: Any) -> dict[str, Any]:
-        """What identifies the data beyond the experiment's parameters; part of the digest.
+    @abstractmethod
+    def spec(self, *, seed: int) -> dict[str, Any]:
+        """What identifies the data beyond its fields; part of the digest.
 
         It is found without model or network.
         """
 
+    @abstractmethod
+    def bind(self, vocabulary: Vocabulary, *, seed: int) -> D_co:
+        """The data for a model's vocabulary.
 
-@dataclass(frozen=True)
-class Activations:
-    """What one forward pass over a batch left behind for the experiments that asked.
+        Raises:
+            DataError: it cannot be made of what was asked for.
+        """
 
-    Attributes:
-        model: for its weights, as they are at this step; the pass itself has been made.
-        group: the group of the data the batch comes from.
-        first: the number of the batch's first item in its group.
-        tokens: [batch, pos].
-        data: the whole data object.
+
+class Grouped(Protocol):
+    """Data that can be read: token ids int64 [item, pos] by the name of a group.
+
+    A batch comes from one group. The first is what is to be measured, the others are its controls
+    and other layouts: only experiments that ask for them by `groups` are called for them.
     """
 
-    model: "HookedTransformer"
-    group: str
-    first: int
-    tokens: "Tensor"
-    data: Any
-    _kept: "Mapping[str, Tensor]" = field(repr=False)
-    _made: dict[str, Any] = field(default_factory=dict, repr=False)
-
     @property
-    def items(self) -> slice:
-        """Where the batch's items stand in their group."""
-        return slice(self.first, self.first + len(self.tokens))
+    def groups(self) -> "Mapping[str, np.ndarray]":
+        """The groups."""
 
-    def output(self, name: str) -> "Tensor":
-        """`loss` or `correct`: [batch, pos - 1], entry i belonging to the predicted token i + 1.
 
-        `final`: [batch, pos, d_model].
-        """
-        return self._kept[name]
+D = TypeVar("D")
+G = TypeVar("G", bound=Grouped)
 
-    def layers(self, name: str) -> "list[Tensor]":
-        """An activation of every layer.
-
-        Of `pattern`, say, each is [batch, head_index, query_pos, key_pos].
-        """
-        return [self._kept[hook] for hook in hooks_of(name, self.model.cfg.n_layers)]
-
-    def hooked(self, hook: str) -> "Tensor":
-        """An activation by the name of its hook, such as `blocks.3.hook_resid_post`."""
-        return self._kept[hook]
-
-    def once(self, name: str, make: Callable[[], Any]) -> Any:
-        """What an experiment makes at the first batch of a step and needs for the later ones too.
-
-        A lens that it trains, say.
-        """
-        if name not in self._made:
-            self._made[name] = make()
-        return self._made[name]
+ReferenceRows = Mapping[str, "pd.DataFrame"]
+"""The metric rows of named references: what an experiment with `reference_rows` receives."""
 
 
 class ReferenceModels(Protocol):
@@ -177,27 +137,6 @@ class ReferenceModels(Protocol):
         It is the same at every step. A reference of which nothing else is asked is then neither
         fetched nor run again.
         """
-
-
-_HOOK = re.compile(r"blocks\.(\d+)\.\w.*")
-
-
-def layer_of(read: str) -> int | None:
-    """The layer of a read that is the name of one hook; None of other reads."""
-    hook = _HOOK.fullmatch(read)
-    return int(hook[1]) if hook else None
-
-
-def hooks_of(read: str, n_layers: int) -> list[str]:
-    """The hooks that a read of ACTIVATION_READS stands for, one a layer.
-
-    The name of one hook stands for itself.
-    """
-    if layer_of(read) is not None:
-        return [read]
-    from transformer_lens.utilities import get_act_name
-
-    return [get_act_name(read, layer) for layer in range(n_layers)]
 
 
 @dataclass(frozen=True)
@@ -231,15 +170,6 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """One parameter of an experiment: its annotation and default."""
-
-    name: str
-    annotation: Any
-    default: Any
-
-
-@dataclass(frozen=True)
 class Experiment:
     """A measurement that can be run on the model at one step; calling it calls the function."""
 
@@ -248,7 +178,7 @@ class Experiment:
     description: str
     cites: str
     function: Callable[..., Any] = field(repr=False)
-    data: type[Data] | None
+    data: Data[Any] | None
     reads: Reads
     groups: Groups
     processing: Processing
@@ -259,14 +189,25 @@ class Experiment:
     requires: tuple[str, ...]
     passes: Callable[..., Passes] | None = field(repr=False)
     parameters: Mapping[str, Parameter]
+    """Of a request: the fields of its data, then the function's own."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the function."""
         return self.function(*args, **kwargs)
 
     def own(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Those of a request's parameters that are the function's; its data's seed need not be."""
-        return {name: value for name, value in parameters.items() if name in self.parameters}
+        """Those of a request's parameters that are the function's."""
+        names = of_function(self.function)
+        return {name: value for name, value in parameters.items() if name in names}
+
+    def data_with(self, parameters: Mapping[str, Any]) -> Data[Any] | None:
+        """Its data as a request asks for them; None of an experiment without."""
+        if self.data is None:
+            return None
+        names = of_data(self.data)
+        given = {name: value for name, value in parameters.items() if name in names}
+        # Data is a dataclass, which its abstract class cannot say.
+        return cast("Data[Any]", replace(cast("Any", self.data), **given))
 
     def groups_of(self, groups: "Mapping[str, np.ndarray]") -> "dict[str, np.ndarray]":
         """Those of its data's groups that it is called for.
@@ -288,11 +229,8 @@ class Experiment:
 
     @property
     def positional(self) -> tuple[str, ...]:
-        """The names of the positional parameters: what the experiment wants to be handed."""
-        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        return tuple(
-            p.name for p in inspect.signature(self.function).parameters.values() if p.kind in kinds
-        )
+        """The names of the positional parameters: what the experiment receives."""
+        return positional(self.function)
 
     @property
     def wants_reference_models(self) -> bool:
@@ -300,20 +238,53 @@ class Experiment:
         return "reference_models" in self.positional
 
 
+class Declared(TypedDict, total=False):
+    """What any experiment may declare (see `experiment`)."""
+
+    cites: str
+    groups: Groups
+    processing: Processing
+    references: tuple[str, ...]
+    row_references: tuple[str, ...]
+    items: bool
+    tables: Mapping[str, tuple[Column, ...]]
+    requires: tuple[str, ...]
+
+
+@overload
 def experiment(
     *,
     version: int,
-    cites: str = "",
-    data: type[Data] | None = None,
+    data: Data[G],
+    reads: Reads,
+    passes: Callable[Concatenate[Shape, G, ...], Passes] | None = None,
+    **declared: Unpack[Declared],
+) -> "Callable[[Callable[Concatenate[Activations[G], ...], ItemValues]], Experiment]": ...
+
+
+@overload
+def experiment(
+    *,
+    version: int,
+    data: Data[D],
+    passes: Callable[Concatenate[Shape, D, ...], Passes] | None = None,
+    **declared: Unpack[Declared],
+) -> "Callable[[Callable[Concatenate[HookedTransformer, D, ...], Rows]], Experiment]": ...
+
+
+@overload
+def experiment(
+    *, version: int, **declared: Unpack[Declared]
+) -> "Callable[[Callable[Concatenate[HookedTransformer, ...], Rows]], Experiment]": ...
+
+
+def experiment(
+    *,
+    version: int,
+    data: Data[Any] | None = None,
     reads: Reads = (),
-    groups: Groups = "first",
-    processing: Processing = FOLDED,
-    references: tuple[str, ...] = (),
-    row_references: tuple[str, ...] = (),
-    items: bool = False,
-    tables: Mapping[str, tuple[Column, ...]] | None = None,
-    requires: tuple[str, ...] = (),
     passes: Callable[..., Passes] | None = None,
+    **declared: Unpack[Declared],
 ) -> Callable[[Callable[..., Any]], Experiment]:
     """Makes an experiment of a function.
 
@@ -322,72 +293,88 @@ def experiment(
     Args:
         version: raised when the same parameters would yield other numbers: units of older versions
             are redone.
-        cites: where the measure comes from.
-        data: the class of the data it runs on.
+        data: what it runs on, with the defaults of its request: `TextTokens(n=16)`.
         reads: activations it reads (see ACTIVATION_READS, OUTPUT_READS); empty for an experiment
             that gets the model. A function of the parameters where they decide.
-        groups: of its data that it is called for, for one that reads: the first alone, which is
-            what its data is about; every one, to be told apart by `acts.group`, so that controls
+        passes: what it costs, for one that gets the model, or costs other than a pass of all it
+            reads: called with a Shape, its data and its own parameters by name; at most so much.
+        **declared: further, where it applies:
+            `cites`: where the measure comes from.
+            `groups`: of its data that it is called for, for one that reads: the first alone, which
+            is what its data is about; every one, to be told apart by `acts.group`, so that controls
             get rows of their own; or those of certain names.
-        processing: how weights are processed before it runs.
-        references: other steps whose weights it compares with: `init`, `final`, `previous`,
+            `processing`: how weights are processed before it runs; FOLDED if not given.
+            `references`: other steps whose weights it compares with: `init`, `final`, `previous`,
             `step:512`. A parameter of that name lets the request say which, and then this is not
             given.
-        row_references: other steps whose rows it compares with, in the same words.
-        items: per-item values are kept in `tables/items`.
-        tables: the columns of each table that it may have beside its rows, by the table's name:
-            every step's file then has the same types, whatever it holds.
-        requires: distributions it needs beyond the project's own.
-        passes: what it costs, for one that gets the model, or costs other than a pass of all it
-            reads: called with a Shape, its data and its parameters by name; at most so much.
+            `row_references`: other steps whose rows it compares with, in the same words.
+            `items`: per-item values are kept in `tables/items`.
+            `tables`: the columns of each table that it may have beside its rows, by the table's
+            name: every step's file then has the same types, whatever it holds.
+            `requires`: distributions it needs beyond the project's own.
+
+    Raises:
+        TypeError: the declaration is wrong; the message names the experiment.
     """
 
     def decorate(function: Callable[..., Any]) -> Experiment:
-        description = (inspect.getdoc(function) or "").partition("\n")[0].strip()
+        name = function.__name__
+        description = (getdoc(function) or "").partition("\n")[0].strip()
         if not description:
-            raise TypeError(
-                f"experiment {function.__name__} needs a docstring: its first line is its listing"
-            )
-        _check_reads(
-            function.__name__, reads, alone=data is None or bool(references or row_references)
-        )
-        _check_groups(function.__name__, groups, reads)
+            raise TypeError(f"experiment {name} needs a docstring: its first line is its listing")
+        groups = declared.get("groups", "first")
+        references = declared.get("references", ())
+        row_references = declared.get("row_references", ())
+        _check_data(name, data)
+        _check_reads(name, reads, alone=data is None or bool(references or row_references))
+        _check_groups(name, groups, reads)
         return Experiment(
-            name=function.__name__,
+            name=name,
             version=version,
             description=description,
-            cites=cites,
+            cites=declared.get("cites", ""),
             function=function,
             data=data,
             reads=reads,
             groups=groups,
-            processing=processing,
+            processing=declared.get("processing", FOLDED),
             references=references,
             row_references=row_references,
-            items=items,
-            tables=_checked_tables(function.__name__, tables or {}),
-            requires=requires,
+            items=declared.get("items", False),
+            tables=_checked_tables(name, declared.get("tables", {})),
+            requires=declared.get("requires", ()),
             passes=passes,
-            parameters=_parameters(function),
+            parameters=_parameters(name, function, data),
         )
 
+    surplus = declared.keys() - Declared.__annotations__.keys()
+    if surplus:
+        first = min(surplus)
+        raise TypeError(
+            f"an experiment declares no {first!r}: {nearest(first, Declared.__annotations__)}"
+        )
     return decorate
 
 
-def _check_reads(name: str, reads: Reads, *, alone: bool) -> None:
-    known = (*ACTIVATION_READS, *OUTPUT_READS)
-    unknown = (
-        []
-        if callable(reads)
-        else [read for read in reads if read not in known and layer_of(read) is None]
-    )
-    if unknown:
+def _check_data(name: str, data: object) -> None:
+    if isinstance(data, type) and issubclass(data, Data):
         raise TypeError(
-            f"experiment {name} reads unknown activations: {', '.join(sorted(unknown))}"
+            f"experiment {name}: data={data.__name__} is a class: write {data.__name__}()"
         )
+    if data is not None and not (isinstance(data, Data) and is_dataclass(data)):
+        raise TypeError(
+            f"experiment {name}: data={data!r} is not data: give an instance of a frozen dataclass"
+            " derived from pythia_traj.experiment.Data, such as RepeatedTokens()"
+        )
+
+
+def _check_reads(name: str, reads: Reads, *, alone: bool) -> None:
+    strange = [] if callable(reads) else unknown(reads)
+    if strange:
+        raise TypeError(f"experiment {name} reads unknown activations: {', '.join(strange)}")
     if reads and alone:
         raise TypeError(
-            f"experiment {name} reads activations: it needs data, and cannot have references"
+            f"experiment {name} reads activations: it needs data and takes no references"
         )
 
 
@@ -412,19 +399,18 @@ def _check_groups(name: str, groups: Groups, reads: Reads) -> None:
         raise TypeError(f"experiment {name} has groups and reads nothing: it gets its data whole")
 
 
-def _parameters(function: Callable[..., Any]) -> dict[str, Parameter]:
-    signature = inspect.signature(function, eval_str=True)
-    keyword_only = [
-        p for p in signature.parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY
-    ]
-    missing = [p.name for p in keyword_only if p.default is inspect.Parameter.empty]
-    if missing:
+def _parameters(
+    name: str, function: Callable[..., Any], data: Data[Any] | None
+) -> dict[str, Parameter]:
+    try:
+        own = of_function(function)
+    except TypeError as error:
+        raise TypeError(f"experiment {name}: {error}") from None
+    of_its_data = {} if data is None else of_data(data)
+    twice = [one for one in own if one in of_its_data]
+    if twice:
         raise TypeError(
-            f"experiment {function.__name__}: parameters without a default: {', '.join(missing)}"
+            f"experiment {name}: {twice[0]} is a parameter of its data: write"
+            f" {type(data).__name__}({twice[0]}=...), and read it as data.parameters.{twice[0]}"
         )
-    bare = [p.name for p in keyword_only if p.annotation is inspect.Parameter.empty]
-    if bare:
-        raise TypeError(
-            f"experiment {function.__name__}: parameters without an annotation: {', '.join(bare)}"
-        )
-    return {p.name: Parameter(p.name, p.annotation, p.default) for p in keyword_only}
+    return {**of_its_data, **own}

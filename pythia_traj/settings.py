@@ -17,8 +17,8 @@ from pydantic import BeforeValidator, PydanticUserError, TypeAdapter, Validation
 from pydantic_core import PydanticCustomError
 
 from pythia_traj.errors import ConfigError
-from pythia_traj.experiment import Parameter
 from pythia_traj.outside import shown
+from pythia_traj.parameters import Parameter
 from pythia_traj.suites.names import find_directory
 
 

@@ -54,6 +54,11 @@ def byte_tokenizer() -> Tokenizer:
     return tokenizer
 
 
+def n_documents(data: Any) -> int:
+    """How many documents bound LabelledTokens have, of all splits."""
+    return int(data.documents.max()) + 1
+
+
 def publish(
     folder: Path,
     model: GPTNeoXForCausalLM,

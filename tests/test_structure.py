@@ -22,6 +22,8 @@ FLOORS = {
     "suites": 2,
     "data": 2,
     "vocabulary": 2,
+    "parameters": 1,
+    "reads": 2,
     "experiment": 2,
     "discovery": 2,
     "rows": 2,

@@ -132,8 +132,8 @@ def experiments(
         )
         say(f"{found[0]['documentation']}\n")
         print_table(
-            ["parameter", "default", "type"],
-            [(p["name"], p["default"], p["type"]) for p in found[0]["parameters"]],
+            ["parameter", "default", "type", "meaning"],
+            [(p["name"], p["default"], p["type"], p["meaning"]) for p in found[0]["parameters"]],
         )
     else:
         rows = [

@@ -1,13 +1,17 @@
 """Prompts in words, to be continued, and what a model wrote as text."""
 
 import itertools
+import re
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Len
+from pydantic import BeforeValidator
 
 from pythia_traj.errors import DataError
-from pythia_traj.experiment import Vocabulary
+from pythia_traj.experiment import Count, Data, Vocabulary
 
 PROMPTS = (
     "The capital of France is",
@@ -19,10 +23,63 @@ PROMPTS = (
 """What is continued by default: a fact, a story, code, counting, an indirect object."""
 
 
-class PromptTexts:
+_PROMPT = re.compile(r"(?:<\|[^|<>\s]*\|>|\\\||[^|])*")
+"""Up to the next |, but for one after a backslash, and those of a token such as <|endoftext|>."""
+
+
+def separated(value: object) -> object:
+    r"""Prompts on the command line: `One|Two`, because commas stand in them.
+
+    Lists stay as they are.
+
+    >>> separated(r"<|endoftext|>One|a \| b")
+    ('<|endoftext|>One', 'a | b')
+    """
+    if not isinstance(value, str):
+        return value
+    prompts, start = [], 0
+    while start <= len(value):
+        found = _PROMPT.match(value, start)
+        assert found is not None  # it matches nothing at all too
+        prompts.append(found[0].replace("\\|", "|"))
+        start = found.end() + 1
+    return tuple(prompts)
+
+
+@dataclass(frozen=True)
+class PromptTexts(Data["BoundPromptTexts"]):
+    """Prompts in words, to be continued.
+
+    Attributes:
+        prompts: texts to be continued: a list, or on the command line separated by |, but for those
+            of <|endoftext|> or after a backslash.
+        tokens: that are added.
+        bos: whether BOS is prepended.
+    """
+
+    prompts: Annotated[tuple[str, ...], BeforeValidator(separated), Len(1)] = PROMPTS
+    tokens: Count = 32
+    bos: bool = False
+
+    def spec(self, *, seed: int) -> dict[str, Any]:
+        """The seed of the shuffling; the prompts are fields."""
+        return {"source": "prompts", "seed": seed}
+
+    def bind(self, vocabulary: Vocabulary, *, seed: int) -> "BoundPromptTexts":
+        """Tokenises the prompts.
+
+        Raises:
+            DataError: there is no tokenizer, a prompt is empty, or is too long with its
+                continuation for the context.
+        """
+        return BoundPromptTexts(self, vocabulary, seed=seed)
+
+
+class BoundPromptTexts:
     """Prompts as token ids, and the same shuffled.
 
     Attributes:
+        parameters: what was asked for.
         prompts: the texts, in their order.
         lengths: tokens of each, BOS included.
         entries: of the vocabulary that can be written (see Vocabulary.entries).
@@ -30,24 +87,11 @@ class PromptTexts:
             same with tokens permuted within each prompt, BOS in its place.
     """
 
-    def __init__(
-        self,
-        vocabulary: Vocabulary,
-        *,
-        seed: int,
-        prompts: Sequence[str] = PROMPTS,
-        tokens: int = 32,
-        bos: bool = False,
-    ) -> None:
-        """Tokenises the prompts.
-
-        Raises:
-            DataError: there is no tokenizer, a prompt is empty, or is too long with its
-                continuation for the context.
-        """
-        self._vocabulary = vocabulary
+    def __init__(self, parameters: PromptTexts, vocabulary: Vocabulary, *, seed: int) -> None:
+        self.parameters, self._vocabulary = parameters, vocabulary
         self.entries = vocabulary.entries
-        self.prompts = tuple(prompts)
+        self.prompts = parameters.prompts
+        tokens, bos = parameters.tokens, parameters.bos
         encoded = [
             self._encode(vocabulary, number, tokens, bos) for number in range(len(self.prompts))
         ]
@@ -88,8 +132,3 @@ class PromptTexts:
             itertools.takewhile(lambda number: number not in self._vocabulary.eos_token_ids, tokens)
         )
         return self._vocabulary.decode(ids)
-
-    @classmethod
-    def spec(cls, *, seed: int, **_: Any) -> dict[str, Any]:
-        """The seed of the shuffling; the prompts are parameters of their own."""
-        return {"source": "prompts", "seed": seed}

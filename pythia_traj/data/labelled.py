@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from pythia_traj.data.labels import TASKS, own
 from pythia_traj.data.labels.alignment import Labels, labels_of, tokenise
 from pythia_traj.data.labels.python_syntax import NotPythonError
 from pythia_traj.errors import DataError, nearest
-from pythia_traj.experiment import Vocabulary
+from pythia_traj.experiment import AtLeastTwo, Count, Data, Vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -68,18 +68,78 @@ class Place:
     numbers: np.ndarray
 
 
-class LabelledTokens:
-    """Tokens of one labelling.
-
-    In all arrays training tokens come first, then validation, then test, each by document.
+@dataclass(frozen=True)
+class LabelledTokens(Data["BoundLabelledTokens"]):
+    """Tokens of one labelling, split by document.
 
     Copies of a document, and documents that the tokenizer reads alike, are one document: they stand
     in one split.
+
+    Attributes:
+        task: python_class, python_depth, python_in_string, python_definition, starts_with_space,
+            capitalised, previous_class, position; or a file of labels: .jsonl or .parquet with
+            spans, .conllu; or a dataset: hf:org/name@commit, hf:DIR.
+        n: labelled tokens: 60 % to train on, 15 % to choose strengths on, 25 % to test on, split by
+            document.
+        length: tokens of a sequence.
+        corpus: the text that a named task is put to, as for loss; documents that are no Python are
+            left out of python tasks.
+        column: of the corpus, that holds the text.
+        labels: column of a file's labels: spans, upos, xpos, deprel, or a dataset's.
+        controls: control tasks, each a draw of its own.
+        bos: whether BOS is prepended.
+    """
+
+    identified: ClassVar = ("task", "corpus")
+
+    task: str = "python_class"
+    n: Count = 10_000
+    length: Count = 128
+    corpus: str = "stdlib"
+    column: str = "text"
+    labels: str = ""
+    controls: AtLeastTwo = 2
+    bos: bool = False
+
+    def spec(self, *, seed: int) -> dict[str, Any]:
+        """The content of what is labelled, and the seed of the draw.
+
+        For Python's syntax it also says which Python reads it.
+        """
+        if own.is_own(self.task):
+            return {**documents.identify(self.task), "seed": seed}
+        _check(self.task)
+        python = (
+            {"python": f"{sys.version_info[0]}.{sys.version_info[1]}"}
+            if self.task.startswith("python_")
+            else {}
+        )
+        content = documents.identify(self.corpus)
+        return {"labels": self.task, "version": 1, **python, **content, "seed": seed}
+
+    def bind(self, vocabulary: Vocabulary, *, seed: int) -> "BoundLabelledTokens":
+        """Reads, labels, cuts, draws and splits.
+
+        Sequences are drawn one from each document, then a second from each, until there are enough
+        labelled tokens.
+
+        Raises:
+            DataError: there is no tokenizer or no such task, the sequences exceed the context, or
+                there are too few documents or classes.
+        """
+        return BoundLabelledTokens(self, vocabulary, seed=seed)
+
+
+class BoundLabelledTokens:
+    """The tokens, with their labels.
+
+    In all arrays training tokens come first, then validation, then test, each by document.
 
     A control task gives each token *type* one label, drawn from the training labels' distribution
     (Hewitt and Liang 2019): what a probe makes of it, it has learnt by heart.
 
     Attributes:
+        parameters: what was asked for.
         classes: the labels' names, those that occur in training.
         labels: int64 [token], numbers of classes.
         controls: the same of each control task [draw, token].
@@ -91,31 +151,9 @@ class LabelledTokens:
         facts: counts, and the digest of tokens, labels and splits, for the record.
     """
 
-    identified = ("task", "corpus")
-
-    def __init__(
-        self,
-        vocabulary: Vocabulary,
-        *,
-        seed: int,
-        task: str = "python_class",
-        n: int = 10_000,
-        length: int = 128,
-        corpus: str = "stdlib",
-        column: str = "text",
-        labels: str = "",
-        controls: int = 2,
-        bos: bool = False,
-    ) -> None:
-        """Reads, labels, cuts, draws and splits.
-
-        Sequences are drawn one from each document, then a second from each, until there are enough
-        labelled tokens.
-
-        Raises:
-            DataError: there is no tokenizer or no such task, the sequences exceed the context, or
-                there are too few documents or classes.
-        """
+    def __init__(self, parameters: LabelledTokens, vocabulary: Vocabulary, *, seed: int) -> None:
+        self.parameters, task = parameters, parameters.task
+        n, length, bos = parameters.n, parameters.length, parameters.bos
         if length > vocabulary.n_ctx:
             raise DataError(
                 f"sequences of {length} tokens exceed the model's context of {vocabulary.n_ctx}:"
@@ -125,7 +163,7 @@ class LabelledTokens:
             raise DataError("a sequence of BOS alone has no labels: set length to at least 2")
         rng = np.random.default_rng(seed)
         self._skipped = 0
-        by_document = self._read(vocabulary, task, length - int(bos), n, corpus, column, labels)
+        by_document = self._read(vocabulary)
         drawn = _draw(rng, by_document, n)
         split = _split(rng, drawn, task, self._copies)
         classes = sorted({label for s in drawn if split[s.document] == 0 for label in s.labels})
@@ -135,33 +173,10 @@ class LabelledTokens:
             )
         self.classes = tuple(classes)
         self._arrange(vocabulary, drawn, split, bos)
-        self.controls = self._control_labels(rng, controls)
+        self.controls = self._control_labels(rng, parameters.controls)
         self.facts = self._facts(split)
         if self._skipped:
             log.warning("task %s: %d documents are no Python and are not used", task, self._skipped)
-
-    @classmethod
-    def spec(
-        cls, *, seed: int, task: str = "python_class", corpus: str = "stdlib", **_: Any
-    ) -> dict[str, Any]:
-        """The content of what is labelled, and the seed of the draw.
-
-        For Python's syntax it also says which Python reads it.
-        """
-        if own.is_own(task):
-            return {**documents.identify(task), "seed": seed}
-        _check(task)
-        python = (
-            {"python": f"{sys.version_info[0]}.{sys.version_info[1]}"}
-            if task.startswith("python_")
-            else {}
-        )
-        return {"labels": task, "version": 1, **python, **documents.identify(corpus), "seed": seed}
-
-    @property
-    def n_documents(self) -> int:
-        """Documents of all splits."""
-        return int(self.documents.max()) + 1
 
     def split(self, name: str) -> slice:
         """Where the tokens of `train`, `validation` or `test` stand."""
@@ -169,27 +184,17 @@ class LabelledTokens:
         start = sum(self.sizes[:number])
         return slice(start, start + self.sizes[number])
 
-    def _read(
-        self,
-        vocabulary: Vocabulary,
-        task: str,
-        length: int,
-        n: int,
-        corpus: str,
-        column: str,
-        labels: str,
-    ) -> list[list[_Sequence]]:
+    def _read(self, vocabulary: Vocabulary) -> list[list[_Sequence]]:
         """The labelled sequences of each document and its copies.
 
         Reading stops where there are enough to draw from.
         """
+        length = self.parameters.length - int(self.parameters.bos)
         found: dict[str, list[_Sequence]] = {}
         numbers: dict[str, int] = {}
         contents: dict[str, Any] = {}
         enough = 0
-        for document, ids, labels_ in self._labelled(
-            vocabulary, task, length, n, corpus, column, labels
-        ):
+        for document, ids, labels_ in self._labelled(vocabulary, length):
             first = document not in found
             sequences = found.setdefault(document, [])
             sequences += _cut(numbers.setdefault(document, len(numbers)), ids, labels_, length)
@@ -197,7 +202,7 @@ class LabelledTokens:
                 len(ids).to_bytes(8, "little") + ids.tobytes()
             )
             enough += len(sequences[0].labels) if first and sequences else 0
-            if enough >= _ENOUGH * n:
+            if enough >= _ENOUGH * self.parameters.n:
                 break
         self._copies = _join_copies(
             found, {name: content.digest() for name, content in contents.items()}, numbers
@@ -205,24 +210,19 @@ class LabelledTokens:
         return [sequences for sequences in found.values() if sequences]
 
     def _labelled(
-        self,
-        vocabulary: Vocabulary,
-        task: str,
-        length: int,
-        n: int,
-        corpus: str,
-        column: str,
-        labels: str,
+        self, vocabulary: Vocabulary, length: int
     ) -> Iterator[tuple[str, np.ndarray, Labels]]:
         """Name of the document, token ids and labels of each text."""
+        task, most = self.parameters.task, _LONGEST * self.parameters.n
         if own.is_own(task):
-            for text in own.read(task, labels):
-                pieces = tokenise(vocabulary, text.text, length, most=_LONGEST * n)
+            for text in own.read(task, self.parameters.labels):
+                pieces = tokenise(vocabulary, text.text, length, most=most)
                 yield text.document, pieces.ids, labels_of(pieces, text.spans)
             return
         _check(task)
-        for number, document in enumerate(documents.read(corpus, column)):
-            pieces = tokenise(vocabulary, document, length, most=_LONGEST * n)
+        texts = documents.read(self.parameters.corpus, self.parameters.column)
+        for number, document in enumerate(texts):
+            pieces = tokenise(vocabulary, document, length, most=most)
             try:
                 yield str(number), pieces.ids, TASKS[task](pieces)
             except NotPythonError:

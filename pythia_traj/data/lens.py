@@ -1,8 +1,10 @@
 """Text for lenses: sequences, the positions of each that are read, and others to train on."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Ge
 
 from pythia_traj.data.text import (
     cut,
@@ -18,7 +20,7 @@ from pythia_traj.data.text import (
     with_shuffled,
 )
 from pythia_traj.errors import DataError
-from pythia_traj.experiment import Vocabulary
+from pythia_traj.experiment import Count, Data, Vocabulary
 
 _ENOUGH = 256
 """Sequences to choose from for training, besides those that are trained on.
@@ -27,7 +29,8 @@ When there are so many, reading of the corpus stops.
 """
 
 
-class LensText:
+@dataclass(frozen=True)
+class LensText(Data["BoundLensText"]):
     """Sequences of text and the positions of each that are read, with others to train on.
 
     Where there is training, documents are split: one in ten is measured, the others are trained on.
@@ -35,6 +38,50 @@ class LensText:
     they are in either case, where the toy suite is not trained on them).
 
     Attributes:
+        n: sequences of text.
+        length: tokens of a sequence, BOS included; 550, or the model's context if that is shorter,
+            if not given.
+        null_n: sequences whose tokens are shuffled.
+        positions: of each sequence that are read, at most, drawn at random; the unembedding of
+            every layer at each is the cost.
+        updates: of the tuned lens; 0 for none. Published: 250.
+        batch: sequences of an update, each read at as many positions. Published: 2^18 tokens an
+            update.
+        corpus: what text: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR.
+        column: the column of a table that holds it.
+        bos: whether BOS is prepended.
+    """
+
+    identified: ClassVar = ("corpus",)
+
+    n: Count = 16
+    length: Count | None = None
+    null_n: Count = 4
+    positions: Count = 16
+    updates: Annotated[int, Ge(0)] = 0
+    batch: Count = 16
+    corpus: str = "stdlib"
+    column: str = "text"
+    bos: bool = False
+
+    def spec(self, *, seed: int) -> dict[str, Any]:
+        """The corpus's content and the seed of the draws."""
+        return {**identify_split(self.corpus), "seed": seed}
+
+    def bind(self, vocabulary: Vocabulary, *, seed: int) -> "BoundLensText":
+        """Reads, tokenises and cuts the corpus, and draws the positions.
+
+        Raises:
+            DataError: as TextTokens, or there is nothing to train on.
+        """
+        return BoundLensText(self, vocabulary, seed=seed)
+
+
+class BoundLensText:
+    """The sequences and positions.
+
+    Attributes:
+        parameters: what was asked for.
         groups: `text` and `shuffled` as in TextTokens: int64 [item, pos].
         train: where there is training, its sequences in the order of their updates:
             int64 [item, pos]; none otherwise.
@@ -44,37 +91,21 @@ class LensText:
             draw them from.
     """
 
-    identified = ("corpus",)
-
-    def __init__(
-        self,
-        vocabulary: Vocabulary,
-        *,
-        seed: int,
-        n: int = 16,
-        length: int | None = None,
-        null_n: int = 4,
-        positions: int = 16,
-        updates: int = 0,
-        batch: int = 16,
-        corpus: str = "stdlib",
-        column: str = "text",
-        bos: bool = False,
-    ) -> None:
-        """Reads, tokenises and cuts the corpus, and draws the positions.
-
-        Raises:
-            DataError: as TextTokens, or there is nothing to train on.
-        """
-        length = length_for(vocabulary, length)
+    def __init__(self, parameters: LensText, vocabulary: Vocabulary, *, seed: int) -> None:
+        self.parameters = parameters
+        corpus, column, bos = parameters.corpus, parameters.column, parameters.bos
+        positions, updates, batch = parameters.positions, parameters.updates, parameters.batch
+        length = length_for(vocabulary, parameters.length)
         rng = np.random.default_rng(seed)
         texts, what = (
             (heldout(corpus, column), heldout_of(corpus))
             if updates
             else (measured(corpus, column), corpus)
         )
-        tokens = draw(vocabulary, texts, what, n=n, length=length, bos=bos, rng=rng).tokens
-        self.groups = with_shuffled(vocabulary, tokens, null_n, bos, rng)
+        tokens = draw(
+            vocabulary, texts, what, n=parameters.n, length=length, bos=bos, rng=rng
+        ).tokens
+        self.groups = with_shuffled(vocabulary, tokens, parameters.null_n, bos, rng)
         self.train = np.empty((0, length), dtype=np.int64)
         self.facts: dict[str, int] = {}
         if updates:
@@ -101,8 +132,3 @@ class LensText:
             name: draw_positions(len(group), positions, range(int(bos), length - 1), rng)
             for name, group in {**self.groups, "train": self.train}.items()
         }
-
-    @classmethod
-    def spec(cls, *, seed: int, corpus: str = "stdlib", **_: Any) -> dict[str, Any]:
-        """The corpus's content and the seed of the draws."""
-        return {**identify_split(corpus), "seed": seed}

@@ -12,7 +12,7 @@ p(w | h) = p(w | h'). Each distribution sums to 1 over the vocabulary.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from pythia_traj.data.text import (
     with_shuffled,
 )
 from pythia_traj.errors import DataError
-from pythia_traj.experiment import Vocabulary
+from pythia_traj.experiment import Count, Data, Vocabulary
 from pythia_traj.vocabulary import pieces
 
 ORDERS = ("unigram", "bigram", "trigram")
@@ -180,10 +180,55 @@ class NGramCounts:
         return tokens
 
 
-class NGramText:
+@dataclass(frozen=True)
+class NGramText(Data["BoundNGramText"]):
     """N-gram models of nine documents in ten, text of the others, and text sampled from each model.
 
     Attributes:
+        n: sequences of text, and of samples of each order.
+        length: tokens of a sequence of text, BOS included; 550, or the model's context if that is
+            shorter, if not given.
+        null_n: sequences of each whose tokens are shuffled.
+        positions: of each sequence of text that are read, at most, drawn at random.
+        sampled: tokens of a sample, BOS included; all of its positions are read.
+        train_tokens: of the corpus that are counted, at most.
+        corpus: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR; nine documents
+            in ten are counted.
+        column: the column of a table that holds it.
+        bos: whether BOS is prepended; the n-grams never see it.
+    """
+
+    identified: ClassVar = ("corpus",)
+
+    n: Count = 16
+    length: Count | None = None
+    null_n: Count = 4
+    positions: Count = 60
+    sampled: Count = 64
+    train_tokens: Count = 4_000_000
+    corpus: str = "stdlib"
+    column: str = "text"
+    bos: bool = False
+
+    def spec(self, *, seed: int) -> dict[str, Any]:
+        """The content of both parts of the corpus, the smoothing and the seed of the draws."""
+        return {**identify_split(self.corpus), "smoothing": "witten-bell", "seed": seed}
+
+    def bind(self, vocabulary: Vocabulary, *, seed: int) -> "BoundNGramText":
+        """Reads the corpus, counts, cuts and samples.
+
+        Raises:
+            DataError: as TextTokens, or no documents are left to count in, or no position has two
+                tokens before it.
+        """
+        return BoundNGramText(self, vocabulary, seed=seed)
+
+
+class BoundNGramText:
+    """The models, and the sequences.
+
+    Attributes:
+        parameters: what was asked for.
         counts: the models.
         groups: `text`, and by the names of ORDERS what was sampled from each; of every one also
             `<name>/shuffled`, the first null_n sequences with their tokens permuted:
@@ -194,30 +239,11 @@ class NGramText:
         facts: how many tokens were counted, and of how many entries the vocabulary consists.
     """
 
-    identified = ("corpus",)
-
-    def __init__(
-        self,
-        vocabulary: Vocabulary,
-        *,
-        seed: int,
-        n: int = 16,
-        length: int | None = None,
-        null_n: int = 4,
-        positions: int = 60,
-        sampled: int = 64,
-        train_tokens: int = 4_000_000,
-        corpus: str = "stdlib",
-        column: str = "text",
-        bos: bool = False,
-    ) -> None:
-        """Reads the corpus, counts, cuts and samples.
-
-        Raises:
-            DataError: as TextTokens, or no documents are left to count in, or no position has two
-                tokens before it.
-        """
-        length = length_for(vocabulary, length)
+    def __init__(self, parameters: NGramText, vocabulary: Vocabulary, *, seed: int) -> None:
+        self.parameters = parameters
+        n, null_n, sampled = parameters.n, parameters.null_n, parameters.sampled
+        corpus, column, bos = parameters.corpus, parameters.column, parameters.bos
+        length = length_for(vocabulary, parameters.length)
         if length - int(bos) < len(ORDERS):
             raise DataError(
                 f"sequences of {length} tokens hold no trigram: set length to at least"
@@ -243,10 +269,10 @@ class NGramText:
         self.groups = {"text": both["text"], "text/shuffled": both["shuffled"]}
         among = range(1 + int(bos), length - 1)
         self.positions = {
-            name: draw_positions(len(ids), positions, among, rng)
+            name: draw_positions(len(ids), parameters.positions, among, rng)
             for name, ids in self.groups.items()
         }
-        counted = _encoded(vocabulary, training(corpus, column), train_tokens)
+        counted = _encoded(vocabulary, training(corpus, column), parameters.train_tokens)
         self.counts = NGramCounts(counted, vocabulary.entries)
         for order, name in enumerate(ORDERS, 1):
             drawn = self.counts.sample(order, n, sampled - int(bos), rng)
@@ -260,11 +286,6 @@ class NGramText:
             "counted_tokens": self.counts.n_tokens,
             "vocabulary_entries": vocabulary.entries,
         }
-
-    @classmethod
-    def spec(cls, *, seed: int, corpus: str = "stdlib", **_: Any) -> dict[str, Any]:
-        """The content of both parts of the corpus, the smoothing and the seed of the draws."""
-        return {**identify_split(corpus), "smoothing": "witten-bell", "seed": seed}
 
 
 def _encoded(vocabulary: Vocabulary, texts: Iterator[str], enough: int) -> Iterator[np.ndarray]:

@@ -3,13 +3,14 @@
 They are what similarity between unrelated tokens is measured on.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
 from pythia_traj.data import documents
 from pythia_traj.errors import DataError
-from pythia_traj.experiment import Vocabulary
+from pythia_traj.experiment import AtLeastTwo, Data, Vocabulary
 
 _ENOUGH = 16
 """Documents to choose from for each that is asked for, before reading of the corpus stops."""
@@ -21,35 +22,54 @@ Of any other document it begins among all.
 """
 
 
-class Passages:
+@dataclass(frozen=True)
+class Passages(Data["BoundPassages"]):
     """One passage each of n documents.
 
     Of all documents that are long enough (or the first 16 n, of a large corpus) n are drawn without
     replacement, and of each a passage that begins at a random token.
 
     Attributes:
-        groups: `text` int64 [item, pos], and `shuffled`, the same with tokens permuted within each
-            passage.
+        n: passages, each of another document.
+        length: tokens of a passage.
+        corpus: what text: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR.
+        column: the column of a table that holds it.
     """
 
-    identified = ("corpus",)
+    identified: ClassVar = ("corpus",)
 
-    def __init__(
-        self,
-        vocabulary: Vocabulary,
-        *,
-        seed: int,
-        n: int = 32,
-        length: int = 128,
-        corpus: str = "stdlib",
-        column: str = "text",
-    ) -> None:
+    n: AtLeastTwo = 32
+    length: AtLeastTwo = 128
+    corpus: str = "stdlib"
+    column: str = "text"
+
+    def spec(self, *, seed: int) -> dict[str, Any]:
+        """The corpus's content and the seed of the draw."""
+        return {**documents.identify(self.corpus), "seed": seed}
+
+    def bind(self, vocabulary: Vocabulary, *, seed: int) -> "BoundPassages":
         """Reads and tokenises the corpus, and draws the passages.
 
         Raises:
             DataError: there is no tokenizer, the corpus has too few documents of that length, or
                 the passages exceed the context.
         """
+        return BoundPassages(self, vocabulary, seed=seed)
+
+
+class BoundPassages:
+    """The passages, drawn.
+
+    Attributes:
+        parameters: what was asked for.
+        groups: `text` int64 [item, pos], and `shuffled`, the same with tokens permuted within each
+            passage.
+    """
+
+    def __init__(self, parameters: Passages, vocabulary: Vocabulary, *, seed: int) -> None:
+        self.parameters = parameters
+        n, length = parameters.n, parameters.length
+        corpus, column = parameters.corpus, parameters.column
         if length > vocabulary.n_ctx:
             raise DataError(
                 f"passages of {length} tokens exceed the model's context of {vocabulary.n_ctx}: set"
@@ -74,8 +94,3 @@ class Passages:
             [ids[start : start + length] for ids, start in zip(drawn, starts, strict=True)]
         )
         self.groups = {"text": tokens, "shuffled": rng.permuted(tokens, axis=1)}
-
-    @classmethod
-    def spec(cls, *, seed: int, corpus: str = "stdlib", **_: Any) -> dict[str, Any]:
-        """The corpus's content and the seed of the draw."""
-        return {**documents.identify(corpus), "seed": seed}

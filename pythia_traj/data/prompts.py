@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from pythia_traj.data.containers import is_table
 from pythia_traj.data.tasks import agreement, greater_than, ioi, own, pronoun, repeats
 from pythia_traj.data.tasks.prompt import Dropped, Prompt, TaskBatch, encode
 from pythia_traj.errors import DataError, nearest
-from pythia_traj.experiment import Vocabulary
+from pythia_traj.experiment import AtLeastTwo, Count, Data, Vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +38,57 @@ _TRIES = 20
 """Prompts to look at for each that is asked for, before a tokenizer is taken to allow no more."""
 
 
-class TaskPrompts:
+@dataclass(frozen=True)
+class TaskPrompts(Data["BoundTaskPrompts"]):
     """Prompts of a task that the model's tokenizer allows.
 
     Attributes:
+        task: ioi, ioi_abc, greater_than, agreement, agreement_attractor, pronoun, repeats, or a
+            .jsonl or .parquet file of your own.
+        n: prompts.
+        bos: whether BOS is prepended.
+    """
+
+    identified: ClassVar = ("task",)
+
+    task: str = "ioi"
+    n: Count = 100
+    bos: bool = False
+
+    def spec(self, *, seed: int) -> dict[str, Any]:
+        """The task and the seed of the draw; of a file, its content."""
+        if self.task in TASKS:
+            return {"source": f"task:{self.task}", "version": 1, "seed": seed}
+        return documents.identify(str(_file(self.task)))
+
+    def bind(self, vocabulary: Vocabulary, *, seed: int) -> "BoundTaskPrompts":
+        """Draws the prompts, or reads the file.
+
+        Raises:
+            DataError: there is no such task, or none of its items can be used with this model.
+        """
+        return BoundTaskPrompts(self, vocabulary, seed=seed)
+
+
+@dataclass(frozen=True)
+class HalvedTaskPrompts(TaskPrompts):
+    """Prompts of a task, one half to choose something on, the other to measure it on.
+
+    Attributes:
+        task: ioi, ioi_abc, greater_than, agreement, agreement_attractor, pronoun, repeats, or a
+            .jsonl or .parquet file of your own.
+        n: prompts of both halves.
+        bos: whether BOS is prepended.
+    """
+
+    n: AtLeastTwo = 32
+
+
+class BoundTaskPrompts:
+    """The prompts, as token batches.
+
+    Attributes:
+        parameters: what was asked for.
         metric: what the task is measured by: `logit_diff`, `prob_diff` or `nll`.
         batches: the items, those of one length together.
         dropped: how many were not used, by reason.
@@ -48,26 +96,12 @@ class TaskPrompts:
         facts: how many items there are, and how many were dropped, for the record.
     """
 
-    identified = ("task",)
-
-    def __init__(
-        self,
-        vocabulary: Vocabulary,
-        *,
-        seed: int,
-        task: str = "ioi",
-        n: int = 100,
-        bos: bool = False,
-    ) -> None:
-        """Draws the prompts, or reads the file.
-
-        Raises:
-            DataError: there is no such task, or none of its items can be used with this model.
-        """
+    def __init__(self, parameters: TaskPrompts, vocabulary: Vocabulary, *, seed: int) -> None:
+        self.parameters, task = parameters, parameters.task
         self.metric = _METRICS.get(task, "logit_diff")
         self.batches: list[TaskBatch]
         self.dropped: Dropped
-        self.batches, self.dropped = _batches(vocabulary, seed, task, n, bos)
+        self.batches, self.dropped = _batches(vocabulary, seed, parameters)
         if not self.batches:
             reasons = f"all were dropped, {self.dropped}" if self.dropped else "there were none"
             raise DataError(f"task {task} has no items for this model's tokenizer: {reasons}")
@@ -83,17 +117,11 @@ class TaskPrompts:
         """How many items there are."""
         return sum(len(batch.clean) for batch in self.batches)
 
-    @classmethod
-    def spec(cls, *, seed: int, task: str = "ioi", **_: Any) -> dict[str, Any]:
-        """The task and the seed of the draw; of a file, its content."""
-        if task in TASKS:
-            return {"source": f"task:{task}", "version": 1, "seed": seed}
-        return documents.identify(str(_file(task)))
-
 
 def _batches(
-    vocabulary: Vocabulary, seed: int, task: str, n: int, bos: bool
+    vocabulary: Vocabulary, seed: int, asked: TaskPrompts
 ) -> tuple[list[TaskBatch], Dropped]:
+    task, n, bos = asked.task, asked.n, asked.bos
     rng = np.random.default_rng(seed)
     if task == "repeats":
         return [repeats.batch(vocabulary, rng, n, bos=bos)], Dropped()

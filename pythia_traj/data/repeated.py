@@ -12,35 +12,59 @@ In a group's `shuffled` twin all after the first copy is permuted: the same type
 nothing to be continued.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from pythia_traj.errors import DataError
-from pythia_traj.experiment import Vocabulary
+from pythia_traj.experiment import AtLeastTwo, Count, Data, Vocabulary
 
 OLSSON_LENGTH, OLSSON_COPIES = 25, 4
 _EXTREME_TYPES = 0.04
 
 
-class RepeatedTokens:
+@dataclass(frozen=True)
+class RepeatedTokens(Data["BoundRepeatedTokens"]):
     """Sequences of random tokens in which a segment repeats.
 
     Attributes:
+        n: sequences of random tokens.
+        length: tokens of one half; published figures have 50.
+        bos: whether BOS is prepended to the two halves; published figures have none.
+    """
+
+    n: Count = 50
+    length: AtLeastTwo = 50
+    bos: bool = False
+
+    def spec(self, *, seed: int) -> dict[str, Any]:
+        """Random numbers alone: a seed identifies them."""
+        return {"source": "repeated-tokens", "version": 1, "seed": seed}
+
+    def bind(self, vocabulary: Vocabulary, *, seed: int) -> "BoundRepeatedTokens":
+        """Draws the sequences.
+
+        Raises:
+            DataError: two halves do not fit the model's context.
+        """
+        return BoundRepeatedTokens(self, vocabulary, seed=seed)
+
+
+class BoundRepeatedTokens:
+    """The sequences, drawn.
+
+    Attributes:
+        parameters: what was asked for.
         groups: `two_halves`, `two_halves/shuffled`, and where the context is long enough `olsson`,
             `olsson/shuffled`: int64 [item, pos].
         length: tokens of one half of `two_halves`.
         start: position of the first token of `two_halves` after BOS, if any.
     """
 
-    def __init__(
-        self, vocabulary: Vocabulary, *, seed: int, n: int = 50, length: int = 50, bos: bool = False
-    ) -> None:
-        """Draws the sequences.
-
-        Raises:
-            DataError: two halves do not fit the model's context.
-        """
+    def __init__(self, parameters: RepeatedTokens, vocabulary: Vocabulary, *, seed: int) -> None:
+        self.parameters = parameters
+        n, length, bos = parameters.n, parameters.length, parameters.bos
         self.length, self.start = length, int(bos)
         needed = self.start + 2 * length
         if needed > vocabulary.n_ctx:
@@ -67,11 +91,6 @@ class RepeatedTokens:
     def has_olsson(n_ctx: int) -> bool:
         """Whether the context holds the four copies and BOS."""
         return n_ctx >= 1 + OLSSON_COPIES * OLSSON_LENGTH
-
-    @classmethod
-    def spec(cls, *, seed: int, **_: Any) -> dict[str, Any]:
-        """Random numbers alone: a seed identifies them."""
-        return {"source": "repeated-tokens", "version": 1, "seed": seed}
 
 
 def _ordinary_types(vocabulary: Vocabulary) -> tuple[int, int]:

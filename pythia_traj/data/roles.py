@@ -7,18 +7,21 @@ token. Where it has not, a sentence says so in their place.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge
 
 from pythia_traj.data.prompts import TaskPrompts
 from pythia_traj.data.repeated import RepeatedTokens
 from pythia_traj.data.tasks.prompt import TaskBatch
 from pythia_traj.errors import DataError
-from pythia_traj.experiment import Vocabulary
+from pythia_traj.experiment import Data, Vocabulary
 
 FEWEST = 4
 """Items that a role needs at least: two to set its threshold on, two to measure it on."""
+
+AtLeastFour = Annotated[int, Ge(FEWEST)]
 
 SUPPRESSION_LENGTH = 8
 """Tokens of one half of the sequences for copy suppression.
@@ -108,10 +111,38 @@ class OrderedWords:
     shuffled: np.ndarray
 
 
-class RolePrompts:
-    """The data of `head_roles`.
+@dataclass(frozen=True)
+class RolePrompts(Data["BoundRolePrompts"]):
+    """What heads are given their roles on.
 
     Attributes:
+        n: sequences, and prompts with names: half for thresholds, half for scores.
+        length: tokens of one half of the repeated tokens.
+        bos: whether BOS is prepended.
+    """
+
+    n: AtLeastFour = 16
+    length: AtLeastFour = 25
+    bos: bool = False
+
+    def spec(self, *, seed: int) -> dict[str, Any]:
+        """Random numbers and our own words: a seed identifies them."""
+        return {"source": "roles", "version": 1, "seed": seed}
+
+    def bind(self, vocabulary: Vocabulary, *, seed: int) -> "BoundRolePrompts":
+        """Draws all parts.
+
+        Raises:
+            DataError: the repeated tokens do not fit the model's context.
+        """
+        return BoundRolePrompts(self, vocabulary, seed=seed)
+
+
+class BoundRolePrompts:
+    """All parts, drawn.
+
+    Attributes:
+        parameters: what was asked for.
         repeated: `two_halves` of `length` tokens, and their null.
         short: `two_halves` of SUPPRESSION_LENGTH tokens, for copy suppression.
         random_keys: for each query of the second half of `repeated` an earlier position, or its own
@@ -124,16 +155,13 @@ class RolePrompts:
         facts: how many items each part has, for the record.
     """
 
-    def __init__(
-        self, vocabulary: Vocabulary, *, seed: int, n: int = 16, length: int = 25, bos: bool = False
-    ) -> None:
-        """Draws all parts.
-
-        Raises:
-            DataError: the repeated tokens do not fit the model's context.
-        """
-        self.repeated = RepeatedTokens(vocabulary, seed=seed, n=n, length=length, bos=bos)
-        self.short = RepeatedTokens(vocabulary, seed=seed, n=n, length=SUPPRESSION_LENGTH, bos=bos)
+    def __init__(self, parameters: RolePrompts, vocabulary: Vocabulary, *, seed: int) -> None:
+        self.parameters = parameters
+        n, length, bos = parameters.n, parameters.length, parameters.bos
+        self.repeated, self.short = (
+            RepeatedTokens(n=n, length=half, bos=bos).bind(vocabulary, seed=seed)
+            for half in (length, SUPPRESSION_LENGTH)
+        )
         rng = np.random.default_rng(seed)
         second = self.repeated.start + length
         self.random_keys = rng.integers(0, np.arange(second, second + length) + 1, (n, length))
@@ -160,17 +188,12 @@ class RolePrompts:
             [np.full(len(task.words), 1 / len(task.words)) for task in self.ordered]
         )
 
-    @classmethod
-    def spec(cls, *, seed: int, **_: Any) -> dict[str, Any]:
-        """Random numbers and our own words: a seed identifies them."""
-        return {"source": "roles", "version": 1, "seed": seed}
-
 
 def _names(
     vocabulary: Vocabulary, seed: int, n: int, bos: bool, rng: np.random.Generator
 ) -> tuple[list[NamePrompts], str]:
     try:
-        task = TaskPrompts(vocabulary, seed=seed, task="ioi_abc", n=n, bos=bos)
+        task = TaskPrompts(task="ioi_abc", n=n, bos=bos).bind(vocabulary, seed=seed)
     except DataError as error:
         return [], str(error)
     if task.n < FEWEST:

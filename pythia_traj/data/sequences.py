@@ -16,15 +16,16 @@ sequences.
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from pythia_traj.data import documents, stdlib
 from pythia_traj.data.containers import is_table, is_there, rows, shown_names
 from pythia_traj.errors import DataError
-from pythia_traj.experiment import Vocabulary
+from pythia_traj.experiment import AtLeastTwo, Count, Data, Vocabulary
 from pythia_traj.outside import in_one_line, shown
 
 ROW_LENGTH = 2049
@@ -34,43 +35,65 @@ _ENOUGH = 16
 """Sequences of text to choose from for each that is asked for, before reading stops."""
 
 
-class TrainingSequences:
+@dataclass(frozen=True)
+class TrainingSequences(Data["BoundTrainingSequences"]):
     """n sequences of `prompt + continuation` tokens, without BOS.
 
     They are drawn without replacement and in the corpus's order.
 
     Attributes:
-        groups: `sequences` int64 [item, pos].
-        facts: how many there were to draw from.
+        n: sequences, drawn from the corpus.
+        prompt: tokens that the model is given.
+        continuation: tokens that it adds.
+        corpus: stdlib, or a file: .npy or .bin with token ids a row, .jsonl or .parquet with tokens
+            or text, .txt, hf:org/name@commit.
+        column: the column of a table that holds the text.
+        row_length: tokens of a row of a .bin file.
     """
 
-    identified = ("corpus",)
+    identified: ClassVar = ("corpus",)
 
-    def __init__(
-        self,
-        vocabulary: Vocabulary,
-        *,
-        seed: int,
-        n: int = 128,
-        prompt: int = 32,
-        continuation: int = 32,
-        corpus: str = "stdlib",
-        column: str = "text",
-        row_length: int = ROW_LENGTH,
-    ) -> None:
+    n: Count = 128
+    prompt: Count = 32
+    continuation: Count = 32
+    corpus: str = "stdlib"
+    column: str = "text"
+    row_length: AtLeastTwo = ROW_LENGTH
+
+    def spec(self, *, seed: int) -> dict[str, Any]:
+        """The corpus's content and the seed of the draw."""
+        return {**_identify(self.corpus), "seed": seed}
+
+    def bind(self, vocabulary: Vocabulary, *, seed: int) -> "BoundTrainingSequences":
         """Reads the corpus and draws the sequences.
 
         Raises:
             DataError: it cannot be read, has too few or too short sequences, or ids that the model
                 does not have.
         """
+        return BoundTrainingSequences(self, vocabulary, seed=seed)
+
+
+class BoundTrainingSequences:
+    """The sequences, drawn.
+
+    Attributes:
+        parameters: what was asked for.
+        groups: `sequences` int64 [item, pos].
+        facts: how many there were to draw from.
+    """
+
+    def __init__(self, parameters: TrainingSequences, vocabulary: Vocabulary, *, seed: int) -> None:
+        self.parameters = parameters
+        n, corpus, column = parameters.n, parameters.corpus, parameters.column
+        prompt, continuation = parameters.prompt, parameters.continuation
         length = prompt + continuation
         if length > vocabulary.n_ctx:
             raise DataError(
                 f"{prompt} + {continuation} tokens exceed the model's context of"
                 f" {vocabulary.n_ctx}: set prompt or continuation lower"
             )
-        found = _rows(vocabulary, corpus, column, row_length, length, _ENOUGH * n)
+        found = _rows(vocabulary, corpus, column, parameters.row_length, length, _ENOUGH * n)
         if len(found) < n:
             raise DataError(
                 f"{corpus} holds {len(found)} sequences of {length} tokens, {n} were asked for: set"
@@ -85,11 +108,6 @@ class TrainingSequences:
             )
         self.groups = {"sequences": tokens}
         self.facts = {"sequences_to_draw_from": len(found)}
-
-    @classmethod
-    def spec(cls, *, seed: int, corpus: str = "stdlib", **_: Any) -> dict[str, Any]:
-        """The corpus's content and the seed of the draw."""
-        return {**_identify(corpus), "seed": seed}
 
 
 def _identify(corpus: str) -> dict[str, Any]:

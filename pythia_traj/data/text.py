@@ -3,8 +3,9 @@
 import copy
 import hashlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -12,7 +13,7 @@ from tokenizers import Tokenizer
 from pythia_traj.data import documents, stdlib
 from pythia_traj.data.token_bytes import bytes_of_tokens, given_bytes
 from pythia_traj.errors import DataError
-from pythia_traj.experiment import Vocabulary
+from pythia_traj.experiment import Count, Data, Vocabulary
 
 TOKEN_CLASSES = ("word_after_space", "word", "number", "punctuation", "whitespace", "other")
 """Classes that any tokenizer's tokens fall into.
@@ -48,7 +49,8 @@ _COUNTED_CHARACTERS = 1 << 20
 """Text to count frequencies in, before reading of the corpus stops: some 300,000 tokens."""
 
 
-class TextTokens:
+@dataclass(frozen=True)
+class TextTokens(Data["BoundTextTokens"]):
     """Sequences of text, each from one document.
 
     Documents are tokenised and cut into consecutive sequences; what is left of a document at its
@@ -56,6 +58,43 @@ class TextTokens:
     replacement.
 
     Attributes:
+        n: sequences of text, in the same order at every step.
+        length: tokens of a sequence, BOS included; 550, or the model's context if that is shorter,
+            if not given.
+        null_n: sequences whose tokens are shuffled.
+        corpus: what text: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR.
+        column: the column of a table that holds it.
+        bos: whether BOS is prepended.
+    """
+
+    identified: ClassVar = ("corpus",)
+
+    n: Count = 16
+    length: Count | None = None
+    null_n: Count = 4
+    corpus: str = "stdlib"
+    column: str = "text"
+    bos: bool = False
+
+    def spec(self, *, seed: int) -> dict[str, Any]:
+        """The corpus's content, that of what frequencies are counted in, and the draw's seed."""
+        return {**identify_split(self.corpus), "seed": seed}
+
+    def bind(self, vocabulary: Vocabulary, *, seed: int) -> "BoundTextTokens":
+        """Reads, tokenises and cuts the corpus.
+
+        Raises:
+            DataError: there is no tokenizer, the corpus is shorter than n sequences, or the
+                sequences exceed the context.
+        """
+        return BoundTextTokens(self, vocabulary, seed=seed)
+
+
+class BoundTextTokens:
+    """The sequences, the same shuffled, and of what kind their tokens are.
+
+    Attributes:
+        parameters: what was asked for.
         groups: `text` int64 [item, pos], and `shuffled` [null_n, pos]: the first of them with
             tokens permuted within each sequence, which keeps their types and takes away their
             order. BOS stays in front.
@@ -63,36 +102,18 @@ class TextTokens:
             int64 as the group; 0 of BOS.
     """
 
-    identified = ("corpus",)
-
-    def __init__(
-        self,
-        vocabulary: Vocabulary,
-        *,
-        seed: int,
-        n: int = 16,
-        length: int | None = None,
-        null_n: int = 4,
-        corpus: str = "stdlib",
-        column: str = "text",
-        bos: bool = False,
-    ) -> None:
-        """Reads, tokenises and cuts the corpus.
-
-        Raises:
-            DataError: there is no tokenizer, the corpus is shorter than n sequences, or the
-                sequences exceed the context.
-        """
-        self._vocabulary, self._corpus, self._column = vocabulary, corpus, column
+    def __init__(self, parameters: TextTokens, vocabulary: Vocabulary, *, seed: int) -> None:
+        self.parameters, self._vocabulary = parameters, vocabulary
+        corpus, column, bos = parameters.corpus, parameters.column, parameters.bos
+        null_n = parameters.null_n
         rng = np.random.default_rng(seed)
-        length = length_for(vocabulary, length)
         self._own_bytes = _own_bytes(vocabulary)
         drawn = draw(
             vocabulary,
             measured(corpus, column),
             corpus,
-            n=n,
-            length=length,
+            n=parameters.n,
+            length=length_for(vocabulary, parameters.length),
             bos=bos,
             rng=rng,
             of_token=self._own_bytes,
@@ -129,17 +150,13 @@ class TextTokens:
         the standard library's training documents, or of the corpus itself where that is another,
         since it says nothing of what is trained on.
         """
-        if self._corpus == "stdlib":
+        if self.parameters.corpus == "stdlib":
             assert self._vocabulary.tokenizer is not None
             return bands(
                 _counts_of_stdlib(self._vocabulary.tokenizer.to_str(), self._vocabulary.d_vocab)
             )
-        return bands(_counts(self._vocabulary, documents.read(self._corpus, self._column)))
-
-    @classmethod
-    def spec(cls, *, seed: int, corpus: str = "stdlib", **_: Any) -> dict[str, Any]:
-        """The corpus's content, that of what frequencies are counted in, and the draw's seed."""
-        return {**identify_split(corpus), "seed": seed}
+        texts = documents.read(self.parameters.corpus, self.parameters.column)
+        return bands(_counts(self._vocabulary, texts))
 
 
 def identify_split(corpus: str) -> dict[str, Any]:

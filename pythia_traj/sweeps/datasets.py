@@ -1,4 +1,4 @@
-"""The data of a sweep: built once per model's vocabulary, before any step.
+"""The data of a sweep: bound once per model's vocabulary, before any step.
 
 All labels that ask for the same data share them.
 """
@@ -14,22 +14,23 @@ import psutil
 from pythia_traj.checkpoint import Checkpoint
 from pythia_traj.config import ExperimentRequest, SweepConfig
 from pythia_traj.errors import DataError
-from pythia_traj.experiment import Experiment, Vocabulary
+from pythia_traj.experiment import Data, Experiment, Vocabulary
 from pythia_traj.models.tokenizer import bos_token_id, eos_token_ids, read_tokenizer
+from pythia_traj.parameters import of_data
 from pythia_traj.suites.gpt_neox import forward_settings
-from pythia_traj.sweeps.plan import data_arguments, data_seed
+from pythia_traj.sweeps.plan import data_seed
 
 _BYTES_A_TOKEN = 80
 """Of tokens that are drawn, with their controls, while they are made: ten copies of eight bytes."""
 
 
 class Datasets:
-    """The data objects of one model's sweep, by what they are made of."""
+    """The bound data of one model's sweep, by what they are made of."""
 
     def __init__(self, config: SweepConfig, checkpoint: Checkpoint) -> None:
         self._config, self._checkpoint = config, checkpoint
         self._vocabulary = read_vocabulary(checkpoint)
-        self._built: dict[str, Any] = {}
+        self._bound: dict[str, Any] = {}
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -38,10 +39,11 @@ class Datasets:
 
     def _key(self, request: ExperimentRequest) -> str:
         """Labels with one key share their data."""
-        data = request.experiment.data
-        name = "" if data is None else f"{data.__module__}.{data.__qualname__}"
+        data = request.data
+        kind, arguments = type(data), _arguments(data)
         return json.dumps(
-            [name, data_arguments(request), data_seed(self._config, request)], sort_keys=True
+            [kind.__module__, kind.__qualname__, arguments, data_seed(self._config, request)],
+            sort_keys=True,
         )
 
     def get(self, label: str) -> Any:
@@ -51,16 +53,15 @@ class Datasets:
             DataError: it cannot be made from what was given; the message begins with the label.
         """
         request = self._config.experiments[label]
-        data = request.experiment.data
+        data = request.data
         if data is None:
             return None
         key = self._key(request)
-        if key not in self._built:
-            build: Any = data
+        if key not in self._bound:
             try:
+                _check_memory(_arguments(data))
                 seed = data_seed(self._config, request)
-                _check_memory(data_arguments(request))
-                self._built[key] = build(self._vocabulary, seed=seed, **data_arguments(request))
+                self._bound[key] = data.bind(self._vocabulary, seed=seed)
             except MemoryError as error:
                 raise DataError(
                     f"{label}: its data do not fit the memory ({error}): set its numbers lower"
@@ -71,8 +72,8 @@ class Datasets:
                 )
                 raise DataError(f"{label}: {error}{f'; {instead}' if instead else ''}") from error
         if request.experiment.reads:
-            _check_groups(self._built[key], label, request.experiment, self._vocabulary)
-        return self._built[key]
+            _check_groups(self._bound[key], label, request.experiment, self._vocabulary)
+        return self._bound[key]
 
     def groups(self, label: str) -> dict[str, np.ndarray]:
         """Those groups of a label's data that its experiment is called for.
@@ -108,6 +109,11 @@ class Datasets:
     def facts(self, label: str) -> dict[str, Any]:
         """What a label's data says of itself, for the record: its `facts`, if it has any."""
         return dict(getattr(self.get(label), "facts", {}))
+
+
+def _arguments(data: Data[Any] | None) -> dict[str, Any]:
+    """The values of its fields."""
+    return {} if data is None else {name: getattr(data, name) for name in of_data(data)}
 
 
 def _check_memory(arguments: Mapping[str, Any]) -> None:

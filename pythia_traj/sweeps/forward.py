@@ -18,8 +18,8 @@ from transformer_lens import HookedTransformer
 
 from pythia_traj.engines.measures import is_top1, next_token_nll
 from pythia_traj.errors import DataError, DeviceError, StoreError
-from pythia_traj.experiment import ACTIVATION_READS, OUTPUT_READS, Activations, hooks_of, layer_of
 from pythia_traj.keys import Extent
+from pythia_traj.reads import ACTIVATION_READS, OUTPUT_READS, Activations, hooks_of, layer_of
 from pythia_traj.sweeps.datasets import token_digests
 from pythia_traj.sweeps.failure import Failure
 from pythia_traj.values import ItemValues
@@ -56,7 +56,7 @@ class Reader:
     data: Any
     groups: Mapping[str, np.ndarray]
     reads: tuple[str, ...]
-    measure: Callable[[Activations], ItemValues]
+    measure: Callable[[Activations[Any]], ItemValues]
     failure: Failure | None = None
     _found: dict[str, ItemValues] = field(default_factory=dict)
     _made: dict[str, Any] = field(default_factory=dict)

@@ -3,7 +3,6 @@
 Pure: a config, the published checkpoints and what is done go in, units come out.
 """
 
-import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -199,7 +198,7 @@ class _Planner:
         experiment = request.experiment
         # What the data's spec knows by content is not known by its name too: a moved file is the
         # same file.
-        by_content = getattr(experiment.data, "identified", ())
+        by_content = () if experiment.data is None else experiment.data.identified
         made_of = {
             "schema": schema.VERSION,
             "experiment": experiment.name,
@@ -224,23 +223,6 @@ class _Planner:
             ) from None
 
 
-def data_arguments(request: ExperimentRequest) -> dict[str, Any]:
-    """The parameters of an experiment that its data's constructor has too."""
-    data = request.experiment.data
-    if data is None:
-        return {}
-    accepted = {
-        p.name
-        for p in inspect.signature(data).parameters.values()
-        if p.kind is inspect.Parameter.KEYWORD_ONLY
-    }
-    return {
-        name: value
-        for name, value in request.parameters.items()
-        if name in accepted and name != "seed"
-    }
-
-
 def data_seed(config: SweepConfig, request: ExperimentRequest) -> int:
     """The seed of a label's data: its own, or the sweep's."""
     own = request.parameters.get("seed")
@@ -250,12 +232,8 @@ def data_seed(config: SweepConfig, request: ExperimentRequest) -> int:
 def data_spec(config: SweepConfig, label: str) -> dict[str, Any] | None:
     """What identifies a label's data, found without a model."""
     request = config.experiments[label]
-    data = request.experiment.data
-    return (
-        None
-        if data is None
-        else data.spec(seed=data_seed(config, request), **data_arguments(request))
-    )
+    data = request.data
+    return None if data is None else data.spec(seed=data_seed(config, request))
 
 
 def resolve_references(

@@ -37,15 +37,15 @@ def mine(model, *, word: str = HOSTILE) -> Rows:
     """DOCUMENTED"""
     raise RuntimeError(HOSTILE)
 
-@experiment(version=1, data=RepeatedTokens, reads=("loss",))
-def misshapen(acts, *, n: int = 4, length: int = 9) -> ItemValues:
+@experiment(version=1, data=RepeatedTokens(n=4, length=9), reads=("loss",))
+def misshapen(acts) -> ItemValues:
     """Yields queries as items."""
     values = ItemValues()
     values.add(Key(HOSTILE), acts.output("loss").mean(0))
     return values
 
-@experiment(version=1, data=RepeatedTokens, reads=("loss",))
-def named(acts, *, n: int = 4, length: int = 9) -> ItemValues:
+@experiment(version=1, data=RepeatedTokens(n=4, length=9), reads=("loss",))
+def named(acts) -> ItemValues:
     """Yields a metric of a bad name."""
     values = ItemValues()
     values.add(Key("x", variant=HOSTILE), acts.output("loss").mean(-1))

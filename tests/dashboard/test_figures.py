@@ -293,7 +293,7 @@ def test_an_experiment_of_ones_own_is_drawn_unless_it_measures_answers(further, 
 def test_the_experiments_on_tasks_are_those_whose_data_are_prompts_of_tasks():
     from pythia_traj.data.prompts import TaskPrompts
 
-    on_tasks = [name for name, found in discover().items() if found.data is TaskPrompts]
+    on_tasks = [name for name, found in discover().items() if isinstance(found.data, TaskPrompts)]
     assert sorted(figures.TASKS) == on_tasks
 
 

@@ -94,14 +94,8 @@ def test_sequences_of_a_decomposed_text_have_its_bytes_in_both_groups(bos, tmp_p
     (tmp_path / "notes.txt").write_text(text)
     vocabulary = Vocabulary(300, 128, composing())
     data = TextTokens(
-        vocabulary,
-        seed=0,
-        n=8,
-        length=100 + bos,
-        null_n=3,
-        corpus=str(tmp_path / "notes.txt"),
-        bos=bos,
-    )
+        n=8, length=100 + bos, null_n=3, corpus=str(tmp_path / "notes.txt"), bos=bos
+    ).bind(vocabulary, seed=0)
     sizes, shuffled = data.text_bytes["text"], data.text_bytes["shuffled"]
     assert {name: group.shape for name, group in data.groups.items()} == {
         name: size.shape for name, size in data.text_bytes.items()
@@ -129,7 +123,7 @@ def test_sequences_of_a_decomposed_text_have_its_bytes_in_both_groups(bos, tmp_p
 
 def test_text_that_its_tokens_spell_has_the_bytes_of_its_tokens():
     vocabulary = Vocabulary(300, 128, composing())
-    data = TextTokens(vocabulary, seed=0, n=8, length=64)
+    data = TextTokens(n=8, length=64).bind(vocabulary, seed=0)
     for name, group in data.groups.items():
         assert (data.text_bytes[name] == data.token_bytes[group]).all()
 

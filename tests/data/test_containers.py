@@ -94,12 +94,12 @@ def test_a_file_of_another_name_is_refused_with_the_names_that_are_known(name, t
     path.write_bytes(PLAIN)
     builds = [
         lambda: list(documents.read(str(path))),
-        lambda: TextTokens(VOCABULARY, seed=0, corpus=str(path)),
-        lambda: TrainingSequences(VOCABULARY, seed=0, corpus=str(path)),
+        lambda: TextTokens(corpus=str(path)).bind(VOCABULARY, seed=0),
+        lambda: TrainingSequences(corpus=str(path)).bind(VOCABULARY, seed=0),
     ]
     if not name.endswith(".conllu"):  # which is identified as labels
         builds += [
-            lambda kind=kind: kind.spec(seed=0, corpus=str(path))
+            lambda kind=kind: kind(corpus=str(path)).spec(seed=0)
             for kind in (TextTokens, Passages, NGramText, LensText)
         ]
     for build in builds:
@@ -208,8 +208,8 @@ def test_a_pipe_a_device_and_a_directory_are_refused_at_once(suffix, tmp_path):
         for build in (
             lambda corpus=corpus: documents.identify(corpus),
             lambda corpus=corpus: list(documents.read(corpus)),
-            lambda corpus=corpus: TrainingSequences.spec(seed=0, corpus=corpus),
-            lambda corpus=corpus: TrainingSequences(VOCABULARY, seed=0, corpus=corpus),
+            lambda corpus=corpus: TrainingSequences(corpus=corpus).spec(seed=0),
+            lambda corpus=corpus: TrainingSequences(corpus=corpus).bind(VOCABULARY, seed=0),
         ):
             with pytest.raises(DataError, match="there is no") as caught:
                 build()
@@ -284,8 +284,8 @@ def test_ids_that_are_none_are_refused_with_their_row(name, tmp_path):
     content, message = IDS[name]
     (tmp_path / name).write_text(json.dumps(content) + "\n")
     with pytest.raises(DataError, match=message):
-        TrainingSequences(
-            VOCABULARY, seed=0, n=1, prompt=1, continuation=1, corpus=str(tmp_path / name)
+        TrainingSequences(n=1, prompt=1, continuation=1, corpus=str(tmp_path / name)).bind(
+            VOCABULARY, seed=0
         )
 
 
@@ -305,8 +305,8 @@ def test_arrays_that_hold_no_ids_are_refused(case, tmp_path):
     content, message = ARRAYS[case]
     np.save(tmp_path / "rows.npy", content, allow_pickle=True)
     with pytest.raises(DataError, match=message):
-        TrainingSequences(
-            VOCABULARY, seed=0, n=1, prompt=1, continuation=1, corpus=str(tmp_path / "rows.npy")
+        TrainingSequences(n=1, prompt=1, continuation=1, corpus=str(tmp_path / "rows.npy")).bind(
+            VOCABULARY, seed=0
         )
 
 
@@ -317,8 +317,8 @@ def test_an_archive_named_as_an_array_and_a_cut_array_are_refused(tmp_path):
     (tmp_path / "cut.NPY").write_bytes((tmp_path / "whole.npy").read_bytes()[:-8])
     for name in ("archive.npy", "cut.NPY"):
         with pytest.raises(DataError, match="is no NumPy file"):
-            TrainingSequences(
-                VOCABULARY, seed=0, n=1, prompt=1, continuation=1, corpus=str(tmp_path / name)
+            TrainingSequences(n=1, prompt=1, continuation=1, corpus=str(tmp_path / name)).bind(
+                VOCABULARY, seed=0
             )
 
 
@@ -333,19 +333,12 @@ def test_a_folder_that_is_no_dataset_is_one_line(tmp_path):
 
 def test_every_kind_of_data_refuses_a_model_without_a_tokenizer(tmp_path):
     (tmp_path / "notes.txt").write_bytes(PLAIN)
-    for build in (TextTokens, Passages, NGramText, LensText, TrainingSequences):
+    notes = str(tmp_path / "notes.txt")
+    for kind in (TextTokens, Passages, NGramText, LensText, TrainingSequences):
         with pytest.raises(
             DataError, match=r"has no tokenizer\.json.*put one beside its config\.json"
         ):
-            build(Vocabulary(300, 128), seed=0, n=1, corpus=str(tmp_path / "notes.txt"))
-        settings = (
-            {"prompt": 8, "continuation": 8} if build is TrainingSequences else {"length": 16}
-        )
+            kind(n=2, corpus=notes).bind(Vocabulary(300, 128), seed=0)
+        settings = {"prompt": 8, "continuation": 8} if kind is TrainingSequences else {"length": 16}
         with pytest.raises(DataError, match="tokenizer and model do not belong together"):
-            build(
-                Vocabulary(20, 128, byte_tokenizer()),
-                seed=0,
-                n=1,
-                corpus=str(tmp_path / "notes.txt"),
-                **settings,
-            )
+            kind(n=1, corpus=notes, **settings).bind(Vocabulary(20, 128, byte_tokenizer()), seed=0)

@@ -184,7 +184,7 @@ def test_bos_is_prepended_where_a_text_has_none_and_nothing_is_cut_at_an_end(tmp
     ]
     path = tmp_path / "own.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    data = LabelledTokens(vocabulary, seed=0, task=str(path), n=50, length=60, bos=True)
+    data = LabelledTokens(task=str(path), n=50, length=60, bos=True).bind(vocabulary, seed=0)
     assert sum(data.sizes) == 12
     for group, place in data.places.items():
         ids = data.groups[group]

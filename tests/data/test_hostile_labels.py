@@ -349,4 +349,4 @@ def test_a_dataset_whose_file_is_damaged_is_one_line(tmp_path):
 def test_a_file_without_any_label_is_refused(tmp_path):
     rows = [{"text": f"ab{i}", "spans": [[0, 1, -100]]} for i in range(9)]
     with pytest.raises(DataError, match="has labels in 0 documents"):
-        LabelledTokens(PLAIN, seed=0, task=write(tmp_path / "own.jsonl", rows), n=50)
+        LabelledTokens(task=write(tmp_path / "own.jsonl", rows), n=50).bind(PLAIN, seed=0)

@@ -11,8 +11,7 @@ import pytest
 from pydantic import TypeAdapter
 from tokenizers import normalizers
 
-from experiments.samples import separated
-from pythia_traj.data.continuations import PromptTexts
+from pythia_traj.data.continuations import PromptTexts, separated
 from pythia_traj.data.prompts import TaskPrompts
 from pythia_traj.data.roles import RolePrompts
 from pythia_traj.discovery import find
@@ -98,7 +97,7 @@ def test_a_row_that_is_wrong_is_refused_by_its_file_and_line(tmp_path, case):
     row, message = REFUSED[case]
     path = write(tmp_path / "own.jsonl", [TEXT, row])
     with pytest.raises(DataError, match=f"own.jsonl line 2.*{message}") as caught:
-        TaskPrompts(VOCABULARY, seed=0, task=path)
+        TaskPrompts(task=path).bind(VOCABULARY, seed=0)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400
 
@@ -108,7 +107,7 @@ def test_a_prompt_of_many_characters_is_not_tokenised_whole(tmp_path, monkeypatc
     long = Counting(300, 128, VOCABULARY.tokenizer)
     rows = [{**TEXT, "clean": "é" * 100_000, "corrupted": "è" * 100_000}]
     with pytest.raises(DataError, match="line 1 exceeds the model's context of 128 tokens"):
-        TaskPrompts(long, seed=0, task=write(tmp_path / "own.jsonl", rows))
+        TaskPrompts(task=write(tmp_path / "own.jsonl", rows)).bind(long, seed=0)
     assert 0 < len(ENCODED) < 10
 
 
@@ -147,8 +146,8 @@ LEFT_OUT = {
 @pytest.mark.parametrize("case", LEFT_OUT)
 def test_a_row_that_cannot_be_used_is_left_out_and_named(tmp_path, caplog, case):
     row, reason = LEFT_OUT[case]
-    data = TaskPrompts(
-        VOCABULARY, seed=0, task=write(tmp_path / "own.jsonl", [TEXT, row, IDS, row])
+    data = TaskPrompts(task=write(tmp_path / "own.jsonl", [TEXT, row, IDS, row])).bind(
+        VOCABULARY, seed=0
     )
     assert data.n == 2
     assert data.facts == {"items": 2, "dropped": {reason: 2}}
@@ -156,7 +155,7 @@ def test_a_row_that_cannot_be_used_is_left_out_and_named(tmp_path, caplog, case)
     with pytest.raises(
         DataError, match=rf"all were dropped, {reason} \(1, .*own.jsonl line 1 first\)"
     ):
-        TaskPrompts(VOCABULARY, seed=0, task=write(tmp_path / "own.jsonl", [row]))
+        TaskPrompts(task=write(tmp_path / "own.jsonl", [row])).bind(VOCABULARY, seed=0)
 
 
 MEASURED = {
@@ -178,7 +177,7 @@ MEASURED = {
 @pytest.mark.parametrize("case", MEASURED)
 def test_a_row_that_is_odd_is_measured(tmp_path, case):
     row, template = MEASURED[case]
-    data = TaskPrompts(VOCABULARY, seed=0, task=write(tmp_path / "own.JSONL", [row]))
+    data = TaskPrompts(task=write(tmp_path / "own.JSONL", [row])).bind(VOCABULARY, seed=0)
     assert not data.dropped
     assert data.batches[0].templates == (template,)
     if isinstance(row["clean"], list):
@@ -199,7 +198,7 @@ def test_a_row_that_is_odd_is_measured(tmp_path, case):
 def test_cells_of_parquet(tmp_path, columns, message):
     pq.write_table(pa.Table.from_pylist([columns]), tmp_path / "own.parquet")
     with pytest.raises(DataError, match=message):
-        TaskPrompts(VOCABULARY, seed=0, task=str(tmp_path / "own.parquet"))
+        TaskPrompts(task=str(tmp_path / "own.parquet")).bind(VOCABULARY, seed=0)
 
 
 def test_a_column_twice(tmp_path):
@@ -208,7 +207,7 @@ def test_a_column_twice(tmp_path):
     (tmp_path / "own.jsonl").write_text(json.dumps(TEXT)[:-1] + ', "clean": "a"}')
     for name in ("own.parquet", "own.jsonl"):
         with pytest.raises(DataError, match=f"{name}.* twice"):
-            TaskPrompts(VOCABULARY, seed=0, task=str(tmp_path / name))
+            TaskPrompts(task=str(tmp_path / name)).bind(VOCABULARY, seed=0)
 
 
 BOS = 7
@@ -228,7 +227,7 @@ WITH_BOS = Vocabulary(300, 128, VOCABULARY.tokenizer, bos_token_id=BOS, eos_toke
 )
 def test_a_prompt_that_begins_with_bos_has_one(tmp_path, clean, corrupted, expected):
     row = {"clean": clean, "corrupted": corrupted, "answer": 8, "wrong": 9}
-    data = TaskPrompts(WITH_BOS, seed=0, task=write(tmp_path / "own.jsonl", [row]), bos=True)
+    data = TaskPrompts(task=write(tmp_path / "own.jsonl", [row]), bos=True).bind(WITH_BOS, seed=0)
     (batch,) = data.batches
     assert [batch.clean[0].tolist(), batch.corrupted[0].tolist()] == expected
     assert batch.shuffled[0, 0] == BOS
@@ -237,19 +236,16 @@ def test_a_prompt_that_begins_with_bos_has_one(tmp_path, clean, corrupted, expec
 def test_a_prompt_that_is_written_with_bos_has_one(tmp_path):
     row = {**TEXT, "clean": "<|endoftext|>def f", "corrupted": "<|endoftext|>def g"}
     with_it, without = (
-        TaskPrompts(VOCABULARY, seed=0, task=write(tmp_path / "own.jsonl", [one]), bos=True)
+        TaskPrompts(task=write(tmp_path / "own.jsonl", [one]), bos=True)
+        .bind(VOCABULARY, seed=0)
         .batches[0]
         .clean.tolist()
         for one in (row, TEXT)
     )
     assert with_it == without
     prompts = PromptTexts(
-        VOCABULARY,
-        seed=0,
-        prompts=("<|endoftext|>def f", "def f", "<|endoftext|>"),
-        tokens=4,
-        bos=True,
-    )
+        prompts=("<|endoftext|>def f", "def f", "<|endoftext|>"), tokens=4, bos=True
+    ).bind(VOCABULARY, seed=0)
     assert prompts.lengths == [len(without[0])] * 2 + [1]
     assert (
         prompts.groups["prompts"][0].tolist() == prompts.groups["prompts"][1].tolist() == without[0]
@@ -300,11 +296,11 @@ def test_a_list_of_prompts_is_taken_as_it_is():
 )
 def test_prompts_that_cannot_be_continued_are_refused(prompts, message):
     with pytest.raises(DataError, match=message):
-        PromptTexts(VOCABULARY, seed=0, prompts=prompts, tokens=4)
+        PromptTexts(prompts=prompts, tokens=4).bind(VOCABULARY, seed=0)
 
 
 def test_text_ends_at_an_end_of_text_and_not_at_bos():
-    found = PromptTexts(WITH_BOS, seed=0, prompts=("a",), tokens=4)
+    found = PromptTexts(prompts=("a",), tokens=4).bind(WITH_BOS, seed=0)
     letters = VOCABULARY.encode("ab").tolist()
     assert found.text([letters[0], BOS, letters[1], 0, 5]) == VOCABULARY.decode(
         [letters[0], BOS, letters[1]]
@@ -313,7 +309,7 @@ def test_text_ends_at_an_end_of_text_and_not_at_bos():
 
 def test_roles_without_a_tokenizer_of_this_model_say_so_for_their_part_alone():
     other = Vocabulary(40, 128, VOCABULARY.tokenizer)
-    data = RolePrompts(other, seed=0, n=4)
+    data = RolePrompts(n=4).bind(other, seed=0)
     assert data.groups["two_halves"].max() < 40
     assert "do not belong together" in data.no_names
     assert "do not belong together" in data.no_ordered
@@ -323,13 +319,13 @@ def test_a_tokenizer_that_fails_is_one_line(tmp_path):
     tokenizer = byte_tokenizer()
     tokenizer.normalizer = normalizers.Replace("def", "\u20ac")
     rows = [{**TEXT, "clean": "def f", "corrupted": "def g"}]
-    data = TaskPrompts(
-        Vocabulary(300, 128, tokenizer), seed=0, task=write(tmp_path / "own.jsonl", rows)
+    data = TaskPrompts(task=write(tmp_path / "own.jsonl", rows)).bind(
+        Vocabulary(300, 128, tokenizer), seed=0
     )
     assert len(data.batches) == 1
     with pytest.raises(DataError, match="own.jsonl line 1: .* do not belong together"):
-        TaskPrompts(
-            Vocabulary(20, 128, tokenizer), seed=0, task=write(tmp_path / "own.jsonl", rows)
+        TaskPrompts(task=write(tmp_path / "own.jsonl", rows)).bind(
+            Vocabulary(20, 128, tokenizer), seed=0
         )
 
 
@@ -338,7 +334,7 @@ def test_items_are_told_apart_in_their_order(tmp_path):
         {**IDS, "clean": [i + 1] * (1 + i % 2), "corrupted": [9] * (1 + i % 2), "template": i % 3}
         for i in range(6)
     ]
-    data = TaskPrompts(VOCABULARY, seed=0, task=write(tmp_path / "own.jsonl", rows))
+    data = TaskPrompts(task=write(tmp_path / "own.jsonl", rows)).bind(VOCABULARY, seed=0)
     found = {
         int(n): t
         for batch in data.batches

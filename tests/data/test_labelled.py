@@ -15,7 +15,7 @@ from pythia_traj.data.labels import TASKS
 from pythia_traj.data.labels.alignment import labels_of, tokenise
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import Vocabulary
-from tests.support import byte_tokenizer
+from tests.support import byte_tokenizer, n_documents
 
 PYTHIA = Path(__file__).parents[3] / "shared" / "reference" / "pythia_tokenizer.json"
 VOCABULARY = Vocabulary(300, 128, byte_tokenizer())
@@ -109,7 +109,7 @@ def test_properties_of_tokens():
 
 @pytest.fixture(scope="module")
 def python_tokens():
-    return LabelledTokens(VOCABULARY, seed=0, n=3000, length=64)
+    return LabelledTokens(n=3000, length=64).bind(VOCABULARY, seed=0)
 
 
 def test_documents_are_in_one_split_and_splits_have_their_shares(python_tokens):
@@ -117,7 +117,7 @@ def test_documents_are_in_one_split_and_splits_have_their_shares(python_tokens):
     assert sum(data.sizes) == len(data.labels) == 3000
     of_split = {name: set(data.documents[data.split(name)].tolist()) for name in SPLITS}
     assert (
-        sum(map(len, of_split.values())) == len(set.union(*of_split.values())) == data.n_documents
+        sum(map(len, of_split.values())) == len(set.union(*of_split.values())) == n_documents(data)
     )
     for size, share in zip(data.sizes, SPLITS.values(), strict=True):
         assert size / 3000 == pytest.approx(share, abs=0.1)
@@ -146,7 +146,7 @@ def test_a_control_task_labels_types_as_often_as_labels_occur(python_tokens):
         for token in np.unique(data.types):
             assert len(set(control[data.types == token])) == 1
     assert (data.controls[0] != data.controls[1]).any()
-    many = LabelledTokens(VOCABULARY, seed=0, n=3000, length=64, controls=400)
+    many = LabelledTokens(n=3000, length=64, controls=400).bind(VOCABULARY, seed=0)
     train = np.bincount(many.labels[many.split("train")], minlength=7) / many.sizes[0]
     drawn = np.bincount(
         many.controls[:, np.unique(many.types, return_index=True)[1]].ravel(), minlength=7
@@ -155,7 +155,9 @@ def test_a_control_task_labels_types_as_often_as_labels_occur(python_tokens):
 
 
 def test_the_same_seed_gives_the_same_and_the_record_says_so(python_tokens):
-    again, other = (LabelledTokens(VOCABULARY, seed=seed, n=3000, length=64) for seed in (0, 1))
+    again, other = (
+        LabelledTokens(n=3000, length=64).bind(VOCABULARY, seed=seed) for seed in (0, 1)
+    )
     assert again.facts == python_tokens.facts
     assert len(again.facts["sha256"]) == 64
     assert other.facts["sha256"] != again.facts["sha256"]
@@ -163,7 +165,7 @@ def test_the_same_seed_gives_the_same_and_the_record_says_so(python_tokens):
 
 
 def test_bos_stands_in_front_and_has_no_label():
-    data = LabelledTokens(VOCABULARY, seed=0, n=500, length=33, task="position", bos=True)
+    data = LabelledTokens(n=500, length=33, task="position", bos=True).bind(VOCABULARY, seed=0)
     for group, place in data.places.items():
         assert (data.groups[group][:, 0] == 0).all()
         assert (place.positions > 0).all()
@@ -184,9 +186,9 @@ def test_what_is_no_python_is_left_out_and_counted(tmp_path):
         *(f"def f{i}(x): return x + {i}\n" for i in range(6)),
     ]
     corpus = write_lines(tmp_path / "code.jsonl", [{"text": text} for text in texts])
-    data = LabelledTokens(VOCABULARY, seed=0, task="python_definition", corpus=corpus, n=100)
+    data = LabelledTokens(task="python_definition", corpus=corpus, n=100).bind(VOCABULARY, seed=0)
     assert data.facts["not_python"] == 4
-    assert data.n_documents == 7
+    assert n_documents(data) == 7
     assert data.classes == ("definition", "use")
 
 
@@ -209,7 +211,7 @@ def test_spans_in_jsonl_and_parquet_are_the_same(tmp_path):
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "own.parquet")
     paths = [write_lines(tmp_path / "own.jsonl", ROWS), str(tmp_path / "own.parquet")]
-    one, two = (LabelledTokens(VOCABULARY, seed=0, task=path, n=200) for path in paths)
+    one, two = (LabelledTokens(task=path, n=200).bind(VOCABULARY, seed=0) for path in paths)
     assert one.facts == two.facts
     assert one.classes == ("O", "PER")
     # "Anna0" and " met": "Bo" has no label.
@@ -222,8 +224,8 @@ def test_rows_of_one_document_stay_together(tmp_path):
     path = write_lines(
         tmp_path / "own.jsonl", [{**row, "document": f"d{i // 2}"} for i, row in enumerate(ROWS)]
     )
-    data = LabelledTokens(VOCABULARY, seed=0, task=path, n=200)
-    assert data.n_documents == 4
+    data = LabelledTokens(task=path, n=200).bind(VOCABULARY, seed=0)
+    assert n_documents(data) == 4
     assert data.facts["documents"] == {"train": 1, "validation": 1, "test": 2}
 
 
@@ -244,14 +246,14 @@ def test_conllu_words_have_their_column(tmp_path):
     path = tmp_path / "words.conllu"
     path.write_text("".join(CONLLU.format(doc=f"d{i}").replace("é", "éàüöç"[i]) for i in range(5)))
     for column, classes in (("", ("NOUN", "PUNCT", "X")), ("deprel", ("dep", "punct", "root"))):
-        data = LabelledTokens(VOCABULARY, seed=0, task=str(path), labels=column, n=200)
+        data = LabelledTokens(task=str(path), labels=column, n=200).bind(VOCABULARY, seed=0)
         assert data.classes == classes
-        assert data.n_documents == 5
+        assert n_documents(data) == 5
         first = data.documents == 0
         # This tokenizer has the spaces as tokens of their own.
         assert VOCABULARY.tokenizer.decode(data.types[first].tolist()) == "sang,é"
     with pytest.raises(DataError, match="did you mean upos"):
-        LabelledTokens(VOCABULARY, seed=0, task=str(path), labels="upo")
+        LabelledTokens(task=str(path), labels="upo").bind(VOCABULARY, seed=0)
 
 
 def people():
@@ -269,10 +271,10 @@ def people():
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_a_saved_dataset_of_token_classification(tmp_path):
     people().save_to_disk(str(tmp_path / "saved"))
-    data = LabelledTokens(VOCABULARY, seed=0, task=f"hf:{tmp_path / 'saved'}", n=200)
+    data = LabelledTokens(task=f"hf:{tmp_path / 'saved'}", n=200).bind(VOCABULARY, seed=0)
     assert data.classes == ("B-PER", "O")
     with pytest.raises(DataError, match="no column 'tags': its columns are tokens, ner_tags"):
-        LabelledTokens(VOCABULARY, seed=0, task=f"hf:{tmp_path / 'saved'}", labels="tags")
+        LabelledTokens(task=f"hf:{tmp_path / 'saved'}", labels="tags").bind(VOCABULARY, seed=0)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -285,10 +287,10 @@ def test_a_dataset_of_the_hub_is_streamed_at_its_commit(monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     task = "hf:org/people:test@" + "b" * 40
-    data = LabelledTokens(VOCABULARY, seed=0, task=task, n=200)
+    data = LabelledTokens(task=task, n=200).bind(VOCABULARY, seed=0)
     assert data.classes == ("B-PER", "O")
     assert asked == {"name": "org/people", "split": "test", "revision": "b" * 40, "streaming": True}
-    assert LabelledTokens.spec(seed=0, task=task) == {
+    assert LabelledTokens(task=task).spec(seed=0) == {
         "source": "hf:org/people:test",
         "commit": "b" * 40,
         "seed": 0,
@@ -307,7 +309,7 @@ def test_a_dataset_of_the_hub_is_streamed_at_its_commit(monkeypatch):
 )
 def test_what_cannot_be_labelled_is_refused(settings, message):
     with pytest.raises(DataError, match=message):
-        LabelledTokens(VOCABULARY, seed=0, **settings)
+        LabelledTokens(**settings).bind(VOCABULARY, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -331,18 +333,18 @@ def test_what_cannot_be_labelled_is_refused(settings, message):
 )
 def test_a_file_that_cannot_be_used_is_refused(tmp_path, rows, message):
     with pytest.raises(DataError, match=message):
-        LabelledTokens(VOCABULARY, seed=0, task=write_lines(tmp_path / "own.jsonl", rows))
+        LabelledTokens(task=write_lines(tmp_path / "own.jsonl", rows)).bind(VOCABULARY, seed=0)
 
 
 def test_a_model_without_tokenizer_and_a_tokenizer_of_another_model():
     with pytest.raises(DataError, match=r"has no tokenizer\.json"):
-        LabelledTokens(Vocabulary(300, 128), seed=0)
+        LabelledTokens().bind(Vocabulary(300, 128), seed=0)
     with pytest.raises(DataError, match="do not belong together"):
-        LabelledTokens(Vocabulary(20, 128, VOCABULARY.tokenizer), seed=0, n=100)
+        LabelledTokens(n=100).bind(Vocabulary(20, 128, VOCABULARY.tokenizer), seed=0)
 
 
 def test_the_spec_speaks_of_content_and_of_the_python_that_reads_it(tmp_path):
     path = write_lines(tmp_path / "own.jsonl", ROWS)
-    assert "sha256" in LabelledTokens.spec(seed=0, task=path)
-    assert LabelledTokens.spec(seed=0)["python"].startswith("3.")
-    assert "python" not in LabelledTokens.spec(seed=0, task="position")
+    assert "sha256" in LabelledTokens(task=path).spec(seed=0)
+    assert LabelledTokens().spec(seed=0)["python"].startswith("3.")
+    assert "python" not in LabelledTokens(task="position").spec(seed=0)

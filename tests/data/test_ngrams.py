@@ -29,8 +29,8 @@ def dense(counts, order, contexts):
 
 @pytest.fixture(scope="module")
 def data():
-    return NGramText(
-        VOCABULARY, seed=0, n=6, length=32, null_n=3, positions=10, sampled=24, train_tokens=100_000
+    return NGramText(n=6, length=32, null_n=3, positions=10, sampled=24, train_tokens=100_000).bind(
+        VOCABULARY, seed=0
     )
 
 
@@ -88,11 +88,11 @@ def test_groups_hold_text_and_samples_with_their_nulls(data):
         assert at.max() <= data.groups[name].shape[1] - 2
         assert (np.diff(at) > 0).all()
     again = NGramText(
-        VOCABULARY, seed=0, n=6, length=32, null_n=3, positions=10, sampled=24, train_tokens=100_000
-    )
+        n=6, length=32, null_n=3, positions=10, sampled=24, train_tokens=100_000
+    ).bind(VOCABULARY, seed=0)
     other = NGramText(
-        VOCABULARY, seed=1, n=6, length=32, null_n=3, positions=10, sampled=24, train_tokens=100_000
-    )
+        n=6, length=32, null_n=3, positions=10, sampled=24, train_tokens=100_000
+    ).bind(VOCABULARY, seed=1)
     for name, group in data.groups.items():
         assert (group == again.groups[name]).all()
         assert (group != other.groups[name]).any()
@@ -105,7 +105,7 @@ def test_n_grams_and_text_come_from_disjoint_documents(tmp_path):
     train, heldout = (set(part(str(path))) for part in (text_module.training, text_module.heldout))
     assert not train & heldout
     assert train | heldout == set(texts)
-    data = NGramText(VOCABULARY, seed=0, n=2, length=16, null_n=1, corpus=str(path))
+    data = NGramText(n=2, length=16, null_n=1, corpus=str(path)).bind(VOCABULARY, seed=0)
     measured = VOCABULARY.tokenizer.decode(data.groups["text"][0].tolist())
     assert any(measured in text for text in heldout)
     assert not any(measured in text for text in train)
@@ -121,14 +121,14 @@ def test_a_source_that_cannot_be_split_is_refused(tmp_path):
     ):
         path.write_text(text * 50)
         with pytest.raises(DataError, match=message):
-            NGramText(VOCABULARY, seed=0, n=1, length=16, corpus=str(path))
+            NGramText(n=1, length=16, corpus=str(path)).bind(VOCABULARY, seed=0)
     with pytest.raises(DataError, match="hold no trigram: set length to at least 3"):
-        NGramText(VOCABULARY, seed=0, length=2)
+        NGramText(length=2).bind(VOCABULARY, seed=0)
 
 
 def test_bos_stands_in_front_and_is_never_sampled():
-    data = NGramText(
-        VOCABULARY, seed=0, n=2, length=16, null_n=1, sampled=16, train_tokens=20_000, bos=True
+    data = NGramText(n=2, length=16, null_n=1, sampled=16, train_tokens=20_000, bos=True).bind(
+        VOCABULARY, seed=0
     )
     for group in data.groups.values():
         assert group.shape[1] == 16
@@ -136,6 +136,6 @@ def test_bos_stands_in_front_and_is_never_sampled():
 
 
 def test_the_spec_names_both_parts_of_the_corpus():
-    spec = NGramText.spec(seed=3)
+    spec = NGramText().spec(seed=3)
     assert len({spec["sha256"], spec["train_sha256"]}) == 2
     assert spec["smoothing"] == "witten-bell"

@@ -46,7 +46,7 @@ def every_item(data):
 @needs_pythias
 @pytest.mark.parametrize("task", sorted(set(TASKS) - {"repeats"}))
 def test_pythias_tokenizer_allows_every_item_of_every_task(pythia, task):
-    data = TaskPrompts(pythia, seed=0, task=task, n=300)
+    data = TaskPrompts(task=task, n=300).bind(pythia, seed=0)
     assert data.n == 300
     assert not data.dropped
     assert data.facts == {"items": 300, "dropped": {}}
@@ -71,7 +71,7 @@ def test_every_name_and_noun_is_one_token(pythia):
 @needs_pythias
 @pytest.mark.parametrize(("task", "answers_flip"), [("ioi", True), ("ioi_abc", False)])
 def test_ioi_names_the_giver_twice_and_its_twins_do_what_they_say(pythia, task, answers_flip):
-    data = TaskPrompts(pythia, seed=1, task=task, n=60)
+    data = TaskPrompts(task=task, n=60).bind(pythia, seed=1)
     templates = [item[4] for item in every_item(data)]
     assert set(templates) == {
         f"{name}_{order}" for name in ioi.TEMPLATES for order in ("baba", "abba")
@@ -90,7 +90,7 @@ def test_ioi_names_the_giver_twice_and_its_twins_do_what_they_say(pythia, task, 
 
 @needs_pythias
 def test_greater_than_has_every_year_of_the_century_on_one_side(pythia):
-    data = TaskPrompts(pythia, seed=0, task="greater_than", n=200)
+    data = TaskPrompts(task="greater_than", n=200).bind(pythia, seed=0)
     decode = pythia.tokenizer.decode
     for clean, corrupted, candidates, is_right, _ in every_item(data):
         text = decode(clean.tolist())
@@ -104,7 +104,7 @@ def test_greater_than_has_every_year_of_the_century_on_one_side(pythia):
 
 @needs_pythias
 def test_an_attractor_has_the_other_number(pythia):
-    data = TaskPrompts(pythia, seed=0, task="agreement_attractor", n=100)
+    data = TaskPrompts(task="agreement_attractor", n=100).bind(pythia, seed=0)
     singular = {pair[0] for pair in agreement.NOUNS}
     for clean, corrupted, candidates, is_right, template in every_item(data):
         words = pythia.tokenizer.decode(clean.tolist()).split()
@@ -117,7 +117,7 @@ def test_an_attractor_has_the_other_number(pythia):
 
 @needs_pythias
 def test_the_draw_depends_on_the_seed_alone(pythia):
-    one, same, other = (TaskPrompts(pythia, seed=seed, task="ioi", n=20) for seed in (3, 3, 4))
+    one, same, other = (TaskPrompts(task="ioi", n=20).bind(pythia, seed=seed) for seed in (3, 3, 4))
     assert all(
         np.array_equal(a.clean, b.clean) for a, b in zip(one.batches, same.batches, strict=True)
     )
@@ -129,7 +129,7 @@ def test_the_draw_depends_on_the_seed_alone(pythia):
 
 @needs_pythias
 def test_bos_is_prepended_where_it_is_asked_for(pythia):
-    for batch in TaskPrompts(pythia, seed=0, task="pronoun", n=8, bos=True).batches:
+    for batch in TaskPrompts(task="pronoun", n=8, bos=True).bind(pythia, seed=0).batches:
         assert (batch.clean[:, 0] == 0).all()
         assert (batch.corrupted[:, 0] == 0).all()
 
@@ -138,7 +138,7 @@ def test_a_task_that_the_tokenizer_cannot_do_is_refused_with_the_reason(tiny):
     with pytest.raises(
         DataError, match="task ioi has no items for this model's tokenizer: all were dropped, "
     ):
-        TaskPrompts(tiny, seed=0, task="ioi")
+        TaskPrompts(task="ioi").bind(tiny, seed=0)
 
 
 def test_items_that_cannot_be_used_are_counted_by_reason(tiny):
@@ -165,9 +165,9 @@ def test_an_unknown_task_is_answered_with_the_nearest(tiny):
     with pytest.raises(
         DataError, match="there is no task 'greater_then': did you mean greater_than"
     ):
-        TaskPrompts.spec(seed=0, task="greater_then")
+        TaskPrompts(task="greater_then").spec(seed=0)
     with pytest.raises(DataError, match=r"there is no file nowhere\.jsonl"):
-        TaskPrompts(tiny, seed=0, task="nowhere.jsonl")
+        TaskPrompts(task="nowhere.jsonl").bind(tiny, seed=0)
 
 
 ROWS = [
@@ -178,12 +178,12 @@ ROWS = [
 
 def test_a_file_of_ones_own_holds_text_or_ids(tiny, tmp_path):
     (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    data = TaskPrompts(tiny, seed=0, task=str(tmp_path / "own.jsonl"))
+    data = TaskPrompts(task=str(tmp_path / "own.jsonl")).bind(tiny, seed=0)
     assert data.n == 2
     assert {item[4] for item in every_item(data)} == {"text", "ids"}
-    assert TaskPrompts.spec(seed=0, task=str(tmp_path / "own.jsonl"))["sha256"]
+    assert TaskPrompts(task=str(tmp_path / "own.jsonl")).spec(seed=0)["sha256"]
     pq.write_table(pa.Table.from_pylist([ROWS[0]]), tmp_path / "own.parquet")
-    assert TaskPrompts(tiny, seed=0, task=str(tmp_path / "own.parquet")).n == 1
+    assert TaskPrompts(task=str(tmp_path / "own.parquet")).bind(tiny, seed=0).n == 1
 
 
 @pytest.mark.parametrize(
@@ -204,12 +204,12 @@ def test_a_file_of_ones_own_holds_text_or_ids(tiny, tmp_path):
 def test_what_is_wrong_with_a_file_is_said(tiny, tmp_path, row, message):
     (tmp_path / "own.jsonl").write_text(json.dumps(row) + "\n")
     with pytest.raises(DataError, match=message):
-        TaskPrompts(tiny, seed=0, task=str(tmp_path / "own.jsonl"))
+        TaskPrompts(task=str(tmp_path / "own.jsonl")).bind(tiny, seed=0)
 
 
 @pytest.mark.parametrize("bos", [False, True])
 def test_repeats_are_judged_on_their_second_copy(tiny, bos):
-    data = TaskPrompts(tiny, seed=0, task="repeats", n=8, bos=bos)
+    data = TaskPrompts(task="repeats", n=8, bos=bos).bind(tiny, seed=0)
     (batch,) = data.batches
     start = int(bos)
     first, second = (batch.clean[:, start + i * 25 : start + (i + 1) * 25] for i in (0, 1))
@@ -229,4 +229,4 @@ def test_repeats_need_room_for_two_copies():
     with pytest.raises(
         DataError, match="needs a context of 51, for two copies of 25 tokens; the model has 50"
     ):
-        TaskPrompts(Vocabulary(300, 50), seed=0, task="repeats", bos=True)
+        TaskPrompts(task="repeats", bos=True).bind(Vocabulary(300, 50), seed=0)

@@ -44,7 +44,7 @@ def vocabulary(request):
 
 @pytest.fixture(scope="module")
 def data(vocabulary):
-    return RolePrompts(vocabulary, seed=0, n=40)
+    return RolePrompts(n=40).bind(vocabulary, seed=0)
 
 
 def test_names_stand_where_it_says(data):
@@ -93,14 +93,14 @@ def test_each_ordered_word_is_followed_by_the_next_one(data, vocabulary):
 @pytest.mark.skipif(not PYTHIAS.exists(), reason="Pythia's tokenizer is not at hand")
 def test_pythias_tokenizer_has_all_six_vocabularies():
     tokenizer = Tokenizer.from_file(str(PYTHIAS))
-    data = RolePrompts(Vocabulary(50304, 2048, tokenizer), seed=0)
+    data = RolePrompts().bind(Vocabulary(50304, 2048, tokenizer), seed=0)
     words = {tokenizer.decode([word]) for task in data.ordered for word in task.words}
     assert {"7", " 7", " one", " Monday", "Monday", " January", " a", "A", " III"} <= words
     assert data.facts == {"sequences": 16, "names": 16, "ordered": len(data.chances)}
 
 
 def test_random_keys_are_no_later_than_their_query():
-    data = RolePrompts(Vocabulary(300, 128), seed=0, n=200, length=10, bos=True)
+    data = RolePrompts(n=200, length=10, bos=True).bind(Vocabulary(300, 128), seed=0)
     queries = np.arange(11, 21)
     assert (data.random_keys >= 0).all()
     assert (data.random_keys <= queries).all()
@@ -108,7 +108,7 @@ def test_random_keys_are_no_later_than_their_query():
 
 
 def test_bos_stands_before_everything(vocabulary):
-    data = RolePrompts(vocabulary, seed=0, n=4, bos=True)
+    data = RolePrompts(n=4, bos=True).bind(vocabulary, seed=0)
     assert all((tokens[:, 0] == 0).all() for tokens in data.groups.values())
     assert all((batch.shuffled[:, 0] == 0).all() for batch in data.names)
     assert data.groups["short/two_halves"].shape == (4, 1 + 2 * SUPPRESSION_LENGTH)
@@ -116,7 +116,7 @@ def test_bos_stands_before_everything(vocabulary):
 
 @pytest.mark.parametrize(("tokenizer", "ordered"), [(byte_tokenizer(), True), (None, False)])
 def test_what_a_tokenizer_does_not_allow_says_why(tokenizer, ordered):
-    data = RolePrompts(Vocabulary(300, 128, tokenizer), seed=0)
+    data = RolePrompts().bind(Vocabulary(300, 128, tokenizer), seed=0)
     assert data.names == []
     assert data.facts["names"].startswith("task ioi_abc has no items for this model's tokenizer")
     # Single letters are tokens of every byte-level tokenizer.
@@ -130,7 +130,7 @@ def test_what_a_tokenizer_does_not_allow_says_why(tokenizer, ordered):
 
 def test_too_few_prompts_are_none():
     tokenizer = word_tokenizer()
-    data = RolePrompts(Vocabulary(tokenizer.get_vocab_size(), 128, tokenizer), seed=0, n=3)
+    data = RolePrompts(n=3).bind(Vocabulary(tokenizer.get_vocab_size(), 128, tokenizer), seed=0)
     assert data.names == []
     assert (
         data.no_names
@@ -139,14 +139,14 @@ def test_too_few_prompts_are_none():
 
 
 def test_the_draw_depends_on_the_seed_alone(vocabulary):
-    one, same, other = (RolePrompts(vocabulary, seed=seed, n=8) for seed in (1, 1, 2))
+    one, same, other = (RolePrompts(n=8).bind(vocabulary, seed=seed) for seed in (1, 1, 2))
     assert one.groups.keys() == same.groups.keys()
     assert all((one.groups[name] == same.groups[name]).all() for name in one.groups)
     assert (one.random_keys == same.random_keys).all()
     assert (one.groups["two_halves"] != other.groups["two_halves"]).any()
-    assert RolePrompts.spec(seed=1, n=8) != RolePrompts.spec(seed=2, n=8)
+    assert RolePrompts(n=8).spec(seed=1) != RolePrompts(n=8).spec(seed=2)
 
 
 def test_halves_that_do_not_fit_are_refused():
     with pytest.raises(DataError, match="set length to at most 16"):
-        RolePrompts(Vocabulary(300, 32), seed=0)
+        RolePrompts().bind(Vocabulary(300, 32), seed=0)

@@ -34,65 +34,59 @@ def files(tmp_path):
 @pytest.mark.parametrize("name", ["rows.npy", "rows.bin", "rows.jsonl", "rows.parquet"])
 def test_every_kind_of_file_yields_the_beginnings_of_the_same_rows(files, name):
     data = TrainingSequences(
-        VOCABULARY, seed=0, n=20, prompt=16, continuation=8, corpus=str(files / name), row_length=40
-    )
+        n=20, prompt=16, continuation=8, corpus=str(files / name), row_length=40
+    ).bind(VOCABULARY, seed=0)
     tokens = data.groups["sequences"]
     assert tokens.dtype == np.int64
     assert (tokens == ROWS[:, :24]).all()
     assert data.facts == {"sequences_to_draw_from": 20}
     some = TrainingSequences(
-        VOCABULARY, seed=1, n=5, prompt=16, continuation=8, corpus=str(files / name), row_length=40
-    )
+        n=5, prompt=16, continuation=8, corpus=str(files / name), row_length=40
+    ).bind(VOCABULARY, seed=1)
     assert {tuple(row) for row in some.groups["sequences"]} < {tuple(row) for row in tokens}
 
 
 def test_a_file_is_identified_by_its_content(files, tmp_path):
     (tmp_path / "other.bin").write_bytes((files / "rows.bin").read_bytes())
     specs = [
-        TrainingSequences.spec(seed=0, corpus=str(files / name))
+        TrainingSequences(corpus=str(files / name)).spec(seed=0)
         for name in ("rows.bin", "other.bin", "rows.npy")
     ]
     assert specs[0] == specs[1] != specs[2]
-    assert TrainingSequences.spec(seed=1, corpus=str(files / "rows.bin")) != specs[0]
+    assert TrainingSequences(corpus=str(files / "rows.bin")).spec(seed=1) != specs[0]
 
 
 def test_a_file_of_ids_that_is_not_there_is_named_before_any_model_is():
     with pytest.raises(DataError, match=r"there is no file gone.npy: give stdlib, .npy"):
-        TrainingSequences.spec(seed=0, corpus="gone.npy")
+        TrainingSequences(corpus="gone.npy").spec(seed=0)
 
 
 def test_text_is_cut_into_sequences_of_one_document_each(tmp_path):
     (tmp_path / "notes.txt").write_text("def one(): pass\n" * 40)
     data = TrainingSequences(
-        VOCABULARY, seed=0, n=3, prompt=8, continuation=8, corpus=str(tmp_path / "notes.txt")
-    )
+        n=3, prompt=8, continuation=8, corpus=str(tmp_path / "notes.txt")
+    ).bind(VOCABULARY, seed=0)
     text = "def one(): pass\n" * 40
     for row in data.groups["sequences"]:
         assert VOCABULARY.tokenizer.decode(row.tolist()) in text
     (tmp_path / "rows.jsonl").write_text(json.dumps({"body": text}) + "\n")
     lines = TrainingSequences(
-        VOCABULARY,
-        seed=0,
-        n=3,
-        prompt=8,
-        continuation=8,
-        corpus=str(tmp_path / "rows.jsonl"),
-        column="body",
-    )
+        n=3, prompt=8, continuation=8, corpus=str(tmp_path / "rows.jsonl"), column="body"
+    ).bind(VOCABULARY, seed=0)
     assert (lines.groups["sequences"] == data.groups["sequences"]).all()
 
 
 def test_the_default_is_the_librarys_training_documents_and_needs_no_file():
-    data = TrainingSequences(VOCABULARY, seed=0, n=4, prompt=8, continuation=8)
+    data = TrainingSequences(n=4, prompt=8, continuation=8).bind(VOCABULARY, seed=0)
     assert data.groups["sequences"].shape == (4, 16)
-    assert TrainingSequences.spec(seed=0)["source"] == "stdlib:train"
+    assert TrainingSequences().spec(seed=0)["source"] == "stdlib:train"
 
 
 def test_what_cannot_be_read_says_what_is_wrong(files, tmp_path):
     def fails(message, **settings):
         with pytest.raises(DataError, match=message):
-            TrainingSequences(
-                VOCABULARY, seed=0, **{"n": 2, "prompt": 8, "continuation": 8, **settings}
+            TrainingSequences(**{"n": 2, "prompt": 8, "continuation": 8, **settings}).bind(
+                VOCABULARY, seed=0
             )
 
     fails("which are no rows of 2049 uint16 ids: set row_length", corpus=str(files / "rows.bin"))
@@ -122,20 +116,22 @@ def test_what_cannot_be_read_says_what_is_wrong(files, tmp_path):
 
 def test_ids_need_no_tokenizer_and_text_does(files):
     bare = Vocabulary(d_vocab=300, n_ctx=128)
-    assert TrainingSequences(
-        bare, seed=0, n=2, prompt=8, continuation=8, corpus=str(files / "rows.npy")
-    ).groups
+    assert (
+        TrainingSequences(n=2, prompt=8, continuation=8, corpus=str(files / "rows.npy"))
+        .bind(bare, seed=0)
+        .groups
+    )
     for build in (
-        lambda: TrainingSequences(bare, seed=0, n=2, prompt=8, continuation=8),
-        lambda: PromptTexts(bare, seed=0),
-        lambda: Passages(bare, seed=0),
+        lambda: TrainingSequences(n=2, prompt=8, continuation=8).bind(bare, seed=0),
+        lambda: PromptTexts().bind(bare, seed=0),
+        lambda: Passages().bind(bare, seed=0),
     ):
         with pytest.raises(DataError, match="has no tokenizer.json"):
             build()
 
 
 def test_prompts_stand_at_the_beginning_of_their_rows():
-    data = PromptTexts(VOCABULARY, seed=0, prompts=("abc", "wxyz", "xyz"), tokens=4, bos=True)
+    data = PromptTexts(prompts=("abc", "wxyz", "xyz"), tokens=4, bos=True).bind(VOCABULARY, seed=0)
     assert data.lengths == [4, 5, 4]
     for group in data.groups.values():
         assert group.shape == (3, 5)
@@ -147,15 +143,15 @@ def test_prompts_stand_at_the_beginning_of_their_rows():
         assert data.text([*row[1:length], 0, 7]) == text
     assert data.entries == 280
     with pytest.raises(DataError, match="prompt 1 is empty"):
-        PromptTexts(VOCABULARY, seed=0, prompts=("a", ""))
+        PromptTexts(prompts=("a", "")).bind(VOCABULARY, seed=0)
     with pytest.raises(DataError, match="prompt 0 has 3 tokens, with 126 more it exceeds"):
-        PromptTexts(VOCABULARY, seed=0, prompts=("abc",), tokens=126)
+        PromptTexts(prompts=("abc",), tokens=126).bind(VOCABULARY, seed=0)
 
 
 def test_passages_are_of_different_documents(tmp_path):
     texts = [chr(ord("a") + i) * 50 for i in range(6)]
     (tmp_path / "notes.txt").write_text("<|endoftext|>\n".join(text + "\n" for text in texts))
-    data = Passages(VOCABULARY, seed=0, n=5, length=10, corpus=str(tmp_path / "notes.txt"))
+    data = Passages(n=5, length=10, corpus=str(tmp_path / "notes.txt")).bind(VOCABULARY, seed=0)
     letters = [
         set(VOCABULARY.tokenizer.decode(row.tolist()).strip()) for row in data.groups["text"]
     ]
@@ -165,4 +161,4 @@ def test_passages_are_of_different_documents(tmp_path):
     with pytest.raises(
         DataError, match="holds 6 documents of at least 10 tokens, 7 were asked for"
     ):
-        Passages(VOCABULARY, seed=0, n=7, length=10, corpus=str(tmp_path / "notes.txt"))
+        Passages(n=7, length=10, corpus=str(tmp_path / "notes.txt")).bind(VOCABULARY, seed=0)

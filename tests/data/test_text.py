@@ -94,7 +94,7 @@ def test_a_dataset_of_the_hub_is_identified_by_its_commit_without_a_connection()
 
 
 def test_sequences_are_pieces_of_documents_and_the_null_is_them_shuffled(corpora):
-    data = TextTokens(VOCABULARY, seed=0, n=4, length=32, null_n=2, corpus=corpora["text"])
+    data = TextTokens(n=4, length=32, null_n=2, corpus=corpora["text"]).bind(VOCABULARY, seed=0)
     text, shuffled = data.groups["text"], data.groups["shuffled"]
     assert text.shape == (4, 32)
     assert shuffled.shape == (2, 32)
@@ -106,8 +106,8 @@ def test_sequences_are_pieces_of_documents_and_the_null_is_them_shuffled(corpora
 
 
 def test_bos_stands_in_front_of_text_and_null(corpora):
-    data = TextTokens(
-        VOCABULARY, seed=0, n=4, length=33, null_n=2, corpus=corpora["text"], bos=True
+    data = TextTokens(n=4, length=33, null_n=2, corpus=corpora["text"], bos=True).bind(
+        VOCABULARY, seed=0
     )
     for group in data.groups.values():
         assert group.shape[1] == 33
@@ -116,7 +116,7 @@ def test_bos_stands_in_front_of_text_and_null(corpora):
 
 
 def test_the_standard_library_is_the_default_and_its_split_is_kept_apart():
-    data = TextTokens(VOCABULARY, seed=0, n=8, length=64)
+    data = TextTokens(n=8, length=64).bind(VOCABULARY, seed=0)
     assert data.groups["text"].shape == (8, 64)
     train, heldout = (dict(stdlib.documents(split)) for split in ("train", "heldout"))
     assert not train.keys() & heldout.keys()
@@ -135,20 +135,16 @@ def test_the_standard_library_is_the_default_and_its_split_is_kept_apart():
 )
 def test_what_cannot_be_cut_is_refused(corpora, arguments, message):
     with pytest.raises(DataError, match=message):
-        TextTokens(VOCABULARY, seed=0, corpus=corpora["text"], **arguments)
+        TextTokens(corpus=corpora["text"], **arguments).bind(VOCABULARY, seed=0)
 
 
 def test_a_tokenizer_of_another_model_is_refused(corpora):
     with pytest.raises(DataError, match="tokenizer and model do not belong together"):
-        TextTokens(
-            Vocabulary(20, 128, VOCABULARY.tokenizer),
-            seed=0,
-            n=2,
-            length=16,
-            corpus=corpora["text"],
+        TextTokens(n=2, length=16, corpus=corpora["text"]).bind(
+            Vocabulary(20, 128, VOCABULARY.tokenizer), seed=0
         )
     with pytest.raises(DataError, match=r"has no tokenizer\.json"):
-        TextTokens(Vocabulary(300, 128), seed=0, n=2, length=16)
+        TextTokens(n=2, length=16).bind(Vocabulary(300, 128), seed=0)
 
 
 def test_pythias_own_tokenizer_cuts_text():
@@ -156,7 +152,7 @@ def test_pythias_own_tokenizer_cuts_text():
     if not path.is_file():
         pytest.skip("Pythia's tokenizer is not beside this checkout")
     vocabulary = Vocabulary(50304, 2048, Tokenizer.from_file(str(path)))
-    data = TextTokens(vocabulary, seed=0, n=8, length=550)
+    data = TextTokens(n=8, length=550).bind(vocabulary, seed=0)
     assert data.groups["text"].max() < 50277
 
 
@@ -206,15 +202,15 @@ def test_bands_are_ranks_of_counts():
 
 
 def test_frequencies_are_counted_in_training_documents_or_in_the_corpus_itself(corpora):
-    own = TextTokens(VOCABULARY, seed=0, n=4, length=32, corpus=corpora["text"])
+    own = TextTokens(n=4, length=32, corpus=corpora["text"]).bind(VOCABULARY, seed=0)
     ids = VOCABULARY.tokenizer.encode("".join(TEXTS)).ids
     assert own.token_bands[np.bincount(ids, minlength=300).argmax()] == 0
     assert {FREQUENCY_BANDS[own.token_bands[i]] for i in set(range(300)) - set(ids)} == {"unseen"}
-    library = TextTokens(VOCABULARY, seed=0, n=4, length=32)
+    library = TextTokens(n=4, length=32).bind(VOCABULARY, seed=0)
     assert (library.token_bands != own.token_bands).any()
     assert (
         library.token_bands.tolist()
-        == TextTokens(VOCABULARY, seed=1, n=4, length=32).token_bands.tolist()
+        == TextTokens(n=4, length=32).bind(VOCABULARY, seed=1).token_bands.tolist()
     )
 
 

@@ -66,7 +66,7 @@ def by_item(suite, prompts, hook_name=None, hook=None):
 
 @pytest.fixture(scope="module")
 def prompts():
-    return TaskPrompts(Vocabulary(300, 128), seed=0, task=OWN)
+    return TaskPrompts(task=OWN).bind(Vocabulary(300, 128), seed=0)
 
 
 def test_an_effect_is_paired_and_so_is_its_error(run, suite, prompts):

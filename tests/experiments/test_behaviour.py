@@ -27,7 +27,7 @@ def run(suite, tmp_path_factory):
 
 def test_it_equals_a_plain_pass_item_by_item(run, suite):
     (ckpt,) = pt.checkpoints(suite, steps="4", device="cpu")
-    prompts = TaskPrompts(Vocabulary(300, 128), seed=0, task=OWN)
+    prompts = TaskPrompts(task=OWN).bind(Vocabulary(300, 128), seed=0)
     expected = {}
     for batch in prompts.batches:
         by_control = {

@@ -19,8 +19,8 @@ from pythia_traj.data.repeated import RepeatedTokens
 from pythia_traj.experiment import experiment
 from pythia_traj.values import ItemValues, Key
 
-@experiment(version=1, data=RepeatedTokens, reads=("pattern", "loss"){groups})
-def mine(acts, *, n: int = 5, length: int = 9) -> ItemValues:
+@experiment(version=1, data=RepeatedTokens(n=5, length=9), reads=("pattern", "loss"){groups})
+def mine(acts) -> ItemValues:
     """Is somebody's own."""
     values = ItemValues()
     pattern, loss, group = acts.layers("pattern")[0], acts.output("loss"), acts.group
@@ -340,17 +340,18 @@ def test_no_items_are_no_value(suite, tmp_path):
 
 
 DATA = '''
+from dataclasses import dataclass
+from types import SimpleNamespace
 import numpy as np
-from pythia_traj.experiment import experiment
+from pythia_traj.experiment import Data, experiment
 from pythia_traj.values import ItemValues, Key
 
-class Own:
-    def __init__(self, vocabulary, *, seed):
-        self.groups = {groups}
-    @classmethod
-    def spec(cls, *, seed): return {{}}
+@dataclass(frozen=True)
+class Own(Data):
+    def spec(self, *, seed): return {{}}
+    def bind(self, vocabulary, *, seed): return SimpleNamespace(groups={groups})
 
-@experiment(version=1, data=Own, reads=("loss",))
+@experiment(version=1, data=Own(), reads=("loss",))
 def mine(acts) -> ItemValues:
     """Is somebody's own."""
     values = ItemValues()

@@ -13,7 +13,7 @@ from pythia_traj.data.labelled import LabelledTokens
 from pythia_traj.discovery import find
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import Vocabulary
-from tests.support import byte_tokenizer, publish_suite
+from tests.support import byte_tokenizer, n_documents, publish_suite
 
 VOCABULARY = Vocabulary(300, 128, byte_tokenizer())
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -34,7 +34,7 @@ def rows(texts=24, length=60):
 
 def labelled(path, content, vocabulary=VOCABULARY, n=5000, **parameters):
     path.write_text("".join(json.dumps(row) + "\n" for row in content))
-    return LabelledTokens(vocabulary, seed=0, task=str(path), n=n, **parameters)
+    return LabelledTokens(task=str(path), n=n, **parameters).bind(vocabulary, seed=0)
 
 
 def texts_of_splits(data):
@@ -83,7 +83,7 @@ def test_no_text_is_in_two_splits(tmp_path, order):
     assert not texts["train"] & texts["test"]
     assert not texts["train"] & texts["validation"]
     assert not texts["validation"] & texts["test"]
-    assert data.n_documents == 24
+    assert n_documents(data) == 24
     assert data.facts["copies"] == 5 * 24
 
 
@@ -102,16 +102,17 @@ def test_copies_that_differ_in_their_labels_alone_are_copies(tmp_path):
     content = rows()
     others = [{**row, "spans": [[a, b, "z"] for a, b, _ in row["spans"]]} for row in content]
     data = labelled(tmp_path / "own.jsonl", content + others)
-    assert data.n_documents == 24
+    assert n_documents(data) == 24
 
 
 def test_texts_that_the_tokenizer_reads_alike_are_copies(tmp_path):
     tokenizer = byte_tokenizer()
     tokenizer.normalizer = normalizers.Lowercase()
     content = [*rows(), *({**row, "text": row["text"].upper()} for row in rows())]
-    assert labelled(tmp_path / "own.jsonl", content).n_documents == 48
+    assert n_documents(labelled(tmp_path / "own.jsonl", content)) == 48
     assert (
-        labelled(tmp_path / "own.jsonl", content, Vocabulary(300, 128, tokenizer)).n_documents == 24
+        n_documents(labelled(tmp_path / "own.jsonl", content, Vocabulary(300, 128, tokenizer)))
+        == 24
     )
 
 
@@ -122,7 +123,7 @@ def test_documents_are_copies_where_all_their_rows_are(tmp_path):
         1:
     ]
     data = labelled(tmp_path / "own.jsonl", content + copies + other)
-    assert data.n_documents == 9
+    assert n_documents(data) == 9
     assert data.facts["copies"] == 8 + 6
 
 
@@ -130,8 +131,8 @@ def test_documents_of_a_source_are_compared_too(tmp_path):
     corpus = tmp_path / "code.jsonl"
     texts = [f"def f{i}(x):\n    return x + {i}\n" for i in range(12)]
     corpus.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts * 4))
-    data = LabelledTokens(VOCABULARY, seed=0, task="python_class", corpus=str(corpus), n=5000)
-    assert data.n_documents == 12
+    data = LabelledTokens(task="python_class", corpus=str(corpus), n=5000).bind(VOCABULARY, seed=0)
+    assert n_documents(data) == 12
     texts = texts_of_splits(data)
     assert not texts["train"] & texts["test"]
 

@@ -60,7 +60,9 @@ def swept(named_suite, tmp_path_factory):
 @pytest.fixture(scope="module")
 def data(named_suite):
     tokenizer = read_tokenizer(named_suite / "step0" / "tokenizer.json").tokenizer
-    return RolePrompts(Vocabulary(tokenizer.get_vocab_size(), 128, tokenizer), seed=0, **SETTINGS)
+    return RolePrompts(**SETTINGS).bind(
+        Vocabulary(tokenizer.get_vocab_size(), 128, tokenizer), seed=0
+    )
 
 
 def model_at(suite, step):

@@ -33,7 +33,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def python_tokens():
-    return LabelledTokens(VOCABULARY, seed=0, n=2400, length=64)
+    return LabelledTokens(n=2400, length=64).bind(VOCABULARY, seed=0)
 
 
 def probe(model, data, **parameters):
@@ -133,7 +133,7 @@ def noise(tmp_path, per_type):
         )
     path = tmp_path / "noise.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return LabelledTokens(VOCABULARY, seed=0, task=str(path), n=5000)
+    return LabelledTokens(task=str(path), n=5000).bind(VOCABULARY, seed=0)
 
 
 def interval(rows, metric, site, layer):

@@ -45,7 +45,7 @@ def test_a_heads_term_is_its_output_along_the_direction(swept):
     run, suite = swept
     (ckpt,) = pt.checkpoints(suite, steps="4", device="cpu")
     ckpt.model.set_use_attn_result(True)
-    prompts = TaskPrompts(Vocabulary(300, 128), seed=0, task=OWN)
+    prompts = TaskPrompts(task=OWN).bind(Vocabulary(300, 128), seed=0)
     total, count = torch.zeros(4), 0
     for batch in prompts.batches:
         with torch.no_grad():

@@ -57,7 +57,7 @@ def test_the_last_layer_is_the_model_itself(run):
 
 def test_the_last_layers_cross_entropy_is_the_loss_of_hugging_faces_model(run, suite):
     """At the positions that are read, of the token that follows each."""
-    data = LensText(VOCABULARY, seed=0, **LENS)
+    data = LensText(**LENS).bind(VOCABULARY, seed=0)
     tokens, at = (torch.from_numpy(array["text"]) for array in (data.groups, data.positions))
     with torch.no_grad():
         log_probs = random_model(4).half().float()(tokens).logits.log_softmax(-1)
@@ -104,7 +104,7 @@ def test_items_are_kept_and_add_up(run):
 
 
 def test_positions_are_drawn_once_and_can_be_predicted_from():
-    data = LensText(VOCABULARY, seed=0, **LENS, updates=2, batch=3, bos=True)
+    data = LensText(**LENS, updates=2, batch=3, bos=True).bind(VOCABULARY, seed=0)
     assert data.train.shape == (6, 32)
     assert data.facts["training_positions"] == 2 * 3 * 8
     assert set(data.positions) == {"text", "shuffled", "train"}
@@ -113,9 +113,9 @@ def test_positions_are_drawn_once_and_can_be_predicted_from():
         assert at.min() >= 1
         assert at.max() <= 30
         assert (np.diff(at) > 0).all()
-    all_of_them = LensText(VOCABULARY, seed=0, n=3, length=32, null_n=1, positions=40).positions[
-        "text"
-    ]
+    all_of_them = (
+        LensText(n=3, length=32, null_n=1, positions=40).bind(VOCABULARY, seed=0).positions["text"]
+    )
     assert (all_of_them == np.arange(31)).all()
 
 
@@ -124,16 +124,8 @@ def test_what_is_trained_on_is_not_measured_and_a_short_corpus_is_gone_through_a
     path = tmp_path / "own.jsonl"
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     data = LensText(
-        VOCABULARY,
-        seed=0,
-        n=2,
-        length=16,
-        null_n=1,
-        positions=4,
-        updates=50,
-        batch=8,
-        corpus=str(path),
-    )
+        n=2, length=16, null_n=1, positions=4, updates=50, batch=8, corpus=str(path)
+    ).bind(VOCABULARY, seed=0)
     decode = VOCABULARY.tokenizer.decode
     train, measured = set(training(str(path))), set(heldout(str(path)))
     assert len(data.train) == 400 > data.facts["training_sequences_to_draw_from"]

@@ -20,8 +20,8 @@ SIZE, D_VOCAB = 280, 304
 @pytest.fixture(scope="module")
 def text():
     vocabulary = Vocabulary(D_VOCAB, 64, byte_tokenizer())
-    return NGramText(
-        vocabulary, seed=0, n=6, length=32, null_n=3, positions=12, sampled=24, train_tokens=200_000
+    return NGramText(n=6, length=32, null_n=3, positions=12, sampled=24, train_tokens=200_000).bind(
+        vocabulary, seed=0
     )
 
 

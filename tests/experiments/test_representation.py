@@ -40,7 +40,7 @@ def activations(suite):
     position.
     """
     tokens = torch.from_numpy(
-        Passages(Vocabulary(300, 128, byte_tokenizer()), seed=0, **SETTINGS).groups["text"]
+        Passages(**SETTINGS).bind(Vocabulary(300, 128, byte_tokenizer()), seed=0).groups["text"]
     )
     found = {}
     for ckpt in pt.checkpoints(suite, steps="0,4", **RAW.as_dict(), device="cpu"):

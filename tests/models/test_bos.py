@@ -109,8 +109,8 @@ def test_experiments_and_the_model_prepend_the_same_token(case, published, tmp_p
     if own.id_to_token(expected) is not None:
         assert model.tokenizer.bos_token_id == expected
     (tmp_path / "notes.txt").write_text("def f(): return 1\n" * 40)
-    data = TextTokens(
-        vocabulary, seed=0, n=2, length=16, null_n=1, corpus=str(tmp_path / "notes.txt"), bos=True
+    data = TextTokens(n=2, length=16, null_n=1, corpus=str(tmp_path / "notes.txt"), bos=True).bind(
+        vocabulary, seed=0
     )
     assert all((group[:, 0] == expected).all() for group in data.groups.values())
 
@@ -157,12 +157,12 @@ def test_what_ends_a_text_is_what_the_config_names_of_the_models_tokens(named, e
 
 def test_a_continuation_ends_at_the_end_of_text_and_not_at_bos(published):
     vocabulary = read_vocabulary(published(tokenizer(), bos_token_id=BEGIN, eos_token_id=END))
-    data = PromptTexts(vocabulary, seed=0, prompts=("abc",), tokens=4)
+    data = PromptTexts(prompts=("abc",), tokens=4).bind(vocabulary, seed=0)
     written = vocabulary.encode("one").tolist()
     assert data.text([BEGIN, *written, 0, END, *written]) == "<begin>one<|endoftext|>"
     none = read_vocabulary(published(words(), bos_token_id=0, eos_token_id=None))
     assert none.eos_token_ids == ()
-    assert PromptTexts(none, seed=0, prompts=("a b",), tokens=1).text([1, 0, 1]) == "a b a"
+    assert PromptTexts(prompts=("a b",), tokens=1).bind(none, seed=0).text([1, 0, 1]) == "a b a"
 
 
 def words():

@@ -99,8 +99,8 @@ from pythia_traj.data.text import TextTokens
 from pythia_traj.experiment import experiment
 from pythia_traj.values import ItemValues
 
-@experiment(version=1, data=TextTokens, reads=("loss",))
-def folded(acts, *, n: int = 6, length: int = 32, null_n: int = 2) -> ItemValues:
+@experiment(version=1, data=TextTokens(n=6, length=32, null_n=2), reads=("loss",))
+def folded(acts) -> ItemValues:
     """Reads the text of loss, with other weights."""
     return ItemValues()
 '''

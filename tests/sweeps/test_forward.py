@@ -119,62 +119,65 @@ def test_batches_are_put_together_as_one_would_have_been(suite, tmp_path, monkey
 
 
 OWN = '''
+from dataclasses import dataclass
 from pythia_traj.data.text import TextTokens
-from pythia_traj.experiment import experiment
+from pythia_traj.experiment import Data, experiment
 from pythia_traj.processing import RAW
 from pythia_traj.values import ItemValues, Key
 
-@experiment(version=1, processing=RAW, data=TextTokens, reads=("loss",))
-def breaks(acts, *, n: int = 6, length: int = 32, null_n: int = 2, at: int = 2) -> ItemValues:
+TEXT = TextTokens(n=6, length=32, null_n=2)
+
+@experiment(version=1, processing=RAW, data=TEXT, reads=("loss",))
+def breaks(acts, *, at: int = 2) -> ItemValues:
     """Raises at some item."""
     if acts.first >= at:
         raise ZeroDivisionError("on purpose")
     return ItemValues()
 
-@experiment(version=1, processing=RAW, data=TextTokens, reads=("loss",))
-def uneven(acts, *, n: int = 6, length: int = 32, null_n: int = 2) -> ItemValues:
+@experiment(version=1, processing=RAW, data=TEXT, reads=("loss",))
+def uneven(acts) -> ItemValues:
     """Values of different shapes, which can only be seen at the end."""
     values = ItemValues()
     values.add(Key("uneven"), acts.output("loss")[:, : 1 + acts.first], axes=("position",))
     return values
 
-@experiment(version=1, processing=RAW, data=TextTokens, reads=("blocks.0.attn.hook_result",))
-def silent(acts, *, n: int = 6, length: int = 32, null_n: int = 2) -> ItemValues:
+@experiment(version=1, processing=RAW, data=TEXT, reads=("blocks.0.attn.hook_result",))
+def silent(acts) -> ItemValues:
     """Reads a hook that never fires."""
     return ItemValues()
 
 def broken(**_):
     raise RuntimeError("reads raised")
 
-@experiment(version=1, processing=RAW, data=TextTokens, reads=broken)
-def chooses(acts, *, n: int = 6, length: int = 32, null_n: int = 2) -> ItemValues:
+@experiment(version=1, processing=RAW, data=TEXT, reads=broken)
+def chooses(acts) -> ItemValues:
     """Cannot say what it reads."""
     return ItemValues()
 
-@experiment(version=1, processing=RAW, data=TextTokens, reads=("loss",))
-def forgets(acts, *, n: int = 6, length: int = 32, null_n: int = 2) -> ItemValues:
+@experiment(version=1, processing=RAW, data=TEXT, reads=("loss",))
+def forgets(acts) -> ItemValues:
     """Returns nothing."""
 
-class NoGroups:
-    def __init__(self, vocabulary, *, seed): ...
-    @classmethod
-    def spec(cls, *, seed): return {}
+@dataclass(frozen=True)
+class NoGroups(Data):
+    def spec(self, *, seed): return {}
+    def bind(self, vocabulary, *, seed): return object()
 
-@experiment(version=1, processing=RAW, data=NoGroups, reads=("loss",))
+@experiment(version=1, processing=RAW, data=NoGroups(), reads=("loss",))
 def groupless(acts) -> ItemValues:
     """Has data without groups."""
     return ItemValues()
 
-@experiment(version=1, processing=RAW, data=TextTokens, reads=("resid_mid",))
-def lacking(acts, *, n: int = 6, length: int = 32, null_n: int = 2) -> ItemValues:
+@experiment(version=1, processing=RAW, data=TEXT, reads=("resid_mid",))
+def lacking(acts) -> ItemValues:
     """Reads what parallel models do not have."""
     return ItemValues()
 '''
 
 
 TYPO = '''
-@experiment(version=1, processing=RAW, data=TextTokens, reads=lambda **_: ("{read}",))
-def typo(acts, *, n: int = 6, length: int = 32, null_n: int = 2) -> ItemValues:
+@experiment(version=1, processing=RAW, data=TEXT, reads=lambda **_: ("{read}",))
+def typo(acts) -> ItemValues:
     """Reads what there is not."""
     return ItemValues()
 '''

@@ -33,9 +33,9 @@ FIRST = {
 }
 WITH_DATA = {
     **FIRST,
-    "settings": "version=3, data=RepeatedTokens",
+    "settings": "version=3, data=RepeatedTokens(n=4, length=32)",
     "positional": "data, ",
-    "parameters": "length: int = 32, n: int = 4",
+    "parameters": "scale: int = 1",
 }
 WITH_REFERENCE = {
     **FIRST,

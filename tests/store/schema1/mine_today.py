@@ -2,13 +2,13 @@
 
 from transformer_lens import HookedTransformer
 
-from pythia_traj.data.repeated import RepeatedTokens
+from pythia_traj.data.repeated import BoundRepeatedTokens, RepeatedTokens
 from pythia_traj.experiment import experiment
 from pythia_traj.values import Key, Rows
 
 
-@experiment(version=3, data=RepeatedTokens, items=True)
-def mine(model: HookedTransformer, data: RepeatedTokens, *, length: int = 5, n: int = 2) -> Rows:
+@experiment(version=3, data=RepeatedTokens(n=2, length=5), items=True)
+def mine(model: HookedTransformer, data: BoundRepeatedTokens) -> Rows:
     """Each word in a column of its own."""
     rows = Rows()
     norm = float(model.W_E.norm())
