@@ -183,7 +183,7 @@ def typo(acts) -> ItemValues:
 '''
 
 SHARED_DATA = '''
-@experiment(version=1, data=NoGroups)
+@experiment(version=1, data=NoGroups())
 def whole(model, data):
     """Gets the model, and needs no groups."""
 '''
