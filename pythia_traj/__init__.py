@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from pythia_traj.store.describe import describe as describe
     from pythia_traj.store.read import load as load
     from pythia_traj.store.read import published_models as published_models
+    from pythia_traj.stream.checkpoints import checkpoints as checkpoints
     from pythia_traj.sweeps.runner import sweep as sweep
     from pythia_traj.sweeps.status import status as status
-    from pythia_traj.sweeps.stream import checkpoints as checkpoints
 
 __version__ = "0.2.0"
 
 _LAZY = {
     "SweepConfig": "pythia_traj.config",
-    "checkpoints": "pythia_traj.sweeps.stream",
+    "checkpoints": "pythia_traj.stream.checkpoints",
     "convert": "pythia_traj.store.convert",
     "describe": "pythia_traj.store.describe",
     "load": "pythia_traj.store.read",

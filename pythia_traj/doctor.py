@@ -157,7 +157,7 @@ def _whose_token() -> Check:
 def _examine_model(name: str, expression: str) -> list[Check]:
     from pythia_traj.hub.estimate import estimate, measure_rate
     from pythia_traj.hub.model import HubModel
-    from pythia_traj.sweeps.published import open_model
+    from pythia_traj.stream.published import open_model
 
     published = open_model(name)
     if not isinstance(published, HubModel):

@@ -29,7 +29,7 @@ def fetch(
     from pythia_traj.hub.model import HubModel
     from pythia_traj.settings import as_bytes
     from pythia_traj.steps import select
-    from pythia_traj.sweeps.published import open_model
+    from pythia_traj.stream.published import open_model
 
     published = open_model(model, refresh=refresh)
     if not isinstance(published, HubModel):

@@ -81,7 +81,7 @@ def steps(
 ) -> None:
     """The published steps of a model, with the tokens seen up to each."""
     from pythia_traj.steps import select as select_steps
-    from pythia_traj.sweeps.published import open_model
+    from pythia_traj.stream.published import open_model
 
     published = open_model(model, source, refresh=refresh)
     per_step = published.tokens_per_step

@@ -18,7 +18,7 @@ from pythia_traj.errors import CheckpointError
 from pythia_traj.experiment import Passes, Shape
 from pythia_traj.models.device import DTYPES, pick_device
 from pythia_traj.models.swap import SwappableModel
-from pythia_traj.sweeps.agreement import agree
+from pythia_traj.stream.agreement import agree
 from pythia_traj.sweeps.datasets import Datasets
 from pythia_traj.sweeps.forward import batch_size
 from pythia_traj.sweeps.plan import Unit

@@ -27,7 +27,7 @@ from pythia_traj.store.records import Footer, as_json
 from pythia_traj.store.unit import write_model
 from pythia_traj.sweeps.changes import changes
 from pythia_traj.sweeps.plan import NEW, Plan, Unit
-from pythia_traj.sweeps.published import facts_of, what_changed
+from pythia_traj.sweeps.sources import what_changed
 
 _DIRECTORY = "directory:"
 
@@ -143,6 +143,25 @@ class Existing:
                     " to use it as it is now"
                 )
         return said
+
+
+def facts_of(published: PublishedModel, config: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's row of the `models` table: what its suite says of it, and what its config does.
+
+    Raises:
+        CheckpointError: the config is of another architecture.
+    """
+    from pythia_traj.models.architecture import parameter_count, shape
+
+    sizes = shape(config)
+    return {
+        "suite": published.suite,
+        "tokens_per_step": published.tokens_per_step,
+        "n_steps": len(published.steps),
+        **{name: sizes[name] for name in ("n_layers", "n_heads", "d_model", "d_vocab")},
+        "n_parameters": parameter_count(config),
+        **published.facts(),
+    }
 
 
 def claim(run: Run, published: PublishedModel, facts: Mapping[str, Any]) -> None:

@@ -9,12 +9,13 @@ from pythia_traj.errors import DataError, DeviceError, PythiaTrajError, StoreErr
 from pythia_traj.keys import Extent
 from pythia_traj.store.layout import Run
 from pythia_traj.store.unit import read_footer
+from pythia_traj.stream.flaws import say_non_finite
+from pythia_traj.stream.session import Session, SessionReferences
 from pythia_traj.sweeps.datasets import Datasets
 from pythia_traj.sweeps.failure import Failure
 from pythia_traj.sweeps.forward import Reader, measure_shared
 from pythia_traj.sweeps.plan import Unit
-from pythia_traj.sweeps.published import non_finite_weights, say_non_finite
-from pythia_traj.sweeps.session import Session, SessionReferences
+from pythia_traj.sweeps.sources import non_finite_weights
 from pythia_traj.values import Rows
 
 

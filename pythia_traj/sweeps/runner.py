@@ -21,20 +21,21 @@ from pythia_traj.errors import (
     StoreError,
 )
 from pythia_traj.store.layout import Run
-from pythia_traj.sweeps.existing import Existing, claim, renew_models
+from pythia_traj.stream.prefetch import Prefetcher
+from pythia_traj.stream.published import open_model
+from pythia_traj.sweeps.existing import Existing, claim, facts_of, renew_models
 from pythia_traj.sweeps.failure import Failure
 from pythia_traj.sweeps.plan import Plan, Unit, make_plan
-from pythia_traj.sweeps.prefetch import Prefetcher
-from pythia_traj.sweeps.published import facts_of, integrity_of, open_model, source_of
 from pythia_traj.sweeps.record import Circumstances, Observer, Recorder, Silent, SweepResult
+from pythia_traj.sweeps.sources import integrity_of, source_of
 
 if TYPE_CHECKING:
     import torch
 
-    from pythia_traj.sweeps.agreement import Agreement
+    from pythia_traj.stream.agreement import Agreement
+    from pythia_traj.stream.session import Session
     from pythia_traj.sweeps.datasets import Datasets
     from pythia_traj.sweeps.measure import Measurer
-    from pythia_traj.sweeps.session import Session
 
 
 def plan_sweep(config: SweepConfig) -> tuple[Plan, list[PublishedModel]]:
@@ -128,8 +129,8 @@ class _ModelSweep:
         """All its units, step by step in the plan's order."""
         from pythia_traj.models.device import release_memory
         from pythia_traj.models.tensors import buffers_for
+        from pythia_traj.stream.session import Session
         from pythia_traj.sweeps.measure import Measurer
-        from pythia_traj.sweeps.session import Session
 
         requests = [self.config.experiments[label] for label in {unit.label for unit in todo}]
         references = {
@@ -176,7 +177,7 @@ class _ModelSweep:
         All of that is before any weights are read. There is no data where no step's config and
         tokenizer can be read.
         """
-        from pythia_traj.sweeps.agreement import agree
+        from pythia_traj.stream.agreement import agree
         from pythia_traj.sweeps.datasets import Datasets
 
         agreement = agree(

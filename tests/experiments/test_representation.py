@@ -12,7 +12,7 @@ from pythia_traj.engines.representations import anisotropy, linear_cka, particip
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import Vocabulary
 from pythia_traj.processing import RAW
-from pythia_traj.sweeps.session import Session
+from pythia_traj.stream.session import Session
 from tests.support import byte_tokenizer
 
 SETTINGS = {"n": 6, "length": 24}

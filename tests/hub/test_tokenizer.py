@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import pythia_traj as pt
+from pythia_traj.stream.published import open_model
 from pythia_traj.suites.catalog import TOKENIZER_SIZE
 from pythia_traj.sweeps.datasets import read_vocabulary
-from pythia_traj.sweeps.published import open_model
 from tests.hub.fixtures import online as online
 from tests.hub.fixtures import serve as serve
 from tests.hub.publish import random_pythia

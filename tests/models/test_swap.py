@@ -240,11 +240,11 @@ SWAPS = """
     resident = []
     process = psutil.Process()
     from pythia_traj.processing import FOLDED
-    from pythia_traj.sweeps.published import open_model
+    from pythia_traj.stream.published import open_model
     from contextlib import contextmanager
-    from pythia_traj.sweeps.agreement import Agreement
-    from pythia_traj.sweeps.prefetch import Opened
-    from pythia_traj.sweeps.session import Weights
+    from pythia_traj.stream.agreement import Agreement
+    from pythia_traj.stream.prefetch import Opened
+    from pythia_traj.stream.weights import Weights
     @contextmanager
     def in_place(checkpoint):
         with checkpoint.open() as files:

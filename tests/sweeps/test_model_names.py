@@ -12,8 +12,8 @@ from pythia_traj.cli.main import main
 from pythia_traj.config import SweepConfig
 from pythia_traj.errors import SuiteError
 from pythia_traj.store.layout import Run
+from pythia_traj.stream.published import open_model
 from pythia_traj.sweeps.plan import NEW, make_plan
-from pythia_traj.sweeps.published import open_model
 
 EXPERIMENTS = {"loss": {"length": 32, "n": 2, "null_n": 1}}
 

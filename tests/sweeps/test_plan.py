@@ -5,7 +5,7 @@ import pytest
 from pythia_traj.config import SweepConfig
 from pythia_traj.errors import ConfigError, SuiteError
 from pythia_traj.sweeps.plan import NEW, make_plan, resolve_references
-from pythia_traj.sweeps.published import source_of, what_changed
+from pythia_traj.sweeps.sources import source_of, what_changed
 
 
 class Published:

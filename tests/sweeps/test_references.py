@@ -70,7 +70,7 @@ def test_where_memory_is_short_references_are_read_again_and_the_rows_are_the_sa
     reads, tmp_path, monkeypatch
 ):
     reads(tmp_path / "wide", RAW_AND_FOLDED)
-    monkeypatch.setattr("pythia_traj.sweeps.session.Weights._have_room", lambda self: False)
+    monkeypatch.setattr("pythia_traj.stream.weights.Weights._have_room", lambda self: False)
     assert reads(tmp_path / "narrow", RAW_AND_FOLDED)["step0"] > 2
     wide, narrow = (pt.load(tmp_path / run, controls=True) for run in ("wide", "narrow"))
     assert wide.equals(narrow)

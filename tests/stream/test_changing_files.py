@@ -71,7 +71,7 @@ root, kind = Path(sys.argv[1]), sys.argv[2]
 if kind == "mapped":
     reading._SHARE = 10**15
 sys.path.insert(0, sys.argv[3])
-from tests.sweeps.test_changing_files import CHANGES
+from tests.stream.test_changing_files import CHANGES
 for how, change in CHANGES.items():
     found = []
     own = shutil.copytree(root, root.with_name(how))

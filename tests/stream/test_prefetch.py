@@ -16,7 +16,7 @@ from pythia_traj.checkpoint import Room, WeightFile
 from pythia_traj.errors import CheckpointError, Interrupted
 from pythia_traj.hub.model import HubModel
 from pythia_traj.hub.retry import RetryPolicy
-from pythia_traj.sweeps.prefetch import Prefetcher
+from pythia_traj.stream.prefetch import Prefetcher
 from tests.hub.faults import Fault
 from tests.hub.fixtures import online as online
 from tests.hub.fixtures import serve as serve

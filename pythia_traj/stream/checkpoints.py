@@ -16,11 +16,12 @@ from pythia_traj.models.device import pick_device
 from pythia_traj.models.tensors import buffers_for
 from pythia_traj.processing import Processing
 from pythia_traj.steps import select
+from pythia_traj.stream.agreement import agree
+from pythia_traj.stream.flaws import say_non_finite
+from pythia_traj.stream.prefetch import Prefetcher
+from pythia_traj.stream.published import open_model
+from pythia_traj.stream.weights import Weights
 from pythia_traj.suites.names import HUB
-from pythia_traj.sweeps.agreement import agree
-from pythia_traj.sweeps.prefetch import Prefetcher
-from pythia_traj.sweeps.published import open_model, say_non_finite
-from pythia_traj.sweeps.session import Weights
 
 log = logging.getLogger(__name__)
 

@@ -1,8 +1,7 @@
-"""One model in a sweep: its HookedTransformer, and a second one for references.
+"""Weights in a model: one HookedTransformer, and the checkpoints whose weights go into it.
 
-With each goes the checkpoint whose weights are in it. Nothing is built before the first unit needs
-it. Weights stay until another step or processing is asked for; both kinds of processing of one step
-are made from the same open files.
+Nothing is built before it is needed. Weights stay until another step or processing is asked for;
+both kinds of processing of one step are made from the same open files.
 """
 
 import gc
@@ -10,27 +9,24 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass
 
 import psutil
 import torch
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from pythia_traj.checkpoint import Checkpoint, PublishedModel, WeightFile
+from pythia_traj.checkpoint import Checkpoint, WeightFile
 from pythia_traj.errors import CheckpointError, ModelError
 from pythia_traj.models.device import DTYPES
 from pythia_traj.models.finite import Watch
 from pythia_traj.models.swap import SwappableModel
 from pythia_traj.models.tensors import read_tensors
 from pythia_traj.processing import Processing
-from pythia_traj.sweeps.agreement import Agreement
-from pythia_traj.sweeps.prefetch import Opened, Prefetcher
+from pythia_traj.stream.agreement import Agreement
+from pythia_traj.stream.prefetch import Opened
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 Opener = Callable[[Checkpoint], AbstractContextManager[Opened]]
 """Opens a checkpoint's weight files."""
@@ -249,143 +245,3 @@ class Weights:
         start = time.perf_counter()
         yield
         self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - start
-
-
-@dataclass
-class Traffic:
-    """What was loaded for some units.
-
-    Attributes:
-        seconds: by phase. `wait`, `build` and `swap` were spent; `fetch` is how long the files that
-            were waited for took to come, most of it beside other work.
-        bytes: of the files.
-        medium: `network` or `disk`; empty if nothing was opened.
-    """
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    bytes: int = 0
-    medium: str = ""
-
-    @property
-    def spent(self) -> float:
-        """Seconds that nothing else could be done in."""
-        return sum(seconds for phase, seconds in self.seconds.items() if phase != "fetch")
-
-
-class Session:
-    """The weights of one model in a sweep, and those of the steps its experiments compare with."""
-
-    def __init__(
-        self,
-        published: PublishedModel,
-        device: torch.device,
-        dtype: str,
-        prefetcher: Prefetcher,
-        *,
-        agreement: Agreement,
-        references: int,
-    ) -> None:
-        """Builds nothing yet.
-
-        Args:
-            agreement: which model it is, and the steps that are not of it.
-            references: how many other steps a unit compares with at most.
-        """
-        self.published = published
-        copies, kept = 2 if references else 1, max(references, 1)
-        self._current = Weights(
-            device, dtype, prefetcher.open, agreement=agreement, copies=copies, rebuilds=True
-        )
-        self._reference = Weights(
-            device,
-            dtype,
-            prefetcher.open_aside,
-            agreement=agreement,
-            copies=1,
-            kept=kept,
-            rebuilds=True,
-        )
-
-    def model(self, step: int, processing: Processing) -> HookedTransformer:
-        """The model at a step, without hooks that the unit before left on it."""
-        model = self._current.load(self.published.checkpoint(step), processing)
-        model.reset_hooks()
-        for weights in (self._current, self._reference):
-            if weights.watch is not None:
-                weights.watch.begin()
-        return model
-
-    def reference_model(self, step: int, processing: Processing) -> HookedTransformer:
-        """A second model, at another step."""
-        return self._reference.load(self.published.checkpoint(step), processing)
-
-    def flaws(self, processing: Processing) -> dict[int, Mapping[str, str]]:
-        """By step, the tensors that hold NaN or infinity, as they are or processed in this way.
-
-        Those of references are included.
-        """
-        return self._reference.flaws(processing) | self._current.flaws(processing)
-
-    @property
-    def saw_overflow(self) -> bool:
-        """Whether activations of the unit in hand, or of its references, were not finite."""
-        return any(
-            weights.watch is not None and weights.watch.has_seen
-            for weights in (self._current, self._reference)
-        )
-
-    def take_traffic(self) -> Traffic:
-        """What was loaded since this was last asked, and how long it took."""
-        traffic = Traffic()
-        for weights in (self._current, self._reference):
-            for phase, seconds in weights.seconds.items():
-                traffic.seconds[phase] = traffic.seconds.get(phase, 0.0) + seconds
-            traffic.bytes += weights.bytes
-            traffic.medium = traffic.medium or weights.medium
-            weights.seconds.clear()
-            weights.bytes, weights.medium = 0, ""
-        return traffic
-
-    def close(self) -> None:
-        """Lets go of all open files."""
-        self._current.close()
-        self._reference.close()
-
-
-class SessionReferences:
-    """References of one unit, from a session (see experiment.ReferenceModels)."""
-
-    def __init__(
-        self, session: Session, steps: dict[str, int], processing: Processing, made: dict[int, Any]
-    ) -> None:
-        """`made` is what earlier units of the label made of references, by step.
-
-        What was made of steps that have no name here is let go.
-        """
-        self._session, self._processing = session, processing
-        self.steps = steps
-        for step in made.keys() - set(steps.values()):
-            del made[step]
-        self._made = made
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.steps
-
-    def __getitem__(self, name: str) -> HookedTransformer:
-        return self._session.reference_model(self._step(name), self._processing)
-
-    def once(self, name: str, make: Callable[[HookedTransformer], T]) -> T:
-        """What is made of a reference's model alone: made once in a sweep."""
-        step = self._step(name)
-        if step not in self._made:
-            self._made[step] = make(self[name])
-        found: T = self._made[step]
-        return found
-
-    def _step(self, name: str) -> int:
-        if name not in self.steps:
-            raise CheckpointError(
-                f"there is no reference {name!r} at this step: there is"
-                f" {', '.join(self.steps) or 'none'}"
-            )
-        return self.steps[name]

@@ -9,9 +9,9 @@ from contextlib import suppress
 
 from pythia_traj.checkpoint import Room
 from pythia_traj.errors import Interrupted
-from pythia_traj.sweeps import prefetch
-from pythia_traj.sweeps.prefetch import Prefetcher
-from tests.sweeps.test_prefetch import Checkpoints, read
+from pythia_traj.stream import prefetch
+from pythia_traj.stream.prefetch import Prefetcher
+from tests.stream.test_prefetch import Checkpoints, read
 
 STEPS = (0, 1, 2)
 OURS, OF_PYTHON = prefetch.__file__, threading.__file__

@@ -1,0 +1,81 @@
+"""The files that a unit is measured on: what identifies them, and what is known to be wrong."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from pythia_traj.checkpoint import Integrity, PublishedModel
+from pythia_traj.stream.flaws import say_non_finite
+from pythia_traj.sweeps.plan import Unit
+
+
+def source_of(published: PublishedModel, unit: Unit) -> dict[str, Any]:
+    """What identifies the files of a unit, its references' included, as JSON.
+
+    Raises:
+        CheckpointError: the checkpoint is not there.
+    """
+    source = dict(published.source(unit.step))
+    if unit.references:
+        source["references"] = {
+            name: published.source(step) for name, step in unit.references.items()
+        }
+    # Through JSON, so that what is compared with a stored footer has been through the same.
+    return dict(json.loads(json.dumps(source)))
+
+
+def integrity_of(
+    published: PublishedModel, unit: Unit, non_finite: Mapping[int, Mapping[str, str]] | None = None
+) -> Integrity:
+    """What is known of the truth of a unit's weights.
+
+    These are its own step's, unless those of a reference are known to be wrong.
+
+    Args:
+        non_finite: by step, the tensors that were found to hold NaN or infinity when they were
+            read.
+
+    Raises:
+        CheckpointError: a checkpoint is not there.
+    """
+    own = published.checkpoint(unit.step).integrity()
+    if found := non_finite_weights(unit, non_finite or {}):
+        step, tensors = found
+        return replace(
+            own, verdict="known-defect", why=say_non_finite(step, tensors), non_finite=tensors
+        )
+    for name, step in unit.references.items():
+        compared = published.checkpoint(step).integrity()
+        if own.verdict != "known-defect" and compared.verdict == "known-defect":
+            return replace(own, verdict="known-defect", why=f"its reference {name}: {compared.why}")
+    return own
+
+
+def non_finite_weights(
+    unit: Unit, non_finite: Mapping[int, Mapping[str, str]]
+) -> tuple[int, Mapping[str, str]] | None:
+    """The step, of those a unit is measured on, whose weights hold NaN or infinity.
+
+    With it come its tensors that do.
+    """
+    return next(
+        (
+            (step, non_finite[step])
+            for step in (unit.step, *unit.references.values())
+            if step in non_finite
+        ),
+        None,
+    )
+
+
+def what_changed(published: PublishedModel, unit: Unit, recorded: Mapping[str, Any]) -> str | None:
+    """How the files of a unit are no longer those it was measured on; None where they are."""
+    own = {key: value for key, value in recorded.items() if key != "references"}
+    if (found := published.what_changed(unit.step, own)) is not None:
+        return f"files: {found}"
+    references = recorded.get("references", {})
+    for name, step in unit.references.items():
+        if (found := published.what_changed(step, references.get(name, {}))) is not None:
+            return f"files of reference {name}: {found}"
+    return None
