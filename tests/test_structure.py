@@ -93,7 +93,7 @@ RULES = Rules(
     late={
         "data": ("datasets", "pyarrow"),
         "doctor": ("huggingface_hub", "torch"),
-        "experiment": ("transformer_lens",),
+        "reads": ("transformer_lens",),
         "sweeps": ("pandas",),
     },
     anywhere=("annotated_types", "numpy", "psutil", "pydantic", "pydantic_core"),
