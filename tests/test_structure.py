@@ -32,6 +32,7 @@ FLOORS = {
     "hub": 3,
     "models": 3,
     "config": 3,
+    "analysis": 3,
     "experiments": 4,
     "sweeps": 4,
     "dashboard": 4,
