@@ -41,6 +41,7 @@ def report(rows: pd.DataFrame, *, title: str, facts: Mapping[str, str]) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     sections = sections_of(rows)
     drawn = [one for section in sections for one in section.drawings if one.figure]
