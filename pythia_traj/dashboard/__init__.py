@@ -7,6 +7,6 @@ style.py     axes, colours and text that all figures share
 charts.py    which figures the page has, and what stands above them
 page.py      rows -> what the page's template is filled with
 report.py    rows -> one self-contained HTML document
-templates/   that document, its style sheet and its script
+*.jinja      templates of that document, its style sheet and its script
 run.py       a run -> its report
 """

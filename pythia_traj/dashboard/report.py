@@ -36,7 +36,7 @@ def report(rows: pd.DataFrame, *, title: str, facts: Mapping[str, str]) -> str:
         title and facts as text.
     """
     templates = Environment(
-        loader=PackageLoader("pythia_traj.dashboard"),
+        loader=PackageLoader("pythia_traj.dashboard", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
