@@ -17,9 +17,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pythia_traj.analysis.roles import role_timeline as role_timeline
+    from pythia_traj.analysis.roles import tracked_heads as tracked_heads
     from pythia_traj.config import SweepConfig as SweepConfig
-    from pythia_traj.dashboard.roles import role_timeline as role_timeline
-    from pythia_traj.dashboard.roles import tracked_heads as tracked_heads
     from pythia_traj.store.convert import convert as convert
     from pythia_traj.store.describe import describe as describe
     from pythia_traj.store.read import load as load
@@ -37,10 +37,10 @@ _LAZY = {
     "describe": "pythia_traj.store.describe",
     "load": "pythia_traj.store.read",
     "published_models": "pythia_traj.store.read",
-    "role_timeline": "pythia_traj.dashboard.roles",
+    "role_timeline": "pythia_traj.analysis.roles",
     "status": "pythia_traj.sweeps.status",
     "sweep": "pythia_traj.sweeps.runner",
-    "tracked_heads": "pythia_traj.dashboard.roles",
+    "tracked_heads": "pythia_traj.analysis.roles",
 }
 
 __all__ = [

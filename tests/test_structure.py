@@ -36,6 +36,7 @@ FLOORS = {
     "hub": 3,
     "models": 3,
     "config": 3,
+    "analysis": 3,
     "experiments": 4,
     "stream": 4,
     "sweeps": 5,

@@ -3,14 +3,8 @@
 import pandas as pd
 import plotly.graph_objects as go
 
-from pythia_traj.dashboard.figures import (
-    WHICH,
-    NothingToDraw,
-    choose,
-    drawable,
-    head_names,
-    over_steps,
-)
+from pythia_traj.analysis import roles, tasks
+from pythia_traj.dashboard.figures import drawable, over_steps
 from pythia_traj.dashboard.style import Quantity
 
 EFFECT = Quantity("effect on the loss", "nats")
@@ -18,11 +12,12 @@ FAITHFULNESS = Quantity("faithfulness", "1 is the whole model")
 EDGES = Quantity("edges", "number", rangemode="tozero")
 HEADS = Quantity("heads above their controls", "number", rangemode="tozero")
 
-_CIRCUIT_METRICS = {
-    "nll": "loss in nats",
-    "logit_diff": "logit difference",
-    "prob_diff": "difference of probabilities",
+METRICS = {
+    "nll": Quantity("metric", "loss in nats"),
+    "logit_diff": Quantity("metric", "logit difference"),
+    "prob_diff": Quantity("metric", "difference of probabilities"),
 }
+"""What the metric of a circuit is, by its name."""
 
 
 def sets_over_steps(rows: pd.DataFrame) -> go.Figure:
@@ -30,10 +25,7 @@ def sets_over_steps(rows: pd.DataFrame) -> go.Figure:
 
     The mean of their matched controls is drawn with it.
     """
-    chosen = choose(rows, ["effect"], component="set").sort_values("part", kind="stable")
-    chosen = chosen[chosen["target"] == "nll"]
-    chosen = chosen.assign(what=chosen["part"] + ", " + chosen["variant"])
-    return over_steps(drawable(chosen, "effect of sets of heads"), EFFECT)
+    return over_steps(drawable(tasks.effects_of_sets(rows), "effect of sets of heads"), EFFECT)
 
 
 def removed_heads_over_steps(rows: pd.DataFrame, top: int = 5) -> go.Figure:
@@ -45,16 +37,8 @@ def removed_heads_over_steps(rows: pd.DataFrame, top: int = 5) -> go.Figure:
         rows: rows of a run.
         top: how many heads of each model and label.
     """
-    chosen = choose(rows, ["effect"], component="head")
-    chosen = drawable(
-        chosen[(chosen["target"] == "nll") & (chosen["control"] == "")], "effect of heads"
-    ).dropna(subset=["head"])
-    chosen = chosen[chosen["variant"] == chosen["variant"].min()]
-    chosen = chosen.assign(what=head_names(chosen))
-    most = chosen.groupby([*WHICH, "what"])["value"].max().groupby(list(WHICH)).nlargest(top)
-    kept = {key[-3:] for key in most.index}
-    keys = zip(*(chosen[name] for name in (*WHICH, "what")), strict=True)
-    return over_steps(chosen[[key in kept for key in keys]], EFFECT)
+    chosen = drawable(tasks.effects_of_heads(rows), "effect of heads")
+    return over_steps(tasks.costliest_heads(chosen, top), EFFECT)
 
 
 def faithfulness_over_steps(rows: pd.DataFrame) -> go.Figure:
@@ -62,14 +46,7 @@ def faithfulness_over_steps(rows: pd.DataFrame) -> go.Figure:
 
     They are those of a named other step, and of the step itself by number of edges.
     """
-    chosen = choose(rows, ["faithfulness_normalised", "transfer_faithfulness"])
-    own = chosen["metric"] == "faithfulness_normalised"
-    sizes = sorted(chosen["size"][own].unique())
-    few = set(sizes[:: max(1, len(sizes) // 3)])
-    chosen = chosen[~own | chosen["size"].isin(few)]
-    of_sizes = chosen["size"].map("{:.0f} edges".format)
-    names = of_sizes.where(chosen["reference"] == "", "circuit of " + chosen["reference"])
-    return over_steps(drawable(chosen.assign(what=names), "faithfulness"), FAITHFULNESS)
+    return over_steps(drawable(tasks.faithfulness(rows), "faithfulness"), FAITHFULNESS)
 
 
 def circuit_metric_over_steps(rows: pd.DataFrame) -> go.Figure:
@@ -77,33 +54,15 @@ def circuit_metric_over_steps(rows: pd.DataFrame) -> go.Figure:
 
     That circuit is one in this step's model.
     """
-    of_circuits = choose(rows, ["transfer_faithfulness"])
-    chosen = choose(rows, list(_CIRCUIT_METRICS))
-    chosen = chosen[chosen["experiment"].isin(of_circuits["experiment"]) & chosen["size"].isna()]
-    if chosen.empty:
-        raise NothingToDraw("metric of circuits", {})
-    metric = chosen["metric"].mode().iloc[0]
-    chosen = chosen[chosen["metric"] == metric]
-    # The corrupted prompts have a line of their own: each circuit's control is one of random edges.
-    corrupted = chosen["control"] == "corrupted"
-    names = ("circuit of " + chosen["reference"]).mask(chosen["reference"] == "", "whole model")
-    chosen = chosen.assign(
-        what=names.mask(corrupted, "corrupted prompts"),
-        control=chosen["control"].mask(corrupted, ""),
-    )
-    return over_steps(
-        drawable(chosen, "metric of circuits"), Quantity("metric", _CIRCUIT_METRICS[metric])
-    )
+    chosen = drawable(tasks.circuit_metric(rows), "metric of circuits")
+    return over_steps(chosen, METRICS[chosen["metric"].iloc[0]])
 
 
 def circuit_size_over_steps(rows: pd.DataFrame) -> go.Figure:
     """How many edges a faithful circuit takes at each step, and how many it takes at random."""
-    chosen = choose(rows, ["circuit_size"])
-    return over_steps(drawable(chosen.assign(what="circuit"), "circuit size"), EDGES)
+    return over_steps(drawable(tasks.circuit_sizes(rows), "circuit size"), EDGES)
 
 
 def roles_over_steps(rows: pd.DataFrame) -> go.Figure:
     """How many heads of each role stand out from their controls at each step."""
-    chosen = choose(rows, ["heads_above_null"])
-    chosen = chosen.assign(what=chosen["target"].str.replace("_", " "))
-    return over_steps(drawable(chosen, "roles of heads"), HEADS)
+    return over_steps(drawable(roles.heads_above_null(rows), "roles of heads"), HEADS)

@@ -1,33 +1,21 @@
 """Figures of a run: rows in, Plotly figure out.
 
 They are pure; the page and the live view draw the same ones. Each function takes rows as
-`pythia_traj.load` gives them, with controls or without, and finds what it draws by metric, never by
-label, as a label can be any name. Trajectories of several models and labels are drawn into one
-figure. What has no value is not drawn: `NothingToDraw` says why.
+`pythia_traj.load` gives them, with controls or without; `pythia_traj.analysis` chooses from them
+what it draws. Trajectories of several models and labels are drawn into one figure. What has no
+value is not drawn: `NothingToDraw` says why.
 """
-
-from collections.abc import Iterator, Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from pythia_traj.analysis import heads, text
+from pythia_traj.analysis.selection import WHICH, measured, reasons
+from pythia_traj.analysis.trajectories import trajectories, unit_names
 from pythia_traj.dashboard import style
 from pythia_traj.dashboard.style import Quantity
 from pythia_traj.errors import ConfigError, PythiaTrajError
-
-WHICH = ("model", "label")
-"""The columns that say whose trajectory a row belongs to."""
-
-HEAD_LABELS = {
-    "prefix_matching": "token after the previous occurrence",
-    "previous_token": "previous token",
-    "duplicate_token": "previous occurrence itself",
-    "bos": "first position",
-    "self": "own position",
-    "local": "2 to 5 tokens back",
-}
-"""What a head's attention goes to, by metric."""
 
 LOSS = Quantity("loss", "nats per token")
 ACCURACY = Quantity("accuracy", "share of tokens")
@@ -39,12 +27,12 @@ _POSITIONS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000]
 
 def loss_over_steps(rows: pd.DataFrame) -> go.Figure:
     """Mean loss on text at each step, in nats per token, and on the same tokens shuffled."""
-    return _mean_over_steps(on_text(rows), {"nll": "text"}, LOSS)
+    return over_steps(drawable(text.loss_on_text(rows), "nll"), LOSS)
 
 
 def accuracy_over_steps(rows: pd.DataFrame) -> go.Figure:
     """Share of tokens predicted rightly at each step, on text and on the same tokens shuffled."""
-    return _mean_over_steps(on_text(rows), {"accuracy": "text"}, ACCURACY)
+    return over_steps(drawable(text.accuracy_on_text(rows), "accuracy"), ACCURACY)
 
 
 def icl_over_steps(rows: pd.DataFrame) -> go.Figure:
@@ -52,8 +40,8 @@ def icl_over_steps(rows: pd.DataFrame) -> go.Figure:
 
     Negative is learning from the context.
     """
-    metrics = {"icl_score": "tokens 500 and 50", "icl_window": "tokens 450..549 and 40..59"}
-    return _mean_over_steps(rows, metrics, LEARNING)
+    chosen = drawable(text.in_context_learning(rows), "icl_score, icl_window")
+    return over_steps(chosen, LEARNING)
 
 
 def copies_over_steps(rows: pd.DataFrame) -> go.Figure:
@@ -61,10 +49,7 @@ def copies_over_steps(rows: pd.DataFrame) -> go.Figure:
 
     A gap between them is induction.
     """
-    chosen = choose(rows, ["nll"])
-    chosen = chosen[chosen["part"].isin(["first_copy", "second_copy"])]
-    chosen = chosen.assign(what=chosen["part"].str.replace("_", " "))
-    return over_steps(drawable(chosen, "loss on copies"), LOSS)
+    return over_steps(drawable(text.loss_on_copies(rows), "loss on copies"), LOSS)
 
 
 def induction_over_steps(
@@ -79,14 +64,14 @@ def induction_over_steps(
         variant: the convention of prefix matching; no two are comparable.
         top: how many single heads of each model are drawn, by the most each ever reaches.
     """
-    chosen = choose(rows, ["prefix_matching"], component="head")
-    chosen = drawable(chosen[chosen["variant"] == variant], f"prefix matching, {variant}")
-    figure = over_steps(largest_head(chosen.assign(what="largest head")), ATTENTION)
-    units = _unit_names(chosen)
+    chosen = drawable(heads.prefix_matching(rows, variant), f"prefix matching, {variant}")
+    figure = over_steps(heads.largest_head(chosen.assign(what="largest head")), ATTENTION)
+    units = unit_names(chosen)
     alone, colours = units.nunique() == 1, {unit: i for i, unit in enumerate(units.unique())}
     thin = []
-    for i, head in enumerate(_top_heads(chosen[chosen["control"] == ""], top)):
-        unit, name = units[head.index[0]], head["note"].iloc[0]
+    reaching_most = heads.top_heads(measured(chosen), top).groupby([*WHICH, "note"], sort=False)
+    for i, (key, head) in enumerate(reaching_most):
+        unit, name = units[head.index[0]], str(key[-1])
         # One model alone has colours to spare for its heads; of several, a head has its model's.
         line = {"color": style.colour(i + 1 if alone else colours[unit]), "width": 1.2}
         looks = {
@@ -102,18 +87,14 @@ def induction_over_steps(
 
 def conventions_over_steps(rows: pd.DataFrame) -> go.Figure:
     """Prefix matching of the head that has most, at each step, in every convention measured."""
-    chosen = choose(rows, ["prefix_matching"], component="head")
-    chosen = drawable(chosen.assign(what=chosen["variant"]), "prefix matching")
-    return over_steps(largest_head(chosen), ATTENTION)
+    chosen = drawable(heads.prefix_matching_by_convention(rows), "prefix matching")
+    return over_steps(heads.largest_head(chosen), ATTENTION)
 
 
 def attention_over_steps(rows: pd.DataFrame, variant: str = "two_halves") -> go.Figure:
     """Where attention goes: the largest share of a head at each step, by kind of target."""
-    chosen = choose(rows, list(HEAD_LABELS), component="head")
-    chosen = drawable(chosen[chosen["variant"] == variant], f"attention, {variant}")
-    return over_steps(
-        largest_head(chosen.assign(what=chosen["metric"].map(HEAD_LABELS))), ATTENTION
-    )
+    chosen = drawable(heads.attention_by_target(rows, variant), f"attention, {variant}")
+    return over_steps(heads.largest_head(chosen), ATTENTION)
 
 
 def loss_by_position(rows: pd.DataFrame, most: int = 7) -> go.Figure:
@@ -126,14 +107,12 @@ def loss_by_position(rows: pd.DataFrame, most: int = 7) -> go.Figure:
     Raises:
         ConfigError: the rows hold several models or labels.
     """
-    chosen = of_everything(choose(rows, ["nll"], by_position=True))
-    chosen = drawable(chosen[chosen["control"] == ""], "loss by position")
+    chosen = drawable(text.loss_by_position(rows), "loss by position")
     _one_each(chosen, "loss_by_position", *WHICH)
-    steps = style.step_ticks(chosen["step"], most - 1)
+    shown = text.at_some_steps(chosen, most - 1).groupby("step")
     title = "position of the predicted token (log scale)"
     figure = style.blank({"title": {"text": title}, "type": "log", "tickvals": _POSITIONS}, LOSS)
-    for step, shade in zip(steps, style.shades(len(steps)), strict=True):
-        at = chosen[chosen["step"] == step].sort_values("position")
+    for (step, at), shade in zip(shown, style.shades(len(shown)), strict=True):
         looks = {"line": {"color": shade, "width": 1.4}, "mode": "lines"}
         figure.add_trace(style.line(at, f"step {step}", LOSS, looks, x=at["position"]))
     return figure
@@ -158,15 +137,13 @@ def head_heatmaps(
     Raises:
         ConfigError: the rows hold several models, labels, targets or references.
     """
-    chosen = choose(rows, [metric], component="head")
-    chosen = chosen[(chosen["variant"] == (variant or "")) & (chosen["part"] == "")]
     named = ", ".join(filter(None, (metric, variant, control)))
-    chosen = drawable(chosen[chosen["control"] == (control or "")], named)
+    chosen = drawable(heads.values_of_heads(rows, metric, variant, control), named)
     _one_each(chosen, "head_heatmaps", *WHICH, "target", "reference")
-    chosen = chosen.dropna(subset=["layer", "head"])
+    chosen = heads.of_one_head(chosen)
     layers = sorted(int(layer) for layer in chosen["layer"].unique())
-    heads, steps = range(int(chosen["head"].max()) + 1), sorted(chosen["step"].unique())
-    band, gap, above, below = min(max(15 * len(heads), 64), 220), 30, 88, 60
+    numbers, steps = range(int(chosen["head"].max()) + 1), sorted(chosen["step"].unique())
+    band, gap, above, below = min(max(15 * len(numbers), 64), 220), 30, 88, 60
     height = len(layers) * (band + gap) - gap + above + below
     spacing = gap / (height - above - below) if len(layers) > 1 else 0
     names = [f"layer {layer}" for layer in layers]
@@ -175,11 +152,11 @@ def head_heatmaps(
     )
     figure.update_annotations(x=0, xanchor="left", font={"size": 12, "color": style.QUIET})
     for row, layer in enumerate(layers, start=1):
-        cells = style.heat_map(chosen[chosen["layer"] == layer], ATTENTION, layer, heads, steps)
+        cells = style.heat_map(chosen[chosen["layer"] == layer], ATTENTION, layer, numbers, steps)
         figure.add_trace(cells, row=row, col=1)
-    stride = -(-len(heads) * 13 // band)
+    labelled = list(numbers)[:: -(-len(numbers) * 13 // band)]
     figure.update_yaxes(
-        title={"text": "head"}, autorange="reversed", tickvals=list(heads)[::stride], showgrid=False
+        title={"text": "head"}, autorange="reversed", tickvals=labelled, showgrid=False
     )
     axis = style.step_axis(steps)
     figure.update_xaxes(axis | {"title": {"text": ""}, "showgrid": False})
@@ -199,48 +176,15 @@ def head_heatmaps(
     )
 
 
-TASKS = ("ablation", "attribution", "behaviour", "logit_attribution", "patching", "transplant")
-"""The experiments on tasks."""
-
-_OF_ANSWERS = ("logit_diff", "prob_diff")
-"""Metrics by which an experiment of a user's own is known to be one on a task."""
-
-
-def on_text(rows: pd.DataFrame) -> pd.DataFrame:
-    """Without the rows of experiments on tasks.
-
-    They have a loss and an accuracy too, of the answers.
-    """
-    if rows.empty:
-        return rows
-    of_answers = rows.loc[rows["metric"].isin(_OF_ANSWERS), "experiment"]
-    return rows[~rows["experiment"].isin([*TASKS, *of_answers.unique()])]
-
-
-def of_everything(chosen: pd.DataFrame) -> pd.DataFrame:
-    """Those of the chosen rows of the whole: no variant, part, target, reference or size."""
-    return chosen[(chosen[list(_APART)] == "").all(axis=1) & chosen["size"].isna()]
-
-
-def _mean_over_steps(rows: pd.DataFrame, metrics: dict[str, str], quantity: Quantity) -> go.Figure:
-    chosen = of_everything(choose(rows, list(metrics)))
-    return over_steps(
-        drawable(chosen.assign(what=chosen["metric"].map(metrics)), ", ".join(metrics)), quantity
-    )
-
-
 def over_steps(chosen: pd.DataFrame, quantity: Quantity) -> go.Figure:
     """A line for each model, label and `what`, dotted in the same colour for its control.
 
     Bands are one standard error up and down.
     """
     figure = style.blank(style.step_axis(chosen["step"]), quantity)
-    measured = chosen.groupby([*WHICH, "what", "control"])["value"].transform("count") > 0
-    ordered = chosen[measured].sort_values("control", kind="stable")
-    units, colours, beside_lines = _unit_names(chosen), dict[str, int](), dict[str, None]()
-    for key, at in ordered.groupby([units, "what", "control"], sort=False):
-        name = " · ".join(part for part in map(str, key[:-1]) if part)
-        control = str(key[-1]).replace("_", " ")
+    colours, beside_lines = dict[str, int](), dict[str, None]()
+    for trajectory in trajectories(chosen):
+        name, control = trajectory.name, trajectory.control.replace("_", " ")
         # A control comes and goes with its own line; it stands in the legend where it has none.
         beside = bool(control) and name in colours
         beside_lines |= {control: None} if beside else {}
@@ -257,17 +201,11 @@ def over_steps(chosen: pd.DataFrame, quantity: Quantity) -> go.Figure:
             "mode": "lines+markers",
             "legendgroup": f"line-{index}",
         }
-        at = at.sort_values("step")
+        at = trajectory.rows
         figure.add_traces(list(style.bands(at, style.colour(index), f"line-{index}")))
         shown = f"{name}, {control}" if control else name
         figure.add_trace(style.line(at, shown, quantity, looks | {"showlegend": not beside}))
     return figure.add_trace(style.dotted(", ".join(beside_lines))) if beside_lines else figure
-
-
-def _unit_names(chosen: pd.DataFrame) -> pd.Series:
-    """What tells the rows' models and labels apart: empty where there is one of each."""
-    varying = [key for key in WHICH if chosen[key].nunique() > 1]
-    return chosen[varying].agg(" · ".join, axis=1) if varying else pd.Series("", index=chosen.index)
 
 
 class NothingToDraw(PythiaTrajError):  # noqa: N818 - it is no failure
@@ -284,43 +222,10 @@ class NothingToDraw(PythiaTrajError):  # noqa: N818 - it is no failure
         self.reasons = reasons
 
 
-def choose(
-    rows: pd.DataFrame, metrics: Sequence[str], component: str = "", by_position: bool = False
-) -> pd.DataFrame:
-    """The rows of some metrics with plain columns: where absent, strings are empty and numbers NaN.
-
-    Args:
-        rows: rows of a run.
-        metrics: the names of the metrics.
-        component: what the values belong to; empty for those of the whole model.
-        by_position: whether to take the values at each position or those over all positions.
-    """
-    if rows.empty:
-        rows = rows.reindex(columns=[*_TEXT, *_NUMBERS, "component", "step"])
-    wanted = rows["metric"].isin(metrics) & (rows["position"].notna() == by_position)
-    wanted &= rows["component"].isin([component]) if component else rows["component"].isna()
-    found = rows.loc[wanted]
-    columns: dict[str, object] = {
-        name: found[name].astype(object).where(found[name].notna(), "").to_numpy(object)
-        for name in _TEXT
-    }
-    columns |= {
-        name: found[name].astype("Float64").to_numpy(float, na_value=float("nan"))
-        for name in _NUMBERS
-    }
-    return pd.DataFrame(columns | {"step": found["step"].astype("int64").to_numpy(), "note": ""})
-
-
-_APART = ("variant", "part", "target", "reference")
-_TEXT = (*WHICH, "experiment", "metric", "control", *_APART, "reason")
-_NUMBERS = ("tokens", "layer", "head", "position", "size", "value", "stderr", "n")
-
-
 def drawable(chosen: pd.DataFrame, what: str) -> pd.DataFrame:
     """The chosen rows if any of them has a value; else raises NothingToDraw."""
     if chosen["value"].isna().all():
-        counts = chosen["reason"].replace("", "no reason given").value_counts()
-        raise NothingToDraw(what, {str(reason): int(count) for reason, count in counts.items()})
+        raise NothingToDraw(what, reasons(chosen))
     return chosen
 
 
@@ -332,35 +237,3 @@ def _one_each(chosen: pd.DataFrame, figure: str, *keys: str) -> None:
             raise ConfigError(
                 f"{figure} draws one {key}, these rows hold {', '.join(names)}: select one first"
             )
-
-
-def largest_head(chosen: pd.DataFrame) -> pd.DataFrame:
-    """Of each trajectory and step, the row of the head whose value is largest.
-
-    `note` names the head.
-    """
-    known = chosen.dropna(subset=["value", "layer", "head"])
-    keys = [*WHICH, "what", "control", "step"]
-    largest = known.loc[known.groupby(keys, sort=False)["value"].idxmax()]
-    return largest.assign(note=head_names(largest))
-
-
-def _top_heads(chosen: pd.DataFrame, top: int) -> Iterator[pd.DataFrame]:
-    """The trajectories of the heads that reach most at any step, highest first.
-
-    There are `top` of each model and label.
-    """
-    known = chosen.dropna(subset=["value", "layer", "head"])
-    known = known.assign(note=head_names(known)).sort_values("step")
-    for _, unit in known.groupby(list(WHICH), sort=False):
-        reached = unit.groupby("note", sort=False)["value"].max().nlargest(top)
-        for name in reached.index:
-            yield unit[unit["note"] == name]
-
-
-def head_names(heads: pd.DataFrame) -> list[str]:
-    """The heads of some rows, as L4H6."""
-    return [
-        f"L{layer:.0f}H{head:.0f}"
-        for layer, head in zip(heads["layer"], heads["head"], strict=True)
-    ]

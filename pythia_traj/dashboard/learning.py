@@ -3,15 +3,13 @@
 import pandas as pd
 import plotly.graph_objects as go
 
-from pythia_traj.dashboard.figures import choose, drawable, over_steps
+from pythia_traj.analysis.learning import divergence_from_ngrams, logistic_probes
+from pythia_traj.dashboard.figures import drawable, over_steps
 from pythia_traj.dashboard.style import Quantity
 
 DIVERGENCE = Quantity("KL(n-gram || model)", "nats per token", rangemode="tozero")
 ACCURACY = Quantity("accuracy", "share of tokens")
 SELECTIVITY = Quantity("selectivity", "share of tokens")
-
-_NGRAMS = {1: "unigram", 2: "bigram", 3: "trigram"}
-"""Those that are drawn, by their n."""
 
 
 def ngrams_over_steps(rows: pd.DataFrame) -> go.Figure:
@@ -19,12 +17,8 @@ def ngrams_over_steps(rows: pd.DataFrame) -> go.Figure:
 
     A minimum is where it is nearest to it.
     """
-    chosen = choose(rows, ["kl"])
-    chosen = chosen[chosen["size"].isin(_NGRAMS)]
-    return over_steps(
-        drawable(chosen.assign(what=chosen["size"].map(_NGRAMS)), "divergence from n-grams"),
-        DIVERGENCE,
-    )
+    chosen = drawable(divergence_from_ngrams(rows), "divergence from n-grams")
+    return over_steps(chosen, DIVERGENCE)
 
 
 def probe_accuracy_over_steps(rows: pd.DataFrame) -> go.Figure:
@@ -32,7 +26,7 @@ def probe_accuracy_over_steps(rows: pd.DataFrame) -> go.Figure:
 
     The same probe on control tasks is drawn with it.
     """
-    return _of_probes(rows, "accuracy", ACCURACY)
+    return over_steps(drawable(logistic_probes(rows, "accuracy"), "accuracy of probes"), ACCURACY)
 
 
 def probe_selectivity_over_steps(rows: pd.DataFrame) -> go.Figure:
@@ -40,11 +34,5 @@ def probe_selectivity_over_steps(rows: pd.DataFrame) -> go.Figure:
 
     The probe is of the stream after each layer.
     """
-    return _of_probes(rows, "selectivity", SELECTIVITY)
-
-
-def _of_probes(rows: pd.DataFrame, metric: str, quantity: Quantity) -> go.Figure:
-    chosen = choose(rows, [metric], component="resid_post")
-    chosen = chosen[chosen["variant"] == "logistic"]
-    layers = [f"after layer {layer:.0f}" for layer in chosen["layer"]]
-    return over_steps(drawable(chosen.assign(what=layers), f"{metric} of probes"), quantity)
+    chosen = drawable(logistic_probes(rows, "selectivity"), "selectivity of probes")
+    return over_steps(chosen, SELECTIVITY)

@@ -4,7 +4,6 @@ Light, so that it prints; told apart without telling red from green.
 """
 
 import html
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
+
+from pythia_traj.analysis.steps import step_position, steps_to_show
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#404040")
 """Okabe and Ito's colours without their yellow, which is too pale for a line on white (https://jfly.uni-koeln.de/color/)."""
@@ -114,51 +115,13 @@ def literal(text: object) -> str:
     return html.escape(str(text), quote=False).replace("%", "&#37;").replace("$", "&#36;")
 
 
-def step_position(step: float) -> float:
-    """Where a step lies on a step axis: log2(step + 1).
-
-    It spreads the early steps and has a place for step 0.
-    """
-    return math.log2(step + 1)
-
-
-def step_ticks(steps: Iterable[int], most: int = TICKS) -> list[int]:
-    """Those of the measured steps that are labelled.
-
-    Both ends, then round ones, then others, as far as there is room.
-
-    Args:
-        steps: the measured steps.
-        most: about how many labels there is room for.
-    """
-    measured = sorted(set(steps))
-    if len(measured) < 3:
-        return measured
-    first, last = step_position(measured[0]), step_position(measured[-1])
-    gap = (last - first) / most
-    kept = [measured[0], measured[-1]]
-    for step in sorted(measured, key=lambda step: (not _is_round(step), step)):
-        if all(abs(step_position(step) - step_position(other)) >= gap for other in kept):
-            kept.append(step)
-    return sorted(kept)
-
-
-def _is_round(step: int) -> bool:
-    """Whether a step is a power of two, or one of thousands.
-
-    Those are the steps that Pythia's readers know by heart.
-    """
-    thousands, rest = divmod(step, 1000)
-    return (step & (step - 1)) == 0 or (rest == 0 and (thousands & (thousands - 1)) == 0)
-
-
 def step_axis(steps: Iterable[int]) -> dict[str, Any]:
     """A Plotly axis for training steps, at `step_position`.
 
     There are labels at some measured steps, and a small tick at each.
     """
     measured = sorted(set(steps))
-    labelled = step_ticks(measured)
+    labelled = steps_to_show(measured, TICKS)
     return {
         "tickmode": "array",
         "tickvals": [step_position(step) for step in labelled],
@@ -324,57 +287,3 @@ def _hover(row: Any, name: str, quantity: Quantity) -> str:
 def told(what: str, number: float, form: str) -> str:
     """A line of a hover: a number after its name, or that it was not recorded."""
     return f"{what} not recorded" if np.isnan(number) else f"{what} {number:{form}}"
-
-
-PAGE = f"""
-:root {{ color-scheme: light; }}
-html {{ -webkit-text-size-adjust: 100%; }}
-body {{ margin: 0 auto; padding: 3.5rem 1.5rem 4rem; max-width: 60rem; }}
-body {{ font: 16px/1.6 {FONT}; color: {INK}; background: #fff; }}
-h1, h2, h3, td, dd, nav, p {{ overflow-wrap: anywhere; }}
-h1 {{ margin: 0 0 1.5rem; font-size: 2rem; line-height: 1.2; letter-spacing: -0.02em;
-  text-wrap: balance; }}
-h2 {{ margin: 4rem 0 0.5rem; padding-top: 1.25rem; border-top: 1px solid {RULE};
-  font-size: 1.4rem; line-height: 1.3; }}
-h3 {{ margin: 0; font-size: 1.05rem; line-height: 1.4; }}
-p {{ margin: 0.4rem 0; max-width: 44rem; }}
-a {{ color: {PALETTE[0]}; }}
-small, figcaption p, .lead, section > p, footer, dt, td span {{ color: {QUIET}; }}
-small {{ display: block; font-size: 0.8rem; line-height: 1.4; }}
-code {{ font: 0.88em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }}
-dl {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(13rem, 1fr));
-  gap: 1rem 2rem; margin: 0 0 2rem; }}
-dt, dd {{ margin: 0; }}
-dt, thead th {{ font-size: 0.8rem; }}
-nav {{ display: flex; flex-wrap: wrap; gap: 0.25rem 1.25rem; margin: 1.5rem 0 0; }}
-figure {{ margin: 2.5rem 0 0; break-inside: avoid; }}
-figcaption p {{ margin: 0.15rem 0 0.75rem; font-size: 0.92rem; line-height: 1.5; }}
-.plotly-graph-div {{ width: 100%; }}
-.undefined {{ padding: 0.75rem 1rem; border-left: 3px solid {PALETTE[4]}; background: {ABSENT};
-  font-size: 0.92rem; }}
-.scroll {{ overflow-x: auto; margin-top: 1.25rem; }}
-table {{ width: 100%; border-collapse: collapse; font-size: 0.92rem; line-height: 1.4;
-  font-feature-settings: "tnum"; }}
-th, td {{ padding: 0.5rem 0.5rem; border-bottom: 1px solid {RULE};
-  text-align: right; vertical-align: top; }}
-th:first-child, td:first-child, .text {{ padding-left: 0; text-align: left; }}
-thead th {{ color: {QUIET}; font-weight: 500; vertical-align: bottom; }}
-tbody th {{ padding-top: 1.5rem; font-weight: 650; }}
-.numbers td + td {{ overflow-wrap: normal; }}
-.numbers td:first-child {{ min-width: 6.5rem; }}
-footer {{ margin-top: 4rem; padding-top: 1rem; border-top: 1px solid {RULE}; font-size: 0.88rem; }}
-@media (max-width: 40rem) {{
-  body {{ padding: 2rem 1rem 3rem; font-size: 15px; }}
-  h1 {{ font-size: 1.55rem; }}
-  dl {{ grid-template-columns: 1fr; gap: 0.6rem; }}
-  table {{ font-size: 0.8rem; }}
-  small {{ font-size: 0.72rem; }}
-  th, td {{ padding: 0.45rem 0.25rem; }}
-  table code {{ font-size: 0.8em; }}
-  td span {{ display: block; }}
-}}
-/* The buttons stand above the figure: inside it they would cover the legend. */
-.js-plotly-plot .plotly .modebar {{ top: auto !important; bottom: 0; }}
-@media print {{ body {{ max-width: none; padding: 0; }} nav, .lead {{ display: none; }} }}
-"""
-"""The page's style sheet."""

@@ -11,7 +11,6 @@ from plotly.graph_objects import Figure
 
 from pythia_traj.dashboard import figures, style
 from pythia_traj.dashboard.figures import NothingToDraw
-from pythia_traj.discovery import discover
 from pythia_traj.errors import ConfigError
 
 ATTENTION = "attention (share, 0 to 1)"
@@ -290,13 +289,6 @@ def test_an_experiment_of_ones_own_is_drawn_unless_it_measures_answers(further, 
     assert legend(figures.loss_over_steps(pd.concat([rows, *own]))) == shown
 
 
-def test_the_experiments_on_tasks_are_those_whose_data_are_prompts_of_tasks():
-    from pythia_traj.data.prompts import TaskPrompts
-
-    on_tasks = [name for name, found in discover().items() if isinstance(found.data, TaskPrompts)]
-    assert sorted(figures.TASKS) == on_tasks
-
-
 def test_a_control_of_two_words_is_named_in_two_words(rows):
     controls = rows.astype({"control": object}).replace({"control": {"shuffled": "control_task"}})
     assert legend(figures.loss_over_steps(controls)) == ["text", "control task"]
@@ -306,24 +298,6 @@ def test_a_control_of_two_words_is_named_in_two_words(rows):
 @pytest.mark.parametrize("draw", ALL)
 def test_a_single_step_can_be_drawn(draw, rows_of):
     assert draw(rows_of(steps=(512,))).data
-
-
-PYTHIA = (0, *(2**i for i in range(10)), *range(1000, 143001, 1000))
-
-
-@pytest.mark.parametrize(
-    "steps", [PYTHIA, tuple(range(0, 1001, 100)), (0,), (5, 7), (0, 1, 2), (143000, 142000)]
-)
-def test_tick_labels_are_measured_steps_with_both_ends_and_room_between(steps):
-    ticks = style.step_ticks(steps)
-    assert set(ticks) <= set(steps)
-    assert (ticks[0], ticks[-1]) == (min(steps), max(steps))
-    assert len(ticks) <= style.TICKS + 1
-    assert ticks == sorted(set(ticks))
-
-
-def test_pythias_ticks_are_round():
-    assert style.step_ticks(PYTHIA) == [0, 4, 32, 256, 2000, 16000, 143000]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import tomllib
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -11,6 +13,8 @@ from plotly.offline import get_plotlyjs
 
 from pythia_traj.dashboard.report import report, write_report
 from pythia_traj.errors import StoreError
+
+ROOT = Path(__file__).parents[2]
 
 HOSTILE = "<b>x</b></script><script>alert(1)</script><img src=x onerror=alert(1)> &amp; ' \" %{x}"
 
@@ -182,6 +186,16 @@ def test_a_run_without_known_metrics_is_still_a_page(keep, sentence, rows):
     assert sentence in page.text
     assert page.scripts == []
     assert (page.count("html"), page.count("h1"), page.count("title")) == (1, 1, 1)
+
+
+def test_the_templates_are_installed_with_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["pythia_traj.dashboard"]
+    room = ROOT / "pythia_traj" / "dashboard"
+    installed = {path.name for pattern in patterns for path in room.glob(pattern)}
+    assert installed == {"report.html.jinja", "page.css.jinja", "draw.js.jinja"}
+    there = {path.name for path in room.iterdir() if path.is_file() and path.suffix != ".py"}
+    assert there == installed
 
 
 def test_the_note_names_no_path(page):

@@ -4,8 +4,9 @@ import pytest
 
 import pythia_traj as pt
 from pythia_traj.dashboard import circuits, learning
+from pythia_traj.dashboard.charts import CHARTS
 from pythia_traj.dashboard.figures import NothingToDraw
-from pythia_traj.dashboard.report import CHARTS, report
+from pythia_traj.dashboard.report import report
 
 EXPERIMENTS = {
     "ablation": {"task": "repeats", "n": 8, "sets": "L0H1+L1H2", "top": 2},

@@ -1,4 +1,4 @@
-"""Roles of heads over training: the rows of `head_roles`, read as timelines.
+"""Roles of heads over training: the rows of `head_roles`, counted and read as timelines.
 
 A single step decides nothing: with hundreds of heads, some exceed a 99.9th percentile by chance. So
 a head has a role at a step only where it stands out there and at the measured step before.
@@ -6,8 +6,19 @@ a head has a role at a step only where it stands out there and at the measured s
 
 import pandas as pd
 
-WHICH = ["model", "label", "role", "layer", "head"]
+from pythia_traj.analysis.selection import WHICH, choose
+
+_TIMELINE = [*WHICH, "role", "layer", "head"]
 """The columns that say whose timeline it is."""
+
+
+def heads_above_null(rows: pd.DataFrame) -> pd.DataFrame:
+    """How many heads of each role exceed its threshold, and how many of shuffled tokens.
+
+    `what` names the role.
+    """
+    chosen = choose(rows, ["heads_above_null"])
+    return chosen.assign(what=chosen["target"].str.replace("_", " "))
 
 
 def role_timeline(rows: pd.DataFrame) -> pd.DataFrame:
@@ -33,17 +44,17 @@ def role_timeline(rows: pd.DataFrame) -> pd.DataFrame:
     ]
     above = plain[plain["metric"] == "above_null"]
     above = above.assign(role=above["target"].astype(str), above=above["value"] == 1)[
-        [*WHICH, "step", "above"]
+        [*_TIMELINE, "step", "above"]
     ]
     scores = plain[plain["metric"].isin(above["role"].unique()) & plain["target"].isna()]
     scores = scores.assign(role=scores["metric"].astype(str)).rename(columns={"value": "score"})
     found = above.merge(
-        scores[[*WHICH, "step", "score", "stderr"]], on=[*WHICH, "step"], how="left"
+        scores[[*_TIMELINE, "step", "score", "stderr"]], on=[*_TIMELINE, "step"], how="left"
     )
-    found = found.sort_values([*WHICH, "step"], ignore_index=True)
-    before = found.groupby(WHICH, observed=True)["above"].shift(fill_value=False).astype(bool)
+    found = found.sort_values([*_TIMELINE, "step"], ignore_index=True)
+    before = found.groupby(_TIMELINE, observed=True)["above"].shift(fill_value=False).astype(bool)
     found["has_role"] = found["above"] & before
-    return found[[*WHICH, "step", "score", "stderr", "above", "has_role"]]
+    return found[[*_TIMELINE, "step", "score", "stderr", "above", "has_role"]]
 
 
 def tracked_heads(rows: pd.DataFrame, role: str, step: int, top: int = 5) -> pd.DataFrame:
@@ -63,12 +74,5 @@ def tracked_heads(rows: pd.DataFrame, role: str, step: int, top: int = 5) -> pd.
     timeline = role_timeline(rows)
     timeline = timeline[timeline["role"] == role]
     ranked = timeline[timeline["step"] == step].sort_values("score", ascending=False, kind="stable")
-    chosen = ranked.groupby(["model", "label"], observed=True).head(top)[WHICH]
-    return timeline.merge(chosen, on=WHICH).sort_values([*WHICH, "step"], ignore_index=True)
-
-
-def role_counts(rows: pd.DataFrame) -> pd.DataFrame:
-    """How many heads have each role at each step: model, label, role, step, `heads`, `of`."""
-    timeline = role_timeline(rows)
-    by = timeline.groupby(["model", "label", "role", "step"], observed=True)["has_role"]
-    return by.agg(heads="sum", of="size").reset_index()
+    chosen = ranked.groupby(list(WHICH), observed=True).head(top)[_TIMELINE]
+    return timeline.merge(chosen, on=_TIMELINE).sort_values([*_TIMELINE, "step"], ignore_index=True)

@@ -1,0 +1,99 @@
+"""Metrics of heads: what they attend to, which of them is largest, which reach most."""
+
+import pandas as pd
+
+from pythia_traj.analysis.selection import WHICH, choose
+
+ATTENDED = {
+    "prefix_matching": "token after the previous occurrence",
+    "previous_token": "previous token",
+    "duplicate_token": "previous occurrence itself",
+    "bos": "first position",
+    "self": "own position",
+    "local": "2 to 5 tokens back",
+}
+"""What a head's attention goes to, by metric."""
+
+
+def prefix_matching(rows: pd.DataFrame, variant: str) -> pd.DataFrame:
+    """Prefix matching of every head in one convention, with controls; `what` is the convention."""
+    chosen = prefix_matching_by_convention(rows)
+    return chosen[chosen["variant"] == variant]
+
+
+def prefix_matching_by_convention(rows: pd.DataFrame) -> pd.DataFrame:
+    """Prefix matching of every head in every convention, which `what` names.
+
+    No two conventions are comparable.
+    """
+    chosen = choose(rows, ["prefix_matching"], component="head")
+    return chosen.assign(what=chosen["variant"])
+
+
+def attention_by_target(rows: pd.DataFrame, variant: str) -> pd.DataFrame:
+    """The share of every head's attention by kind of target, which `what` names."""
+    chosen = choose(rows, list(ATTENDED), component="head")
+    chosen = chosen[chosen["variant"] == variant]
+    return chosen.assign(what=chosen["metric"].map(ATTENDED))
+
+
+def values_of_heads(
+    rows: pd.DataFrame, metric: str, variant: str | None = None, control: str | None = None
+) -> pd.DataFrame:
+    """One metric of every head over all items.
+
+    Args:
+        rows: rows of a run.
+        metric: a metric of heads.
+        variant: its variant; None where it has none.
+        control: which of its controls; None for the measurement.
+
+    Returns:
+        chosen rows without `what`. One that has no value for any head names none: `of_one_head`
+        leaves it out.
+    """
+    chosen = choose(rows, [metric], component="head")
+    chosen = chosen[(chosen["variant"] == (variant or "")) & (chosen["part"] == "")]
+    return chosen[chosen["control"] == (control or "")]
+
+
+def of_one_head(chosen: pd.DataFrame) -> pd.DataFrame:
+    """The chosen rows that name a layer and a head."""
+    return chosen.dropna(subset=["layer", "head"])
+
+
+def largest_head(chosen: pd.DataFrame) -> pd.DataFrame:
+    """Of each trajectory and step, the row of the head whose value is largest.
+
+    `note` names the head.
+    """
+    known = of_one_head(chosen).dropna(subset=["value"])
+    keys = [*WHICH, "what", "control", "step"]
+    largest = known.loc[known.groupby(keys, sort=False)["value"].idxmax()]
+    return largest.assign(note=head_names(largest))
+
+
+def top_heads(chosen: pd.DataFrame, top: int) -> pd.DataFrame:
+    """The rows of the heads that reach most at any step, highest first, each in order of steps.
+
+    `note` names the head.
+
+    Args:
+        chosen: chosen rows of one metric of heads, without controls.
+        top: how many heads of each model and label.
+    """
+    known = of_one_head(chosen).dropna(subset=["value"])
+    known = known.assign(note=head_names(known)).sort_values("step")
+    heads = [known[:0]]
+    for _, unit in known.groupby(list(WHICH), sort=False):
+        reached = unit.groupby("note", sort=False)["value"].max().nlargest(top)
+        heads += [unit[unit["note"] == name] for name in reached.index]
+    return pd.concat(heads)
+
+
+def head_names(heads: pd.DataFrame) -> list[str]:
+    """The heads of some rows, as L4H6; columns layer and head."""
+    return [
+        f"L{layer:.0f}H{head:.0f}"
+        for layer, head in zip(heads["layer"], heads["head"], strict=True)
+    ]

@@ -1,0 +1,80 @@
+"""Which rows: those of some metrics as plain columns, those of text, those of the whole model.
+
+Rows are found by metric, never by label, as a label can be any name.
+"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+WHICH = ("model", "label")
+"""The columns that say whose trajectory a row belongs to."""
+
+TASKS = ("ablation", "attribution", "behaviour", "logit_attribution", "patching", "transplant")
+"""The experiments on tasks."""
+
+_OF_ANSWERS = ("logit_diff", "prob_diff")
+"""Metrics by which an experiment of a user's own is known to be one on a task."""
+
+_APART = ("variant", "part", "target", "reference")
+_TEXT = (*WHICH, "experiment", "metric", "control", *_APART, "reason")
+_NUMBERS = ("tokens", "layer", "head", "position", "size", "value", "stderr", "n")
+
+
+def choose(
+    rows: pd.DataFrame, metrics: Sequence[str], component: str = "", by_position: bool = False
+) -> pd.DataFrame:
+    """The rows of some metrics with plain columns: where absent, strings are empty and numbers NaN.
+
+    Args:
+        rows: rows of a run, with controls or without.
+        metrics: the names of the metrics.
+        component: what the values belong to; empty for those of the whole model.
+        by_position: whether to take the values at each position or those over all positions.
+
+    Returns:
+        columns model, label, experiment, metric, control, variant, part, target, reference and
+        reason as strings; tokens, layer, head, position, size, value, stderr and n as floats; step
+        as an integer; an empty `note`, for what else is to be said of a value.
+    """
+    if rows.empty:
+        rows = rows.reindex(columns=[*_TEXT, *_NUMBERS, "component", "step"])
+    wanted = rows["metric"].isin(metrics) & (rows["position"].notna() == by_position)
+    wanted &= rows["component"].isin([component]) if component else rows["component"].isna()
+    found = rows.loc[wanted]
+    columns: dict[str, object] = {
+        name: found[name].astype(object).where(found[name].notna(), "").to_numpy(object)
+        for name in _TEXT
+    }
+    columns |= {
+        name: found[name].astype("Float64").to_numpy(float, na_value=float("nan"))
+        for name in _NUMBERS
+    }
+    return pd.DataFrame(columns | {"step": found["step"].astype("int64").to_numpy(), "note": ""})
+
+
+def on_text(rows: pd.DataFrame) -> pd.DataFrame:
+    """Without the rows of experiments on tasks.
+
+    They have a loss and an accuracy too, of the answers.
+    """
+    if rows.empty:
+        return rows
+    of_answers = rows.loc[rows["metric"].isin(_OF_ANSWERS), "experiment"]
+    return rows[~rows["experiment"].isin([*TASKS, *of_answers.unique()])]
+
+
+def of_everything(chosen: pd.DataFrame) -> pd.DataFrame:
+    """Those of the chosen rows of the whole: no variant, part, target, reference or size."""
+    return chosen[(chosen[list(_APART)] == "").all(axis=1) & chosen["size"].isna()]
+
+
+def measured(chosen: pd.DataFrame) -> pd.DataFrame:
+    """The chosen rows without their controls."""
+    return chosen[chosen["control"] == ""]
+
+
+def reasons(chosen: pd.DataFrame) -> dict[str, int]:
+    """Why chosen rows have no value: each reason with its number of rows, the commonest first."""
+    missing = chosen.loc[chosen["value"].isna(), "reason"].replace("", "no reason given")
+    return {str(reason): int(count) for reason, count in missing.value_counts().items()}

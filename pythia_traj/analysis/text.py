@@ -1,0 +1,55 @@
+"""Loss, accuracy and in-context learning: on text, and on random segments that are repeated."""
+
+import pandas as pd
+
+from pythia_traj.analysis.selection import choose, measured, of_everything, on_text
+from pythia_traj.analysis.steps import steps_to_show
+
+_LEARNING = {"icl_score": "tokens 500 and 50", "icl_window": "tokens 450..549 and 40..59"}
+"""What in-context learning is the difference of, by metric."""
+
+
+def loss_on_text(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean loss on text and its controls; `what` is "text"."""
+    return _over_all_tokens(on_text(rows), {"nll": "text"})
+
+
+def accuracy_on_text(rows: pd.DataFrame) -> pd.DataFrame:
+    """Share of tokens of text that are predicted rightly, and its controls; `what` is "text"."""
+    return _over_all_tokens(on_text(rows), {"accuracy": "text"})
+
+
+def in_context_learning(rows: pd.DataFrame) -> pd.DataFrame:
+    """Loss late in the context minus loss early in it; `what` names the tokens compared."""
+    return _over_all_tokens(rows, _LEARNING)
+
+
+def loss_by_position(rows: pd.DataFrame) -> pd.DataFrame:
+    """Loss on text at each position of the context, without controls.
+
+    No `what`: the lines are the steps.
+    """
+    return measured(of_everything(choose(rows, ["nll"], by_position=True)))
+
+
+def at_some_steps(chosen: pd.DataFrame, most: int) -> pd.DataFrame:
+    """The chosen rows of some of their steps, in the order of steps and positions.
+
+    Args:
+        chosen: chosen rows of one model and one label.
+        most: about how many steps are kept.
+    """
+    kept = chosen[chosen["step"].isin(steps_to_show(chosen["step"], most))]
+    return kept.sort_values(["step", "position"], kind="stable")
+
+
+def loss_on_copies(rows: pd.DataFrame) -> pd.DataFrame:
+    """Loss on the first and the second copy of a random segment, which `what` tells apart."""
+    chosen = choose(rows, ["nll"])
+    chosen = chosen[chosen["part"].isin(["first_copy", "second_copy"])]
+    return chosen.assign(what=chosen["part"].str.replace("_", " "))
+
+
+def _over_all_tokens(rows: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
+    chosen = of_everything(choose(rows, list(names)))
+    return chosen.assign(what=chosen["metric"].map(names))

@@ -1,0 +1,43 @@
+"""The lines of chosen rows: what they are called, in which order they come."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from pythia_traj.analysis.selection import WHICH
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One measure over the steps.
+
+    Attributes:
+        name: the model, the label and `what`, each where several of them are compared; a control
+            has the name of its measurement.
+        control: which control it is; empty for a measurement.
+        rows: its chosen rows in the order of steps.
+    """
+
+    name: str
+    control: str
+    rows: pd.DataFrame
+
+
+def trajectories(chosen: pd.DataFrame) -> Iterator[Trajectory]:
+    """One for each model, label, `what` and control that has a value at any step.
+
+    Measurements come before controls, else in the order of the rows.
+    """
+    keys = [*WHICH, "what", "control"]
+    known = chosen.groupby(keys)["value"].transform("count") > 0
+    ordered = chosen[known].sort_values("control", kind="stable")
+    for key, at in ordered.groupby([unit_names(chosen), "what", "control"], sort=False):
+        name = " · ".join(part for part in map(str, key[:-1]) if part)
+        yield Trajectory(name, str(key[-1]), at.sort_values("step"))
+
+
+def unit_names(chosen: pd.DataFrame) -> pd.Series:
+    """What tells the rows' models and labels apart: empty where there is one of each."""
+    varying = [key for key in WHICH if chosen[key].nunique() > 1]
+    return chosen[varying].agg(" · ".join, axis=1) if varying else pd.Series("", index=chosen.index)

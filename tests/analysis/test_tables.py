@@ -1,0 +1,109 @@
+"""Key numbers, metrics without a value, and the facts of a run."""
+
+import pandas as pd
+
+import pythia_traj as pt
+from pythia_traj.analysis.facts import facts_of, labels_of
+from pythia_traj.analysis.tables import PLACES, key_numbers, undefined_metrics
+from pythia_traj.store.read import read_run
+from tests.analysis.frames import frame, head
+
+
+def of_metric(numbers, what):
+    found = numbers[numbers["what"] == what]
+    assert found["place"].tolist() == list(PLACES)
+    return [
+        None if pd.isna(value) else (step, value)
+        for step, value in zip(found["step"], found["value"], strict=True)
+    ]
+
+
+def test_key_numbers_are_the_first_the_last_and_the_control_of_the_last():
+    rows = frame(
+        {"value": 2.0, "step": 8},
+        {"value": 5.0},
+        {"value": 6.0, "control": "shuffled"},
+        {"value": 4.0, "step": 8, "control": "shuffled"},
+        {"value": 0.1, "metric": "accuracy"},
+    )
+    numbers = key_numbers(rows)
+    assert of_metric(numbers, "nll") == [(0, 5.0), (8, 2.0), (8, 4.0)]
+    assert of_metric(numbers, "accuracy") == [(0, 0.1), (0, 0.1), None]
+
+
+def test_a_metric_whose_measurement_is_undefined_has_no_numbers_but_its_place():
+    rows = frame({"reason": "too short"}, {"value": 4.0, "control": "shuffled"})
+    assert of_metric(key_numbers(rows), "nll") == [None, None, None]
+
+
+def test_of_heads_the_largest_is_named_and_roles_are_left_out():
+    rows = frame(
+        head(0, 0, 0.2),
+        head(0, 1, 0.1),
+        head(0, 1, 0.9, step=4),
+        head(1, 1, 0.8, metric="previous_token", variant=None),
+    )
+    numbers = key_numbers(rows)
+    assert numbers["what"].unique().tolist() == ["prefix_matching · two_halves"]
+    assert numbers["note"].tolist() == ["L0H0", "L0H1", ""]
+
+
+def test_key_numbers_of_one_model_stand_together():
+    rows = frame(*({"value": 1.0, "model": m, "step": s} for s in (0, 4) for m in ("m2", "m")))
+    rows = pd.concat([rows, frame({"value": 1.0, "model": "m2", "metric": "accuracy", "step": 9})])
+    assert key_numbers(rows)["model"].tolist() == ["m2"] * 6 + ["m"] * 3
+
+
+def test_undefined_metrics_have_their_reason_and_their_rows():
+    short = {"metric": "icl_score", "reason": "too short"}
+    rows = frame(
+        short,
+        short | {"step": 4},
+        short | {"model": "m2"},
+        short | {"control": "shuffled"},
+        {"metric": "kl", "size": 2},
+        {"value": 1.0},
+    )
+    assert undefined_metrics(rows).to_numpy().tolist() == [
+        ["icl_score", "a", "too short", "m, m2", 3],
+        ["icl_score · shuffled", "a", "too short", "m", 1],
+        ["kl · size 2", "a", "no reason given", "m", 1],
+    ]
+    assert undefined_metrics(rows[-1:]).empty
+
+
+def test_no_rows_have_no_numbers():
+    assert key_numbers(pd.DataFrame()).empty
+    assert undefined_metrics(pd.DataFrame()).empty
+    assert list(undefined_metrics(pd.DataFrame())) == list(undefined_metrics(frame({})))
+
+
+def test_a_label_is_named_with_its_experiment_where_they_differ():
+    rows = frame({"label": "short"}, {"label": "loss"}, {"label": "short", "step": 4})
+    assert labels_of(rows) == ["loss", "short (loss)"]
+
+
+def test_the_facts_of_a_run_are_its_models_steps_and_experiments(suite, tmp_path):
+    config = pt.SweepConfig(
+        model=str(suite),
+        steps="0,4",
+        experiments={"short": {"use": "induction", "length": 20, "n": 2}},
+        out=tmp_path / "run",
+        device="cpu",
+    )
+    assert not pt.sweep(config).failed
+    found = read_run(tmp_path / "run")
+    facts = facts_of(found)
+    assert facts["Models"] == suite.name
+    assert facts["Steps"] == "2, from 0 to 4"
+    assert facts["Experiments"] == "short (induction)"
+    assert facts["Rows"] == f"{len(found.frame):,}"
+    assert facts["Precision"].startswith("float32 on ")
+    assert "torch" in facts["Versions"]
+
+
+def test_a_run_without_rows_has_its_notes_alone(tmp_path):
+    from pythia_traj.store.read import Read
+
+    empty = Read(pd.DataFrame(), {}, ("one file is damaged",))
+    assert facts_of(empty) == {"Note 1": "one file is damaged"}
