@@ -92,7 +92,7 @@ def _disks() -> list[Check]:
 
 
 def _disk(what: str, path: Path) -> Check:
-    from pythia_traj.store.layout import free_bytes
+    from pythia_traj.store.writing import free_bytes
 
     existing = next(
         parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists()
