@@ -65,10 +65,3 @@ def tracked_heads(rows: pd.DataFrame, role: str, step: int, top: int = 5) -> pd.
     ranked = timeline[timeline["step"] == step].sort_values("score", ascending=False, kind="stable")
     chosen = ranked.groupby(["model", "label"], observed=True).head(top)[WHICH]
     return timeline.merge(chosen, on=WHICH).sort_values([*WHICH, "step"], ignore_index=True)
-
-
-def role_counts(rows: pd.DataFrame) -> pd.DataFrame:
-    """How many heads have each role at each step: model, label, role, step, `heads`, `of`."""
-    timeline = role_timeline(rows)
-    by = timeline.groupby(["model", "label", "role", "step"], observed=True)["has_role"]
-    return by.agg(heads="sum", of="size").reset_index()

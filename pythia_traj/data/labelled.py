@@ -158,11 +158,6 @@ class LabelledTokens:
         )
         return {"labels": task, "version": 1, **python, **documents.identify(corpus), "seed": seed}
 
-    @property
-    def n_documents(self) -> int:
-        """Documents of all splits."""
-        return int(self.documents.max()) + 1
-
     def split(self, name: str) -> slice:
         """Where the tokens of `train`, `validation` or `test` stand."""
         number = list(SPLITS).index(name)

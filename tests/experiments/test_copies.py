@@ -83,7 +83,7 @@ def test_no_text_is_in_two_splits(tmp_path, order):
     assert not texts["train"] & texts["test"]
     assert not texts["train"] & texts["validation"]
     assert not texts["validation"] & texts["test"]
-    assert data.n_documents == 24
+    assert data.documents.max() + 1 == 24
     assert data.facts["copies"] == 5 * 24
 
 
@@ -102,16 +102,18 @@ def test_copies_that_differ_in_their_labels_alone_are_copies(tmp_path):
     content = rows()
     others = [{**row, "spans": [[a, b, "z"] for a, b, _ in row["spans"]]} for row in content]
     data = labelled(tmp_path / "own.jsonl", content + others)
-    assert data.n_documents == 24
+    assert data.documents.max() + 1 == 24
 
 
 def test_texts_that_the_tokenizer_reads_alike_are_copies(tmp_path):
     tokenizer = byte_tokenizer()
     tokenizer.normalizer = normalizers.Lowercase()
     content = [*rows(), *({**row, "text": row["text"].upper()} for row in rows())]
-    assert labelled(tmp_path / "own.jsonl", content).n_documents == 48
+    assert labelled(tmp_path / "own.jsonl", content).documents.max() + 1 == 48
     assert (
-        labelled(tmp_path / "own.jsonl", content, Vocabulary(300, 128, tokenizer)).n_documents == 24
+        labelled(tmp_path / "own.jsonl", content, Vocabulary(300, 128, tokenizer)).documents.max()
+        + 1
+        == 24
     )
 
 
@@ -122,7 +124,7 @@ def test_documents_are_copies_where_all_their_rows_are(tmp_path):
         1:
     ]
     data = labelled(tmp_path / "own.jsonl", content + copies + other)
-    assert data.n_documents == 9
+    assert data.documents.max() + 1 == 9
     assert data.facts["copies"] == 8 + 6
 
 
@@ -131,7 +133,7 @@ def test_documents_of_a_source_are_compared_too(tmp_path):
     texts = [f"def f{i}(x):\n    return x + {i}\n" for i in range(12)]
     corpus.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts * 4))
     data = LabelledTokens(VOCABULARY, seed=0, task="python_class", corpus=str(corpus), n=5000)
-    assert data.n_documents == 12
+    assert data.documents.max() + 1 == 12
     texts = texts_of_splits(data)
     assert not texts["train"] & texts["test"]
 
