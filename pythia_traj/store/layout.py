@@ -227,7 +227,11 @@ def foreign_entry(path: Path) -> str | None:
 
 
 def step_file(step: int, suffix: str = ".parquet") -> str:
-    """The name of a unit's file; names sort as steps do."""
+    """The name of a unit's file; names sort as steps do.
+
+    >>> step_file(512), step_file(143000, ".safetensors")
+    ('step-000512.parquet', 'step-143000.safetensors')
+    """
     return f"step-{step:06d}{suffix}"
 
 
