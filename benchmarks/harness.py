@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import psutil
+from rich.filesize import decimal
 
 PAIRS = 7
 DISCARDED = 2
@@ -84,7 +85,7 @@ def emit(
     for name, value in seconds.items():
         sys.stdout.write(f"{name:32} {value}\n")
     for name, value in (memory or {}).items():
-        sys.stdout.write(f"{name:32} {value / 1e9:.2f} GB\n")
+        sys.stdout.write(f"{name:32} {decimal(value, precision=2)}\n")
     for name, value in ratios.items():
         sys.stdout.write(f"{name:44} {value:8.2f}\n")
 

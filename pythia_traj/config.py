@@ -36,8 +36,8 @@ from pythia_traj.experiment import Data, Experiment
 from pythia_traj.outside import shown
 from pythia_traj.parameters import Parameter
 from pythia_traj.settings import (
+    Bytes,
     Whole,
-    as_bytes,
     as_models,
     as_steps,
     as_words,
@@ -118,7 +118,7 @@ class SweepConfig(BaseModel):
     dtype: Dtype = "float32"
     seed: Whole = 0
     prefetch: Annotated[Whole, Le(1000)] = 2
-    disk_budget: Annotated[int | None, BeforeValidator(as_bytes)] = None
+    disk_budget: Bytes | None = None
     keep: bool = False
     refresh: bool = False
     on_defect: OnDefect = "skip"

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import psutil
+from rich.filesize import decimal
 
 from pythia_traj.errors import HubError, PythiaTrajError
 from pythia_traj.steps import select
@@ -65,7 +66,8 @@ def _devices() -> list[Check]:
     memory = psutil.virtual_memory()
     cpu = Check(
         "cpu",
-        f"{os.cpu_count()} cores, {_gb(memory.available)} of {_gb(memory.total)} memory free",
+        f"{os.cpu_count()} cores,"
+        f" {decimal(memory.available)} of {decimal(memory.total)} memory free",
         True,
     )
     if not torch.cuda.is_available():
@@ -76,7 +78,7 @@ def _devices() -> list[Check]:
         found.append(
             Check(
                 f"cuda:{index}",
-                f"{torch.cuda.get_device_name(index)}, {_gb(free)} of {_gb(total)} free",
+                f"{torch.cuda.get_device_name(index)}, {decimal(free)} of {decimal(total)} free",
                 True,
             )
         )
@@ -90,7 +92,7 @@ def _disks() -> list[Check]:
 
 
 def _disk(what: str, path: Path) -> Check:
-    from pythia_traj.store.layout import free_bytes
+    from pythia_traj.store.writing import free_bytes
 
     existing = next(
         parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists()
@@ -98,7 +100,7 @@ def _disk(what: str, path: Path) -> Check:
     writable = os.access(existing, os.W_OK)
     return Check(
         what,
-        f"{path}: {_gb(free_bytes(path))} free{'' if writable else ', not writable'}",
+        f"{path}: {decimal(free_bytes(path))} free{'' if writable else ', not writable'}",
         writable,
     )
 
@@ -165,8 +167,8 @@ def _examine_model(name: str, expression: str) -> list[Check]:
     steps = select(expression, published.steps, tokens_per_step=published.tokens_per_step)
     cost = estimate(published, steps)
     found = (
-        f"{cost.steps} steps of {_gb(cost.checkpoint_bytes)}, {cost.here} of them here;"
-        f" {_gb(cost.bytes)} to fetch"
+        f"{cost.steps} steps of {decimal(cost.checkpoint_bytes)}, {cost.here} of them here;"
+        f" {decimal(cost.bytes)} to fetch"
     )
     checks = [Check(name, found, True)]
     if cost.missing:
@@ -184,14 +186,14 @@ def _examine_model(name: str, expression: str) -> list[Check]:
     checks.append(Check("requests", limits, True))
     here = (
         "none for a sweep; to keep them (fetch, --keep)"
-        f" {_gb(cost.bytes)} of {_gb(cost.free_bytes)} free"
+        f" {decimal(cost.bytes)} of {decimal(cost.free_bytes)} free"
     )
     checks.append(Check("disk", here, True))
     memory = psutil.virtual_memory().available
     checks.append(
         Check(
             "memory",
-            f"{_gb(cost.checkpoint_bytes)} a checkpoint on its way, {_gb(memory)} free",
+            f"{decimal(cost.checkpoint_bytes)} a checkpoint on its way, {decimal(memory)} free",
             cost.checkpoint_bytes < memory,
         )
     )
@@ -200,12 +202,8 @@ def _examine_model(name: str, expression: str) -> list[Check]:
         checks.append(
             Check(
                 "network",
-                f"{rate / 1e6:.1f} MB/s: about {cost.bytes / rate / 60:.0f} minutes",
+                f"{decimal(round(rate))}/s: about {cost.bytes / rate / 60:.0f} minutes",
                 True,
             )
         )
     return checks
-
-
-def _gb(count: float) -> str:
-    return f"{count / 1e9:.1f} GB"

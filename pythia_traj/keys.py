@@ -26,6 +26,12 @@ class Key:
 
     A control has the variant of the measurement that it is the control of.
 
+    >>> Key("logit_diff", layer=3, control="random")  # doctest: +ELLIPSIS
+    Key(metric='logit_diff', variant=None, component=None, layer=3, ..., control='random', ...)
+    >>> Key("logit_diff", "null:random")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: logit_diff: variant 'null:random': one thing in one column, without a colon: ...
+
     Raises:
         ValueError: a word is empty or holds a colon, with which two things were put into one
             column; a size is no whole number.
@@ -68,6 +74,10 @@ class Extent:
         n_positions: of the tokens that were read, or of the model's context.
         n_items: of the batch; None where there is none.
         from_end: whether positions may be counted from the end, from -1 on.
+
+    >>> Extent(n_layers=6, n_heads=8, n_positions=64).check(Key("loss", layer=6))
+    Traceback (most recent call last):
+    ValueError: loss: axis layer: expected None or 0 to 5, found 6
     """
 
     n_layers: int
@@ -138,7 +148,11 @@ def one_each(key: Key, values: "Iterable[float] | np.ndarray") -> np.ndarray:
 
 
 def say_key(key: "Key | tuple[Key, int]") -> str:
-    """A key, or that of one item, for a message."""
+    """A key, or that of one item, for a message.
+
+    >>> say_key((Key("loss", layer=3), 7))
+    'metric=loss, layer=3, item=7'
+    """
     named, item = (key, None) if isinstance(key, Key) else key
     parts = {name: value for name, value in vars(named).items() if value is not None} | (
         {} if item is None else {"item": item}

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 from annotated_types import Ge, Le
-from pydantic import BeforeValidator, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import (
+    BeforeValidator,
+    ByteSize,
+    PydanticUserError,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from pydantic_core import PydanticCustomError
 
 from pythia_traj.errors import ConfigError
@@ -70,10 +78,6 @@ def storable(value: Any) -> Any:
     return [storable(inner) for inner in value] if isinstance(value, list) else value
 
 
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
-_BYTES = re.compile(r"([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([A-Za-z]*)")
-
 _MOST = 2**63 - 1
 """The largest whole number that a table or a generator of random numbers takes."""
 
@@ -84,33 +88,46 @@ _NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 """What neither JSON of ours nor a table holds."""
 
 
-def as_bytes(value: Any) -> int | None:
-    """`20GB` as a number of bytes.
+_SIZE = re.compile(r"\s*[0-9]*\.?[0-9]+\s*[A-Za-z]*\s*", re.ASCII)
+"""A number and a unit, and nothing else: ByteSize reads the beginning of a text that has more."""
+
+
+def _size(value: Any, read: ValidatorFunctionWrapHandler) -> int:
+    """What ByteSize reads, where that is all that was given."""
+    is_size = (
+        _SIZE.fullmatch(value) is not None
+        if isinstance(value, str)
+        else type(value) in {int, ByteSize}
+    )
+    try:
+        size: int | None = read(value) if is_size else None
+    except ValidationError:
+        size = None
+    if size is None or size > _MOST:
+        raise PydanticCustomError(
+            "byte_size",
+            "give a number of bytes from 0 to 2**63 - 1, such as 500MB, 20GB, 20GiB or 20000000000",
+        )
+    return size
+
+
+Bytes = Annotated[ByteSize, WrapValidator(_size)]
+"""A number of bytes: a whole number, or one with a decimal or binary unit."""
+
+
+def size_in_bytes(name: str, value: Any) -> int | None:
+    """A number of bytes that was given under a name; None where none was.
+
+    >>> size_in_bytes("disk_budget", "20GB"), size_in_bytes("disk_budget", "20 GiB")
+    (20000000000, 21474836480)
 
     Raises:
-        ConfigError: it is no number of bytes.
+        ConfigError: it is something else.
     """
-    text = (
-        str(value).strip()
-        if isinstance(value, str) or (type(value) is int and abs(value) <= _MOST)
-        else ""
-    )
-    match = _BYTES.fullmatch(text)
-    if value is not None and (match is None or match[2].upper() not in _UNITS):
-        raise ConfigError(
-            f"disk_budget: {shown(value)} is no number of bytes: write 20GB, 500MB or 20000000000"
-        )
-    if match is None:
-        return None
-    whole, _, part = match[1].partition(".")
-    unit = _UNITS[match[2].upper()]
-    count: int = int(whole) * unit + int(part or 0) * unit // 10 ** len(part)
-    if count > _MOST:
-        raise ConfigError(
-            f"disk_budget: {shown(value)} is more than any disk holds:"
-            " write 20GB, 500MB or 20000000000"
-        )
-    return count
+    try:
+        return TypeAdapter(Bytes | None).validate_python(value)
+    except ValidationError as error:
+        raise ConfigError(f"{name}: {shown(value)}: {reason(error.errors()[0])}") from None
 
 
 def _no_bool(value: Any) -> Any:

@@ -59,6 +59,17 @@ def select(
 ) -> tuple[int, ...]:
     """The published steps that an expression selects, sorted, each once.
 
+    >>> published = [0, 1, 2, 4, 8, 16, 1000, 2000, 3000]
+    >>> select("0,1000:3000", published), select("0:3000:1000", published)
+    ((0, 1000, 2000, 3000), (0, 1000, 2000, 3000))
+    >>> select("log:4", published), select("linear:4", published)
+    ((0, 16, 1000, 3000), (0, 1000, 2000, 3000))
+    >>> select("tokens:2e9:5e9", published, tokens_per_step=2_097_152)
+    (1000, 2000)
+    >>> select("512", published)
+    Traceback (most recent call last):
+    pythia_traj.errors.StepsError: step 512 is not published: the nearest are 16 and 1000
+
     Args:
         expression: terms separated by commas (see the module).
         published: the steps there are, in any order.

@@ -1,11 +1,14 @@
 """A request is checked when it is read, and what is wrong is said in one sentence."""
 
+import json
+
 import pytest
+import yaml
 
 from pythia_traj.config import SweepConfig, override
 from pythia_traj.discovery import describe, discover, find
 from pythia_traj.errors import ConfigError
-from pythia_traj.settings import as_bytes
+from pythia_traj.settings import size_in_bytes
 from pythia_traj.yamlfile import read_yaml
 
 
@@ -289,7 +292,7 @@ def test_a_range_of_steps_is_no_number_of_base_60(tmp_path):
         ),
         (
             "model: m\nsteps: all\nout: run\nexperiments: loss\ndisk_budget: lots",
-            "disk_budget: 'lots' is no number of bytes",
+            "disk_budget: 'lots': give a number of bytes",
         ),
         (
             "model: m\nsteps: all\nout: run\nexperiments: loss\nprefetch: -1",
@@ -316,8 +319,40 @@ def test_two_files_with_one_name_need_labels(tmp_path):
         SweepConfig(model="m", steps="all", experiments=uses, out="run")
 
 
-@pytest.mark.parametrize(
-    ("text", "count"), [("20GB", 20 * 10**9), ("1.5 MiB", 3 * 2**19), ("500", 500), (7, 7)]
-)
-def test_bytes_are_read_with_their_unit(text, count):
-    assert as_bytes(text) == count
+SIZES = {
+    "20GB": 20 * 10**9,
+    "20 GiB": 20 * 2**30,
+    "500mb": 500 * 10**6,
+    "1.5 MiB": 3 * 2**19,
+    "0.1GB": 10**8,
+    "3kb": 3000,
+    "2TB": 2 * 10**12,
+    "500": 500,
+    "0": 0,
+    "9007199254740993": 2**53 + 1,
+}
+
+
+@pytest.mark.parametrize(("text", "count"), SIZES.items())
+def test_bytes_are_read_with_their_unit(tmp_path, text, count):
+    settings = {"model": "m", "steps": "all", "experiments": ["loss"], "out": "run"}
+    file = tmp_path / "a.yaml"
+    file.write_text(yaml.safe_dump({**settings, "disk_budget": text}))
+    read = [
+        SweepConfig(**settings, disk_budget=text).disk_budget,
+        SweepConfig.from_yaml(file).disk_budget,
+        SweepConfig(**override(settings, [f"disk_budget={text}"])).disk_budget,
+        size_in_bytes("disk_budget", text),
+        size_in_bytes("disk_budget", count),
+    ]
+    assert read == [count] * 5
+
+
+def test_a_request_stores_bytes_as_a_whole_number():
+    config = made(disk_budget="20 GiB")
+    assert json.dumps(config.resolved()["disk_budget"]) == "21474836480"
+    assert "disk_budget" not in config.requested()
+
+
+def test_no_budget_is_none():
+    assert size_in_bytes("disk_budget", None) is None

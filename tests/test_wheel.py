@@ -48,8 +48,8 @@ def installed(tmp_path_factory):
     # Building writes into the source folder: into a copy, then, and without what happens to lie in
     # this one.
     source = root / "source"
-    tracked = ("pyproject.toml", "README.md", "LICENSE", "pythia_traj", "experiments", "configs")
-    for name in tracked:
+    files = ("setup.py", "pyproject.toml", "README.md", "LICENSE")
+    for name in (*files, "pythia_traj", "experiments", "configs"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
         source.mkdir(exist_ok=True)
         copy(ROOT / name, source / name)

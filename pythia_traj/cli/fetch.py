@@ -4,6 +4,7 @@ import time
 from typing import Annotated
 
 import typer
+from rich.filesize import decimal
 
 from pythia_traj.cli.output import JSON_OPTION, print_json, print_table, progress_bar, say
 from pythia_traj.errors import PythiaTrajError
@@ -27,14 +28,14 @@ def fetch(
     from pythia_traj.hub.estimate import estimate, measure_rate
     from pythia_traj.hub.fetch import fetch as fetch_steps
     from pythia_traj.hub.model import HubModel
-    from pythia_traj.settings import as_bytes
+    from pythia_traj.settings import size_in_bytes
     from pythia_traj.steps import select
     from pythia_traj.stream.published import open_model
 
     published = open_model(model, refresh=refresh)
     if not isinstance(published, HubModel):
         raise PythiaTrajError(f"{model} is a directory: nothing has to be fetched")
-    budget = as_bytes(disk_budget)
+    budget = size_in_bytes("disk_budget", disk_budget)
     selected = select(steps, published.steps, tokens_per_step=published.tokens_per_step)
     cost = estimate(published, selected)
     rate = (
@@ -94,13 +95,13 @@ def cache(
         (
             entry.repo,
             entry.files,
-            f"{entry.size / 1e9:.2f} GB",
+            decimal(entry.size),
             time.strftime("%Y-%m-%d", time.localtime(entry.used)),
         )
         for entry in found
     ]
     print_table(["repository", "files", "size", "last used"], rows)
-    say(f"{sum(entry.size for entry in found) / 1e9:.2f} GB in {weights_directory()}")
+    say(f"{decimal(sum(entry.size for entry in found))} in {weights_directory()}")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -84,7 +85,7 @@ class _NetworkColumn(ProgressColumn):
         # Nothing can have arrived before that module was there.
         transfer = sys.modules.get("pythia_traj.hub.transfer")
         rate = transfer.METER.rate() if transfer is not None else 0.0
-        return Text(f"{rate / 1e6:.1f} MB/s" if rate else "")
+        return Text(f"{decimal(round(rate))}/s" if rate else "")
 
 
 class SweepProgress:

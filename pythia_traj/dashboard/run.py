@@ -5,8 +5,8 @@ from pathlib import Path
 from pythia_traj.analysis.facts import facts_of
 from pythia_traj.dashboard.report import report, write_report
 from pythia_traj.errors import StoreError
-from pythia_traj.store.layout import writing
 from pythia_traj.store.read import read_run
+from pythia_traj.store.writing import writing
 
 
 def report_run(run: str | Path, path: str | Path) -> tuple[str, ...]:

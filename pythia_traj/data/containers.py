@@ -149,23 +149,17 @@ def _lines(path: Path) -> Iterator[str]:
             yield from io.StringIO(text)
 
 
-def read_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The rows of a file of rows, in order; each has at least these columns.
-
-    Raises:
-        DataError: it cannot be read, or a row is none or lacks a column; the message names the row.
-    """
-    for _, row in rows(path, columns):
-        yield row
-
-
 def rows(
     path: Path, columns: Sequence[str], *, alone: bool = False
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The same, each with where it is, for messages.
+    """The rows of a file of rows, in order, each with where it is, for messages.
 
     Args:
+        columns: what each of them has, among others.
         alone: whether other columns may be left out.
+
+    Raises:
+        DataError: it cannot be read, or a row is none or lacks a column; the message names the row.
     """
     refuse_unknown(path)
     read = _TABLES.get(path.suffix.lower(), _json_lines)

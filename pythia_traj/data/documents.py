@@ -32,7 +32,6 @@ from pythia_traj.data.containers import (
     rows,
     shown_names,
 )
-from pythia_traj.data.containers import read_rows as read_rows
 from pythia_traj.errors import DataError
 from pythia_traj.outside import in_one_line, shown
 

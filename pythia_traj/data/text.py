@@ -128,14 +128,6 @@ class BoundTextTokens:
         }
 
     @cached_property
-    def token_bytes(self) -> np.ndarray:
-        """How many bytes of text each token stands for: int64 [d_vocab].
-
-        0 where the tokenizer has no such token.
-        """
-        return np.array([len(token) for token in self._own_bytes], dtype=np.int64)
-
-    @cached_property
     def token_classes(self) -> np.ndarray:
         """The class of each token, as an index of TOKEN_CLASSES: int64 [d_vocab]."""
         return np.array(

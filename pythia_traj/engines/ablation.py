@@ -38,8 +38,6 @@ from pythia_traj.engines.kept import (
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
 
-KINDS = ("zero", "mean", "positional_mean", "resample", "pattern_preserving", "direct")
-
 Head = tuple[int, int]
 """Layer and head."""
 

@@ -53,19 +53,6 @@ def collect(
     return found
 
 
-def linear_cka(x: Features, y: Features, *, debiased: bool = True) -> Float[Tensor, ""]:
-    """Linear centred kernel alignment of two representations of the same tokens.
-
-    After Kornblith et al. 2019. HSIC(X, Y) / sqrt(HSIC(X, X) HSIC(Y, Y)): 1 for what is equal up to
-    rotation, shift and scale. `debiased` takes the unbiased estimator of HSIC (Song et al. 2012;
-    Nguyen et al. 2021), of which unrelated representations get 0 on average, however many features
-    they have; it can be slightly negative. The biased one (at least 0) grows with the number of
-    features per token. NaN where one of them is constant.
-    """
-    x, y = standardised(x), standardised(y)
-    return cka(hsic(x, y), hsic(x, x), hsic(y, y))[0 if debiased else 1]
-
-
 def standardised(x: Features) -> Features:
     """Features centred and scaled.
 

@@ -21,12 +21,6 @@ Left = Float[Tensor, "*head d_in d_head"]
 Right = Float[Tensor, "*head d_head d_out"]
 Factors = tuple[Left, Right]
 
-LAYER_MATRICES = ("W_Q", "W_K", "W_V", "W_O", "W_in", "W_out")
-"""The matrices of a layer, all heads of it side by side."""
-
-CIRCUITS = ("W_QK", "W_OV")
-"""The products of a head (Elhage et al. 2021)."""
-
 _TALL = 8
 """From so many times more rows than columns on, singular values come from the Gram matrix.
 

@@ -29,6 +29,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.filesize import decimal
+
 from pythia_traj.checkpoint import Room, WeightFile
 from pythia_traj.errors import CheckpointError, ConfigError, StoreError
 from pythia_traj.hub import cache
@@ -123,8 +125,8 @@ class OnDisk:
         )
         if needed > room.disk_budget:
             raise ConfigError(
-                f"a disk budget of {room.disk_budget / 1e9:.3g} GB cannot hold {what} of"
-                f" {needed / 1e9:.3g} GB: give more, or leave --disk-budget and --keep out, and"
+                f"a disk budget of {decimal(room.disk_budget)} cannot hold {what} of"
+                f" {decimal(needed)}: give more, or leave --disk-budget and --keep out, and"
                 " nothing is put on disk"
             )
         ahead = min(room.prefetch, room.disk_budget // max(checkpoint, 1) - 1)
@@ -215,8 +217,8 @@ class OnDisk:
         needed = sum(file.size for file in wanted.values())
         if self._budget is not None and needed > self._budget:
             raise CheckpointError(
-                f"a disk budget of {self._budget / 1e9:.3g} GB cannot hold this checkpoint of"
-                f" {needed / 1e9:.3g} GB"
+                f"a disk budget of {decimal(self._budget)} cannot hold this checkpoint of"
+                f" {decimal(needed)}"
             )
         while True:
             held: list[tuple[int, bool]] = []
@@ -271,7 +273,7 @@ class OnDisk:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
                 raise cannot_write(part, error) from None
             raise StoreError(
-                f"the disk of {self.root} is full: {size / 1e9:.2f} GB are needed; free some, set"
+                f"the disk of {self.root} is full: {decimal(size)} are needed; free some, set"
                 " PYTHIA_TRAJ_CACHE to another disk, or leave --disk-budget and --keep out"
             ) from None
         return descriptor
@@ -340,12 +342,12 @@ class OnDisk:
             return True
         if self._keep:
             raise StoreError(
-                f"the disk budget of {self._budget / 1e9:.3g} GB is used up by what is kept in"
+                f"the disk budget of {decimal(self._budget)} is used up by what is kept in"
                 f" {self.root}: give more, or see what `pythia-traj cache` can remove"
             )
         if not self._has_locks:
             raise StoreError(
-                f"the disk budget of {self._budget / 1e9:.3g} GB is used up, and the disk of"
+                f"the disk budget of {decimal(self._budget)} is used up, and the disk of"
                 f" {self.root} has no locks, without which nothing is evicted: set"
                 " PYTHIA_TRAJ_CACHE to another disk, or remove some with `pythia-traj cache`"
             )

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.filesize import decimal
+
 from pythia_traj.errors import CheckpointError
 from pythia_traj.hub.disk import weights_directory
 from pythia_traj.hub.listed import RemoteFile
@@ -61,11 +63,13 @@ class Estimate:
     def sentence(self, rate: float | None) -> str:
         """The cost in a line, at so many bytes per second."""
         minutes = (
-            f", about {self.bytes / rate / 60:.0f} minutes at {rate / 1e6:.1f} MB/s" if rate else ""
+            f", about {self.bytes / rate / 60:.0f} minutes at {decimal(round(rate))}/s"
+            if rate
+            else ""
         )
         return (
-            f"{self.steps} steps of {self.checkpoint_bytes / 1e9:.2f} GB, {self.here} of them here:"
-            f" {self.bytes / 1e9:.2f} GB to fetch{minutes}; {self.free_bytes / 1e9:.1f} GB are free"
+            f"{self.steps} steps of {decimal(self.checkpoint_bytes)}, {self.here} of them here:"
+            f" {decimal(self.bytes)} to fetch{minutes}; {decimal(self.free_bytes)} are free"
             f" in {weights_directory()}"
         )
 

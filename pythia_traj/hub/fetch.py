@@ -8,12 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rich.filesize import decimal
+
 from pythia_traj.checkpoint import Room
 from pythia_traj.errors import CheckpointError, SuiteError
 from pythia_traj.hub.cache import cache_directory, plain_name, refuse_foreign
 from pythia_traj.hub.disk import OnDisk
 from pythia_traj.hub.listings import forget
 from pythia_traj.hub.model import HubModel
+from pythia_traj.settings import size_in_bytes
 
 
 @dataclass
@@ -33,23 +36,24 @@ def fetch(
     model: HubModel,
     steps: Sequence[int],
     *,
-    disk_budget: int | None = None,
+    disk_budget: int | str | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> Fetched:
     """Fetches the checkpoints of a model to stay, and checks those that are here.
 
     Args:
-        disk_budget: bytes that all kept weights may take together.
+        disk_budget: bytes (or `20GB`) that all kept weights may take together.
         on_step: is told each step when it is done.
 
     Raises:
-        ConfigError: they exceed the budget.
+        ConfigError: they exceed the budget, or it is not a number of bytes.
         HubError: the Hub cannot be asked.
         StoreError: the disk is full.
     """
+    budget = size_in_bytes("disk_budget", disk_budget)
     result = Fetched()
     model.expect(steps)
-    staging = model.staging(Room(prefetch=0, disk_budget=disk_budget, keep=True), steps)
+    staging = model.staging(Room(prefetch=0, disk_budget=budget, keep=True), steps)
     model.repository.inventory.branches()
     for step in steps:
         checkpoint = model.checkpoint(step)
@@ -123,7 +127,7 @@ class Removed:
         listings = f", and {_counted(self.listings, 'listing')} of the Hub" if self.listings else ""
         stay = f"; in use and stay: {_counted(self.in_use, 'file')}" if self.in_use else ""
         return (
-            f"removed {_counted(self.files, 'weight file')}, {self.size / 1e9:.2f} GB{listings},"
+            f"removed {_counted(self.files, 'weight file')}, {decimal(self.size)}{listings},"
             f" from {cache_directory()}{stay}"
         )
 

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 import psutil
+from rich.filesize import decimal
 
 from pythia_traj.checkpoint import Room, WeightFile
 from pythia_traj.errors import ConfigError
@@ -71,7 +72,7 @@ class InMemory:
         free = psutil.virtual_memory().available
         if checkpoint > free:
             raise ConfigError(
-                f"a checkpoint of {checkpoint / 1e9:.1f} GB exceeds the {free / 1e9:.1f} GB of free"
+                f"a checkpoint of {decimal(checkpoint)} exceeds the {decimal(free)} of free"
                 " memory: put it on disk instead, with --disk-budget"
             )
         return cls(

@@ -6,6 +6,7 @@ from typing import Any
 
 import psutil
 import torch
+from rich.filesize import decimal
 
 from pythia_traj.errors import DeviceError
 from pythia_traj.models.architecture import parameter_count, shape
@@ -70,8 +71,8 @@ def check_fits(
     name = str(dtype).removeprefix("torch.")
     sets = f" ({copies} sets of weights)" if copies > 1 else ""
     raise DeviceError(
-        f"{model} in {name} needs {_gigabytes(count * dtype.itemsize)}{sets} and {device} has"
-        f" {_gigabytes(free)} free: {advice}"
+        f"{model} in {name} needs {decimal(count * dtype.itemsize)}{sets} and {device} has"
+        f" {decimal(free)} free: {advice}"
     )
 
 
@@ -118,7 +119,3 @@ def describe_device(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "tf32": bool(cuda and torch.backends.cuda.matmul.allow_tf32),
     }
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB"

@@ -1,6 +1,7 @@
 """What a run looks like on disk, and who may write what.
 
 layout.py   a run's directory: its paths, its creation, what may and may not be one
+writing.py  how a file gets into it: whole, or not at all
 records.py  its JSON as typed models
 parquet.py  a table -> a file, and back if it is whole
 tables.py   rows, items and tables of an experiment's own -> Arrow tables of the declared types

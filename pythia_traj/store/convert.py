@@ -40,7 +40,6 @@ from pythia_traj.store.layout import (
     foreign_entry,
     holds_schema1,
     read_facts,
-    writing,
 )
 from pythia_traj.store.parquet import (
     FOOTER_KEY,
@@ -52,6 +51,7 @@ from pythia_traj.store.parquet import (
 )
 from pythia_traj.store.records import Footer, as_json, digest
 from pythia_traj.store.schema1 import Origin, Words
+from pythia_traj.store.writing import writing
 
 
 @dataclass

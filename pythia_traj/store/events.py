@@ -13,8 +13,9 @@ from typing import Any
 
 from pythia_traj.errors import StoreError
 from pythia_traj.outside import checked, open_file, parse_json
-from pythia_traj.store.layout import Run, writing
+from pythia_traj.store.layout import Run
 from pythia_traj.store.records import Event, as_json
+from pythia_traj.store.writing import writing
 
 _LINE = 1_000_000
 """Bytes of a line; a longer one is no event."""

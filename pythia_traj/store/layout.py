@@ -1,4 +1,4 @@
-"""A run's directory: its paths, and the one way in which anything is written into it.
+"""A run's directory: its paths, its creation, what may and may not be one.
 
     RUN/run.json                 what this directory is; written once
     RUN/requests/<digest>.json   each distinct request, resolved
@@ -11,18 +11,14 @@
     RUN/.tmp/                    files being written
     RUN/conversion.json          stands for run.json until a conversion is complete
 
-A file is written to `.tmp/`, flushed to disk and renamed, so a reader sees a whole file or none.
-Directories are created by whoever needs them first; workers never wait for each other.
+Directories are created by whoever needs them first; workers never wait for each other. How a file
+gets into them is in writing.py.
 """
 
-import errno
-import os
 import re
-import shutil
-import socket
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -34,6 +30,7 @@ from pythia_traj import schema
 from pythia_traj.errors import StoreError
 from pythia_traj.outside import checked, read_file, read_json
 from pythia_traj.store.records import MARKER, RunFacts, as_json
+from pythia_traj.store.writing import link_exclusively, remove_leftovers, replacing, writing
 
 _OURS = {".tmp", "cache", "log", "metrics", "requests", "tables"}
 """What a run's directory holds beside run.json."""
@@ -173,26 +170,9 @@ class Run:
     def _base(self, cached: bool) -> Path:
         return self.path / "cache" if cached else self.path
 
-    @contextmanager
-    def replacing(self, target: Path) -> Iterator[Path]:
-        """A temporary file that takes the target's place when the block ends well.
-
-        When it does not, the file is gone. A directory of the target's name, which no program of
-        ours makes, is not deleted: it is kept under a hidden name.
-        """
-        temporary = self.path / ".tmp" / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield temporary
-            if temporary.exists():
-                _flush(temporary)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                if target.is_dir() and not target.is_symlink():
-                    target.rename(target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}"))
-                temporary.replace(target)
-                _flush(target.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
+    def replacing(self, target: Path) -> AbstractContextManager[Path]:
+        """A temporary file that takes the target's place when the block ends well."""
+        return replacing(target, self.path / ".tmp")
 
     def record_request(self, request: Mapping[str, Any]) -> str:
         """Writes a resolved request, once for each distinct one, and returns its name."""
@@ -206,10 +186,7 @@ class Run:
 
     def remove_leftovers(self) -> None:
         """Removes what processes of this host that no longer live left in `.tmp/`."""
-        for path in (self.path / ".tmp").glob(f"{socket.gethostname()}-*"):
-            pid = path.name.removeprefix(f"{socket.gethostname()}-").partition("-")[0]
-            if pid.isdigit() and not _is_alive(int(pid)):
-                path.unlink(missing_ok=True)
+        remove_leftovers(self.path / ".tmp")
 
 
 def read_facts(path: Path) -> RunFacts:
@@ -250,7 +227,11 @@ def foreign_entry(path: Path) -> str | None:
 
 
 def step_file(step: int, suffix: str = ".parquet") -> str:
-    """The name of a unit's file; names sort as steps do."""
+    """The name of a unit's file; names sort as steps do.
+
+    >>> step_file(512), step_file(143000, ".safetensors")
+    ('step-000512.parquet', 'step-143000.safetensors')
+    """
     return f"step-{step:06d}{suffix}"
 
 
@@ -259,61 +240,6 @@ def step_of(name: str) -> int | None:
     match = _STEP_FILE.fullmatch(name)
     step = int(match[1]) if match else None
     return step if step is not None and name.startswith(step_file(step, ".")) else None
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turns the operating system's refusals to write into a sentence.
-
-    Raises:
-        StoreError: the disk is full, read-only or forbidden.
-    """
-    try:
-        yield
-    except OSError as error:
-        advice = {
-            errno.ENOSPC: (
-                f"the disk of {path} is full: free some space and repeat the command; what is"
-                " finished is kept"
-            ),
-            errno.EDQUOT: (
-                f"the quota of {path} is used up: free some space and repeat the command; what is"
-                " finished is kept"
-            ),
-            errno.EROFS: f"the disk of {path} is read-only: give another --out",
-            errno.EACCES: f"{path} may not be written: give another --out, or ask for permission",
-            errno.EPERM: f"{path} may not be written: give another --out, or ask for permission",
-        }
-        if error.errno is None:
-            raise
-        raise StoreError(
-            advice.get(error.errno, f"cannot write {path}: {error.strerror}")
-        ) from error
-
-
-def free_bytes(path: Path) -> int:
-    """Free space of the disk a path is on, or will be on."""
-    existing = next(
-        parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists()
-    )
-    return shutil.disk_usage(existing).free
-
-
-def link_exclusively(temporary: Path, target: Path) -> bool:
-    """Gives a whole file its name unless the name is taken; False if it was."""
-    _flush(temporary)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(temporary, target)
-    except FileExistsError:
-        temporary.unlink()
-        return False
-    except OSError:
-        # A file system without hard links: the rename that follows may replace a twin written at
-        # the same moment, which says the same.
-        return True
-    temporary.unlink()
-    return True
 
 
 def _damaged(file: Path, error: StoreError) -> StoreError:
@@ -383,21 +309,3 @@ def _holds(path: Path, text: str) -> bool:
         return read_file(path, error=StoreError) == text.encode()
     except (FileNotFoundError, StoreError):
         return False
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

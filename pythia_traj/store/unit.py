@@ -13,7 +13,7 @@ import pyarrow as pa
 from safetensors.numpy import save_file
 
 from pythia_traj import schema
-from pythia_traj.store.layout import Run, link_exclusively, writing
+from pythia_traj.store.layout import Run
 from pythia_traj.store.parquet import (
     FOOTER_KEY,
     TYPES,
@@ -24,6 +24,7 @@ from pythia_traj.store.parquet import (
 )
 from pythia_traj.store.records import as_json
 from pythia_traj.store.tables import Declared, UnitId, items_table, metrics_table, own_table
+from pythia_traj.store.writing import link_exclusively, writing
 from pythia_traj.values import Rows
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate, pairwise
 
+from rich.filesize import decimal
+
 from pythia_traj.errors import CheckpointError
 
 _PAGE = 4096
@@ -23,7 +25,7 @@ def anonymous(size: int) -> memoryview:
         return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
     except (OSError, OverflowError):
         raise CheckpointError(
-            f"files of {size / 1e9:.3g} GB do not fit into the memory of this machine"
+            f"files of {decimal(size)} do not fit into the memory of this machine"
         ) from None
 
 

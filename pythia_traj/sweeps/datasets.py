@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+from rich.filesize import decimal
 
 from pythia_traj.checkpoint import Checkpoint
 from pythia_traj.config import ExperimentRequest, SweepConfig
@@ -128,7 +129,7 @@ def _check_memory(arguments: Mapping[str, Any]) -> None:
     if needed > free:
         given = f"n={n} with length={length}" if "length" in arguments else f"n={n}"
         raise DataError(
-            f"{given} takes about {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB of memory are free:"
+            f"{given} takes about {decimal(needed)}, {decimal(free)} of memory are free:"
             " set n lower"
         )
 

@@ -3,7 +3,6 @@
 The rows say what is done, the log what failed or is being done.
 """
 
-import os
 import socket
 import time
 from collections import Counter
@@ -11,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from pythia_traj.store.done import requests, survey
 from pythia_traj.store.events import read_events
@@ -119,15 +120,8 @@ def _state(event: Mapping[str, Any]) -> str:
 def _is_working(event: Mapping[str, Any]) -> bool:
     if event.get("host") != socket.gethostname():
         return time.time() - float(event["time"]) < _STALE_SECONDS
-    if event.get("pid") is None:
-        return False
-    try:
-        os.kill(event["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    pid = event.get("pid")
+    return pid is not None and psutil.pid_exists(pid)
 
 
 def _seconds_left(finished: list[float], remaining: int) -> float | None:

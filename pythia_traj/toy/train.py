@@ -19,7 +19,7 @@ from torch.nn import functional
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from pythia_traj.errors import SuiteError
-from pythia_traj.store.layout import writing
+from pythia_traj.store.writing import writing
 from pythia_traj.toy.batches import END_OF_TEXT, Corpus, batches, read_corpus
 from pythia_traj.toy.recipe import Recipe
 

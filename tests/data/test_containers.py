@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pythia_traj.data import containers, documents
-from pythia_traj.data.containers import read_rows
+from pythia_traj.data.containers import rows
 from pythia_traj.data.lens import LensText
 from pythia_traj.data.ngrams import NGramText
 from pythia_traj.data.passages import Passages
@@ -217,7 +217,7 @@ def test_a_pipe_a_device_and_a_directory_are_refused_at_once(suffix, tmp_path):
     if suffix in (".jsonl", ".parquet"):
         for name in ("folder", "pipe", "device"):
             with pytest.raises(DataError, match="is not a regular file"):
-                list(read_rows(tmp_path / f"{name}{suffix}", ()))
+                list(rows(tmp_path / f"{name}{suffix}", ()))
 
 
 def test_a_file_that_may_not_be_read_is_one_line(tmp_path):

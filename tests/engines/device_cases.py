@@ -229,10 +229,6 @@ OF_TENSORS: dict[str, Case] = {
     ),
     "probing.most_telling": lambda a: partial(probing.most_telling, *_labelled(a), 3, 2),
     "probing.k_sparse": lambda a: partial(probing.k_sparse, *_labelled(a), 8, 3, (0.1, 1.0), 2),
-    "representations.linear_cka": lambda a: each(
-        partial(representations.linear_cka, a.floats(9, 4), a.floats(9, 3)),
-        partial(representations.linear_cka, a.floats(9, 4), a.floats(9, 3), debiased=False),
-    ),
     "representations.standardised": lambda a: partial(representations.standardised, a.floats(9, 4)),
     "representations.hsic": lambda a: partial(representations.hsic, a.floats(9, 4), a.floats(9, 3)),
     "representations.cka": lambda a: partial(

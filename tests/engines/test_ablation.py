@@ -4,14 +4,15 @@ and component.
 
 from functools import partial
 from itertools import combinations
+from typing import get_args
 
 import pytest
 import torch
+from pythia_traj.experiments.ablation import Kind
 
 import pythia_traj as pt
 from pythia_traj.engines import kept
 from pythia_traj.engines.ablation import (
-    KINDS,
     Components,
     Means,
     disjoint_sets,
@@ -131,7 +132,7 @@ def replacement_of(model, kind, clean_run, corrupted):
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", get_args(Kind))
 @torch.inference_mode()
 def test_every_kind_and_component_equals_the_plain_loop(model, batch, kind):
     clean, corrupted, question = batch

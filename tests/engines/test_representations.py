@@ -3,13 +3,25 @@
 import pytest
 import torch
 
-from pythia_traj.engines.representations import anisotropy, cosine, linear_cka, participation_ratio
+from pythia_traj.engines.representations import (
+    anisotropy,
+    cka,
+    cosine,
+    hsic,
+    participation_ratio,
+    standardised,
+)
 
 RNG = torch.Generator().manual_seed(0)
 
 
 def randn(*shape):
     return torch.randn(*shape, generator=RNG)
+
+
+def linear_cka(x, y, *, debiased=True):
+    x, y = standardised(x), standardised(y)
+    return cka(hsic(x, y), hsic(x, x), hsic(y, y))[0 if debiased else 1]
 
 
 def test_what_is_equal_up_to_rotation_shift_and_scale_has_cka_1():

@@ -8,7 +8,13 @@ import torch
 
 import pythia_traj as pt
 from pythia_traj.data.passages import Passages
-from pythia_traj.engines.representations import anisotropy, linear_cka, participation_ratio
+from pythia_traj.engines.representations import (
+    anisotropy,
+    cka,
+    hsic,
+    participation_ratio,
+    standardised,
+)
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import Vocabulary
 from pythia_traj.processing import RAW
@@ -90,8 +96,9 @@ def test_values_are_those_of_the_activations(run, activations):
         (found,) = pt.load(run, metric=metric, **words, **where).value
         return found
 
+    x, y = (standardised(one.flatten(0, 1)) for one in (here, there))
     assert value("cka", reference="init") == pytest.approx(
-        linear_cka(here.flatten(0, 1), there.flatten(0, 1)).item(), abs=1e-4
+        cka(hsic(x, y), hsic(x, x), hsic(y, y))[0].item(), abs=1e-4
     )
     expected = torch.nn.functional.cosine_similarity(here, there, dim=-1).mean().item()
     assert value("mean_cosine", reference="init") == pytest.approx(expected, abs=1e-5)

@@ -192,7 +192,7 @@ def test_a_cache_of_an_older_version_is_adopted_and_emptied(place, cli):
     assert [(entry.repo, entry.files) for entry in kept()] == [("me/b", 1), (REPO, 2)]
     code, out, _ = cli("cache", "--remove", "all")
     assert code == 0
-    assert out == f"removed 3 weight files, 0.00 GB, and 4 listings of the Hub, from {place}\n"
+    assert out == f"removed 3 weight files, 2.0 kB, and 4 listings of the Hub, from {place}\n"
     assert [path.name for path in place.rglob("*") if path.is_file()] == [
         "pythia-traj-cache",
         ".lock",
@@ -226,8 +226,8 @@ def test_a_new_cache_is_marked_and_one_with_nothing_in_it_needs_no_removing(plac
         place.mkdir()
     code, out, _ = cli("cache", "--remove", "all")
     assert code == 0
-    count = "1 weight file" if what == "cache" else "0 weight files"
-    assert out == f"removed {count}, 0.00 GB, from {place}\n"
+    count = "1 weight file, 1.0 kB" if what == "cache" else "0 weight files, 0 bytes"
+    assert out == f"removed {count}, from {place}\n"
     assert place.exists() == (what != "nothing")
 
 
@@ -266,7 +266,7 @@ def test_what_is_not_ours_stays_whoever_makes_room_or_removes(place, cli, name):
     code, out, _ = cli("cache", "--remove", "all")
     assert (code, out) == (
         0,
-        f"removed 3 weight files, 0.00 GB, and 1 listing of the Hub, from {place}\n",
+        f"removed 3 weight files, 3.0 kB, and 1 listing of the Hub, from {place}\n",
     )
     assert stranger.read_bytes() == b"x" * 50 * SIZE
     assert sorted(path for path in place.rglob("*") if path.is_file()) == sorted(
@@ -293,7 +293,7 @@ def test_a_folder_that_is_a_link_is_not_followed(place, cli, tmp_path, link, nam
     (place / link).symlink_to(tmp_path / "user")
     before = everything(tmp_path / "user")
     assert kept() == []
-    assert cli("cache", "--remove", "all")[1].startswith("removed 0 weight files, 0.00 GB, from")
+    assert cli("cache", "--remove", "all")[1].startswith("removed 0 weight files, 0 bytes, from")
     if link.startswith("weights"):
         with pytest.raises(
             StoreError,

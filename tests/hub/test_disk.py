@@ -276,7 +276,7 @@ def test_what_is_to_be_kept_is_never_evicted_and_a_budget_full_of_it_is_a_senten
         remote.use(staging, step)
     with pytest.raises(
         StoreError,
-        match=r"the disk budget of 0\.0002 GB is used up by what is kept in .*: give more, or see",
+        match=r"the disk budget of 200\.0 kB is used up by what is kept in .*: give more, or see",
     ):
         remote.use(staging, 2)
     assert kept(remote) == [0, 1]
@@ -357,10 +357,10 @@ def test_a_budget_that_cannot_hold_one_checkpoint_is_refused_before_any_weights_
         file.size for step in model.steps for file in model.checkpoint(step).listed() if file.sha256
     }
     with pytest.raises(
-        ConfigError, match=r"a disk budget of \S+ GB cannot hold a checkpoint of \S+ GB: give more"
+        ConfigError, match=r"a disk budget of \S+ kB cannot hold a checkpoint of \S+ kB: give more"
     ):
         model.staging(Room(disk_budget=size - 1), model.steps)
-    with pytest.raises(ConfigError, match=r"cannot hold all the checkpoints to be kept, of \S+ GB"):
+    with pytest.raises(ConfigError, match=r"cannot hold all the checkpoints to be kept, of \S+ kB"):
         model.staging(Room(disk_budget=4 * size - 1, keep=True), model.steps)
     with pytest.raises(ConfigError, match="cannot hold a checkpoint"):
         sweep(tmp_path / "run", disk_budget=size - 1)
@@ -397,7 +397,7 @@ def test_a_checkpoint_larger_than_the_budget_fails_alone(remote, tmp_path):
     staging = OnDisk(budget=2 * SIZE)
     with pytest.raises(
         CheckpointError,
-        match=r"a disk budget of 0\.0002 GB cannot hold this checkpoint of 0\.0003 GB",
+        match=r"a disk budget of 200\.0 kB cannot hold this checkpoint of 300\.0 kB",
     ):
         remote.use(staging, 99)
     remote.use(staging, 0)
@@ -541,7 +541,7 @@ def test_a_full_disk_is_a_sentence_before_a_byte_is_fetched_and_leaves_nothing(
     remote.repository.publish("step70", folder)
     for _ in range(2):
         with pytest.raises(
-            StoreError, match=r"the disk of .* is full: 0\.00 GB are needed; free some, set PYTHIA_"
+            StoreError, match=r"the disk of .* is full: \S+ MB are needed; free some, set PYTHIA_"
         ):
             remote.use(OnDisk(), 70)
         assert OnDisk().files() == []

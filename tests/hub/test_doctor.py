@@ -1,9 +1,11 @@
 """`pythia-traj doctor --hub`: will network, token and disk do for a sweep?"""
 
 import json
+import re
 
 import psutil
 import pytest
+from rich.filesize import decimal
 
 from pythia_traj.cli import main
 from pythia_traj.hub.estimate import estimate
@@ -43,14 +45,16 @@ def test_a_sweep_is_priced_in_bytes_and_requests(serve, repository, suite, docto
     code, found = doctor("--model", "pythia-14m", "--steps", "0,1,2,4")
     assert code == 0
     size = (suite / "step0" / "model.safetensors").stat().st_size
-    assert found["pythia-14m"]["found"].startswith("4 steps of 0.0 GB, 0 of them here")
+    assert found["pythia-14m"]["found"].startswith(
+        f"4 steps of {decimal(size)}, 0 of them here; {decimal(4 * size)} to fetch"
+    )
     assert found["requests"]["found"].startswith(
         "3 to the API (500 are allowed in 5 minutes), about 8 for files"
     )
     assert found["disk"]["found"].startswith(
-        "none for a sweep; to keep them (fetch, --keep) 0.0 GB of "
+        f"none for a sweep; to keep them (fetch, --keep) {decimal(4 * size)} of "
     )
-    assert "MB/s: about 0 minutes" in found["network"]["found"]
+    assert re.fullmatch(r"[\d.]+ [kMG]B/s: about 0 minutes", found["network"]["found"])
     assert found["HF_TOKEN"]["found"].startswith("not set")
     assert estimate(HubModel.of(look_up("pythia-14m")), (0, 1, 2, 4)).bytes == 4 * size
     # It asked for the branches, the files of the first step and of those it is compared with, and

@@ -5,10 +5,13 @@ import json
 
 import pytest
 from huggingface_hub import constants
+from pythia_traj.sweeps.published import open_model
+from rich.filesize import decimal
 
 import pythia_traj as pt
+from pythia_traj.errors import ConfigError
 from pythia_traj.hub.disk import OnDisk
-from pythia_traj.hub.fetch import kept
+from pythia_traj.hub.fetch import fetch, kept
 from tests.hub.fixtures import online as online
 from tests.hub.fixtures import serve as serve
 from tests.hub.publish import publish_steps
@@ -33,11 +36,14 @@ def sweep(out, **settings):
     )
 
 
-def test_what_was_fetched_is_swept_without_network(serve, repository, cli, tmp_path, monkeypatch):
+def test_what_was_fetched_is_swept_without_network(
+    serve, repository, cli, tmp_path, monkeypatch, suite
+):
     hub = serve(repository)
+    size = (suite / "step0" / "model.safetensors").stat().st_size
     code, out, _ = cli("fetch", "me/tiny")
     assert code == 0
-    assert "4 steps of 0.00 GB, 0 of them here" in out
+    assert f"4 steps of {decimal(size)}, 0 of them here: {decimal(4 * size)} to fetch" in out
     assert out.endswith("4 steps are here, 0 failed\n")
     hub.reset_log()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -68,9 +74,29 @@ def test_a_budget_that_is_too_small_is_refused(serve, repository, cli):
     hub = serve(repository)
     code, _, err = cli("fetch", "me/tiny", "--disk-budget", "100KB")
     assert code == 1
-    assert "a disk budget of 0.0001 GB cannot hold all the checkpoints to be kept, of" in err
+    assert "a disk budget of 100.0 kB cannot hold all the checkpoints to be kept, of" in err
     assert sum(record.sent for record in hub.requests if record.kind == "content") < 100_000
     assert kept() == []
+
+
+def test_a_budget_that_is_not_a_size_is_refused_before_the_hub_is_asked_for_files(
+    serve, repository, cli
+):
+    hub = serve(repository)
+    code, _, err = cli("fetch", "me/tiny", "--disk-budget", "20XB")
+    assert (code, err) == (
+        1,
+        "error: disk_budget: '20XB': give a number of bytes from 0 to 2**63 - 1,"
+        " such as 500MB, 20GB, 20GiB or 20000000000\n",
+    )
+    assert [record for record in hub.requests if record.kind == "content"] == []
+
+
+def test_a_budget_with_a_unit_is_taken_from_python_too(serve, repository, suite):
+    serve(repository)
+    with pytest.raises(ConfigError, match="disk budget of .* cannot hold all the checkpoints"):
+        fetch(open_model("me/tiny"), [0, 1], disk_budget="100kb")
+    assert fetch(open_model("me/tiny"), [0, 1], disk_budget="1GB").steps == [0, 1]
 
 
 def test_a_step_that_is_not_there_fails_alone(serve, repository, cli, suite):
@@ -91,7 +117,7 @@ def test_the_cache_is_listed_and_emptied_but_for_what_is_in_use(serve, repositor
     )
     (entry,) = json.loads(cli("cache", "--json")[1])
     assert (entry["repo"], entry["files"], entry["size"]) == ("me/tiny", 4, size)
-    assert "me/tiny     4      0.00 GB" in cli("cache")[1]
+    assert f"me/tiny     4      {decimal(size)}" in cli("cache")[1]
     code, _, err = cli("cache", "--remove", "me/other")
     assert (code, err) == (1, "error: nothing is kept of 'me/other'; kept: me/tiny\n")
     store = OnDisk()

@@ -4,6 +4,7 @@ is and what it must be.
 
 import json
 import os
+import re
 import resource
 import time
 
@@ -13,6 +14,7 @@ import torch
 from pythia_traj.errors import CheckpointError, DeviceError
 from pythia_traj.models.architecture import hooked_config, shape
 from pythia_traj.models.device import check_fits
+from pythia_traj.settings import size_in_bytes
 from pythia_traj.suites.config_values import LinearScaling, RopeParameters, Rotary, Values
 from pythia_traj.suites.gpt_neox import forward_settings
 from pythia_traj.suites.local import LocalModel
@@ -327,9 +329,9 @@ def test_the_deepest_model_that_is_allowed_is_counted_with_its_tables():
         check_fits(
             deep, model="deep", dtype=torch.float32, device=torch.device("cpu"), copies=copies
         )
-    gigabytes = float(str(refusal.value).partition(" needs ")[2].partition(" GB")[0])
+    needed = size_in_bytes("needed", re.search(r"needs (\S+ .B)", str(refusal.value))[1])
     tables = 1000 * 2 * 2048 * 64 * 4
-    assert gigabytes > copies * tables / 1e9 > gigabytes / 2
+    assert needed > copies * tables > needed / 2
 
 
 WIDE = {
@@ -342,7 +344,7 @@ WIDE = {
 @pytest.mark.parametrize("changed", WIDE.values(), ids=WIDE)
 def test_what_is_too_large_is_refused_before_memory_is_taken(changed):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(DeviceError, match="needs .* GB .* free: no dtype fits"):
+    with pytest.raises(DeviceError, match="needs .* TB .* free: no dtype fits"):
         check_fits(
             config_of(**changed), model="big", dtype=torch.float32, device=torch.device("cpu")
         )

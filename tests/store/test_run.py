@@ -1,10 +1,6 @@
 """A run's directory: whose it is, and that nothing in it is ever half a file."""
 
-import errno
 import json
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 
@@ -13,7 +9,7 @@ import pytest
 import pythia_traj as pt
 from pythia_traj import schema
 from pythia_traj.errors import StoreError
-from pythia_traj.store.layout import Run, step_file, step_of, writing
+from pythia_traj.store.layout import Run, step_file, step_of
 
 
 def test_a_new_directory_becomes_a_run_once(tmp_path):
@@ -95,54 +91,6 @@ def test_another_programs_run_json_is_refused(tmp_path):
         match=r"is damaged \(is not JSON\): remove it and repeat the sweep, which writes it again",
     ):
         Run.open(tmp_path)
-
-
-def test_a_file_appears_whole_or_not_at_all(tmp_path):
-    run = Run.create(tmp_path / "run")
-    target = run.path / "metrics" / "file"
-    with pytest.raises(RuntimeError), run.replacing(target) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
-    assert not target.exists()
-    with run.replacing(target) as temporary:
-        temporary.write_text("whole")
-        assert not target.exists()
-    assert target.read_text() == "whole"
-    assert not list((run.path / ".tmp").iterdir())
-
-
-def test_leftovers_of_dead_processes_are_removed_and_those_of_living_ones_kept(tmp_path):
-    run = Run.create(tmp_path / "run")
-    dead = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    host = os.uname().nodename
-    for pid in (dead.stdout.strip(), os.getpid()):
-        (run.path / ".tmp" / f"{host}-{pid}-x").touch()
-    (run.path / ".tmp" / f"elsewhere-{dead.stdout.strip()}-x").touch()
-    run.remove_leftovers()
-    assert {path.name for path in (run.path / ".tmp").iterdir()} == {
-        f"{host}-{os.getpid()}-x",
-        f"elsewhere-{dead.stdout.strip()}-x",
-    }
-
-
-@pytest.mark.parametrize(
-    ("code", "message"),
-    [
-        (errno.ENOSPC, "is full: free some space and repeat the command; what is finished is kept"),
-        (errno.EDQUOT, "quota"),
-        (errno.EROFS, "is read-only: give another --out"),
-        (errno.EACCES, "may not be written"),
-        (errno.EIO, "cannot write"),
-    ],
-)
-def test_the_systems_refusals_are_sentences(tmp_path, code, message):
-    with pytest.raises(StoreError, match=message), writing(tmp_path):
-        raise OSError(code, os.strerror(code))
 
 
 def test_step_files_sort_as_steps_do():
