@@ -19,6 +19,7 @@ FLOORS = {
     "checkpoint": 1,
     "processing": 1,
     "engines": 1,
+    "architectures": 2,
     "suites": 2,
     "data": 2,
     "vocabulary": 2,

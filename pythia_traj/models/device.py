@@ -7,8 +7,9 @@ from typing import Any
 import psutil
 import torch
 
+from pythia_traj.architectures.settings import shape
+from pythia_traj.architectures.tensors import parameter_count
 from pythia_traj.errors import DeviceError
-from pythia_traj.models.architecture import parameter_count, shape
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pythia_traj.architectures.settings import shape
+from pythia_traj.architectures.tensors import parameter_count
 from pythia_traj.checkpoint import Integrity, PublishedModel
 from pythia_traj.errors import HubError, SuiteError
 from pythia_traj.suites.catalog import look_up, unknown_model
@@ -81,8 +83,6 @@ def facts_of(published: PublishedModel, config: Mapping[str, Any]) -> dict[str, 
     Raises:
         CheckpointError: the config is of another architecture.
     """
-    from pythia_traj.models.architecture import parameter_count, shape
-
     sizes = shape(config)
     return {
         "suite": published.suite,
