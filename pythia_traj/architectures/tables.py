@@ -1,8 +1,8 @@
 """What the tables of an architecture say: its config's keys, its tensors, what folds into what.
 
 Parameters, modules and settings have HookedTransformer's names; tensors and keys have those of
-transformers' files. Shapes are written in axis words, as einops reads them, with `part` for the
-parameters that are stored in one tensor.
+transformers' files. Shapes are written in axis words, those that share an axis in parentheses, with
+`part` for the parameters that are stored in one tensor.
 """
 
 from collections.abc import Callable, Mapping

@@ -91,7 +91,7 @@ def _held_besides(config: Mapping[str, Any]) -> int:
     mask.
     """
     sizes = shape(config)
-    table = min(sizes["n_ctx"], _ROTATED_POSITIONS) * sizes["rotary_dim"]
+    table = min(sizes["n_ctx"], _ROTATED_POSITIONS) * sizes.get("rotary_dim", 0)
     return int(sizes["d_vocab"] + 2 * sizes["n_layers"] * table)
 
 

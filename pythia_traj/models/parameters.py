@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 from transformer_lens import HookedTransformer
 
@@ -59,9 +58,10 @@ def parts_of(
     """
     words = axes.replace("(", " ").replace(")", " ").split()
     known = {**sizes, "part": len(names)}
-    buffer = LAYOUTS[names[0]].buffer
-    target = f"part {buffer}" if "part" in words else buffer
-    view = rearrange(stored, f"{axes} -> {target}", **{word: known[word] for word in words})
+    target = LAYOUTS[names[0]].buffer.split()
+    if "part" in words:
+        target = ["part", *target]
+    view = stored.view([known[word] for word in words]).permute([words.index(it) for it in target])
     return view.unbind() if "part" in words else (view,)
 
 
