@@ -47,6 +47,7 @@ from transformer_lens import HookedTransformer  # noqa: E402
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM  # noqa: E402
 from transformers.utils import logging as transformers_logging  # noqa: E402
 
+from pythia_traj.architectures.gpt_neox import ARCHITECTURE  # noqa: E402
 from pythia_traj.models.fold import (  # noqa: E402
     Norm,
     fold_reading_matrix,
@@ -151,7 +152,7 @@ def measure(size: str, seconds: dict[str, object], ratios: dict[str, float]) -> 
 
     def swap() -> None:
         with checkpoint.open() as files:
-            swappable.swap(read_tensors(files), FOLDED)
+            swappable.swap(read_tensors(files, ARCHITECTURE), FOLDED)
 
     weights = run / f"step{STEP}" / "model.safetensors"
     times = alternate({"cast_1": casting(weights, 1), "cast_2": casting(weights, 2), "swap": swap})

@@ -50,6 +50,7 @@ def measure(*, as_json: bool) -> None:
     from huggingface_hub import hf_hub_download
     from safetensors.torch import load_file
 
+    from pythia_traj.architectures.gpt_neox import ARCHITECTURE
     from pythia_traj.hub.masks import Masks
     from pythia_traj.hub.model import HubModel
     from pythia_traj.hub.staging import InMemory
@@ -70,7 +71,7 @@ def measure(*, as_json: bool) -> None:
     def ours(masks: Masks) -> None:
         repository.masks = masks
         with checkpoint.open(staging) as files:
-            read_tensors(files)
+            read_tensors(files, ARCHITECTURE)
 
     def unverified() -> None:
         Transfer(Source(repository.client, model.repo, commit, file), buffer).fetch(
@@ -120,6 +121,7 @@ def swaps(
     import torch
     from harness import alternate
 
+    from pythia_traj.architectures.gpt_neox import ARCHITECTURE
     from pythia_traj.checkpoint import WeightFile
     from pythia_traj.models.swap import SwappableModel
     from pythia_traj.models.tensors import read_tensors
@@ -129,19 +131,21 @@ def swaps(
     swappable = SwappableModel(checkpoint, device=torch.device("cpu"))
 
     def swap_from_map() -> None:
-        swappable.swap(read_tensors([WeightFile(path.name, map_file(path))]), FOLDED)
+        swappable.swap(read_tensors([WeightFile(path.name, map_file(path))], ARCHITECTURE), FOLDED)
 
     def swap_from_buffer() -> None:
         with path.open("rb") as opened:
             opened.readinto(buffer)
-        swappable.swap(read_tensors([WeightFile(path.name, buffer)]), FOLDED)
+        swappable.swap(read_tensors([WeightFile(path.name, buffer)], ARCHITECTURE), FOLDED)
 
     local = alternate({"swap_from_map": swap_from_map, "swap_from_read_buffer": swap_from_buffer})
     with ExitStack() as stack:
         held = stack.enter_context(checkpoint.open(staging))
         streamed = alternate(
             {
-                "swap_from_streamed_buffer": lambda: swappable.swap(read_tensors(held), FOLDED),
+                "swap_from_streamed_buffer": lambda: swappable.swap(
+                    read_tensors(held, ARCHITECTURE), FOLDED
+                ),
                 "swap_from_map": swap_from_map,
             }
         )

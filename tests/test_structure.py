@@ -21,6 +21,7 @@ FLOORS = {
     "checkpoint": 1,
     "processing": 1,
     "engines": 1,
+    "architectures": 2,
     "suites": 2,
     "data": 2,
     "vocabulary": 2,
@@ -78,6 +79,7 @@ RULES = Rules(
         ("store",),
     ),
     libraries={
+        "analysis": ("pandas",),
         "cli": ("rich", "typer"),
         "dashboard": ("jinja2", "pandas", "plotly"),
         "data": ("tokenizers",),
@@ -97,7 +99,7 @@ RULES = Rules(
         "reads": ("transformer_lens",),
         "sweeps": ("pandas",),
     },
-    anywhere=("annotated_types", "numpy", "psutil", "pydantic", "pydantic_core"),
+    anywhere=("annotated_types", "numpy", "psutil", "pydantic", "pydantic_core", "rich"),
     constructed={"HookedTransformer": "models"},
 )
 """Whoever needs a library in a room that has none of it yet adds it here, and so says it."""

@@ -10,10 +10,10 @@ import threading
 from collections.abc import Iterable
 from hashlib import sha256
 
+from pythia_traj.architectures.finding import is_constant
 from pythia_traj.errors import CheckpointError
 from pythia_traj.hub.retry import log
 from pythia_traj.hub.transfer import SEGMENT, Source, Span, Transfer
-from pythia_traj.suites.gpt_neox import CONSTANT
 from pythia_traj.suites.tensors import TensorEntry, header_end, tensor_entries
 
 _HEADER = 128 << 10
@@ -38,7 +38,7 @@ class Masks:
     def learn(self, entries: Iterable[TensorEntry], data: memoryview) -> None:
         """Keeps the constant tensors of a file that is known to be right."""
         for entry in entries:
-            if CONSTANT.search(entry.name) and entry.end - entry.start <= _MOST - self._kept:
+            if is_constant(entry.name) and entry.end - entry.start <= _MOST - self._kept:
                 with self._lock:
                     digest = self._digest_of(entry, bytes(data[entry.start : entry.end]))
                     self._digests[entry.name, entry.dtype, entry.shape] = digest

@@ -9,7 +9,7 @@ difference: that step's files contradict the model's.
 from collections.abc import Mapping
 from typing import Any
 
-from pythia_traj.suites.gpt_neox import forward_settings
+from pythia_traj.architectures.settings import differences
 
 
 def contradictions(own: Mapping[str, Any], main: Mapping[str, Any]) -> list[str]:
@@ -18,11 +18,8 @@ def contradictions(own: Mapping[str, Any], main: Mapping[str, Any]) -> list[str]
     Raises:
         CheckpointError: one of them is not of a supported architecture.
     """
-    theirs, ours = forward_settings(main), forward_settings(own)
     return [
-        f"{key} {ours[key]!r}, main's {theirs[key]!r}"
-        for key in sorted(ours)
-        if ours[key] != theirs[key]
+        f"{key} {ours!r}, main's {theirs!r}" for key, ours, theirs in sorted(differences(own, main))
     ]
 
 

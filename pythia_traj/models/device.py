@@ -8,8 +8,9 @@ import psutil
 import torch
 from rich.filesize import decimal
 
+from pythia_traj.architectures.settings import shape
+from pythia_traj.architectures.tensors import parameter_count
 from pythia_traj.errors import DeviceError
-from pythia_traj.models.architecture import parameter_count, shape
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -91,7 +92,7 @@ def _held_besides(config: Mapping[str, Any]) -> int:
     mask.
     """
     sizes = shape(config)
-    table = min(sizes["n_ctx"], _ROTATED_POSITIONS) * sizes["rotary_dim"]
+    table = min(sizes["n_ctx"], _ROTATED_POSITIONS) * sizes.get("rotary_dim", 0)
     return int(sizes["d_vocab"] + 2 * sizes["n_layers"] * table)
 
 

@@ -6,18 +6,16 @@ layout, so that a swap moves rows as they come and transposes nothing. The forwa
 HookedTransformer turns its weights back into [out, in] for every matrix product, which costs it a
 copy of a contiguous parameter and nothing of such a view.
 
-Names on the left are HookedTransformer's; the buffer's shape is the file's, but for query, key and
-value, which the file interleaves by head and which here stand apart.
+Names on the left are HookedTransformer's; the buffer's shape is the file's, but for parameters that
+a file stores as one matrix and which here stand apart.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformer_lens import HookedTransformer, HookedTransformerConfig
-
-Sizes = dict[str, int]
+from transformer_lens import HookedTransformer
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,7 @@ class Layout:
 
 LAYOUTS = {
     "embed.W_E": Layout("d_vocab d_model"),
+    "pos_embed.W_pos": Layout("n_ctx d_model"),
     "attn.W_Q": Layout("head_index d_head d_model", lambda buffer: buffer.mT),
     "attn.W_K": Layout("head_index d_head d_model", lambda buffer: buffer.mT),
     "attn.W_V": Layout("head_index d_head d_model", lambda buffer: buffer.mT),
@@ -46,34 +45,45 @@ LAYOUTS = {
     "unembed.b_U": Layout("d_vocab"),
 }
 
-NORMS = ("ln1", "ln2")
+
+def parts_of(
+    stored: Tensor, axes: str, names: Sequence[str], sizes: Mapping[str, int]
+) -> tuple[Tensor, ...]:
+    """What a file stores as one tensor, as the buffers of the parameters have it: views of it.
+
+    Args:
+        axes: its axis words, those that share an axis in parentheses.
+        names: the parameters, in the order of the axis `part` if there is one.
+        sizes: of the axis words.
+    """
+    words = axes.replace("(", " ").replace(")", " ").split()
+    known = {**sizes, "part": len(names)}
+    target = LAYOUTS[names[0]].buffer.split()
+    if "part" in words:
+        target = ["part", *target]
+    view = stored.view([known[word] for word in words]).permute([words.index(it) for it in target])
+    return view.unbind() if "part" in words else (view,)
 
 
-def sizes(cfg: HookedTransformerConfig) -> Sizes:
-    """The axis words of `LAYOUTS` as numbers."""
-    return {
-        "d_vocab": cfg.d_vocab,
-        "d_model": cfg.d_model,
-        "head_index": cfg.n_heads,
-        "d_head": cfg.d_head,
-        "d_mlp": cfg.d_mlp or 0,
-    }
-
-
-def bind_buffers(model: HookedTransformer, device: torch.device) -> dict[str, Tensor]:
+def bind_buffers(
+    model: HookedTransformer, device: torch.device, sizes: Mapping[str, int]
+) -> dict[str, Tensor]:
     """Replaces the model's matrices and biases by views of new buffers on `device`.
 
-    Returns the buffers by parameter name. LayerNorm's parameters stay the modules' own. The
-    parameters' values are undefined until the first swap.
+    Args:
+        sizes: of the axis words of `LAYOUTS`.
+
+    Returns:
+        The buffers by parameter name. LayerNorm's parameters stay the modules' own. The parameters'
+        values are undefined until the first swap.
     """
-    shape_of = sizes(model.cfg)
     buffers: dict[str, Tensor] = {}
     for name, _ in list(model.named_parameters()):
         kind = ".".join(name.split(".")[-2:])
         if kind not in LAYOUTS:
             continue
         layout = LAYOUTS[kind]
-        shape = [shape_of[axis] for axis in layout.buffer.split()]
+        shape = [sizes[axis] for axis in layout.buffer.split()]
         buffer = torch.zeros(shape, dtype=model.cfg.dtype, device=device)
         module_name, _, attribute = name.rpartition(".")
         setattr(model.get_submodule(module_name), attribute, nn.Parameter(layout.view(buffer)))

@@ -2,7 +2,8 @@
 
 Nothing is copied, and nothing is unpickled unsafely.
 
-The names are those of a GPTNeoXForCausalLM, whatever the model was wrapped in when it was saved.
+The names are those of the architecture's language model, whatever it was wrapped in when it was
+saved.
 Weights that stand for others, be they quantised or half of an adapter, are refused by name: without
 them a model would be built from what is left.
 """
@@ -20,11 +21,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pythia_traj.architectures.tables import Architecture
+from pythia_traj.architectures.tensors import base_names
 from pythia_traj.checkpoint import WeightFile
 from pythia_traj.errors import CheckpointError
 from pythia_traj.models.pickled import Bytes, check_claims
 from pythia_traj.suites.files import what_it_is_instead
-from pythia_traj.suites.gpt_neox import CONSTANT
 from pythia_traj.suites.tensors import tensor_entries
 
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -36,12 +38,6 @@ Tensors of other types (causal masks of early Pythia files) are never wanted.
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 """What DistributedDataParallel, torch.compile, FSDP and activation checkpointing put into names."""
 
-_BASE = ("embed_in.", "layers.", "final_layer_norm.")
-"""How names begin where a GPTNeoXModel was saved without its language model's head."""
-
-EMBED, UNEMBED = "gpt_neox.embed_in.weight", ("embed_out.weight", "lm_head.weight")
-"""transformers 5.14 renamed the unembedding; files of both ages exist."""
-
 _QUANTISED = (
     "they are quantised: use the unquantised checkpoint, or save `model.dequantize()` in float16 or"
     " float32"
@@ -50,7 +46,6 @@ _ADAPTER = (
     "they hold an adapter that is not merged: save `model.merge_and_unload()` with save_pretrained"
     " and give that"
 )
-_NOT_CONVERTED = "they are GPT-NeoX's own: convert them with its tools/ckpts/convert_neox_to_hf.py"
 
 _REFUSED_NAMES = (
     (re.compile(r"\.lora_|\.base_layer\.|\.modules_to_save\.|^base_model\.model\."), _ADAPTER),
@@ -61,24 +56,26 @@ _REFUSED_NAMES = (
         _QUANTISED,
     ),
     (re.compile(r"\.(weight_scale\w*|\w+_scale_inv|input_scale|weight_zero_point)$"), _QUANTISED),
-    (re.compile(r"^sequential\.\d+\.|(^|\.)word_embeddings\.weight$"), _NOT_CONVERTED),
 )
-"""Names of tensors that change what the others mean, or that are not of a transformers model.
-
-Each stands with what to do.
-"""
+"""Names of tensors that change what the others mean, each with what to do."""
 
 
 @dataclass(frozen=True)
 class _Found:
-    """The floating tensors of a file, and the names of all."""
+    """What a file holds.
+
+    Attributes:
+        tensors: the floating tensors by name.
+        types: the name of every tensor; its type, where that is none of floating numbers of 16 bits
+            or more.
+    """
 
     tensors: dict[str, Tensor]
-    names: set[str]
+    types: dict[str, str | None]
 
 
-def read_tensors(files: Sequence[WeightFile]) -> dict[str, Tensor]:
-    """All floating tensors of a checkpoint's weight files, by their names in a GPTNeoXForCausalLM.
+def read_tensors(files: Sequence[WeightFile], architecture: Architecture) -> dict[str, Tensor]:
+    """All floating tensors of a checkpoint's weight files, by their names in the language model.
 
     Where there is an index, each tensor is the one of the shard that it names.
 
@@ -95,17 +92,20 @@ def read_tensors(files: Sequence[WeightFile]) -> dict[str, Tensor]:
     for file in files:
         if found := what_it_is_instead(file.data):
             raise CheckpointError(f"{file.name} is {found}")
-        _add(
-            tensors,
-            file,
-            _read_safetensors(file) if file.name.endswith(".safetensors") else _read_bin(file),
-            named,
-        )
-    return _plain_names(tensors)
+        is_safe = file.name.endswith(".safetensors")
+        read = _read_safetensors(file) if is_safe else _read_bin(file)
+        for name, other_type in read.types.items():
+            _refuse(file.name, name, other_type, architecture)
+        _add(tensors, file, read, named, architecture)
+    return _plain_names(tensors, architecture)
 
 
 def _add(
-    tensors: dict[str, Tensor], file: WeightFile, found: _Found, named: frozenset[str]
+    tensors: dict[str, Tensor],
+    file: WeightFile,
+    found: _Found,
+    named: frozenset[str],
+    architecture: Architecture,
 ) -> None:
     """Adds what is to be taken from a file: all, or what the index takes from it.
 
@@ -115,15 +115,15 @@ def _add(
     if file.tensors is None:
         tensors.update(found.tensors)
         return
-    for name in sorted(file.tensors - found.names):
-        if not CONSTANT.search(name):
+    for name in sorted(file.tensors - found.types.keys()):
+        if not architecture.constant.search(name):
             raise CheckpointError(
                 f"tensor {name} is not in {file.name}, where the index says it is: fetch both again"
             )
     for name, tensor in found.tensors.items():
         if name in file.tensors:
             tensors[name] = tensor
-        elif name not in named and not CONSTANT.search(name):
+        elif name not in named and not architecture.constant.search(name):
             raise CheckpointError(
                 f"{file.name} holds {name}, which the index does not name: they are not of one"
                 " checkpoint, save both anew"
@@ -132,14 +132,13 @@ def _add(
 
 def _read_safetensors(file: WeightFile) -> _Found:
     entries = tensor_entries(file.data, len(file.data), file.name)
-    for entry in entries:
-        _refuse(file.name, entry.name, None if entry.dtype in _DTYPES else entry.dtype)
     wanted = [entry for entry in entries if entry.dtype in _DTYPES]
     tensors = {
         entry.name: _view(file.data, entry.start, _DTYPES[entry.dtype], entry.shape)
         for entry in wanted
     }
-    return _Found(tensors, {entry.name for entry in entries})
+    types = {entry.name: None if entry.dtype in _DTYPES else entry.dtype for entry in entries}
+    return _Found(tensors, types)
 
 
 def _view(data: memoryview, offset: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
@@ -213,8 +212,7 @@ def _of_state(state: Any, file: WeightFile) -> _Found:
             f"{file.name} holds {', '.join(inner)} where tensors were expected: save the model's"
             " state dict alone"
         )
-    for name, tensor in found.items():
-        _refuse(file.name, name, None if _is_plain(tensor) else _type(tensor))
+    types = {name: None if _is_plain(tensor) else _type(tensor) for name, tensor in found.items()}
     plain = {name: tensor.detach() for name, tensor in found.items() if _is_plain(tensor)}
     # A slice of a larger tensor, or a transposed one, is saved as what it is; a swap takes rows as
     # they come. One value that is repeated along all axes would become as large as its shape says.
@@ -225,7 +223,7 @@ def _of_state(state: Any, file: WeightFile) -> _Found:
         raise CheckpointError(
             f"{file.name} holds tensors that repeat their values: save contiguous ones"
         )
-    return _Found({name: tensor.contiguous() for name, tensor in plain.items()}, set(found))
+    return _Found({name: tensor.contiguous() for name, tensor in plain.items()}, types)
 
 
 def _is_plain(tensor: Tensor) -> bool:
@@ -243,18 +241,14 @@ def _type(tensor: Tensor) -> str:
     return kind + str(tensor.dtype).removeprefix("torch.")
 
 
-def _refuse(file: str, name: str, other_type: str | None) -> None:
-    """Refuses a tensor without which the others would be read as what they are not.
-
-    Args:
-        other_type: its type, where that is none of floating numbers of 16 bits or more.
-    """
-    for pattern, because in _REFUSED_NAMES:
+def _refuse(file: str, name: str, other_type: str | None, architecture: Architecture) -> None:
+    """Refuses a tensor without which the others would be read as what they are not."""
+    for pattern, because in (*_REFUSED_NAMES, *architecture.foreign):
         if pattern.search(name):
             raise CheckpointError(
                 f"tensor {name} in {file} is not a weight of the model as it is: {because}"
             )
-    is_parameter = name.endswith((".weight", ".bias")) and not CONSTANT.search(name)
+    is_parameter = name.endswith((".weight", ".bias")) and not architecture.constant.search(name)
     if other_type is not None and is_parameter:
         raise CheckpointError(
             f"tensor {name} in {file} is of type {other_type}, so its weights are not plain"
@@ -262,7 +256,7 @@ def _refuse(file: str, name: str, other_type: str | None) -> None:
         )
 
 
-def _plain_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _plain_names(tensors: Mapping[str, Tensor], architecture: Architecture) -> dict[str, Tensor]:
     """The weights without what wrappers put into their names.
 
     Those of a base model get its name in front.
@@ -270,7 +264,7 @@ def _plain_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     plain: dict[str, Tensor] = {}
     origin: dict[str, str] = {}
     for name, tensor in tensors.items():
-        if CONSTANT.search(name):
+        if architecture.constant.search(name):
             continue
         short = ".".join(part for part in name.split(".") if part not in _WRAPPERS)
         if short in plain:
@@ -279,41 +273,13 @@ def _plain_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 " model's"
             )
         plain[short], origin[short] = tensor, name
-    if any(name.startswith("gpt_neox.") for name in plain):
+    base, begins = architecture.base, base_names(architecture)
+    if any(name.startswith(base) for name in plain):
         return plain
     return {
-        f"gpt_neox.{name}" if name.startswith(_BASE) else name: tensor
+        f"{base}{name}" if name.startswith(begins) else name: tensor
         for name, tensor in plain.items()
     }
-
-
-def why_missing(name: str, tensors: Mapping[str, Tensor]) -> str:
-    """What to do about a tensor that the model needs and the checkpoint has not."""
-    if name in UNEMBED:
-        return (
-            "a base model is saved without its unembedding: save the GPTNeoXForCausalLM, not the"
-            " GPTNeoXModel within it"
-        )
-    elsewhere = next((other for other in tensors if other.endswith(f".{name}")), None)
-    if elsewhere is not None:
-        return f"it is there as {elsewhere}: save the state dict of the GPTNeoXForCausalLM alone"
-    others = [other for other in tensors if not other.startswith("gpt_neox.")]
-    there = (others or list(tensors))[:3]
-    return (
-        f"there are {', '.join(there)}, ...: save the whole GPTNeoXForCausalLM anew"
-        if there
-        else "there are none at all"
-    )
-
-
-def why_shaped(found: Sequence[int]) -> str:
-    """What to do about a tensor of another shape than the config promises."""
-    if 0 in found:
-        return (
-            "ZeRO leaves tensors empty: run zero_to_fp32.py, or train with"
-            " stage3_gather_16bit_weights_on_model_save"
-        )
-    return "config.json and weights are not of one model: save both anew"
 
 
 def buffers_for(device: torch.device) -> Callable[[int], memoryview] | None:

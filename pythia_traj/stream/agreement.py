@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from pythia_traj.architectures.finding import architecture_of
+from pythia_traj.architectures.settings import differences, settings_of
 from pythia_traj.checkpoint import Checkpoint, PublishedModel
 from pythia_traj.errors import CheckpointError, DeviceError
 from pythia_traj.hub.settings import have_same_vocabulary
@@ -27,7 +29,6 @@ from pythia_traj.models.tokenizer import (
 )
 from pythia_traj.outside import LARGE, parse_json, read_file
 from pythia_traj.suites.files import CONFIG, TOKENIZER
-from pythia_traj.suites.gpt_neox import forward_settings
 
 Fits = Callable[[Mapping[str, Any]], None]
 """Is given a config; raises DeviceError where its model is too large for the device."""
@@ -111,7 +112,7 @@ def _first_readable(published: PublishedModel, steps: Sequence[int], fits: Fits)
         checkpoint = published.checkpoint(step)
         try:
             config, path = checkpoint.config(), checkpoint.tokenizer()
-            forward_settings(config)
+            settings_of(config)
             bos_token_id(config, None if path is None else read_tokenizer(path))
         except CheckpointError as error:
             reasons[step] = str(error)
@@ -130,11 +131,12 @@ def _by_shape(
     for step in steps:
         try:
             configs[step] = published.checkpoint(step).config()
-            settings = json.dumps(forward_settings(configs[step]), sort_keys=True)
+            name, settings = architecture_of(configs[step]).name, settings_of(configs[step])
+            said = json.dumps([name, settings], sort_keys=True)
         except CheckpointError as error:
             refused[step] = str(error)
             continue
-        groups.setdefault(settings, []).append(step)
+        groups.setdefault(said, []).append(step)
     return _largest_first(groups.values()), configs
 
 
@@ -167,9 +169,9 @@ def _first_that_fits(
 def _why_other_shape(
     step: int, configs: Mapping[int, Mapping[str, Any]], chosen: Sequence[int], *, is_tie: bool
 ) -> str:
-    own, theirs = forward_settings(configs[step]), forward_settings(configs[chosen[0]])
     differing = ", ".join(
-        f"{key} {own[key]!r} instead of {theirs[key]!r}" for key in own if own[key] != theirs[key]
+        f"{key} {own!r} instead of {theirs!r}"
+        for key, own, theirs in differences(configs[step], configs[chosen[0]])
     )
     tie = _TIE if is_tie else ""
     return f"{CONFIG} of step {step} is not that of {_named(chosen)}: {differing}{tie}"

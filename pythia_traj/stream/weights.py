@@ -190,7 +190,7 @@ class Weights:
         with ExitStack() as held:
             try:
                 opened = self._opened(checkpoint, held)
-                tensors = read_tensors(opened.files)
+                tensors = read_tensors(opened.files, swappable.promised.architecture)
             except CheckpointError as error:
                 self._failed = wanted, error
                 raise

@@ -12,13 +12,13 @@ import numpy as np
 import psutil
 from rich.filesize import decimal
 
+from pythia_traj.architectures.settings import shape
 from pythia_traj.checkpoint import Checkpoint
 from pythia_traj.config import ExperimentRequest, SweepConfig
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import Data, Experiment, Vocabulary
 from pythia_traj.models.tokenizer import bos_token_id, eos_token_ids, read_tokenizer
 from pythia_traj.parameters import of_data
-from pythia_traj.suites.gpt_neox import forward_settings
 from pythia_traj.sweeps.plan import data_seed
 
 _BYTES_A_TOKEN = 80
@@ -175,12 +175,12 @@ def read_vocabulary(checkpoint: Checkpoint) -> Vocabulary:
             BOS, or the tokenizer is damaged.
     """
     config = checkpoint.config()
-    settings = forward_settings(config)
+    sizes = shape(config)
     path = checkpoint.tokenizer()
     found = read_tokenizer(path) if path else None
     return Vocabulary(
-        settings["vocab_size"],
-        settings["max_position_embeddings"],
+        sizes["d_vocab"],
+        sizes["n_ctx"],
         None if found is None else found.tokenizer,
         bos_token_id=bos_token_id(config, found),
         eos_token_ids=eos_token_ids(config, found),

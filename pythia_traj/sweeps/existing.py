@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pythia_traj import schema
+from pythia_traj.architectures.settings import shape
+from pythia_traj.architectures.tensors import parameter_count
 from pythia_traj.checkpoint import PublishedModel
 from pythia_traj.config import SweepConfig
 from pythia_traj.discovery import has_changed
@@ -151,8 +153,6 @@ def facts_of(published: PublishedModel, config: Mapping[str, Any]) -> dict[str, 
     Raises:
         CheckpointError: the config is of another architecture.
     """
-    from pythia_traj.models.architecture import parameter_count, shape
-
     sizes = shape(config)
     return {
         "suite": published.suite,

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
+from pythia_traj.architectures.gpt_neox import ARCHITECTURE
 from pythia_traj.errors import SuiteError
 from pythia_traj.store.writing import writing
 from pythia_traj.toy.batches import END_OF_TEXT, Corpus, batches, read_corpus
@@ -110,7 +111,7 @@ def _build(recipe: Recipe) -> GPTNeoXForCausalLM:
             bos_token_id=0,
             eos_token_id=0,
             tie_word_embeddings=False,
-            architectures=["GPTNeoXForCausalLM"],
+            architectures=[ARCHITECTURE.name],
         )
         return GPTNeoXForCausalLM(config).train()
 
@@ -124,8 +125,9 @@ def _save(root: Path, step: int, model: GPTNeoXForCausalLM, corpus: Corpus) -> N
     model.config.save_pretrained(folder)
     # By the names of the published files: transformers 5.14 renamed the unembedding inside its
     # model only.
+    published, *_ = ARCHITECTURE.unembed
     weights = {
-        name.replace("lm_head.", "embed_out."): tensor.contiguous()
+        (published if name in ARCHITECTURE.unembed else name): tensor.contiguous()
         for name, tensor in model.state_dict().items()
     }
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})

@@ -2,7 +2,7 @@
 
 from transformers.activations import ACT2CLS
 
-from pythia_traj.suites.gpt_neox import ACTIVATIONS
+from pythia_traj.architectures.settings import ACTIVATIONS
 from tests.models.layouts import Layout, each, files, removed, to_root
 
 OLD_ROTARY = {"rope_parameters": None, "rotary_pct": 0.25, "rotary_emb_base": 500}

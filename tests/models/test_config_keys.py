@@ -12,13 +12,16 @@ import torch
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 import pythia_traj as pt
+from pythia_traj.architectures.finding import IDENTITY
+from pythia_traj.architectures.gpt_neox import APPLIED, HARMLESS, REFUSED, SETTINGS
+from pythia_traj.architectures.settings import forward_settings
 from pythia_traj.errors import CheckpointError
 from pythia_traj.outside import shown
-from pythia_traj.suites.gpt_neox import APPLIED, HARMLESS, REFUSED, SIZES, forward_settings
 from tests.models.layouts import change_config, transformers_reading
 from tests.support import TINY, publish, random_model
 
-LISTS = {"APPLIED": APPLIED, "REFUSED": REFUSED, "HARMLESS": HARMLESS}
+SIZES = [key.name for key in SETTINGS.values() if key.default is None]
+LISTS = {"IDENTITY": IDENTITY, "APPLIED": APPLIED, "REFUSED": REFUSED, "HARMLESS": HARMLESS}
 TOKENS = torch.arange(60)[None] * 7 % 300
 NO_NEW_SPELLING = {"rope_parameters": None}
 
@@ -223,7 +226,7 @@ def test_an_applied_key_changes_shapes_as_it_does_in_transformers(tmp_path, key)
 
 def test_every_applied_key_has_another_value_here():
     assert OTHER_VALUES.keys() | OTHER_SHAPES.keys() == APPLIED.keys()
-    assert REFUSED_VALUES.keys() == REFUSED.keys()
+    assert REFUSED_VALUES.keys() == REFUSED.keys() | set(IDENTITY)
     assert HARMLESS_VALUES.keys() == HARMLESS.keys()
     assert set(SIZES) <= OTHER_SHAPES.keys()
 
@@ -319,7 +322,7 @@ def test_a_value_that_is_none_is_named(key, value):
 
 def test_the_facts_are_known_without_torch():
     code = (
-        "import sys, pythia_traj.suites.gpt_neox; "
+        "import sys, pythia_traj.architectures.settings; "
         "sys.exit(bool({'torch', 'transformers'} & sys.modules.keys()))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as official_safetensors
 
+from pythia_traj.architectures.gpt_neox import ARCHITECTURE
 from pythia_traj.checkpoint import WeightFile
 from pythia_traj.errors import CheckpointError
 from pythia_traj.models.tensors import read_tensors
@@ -175,7 +176,7 @@ SAFE = {
 
 
 def read(name, data):
-    return read_tensors([WeightFile(name, memoryview(bytearray(data)))])
+    return read_tensors([WeightFile(name, memoryview(bytearray(data)))], ARCHITECTURE)
 
 
 def one_line(error):

@@ -7,9 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import GPTNeoXConfig
 
+from pythia_traj.architectures.finding import IDENTITY
+from pythia_traj.architectures.gpt_neox import APPLIED, HARMLESS, REFUSED
+from pythia_traj.architectures.settings import forward_settings
 from pythia_traj.errors import CheckpointError
 from pythia_traj.models.architecture import hooked_config
-from pythia_traj.suites.gpt_neox import APPLIED, HARMLESS, REFUSED, forward_settings
 from tests.support import TINY
 
 OLD = {**TINY, "model_type": "gpt_neox", "architectures": ["GPTNeoXForCausalLM"]}
@@ -60,7 +62,7 @@ JUNK = st.one_of(
     ),
 )
 
-KEYS = st.sampled_from(sorted([*APPLIED, *REFUSED, *HARMLESS, "a_key_of_nobody"]))
+KEYS = st.sampled_from(sorted([*IDENTITY, *APPLIED, *REFUSED, *HARMLESS, "a_key_of_nobody"]))
 
 
 @settings(

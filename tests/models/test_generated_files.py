@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError, deserialize
 from safetensors.torch import _TYPES
 
+from pythia_traj.architectures.gpt_neox import ARCHITECTURE
 from pythia_traj.checkpoint import WeightFile
 from pythia_traj.errors import CheckpointError
 from pythia_traj.models.tensors import read_tensors
@@ -45,7 +46,7 @@ NAMES = ("a", "b.c", "é", "-0", "d")
 def ours(name, data):
     """What is read of a file, or None and the line that refuses it."""
     try:
-        return read_tensors([WeightFile(name, memoryview(bytearray(data)))]), None
+        return read_tensors([WeightFile(name, memoryview(bytearray(data)))], ARCHITECTURE), None
     except CheckpointError as error:
         line = str(error)
         assert name in line

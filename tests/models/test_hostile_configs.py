@@ -11,12 +11,12 @@ import time
 import pytest
 import torch
 
+from pythia_traj.architectures.config_values import LinearScaling, RopeParameters, Values
+from pythia_traj.architectures.settings import forward_settings, shape
 from pythia_traj.errors import CheckpointError, DeviceError
-from pythia_traj.models.architecture import hooked_config, shape
+from pythia_traj.models.architecture import hooked_config
 from pythia_traj.models.device import check_fits
 from pythia_traj.settings import size_in_bytes
-from pythia_traj.suites.config_values import LinearScaling, RopeParameters, Rotary, Values
-from pythia_traj.suites.gpt_neox import forward_settings
 from pythia_traj.suites.local import LocalModel
 from tests.support import TINY
 
@@ -210,7 +210,7 @@ def test_a_value_that_no_model_has_is_refused_in_a_line(changed, said):
 
 RANGES = {
     (name, bound): field
-    for kind in (Values, Rotary, RopeParameters, LinearScaling)
+    for kind in (Values, RopeParameters, LinearScaling)
     for name, field in kind.model_fields.items()
     for bound in ("le", "ge", "gt")
     if field.annotation is not bool

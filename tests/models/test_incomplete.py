@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import pythia_traj as pt
+from pythia_traj.architectures.gpt_neox import ARCHITECTURE
 from pythia_traj.checkpoint import WeightFile
 from pythia_traj.errors import CheckpointError, ConfigError
 from pythia_traj.models.tensors import read_tensors
@@ -130,6 +131,8 @@ def test_whatever_becomes_of_a_bin_it_is_tensors_or_refused_in_a_line(tmp_path, 
         del data[int(torch.randint(1, 2 * len(data), (1,), generator=draw)) :]
         path.write_bytes(data)
         try:
-            read_tensors([WeightFile(path.name, memoryview(data), path if is_file else None)])
+            read_tensors(
+                [WeightFile(path.name, memoryview(data), path if is_file else None)], ARCHITECTURE
+            )
         except CheckpointError as error:
             assert "\n" not in str(error)

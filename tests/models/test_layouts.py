@@ -10,8 +10,8 @@ from transformer_lens.utilities.activation_functions import SUPPORTED_ACTIVATION
 from transformers.activations import ACT2FN
 
 import pythia_traj as pt
+from pythia_traj.architectures.settings import ACTIVATIONS
 from pythia_traj.errors import CheckpointError, SuiteError
-from pythia_traj.suites.gpt_neox import ACTIVATIONS
 from tests.models.layouts import Layout, transformers_reading
 from tests.models.layouts_of_configs import OF_CONFIGS
 from tests.models.layouts_of_folders import OF_FOLDERS

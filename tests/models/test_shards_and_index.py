@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import pythia_traj as pt
+from pythia_traj.architectures.gpt_neox import ARCHITECTURE
 from pythia_traj.checkpoint import WeightFile
 from pythia_traj.errors import CheckpointError
 from pythia_traj.models.tensors import read_tensors
@@ -214,5 +215,7 @@ def test_the_last_file_does_not_win(tmp_path):
         save_file({"x": torch.full((2,), float(i)), f"own{i}": torch.zeros(1)}, tmp_path / name)
         data = memoryview(bytearray((tmp_path / name).read_bytes()))
         files.append((name, data, frozenset({f"own{i}"} | ({"x"} if i == 0 else set()))))
-    found = read_tensors([WeightFile(name, data, tensors=tensors) for name, data, tensors in files])
+    found = read_tensors(
+        [WeightFile(name, data, tensors=tensors) for name, data, tensors in files], ARCHITECTURE
+    )
     assert found["x"].tolist() == [0.0, 0.0]

@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import pythia_traj as pt
+from pythia_traj.architectures.gpt_neox import ARCHITECTURE
+from pythia_traj.architectures.tensors import parameter_count
 from pythia_traj.errors import CheckpointError, DeviceError
-from pythia_traj.models.architecture import parameter_count
 from pythia_traj.models.device import check_fits, free_memory
 from pythia_traj.models.swap import SwappableModel
 from pythia_traj.models.tensors import read_tensors
@@ -42,7 +43,7 @@ def test_raw_and_folded_come_from_the_same_bytes_and_back(suite):
     swappable = SwappableModel(checkpoint, device=torch.device("cpu"))
     tokens = torch.randint(0, 300, (2, 30))
     with checkpoint.open() as files:
-        tensors = read_tensors(files)
+        tensors = read_tensors(files, ARCHITECTURE)
         outcomes = []
         for processing in (RAW, FOLDED, RAW):
             swappable.swap(tensors, processing)

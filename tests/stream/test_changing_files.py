@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import pythia_traj as pt
+from pythia_traj.architectures.gpt_neox import ARCHITECTURE
 from pythia_traj.checkpoint import Room
 from pythia_traj.errors import CheckpointError
 from pythia_traj.models.tensors import read_tensors
@@ -198,7 +199,10 @@ def test_buffers_are_used_again_and_hold_what_the_files_hold(suite):
             assert file.path is None
             assert mapped.path is not None
             assert bytes(file.data) == bytes(mapped.data)
-            ours, theirs = read_tensors([file]), load_file(suite / f"step{step}" / SAFE)
+            ours, theirs = (
+                read_tensors([file], ARCHITECTURE),
+                load_file(suite / f"step{step}" / SAFE),
+            )
             places.add(ours["gpt_neox.embed_in.weight"].data_ptr())
             renamed = {
                 name.replace("lm_head.", "embed_out."): tensor for name, tensor in theirs.items()

@@ -6,8 +6,8 @@ import pytest
 
 import pythia_traj as pt
 from pythia_traj import schema
+from pythia_traj.architectures.tensors import parameter_count
 from pythia_traj.errors import SuiteError
-from pythia_traj.models.architecture import parameter_count
 from pythia_traj.suites.catalog import SIZES, catalog, look_up, unknown_model
 
 PUBLISHED_COUNTS = {

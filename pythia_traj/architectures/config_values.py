@@ -26,34 +26,30 @@ Kind = TypeVar("Kind", bound=_Values)
 
 
 class Values(_Values):
-    """What decides which tensors there are and how they are used; a default is transformers'."""
+    """What decides which tensors there are and how they are used, by HookedTransformer's names.
 
-    num_hidden_layers: int = Field(ge=1, le=1000)
-    hidden_size: int = Field(ge=1, le=2**17)
-    num_attention_heads: int = Field(ge=1, le=2**12)
-    intermediate_size: int = Field(ge=1, le=2**20)
-    max_position_embeddings: int = Field(ge=1, le=2**24)
-    vocab_size: int = Field(ge=1, le=2**24)
-    layer_norm_eps: Number = Field(default=1e-5, gt=0, le=1)
-    use_parallel_residual: bool = True
+    The switches are those that not every architecture has.
+    """
+
+    n_layers: int = Field(ge=1, le=1000)
+    d_model: int = Field(ge=1, le=2**17)
+    n_heads: int = Field(ge=1, le=2**12)
+    d_mlp: int = Field(ge=1, le=2**20)
+    n_ctx: int = Field(ge=1, le=2**24)
+    d_vocab: int = Field(ge=1, le=2**24)
+    eps: Number = Field(gt=0, le=1)
+    parallel_attn_mlp: bool = False
     attention_bias: bool = True
-    tie_word_embeddings: bool = False
-
-
-class Rotary(_Values):
-    """How queries and keys are rotated, under the names of older configs."""
-
-    rotary_pct: Number = Field(default=0.25, gt=0, le=1)
-    rotary_emb_base: Number = Field(default=10_000.0, ge=1, le=1e15)
+    tied: bool = False
 
 
 class RopeParameters(_Values):
-    """The same under the names of `rope_parameters` and `rope_scaling`.
+    """How queries and keys are rotated.
 
-    What stands there comes first.
+    A default here is not used: what is missing stands under an older key.
     """
 
-    partial_rotary_factor: Number = Field(default=0.25, gt=0, le=1)
+    partial_rotary_factor: Number = Field(default=1.0, gt=0, le=1)
     rope_theta: Number = Field(default=10_000.0, ge=1, le=1e15)
 
 
@@ -63,10 +59,14 @@ class LinearScaling(_Values):
     factor: Number = Field(ge=1e-6, le=1e6)
 
 
-def read_values(kind: type[Kind], given: Mapping[str, Any], *, place: str = "") -> Kind:
+def read_values(
+    kind: type[Kind], given: Mapping[str, Any], *, names: Mapping[str, str] = {}, place: str = ""
+) -> Kind:
     """Values out of a parsed `config.json`, or out of an object in it.
 
     Args:
+        given: the values by their fields.
+        names: the config's key of a field, where it has another name, for messages.
         place: the object's key, for messages.
 
     Raises:
@@ -77,10 +77,11 @@ def read_values(kind: type[Kind], given: Mapping[str, Any], *, place: str = "") 
         return kind.model_validate(dict(given))
     except ValidationError as caught:
         first = caught.errors(include_url=False, include_context=False)[0]
-        key, within = str(first["loc"][0]), f" of {place}" if place else ""
-        is_one_of = _expected(kind.model_fields[key])
+        field, within = str(first["loc"][0]), f" of {place}" if place else ""
+        is_one_of = _expected(kind.model_fields[field])
         raise CheckpointError(
-            f"config.json: {key}{within} is {shown(given.get(key))}: it must be {is_one_of}"
+            f"config.json: {names.get(field, field)}{within} is {shown(given.get(field))}: it must"
+            f" be {is_one_of}"
         ) from None
 
 
