@@ -80,7 +80,7 @@ RULES = Rules(
     ),
     libraries={
         "analysis": ("pandas",),
-        "cli": ("rich", "typer"),
+        "cli": ("typer",),
         "dashboard": ("jinja2", "pandas", "plotly"),
         "data": ("tokenizers",),
         "engines": ("einops", "jaxtyping", "torch", "transformer_lens"),
