@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     "errors": 0,
     "printable": 0,
+    "folder": 0,
     "outside": 1,
     "steps": 1,
     "schema": 1,

@@ -1,14 +1,13 @@
 """A config -> its architecture: the files of this folder that define `ARCHITECTURE`."""
 
-import pkgutil
 from collections.abc import Mapping
 from functools import cache
-from importlib import import_module
 from typing import Any
 
 from pythia_traj import architectures
 from pythia_traj.architectures.tables import Architecture
 from pythia_traj.errors import CheckpointError
+from pythia_traj.folder import defined_in
 from pythia_traj.outside import shown
 
 IDENTITY = ("architectures", "model_type")
@@ -18,14 +17,7 @@ IDENTITY = ("architectures", "model_type")
 @cache
 def every() -> tuple[Architecture, ...]:
     """All architectures, in the order of their files' names."""
-    modules = (
-        import_module(f"{architectures.__name__}.{module.name}")
-        for module in sorted(
-            pkgutil.iter_modules(architectures.__path__), key=lambda module: module.name
-        )
-    )
-    found = (getattr(module, "ARCHITECTURE", None) for module in modules)
-    return tuple(architecture for architecture in found if isinstance(architecture, Architecture))
+    return defined_in(architectures, "ARCHITECTURE", Architecture)
 
 
 def architecture_of(config: Mapping[str, Any]) -> Architecture:

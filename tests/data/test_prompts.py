@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from tokenizers import Tokenizer
 
-from pythia_traj.data.prompts import TASKS, TaskPrompts
+from pythia_traj.data.prompts import TaskPrompts, tasks
 from pythia_traj.data.tasks import agreement, greater_than, ioi, pronoun
 from pythia_traj.data.tasks.prompt import Prompt, encode
 from pythia_traj.errors import DataError
@@ -44,7 +44,7 @@ def every_item(data):
 
 
 @needs_pythias
-@pytest.mark.parametrize("task", sorted(set(TASKS) - {"repeats"}))
+@pytest.mark.parametrize("task", sorted(set(tasks()) - {"repeats"}))
 def test_pythias_tokenizer_allows_every_item_of_every_task(pythia, task):
     data = TaskPrompts(task=task, n=300).bind(pythia, seed=0)
     assert data.n == 300

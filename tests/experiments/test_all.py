@@ -3,18 +3,18 @@
 import json
 import math
 import re
-from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 import pythia_traj as pt
 from pythia_traj import schema
-from pythia_traj.data.prompts import _PROMPTS
+from pythia_traj.data.prompts import tasks
+from pythia_traj.data.tasks.prompt import Dropped
 from pythia_traj.discovery import describe, discover
 from pythia_traj.store.parquet import arrow_schema
+from pythia_traj.vocabulary import Vocabulary
 
 OWN = str(Path(__file__).with_name("own_task.jsonl"))
 SMALL = {
@@ -183,11 +183,18 @@ def test_no_word_of_the_schema_is_dead(runs, kinds, column):
     assert set(schema.WORDS[column]) - found <= of_words
 
 
-@pytest.mark.parametrize("task", _PROMPTS)
-def test_each_template_of_a_task_is_a_word(task):
-    rng = np.random.default_rng(0)
-    found = {prompt.template for prompt in islice(_PROMPTS[task](rng), 60)}
-    assert found <= set(schema.WORDS["part"]) | {""}
+@pytest.mark.parametrize("task", tasks())
+def test_each_template_of_a_task_is_a_word(task, monkeypatch):
+    seen = []
+
+    def encode(prompts, *_):
+        seen.extend(prompt.template for prompt in prompts)
+        return [], Dropped()
+
+    monkeypatch.setattr("pythia_traj.data.tasks.task.encode", encode)
+    tasks()[task].draw(Vocabulary(300, 128), 0, 3, False)
+    assert bool(seen) == (task != "repeats")
+    assert set(seen) <= set(schema.WORDS["part"])
 
 
 @pytest.mark.parametrize("name", discover())

@@ -8,7 +8,8 @@ long before it can continue anything.
 
 import numpy as np
 
-from pythia_traj.data.tasks.prompt import TaskBatch, permuted
+from pythia_traj.data.tasks.prompt import Dropped, TaskBatch, permuted
+from pythia_traj.data.tasks.task import Task
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import Vocabulary
 
@@ -45,3 +46,10 @@ def batch(vocabulary: Vocabulary, rng: np.random.Generator, n: int, *, bos: bool
         item=np.arange(n),
         templates=("",) * n,
     )
+
+
+def _draw(vocabulary: Vocabulary, seed: int, n: int, bos: bool) -> tuple[list[TaskBatch], Dropped]:
+    return [batch(vocabulary, np.random.default_rng(seed), n, bos=bos)], Dropped()
+
+
+TASK = Task("repeats", _draw, metric="nll")
