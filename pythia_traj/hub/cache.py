@@ -3,7 +3,7 @@
 This module says where it is, and what in it may be deleted.
 
     <cache>/pythia-traj-cache    the mark: this directory is ours
-    <cache>/weights/             weight files (disk.py)
+    <cache>/weights/             weight files (stored.py)
     <cache>/hub/                 what was learnt of the Hub (listings.py)
 
 `<cache>` is PYTHIA_TRAJ_CACHE, or pythia-traj in the user's cache directory. A user may point it

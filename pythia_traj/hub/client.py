@@ -1,50 +1,33 @@
-"""What is asked of the Hub: its answers as data, its refusals as sentences.
+"""What is asked of the Hub: its answers as data.
 
 Everything goes through the session of `huggingface_hub`, so endpoint, proxies, tokens and the
 offline switch are those of every other tool. Its functions for listings and downloads are not used:
 they try again by themselves, so that retries would multiply, and a listing of files waits for ever.
 """
 
-import errno
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
 import httpx2
 from huggingface_hub import constants, get_token, try_to_load_from_cache
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import build_hf_headers, validate_repo_id  # type: ignore[attr-defined]
 
-from pythia_traj.errors import CheckpointError, HubError, StoreError
+from pythia_traj.errors import CheckpointError, HubError
 from pythia_traj.hub import answers, environment, network, shared, small
 from pythia_traj.hub.connections import Connections
 from pythia_traj.hub.deadline import Deadline, TooSlowError, within
 from pythia_traj.hub.listed import RemoteFile, is_file, is_inside
 from pythia_traj.hub.questions import Questions
-from pythia_traj.hub.retry import Attempts, GivenUpError, RetryPolicy, StatusError, describe
+from pythia_traj.hub.refusals import Refusals, cannot_write
+from pythia_traj.hub.retry import Attempts, GivenUpError, RetryPolicy, describe
 from pythia_traj.printable import one_line
-
-_NETWORK_ADVICE = (
-    "check the network, proxies and HF_ENDPOINT; with HF_HUB_OFFLINE=1 only what is on this machine"
-    " is used"
-)
-_OF_THE_DISK = {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-
-_REASON = 300
-"""Characters of a reason that a message quotes: some libraries quote what a server said."""
 
 _Result = TypeVar("_Result")
 
@@ -205,7 +188,7 @@ class Client:
         try:
             return small.keep(repo, commit, file, content)
         except OSError as error:
-            raise _cannot_write(error) from None
+            raise cannot_write(error) from None
 
     def _content(self, repo: str, commit: str, file: RemoteFile) -> bytes:
         location, _ = self.address(repo, commit, file.path)
@@ -319,87 +302,6 @@ class Client:
         environment.check_token("the token of `hf auth login`", token or "")
         return token or False
 
-    @contextmanager
-    def asking(self, repo: str) -> Iterator[None]:
+    def asking(self, repo: str) -> AbstractContextManager[None]:
         """Turns the Hub's refusals, and its silence, into HubErrors that are sentences."""
-        try:
-            yield
-        except GivenUpError as error:
-            raise self._given_up(error, repo) from None
-        except GatedRepoError:
-            raise HubError(
-                f"{repo} is gated: accept its terms on its page, then {self._token_advice()}"
-            ) from None
-        except RepositoryNotFoundError:
-            raise HubError(
-                f"there is no repository {repo} at {self.endpoint}; if it is private,"
-                f" {self._token_advice()}"
-            ) from None
-        except RevisionNotFoundError:
-            raise HubError(f"{repo} has no such revision any more: repeat with --refresh") from None
-        except EntryNotFoundError:
-            raise HubError(f"{repo} has no such file") from None
-        except HFValidationError as error:
-            raise HubError(one_line(f"{repo!r} is no name of a repository: {error}")) from None
-        except OfflineModeIsEnabled:
-            raise HubError(
-                f"HF_HUB_OFFLINE is set and this part of {repo} is not on this machine"
-            ) from None
-        except (answers.UnfitError, answers.DamagedError) as error:
-            raise HubError(
-                f"{self.endpoint} answers as no Hub does: {error}; check HF_ENDPOINT and proxies"
-            ) from None
-        except HfHubHTTPError as error:
-            status = describe(error)
-            advice = (
-                self._token_advice()
-                if error.response.status_code in {401, 403}
-                else "try again later"
-            )
-            raise HubError(f"{self.endpoint} answers {status} for {repo}: {advice}") from None
-        except StatusError as error:
-            raise HubError(
-                f"{self.endpoint} answers {describe(error)} for {repo}: try again later"
-            ) from None
-        except OSError as error:
-            if isinstance(error, ConnectionError) or error.errno not in _OF_THE_DISK:
-                raise self._unreachable(error) from None
-            raise _cannot_write(error) from None
-        except httpx2.HTTPError as error:
-            raise self._unreachable(error) from None
-
-    def _given_up(self, error: GivenUpError, repo: str) -> HubError:
-        if error.is_silence:
-            does = (
-                "answers too slowly" if isinstance(error.last, TooSlowError) else "does not answer"
-            )
-            return HubError(
-                f"{(error.host or self.endpoint)[:_REASON]} {does} ({error.effort}):"
-                f" {_NETWORK_ADVICE}"
-            )
-        try:
-            with self.asking(repo):
-                raise error.last
-        except HubError as refusal:
-            return HubError(f"{refusal}; given up after {error.effort}")
-
-    def _unreachable(self, error: Exception) -> HubError:
-        return HubError(
-            f"{self.endpoint} cannot be reached ({one_line(describe(error))[:_REASON]}):"
-            f" {_NETWORK_ADVICE}"
-        )
-
-    def _token_advice(self) -> str:
-        if self.has_token:
-            return (
-                "use a token that has access:"
-                " the one in use (HF_TOKEN, or of `hf auth login`) has none"
-            )
-        return "set HF_TOKEN to a token that has access"
-
-
-def _cannot_write(error: OSError) -> StoreError:
-    return StoreError(
-        f"cannot write to the Hub's cache in {constants.HF_HUB_CACHE}: {error.strerror};"
-        " set HF_HOME"
-    )
+        return Refusals(self.endpoint, lambda: self.has_token).said(repo)

@@ -9,9 +9,9 @@ from typing import Any
 from rich.filesize import decimal
 
 from pythia_traj.errors import CheckpointError
-from pythia_traj.hub.disk import weights_directory
 from pythia_traj.hub.listed import RemoteFile
 from pythia_traj.hub.model import HubModel
+from pythia_traj.hub.stored import weights_directory
 from pythia_traj.hub.transfer import METER, Source, Transfer
 from pythia_traj.suites.buffers import anonymous
 

@@ -21,9 +21,9 @@ from huggingface_hub import constants
 
 from pythia_traj.errors import CheckpointError
 from pythia_traj.hub.listed import COMMIT, DIGEST, RemoteFile, is_inside
+from pythia_traj.hub.verified import sha256_of
 from pythia_traj.outside import read_file
 from pythia_traj.suites.files import is_weights, most_bytes
-from pythia_traj.suites.reading import map_file
 
 _COMMIT_BYTES = 100
 _MANY = 100_000
@@ -122,7 +122,7 @@ def _computed(path: Path) -> str | None:
     if size == 0:
         return None
     if is_weights(path.name):
-        return hashlib.sha256(map_file(path)).hexdigest()
+        return sha256_of(path)
     if path.suffix != ".json" or size > most_bytes(path.name):
         return None
     content = read_file(path, error=CheckpointError, most=most_bytes(path.name))

@@ -18,7 +18,7 @@ from pythia_traj.hub.listed import RemoteFile
 from pythia_traj.suites.buffers import Buffers
 
 Fill = Callable[[RemoteFile, memoryview], None]
-"""Writes a file's bytes into a buffer of its size."""
+"""Writes a file's bytes into a buffer of its size; raises unless they are what was listed."""
 
 
 class HubStaging(Protocol):

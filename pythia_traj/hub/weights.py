@@ -1,8 +1,8 @@
 """The weight files of a checkpoint, whole and checked, from the nearest place that has them.
 
 Looked for in this order: what pythia-traj keeps on disk, the Hub's own cache, the network. Nothing
-is trusted: what lies on disk is hashed like what arrives. What is in the Hub's cache is never
-removed, whatever is found.
+is trusted: what lies on disk is hashed like what arrives, once in a process. What is in the Hub's
+cache is never removed, whatever is found.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,12 +12,12 @@ from pythia_traj.checkpoint import WeightFile
 from pythia_traj.errors import CheckpointError, HubError, StoreError
 from pythia_traj.hub.client import Client
 from pythia_traj.hub.disk import OnDisk
-from pythia_traj.hub.listed import RemoteFile, is_file
+from pythia_traj.hub.listed import RemoteFile
 from pythia_traj.hub.masks import Masks, fetch_file
 from pythia_traj.hub.retry import log
 from pythia_traj.hub.staging import HubStaging
 from pythia_traj.hub.transfer import Source
-from pythia_traj.suites.reading import map_file
+from pythia_traj.hub.verified import map_verified
 
 
 @contextmanager
@@ -85,15 +85,14 @@ def _here(
         path = ours or client.cached(repo, commit, file.path) or client.cached_blob(repo, file.blob)
         if path is None:
             return None
-        if path.stat().st_size == file.size:
-            found = WeightFile(file.path, map_file(path), path)
-            if is_file(found.data, file):
-                if ours and staging.holds_kept:
-                    # Together with what is missing, by the staging: who waits for room while
-                    # holding some could wait for ever.
-                    return None
-                stack.push(own.pop_all())
-                return found
+        data = map_verified(path, file)
+        if data is not None:
+            if ours and staging.holds_kept:
+                # Together with what is missing, by the staging: who waits for room while holding
+                # some could wait for ever.
+                return None
+            stack.push(own.pop_all())
+            return WeightFile(file.path, data, path)
     log.warning(
         "%s is damaged: its content is not what the Hub lists for %s of %s", path, file.path, repo
     )

@@ -73,7 +73,7 @@ class Reading:
         """
         with ExitStack() as stack:
             opened = [_open(path, stack) for path in paths]
-            stamps = [_stamp(os.fstat(descriptor)) for descriptor in opened]
+            stamps = [stamp_of(os.fstat(descriptor)) for descriptor in opened]
             if self._has_room(sum(stamp[2] for stamp in stamps)):
                 buffers: Buffers = self._buffers  # type: ignore[assignment]
                 held = stack.enter_context(buffers.hold([stamp[2] for stamp in stamps]))
@@ -120,7 +120,7 @@ class Reading:
                     f"{path} became shorter while it was read: wait until it is written"
                 )
             at += count
-        if _stamp(os.fstat(descriptor)) != stamp:
+        if stamp_of(os.fstat(descriptor)) != stamp:
             raise CheckpointError(f"{path} was changed while it was read: wait until it is written")
 
 
@@ -134,8 +134,14 @@ def map_file(path: Path) -> memoryview:
     Raises:
         CheckpointError: it is empty, is no regular file or cannot be read.
     """
+    return map_stamped(path)[0]
+
+
+def map_stamped(path: Path) -> tuple[memoryview, Stamp]:
+    """The same, and what identified the content when it was opened."""
     with ExitStack() as stack:
-        return _map(path, _open(path, stack))
+        descriptor = _open(path, stack)
+        return _map(path, descriptor), stamp_of(os.fstat(descriptor))
 
 
 def _open(path: Path, stack: ExitStack) -> int:
@@ -160,14 +166,15 @@ def _map(path: Path, descriptor: int) -> memoryview:
     return memoryview(mapped)
 
 
-def _stamp(status: os.stat_result) -> Stamp:
+def stamp_of(status: os.stat_result) -> Stamp:
+    """Device, inode, size and time of change of a file."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _is_current(path: Path, stamp: Stamp) -> bool:
     """Whether the file is what it was; one that is gone is no other one."""
     try:
-        return _stamp(path.stat()) == stamp
+        return stamp_of(path.stat()) == stamp
     except FileNotFoundError:
         return True
     except OSError:
@@ -178,6 +185,6 @@ def _of_map(path: Path, descriptor: int, stamp: Stamp) -> Callable[[], bool]:
     """The same for a map, which follows what it was made of wherever that is moved."""
 
     def is_current() -> bool:
-        return _stamp(os.fstat(descriptor)) == stamp and _is_current(path, stamp)
+        return stamp_of(os.fstat(descriptor)) == stamp and _is_current(path, stamp)
 
     return is_current
