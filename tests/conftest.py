@@ -26,7 +26,7 @@ from tests.support import publish_suite
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The demo takes longest: begun last, one worker would wait for the other."""
+    """The demo takes longest of the slow ones: begun last, one worker would wait for the other."""
     items.sort(key=lambda item: item.path.name != "test_demo.py")
 
 

@@ -70,7 +70,8 @@ from pythia_traj.dashboard.style import Quantity
 def squared(rows) -> go.Figure:
     """The square of the loss."""
     chosen = drawable(loss_on_text(rows), "loss")
-    return over_steps(chosen.assign(value=chosen.value**2), Quantity("loss squared", "nats squared"))
+    squares = chosen.assign(value=chosen.value**2)
+    return over_steps(squares, Quantity("loss squared", "nats squared"))
 
 CHARTS = Chart(15, "The loss squared", "A figure of one's own.", squared)
 '''

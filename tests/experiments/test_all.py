@@ -16,6 +16,7 @@ from pythia_traj.discovery import describe, discover
 from pythia_traj.store.parquet import arrow_schema
 from pythia_traj.vocabulary import Vocabulary
 
+TEXTS = str(Path(__file__).parents[1] / "store" / "schema1" / "corpus.jsonl")
 OWN = str(Path(__file__).with_name("own_task.jsonl"))
 SMALL = {
     "ablation": {"task": OWN, "sets": "L0H1+L1H2"},
@@ -34,7 +35,7 @@ SMALL = {
     "logit_attribution": {"task": OWN},
     "logit_lens": {"length": 32, "n": 6, "updates": 3, "batch": 4},
     "loss": {"length": 64, "n": 6, "null_n": 4},
-    "memorization": {"n": 6, "prompt": 8, "continuation": 5},
+    "memorization": {"n": 6, "prompt": 8, "continuation": 5, "corpus": TEXTS},
     "ngram": {"length": 32, "n": 6, "positions": 12, "sampled": 20, "train_tokens": 100_000},
     "patching": {"task": OWN},
     "representation": {"n": 5, "length": 20, "references": "init,previous"},
