@@ -58,7 +58,7 @@ def test_names_stand_where_it_says(data):
         assert (batch.s1 < batch.s2).all()
         assert (batch.io < batch.s2).all()
         assert batch.reads.tolist() == [batch.clean.shape[1] - 1]
-        differs = batch.clean != batch.twin
+        differs = batch.clean != batch.corrupted
         assert (differs.sum(1) == 3).all()
         for place in (batch.io, batch.s1, batch.s2):
             assert differs[rows, place].all()
@@ -67,7 +67,7 @@ def test_names_stand_where_it_says(data):
 def test_prompt_and_twin_are_shuffled_alike(data):
     for batch in data.names:
         assert (np.sort(batch.shuffled) == np.sort(batch.clean)).all()
-        assert (np.sort(batch.shuffled_twin) == np.sort(batch.twin)).all()
+        assert (np.sort(batch.shuffled_twin) == np.sort(batch.corrupted)).all()
         assert ((batch.shuffled != batch.shuffled_twin).sum(1) == 3).all()
         assert (batch.shuffled != batch.clean).any()
 
