@@ -5,6 +5,7 @@ a head does to later layers is not.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -49,23 +50,24 @@ def logit_attribution(
     rows = Rows()
     bench = TaskBench(model, prompts.batches, _ITEMS_AT_ONCE)
     for kind in CONTROLS:
-        found = bench.over(lambda part, kind=kind: dict(_terms(model, part, kind)))
-        for key, values in found.items():
+        for key, values in bench.over(partial(_by_item, model, kind)).items():
             add_effect(rows, key, values)
     return rows
 
 
-def _terms(
-    model: HookedTransformer, part: Part[TaskBatch], kind: PromptKind
-) -> Iterator[tuple[Key, Tensor]]:
-    """The terms of a part by key, [item] each, means over the positions that are read."""
-    for key, values in _terms_read(model, part, kind):
-        yield key, values.reshape(-1, len(part.question.reads)).mean(1)
+def _by_item(
+    model: HookedTransformer, kind: PromptKind, part: Part[TaskBatch]
+) -> dict[Key, Tensor]:
+    """The terms of a part by key [item], means over the positions that are read."""
+    return {
+        key: values.reshape(-1, len(part.question.reads)).mean(1)
+        for key, values in _terms(model, kind, part)
+    }
 
 
 @torch.inference_mode()
-def _terms_read(
-    model: HookedTransformer, part: Part[TaskBatch], kind: PromptKind
+def _terms(
+    model: HookedTransformer, kind: PromptKind, part: Part[TaskBatch]
 ) -> Iterator[tuple[Key, Tensor]]:
     """The terms of a part by key, [item x read] each, and their sum as the model itself has it."""
 

@@ -107,7 +107,8 @@ def patching(
         found = {Key(metric, control=CONTROLS[kind]): values for kind, values in whole.items()}
         for direction in directions:
             base, donor = BASE_AND_DONOR[direction]
-            for control, other in ((None, donor), ("shuffled", "shuffled")):
+            donors: dict[str | None, PromptKind] = {None: donor, "shuffled": "shuffled"}
+            for control, other in donors.items():
                 for what, values in _patched(
                     model, kept[base], kept[other], part.question, components, metric, whole[base]
                 ):
