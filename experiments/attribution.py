@@ -187,7 +187,7 @@ class _Plan:
 
         In denoising, the clean prompts' activations are what is put in.
         """
-        twins = self.twins(self.bench(model, SELECTION), kind)
+        twins = _twins(self.bench(model, SELECTION), kind)
         twins = [pair.turned() for pair in twins] if self.method == "eap_denoising" else twins
         return attribute(model, twins, self.metric, self.at)
 
@@ -201,12 +201,12 @@ class _Plan:
             )
         return bench
 
-    def twins(self, bench: TaskBench[TaskBatch], kind: PromptKind = "clean") -> list[Twins]:
-        """Prompts of one kind, each with its corrupted one."""
-        return [
-            Twins(part.tokens(kind), part.tokens("corrupted"), part.question)
-            for part in bench.parts
-        ]
+
+def _twins(bench: TaskBench[TaskBatch], kind: PromptKind = "clean") -> list[Twins]:
+    """Prompts of one kind, each with its corrupted one."""
+    return [
+        Twins(part.tokens(kind), part.tokens("corrupted"), part.question) for part in bench.parts
+    ]
 
 
 def _add_attribution(
@@ -262,7 +262,7 @@ class _Circuits:
         self._rows, self._metric, self._graph = rows, plan.metric, Graph.of(model)
         self._method = plan.method
         bench = plan.bench(model, EVALUATION)
-        self._evaluator = CircuitEvaluator(model, plan.twins(bench), plan.metric)
+        self._evaluator = CircuitEvaluator(model, _twins(bench), plan.metric)
         self._order, self._known = bench.order, dict[tuple[str | None, int], Tensor]()
         self._full, self._corrupted = (
             self._in_order(self._evaluator.clean()),

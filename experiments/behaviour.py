@@ -51,6 +51,6 @@ def behaviour(
 
 def _add_templates(rows: Rows, key: Key, values: np.ndarray, templates: Sequence[str]) -> None:
     """Means by template: templates differ in when they are learnt."""
-    of_item = np.array(templates)
+    of_item = np.array(templates, dtype=object)
     for template in sorted(set(templates) - {""}):
         rows.add_mean(replace(key, part=template), values[of_item == template])

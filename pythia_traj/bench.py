@@ -39,12 +39,12 @@ METRICS = {
 }
 """A task's metrics, and which of engines.answers each is."""
 
-B_co = TypeVar("B_co", bound=TaskBatch, covariant=True)
+Batch = TypeVar("Batch", bound=TaskBatch)
 Name = TypeVar("Name")
 
 
 @dataclass(frozen=True)
-class Part(Generic[B_co]):
+class Part(Generic[Batch]):
     """Items that pass through the model at once, all of one length.
 
     Attributes:
@@ -54,7 +54,7 @@ class Part(Generic[B_co]):
         device: where the model is.
     """
 
-    items: B_co
+    items: Batch
     batch: int
     question: Question
     device: torch.device
@@ -68,7 +68,7 @@ class Part(Generic[B_co]):
         return torch.from_numpy(array).to(self.device)
 
 
-class TaskBench(Generic[B_co]):
+class TaskBench(Generic[Batch]):
     """A task's items on a model.
 
     Attributes:
@@ -82,7 +82,7 @@ class TaskBench(Generic[B_co]):
     def __init__(
         self,
         model: "HookedTransformer",
-        batches: Sequence[B_co],
+        batches: Sequence[Batch],
         items_at_once: int | None = None,
         *,
         half: int | None = None,
@@ -97,7 +97,7 @@ class TaskBench(Generic[B_co]):
         """
         device = model.W_E.device
         self.model = model
-        self.parts: list[Part[B_co]] = []
+        self.parts: list[Part[Batch]] = []
         for number, batch in enumerate(batches):
             chosen = batch if half is None else batch.part(half_of(batch.item) == half)
             for items in chosen.parts(items_at_once or len(batch.item)):
@@ -114,18 +114,18 @@ class TaskBench(Generic[B_co]):
         return [found[i] for i in self.order]
 
     @torch.inference_mode()
-    def final(self, part: Part[TaskBatch], kind: PromptKind) -> Stream:
+    def final(self, part: Part[Batch], kind: PromptKind) -> Stream:
         """The stream after the last layer [item, pos, d_model]."""
         final: Tensor = self.model(part.tokens(kind), stop_at_layer=self.model.cfg.n_layers)
         return final
 
     @torch.inference_mode()
-    def keep(self, part: Part[TaskBatch], kind: PromptKind, *, patterns: bool = False) -> KeptPass:
+    def keep(self, part: Part[Batch], kind: PromptKind, *, patterns: bool = False) -> KeptPass:
         """A pass that others can begin in the middle of."""
         return keep_pass(self.model, part.tokens(kind), patterns=patterns)
 
     @torch.inference_mode()
-    def scores(self, part: Part[TaskBatch], final: Stream) -> dict[str, Float[Tensor, " item"]]:
+    def scores(self, part: Part[Batch], final: Stream) -> dict[str, Float[Tensor, " item"]]:
         """METRICS of a part's items, of the stream that a pass has after the last layer.
 
         The unembedding is applied at the positions that are read only.
@@ -135,7 +135,7 @@ class TaskBench(Generic[B_co]):
         scores = answer_scores(logits, asked.candidates, asked.is_right)
         return {metric: getattr(scores, name) for metric, name in METRICS.items()}
 
-    def over(self, work: Callable[[Part[B_co]], Mapping[Name, Tensor]]) -> dict[Name, np.ndarray]:
+    def over(self, work: Callable[[Part[Batch]], Mapping[Name, Tensor]]) -> dict[Name, np.ndarray]:
         """Values by name [..., item], in the order of the items' numbers.
 
         Args:
