@@ -6,8 +6,9 @@ what removing other heads of the same layers does: the matched control. Zero abl
 where it never is, so it is not among the default kinds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Annotated, Literal
 
 import numpy as np
@@ -20,25 +21,41 @@ from transformer_lens import HookedTransformer
 from pythia_traj.bench import CONTROLS, Part, TaskBench, add_effect
 from pythia_traj.data.prompts import BoundTaskPrompts, TaskPrompts
 from pythia_traj.data.tasks.prompt import EVALUATION, SELECTION, TaskBatch
+from pythia_traj.engines import ablations
 from pythia_traj.engines.ablation import (
     Components,
     Means,
-    Replacement,
     checked_name,
     disjoint_sets,
     named_heads,
     one_by_one,
-    outputs,
     replaced,
-    zeros,
 )
+from pythia_traj.engines.ablations.kind import AblationKind
 from pythia_traj.engines.kept import KeptPass
-from pythia_traj.errors import DataError
+from pythia_traj.errors import DataError, nearest
 from pythia_traj.experiment import COMMA_SEPARATED, Count, Passes, Shape, experiment
+from pythia_traj.folder import defined_in
 from pythia_traj.schema import Column
 from pythia_traj.values import Key, Rows
 
-Kind = Literal["zero", "mean", "positional_mean", "resample", "pattern_preserving", "direct"]
+_Means = dict[int, Means]
+"""Means of outputs by batch."""
+
+
+@cache
+def kinds_of_ablation() -> dict[str, AblationKind]:
+    """All kinds by name: those that the files of engines.ablations define."""
+    return {kind.name: kind for kind in defined_in(ablations, "KIND", AblationKind)}
+
+
+def _known(kind: str) -> str:
+    if kind not in kinds_of_ablation():
+        raise ValueError(f"unknown kind {kind!r}: {nearest(kind, kinds_of_ablation())}")
+    return kind
+
+
+Kind = Annotated[str, AfterValidator(_known)]
 Component = Literal["head", "attn", "mlp"]
 
 HeadSet = Annotated[str, AfterValidator(checked_name)]
@@ -82,9 +99,9 @@ def passes(
         replaced_once += Passes((shape.n_layers - 1) / shape.n_layers, 1) * (1 + controls)
     found = Passes(3, 3)
     for kind in kinds:
-        kept = 1 + (kind in ("mean", "positional_mean", "resample", "direct"))
-        found += Passes(kept * (1 + whole), 0)
-        found += Passes(0, replaced_once.reads) if kind == "direct" else replaced_once
+        found += Passes(kinds_of_ablation()[kind].passes * (1 + whole), 0)
+        is_direct = kinds_of_ablation()[kind].direct
+        found += Passes(0, replaced_once.reads) if is_direct else replaced_once
     return found * prompts.n
 
 
@@ -120,7 +137,7 @@ def ablation(
     corrupted and after shuffled prompts.
 
     Args:
-        kinds: of removal: zero, mean (over items and positions), positional_mean, resample (from
+        kinds: of ablation: zero, mean (over items and positions), positional_mean, resample (from
             the corrupted prompt), pattern_preserving (zero, later attention frozen), direct
             (resample, along the path to the logits alone).
         components: what is removed one by one: head, attn (all heads of a layer), mlp.
@@ -191,18 +208,19 @@ class _Removal:
         """Changes of the metrics with each target removed [metric, target, item]."""
         if not targets:
             return np.empty((len(self._metrics), 0, len(self.half)))
-        means = self._means(kind) if kind in ("mean", "positional_mean") else {}
+        chosen = kinds_of_ablation()[kind]
+        means: _Means = {}
 
         def removed(part: Part[TaskBatch]) -> dict[Kind, Tensor]:
-            base = self._bench.keep(part, "clean", patterns=kind == "pattern_preserving")
+            base = self._bench.keep(part, "clean", patterns=chosen.frozen_patterns)
             scores = replaced(
                 self._bench.model,
                 base,
                 part.question,
                 targets,
-                self._replacement(kind, part, base, means),
-                direct=kind == "direct",
-                frozen_patterns=kind == "pattern_preserving",
+                chosen.replacement(_Sources(self._bench, part, base, means)),
+                direct=chosen.direct,
+                frozen_patterns=chosen.frozen_patterns,
             )
             return {kind: torch.stack([scores[metric] for metric in self._metrics])}
 
@@ -247,23 +265,27 @@ class _Removal:
                 sd = float(means[i].std(ddof=1))
                 self._rows.add(replace(matched, metric="effect_sd"), sd, n=n)
 
-    def _replacement(
-        self, kind: Kind, part: Part[TaskBatch], base: KeptPass, means: Mapping[int, Means]
-    ) -> Replacement:
-        """What stands in for the outputs of a part's clean pass."""
-        if kind in ("resample", "direct"):
-            return outputs(self._bench.keep(part, "corrupted"))
-        return means[part.batch].replacement(base) if means else zeros(base)
 
-    def _means(self, kind: Kind) -> Mapping[int, Means]:
-        """Means of outputs on the clean prompts, by batch.
+class _Sources:
+    """What the outputs of a part's items are replaced by can be made of.
 
-        They are over all of the prompts, or by position over those of one length.
-        """
-        by_position = kind == "positional_mean"
-        overall = Means(by_position=False)
-        means: dict[int, Means] = {}
-        for part in self._bench.parts:
-            own = means.setdefault(part.batch, Means(by_position) if by_position else overall)
-            own.add(self._bench.keep(part, "clean"))
-        return means
+    Args:
+        means: by batch, filled when they are first asked for: they are of all parts.
+    """
+
+    def __init__(
+        self, bench: TaskBench[TaskBatch], part: Part[TaskBatch], clean: KeptPass, means: _Means
+    ) -> None:
+        self._bench, self._part, self._means = bench, part, means
+        self.clean = clean
+
+    def corrupted(self) -> KeptPass:
+        return self._bench.keep(self._part, "corrupted")
+
+    def means(self, *, by_position: bool) -> Means:
+        if not self._means:
+            overall = Means(by_position=False)
+            for part in self._bench.parts:
+                own = Means(by_position) if by_position else overall
+                self._means.setdefault(part.batch, own).add(self._bench.keep(part, "clean"))
+        return self._means[self._part.batch]

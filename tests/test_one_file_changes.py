@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pythia_traj.experiments.ablation import kinds_of_ablation
 
 import pythia_traj as pt
 from pythia_traj import dashboard
@@ -10,7 +11,8 @@ from pythia_traj.dashboard.charts import charts
 from pythia_traj.dashboard.run import report_run
 from pythia_traj.data import tasks as folder_of_tasks
 from pythia_traj.data.prompts import tasks
-from pythia_traj.errors import DataError
+from pythia_traj.engines import ablations
+from pythia_traj.errors import ConfigError, DataError
 from tests.adding import added_files
 
 ROOT = Path(__file__).parents[1]
@@ -116,10 +118,37 @@ def test_a_task(suite, tmp_path, monkeypatch):
         sweep(suite, tmp_path / "another", pairs=on_pairs)
 
 
+KIND = '''
+"""Outputs of the other sign."""
+
+from pythia_traj.engines.ablation import Replacement
+from pythia_traj.engines.ablations.kind import AblationKind
+
+def _of_other_sign(sources):
+    clean = sources.clean
+    return Replacement([-one for one in clean.z], [-one for one in clean.mlp_out])
+
+KIND = AblationKind("negated", _of_other_sign)
+'''
+
+
+def test_an_ablation_kind(suite, tmp_path, monkeypatch):
+    with added_files(ablations, tmp_path / "more", kinds_of_ablation, monkeypatch) as write:
+        write("negated", KIND)
+        settings = {"task": "repeats", "n": 2, "kinds": "negated,zero", "top": 0}
+        run = sweep(suite, tmp_path / "run", ablation=settings)
+        effects = pt.load(run, metric="effect", step=1).set_index("variant").value
+        assert effects["negated"].notna().all()
+        assert (effects["negated"].to_numpy() != effects["zero"].to_numpy()).any()
+    with pytest.raises(ConfigError, match="unknown kind 'negated'"):
+        sweep(suite, tmp_path / "another", ablation=settings)
+
+
 def test_each_kind_of_change_is_made_or_listed_with_a_reason():
     made = {
         "a metric in an experiment": test_a_metric_in_an_experiment,
         "a figure": test_a_figure,
+        "an ablation kind": test_an_ablation_kind,
         "a task": test_a_task,
     }
     asked = {
