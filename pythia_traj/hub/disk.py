@@ -6,14 +6,14 @@ needed. In `<cache>/weights/`:
     <org>--<name>/<digest>        a whole file, checked; nothing else has such a name
     <org>--<name>/<digest>.part   one that is being written
     <org>--<name>/<digest>.keep   empty: the file of that digest stays
-    .lock                         held briefly by whoever makes room, begins a file or removes one
+    .lock                         held while a process makes room, begins a file or removes one
 
-A file is known by its content, so that revisions that share it share it here. Who uses a file holds
-a shared lock on it, who writes one an exclusive lock; the system drops the locks of a killed
-process, so that its half-written file is removed by the next who needs room and nobody ever waits
-for the dead. On a disk without locks nothing is evicted, and each writer has parts of its own. What
-else lies in these folders, and where links lead, is none of ours: it counts for nothing and is
-never removed.
+A file is known by its content, so that revisions with the same content share one file. A process
+that uses a file holds a shared lock on it, a process that writes one an exclusive lock. The system
+drops the locks of a killed process: the next process that needs room removes its half-written file,
+and no process waits for a dead one. On a disk without locks nothing is evicted, and each writer has
+parts of its own. Other files in these folders, and what links lead to, are not ours: they are not
+counted and never removed.
 """
 
 import errno
@@ -44,13 +44,13 @@ from pythia_traj.suites.reading import map_file
 _WEIGHTS = "weights"
 _PART, _KEEP, _LOCK = ".part", ".keep", ".lock"
 _NAME = re.compile(rf"(?P<digest>{cache.BLOB})(?:(?:{cache.TEMPORARY})?\.part)?")
-"""What is ours: a file by its digest, or its part."""
+"""The names that are ours: a file's digest, or its part."""
 
 _POLL = 0.1
 """Seconds between looks at whether another process has finished or made room."""
 
 _WITHOUT_LOCKS = threading.Lock()
-"""Keeps at least the threads of this process apart where the disk has no locks."""
+"""Keeps at least the threads of this process apart if the disk has no locks."""
 
 
 def weights_directory() -> Path:
@@ -80,8 +80,8 @@ class OnDisk:
 
     Args:
         ahead: how many checkpoints are to be opened ahead.
-        budget: bytes that the files may take together: those that are kept if these are to be, else
-            all others. None is no limit but the disk's.
+        budget: bytes that the files may take together: with `keep` all kept files, without it all
+            others. None means that only the disk limits them.
         keep: the files stay: no process ever evicts them to make room.
     """
 
@@ -107,14 +107,14 @@ class OnDisk:
     def within(
         cls, room: Room, *, checkpoint: int, total: int, stopped: threading.Event | None = None
     ) -> "OnDisk":
-        """A way in that respects a room, looking no farther ahead than its budget allows.
+        """A staging within a room, which opens no more ahead than its budget allows.
 
         Args:
             checkpoint: bytes of one checkpoint.
             total: bytes of all that are asked for.
 
         Raises:
-            ConfigError: the budget is smaller than what has to be there at once.
+            ConfigError: the budget is smaller than the files that are needed at once.
         """
         if room.disk_budget is None:
             return cls(room.prefetch, keep=room.keep, stopped=stopped)
@@ -133,7 +133,7 @@ class OnDisk:
         return cls(ahead, budget=room.disk_budget, keep=room.keep, stopped=stopped)
 
     def stop(self) -> None:
-        """Ends whatever is on its way."""
+        """Ends all transfers."""
         self.stopped.set()
 
     @contextmanager
@@ -145,7 +145,7 @@ class OnDisk:
         Raises:
             CheckpointError: the budget is smaller than they are, or one of them is damaged and in
                 use.
-            StoreError: the disk is full, or with what is kept, or cannot be written.
+            StoreError: the disk or the budget is full, or the disk cannot be written.
         """
         wanted = {self._path(repo, file): file for file in files}
         with ExitStack() as stack:
@@ -203,7 +203,7 @@ class OnDisk:
             here = cache.regular_files(self._cache, _WEIGHTS, repo)
             for name, status in here.items():
                 if match := _NAME.fullmatch(name):
-                    # One that is being written counts as what it will be.
+                    # One that is being written counts with its full size.
                     stays = match["digest"] + _KEEP in here
                     found.append(
                         Stored(
@@ -213,7 +213,7 @@ class OnDisk:
         return sorted(found, key=lambda stored: (stored.used, stored.path.name))
 
     def _acquire(self, wanted: Mapping[Path, RemoteFile]) -> list[tuple[int, bool]]:
-        """For each file a descriptor that holds it, and whether it is a new part, to be filled."""
+        """A descriptor that holds each file, and whether it is a new part that has to be filled."""
         needed = sum(file.size for file in wanted.values())
         if self._budget is not None and needed > self._budget:
             raise CheckpointError(
@@ -241,15 +241,15 @@ class OnDisk:
                 else:
                     undo.pop_all()
                     return held
-            # Another process writes one of them, or all room is in use: both end. Nothing is held
-            # while waiting.
+            # Another process writes one of them, or all room is in use: both will end. Nothing is
+            # held while waiting.
             if self.stopped.wait(_POLL):
                 raise CheckpointError("stopped while waiting for room on the disk")
 
     def _begin(self, path: Path, size: int) -> int | None:
-        """A new, exclusively locked part of the full size, if nobody writes it and there is room.
+        """A new, exclusively locked part of the full size.
 
-        None otherwise.
+        None if another process writes it, or without room for it.
         """
         part = self._part(path)
         for place in (path, part):
@@ -261,10 +261,10 @@ class OnDisk:
         if (_is_regular(part) and not _evict(part)) or not self._make_room(size):
             return None
         descriptor = self._create(part)
-        _unlink(_keep(path))  # An earlier file's, that somebody removed by hand.
+        _unlink(_keep(path))  # Left by an earlier file that was removed by hand.
         lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
-            # The room is taken at once: a disk that is too full says so before the first byte is
+            # The room is taken at once, so that a full disk is noticed before the first byte is
             # fetched.
             os.posix_fallocate(descriptor, 0, size)
         except OSError as error:
@@ -294,7 +294,7 @@ class OnDisk:
             raise cannot_write(part.parent, error) from None
 
     def _write(self, path: Path, descriptor: int, file: RemoteFile, fill: Fill) -> None:
-        """Fills a part and gives it its name; its lock, shared from then on, goes with it."""
+        """Fills a part, makes its lock a shared one, and gives it its name."""
         mapped = mmap.mmap(descriptor, file.size)
         fill(file, memoryview(mapped))
         mapped.flush()
@@ -307,24 +307,24 @@ class OnDisk:
                     )
             except OSError as error:
                 raise CheckpointError(
-                    f"{self._part(path)} cannot be given its name ({error.strerror}): somebody"
-                    " removed it, or put something in its place"
+                    f"{self._part(path)} cannot be renamed ({error.strerror}): another"
+                    " program removed it, or put something in its place"
                 ) from None
 
     def _part(self, path: Path) -> Path:
         """The name of a file that is being written.
 
-        Where nobody can tell who writes it, it is one of our own.
+        Without locks it cannot be known who writes it, so this process has a name of its own.
         """
         return path.with_name(path.name + ("" if self._has_locks else self._own) + _PART)
 
     def _abandon(self, path: Path) -> None:
-        """What fails leaves nothing; what has its name by then is not touched."""
+        """Removes the part of a file that failed; a file that has its name already stays."""
         if _unlink(self._part(path)):
             _unlink(_keep(path))
 
     def _make_room(self, size: int) -> bool:
-        """Evicts the oldest files that nobody uses until there is room; says whether there is."""
+        """Evicts the oldest unused files until the room suffices; says whether it does."""
         stored = self.files()
         for old in stored:
             if old.path.name.endswith(_PART) and _evict(old.path):
@@ -355,9 +355,9 @@ class OnDisk:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Whatever looks at all files at once is done by one process at a time.
+        """A lock for work on all files at once, which one process at a time may do.
 
-        The lock is held no longer than that takes.
+        It is held only while that work lasts.
         """
         cache.claim(self._cache)
         try:
@@ -383,7 +383,7 @@ def _folder(path: Path) -> AbstractContextManager[int]:
 def _use(path: Path) -> int | None:
     """A descriptor with a shared lock on a file.
 
-    None where there is none of ours that can be read.
+    None if it is not ours, does not exist or cannot be read.
     """
     try:
         with _folder(path) as folder:
@@ -392,7 +392,7 @@ def _use(path: Path) -> int | None:
         return None
     lock(descriptor, fcntl.LOCK_SH)
     if os.fstat(descriptor).st_nlink == 0:
-        # Evicted between the two; another of that name may be there by now.
+        # Evicted between the two steps; another file may have that name by now.
         os.close(descriptor)
         return None
     return descriptor
@@ -401,7 +401,7 @@ def _use(path: Path) -> int | None:
 def _open_regular(folder: int, name: str, access: int) -> int:
     """A regular file in a folder.
 
-    Raises an OSError where there is none of that name, or it is something else.
+    Raises an OSError if the name does not exist, or is something else.
     """
     # Without O_NONBLOCK the opening of a pipe would wait for the other side.
     descriptor = os.open(name, access | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
@@ -433,15 +433,15 @@ def _keep(path: Path) -> Path:
 
 
 def _evict(path: Path, *, without_locks: bool = False) -> bool:
-    """Removes a file unless somebody holds a lock on it, or it is not ours to remove.
+    """Removes a file that is ours and that no process holds a lock on.
 
     Args:
-        without_locks: also where the disk has none, so that nobody knows: the user asked for it, or
-            the file is of no use.
+        without_locks: also on a disk without locks, where use cannot be noticed: the user asked
+            for it, or the file is useless.
     """
     try:
         with _folder(path) as folder:
-            # For writing: some network file systems lock nothing else exclusively.
+            # Opened for writing: some network file systems refuse an exclusive lock otherwise.
             descriptor = _open_regular(folder, path.name, os.O_RDWR)
     except FileNotFoundError:
         return True

@@ -2,7 +2,7 @@
 
 One background thread opens them in the order in which they will be asked for; what goes wrong with
 one surfaces where it is asked for. At no time are more than 1 + `ahead` open: the one in use, those
-that wait, the one that is arriving. Where the system allows no further thread, each is opened when
+that wait, the one that is arriving. Where the system allows no more threads, each is opened when
 it is asked for.
 """
 
@@ -160,7 +160,7 @@ class Prefetcher:
         except RuntimeError as error:
             if not self._passed:
                 log.warning(
-                    "nothing is opened ahead: the system allows no further thread (%s)", error
+                    "nothing is opened ahead: the system allows no more threads (%s)", error
                 )
             return False
         self._thread = thread

@@ -204,7 +204,7 @@ WRONG = {
     "a malformed expression": (["--steps", "log:x"], "cannot read 'log:x' as steps"),
     "an unknown experiment": (
         ["--experiment", "indction"],
-        "there is no experiment 'indction': did you mean induction?",
+        "unknown experiment 'indction': did you mean induction?",
     ),
     "an unknown parameter": (
         ["--set", "induction.lenght=3"],
