@@ -217,7 +217,7 @@ ANSWERS = [
     ("large file of a list", "tree", files({"lfs": []}), ELSE),
     ("large file without digest", "tree", files({"lfs": {"size": 1}}), ELSE),
     ("owner of null", "whoami", answer({"name": None}), ELSE + "token's owner"),
-    ("owner of html", "whoami", answer(b"<html>"), NO_HUB + "it sends no JSON"),
+    ("owner of html", "whoami", answer(b"<html>"), NO_HUB + "it sends no readable JSON"),
     # What does not end, or ends too early
     ("endless", "refs", goes_on(itertools.repeat(bytes(1 << 16))), TOO_MUCH),
     ("endless blanks", "tree", goes_on(itertools.repeat(b" " * (1 << 16))), TOO_MUCH),
@@ -294,7 +294,7 @@ ANSWERS = [
         "sent to port 99999",
         "head",
         answer(status=302, location="http://h:99999/"),
-        NO_HUB + "it sends to an address",
+        NOWHERE,
     ),
     (
         "sent on with an endless body",

@@ -292,14 +292,14 @@ def test_unknown_models_are_answered_with_the_nearest(serve, tiny, tmp_path):
     serve(tiny)
     with pytest.raises(
         SuiteError,
-        match="no model 'pythia-1b-dedupd', nor a directory: did you mean pythia-1b-deduped",
+        match="unknown model 'pythia-1b-dedupd', and no such directory: did you mean pythia-1b-deduped",
     ):
         pt.sweep(request("pythia-1b-dedupd", tmp_path / "run"))
     with pytest.raises(
         HubError, match=r"http://\S+ has no repository me/nothing; if it is private"
     ):
         pt.sweep(request("me/nothing", tmp_path / "run"))
-    with pytest.raises(SuiteError, match="there is no model 'a/b/c'"):
+    with pytest.raises(SuiteError, match="unknown model 'a/b/c'"):
         pt.sweep(request("a/b/c", tmp_path / "run"))
 
 
