@@ -11,7 +11,7 @@ from pythia_traj.folder import defined_in
 from pythia_traj.outside import shown
 
 IDENTITY = ("architectures", "model_type")
-"""Keys that name the architecture; those that are there must name the same."""
+"""Keys that name the architecture; if a config has both, they must agree."""
 
 
 @cache
@@ -51,7 +51,7 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
 
 
 def is_constant(name: str) -> bool:
-    """Whether a tensor of this name follows from the config in one of the architectures."""
+    """Whether in one of the architectures the config determines a tensor of this name."""
     return any(architecture.constant.search(name) for architecture in every())
 
 

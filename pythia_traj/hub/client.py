@@ -2,7 +2,7 @@
 
 Everything goes through the session of `huggingface_hub`, so endpoint, proxies, tokens and the
 offline switch are those of every other tool. Its functions for listings and downloads are not used:
-they try again by themselves, so that retries would multiply, and a listing of files waits for ever.
+they retry by themselves, so that retries would multiply, and a listing of files has no time limit.
 """
 
 import threading
@@ -39,21 +39,21 @@ class Client:
         endpoint: the address that is asked, without the user and password that `HF_ENDPOINT` holds.
 
     Raises:
-        HubError: the endpoint is no address, the token cannot be sent, or a proxy or certificates
-            cannot be used.
+        HubError: the endpoint is not an address, the token cannot be sent, or a proxy or
+            certificates cannot be used.
     """
 
     def __init__(self, retry: RetryPolicy | None = None) -> None:
         self.retry = retry or RetryPolicy()
         self.stopped = threading.Event()
-        """Set when nobody waits for answers any more."""
+        """Set when answers are not wanted any more."""
         given = environment.endpoint(constants.ENDPOINT)
         self.endpoint, self._authorization = given.address, given.authorization
         if not self.offline:
             environment.check_tokens()
             network.check()
         self.connections = Connections()
-        """To whoever holds the files, kept open between requests while this client lives."""
+        """To the hosts of files, kept open between requests while this client lives."""
         weakref.finalize(self, self.connections.close)
         self._questions = Questions(self.retry, self.stopped.is_set)
 
@@ -64,14 +64,14 @@ class Client:
 
     @property
     def offline(self) -> bool:
-        """Whether `HF_HUB_OFFLINE` forbids to ask anything."""
+        """Whether `HF_HUB_OFFLINE` forbids all requests."""
         return constants.is_offline_mode()
 
     def branches(self, repo: str) -> dict[str, str]:
         """The commit of every branch, from one listing. Names that no branch can have are left out.
 
         Raises:
-            HubError: it cannot be had.
+            HubError: they cannot be listed.
         """
         with self.asking(repo):
             validate_repo_id(repo)
@@ -82,7 +82,7 @@ class Client:
                     branch for page in pages for branch in page.branches if is_inside(branch.name)
                 ]
             except HfHubHTTPError as error:
-                # A Hub says in other words that there is no such repository.
+                # A Hub that lacks the repository answers otherwise (RepositoryNotFoundError).
                 if type(error) is HfHubHTTPError and error.response.status_code in {404, 405, 501}:
                     raise HubError(
                         f"{self.endpoint} lists no branches of {repo} ({describe(error)}), by which"
@@ -120,7 +120,7 @@ class Client:
     def _listed(self, model: type[answers.Model], what: str, path: str) -> Iterator[answers.Model]:
         """The pages of a listing, each a question of its own.
 
-        All of them are within one limit of bytes and one of time.
+        One limit of bytes and one of time are for all of them.
         """
         url: str | None = f"{self.endpoint}/{path}"
         asked: set[str] = set()
@@ -153,9 +153,9 @@ class Client:
         return ask
 
     def _in_time(self, deadline: Deadline, work: Callable[[], _Result]) -> _Result:
-        """What a question brings, given up where it takes too long in all.
+        """The answer to a question, given up if it takes too long in all.
 
-        Another attempt would take as long again.
+        It is not asked again, because that would take as long.
         """
         try:
             return within(deadline, work)
@@ -165,10 +165,10 @@ class Client:
     def download(self, repo: str, commit: str, file: RemoteFile) -> Path:
         """Fetches a small file of a commit into the Hub's cache on this machine.
 
-        One that is not what is listed is fetched once more.
+        If its content is not what the Hub lists, it is fetched once more.
 
         Raises:
-            CheckpointError: it cannot be had, or is something else again.
+            CheckpointError: it cannot be fetched, or its content is wrong the second time too.
             StoreError: the cache cannot be written.
         """
         try:
@@ -221,7 +221,7 @@ class Client:
         """The status of the answer to a small question.
 
         Raises:
-            HubError: there is no answer.
+            HubError: nothing answers.
         """
         return self._small_question("api/models?limit=1", seconds)[0]
 
@@ -229,7 +229,7 @@ class Client:
         """Whose the token is, with the status of the answer; None where it does not say.
 
         Raises:
-            HubError: there is no answer, or it is none of a Hub.
+            HubError: nothing answers, or the answer is not a Hub's.
         """
         status, content = self._small_question("api/whoami-v2", seconds)
         if status != 200:
@@ -271,7 +271,7 @@ class Client:
                 ) as response:
                     if response.has_redirect_location:
                         return answers.address(response.headers["location"], response.url)
-                    # It has no body: the connection can be used again when that was noticed.
+                    # It has no body; reading it lets the connection be used again.
                     response.read()
                     return str(response.url)
 
@@ -283,7 +283,7 @@ class Client:
     def _headers_for(self, location: str) -> dict[str, str]:
         """A token is for the endpoint's own origin alone.
 
-        A link, a redirect and a signed address may lead to anybody.
+        A link, a redirect and a signed address may lead to any server.
         """
         return self._headers() if answers.is_same_origin(location, self.endpoint) else {}
 

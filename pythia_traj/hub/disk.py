@@ -4,9 +4,9 @@ They are downloaded once and used by any number of processes; the oldest are evi
 needed. A file is known by its content, so that revisions that share it share it here. stored.py
 knows how one file is named, locked and removed.
 
-The system drops the locks of a killed process, so that its half-written file is removed by the next
-who needs room and nobody ever waits for the dead. On a disk without locks nothing is evicted, and
-each writer has parts of its own. `<cache>/weights/.lock` is held briefly by whoever makes room,
+The system drops the locks of a killed process: the next process that needs room removes its
+half-written file, and no process waits for a dead one. On a disk without locks nothing is evicted,
+and each writer has parts of its own. `<cache>/weights/.lock` is held while a process makes room,
 begins a file or removes one.
 """
 
@@ -34,13 +34,13 @@ from pythia_traj.hub.verified import map_verified, remember_written
 from pythia_traj.suites.reading import map_file
 
 _LOCK = ".lock"
-"""Held by whoever makes room, begins a file or removes one."""
+"""Held while a process makes room, begins a file or removes one."""
 
 _POLL = 0.1
 """Seconds between looks at whether another process has finished or made room."""
 
 _WITHOUT_LOCKS = threading.Lock()
-"""Keeps at least the threads of this process apart where the disk has no locks."""
+"""Keeps at least the threads of this process apart if the disk has no locks."""
 
 
 class OnDisk:
@@ -48,8 +48,8 @@ class OnDisk:
 
     Args:
         ahead: how many checkpoints are to be opened ahead.
-        budget: bytes that the files may take together: those that are kept if these are to be, else
-            all others. None is no limit but the disk's.
+        budget: bytes that the files may take together: with `keep` all kept files, without it all
+            others. None means that only the disk limits them.
         keep: the files stay: no process ever evicts them to make room.
     """
 
@@ -75,14 +75,14 @@ class OnDisk:
     def within(
         cls, room: Room, *, checkpoint: int, total: int, stopped: threading.Event | None = None
     ) -> "OnDisk":
-        """A way in that respects a room, looking no farther ahead than its budget allows.
+        """A staging within a room, which opens no more ahead than its budget allows.
 
         Args:
             checkpoint: bytes of one checkpoint.
             total: bytes of all that are asked for.
 
         Raises:
-            ConfigError: the budget is smaller than what has to be there at once.
+            ConfigError: the budget is smaller than the files that are needed at once.
         """
         if room.disk_budget is None:
             return cls(room.prefetch, keep=room.keep, stopped=stopped)
@@ -101,7 +101,7 @@ class OnDisk:
         return cls(ahead, budget=room.disk_budget, keep=room.keep, stopped=stopped)
 
     def stop(self) -> None:
-        """Ends whatever is on its way."""
+        """Ends all transfers."""
         self.stopped.set()
 
     @contextmanager
@@ -113,7 +113,7 @@ class OnDisk:
         Raises:
             CheckpointError: the budget is smaller than they are, or one of them is damaged and in
                 use.
-            StoreError: the disk is full, or with what is kept, or cannot be written.
+            StoreError: the disk or the budget is full, or the disk cannot be written.
         """
         wanted = {self._path(repo, file): file for file in files}
         with ExitStack() as stack:
@@ -167,7 +167,7 @@ class OnDisk:
         return stored.files(self._cache)
 
     def _acquire(self, wanted: Mapping[Path, RemoteFile]) -> list[tuple[int, bool]]:
-        """For each file a descriptor that holds it, and whether it is a new part, to be filled."""
+        """A descriptor that holds each file, and whether it is a new part that has to be filled."""
         needed = sum(file.size for file in wanted.values())
         if self._budget is not None and needed > self._budget:
             raise CheckpointError(
@@ -195,15 +195,15 @@ class OnDisk:
                 else:
                     undo.pop_all()
                     return held
-            # Another process writes one of them, or all room is in use: both end. Nothing is held
-            # while waiting.
+            # Another process writes one of them, or all room is in use: both will end. Nothing is
+            # held while waiting.
             if self.stopped.wait(_POLL):
                 raise CheckpointError("stopped while waiting for room on the disk")
 
     def _begin(self, path: Path, size: int) -> int | None:
-        """A new, exclusively locked part of the full size, if nobody writes it and there is room.
+        """A new, exclusively locked part of the full size.
 
-        None otherwise.
+        None if another process writes it, or without room for it.
         """
         part = self._part(path)
         for place in (path, part):
@@ -215,10 +215,10 @@ class OnDisk:
         if (stored.is_regular(part) and not stored.evict(part)) or not self._make_room(size):
             return None
         descriptor = self._create(part)
-        stored.unlink(stored.keep_mark(path))  # An earlier file's, that somebody removed by hand.
+        stored.unlink(stored.keep_mark(path))  # Left by an earlier file that was removed by hand.
         lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
-            # The room is taken at once: a disk that is too full says so before the first byte is
+            # The room is taken at once, so that a full disk is noticed before the first byte is
             # fetched.
             os.posix_fallocate(descriptor, 0, size)
         except OSError as error:
@@ -248,7 +248,7 @@ class OnDisk:
             raise cannot_write(part.parent, error) from None
 
     def _write(self, path: Path, descriptor: int, file: RemoteFile, fill: Fill) -> None:
-        """Fills a part and gives it its name; its lock, shared from then on, goes with it."""
+        """Fills a part, makes its lock a shared one, and gives it its name."""
         mapped = mmap.mmap(descriptor, file.size)
         fill(file, memoryview(mapped))
         mapped.flush()
@@ -262,24 +262,24 @@ class OnDisk:
                     )
             except OSError as error:
                 raise CheckpointError(
-                    f"{self._part(path)} cannot be given its name ({error.strerror}): somebody"
-                    " removed it, or put something in its place"
+                    f"{self._part(path)} cannot be renamed ({error.strerror}): another"
+                    " program removed it, or put something in its place"
                 ) from None
 
     def _part(self, path: Path) -> Path:
         """The name of a file that is being written.
 
-        Where nobody can tell who writes it, it is one of our own.
+        Without locks it cannot be known who writes it, so this process has a name of its own.
         """
         return path.with_name(path.name + ("" if self._has_locks else self._own) + stored.PART)
 
     def _abandon(self, path: Path) -> None:
-        """What fails leaves nothing; what has its name by then is not touched."""
+        """Removes the part of a file that failed; a file that has its name already stays."""
         if stored.unlink(self._part(path)):
             stored.unlink(stored.keep_mark(path))
 
     def _make_room(self, size: int) -> bool:
-        """Evicts the oldest files that nobody uses until there is room; says whether there is."""
+        """Evicts the oldest unused files until the room suffices; says whether it does."""
         for old in self.files():
             if old.path.name.endswith(stored.PART) and stored.evict(old.path):
                 log.warning("%s was left half-written: removed", old.path)
@@ -309,9 +309,9 @@ class OnDisk:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Whatever looks at all files at once is done by one process at a time.
+        """A lock for work on all files at once, which one process at a time may do.
 
-        The lock is held no longer than that takes.
+        It is held only while that work lasts.
         """
         cache.claim(self._cache)
         try:

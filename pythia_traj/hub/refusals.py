@@ -55,7 +55,7 @@ class Refusals:
             ) from None
         except RepositoryNotFoundError:
             raise HubError(
-                f"there is no repository {repo} at {self._endpoint}; if it is private,"
+                f"{self._endpoint} has no repository {repo}; if it is private,"
                 f" {self._token_advice()}"
             ) from None
         except RevisionNotFoundError:
@@ -63,7 +63,7 @@ class Refusals:
         except EntryNotFoundError:
             raise HubError(f"{repo} has no such file") from None
         except HFValidationError as error:
-            raise HubError(one_line(f"{repo!r} is no name of a repository: {error}")) from None
+            raise HubError(one_line(f"{repo!r} is not the name of a repository: {error}")) from None
         except OfflineModeIsEnabled:
             raise HubError(
                 f"HF_HUB_OFFLINE is set and this part of {repo} is not on this machine"

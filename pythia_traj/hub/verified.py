@@ -26,7 +26,7 @@ def map_verified(path: Path, file: RemoteFile) -> memoryview | None:
     """The bytes of a file on disk as a map if they are the file that was listed, None if not.
 
     Raises:
-        CheckpointError: it is no regular file, or cannot be read.
+        CheckpointError: it is not a regular file, or cannot be read.
     """
     if path.stat().st_size != file.size:
         return None
@@ -43,7 +43,7 @@ def sha256_of(path: Path) -> str:
     """The sha256 of a file on disk, by which the Hub lists a large one.
 
     Raises:
-        CheckpointError: it is empty, is no regular file, or cannot be read.
+        CheckpointError: it is empty, is not a regular file, or cannot be read.
     """
     began = time.time_ns()
     data, stamp = map_stamped(path)

@@ -204,21 +204,21 @@ WRONG = {
     "a malformed expression": (["--steps", "log:x"], "cannot read 'log:x' as steps"),
     "an unknown experiment": (
         ["--experiment", "indction"],
-        "there is no experiment 'indction': did you mean induction?",
+        "unknown experiment 'indction': did you mean induction?",
     ),
     "an unknown parameter": (
         ["--set", "induction.lenght=3"],
         "induction has no parameter 'lenght': did you mean length?",
     ),
     "an unknown label": (["--set", "loss.length=3"], "'loss' is neither a label nor a setting"),
-    "no such device": (["--device", "cuda:9"], "there is no device 'cuda:9' here"),
+    "no such device": (["--device", "cuda:9"], "this machine has no device 'cuda:9'"),
     "an unknown dtype": (
         ["--dtype", "int8"],
         "dtype: 'int8': input should be 'float32', 'float16' or 'bfloat16'",
     ),
     "a model that is not there": (
         ["--model", "nowhere"],
-        "there is no model 'nowhere', nor a directory",
+        "unknown model 'nowhere', and no such directory",
     ),
     "too long a context": (["--set", "induction.length=90"], "set length to at most 64"),
 }

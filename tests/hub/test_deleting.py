@@ -379,7 +379,7 @@ def test_a_part_that_somebody_removes_while_it_is_written_fails_its_step_alone(p
             part.unlink()
 
     with (
-        pytest.raises(CheckpointError, match="cannot be given its name"),
+        pytest.raises(CheckpointError, match="cannot be renamed"),
         OnDisk().hold(REPO, [listed(1)], fill),
     ):
         pass

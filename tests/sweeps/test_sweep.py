@@ -310,9 +310,9 @@ def test_data_that_cannot_be_made_ends_the_sweep_before_any_step(suite, tmp_path
 
 
 def test_a_device_that_is_not_there_is_refused_before_anything_is_written(suite, tmp_path):
-    with pytest.raises(DeviceError, match="there is no device 'cuda:77' here: there is cpu"):
+    with pytest.raises(DeviceError, match="this machine has no device 'cuda:77': use auto, cpu"):
         pt.sweep(request(suite, tmp_path / "run", device="cuda:77"))
-    with pytest.raises(DeviceError, match="'gpu' is no device: use auto, cpu"):
+    with pytest.raises(DeviceError, match="unknown device 'gpu': use auto, cpu"):
         pt.sweep(request(suite, tmp_path / "run", device="gpu"))
     assert not (tmp_path / "run").exists()
 
