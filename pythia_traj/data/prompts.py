@@ -35,7 +35,7 @@ _METRICS = {"greater_than": "prob_diff", "repeats": "nll"}
 """What a task is measured by; others by `logit_diff`."""
 
 _TRIES = 20
-"""Prompts to look at for each that is asked for, before a tokenizer is taken to allow no more."""
+"""Prompts that are tried for each requested one before giving up on the tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class TaskPrompts(Data["BoundTaskPrompts"]):
         """Draws the prompts, or reads the file.
 
         Raises:
-            DataError: there is no such task, or none of its items can be used with this model.
+            DataError: the task is unknown, or none of its items can be used with this model.
         """
         return BoundTaskPrompts(self, vocabulary, seed=seed)
 
@@ -136,11 +136,11 @@ def _file(task: str) -> Path:
     path = Path(task)
     if not is_table(path):
         raise DataError(
-            f"there is no task {task!r}: {nearest(task, TASKS)} (or a .jsonl or .parquet file of"
+            f"unknown task {task!r}: {nearest(task, TASKS)} (or a .jsonl or .parquet file of"
             " your own)"
         )
     if not path.is_file():
         raise DataError(
-            f"there is no file {task}: give one of the tasks {', '.join(TASKS)}, or a file"
+            f"{task} is not a file: give one of the tasks {', '.join(TASKS)}, or a file"
         )
     return path
