@@ -1,4 +1,4 @@
-"""What experiments are run on: tokens, made once per sweep and the same at every step.
+"""What experiments run on: tokens, made once per sweep and the same at every step.
 
 repeated.py      random tokens that repeat, and the same shuffled
 text.py          token sequences cut from documents, and what kind of tokens they are made of
@@ -10,7 +10,7 @@ prompts.py       the prompts of a task, as the model's tokenizer allows them
 tasks/           the tasks themselves
 labelled.py      tokens with labels, split by document
 labels/          the labels: Python's syntax, properties of tokens, a user's file
-roles.py         what heads are given their roles on
+roles.py         what roles of heads are measured on
 sequences.py     training sequences, for memorisation
 continuations.py prompts in words, to be continued
 passages.py      one passage each of many documents

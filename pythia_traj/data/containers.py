@@ -5,8 +5,8 @@
     .json                                          the same, or one array of objects
     .parquet .parq .pq                             a table
 
-Capitals are small letters. A file of another name is refused: what is read as something else gives
-numbers of something else.
+Upper and lower case are the same. A file with another name is refused: read as the wrong kind, it
+would give wrong numbers.
 """
 
 import codecs
@@ -30,7 +30,7 @@ LABELLED = ".conllu"
 """The suffix of sentences with labels, which data.labels reads: as text they are refused."""
 
 LONGEST_DOCUMENT = 1 << 24
-"""Characters of a document of a text; what is longer is read as several documents."""
+"""Characters of a document of a text; a longer one is read as several documents."""
 
 _LONGEST_ROW = LARGE
 """Bytes of a line that holds a row."""
@@ -58,10 +58,10 @@ def is_text(path: Path) -> bool:
 
 
 def refuse_unknown(path: Path) -> None:
-    """Refuses a file of which the name does not say what it is.
+    """Refuses a file whose name does not say what it is.
 
     Raises:
-        DataError: naming the suffixes that do.
+        DataError: the name does not say it; the message lists the suffixes that do.
     """
     if not is_table(path) and not is_text(path):
         raise DataError(
@@ -74,7 +74,7 @@ def refuse_unknown(path: Path) -> None:
 def is_there(path: Path, *, folder: bool = False) -> bool:
     """Whether a path is that of a regular file, or of a folder.
 
-    A name that no file may have is that of neither.
+    A name that no file can have is neither.
     """
     try:
         return path.is_dir() if folder else path.is_file()
@@ -87,7 +87,7 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
     """A regular file's bytes.
 
     Raises:
-        DataError: there is none, it is a pipe, a device or a directory, or it cannot be read.
+        DataError: it does not exist, is a pipe, a device or a directory, or cannot be read.
     """
     try:
         with open_file(path, error=DataError) as file:
@@ -99,8 +99,7 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
 def read_text(path: Path) -> Iterator[str]:
     """The documents of a text, in order.
 
-    They are what stands between lines that hold only `<|endoftext|>`, unless it is white space
-    alone.
+    Lines that hold only `<|endoftext|>` separate them; a document of white space alone is left out.
 
     Raises:
         DataError: it cannot be read, or is not UTF-8.
@@ -155,11 +154,12 @@ def rows(
     """The rows of a file of rows, in order, each with where it is, for messages.
 
     Args:
-        columns: what each of them has, among others.
+        columns: those that each row must have.
         alone: whether other columns may be left out.
 
     Raises:
-        DataError: it cannot be read, or a row is none or lacks a column; the message names the row.
+        DataError: it cannot be read, or a row is not an object or lacks a column. The message names
+            the row.
     """
     refuse_unknown(path)
     read = _TABLES.get(path.suffix.lower(), _json_lines)
@@ -233,7 +233,7 @@ def _parquet(path: Path, columns: Sequence[str] | None) -> Rows:
                 f"{path} holds text after row {number} that is not UTF-8: convert it first"
             ) from None
         except (ArrowException, OSError, ValueError) as error:
-            raise DataError(one_line(f"{path} is no Parquet file: {str(error)[:200]}")) from None
+            raise DataError(one_line(f"{path} is not a Parquet file: {str(error)[:200]}")) from None
 
 
 _TABLES: dict[str, Callable[[Path, Sequence[str] | None], Rows]] = {

@@ -1,4 +1,4 @@
-"""Prompts in words, to be continued, and what a model wrote as text."""
+"""Prompts in words that a model continues, and its tokens as text."""
 
 import itertools
 import re
@@ -28,7 +28,7 @@ _PROMPT = re.compile(r"(?:<\|[^|<>\s]*\|>|\\\||[^|])*")
 
 
 def separated(value: object) -> object:
-    r"""Prompts on the command line: `One|Two`, because commas stand in them.
+    r"""Prompts on the command line: `One|Two`, because they contain commas.
 
     Lists stay as they are.
 
@@ -69,8 +69,8 @@ class PromptTexts(Data["BoundPromptTexts"]):
         """Tokenises the prompts.
 
         Raises:
-            DataError: there is no tokenizer, a prompt is empty, or is too long with its
-                continuation for the context.
+            DataError: the model has no tokenizer, a prompt is empty, or with its continuation too
+                long for the context.
         """
         return BoundPromptTexts(self, vocabulary, seed=seed)
 
@@ -106,7 +106,7 @@ class BoundPromptTexts:
         self.groups = {"prompts": rows[0], "shuffled": rows[1]}
 
     def _encode(self, vocabulary: Vocabulary, number: int, tokens: int, bos: bool) -> np.ndarray:
-        """The ids of a prompt, which so many more tokens are going to follow: int64 [token].
+        """The ids of a prompt that so many more tokens will follow: int64 [token].
 
         They are without the BOS that is prepended.
         """
@@ -124,7 +124,7 @@ class BoundPromptTexts:
         return ids
 
     def text(self, tokens: Sequence[int]) -> str:
-        """Tokens as text, up to the first that ends a text where there is one.
+        """Tokens as text, up to the first end of text if there is one.
 
         Special tokens are shown.
         """

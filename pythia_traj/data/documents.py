@@ -94,7 +94,7 @@ def _existing(corpus: str) -> Path:
     path = Path(corpus)
     if not is_there(path):
         raise DataError(
-            f"there is no text {corpus!r}: give stdlib, a .txt, .jsonl or .parquet file, or"
+            f"unknown corpus {corpus!r}: give stdlib, a .txt, .jsonl or .parquet file, or"
             " hf:org/name@commit"
         )
     return path
@@ -113,7 +113,7 @@ def _hub_match(corpus: str) -> re.Match[str]:
 
 def _read_table(path: Path, column: str) -> Iterator[str]:
     for where, row in rows(path, (column,), alone=True):
-        # A table has an empty cell where there is no document.
+        # A table has an empty cell for a missing document.
         if not (is_parquet(path) and row[column] in (None, "")):
             yield _text_of(row, column, where)
 
@@ -140,7 +140,7 @@ def open_dataset(corpus: str) -> Any:
     It is written as `hf:org/name@COMMIT`, `hf:org/name:split@COMMIT` or `hf:DIR`.
 
     Raises:
-        DataError: it is written in no such way, cannot be read, or holds several splits.
+        DataError: it is not written in one of these ways, cannot be read, or holds several splits.
     """
     import datasets
 

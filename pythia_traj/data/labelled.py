@@ -26,18 +26,18 @@ SPLITS = {"train": 0.6, "validation": 0.15, "test": 0.25}
 """The share of the labelled tokens that each split has, as nearly as whole documents allow."""
 
 _FEWEST_DOCUMENTS = 4
-"""One to train on, one to choose strengths on, two to test on: one alone has no interval."""
+"""One to train on, one to choose strengths on, two to test on: a single one has no interval."""
 
 _ENOUGH = 4
-"""When reading of a large corpus stops.
+"""When to stop reading a large corpus.
 
-That is when one sequence of each document gives so many times the tokens that are asked for.
+That is when one sequence of each document gives so many times the requested tokens.
 """
 
 _LONGEST = 100
 """How much is tokenised of a document of more than a million characters.
 
-That is so many times the tokens that are asked for, and no more.
+It is so many times the requested tokens.
 """
 
 _ROUNDED = 32
@@ -82,8 +82,8 @@ class LabelledTokens(Data["BoundLabelledTokens"]):
         n: labelled tokens: 60 % to train on, 15 % to choose strengths on, 25 % to test on, split by
             document.
         length: tokens of a sequence.
-        corpus: the text that a named task is put to, as for loss; documents that are no Python are
-            left out of python tasks.
+        corpus: the text that a named task labels, as for loss; python tasks leave out documents
+            that are not Python.
         column: of the corpus, that holds the text.
         labels: column of a file's labels: spans, upos, xpos, deprel, or a dataset's.
         controls: control tasks, each a draw of its own.
@@ -102,7 +102,7 @@ class LabelledTokens(Data["BoundLabelledTokens"]):
     bos: bool = False
 
     def spec(self, *, seed: int) -> dict[str, Any]:
-        """The content of what is labelled, and the seed of the draw.
+        """The content of the labelled text, and the seed of the draw.
 
         For Python's syntax it also says which Python reads it.
         """
@@ -124,8 +124,8 @@ class LabelledTokens(Data["BoundLabelledTokens"]):
         labelled tokens.
 
         Raises:
-            DataError: there is no tokenizer or no such task, the sequences exceed the context, or
-                there are too few documents or classes.
+            DataError: the model has no tokenizer, the task is unknown, the sequences exceed the
+                context, or there are too few documents or classes.
         """
         return BoundLabelledTokens(self, vocabulary, seed=seed)
 
@@ -136,7 +136,7 @@ class BoundLabelledTokens:
     In all arrays training tokens come first, then validation, then test, each by document.
 
     A control task gives each token *type* one label, drawn from the training labels' distribution
-    (Hewitt and Liang 2019): what a probe makes of it, it has learnt by heart.
+    (Hewitt and Liang 2019): a probe can only learn it by heart.
 
     Attributes:
         parameters: what was asked for.
@@ -176,7 +176,9 @@ class BoundLabelledTokens:
         self.controls = self._control_labels(rng, parameters.controls)
         self.facts = self._facts(split)
         if self._skipped:
-            log.warning("task %s: %d documents are no Python and are not used", task, self._skipped)
+            log.warning(
+                "task %s: %d documents are not Python and are not used", task, self._skipped
+            )
 
     def split(self, name: str) -> slice:
         """Where the tokens of `train`, `validation` or `test` stand."""
@@ -240,14 +242,14 @@ class BoundLabelledTokens:
         rows: dict[str, list[np.ndarray]] = {}
         places: dict[str, list[tuple[int, int, int]]] = {}
         for sequence in drawn:
-            # A text that begins with BOS keeps its own: no document was trained on with two.
+            # A text that begins with BOS gets no second one: no model was trained on two.
             more = int(bos and sequence.ids[0] != vocabulary.bos_token_id)
             prefix = np.full(more, vocabulary.bos_token_id, dtype=np.int64)
             ids = np.concatenate([prefix, sequence.ids])
             width = min(-len(ids) // _ROUNDED * -_ROUNDED, vocabulary.n_ctx)
             group = f"text/{width}"
             row = len(rows.setdefault(group, []))
-            # What stands behind a token does not reach it: the padding can be anything.
+            # A token does not see what follows it, so the padding can be anything.
             rows[group].append(np.pad(ids, (0, width - len(ids))))
             for position, label in zip(sequence.positions.tolist(), sequence.labels, strict=True):
                 if label in names:  # a class that does not occur in training cannot be learnt
@@ -299,7 +301,7 @@ class BoundLabelledTokens:
 def _check(task: str) -> None:
     if task not in TASKS:
         raise DataError(
-            f"there is no task {task!r}: {nearest(task, TASKS)} (or a .jsonl, .parquet or .conllu"
+            f"unknown task {task!r}: {nearest(task, TASKS)} (or a .jsonl, .parquet or .conllu"
             " file of your own, or hf:DIR)"
         )
 
@@ -319,10 +321,10 @@ def _join_copies(
 ) -> int:
     """Makes documents of the same tokens one document, the first of them.
 
-    Returns how many there were beyond those.
+    Returns how many copies there were.
 
-    A probe that has seen a text in training finds the labels of its copies by heart, and copies in
-    a test are no documents of their own.
+    A probe that has seen a text in training knows the labels of its copies by heart, and copies in
+    a test are not independent documents.
     """
     originals: dict[bytes, str] = {}
     copies = 0
@@ -340,7 +342,7 @@ def _join_copies(
 def _draw(rng: np.random.Generator, by_document: list[list[_Sequence]], n: int) -> list[_Sequence]:
     """Sequences of documents in random order, one of each, then a second of each, and so on.
 
-    They go on until n tokens have labels; of the last sequence no more are labelled than that.
+    They go on until n tokens have labels; the last sequence keeps labels only up to that number.
     """
     order = rng.permutation(len(by_document))
     shuffled = [[by_document[i][j] for j in rng.permutation(len(by_document[i]))] for i in order]

@@ -23,9 +23,9 @@ from pythia_traj.errors import DataError
 from pythia_traj.experiment import Count, Data, Vocabulary
 
 _ENOUGH = 256
-"""Sequences to choose from for training, besides those that are trained on.
+"""Extra sequences to choose the training sequences from.
 
-When there are so many, reading of the corpus stops.
+Reading of the corpus stops at that number.
 """
 
 
@@ -34,8 +34,8 @@ class LensText(Data["BoundLensText"]):
     """Sequences of text and the positions of each that are read, with others to train on.
 
     Where there is training, documents are split: one in ten is measured, the others are trained on.
-    Without, all are measured, and the sequences are those of TextTokens (of the standard library
-    they are in either case, where the toy suite is not trained on them).
+    Without training, all are measured, and the sequences are those of TextTokens (for the standard
+    library in either case, because the toy suite is not trained on them).
 
     Attributes:
         n: sequences of text.
@@ -72,7 +72,7 @@ class LensText(Data["BoundLensText"]):
         """Reads, tokenises and cuts the corpus, and draws the positions.
 
         Raises:
-            DataError: as TextTokens, or there is nothing to train on.
+            DataError: as TextTokens, or nothing is left to train on.
         """
         return BoundLensText(self, vocabulary, seed=seed)
 
@@ -117,7 +117,7 @@ class BoundLensText:
                     f"{corpus} holds no sequence of {length} tokens to train on: set length or"
                     " updates lower"
                 )
-            # A corpus that is too short is gone through again, in another order.
+            # A corpus that is too short is used again, in another order.
             rounds = -(-updates * batch // len(found))
             order = np.concatenate([rng.permutation(len(found)) for _ in range(rounds)])[
                 : updates * batch

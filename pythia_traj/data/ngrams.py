@@ -34,15 +34,15 @@ ORDERS = ("unigram", "bigram", "trigram")
 """Models by the number of tokens they know of, the predicted one included: 1, 2, 3."""
 
 _DOCUMENTS_AT_ONCE, _CHARACTERS_AT_ONCE = 64, 1 << 22
-"""Where a batch of documents ends that are tokenised on all processors."""
+"""The size of a batch of documents that are tokenised on all processors."""
 
 
 class SparseRows(NamedTuple):
-    """Distributions of one order over the next token, as what they add to those of the order below.
+    """Distributions of one order over the next token, as additions to those of the order below.
 
     Attributes:
         below: the weight of the order below [context].
-        context, token: where something is added [entry]; no pair stands twice.
+        context, token: where something is added [entry]; each pair once.
         mass: how much [entry].
     """
 
@@ -99,7 +99,7 @@ class NGramCounts:
         """Counts the token ids of documents; no n-gram spans two of them.
 
         Raises:
-            DataError: there is no document of three tokens.
+            DataError: no document has three tokens.
         """
         self.size = size
         parts = [np.asarray(ids, dtype=np.int64) for ids in texts if len(ids) >= len(ORDERS)]
@@ -153,7 +153,7 @@ class NGramCounts:
         )
 
     def sample(self, order: int, n: int, length: int, rng: np.random.Generator) -> np.ndarray:
-        """Sequences drawn from an order's model, each begun by those below: int64 [n, length]."""
+        """Sequences drawn from an order's model; lower orders begin each: int64 [n, length]."""
         tokens = np.empty((n, length), dtype=np.int64)
         for position in range(length):
             drawn = np.searchsorted(self._cumulative, rng.random(n), side="right").clip(
@@ -264,7 +264,7 @@ class BoundNGramText:
             bos=bos,
             rng=rng,
         ).tokens
-        # First of all, so that it is the text of other experiments with this seed.
+        # Drawn first, so that it is the same text as in other experiments with this seed.
         both = with_shuffled(vocabulary, tokens, null_n, bos, rng)
         self.groups = {"text": both["text"], "text/shuffled": both["shuffled"]}
         among = range(1 + int(bos), length - 1)
@@ -289,7 +289,7 @@ class BoundNGramText:
 
 
 def _encoded(vocabulary: Vocabulary, texts: Iterator[str], enough: int) -> Iterator[np.ndarray]:
-    """Token ids of documents, a very long one in pieces, until there are enough."""
+    """Token ids of documents, very long ones in pieces, until there are enough."""
     left = enough
     for batch in _batches(piece for text in texts for piece in pieces(text)):
         for encoding in vocabulary.encodings(batch):

@@ -1,6 +1,6 @@
 """Passages of text, no two from one document.
 
-They are what similarity between unrelated tokens is measured on.
+Similarity between unrelated tokens is measured on them.
 """
 
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ _ENOUGH = 16
 """Documents to choose from for each that is asked for, before reading of the corpus stops."""
 
 _BEGINNING = 1 << 17
-"""Tokens of a document of more than a million characters among which its passage begins.
+"""In a document of more than a million characters, the passage begins among so many tokens.
 
-Of any other document it begins among all.
+In a shorter one it begins anywhere.
 """
 
 
@@ -51,8 +51,8 @@ class Passages(Data["BoundPassages"]):
         """Reads and tokenises the corpus, and draws the passages.
 
         Raises:
-            DataError: there is no tokenizer, the corpus has too few documents of that length, or
-                the passages exceed the context.
+            DataError: the model has no tokenizer, the corpus has too few documents of that length,
+                or the passages exceed the context.
         """
         return BoundPassages(self, vocabulary, seed=seed)
 

@@ -54,7 +54,7 @@ class TaskPrompts(Data["BoundTaskPrompts"]):
         """Draws the prompts, or reads the file.
 
         Raises:
-            DataError: there is no such task, or none of its items can be used with this model.
+            DataError: the task is unknown, or none of its items can be used with this model.
         """
         return BoundTaskPrompts(self, vocabulary, seed=seed)
 
@@ -121,11 +121,11 @@ def _file(task: str) -> Path:
     path = Path(task)
     if not is_table(path):
         raise DataError(
-            f"there is no task {task!r}: {nearest(task, tasks())} (or a .jsonl or .parquet file of"
+            f"unknown task {task!r}: {nearest(task, tasks())} (or a .jsonl or .parquet file of"
             " your own)"
         )
     if not path.is_file():
         raise DataError(
-            f"there is no file {task}: give one of the tasks {', '.join(tasks())}, or a file"
+            f"{task} is not a file: give one of the tasks {', '.join(tasks())}, or a file"
         )
     return path

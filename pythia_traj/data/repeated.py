@@ -8,8 +8,8 @@ Two layouts, each as its convention has it:
   (Olsson et al. 2022). Frequency is read off the token ids: byte-pair encoding numbers its merges
   from frequent to rare.
 
-In a group's `shuffled` twin all after the first copy is permuted: the same types in each sequence,
-nothing to be continued.
+In a group's `shuffled` twin everything after the first copy is permuted: each sequence has the same
+types, and nothing to continue.
 """
 
 from dataclasses import dataclass

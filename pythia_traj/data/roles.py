@@ -1,7 +1,7 @@
-"""What heads are given their roles on: repeated tokens, prompts with names, and ordered words.
+"""What roles of heads are measured on: repeated tokens, prompts with names, and ordered words.
 
-Repeated tokens can always be had; the others where the tokenizer has names and ordered words of one
-token. Where it has not, a sentence says so in their place.
+Repeated tokens work with every tokenizer; the others need names and ordered words of one token.
+Where the tokenizer lacks these, a sentence says so in their place.
 """
 
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ from pythia_traj.errors import DataError
 from pythia_traj.experiment import Data, Vocabulary
 
 FEWEST = 4
-"""Items that a role needs at least: two to set its threshold on, two to measure it on."""
+"""The fewest items of a role: two to set its threshold on, two to measure it on."""
 
 AtLeastFour = Annotated[int, Ge(FEWEST)]
 
 SUPPRESSION_LENGTH = 8
 """Tokens of one half of the sequences for copy suppression.
 
-They are short, since heads are ablated on them one by one.
+They are short because heads are ablated on them one by one.
 """
 
 _NUMBER_WORDS = [
@@ -61,7 +61,7 @@ No word follows the last one.
 """
 
 _FEWEST_TARGETS = 3
-"""A task with fewer targets is left out: a guess would be right too often."""
+"""A task with fewer targets is left out: guesses would be right too often."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,12 @@ class NamePrompts(TaskBatch):
 
 @dataclass(frozen=True)
 class OrderedWords:
-    """A task: the words of a vocabulary in one spelling, each with the one that follows it.
+    """A task: the words of a vocabulary in one spelling, each with the word that follows it.
 
     Attributes:
         words: tokens [item].
         targets: the token that follows each of them [item].
-        shuffled: for each word the number of another one's target, no two the same [item].
+        shuffled: for each word the number of another word's target, all different [item].
     """
 
     words: np.ndarray
@@ -101,7 +101,7 @@ class OrderedWords:
 
 @dataclass(frozen=True)
 class RolePrompts(Data["BoundRolePrompts"]):
-    """What heads are given their roles on.
+    """What roles of heads are measured on.
 
     Attributes:
         n: sequences, and prompts with names: half for thresholds, half for scores.
@@ -240,7 +240,7 @@ def _tasks(vocabulary: Vocabulary) -> Iterator[list[tuple[int, int]]]:
                 tokens = [_single_token(vocabulary, space + word) for word in spelling]
                 pairs = [(a, b) for a, b in pairwise(tokens) if a is not None and b is not None]
                 # A tokenizer of whole words has the same tokens with and without a space; a token
-                # that follows two words is no target.
+                # that follows two words cannot be a target.
                 if len(pairs) >= _FEWEST_TARGETS and tuple(pairs) not in seen:
                     seen.add(tuple(pairs))
                     yield pairs
@@ -256,7 +256,7 @@ def _single_token(vocabulary: Vocabulary, text: str) -> int | None:
 
 
 def _derangement(n: int, rng: np.random.Generator) -> np.ndarray:
-    """A permutation that leaves nothing in its place; about one in e is."""
+    """A permutation that leaves nothing in its place, as about one permutation in e does."""
     while True:
         order = rng.permutation(n)
         if (order != np.arange(n)).all():

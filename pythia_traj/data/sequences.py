@@ -125,14 +125,12 @@ def _identify(corpus: str) -> dict[str, Any]:
 def _holds_ids(path: Path) -> bool:
     """Whether a corpus is a file of token ids.
 
-    One that is not there is refused, whatever is asked of it first.
+    A missing file is refused, whichever method is called first.
     """
     if path.suffix.lower() not in (".npy", ".bin"):
         return False
     if not is_there(path):
-        raise DataError(
-            f"there is no file {path}: give stdlib, .npy, .bin, .jsonl, .parquet or .txt"
-        )
+        raise DataError(f"{path} is not a file: give stdlib, .npy, .bin, .jsonl, .parquet or .txt")
     return True
 
 
@@ -155,18 +153,18 @@ def _rows(
         pieces = ids[: len(ids) // length * length].reshape(-1, length)
         found.append(pieces)
         count += len(pieces)
-        # The library's modules lie in the order of their names: all of them are looked at, so that
-        # the draw is as mixed.
+        # The library's modules are in the order of their names: all of them are read, so that the
+        # draw is mixed.
         if count >= enough and corpus != "stdlib":
             break
     return np.concatenate(found) if found else np.empty((0, length), dtype=np.int64)
 
 
 def _numpy_rows(path: Path) -> np.ndarray:
-    with in_one_line(f"{path} is no NumPy file", error=DataError):
+    with in_one_line(f"{path} is not a NumPy file", error=DataError):
         ids: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(ids, np.ndarray):
-        raise DataError(f"{path} is no NumPy file of one array: save the ids with numpy.save")
+        raise DataError(f"{path} is not a NumPy file of one array: save the ids with numpy.save")
     if ids.ndim != 2 or ids.dtype.kind not in "ui":
         raise DataError(
             f"{path} holds {ids.dtype} of shape {list(ids.shape)}: expected integers"
@@ -179,13 +177,13 @@ def _plain_rows(path: Path, row_length: int) -> np.ndarray:
     size = path.stat().st_size
     if size == 0 or size % (2 * row_length):
         raise DataError(
-            f"{path} has {size} bytes, which are no rows of {row_length} uint16 ids: set row_length"
+            f"{path} has {size} bytes, not a multiple of {row_length} uint16 ids: set row_length"
         )
     return np.memmap(path, dtype="<u2", mode="r").reshape(-1, row_length)
 
 
 def _documents(vocabulary: Vocabulary, corpus: str, column: str, most: int) -> Iterator[np.ndarray]:
-    """Token ids of each document or row; of a very long one as many as are wanted."""
+    """Token ids of each document or row; of a very long one only as many as needed."""
     path = Path(corpus)
     if is_table(path) and is_there(path):
         for where, row in rows(path, ()):

@@ -1,8 +1,9 @@
-"""Text that every machine has: the source of Python's own standard library.
+"""Text that every machine has: the source of Python's standard library.
 
 Nothing is shipped and nothing is downloaded. The text differs between Python versions, so its
-sha256 is part of every digest that rests on it. Documents are split once, by a hash of their names,
-so that a model trained on `train` (the toy suite) is measured on `heldout`, which it never saw.
+sha256 is part of every digest that depends on it. Documents are split once, by a hash of their
+names, so that a model trained on `train` (the toy suite) is measured on `heldout`, which it never
+saw.
 """
 
 import hashlib
@@ -14,8 +15,8 @@ from typing import Literal
 
 Split = Literal["train", "heldout", "all"]
 
-# Tests and bundled applications are left out: they are most of the bytes, the least like library
-# code, and distributions differ in whether they install them at all.
+# Tests and bundled applications are left out: they are most of the bytes, least like library code,
+# and some distributions do not install them.
 _LEFT_OUT = {
     "__pycache__", "ensurepip", "idle_test", "idlelib", "lib2to3", "site-packages",
     "dist-packages", "test", "tests", "turtledemo",

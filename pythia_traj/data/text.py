@@ -1,4 +1,4 @@
-"""Token sequences cut from documents, the same shuffled, and of what kind their tokens are."""
+"""Token sequences cut from documents, the same shuffled, and the kinds of their tokens."""
 
 import copy
 import hashlib
@@ -37,9 +37,9 @@ FREQUENCY_BANDS = (
 """Bands by the rank of a token's count; `unseen` where it does not occur."""
 
 DEFAULT_LENGTH = 550
-"""Tokens of a sequence if nobody says how many.
+"""Default length of a sequence in tokens.
 
-They are the fewest at which both in-context learning scores exist.
+It is the shortest at which both in-context learning scores exist.
 """
 
 _ENOUGH = 16
@@ -84,14 +84,14 @@ class TextTokens(Data["BoundTextTokens"]):
         """Reads, tokenises and cuts the corpus.
 
         Raises:
-            DataError: there is no tokenizer, the corpus is shorter than n sequences, or the
+            DataError: the model has no tokenizer, the corpus is shorter than n sequences, or the
                 sequences exceed the context.
         """
         return BoundTextTokens(self, vocabulary, seed=seed)
 
 
 class BoundTextTokens:
-    """The sequences, the same shuffled, and of what kind their tokens are.
+    """The sequences, the same shuffled, and the kinds of their tokens.
 
     Attributes:
         parameters: what was asked for.
@@ -139,8 +139,8 @@ class BoundTextTokens:
         """The band of each token by its frequency in training text: int64 [d_vocab].
 
         It is an index of FREQUENCY_BANDS. Frequencies are counted in about a million characters: of
-        the standard library's training documents, or of the corpus itself where that is another,
-        since it says nothing of what is trained on.
+        the standard library's training documents, or of any other corpus itself, since that does
+        not say what the model is trained on.
         """
         if self.parameters.corpus == "stdlib":
             assert self._vocabulary.tokenizer is not None
@@ -163,17 +163,17 @@ def identify_split(corpus: str) -> dict[str, Any]:
 
 
 def length_for(vocabulary: Vocabulary, length: int | None) -> int:
-    """Tokens of a sequence: as many as are asked for.
+    """Tokens of a sequence: the requested number.
 
-    If nobody says how many, DEFAULT_LENGTH, or the context where it is shorter.
+    By default DEFAULT_LENGTH, or the context where it is shorter.
     """
     return min(DEFAULT_LENGTH, vocabulary.n_ctx) if length is None else length
 
 
 def measured(corpus: str, column: str = "text") -> Iterator[str]:
-    """Documents that are measured where nothing is trained or counted on.
+    """Documents to measure on, where nothing is trained or counted.
 
-    They are all of a corpus; of the library, those of `heldout`.
+    They are all documents of a corpus; of the library, those of `heldout`.
     """
     return heldout(corpus, column) if corpus == "stdlib" else iter(documents.read(corpus, column))
 
@@ -243,12 +243,12 @@ def draw(
     They are without BOS.
 
     Args:
-        corpus: what the texts are, for the message that there are too few of them.
-        of_token: the bytes of each token, where it is asked how many a token stands for.
+        corpus: the texts' name in the message that there are too few of them.
+        of_token: the bytes of each token, to count how many each stands for.
 
     Raises:
-        DataError: there is no tokenizer, the texts are shorter than n sequences, or the sequences
-            exceed the context.
+        DataError: the model has no tokenizer, the texts are shorter than n sequences, or the
+            sequences exceed the context.
     """
     if length > vocabulary.n_ctx:
         raise DataError(
@@ -287,7 +287,7 @@ def with_shuffled(
 def _own_bytes(vocabulary: Vocabulary) -> list[bytes]:
     """The bytes of each token of the vocabulary.
 
-    Without a tokenizer there is no token that stands for any.
+    Without a tokenizer every token is empty.
     """
     return (
         []
@@ -306,7 +306,7 @@ def cut(
     """Consecutive sequences of `length` tokens of each document, until there are enough.
 
     Raises:
-        DataError: there is no tokenizer, or one of another model.
+        DataError: the model has no tokenizer, or one of another model.
     """
     tokens, sizes = [np.empty((0, length), dtype=np.int64)], [np.empty((0, length), dtype=np.int64)]
     left = enough
@@ -330,7 +330,7 @@ def _in_rows(of_tokens: np.ndarray, length: int) -> np.ndarray:
 def draw_positions(n: int, positions: int, among: range, rng: np.random.Generator) -> np.ndarray:
     """Positions of each of n sequences, drawn without replacement: int64 [n, position], ascending.
 
-    All are taken if there are no more.
+    If there are fewer, all are taken.
     """
     return np.sort(
         rng.permuted(np.tile(np.arange(among.start, among.stop), (n, 1)), axis=1)[:, :positions]
@@ -338,7 +338,7 @@ def draw_positions(n: int, positions: int, among: range, rng: np.random.Generato
 
 
 def prepend(vocabulary: Vocabulary, tokens: np.ndarray, bos: bool) -> np.ndarray:
-    """Sequences with BOS in front of each, if it is asked for."""
+    """Sequences with BOS in front of each, on request."""
     prefix = np.full((len(tokens), int(bos)), vocabulary.bos_token_id, dtype=np.int64)
     return np.concatenate([prefix, tokens], axis=1)
 

@@ -15,12 +15,12 @@ _ONE_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 def given_bytes(
     vocabulary: Vocabulary, text: str, ids: np.ndarray, of_token: list[bytes]
 ) -> np.ndarray:
-    """How many bytes of a text as it was given each of its first tokens stands for: int64 [token].
+    """How many bytes of the original text each of its first tokens stands for: int64 [token].
 
     Where the tokens spell the text, these are their own bytes. Where the tokenizer rewrites it
     first (an e and a combining accent as one character, capitals as small letters) or leaves white
-    space out, they are the bytes of the characters that a token was made of, what was left out
-    among those of the token after it.
+    space out, they are the bytes of the characters that a token was made from; what was left out
+    belongs to the next token.
 
     Args:
         ids: the text's tokens, or the first of them.
@@ -70,7 +70,7 @@ def bytes_of_tokens(tokenizer: Tokenizer, d_vocab: int) -> list[bytes]:
 def _byte_characters() -> dict[str, int]:
     """The character that stands for each byte in GPT-2's byte-level vocabulary.
 
-    It is the byte's own where that can be printed.
+    It is the byte itself where that can be printed.
     """
     printed = [
         *range(ord("!"), ord("~") + 1),

@@ -1,4 +1,4 @@
-"""Tensor science: functions of tensors, or of a model that they are handed.
+"""Tensor science: functions of tensors, or of a model that they are given.
 
 They know no file and no experiment.
 
@@ -22,7 +22,7 @@ gathering.py        activations of chosen tokens, as many layers at a time as th
 probing.py          linear probes of several layers at once
 probe_scores.py     how well labels are predicted, with a bootstrap over documents
 weights.py          spectra, distances and copying of weights alone
-sketches.py         random projections from which distances are had later
+sketches.py         random projections from which distances are estimated later
 representations.py  likeness and shape of activations
 decoding.py         continuing many sequences at once, with a cache
 """

@@ -65,7 +65,7 @@ Named = tuple[str, int | None, int | None]
 
 
 def one_by_one(n_layers: int, n_heads: int, components: Collection[str]) -> dict[Named, Components]:
-    """Every component of the kinds that are asked for, each by itself.
+    """Every component of the requested kinds, each by itself.
 
     Kinds are `head`, `attn` (all heads of a layer) and `mlp`.
     """
@@ -110,7 +110,7 @@ def checked_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class Replacement:
-    """What stands in for the components' outputs by layer, broadcast over items and positions.
+    """The replacement for the components' outputs by layer, broadcast over items and positions.
 
     Attributes:
         z: [item or 1, pos or 1, head_index, d_head].
@@ -133,7 +133,7 @@ class Means:
     _count: int = 0
 
     def add(self, base: KeptPass) -> None:
-        """Counts a batch in."""
+        """Adds a batch to the means."""
         axes = (0,) if self.by_position else (0, 1)
         sums = [
             activation.float().sum(axes, keepdim=True) for activation in (*base.z, *base.mlp_out)
@@ -180,7 +180,7 @@ def replaced(
         targets: components replaced together, target by target.
         direct: only what the targets write to the logits is replaced.
         frozen_patterns: attention of later layers is that of `base`, which must have kept it.
-        budget: bytes for the activations of a batch; None is what `Batches` takes.
+        budget: bytes for the activations of a batch; None means the default of `Batches`.
     """
     batches = Batches(model, base.tokens, question, budget)
     shapes: dict[Any, list[int]] = {}
@@ -270,7 +270,7 @@ def _attn_change(
 
     [target, item, pos, d_model]; None without heads.
     """
-    # All targets have one shape; asking the mask would wait for the device.
+    # All targets have one shape; a look at the mask would wait for the device.
     if layer not in targets[0].head_layers:
         return None
     mask = _mask(targets, layer, model.cfg.n_heads, base.tokens.device)
@@ -310,7 +310,7 @@ def _replace(activation: Tensor, hook: Any, values: Tensor) -> Tensor:
 def disjoint_sets(target: Components, n_heads: int, at_most: int, seed: int) -> list[Components]:
     """Sets of heads with as many in each layer as the target has, none of them in it.
 
-    All there are, or `at_most` of them drawn at random where there are more.
+    All of them, or `at_most` drawn at random where there are more.
     """
     sizes = {
         layer: sum(other == layer for other, _ in target.heads) for layer in target.head_layers

@@ -2,8 +2,8 @@
 
 The logits are those of the positions that are read. `candidates` are the continuations' tokens,
 `is_right` says which are right; every item has at least one right one at each position it is read
-at. Where several positions are read, an item's score is their mean. A difference of logits is blind
-to a shift of all of them; a probability is over the whole vocabulary, rows that pad it included.
+at. Where several positions are read, an item's score is their mean. A shift of all logits does not
+change their difference; a probability is over the whole vocabulary, padding rows included.
 """
 
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ PerItem = Float[Tensor, " item"]
 
 @dataclass(frozen=True)
 class AnswerScores:
-    """What a model makes of each item.
+    """A model's scores on each item.
 
     Attributes:
         logit_diff: logit of the right continuations minus that of the wrong ones, each the mean
             over its kind; with one of each the logit difference of Wang et al. 2023, which equals
-            the log of the ratio of their probabilities. Where there is no wrong one, the right
-            one's logit minus the mean over the vocabulary.
+            the log of the ratio of their probabilities. Without a wrong one, the right one's logit
+            minus the mean over the vocabulary.
         prob_diff: sum of the right ones' probabilities minus the sum of the wrong ones', -1..1
             (Hanna et al. 2023).
         correct: 1 where `prob_diff` is positive (with one of each: where the right one has the
-            larger logit), else 0; where there is no wrong one, as `rank0`.
+            larger logit), else 0; without a wrong one, as `rank0`.
         rank0: 1 where the model's first choice of all tokens is a right one, else 0.
         nll: -log of the sum of the right ones' probabilities, nats.
     """

@@ -1,9 +1,9 @@
-"""Circuits: what a model does where only some of its edges carry the clean prompt.
+"""Circuits: what a model does when only some of its edges carry the clean prompt.
 
 All other edges carry the corrupted one. Layer by layer, each reader reads the corrupted pass's
-stream, to which those senders that the circuit connects it with add what they write now minus what
-they wrote in the corrupted pass. With all edges that is the clean pass, with none the corrupted
-one.
+stream. The senders that the circuit connects it with add to that stream what they write now minus
+what they wrote in the corrupted pass. With all edges this is the clean pass, with none the
+corrupted one.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ PerItem = Float[Tensor, " item"]
 
 
 def ranked(scores: EdgeScores, exists: EdgeSet) -> Tensor:
-    """The edges there are by falling absolute score, as numbers in the flattened table [edge].
+    """The edges by falling absolute score, as numbers in the flattened table [edge].
 
     They are on the CPU; of equal scores the smaller number comes first.
     """
@@ -45,7 +45,7 @@ def ranked(scores: EdgeScores, exists: EdgeSet) -> Tensor:
 
 
 def at_random(exists: EdgeSet, seed: int) -> Tensor:
-    """The edges there are in random order, as `ranked` has them.
+    """The edges in random order, numbered as in `ranked`.
 
     The order is the same for every model of this shape.
     """
@@ -95,8 +95,8 @@ class CircuitEvaluator:
 
     Attributes:
         metric: what M is: a key of `kept.score`.
-        budget: bytes for a batch's activations, and as many for kept passes; None is what
-            `items_at_once` takes.
+        budget: bytes for a batch's activations, and as many for kept passes; None means the default
+            of `items_at_once`.
     """
 
     model: "HookedTransformer"
@@ -116,7 +116,7 @@ class CircuitEvaluator:
     def circuit(self, edges: EdgeSet) -> PerItem:
         """M of a circuit.
 
-        `edges` is on the CPU, so that what has to be run is known without asking the device.
+        `edges` is on the CPU: it says what has to be run without waiting for the device.
         """
         live = pruned(edges, Graph.of(self.model))
         return self._over(
@@ -183,7 +183,7 @@ def run_circuit(
     embed: Float[Tensor, "item pos d_model"],
     corrupted: KeptPass,
 ) -> Stream:
-    """The stream after the last layer, the clean prompts' effects carried by a circuit alone.
+    """The stream after the last layer, where only the circuit carries the clean prompts' effects.
 
     Args:
         edges: the circuit, pruned, on the CPU.
@@ -219,7 +219,7 @@ class _Changes:
             self._written[self._row[sender]] = change
 
     def read_by(self, readers: slice) -> Tensor:
-        """Which of the readers the circuit connects with anything, counted from their first."""
+        """The readers that the circuit connects with anything, counted from their first."""
         return self._edges[:, readers].any(0).nonzero().squeeze(-1)
 
     def read(
@@ -307,8 +307,8 @@ def normalised(circuit: PerItem, full: PerItem, corrupted: PerItem) -> Ratio:
 def ratio(circuit: PerItem, full: PerItem, metric: str) -> Ratio:
     """M(circuit) / M(full).
 
-    It is not defined where M(full) is not positive, nor for a loss, whose 0 is nothing a circuit
-    starts from.
+    It is not defined where M(full) is not positive, nor for a loss, because a circuit's loss does
+    not start from 0.
     """
     if metric == "nll":
         return Ratio(None, reason="a ratio of losses means nothing")
@@ -316,7 +316,7 @@ def ratio(circuit: PerItem, full: PerItem, metric: str) -> Ratio:
 
 
 PRECISION = 0.02
-"""A circuit's size is found to this part of itself."""
+"""The relative precision to which a circuit's size is found."""
 
 
 @dataclass(frozen=True)
@@ -324,8 +324,8 @@ class Size:
     """How many edges of a ranking are needed.
 
     Attributes:
-        edges: the first size that is faithful enough; None where none of the grid is, and `reason`
-            says so.
+        edges: the first size that is faithful enough; None where no size of the grid is, and
+            `reason` says so.
         falls: how often the curve over the grid falls below the threshold again after its first
             crossing.
     """
@@ -336,9 +336,9 @@ class Size:
 
 
 def grid_of(sizes: Sequence[int], n_edges: int) -> list[int]:
-    """The sizes that there are edges for, ascending.
+    """The sizes that have enough edges, ascending.
 
-    Where the grid goes beyond them, all edges are its end.
+    A grid that goes beyond them ends with all edges.
     """
     return sorted({min(size, n_edges) for size in sizes})
 

@@ -1,8 +1,8 @@
 """Continuing token sequences, many at once and of different lengths.
 
-The keys and values of what was read are kept. Nothing ends a continuation but its length: whoever
-asks for text cuts it at an end of text. So all rows of a batch do the same, and nothing has to be
-read from the device on the way.
+The keys and values of what was read are kept. Only its length ends a continuation: a caller that
+wants text cuts it at an end of text. So all rows of a batch do the same, and nothing has to be read
+from the device on the way.
 """
 
 from collections.abc import Sequence
@@ -57,18 +57,17 @@ def continued(
     """Continues prompts by `new` tokens each.
 
     Args:
-        lengths: how many tokens of each prompt there are, from its beginning; what is behind them
-            is not looked at. All if not given.
+        lengths: how many tokens of each prompt there are, from its beginning; what follows them is
+            ignored. All if not given.
         draws: uniform numbers in 0..1, one a token: the token is drawn by inverting the
             distribution's cumulative sum, so that the same numbers draw alike on every device and
             from every checkpoint. None takes the likeliest token.
         temperature: logits are divided by it before a token is drawn.
-        entries: how many rows of the logits there are to choose from; all, those that pad the
-            vocabulary included, if not given.
+        entries: how many rows of the logits there are to choose from; all, padding rows included,
+            if not given.
     """
     lengths = [prompts.shape[1]] * len(prompts) if lengths is None else lengths
-    # Batches of one size, rather than full ones and a small rest, for which all weights would be
-    # read once more.
+    # Batches of equal size: a small last batch would read all weights once more.
     batches = -(-len(prompts) // rows_at_once(model, prompts.shape[1] + new))
     size = -(-len(prompts) // batches)
     slices = [slice(start, start + size) for start in range(0, len(prompts), size)]
@@ -90,8 +89,8 @@ def continued(
 def rows_at_once(model: "HookedTransformer", length: int) -> int:
     """How many sequences there are in a batch.
 
-    What each takes are activations of a layer, logits of a position with what is made of them, and
-    keys and values of all layers.
+    Each takes the activations of a layer, the logits of a position with what is made of them, and
+    the keys and values of all layers.
     """
     cfg = model.cfg
     keys_and_values = 4 * 2 * cfg.n_layers * length * cfg.n_heads * cfg.d_head
@@ -111,7 +110,7 @@ class _Choice:
     def __call__(
         self, logits: Float[Tensor, "item d_vocab"], number: Int[Tensor, " item"]
     ) -> tuple[Tensor, Tensor]:
-        """Each item's token, its so many-th new one, and the token's log-probability [item, 1]."""
+        """Each item's new token at this place, and the token's log-probability [item, 1]."""
         logits = logits[:, : self.entries].float()
         if self.draws is None:
             chosen = logits.argmax(-1, keepdim=True)
@@ -126,7 +125,7 @@ def _batch(
 ) -> Continuation:
     """All rows read on from the end of the shortest prompt.
 
-    Those with more of their prompt left read that, the others what they wrote.
+    Rows with some of their prompt left read that, the others read what they wrote.
     """
     cache = TransformerLensKeyValueCache.init_cache(model.cfg, prompts.device, len(prompts))
     begin, end = min(lengths), max(lengths)
@@ -134,8 +133,8 @@ def _batch(
     tokens, log_prob = [], []
     read = prompts[:, :begin]
     for position in range(begin, end + new):
-        # Left to itself, TransformerLens takes every end-of-text token for padding and hides it,
-        # and what is written may well have one.
+        # By default TransformerLens takes every end-of-text token for padding and hides it, and
+        # what is written may contain one.
         seen = torch.ones_like(read)
         # The unembedding is applied to the last position alone.
         final = model(
@@ -158,7 +157,7 @@ def _drawn(
 ) -> Int[Tensor, "item 1"]:
     """Tokens whose share of the cumulative sum the draws fall into."""
     cumulative = logits.softmax(-1).cumsum(-1)
-    # Rounding can leave the sum a little off 1: draws are taken as shares of what it is.
+    # Rounding can leave the sum a little off 1, so draws are shares of the actual sum.
     chosen = torch.searchsorted(cumulative, draws.to(cumulative) * cumulative[:, -1:], right=True)
     return chosen.clamp(max=logits.shape[-1] - 1)
 

@@ -1,6 +1,6 @@
 """Direct effects on a difference of logits: what each part of the model writes towards it.
 
-Nothing comes in between but the last LayerNorm. The residual stream is a sum, and so is the logit
+Only the last LayerNorm comes in between. The residual stream is a sum, and so is the logit
 difference: every term of the stream, divided by the scale that the last LayerNorm has at that
 position, times the direction of the difference in the residual stream (Elhage et al. 2021).
 """
@@ -15,9 +15,9 @@ Direction = Float[Tensor, "item d_model"]
 def answer_weights(is_right: Bool[Tensor, "item candidate"]) -> Float[Tensor, "item candidate"]:
     """Weights of the candidates' logits whose sum is the logit difference.
 
-    That is the mean over the right minus the mean over the wrong ones. Where there is no wrong one,
-    the right one's logit stands alone: with a centred unembedding that is the logit above the mean
-    of all.
+    That is the mean over the right minus the mean over the wrong ones. Without a wrong one, the
+    right one's logit stands alone: with a centred unembedding that is the logit above the mean of
+    all.
     """
     right = is_right.float()
     return right / right.sum(-1, keepdim=True) - (1 - right) / (1 - right).sum(
@@ -64,7 +64,7 @@ def head_terms(
 ) -> Float[Tensor, "item head_index"]:
     """The same for what each head of a layer writes.
 
-    No head's output is ever made, which would take head_index times the memory.
+    It never makes the heads' outputs, which would take head_index times the memory.
     """
     centred = direction - direction.mean(-1, keepdim=True)
     reader = torch.einsum("hed,id->ihe", W_O.float(), centred / scale.float())

@@ -3,16 +3,16 @@
 What is replaced is the output of a node, or what passes along one edge. A node that writes to the
 residual stream is a sender: the embedding, each head, each MLP. A reader is a place where the
 stream is read: query, key and value of each head, each MLP, the logits. An edge is one sender's
-part in what one reader reads. To first order its score is what M changes by when that part alone is
-that of the other prompt (edge attribution patching, Syed et al. 2023):
+part in what one reader reads. To first order its score is the change of M when only that part comes
+from the other prompt (edge attribution patching, Syed et al. 2023):
 
     score(u -> v) = sum over positions of (z_u other - z_u own) . dM/d(input of v)
 
 With the gradient averaged over points between the two prompts' embeddings it is EAP-IG (Hanna et
-al. 2024), and the scores of the edges that leave the embedding then add up to what M changes by in
-all.
+al. 2024), and the scores of the edges that leave the embedding then add up to the whole change of
+M.
 
-Nodes are ordered by when they write, so what a reader reads is always the first so many of them.
+Nodes are in the order in which they write, so a reader always reads the first few of them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -58,11 +58,10 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Graph:
-    """Who can read whom; senders and readers by number, in the order in which they write and read.
+    """Which reader can read which sender; both by number, in the order of writing and reading.
 
     Attributes:
-        parallel: attention and MLP of one layer read the same stream, so that neither reads the
-            other.
+        parallel: attention and MLP of one layer read the same stream, so neither reads the other.
     """
 
     n_layers: int
@@ -113,7 +112,7 @@ class Graph:
         return layer * (3 * self.n_heads + 1) + 3 * self.n_heads
 
     def exists(self) -> EdgeSet:
-        """Which edges there are, on the CPU."""
+        """Which edges exist, on the CPU."""
         edges = torch.ones(self.n_senders, self.n_readers, dtype=torch.bool)
         for layer in range(self.n_layers):
             edges[self.written_before(layer) :, self.attn_readers(layer)] = False
@@ -179,9 +178,8 @@ class Attribution:
     """First-order approximations of M(replaced) - M(own).
 
     Attributes:
-        edges: the mean over items; 0 where there is no edge.
-        nodes: what replacing a sender's output for all its readers at once would change
-            [item, sender].
+        edges: the mean over items; 0 without an edge.
+        nodes: the change from replacing a sender's output for all readers at once [item, sender].
         own, other: M at the prompts and at those that replace them [item].
     """
 
@@ -216,8 +214,8 @@ def attribute(
         twins: items of one length each.
         metric: what M is: a key of `kept.score`.
         at: fractions of the way between the embeddings at which gradients are taken and averaged.
-        budget: bytes for what is held of a batch of items; None is 512 MiB on the CPU, half of what
-            is free on CUDA.
+        budget: bytes for what is held of a batch of items; None means 512 MiB on the CPU, half of
+            what is free on CUDA.
     """
     graph = Graph.of(model)
     dtype = torch.promote_types(model.W_E.dtype, torch.float32)
@@ -242,7 +240,7 @@ CPU_BUDGET = 512 << 20
 def items_at_once(
     model: "HookedTransformer", twins: Twins, budget: int | None, *, with_gradients: bool
 ) -> int:
-    """How many items' outputs of all senders, and what else a pass keeps, fit the budget.
+    """How many items fit the budget, with the outputs of all senders and what else a pass keeps.
 
     It is at least one.
     """
@@ -370,7 +368,7 @@ class _Gradients:
     ) -> Iterator[tuple[slice, int, Float[Tensor, "reader item pos d_model"]]]:
         """Readers, how many senders they read, and the gradient at the stream where each reads.
 
-        What was handed out is written over by the next layer's: fresh memory for each costs more
+        The next layer's gradients overwrite the last ones: fresh memory for each layer costs more
         than the products in it.
         """
         final = at_least_single(self._gradients["final"])

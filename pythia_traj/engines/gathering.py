@@ -1,6 +1,6 @@
-"""Activations of chosen tokens, of as many layers at a time as there is memory for.
+"""Activations of chosen tokens, of as many layers at a time as fit in memory.
 
-The pass goes on from where it stopped, so that the model is run once, however many pieces it takes.
+The pass goes on from where it stopped, so the model is run once, however many pieces it takes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ class Batch:
 
     Attributes:
         ids: token ids.
-        rows, positions: where the tokens that are read stand.
+        rows, positions: where to find the tokens that are read.
         numbers: theirs, among those of all batches.
     """
 
@@ -36,11 +36,11 @@ class Batch:
 
 
 def layers_at_once(counts: Sequence[int], most: int) -> list[range]:
-    """Consecutive layers in pieces, each with no more activations than that.
+    """Consecutive layers in pieces, each with at most so many activations.
 
     Args:
         counts: of the activations that are read of each layer.
-        most: that a piece may have, as many as any one layer has at least.
+        most: activations that a piece may have; at least those of the largest layer.
     """
     pieces, start, count = [], 0, 0
     for layer, more in enumerate(counts):

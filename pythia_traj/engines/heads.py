@@ -25,7 +25,7 @@ def attention_at_offset(pattern: Pattern, offset: int, first_query: int) -> PerH
 def attention_to_first(pattern: Pattern, first_query: int) -> PerHead:
     """Mean attention from each query >= first_query to position 0, in 0..1.
 
-    That is BOS where there is one, and an attention sink anyway.
+    That is BOS if the sequence has one, and an attention sink in any case.
     """
     return pattern[:, :, first_query:, 0].mean(-1)
 
@@ -67,7 +67,7 @@ def attention_after_earlier_copies(
 
 
 def induction_targets(tokens: Int[Tensor, "batch pos"]) -> Bool[Tensor, "batch query_pos key_pos"]:
-    """Where the token before the key equals the query's own token, and neither is the future.
+    """Where the token before the key equals the query's own token, and both come before the query.
 
     It is TransformerLens's detection pattern, `get_induction_head_detection_pattern` of
     transformer_lens.head_detector, for a batch.

@@ -1,8 +1,8 @@
 """One forward pass, kept, so that others can begin in the middle of it.
 
-What is changed at a layer leaves everything below it as it was, and where attention and MLP are
-parallel it leaves the other one of its own layer as it was too. So an intervention adds a
-difference to the kept residual stream and runs the layers above alone.
+A change at a layer leaves everything below it as it was; where attention and MLP are parallel, it
+also leaves the other one of its own layer as it was. So an intervention adds a difference to the
+kept residual stream and runs only the layers above.
 
 `model` is a HookedTransformer; only what TransformerLens promises of it is used (its blocks, hook
 names, `start_at_layer`).
@@ -112,12 +112,12 @@ def leave_layer(
     attn_change: Float[Tensor, "*#row item pos d_model"] | None = None,
     mlp_out: Float[Tensor, "*#row item pos d_model"] | None = None,
 ) -> Float[Tensor, "*row item pos d_model"]:
-    """The stream after a layer of a kept pass with its attention's output or its MLP's changed.
+    """The stream after a layer of a kept pass when its attention's or its MLP's output is changed.
 
     Args:
         attn_change: what is added to the attention's output.
-        mlp_out: what stands in for the MLP's; None is what the MLP makes of its input, which in a
-            sequential model is changed by `attn_change` too.
+        mlp_out: the replacement for the MLP's output; None means what the MLP makes of its input,
+            which `attn_change` also changes in a sequential model.
     """
     if not base.resid_mid:
         stream = base.resid_pre[layer + 1]
@@ -186,9 +186,9 @@ METRICS = ("logit_diff", "prob_diff", "nll")
 class Batches:
     """How many interventions are run at once: as many as a memory budget holds.
 
-    They are fewer after the memory was not enough. On the CPU the budget is fixed, so that the same
-    request has the same batches, and the same bits, everywhere; on CUDA it is half of what is free
-    when it is asked for.
+    They are fewer once memory has run out. On the CPU the budget is fixed, so that the same request
+    has the same batches, and the same bits, everywhere; on CUDA it is half of the memory that is
+    free at the call.
     """
 
     def __init__(
@@ -208,7 +208,7 @@ class Batches:
     def over(self, count: int, work: Callable[[slice], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Calls `work` for consecutive slices of `count` interventions and joins what it returns.
 
-        It is joined along the first axis. Where memory runs out, the slice is halved, and stays so.
+        It is joined along the first axis. Where memory runs out, the slice is halved for good.
 
         Raises:
             torch.OutOfMemoryError: not even one intervention at a time fits.
@@ -232,8 +232,7 @@ def in_order(parts: Sequence[dict[str, Tensor]], numbers: Sequence[int]) -> dict
     """Joins parts along the first axis, their rows put in the order of their numbers."""
     joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     device = next(iter(joined.values())).device
-    # As everywhere here: what Python's numbers become is sent without waiting until the device has
-    # done what it was asked before.
+    # As everywhere here, Python's numbers are sent without waiting for the device's earlier work.
     order = torch.tensor(sorted(range(len(numbers)), key=numbers.__getitem__)).to(
         device, non_blocking=True
     )
@@ -245,7 +244,7 @@ CPU_BUDGET = 256 << 20
 
 
 def bytes_per_row(model: "HookedTransformer", length: int, reads: int) -> int:
-    """What one sequence's activations take at their peak in a forward pass without gradients.
+    """The peak memory of one sequence's activations in a forward pass without gradients.
 
     That is one layer's, and the logits read.
     """

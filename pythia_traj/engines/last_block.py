@@ -1,7 +1,7 @@
-"""The last layer of a model at the positions that are read alone.
+"""The last layer of a model, only at the positions that are read.
 
-All others of its outputs would be thrown away. Keys and values are needed at every position,
-queries and the MLP at few; of a short prompt read at its end that is a tenth of the layer.
+Its outputs at other positions would be thrown away. Keys and values are needed at every position,
+queries and the MLP at few: for a short prompt read at its end, a tenth of the layer.
 """
 
 from typing import Any

@@ -22,8 +22,8 @@ from pythia_traj.engines.measures import entropy, kl_divergence, next_token_nll
 _LOGIT_BYTES = 24 << 20
 """What the logits of a block of positions may take.
 
-A few tensors of this size are held at once, and below 32 MiB a C library hands freed memory out
-again instead of returning it to the system, page by page.
+A few tensors of this size are held at once. Below 32 MiB a C library reuses freed memory instead of
+returning it to the system page by page.
 """
 
 MOMENTUM, WEIGHT_DECAY, CLIP = 0.9, 1e-3, 1.0
@@ -98,8 +98,8 @@ def log_probabilities(
     Args:
         model: its final LayerNorm and unembedding.
         residual: after any layer.
-        entries: how many rows of the logits take part in the softmax; all, those that pad the
-            vocabulary included, if not given.
+        entries: how many rows of the logits take part in the softmax; all, padding rows included,
+            if not given.
     """
     logits: Tensor = model.unembed(model.ln_final(residual.unsqueeze(0)))[0, :, :entries]
     return logits.float().log_softmax(-1)
@@ -182,7 +182,7 @@ def _gradients(
 ) -> tuple[Tensor, Tensor]:
     """Of the loss with respect to A and b.
 
-    One layer and one block at a time, so that a single graph lives.
+    One layer and one block at a time, so that only one graph is in memory.
     """
     grad_A, grad_b = torch.zeros_like(translators.A), torch.zeros_like(translators.b)
     positions = residual.shape[1]
@@ -196,8 +196,8 @@ def _gradients(
             with torch.enable_grad():
                 lens = log_probabilities(model, _translated(residual[layer, block], A, b))
                 loss = kl_divergence(final, lens).sum() / positions
-            # Only what leads to A and b is computed: the unembedding's own gradient would cost as
-            # much again.
+            # Only what leads to A and b is computed: the unembedding's own gradient would double
+            # the cost.
             of_A, of_b = torch.autograd.grad(loss, [A, b])
             grad_A[layer] += of_A
             grad_b[layer] += of_b

@@ -13,7 +13,7 @@ def next_token_nll(
     """Negative log-likelihood of each target, in nats, in fp32.
 
     It is ln(d_vocab) for a model that knows nothing. All rows of the logits take part in the
-    softmax, those that pad the vocabulary included.
+    softmax, padding rows included.
     """
     logits = logits.float()
     chosen = logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1)

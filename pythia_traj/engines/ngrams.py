@@ -23,8 +23,8 @@ def interpolated(
     Args:
         lower: probabilities of the order below.
         below: its weight at each position.
-        position, token: where counts add something; no pair may stand twice, since additions in any
-            order would round differently.
+        position, token: where counts add something; each pair at most once, because additions in
+            another order would round differently.
         mass: how much.
     """
     dense = lower * below.unsqueeze(-1)

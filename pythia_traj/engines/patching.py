@@ -1,8 +1,8 @@
 """Activation patching: a pass in which one activation is that of another pass.
 
 Heads, attention layers and MLPs are patched by engines.ablation. Transplants are the same with
-another model's component in place: it reads the pass's own stream, and what it makes of it is put
-in.
+another model's component in place: it reads the pass's own stream, and its output goes into the
+pass.
 """
 
 from collections.abc import Iterator
@@ -46,8 +46,8 @@ def patched_positions(
     They are by metric [pos, item].
 
     Args:
-        first: the position to begin with; before the first token that differs there is nothing to
-            replace.
+        first: the position to begin with; before the first token that differs, both streams are
+            equal.
     """
 
     def at(part: slice) -> Scores:
@@ -72,7 +72,7 @@ def transplanted(
 
     It reads the stream that its place has. A head is its W_Q, W_K, W_V, W_O and their biases but
     b_O, which is the attention layer's; a `layer` is attention, MLP and both LayerNorms. LayerNorms
-    are there to be transplanted only where they are not folded into weights.
+    can be transplanted only where they are not folded into weights.
 
     Returns:
         by component (`embed`, `head`, `attn`, `mlp`, `ln1`, `ln2`, `layer`, `ln_final`, `unembed`),

@@ -3,7 +3,7 @@
 Two passes beside the base pass and the donor pass:
 
 1. The senders' outputs are the donor pass's. What is `frozen` between senders and receivers keeps
-   its output of the base pass, the rest is recomputed. What the receivers then read is remembered.
+   its output of the base pass, the rest is recomputed. What the receivers then read is kept.
 2. In the base pass the receivers read that instead, and everything above them is recomputed.
 
 Wang et al. freeze attention and let MLPs be recomputed, `frozen=("attn",)`; with both frozen only
@@ -48,7 +48,8 @@ class Receivers:
     Attributes:
         q, k, v: heads as (layer, head), by what they read for.
         mlps: MLPs by layer.
-        logits: the last LayerNorm and the unembedding; as nothing comes after them, alone.
+        logits: the last LayerNorm and the unembedding; only without other receivers, since nothing
+            comes after them.
     """
 
     q: frozenset[Head] = frozenset()
@@ -60,8 +61,7 @@ class Receivers:
     def __post_init__(self) -> None:
         if self.logits and self.layers:
             raise ValueError(
-                "the logits cannot be a receiver beside others:"
-                " their input would hide what those do"
+                "the logits must be the only receiver: their input would hide what the others do"
             )
 
     @property
@@ -93,7 +93,7 @@ class Receivers:
 class Received:
     """What receivers make of what they read in the first pass, for each sender.
 
-    Only receivers that a sender can reach are there.
+    It holds only receivers that a sender can reach.
 
     Attributes:
         q, k, v: by head, before rotation [sender, item, pos, d_head].
@@ -132,8 +132,8 @@ def path_patch(
         senders: components that send together, sender by sender.
         receivers: what reads them.
         frozen: what keeps its output of the base pass in between: attention, MLPs, both or nothing.
-        positions: where the senders' outputs are the donor's; None is everywhere.
-        budget: bytes for the activations of a batch; None is what `Batches` takes.
+        positions: where the senders' outputs are the donor's; None means everywhere.
+        budget: bytes for the activations of a batch; None means the default of `Batches`.
     """
     batches = Batches(model, base.tokens, question, budget)
     shapes: dict[Any, list[int]] = {}
@@ -301,7 +301,7 @@ class _FirstPass:
     def _kept_attention(self, layer: int) -> tuple[Tensor, Tensor]:
         """A layer's z and output of the base pass.
 
-        The output comes from z, as a difference of streams would lose digits where these are large.
+        The output comes from z: a difference of large streams would lose digits.
         """
         z = self.base.z[layer]
         return z, z.flatten(-2) @ self.model.W_O[layer].flatten(0, 1) + self.model.b_O[layer]

@@ -1,8 +1,8 @@
-"""How well labels are predicted, with a bootstrap over the documents that the tokens are of.
+"""How well labels are predicted, with a bootstrap over the tokens' documents.
 
-Tokens of one document are no independent draws, documents are. So every quantity is a sum over
-documents first; a value and its resamples are then ratios of weighted sums: [resample], the
-first with each document once, the others as they are drawn with replacement.
+Tokens of one document are not independent draws, documents are. So every quantity is a sum over
+documents first; a value and its resamples are then ratios of weighted sums: [resample], the first
+with each document once, the others drawn with replacement.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ Draws = Float[np.ndarray, " resample"]
 
 
 class Documents:
-    """Which token is of which document, and the resamples of documents.
+    """Which document each token belongs to, and the resamples of documents.
 
     Attributes:
         n: how many documents.
@@ -35,7 +35,7 @@ class Documents:
         return found
 
     def share(self, values: np.ndarray, among: "Bool[np.ndarray, ' token'] | None" = None) -> Draws:
-        """The mean over tokens, or over those among them that count; NaN where there are none.
+        """The mean over tokens, or over those that count; NaN without any.
 
         Args:
             values: of each token: numbers, or whether something is so.
@@ -52,9 +52,9 @@ class Documents:
     def macro_f1(
         self, predicted: Int[np.ndarray, " token"], labels: Int[np.ndarray, " token"], classes: int
     ) -> Draws:
-        """The mean over classes of 2 x right / (predicted + there are).
+        """The mean over classes of 2 x right / (predicted + present).
 
-        Only classes that are predicted or there count.
+        Only classes that are predicted or present count.
 
         Args:
             predicted: of each token, a class from 0.

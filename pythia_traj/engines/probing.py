@@ -24,7 +24,7 @@ TOLERANCE = 1e-4
 """A fit has converged when no entry of its gradient exceeds this."""
 
 ROUGHLY = 1e-3
-"""The same while strengths are tried."""
+"""The same limit while strengths are compared."""
 
 MOST_ITERATIONS = 200
 
@@ -35,7 +35,7 @@ _UNCHECKED = 4
 """Iterations between looks at whether all fits have converged: each waits for the device."""
 
 _REMEMBERED = 8
-"""Past steps that the L-BFGS approximation of the curvature is made of."""
+"""Past steps that the L-BFGS approximation of the curvature uses."""
 
 
 @dataclass(frozen=True)
@@ -71,20 +71,21 @@ class Chosen:
 def standardise(x: Activations, n_train: int, dtype: torch.dtype = torch.float32) -> None:
     """Gives every feature mean 0 and variance 1 over the first `n_train` items, in place.
 
-    One that is constant there becomes 0 everywhere. Constant is what differs by no more than
-    rounding: divided by its rounding error, it would be far from 0 in items that are not rounded
-    the same way, and lead there. Storing a value errs by half of the relative precision of the
-    model's `dtype`, and the sums before by some of that of float32, in which they are made.
+    A feature that is constant there becomes 0 everywhere. Constant means that it differs only by
+    rounding: divided by its rounding error, it would be far from 0 in items that are rounded
+    otherwise, and would decide there. Storing a value errs by half of the relative precision of the
+    model's `dtype`, and the sums before it by some of the precision of float32, in which they are
+    made.
 
     Args:
         dtype: of the model that the activations come from.
     """
     tolerance = torch.finfo(dtype).eps / 2 + _SUMMED * torch.finfo(torch.float32).eps
-    for layer in x:  # one by one: what is computed on the way is then never as large as all layers
+    for layer in x:  # one by one, so that intermediate results are never as large as all layers
         mean = layer[:n_train].mean(0)
         layer -= mean
         scale = layer[:n_train].square().mean(0).sqrt()
-        # Divided by infinity, what is finite becomes 0 and what is not becomes NaN.
+        # Division by infinity turns finite values into 0 and all others into NaN.
         layer /= torch.where(scale <= tolerance * mean.abs(), torch.inf, scale)
 
 
@@ -107,9 +108,9 @@ def logistic(
 
     Minimised is the mean cross-entropy over training items + strength / 2 x the sum of squared
     weights; biases are free. scikit-learn's C is 1 / (strength x items). Strengths are tried from
-    strong to weak, each from the weights of the one before, for as long as validation improves:
-    fits to few documents only get worse from there on, and take ever longer. They are tried
-    roughly; the one that is chosen is fitted to the end.
+    strong to weak, each from the weights of the one before, as long as validation improves: after
+    that, fits to few documents only get worse and take longer. They are tried roughly; the chosen
+    one is fitted to the end.
 
     Args:
         x: standardised activations of training and validation items, in this order.
@@ -133,7 +134,7 @@ def logistic(
             break
         best = torch.where(improving[..., None, None], theta, best)
         found, chosen = torch.where(improving, now, found), torch.where(improving, number, chosen)
-    # Read once: to ask for each strength would wait for the device each time.
+    # Read once: reading it for each strength would wait for the device each time.
     of_some_fit = set(chosen.flatten().tolist())
     for number in descending:
         if number in of_some_fit:
@@ -150,7 +151,7 @@ def mean_difference(
 ) -> Chosen:
     """Directions between the classes' means: an item is of the class whose mean is nearest.
 
-    How frequent a class is counts too. The logit of a class is scale x (x . mean - |mean|^2 / 2) +
+    The frequency of a class counts too. The logit of a class is scale x (x . mean - |mean|^2 / 2) +
     ln frequency. With two classes the direction is the difference of their means (Marks and Tegmark
     2024). The means come from the training items, the scale is chosen on validation items; 1 over
     the features would be right if they were independent within a class.
@@ -160,7 +161,7 @@ def mean_difference(
         scales: those to choose from, times 1 / d.
     """
     means, counts = _class_means(x[:, :n_train], labels[..., :n_train], n_classes)
-    # A class that has no training items is as rare as can be.
+    # A class without training items is as rare as possible.
     frequency = (counts.clamp(min=0.5) / n_train).log()
     found = []
     for scale in scales:
@@ -261,10 +262,10 @@ class _Problem:
     """The minimisation of `logistic`, by L-BFGS from a good guess of the curvature.
 
     At weights 0 the Hessian is known: (C - 1) / C^2 x the features' covariance, for each class by
-    itself. Its inverse, with the penalty, is where L-BFGS starts from instead of the identity, and
-    features that are correlated, as those of a residual stream are, cost no more iterations than
-    others. Logits are linear along a direction, so the length of a step is found on them, without
-    products with the activations; two of those are left in an iteration.
+    itself. Its inverse, with the penalty, is where L-BFGS starts from instead of the identity. So
+    correlated features, as in a residual stream, cost no more iterations than others. Logits are
+    linear along a direction, so the length of a step is found on them, without products with the
+    activations; an iteration needs two of those.
     """
 
     def __init__(self, x: Activations, labels: Labels, n_classes: int) -> None:
@@ -283,7 +284,7 @@ class _Problem:
     ) -> Theta:
         """The minimum for one strength, sought from `theta` on.
 
-        What is not wanted stays as it is.
+        Problems that are not wanted stay as they are.
         """
         inverse = self._inverse(strength)
         penalty = theta.new_full((theta.shape[-1],), strength)
@@ -312,14 +313,14 @@ class _Problem:
     def _inverse(self, strength: float) -> Float[Tensor, "layer d1 d1"]:
         """Of the Hessian at weights 0, for one class.
 
-        Weak penalties are raised to what single precision can invert; it is a guess.
+        Weak penalties are raised to what single precision can invert: this is only a guess.
         """
         layers, _, d = self._x.shape
         damping = max(strength, 1e-6 * self._curvature * d)
         damped = self._covariance + damping * torch.eye(
             d, device=self._x.device, dtype=self._x.dtype
         )
-        # One that fails is no reason to wait for the device: see the strength above.
+        # Do not synchronise for an inversion that fails: see the strength above.
         factor, _ = torch.linalg.cholesky_ex(damped)
         inverse = self._x.new_zeros(layers, d + 1, d + 1)
         inverse[:, :d, :d] = torch.cholesky_inverse(factor)
@@ -363,9 +364,9 @@ class _Problem:
 class _History:
     """The L-BFGS approximation of an inverse Hessian, for each layer and problem by itself.
 
-    It is algorithm 7.4 of Nocedal and Wright 2006. What it starts from is a matrix, and products
-    with it are dear: it is given them for every gradient, once, and puts those of the differences
-    together from them.
+    It is algorithm 7.4 of Nocedal and Wright 2006. It starts from a matrix, and products with that
+    are expensive: it receives one for every gradient, and combines them into those of the
+    differences.
     """
 
     def __init__(self, most: int) -> None:
@@ -376,7 +377,7 @@ class _History:
     def add(self, step: Theta, change: Theta, guess: Theta) -> None:
         """A step, the change of the gradient over it, and the start's product with that.
 
-        Where nothing was done, nothing is learnt.
+        Where there was no step, nothing is learnt.
         """
         curvature = _dot(step, change)
         moved = curvature > 0
@@ -388,7 +389,7 @@ class _History:
         self._scale = torch.where(moved, curvature / _dot(change, guess), before)
 
     def times_inverse(self, gradient: Theta, guess: Theta) -> Theta:
-        """The approximation times a gradient, of which the start's product is given too."""
+        """The approximation times a gradient; the start's product with it is given too."""
         found, shares = guess, []
         for step, change, change_guess, weight in reversed(self._pairs):
             share = (weight * _dot(step, gradient))[..., None, None]

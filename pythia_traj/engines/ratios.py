@@ -33,7 +33,7 @@ def guarded_ratio(above: PerItem, below: PerItem, name: str, *, positive: bool =
     Args:
         above, below: numerator and denominator, item by item.
         name: of the denominator, for the reason.
-        positive: whether its sign matters, so that it has to be above 0 by so much.
+        positive: whether the denominator must be positive: above 0 by that many standard errors.
     """
     above, below = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
     n, mean = len(below), float(below.mean())

@@ -1,6 +1,7 @@
 """What is measured on activations.
 
-How alike two models' are, how many dimensions one's fill, how alike unrelated tokens' are.
+How alike two models' activations are, how many dimensions they fill, and how alike those of
+unrelated tokens are.
 """
 
 import math
@@ -36,7 +37,7 @@ def collect(
 
     Args:
         names: TransformerLens's names of hooks, such as `blocks.3.hook_resid_post`.
-        make: what is kept of a batch's activation: another type, or a place on another device.
+        make: turns a batch's activation into what is kept: of another type, or elsewhere.
     """
     found: dict[str, Tensor] = {}
     last = max(int(name.split(".")[1]) for name in names)
@@ -59,8 +60,8 @@ def collect(
 def standardised(x: Features) -> Features:
     """Features centred and scaled.
 
-    Centring is what both estimators of HSIC allow; scaled, fourth powers stay in fp32 and what is
-    summed up is of one size.
+    Both estimators of HSIC allow centring. Scaling keeps fourth powers within fp32, and the
+    summands of one size.
     """
     x = x - x.mean(0)
     norm: Tensor = torch.linalg.vector_norm(x)
@@ -72,7 +73,7 @@ def hsic(x: Features, y: OtherFeatures) -> Float[Tensor, " 2"]:
 
     Each is up to a factor that is the same for all. Unbiased: Song et al. 2012, equation 5. With K
     and L the kernel matrices, their diagonals put to 0, tr(KL) + sum(K) sum(L) / ((n - 1)(n - 2)) -
-    2 / (n - 2) sum(KL); all from features, so that nothing is of size tokens x tokens.
+    2 / (n - 2) sum(KL); all from features, so that no matrix has the size tokens x tokens.
     """
     n = len(x)
     product = (x.mT @ y).square().sum()
@@ -100,7 +101,7 @@ def cosine(
 ) -> Float[Tensor, "*token"]:
     """Cosine between the representations of each token.
 
-    Exactly 1 for what is equal, 0 where one of them is 0.
+    Exactly 1 for equal ones, 0 where one of them is 0.
     """
     x, y = _unit(x), _unit(y)
     return 1 - (x - y).square().sum(-1) / 2
@@ -110,8 +111,8 @@ def participation_ratio(x: Features, *, centred: bool = True) -> Float[Tensor, "
     """How many dimensions the variance fills, 1 to the number of features.
 
     That is (sum l)^2 / sum l^2 over the eigenvalues of the covariance. Uncentred, over those of the
-    second moments, where a mean that all tokens share counts as one large dimension. Both are held
-    down by the number of tokens.
+    second moments, where a mean that all tokens share counts as one large dimension. The number of
+    tokens limits both.
     """
     x = x - x.mean(0) if centred else x
     x = x / torch.linalg.vector_norm(x)

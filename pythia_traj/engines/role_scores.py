@@ -17,7 +17,7 @@ ATTENDS = 2.0
 """A head attends to copies where it does so this many times as much as a uniform head."""
 
 UNIFORM, COPYING = "suppression_uniform", "own_copying"
-"""Measurements that scores need and that are no rows of their own."""
+"""Measurements that scores need and that do not become rows."""
 
 
 def suppresses(arrays: Arrays, half: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """What makes a head a name mover, an S-inhibition head, a successor head, a copy-suppression head.
 
 Roles that are read off attention patterns alone are in heads.py. A head's OV here is W_V W_O of
-what its LayerNorm makes of the input, with b_V only where that is asked for; its direct effect
-never holds b_V, which is the same everywhere.
+what its LayerNorm makes of the input, with b_V only on request; its direct effect never includes
+b_V, which is the same everywhere.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ SUCCESSOR_KINDS: dict[SuccessorKind, str] = {
 }
 
 COPIED_AMONG = 5
-"""A head copies a token that is among so many first ones of what it writes (Wang et al. 2023)."""
+"""A head copies a token that is among the first so many of what it writes (Wang et al. 2023)."""
 
 
 @torch.inference_mode()
@@ -52,7 +52,7 @@ def copied_share(
     Args:
         model, base: the model, and a pass of it.
         positions: where the tokens stand.
-        others: tokens that do not stand there.
+        others: tokens that are not at these positions.
         b_V: whether OV has it.
 
     Returns:
@@ -82,7 +82,7 @@ def _through_ov(
     v = torch.einsum("ipd,hde->ihpe", normalised, model.W_V[layer])
     if b_V:
         v = v + model.b_V[layer][:, None]
-    # A product that broadcasts over items would copy W_O for each of them.
+    # A product that broadcasts over items would copy W_O for each item.
     return torch.einsum("ihpe,hed->ihpd", v, model.W_O[layer])
 
 
@@ -178,8 +178,8 @@ def inhibition(
 
     After Wang et al. 2023; positive inhibits. The head's output at END is that of the twin,
     attention and MLPs in between stay as they are; of the receivers only the query at END sees it.
-    The rise of their attention to S2 less that to IO, mean over receivers, -2..2. Heads that no
-    receiver is above of have 0.
+    The rise of their attention to S2 less that to IO, mean over receivers, -2..2. Heads without a
+    receiver above them have 0.
 
     Args:
         model, base, twin: the passes over the prompts and their twins with three other names.
@@ -263,7 +263,7 @@ def _margin_of_queries(
 
 @dataclass(frozen=True)
 class Suppression:
-    """The parts of copy suppression that ask for no ablation.
+    """The parts of copy suppression that need no ablation.
 
     Attributes:
         favoured: the token of the context that the model favours at each position that is read

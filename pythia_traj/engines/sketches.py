@@ -1,11 +1,12 @@
 """Random projections of matrices, small enough to be stored.
 
-From two of them the distance of any two steps is had later. The projection is a count sketch
-(Charikar, Chen and Farach-Colton 2002) whose entries are laid out in blocks of the sketch's size:
-each entry has a random sign, each block is turned by a random number of places, and all blocks are
-added up. Two entries of different blocks meet with probability 1 / size, two of one block never: so
-the squared norm of a sketch has the matrix's as its mean, and a variance of at most 2 / size of its
-square. There is no scattered addition, whose order, and so whose bits, a GPU would leave to chance.
+From two of them the distance of any two steps can be estimated later. The projection is a count
+sketch (Charikar, Chen and Farach-Colton 2002) whose entries are laid out in blocks of the sketch's
+size: each entry has a random sign, each block is turned by a random number of places, and all
+blocks are added up. Two entries of different blocks meet with probability 1 / size, two of one
+block never: so the squared norm of a sketch has the matrix's as its mean, and a variance of at most
+2 / size of its square. It uses no scatter-add: on a GPU the order of that varies, and so does its
+result.
 """
 
 from dataclasses import dataclass
@@ -22,9 +23,9 @@ _CHUNK = 1 << 20
 """Entries that are projected at once."""
 
 _HEAD_BYTES = 8 << 20
-"""What heads' products, made to be projected, may take at once.
+"""The memory for heads' products while they are projected.
 
-Of larger temporaries a C library keeps holes, a gigabyte in all.
+Larger temporaries leave holes in a C library's memory, a gigabyte in all.
 """
 
 
@@ -60,7 +61,7 @@ def project(
 def project_product(factors: Factors, size: int, seed: int) -> Float[Tensor, "head size"]:
     """Sketches of heads' products, as of any matrix of their shape.
 
-    Some heads at a time are multiplied out.
+    The products are made for a few heads at a time.
     """
     left, right = factors
     each = 4 * left.shape[-2] * right.shape[-1]

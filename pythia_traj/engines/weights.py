@@ -1,8 +1,8 @@
 """What is measured on weights alone: spectra, distances between two sets of weights, and sketches.
 
-From sketches, distances are had later. A head's W_QK = W_Q W_K^T and W_OV = W_V W_O are d_model x
-d_model matrices of rank d_head; all that is asked of them follows from their factors, and they are
-never made.
+From sketches, distances can be estimated later. A head's W_QK = W_Q W_K^T and W_OV = W_V W_O are
+d_model x d_model matrices of rank d_head; every measure follows from their factors, so the products
+are never made.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,8 +24,8 @@ Factors = tuple[Left, Right]
 _TALL = 8
 """From so many times more rows than columns on, singular values come from the Gram matrix.
 
-That is several times faster than a QR. What is below 3e-4 of the largest one is lost in rounding
-then; no embedding is that degenerate, and no statistic here rests on its smallest values.
+That is several times faster than a QR. It loses values below 3e-4 of the largest one to rounding;
+embeddings are not that degenerate, and the statistics here do not depend on the smallest values.
 """
 
 
@@ -34,7 +34,7 @@ def matrices(
 ) -> Iterator[tuple[str, int | None, Float[Tensor, "row col"]]]:
     """Name, layer and fp32 values of every matrix.
 
-    One at a time, so that of a half-precision model no second copy is held.
+    One at a time, so that a half-precision model is never copied whole.
     """
     for layer, block in enumerate(model.blocks):
         attn, mlp = block.attn, block.mlp
@@ -141,8 +141,8 @@ def _entropy(shares: Float[Tensor, "*batch rank"]) -> Float[Tensor, "*batch"]:
 def gaussian_spectrum(rows: int, columns: int, seed: int) -> Float[Tensor, " rank"]:
     """Singular values of a Gaussian matrix, with Frobenius norm 1.
 
-    That is what a spectrum of that shape is where nothing was learnt. Drawn on the CPU, so that it
-    is the same for every device; and once, because it is the same at every step.
+    This is the spectrum of that shape where nothing was learnt. It is drawn on the CPU, so that
+    every device has the same; and once, because every step has the same.
     """
     return _with_norm_1(singular_values(_gaussian(seed, rows, columns)))
 
@@ -167,7 +167,7 @@ def _gaussian(seed: int, *shape: int) -> Tensor:
 
 
 Distance = Float[Tensor, "*batch 3"]
-"""Distance and both norms: what `relative` makes a relative distance and a cosine of."""
+"""Distance and both norms: the inputs of `relative`."""
 
 
 def distance(matrix: Tensor, reference: Tensor) -> Distance:
@@ -215,7 +215,7 @@ def rolled(matrix: Float[Tensor, "row col"], seed: int) -> Float[Tensor, "row co
 
 
 def rolled_factors(factors: Factors, seed: int) -> Factors:
-    """The same for the left factor of each head, whose product is then unrelated to what it was."""
+    """The same for the left factor of each head: its product is then unrelated to the old one."""
     left, right = factors
     offset = torch.randint(1, left[0].numel(), (), generator=torch.Generator().manual_seed(seed))
     return left.flatten(-2).roll(int(offset), -1).view_as(left), right

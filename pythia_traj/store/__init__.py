@@ -1,18 +1,18 @@
-"""What a run looks like on disk, and who may write what.
+"""What a run looks like on disk, and how it is written and read.
 
-layout.py   a run's directory: its paths, its creation, what may and may not be one
+layout.py   a run's directory: its paths, its creation, which directories can be one
 writing.py  how a file gets into it: whole, or not at all
 records.py  its JSON as typed models
 parquet.py  a table -> a file, and back if it is whole
 tables.py   rows, items and tables of an experiment's own -> Arrow tables of the declared types
 unit.py     one unit -> Parquet files, written aside and renamed
-done.py     which units are there and whole, what they were made of, what was asked for
+done.py     which units exist and are whole, what they were made of, what was requested
 events.py   the append-only log of each worker
 files.py    the files of one table, those that are whole
 read.py     a run -> DataFrame
-filters.py  what of it is wanted
+filters.py  which rows of it to read
 mixed.py    rows that were made with different versions or settings
-describe.py which words and tables there are to ask for
+describe.py which words and tables a run has
 schema1.py  the words and columns of runs that version 0.1.0 wrote, in those of today
 old_tables.py  tables of such a run -> tables of today
 convert.py  such a run -> a run of today

@@ -1,8 +1,8 @@
-"""A run of schema 1 -> a run of this version, without measuring anything anew.
+"""A run of schema 1 -> a run of this version, without measuring anything again.
 
-The old run is only read. Every file of it is converted alone, so that a damaged one costs its own
-rows, and is there whole or not at all: a conversion that was interrupted goes on where it was. The
-new directory is a run when run.json is there, which comes last.
+The old run is only read. Every file of it is converted alone, so a damaged file costs only its own
+rows. A converted file is whole or does not exist: an interrupted conversion goes on where it
+stopped. run.json comes last; with it the new directory is a run.
 """
 
 import filecmp
@@ -62,11 +62,11 @@ class Conversion:
         out: the new run.
         units: the units whose metrics were converted, now or before.
         rows: the rows of metrics that they had in the old run.
-        intervals: those of them that were an end of another's interval: they are columns now.
+        intervals: rows among them that held an end of another row's interval: now columns.
         written: files written now.
-        there: files that were there already.
+        there: files that existed already.
         damaged: what is wrong with each file of the old run that was left out, by its path in it.
-        notes: what else is to be said, such as columns that have other names now.
+        notes: further remarks, such as columns that have new names.
     """
 
     out: Path
@@ -80,18 +80,19 @@ class Conversion:
 
 
 def convert(old: str | Path, new: str | Path) -> Conversion:
-    """Makes a run of this version of one of schema 1 (pythia-traj 0.1.0): all its rows, none anew.
+    """Makes a run of this version from one of schema 1 (pythia-traj 0.1.0), measuring nothing.
 
-    Needs neither model nor network. A unit counts as done for a sweep if experiment, parameters and
-    files are what they would be today.
+    Keeps all its rows. Needs neither model nor network. A sweep takes a unit for done if
+    experiment, parameters and files are the same today.
 
     Args:
         old: the run; it is only read.
-        new: a new or an empty directory, or one that holds a conversion of the same run: what is
-            there stays as it is.
+        new: a new or an empty directory, or one that holds a conversion of the same run: its files
+            stay as they are.
 
     Raises:
-        StoreError: `old` is no run of schema 1, `new` is something else's, or it cannot be written.
+        StoreError: `old` is not a run of schema 1, `new` holds something else or cannot
+            be written.
     """
     source, target = Path(old), Path(new)
     identity = _identity(source)
@@ -106,9 +107,9 @@ def convert(old: str | Path, new: str | Path) -> Conversion:
 
 
 def _identity(old: Path) -> str:
-    """What tells the old run from others.
+    """What identifies the old run.
 
-    Raises StoreError: it is no run of schema 1.
+    Raises StoreError: it is not a run of schema 1.
     """
     known = None
     if (old / "run.json").exists() or not holds_schema1(old):
@@ -124,13 +125,13 @@ def _identity(old: Path) -> str:
 
 
 def _claim(old: Path, new: Path, identity: str) -> bool:
-    """Marks the new directory as a conversion of the old run; whether it is a complete one already.
+    """Marks the new directory as a conversion of the old run; returns whether it is complete.
 
-    Raises StoreError: it is something else.
+    Raises StoreError: it holds something else.
     """
     inner, outer = new.resolve(), old.resolve()
     if inner.is_relative_to(outer) or outer.is_relative_to(inner):
-        raise StoreError(f"{new} and {old} lie in each other: give a directory elsewhere")
+        raise StoreError(f"one of {new} and {old} contains the other: give a directory elsewhere")
     run, marker = Run(new), new / CONVERSION
     if (new / "run.json").exists():
         if (read_facts(new).converted or {}).get("id") != identity:
@@ -175,7 +176,7 @@ class _Converter:
         self._types: dict[tuple[str, str], dict[str, pa.DataType]] = defaultdict(dict)
 
     def convert(self) -> Conversion:
-        """All of the run but run.json."""
+        """All of the run except run.json."""
         for file in self._survey(self._files()):
             is_rows = file.suffix == ".parquet"
             self._each(
@@ -200,12 +201,12 @@ class _Converter:
         return result
 
     def _each(self, path: Path, work: Callable[..., None], *about: Any) -> None:
-        """Does what is to be done with a file; where it is damaged, that is noted."""
+        """Converts a file; notes it where it is damaged."""
         try:
             work(*about)
         except FileNotFoundError:
             if os.path.lexists(path):
-                # The new directory is what is gone.
+                # The new directory is missing, not the file.
                 raise
             self._damage[path] = "it is missing"
         except DamagedError as error:
@@ -230,8 +231,8 @@ class _Converter:
     def _survey(self, files: list[_File]) -> list[_File]:
         """The files that are whole.
 
-        What none of them tells alone is found out: all words of a label's keys, so that none fall
-        together, and the types of its tables' columns.
+        Finds what a single file cannot tell: all words of a label's keys, so that no two become
+        one, and the types of its tables' columns.
         """
         words: dict[tuple[str, Origin], set[Words]] = defaultdict(set)
         for file in files:
@@ -286,7 +287,7 @@ class _Converter:
                 write_parquet(temporary, table, footer)
 
     def _convert_tensors(self, file: _File) -> None:
-        """The header alone is another: it holds the provenance."""
+        """Only the header differs: it holds the provenance."""
         check_tensors(file.found.path)
         path = self._path(file)
         with open_file(file.found.path, error=DamagedError, what="it") as old:
@@ -313,7 +314,7 @@ class _Converter:
                 if isinstance(parameters, dict):
                     asked["parameters"] = schema1.parameters_today(parameters)
         text = as_json(document, indent=1) + "\n"
-        # Under the name it had: logs say of a request by its name what became of it.
+        # It keeps its name, because logs refer to requests by name.
         target = self._new.path / "requests" / path.name
         if not self._is_there(target, lambda: target.read_bytes() == text.encode()):
             with self._new.replacing(target) as temporary:
@@ -331,9 +332,9 @@ class _Converter:
                 shutil.copyfileobj(old, sink)
 
     def _is_there(self, path: Path, is_same: Callable[[], bool]) -> bool:
-        """Whether nothing is to be written.
+        """Whether the file needs no writing.
 
-        In a run that is complete that is never done: its rows may have been measured anew since.
+        A complete run is never written to: its rows may have been measured again since.
         """
         exists = os.path.lexists(path)
         if self._is_complete and not exists:
@@ -354,7 +355,7 @@ class _Converter:
 
 
 def _footer(old: Footer) -> dict[str, Any]:
-    """The provenance of converted rows: all that it was, with the digest that they would have."""
+    """The provenance of converted rows: the old one, with the digest that they have today."""
     made_of = schema1.made_of_today(old)
     return {
         **old.model_dump(exclude_unset=True),

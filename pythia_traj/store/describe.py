@@ -1,6 +1,6 @@
-"""What of a run there is to ask for: which words stand in which column, at which steps.
+"""What can be read from a run: which words each column holds, at which steps.
 
-Of the metrics the key columns alone are decoded, of a table one file's schema for each label.
+Only the key columns of the metrics are decoded, and one file's schema for each table and label.
 """
 
 import html
@@ -28,17 +28,17 @@ from pythia_traj.store.records import Footer
 _WORDS = tuple(column.name for column in schema.KEY_COLUMNS if column.type == "dictionary")
 
 _RANGES = ("layer", "head", "position")
-"""Key columns of which the first and the last are enough to know."""
+"""Key columns shown by their first and last value."""
 
 _COUNTS = ("models", "steps", "first_step", "last_step", "rows", "undefined")
 
 _MOST_WORDS, _MOST_SIGNS = 8, 48
-"""Words that a cell of a page shows, and characters of each; the frames have all."""
+"""The most words that a cell of a page shows, and characters of each; the frames have all."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """What is said of one label, or of the tables, for a person to read."""
+    """The description of one label, or of the tables, for a person to read."""
 
     title: str
     columns: tuple[str, ...]
@@ -47,19 +47,19 @@ class Page:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Description:
-    """What of a run there is to ask for, with `load`, in frames to search; printed, it is short.
+    """What `load` can read from a run, in frames to search; printed, it is short.
 
-    None among words stands for null, as it does in a filter.
+    None among words means null, as in a filter.
 
     Attributes:
-        labels: a row a label of an experiment: which versions measured it, of which models, how
-            many units, and at how many steps from which to which.
-        metrics: a row a metric of a label: the words that stand in each key column of its rows, the
-            sizes, and the first and last layer, head and position; None comes before them where
-            other rows of the metric have none.
+        labels: a row for each label of an experiment: which versions measured it, its models, the
+            number of units and steps, and the first and last step.
+        metrics: a row for each metric of a label: the words in each key column of its rows, the
+            sizes, and the first and last layer, head and position; None comes first where some rows
+            of the metric have no value there.
         combinations: a row for each combination of words that occurs, with the same counts.
-        tables: a row a column of each table beside the metrics; tensors are a row without column.
-        notes: what was left out, and what cannot be compared.
+        tables: a row for each column of each table beside the metrics, and one for tensors.
+        notes: what is left out, and what cannot be compared.
     """
 
     labels: pd.DataFrame
@@ -77,7 +77,7 @@ class Description:
         return {**records, "notes": list(self.notes)}
 
     def pages(self) -> Iterator[Page]:
-        """A page a label, and one for the tables; long lists of words are broken off."""
+        """A page for each label, and one for the tables; long lists of words are cut."""
         for label in self.labels.itertuples(index=False):
             of_label = (self.metrics.experiment == label.experiment) & (
                 self.metrics.label == label.label
@@ -99,19 +99,19 @@ NOTHING = "no unit is there yet"
 
 
 def describe(run: str | Path) -> Description:
-    """What of a run there is to ask for: experiments, labels, metrics, their words, tables.
+    """What a run holds: experiments, labels, metrics, their words, tables.
 
-    In a notebook it shows itself; its frames are there to be searched:
+    A notebook shows it as tables; its frames can be searched:
 
         found = describe("runs/induction")
         found.metrics[["experiment", "label", "metric", "variant", "control"]]
         found.combinations.query("metric == 'prefix_matching'")
 
     Args:
-        run: the run's directory; it may be in the making.
+        run: the run's directory; a sweep may still write to it.
 
     Raises:
-        StoreError: it is no run.
+        StoreError: it is not a run.
     """
     opened = Run.open(Path(run))
     files = Files(opened, None)
@@ -162,13 +162,13 @@ def _counted(rows: pa.Table, model: str, label: str, step: int) -> pa.Table:
 
 
 def _experiment(rows: pa.Table, footer: Footer) -> str:
-    """The experiment that a unit is of, be it one that has no rows."""
+    """The experiment of a unit, even of one without rows."""
     by = measured_by(footer)
     return str(rows["experiment"][0]) if len(rows) else by[0] if by else ""
 
 
 def _grouped(counted: pa.Table, keys: Sequence[str], listed: Sequence[str]) -> pd.DataFrame:
-    """A row for each that has the same keys, with the words of the other columns as tuples."""
+    """A row for each set of equal keys, with the words of the other columns as tuples."""
     ends = [
         (f"{name}_{end}", "sum" if end == "count" else end)
         for name in _RANGES
@@ -205,7 +205,7 @@ def _grouped(counted: pa.Table, keys: Sequence[str], listed: Sequence[str]) -> p
 
 
 def _null_first(numbers: Sequence[int], some_have_none: bool) -> tuple[int | None, ...]:
-    """Numbers, after None where some rows have them and others none."""
+    """Numbers, after None where some rows have none."""
     return (*([None] if numbers and some_have_none else []), *numbers)
 
 
@@ -218,7 +218,7 @@ def _lists(words: pa.ChunkedArray) -> list[tuple[str | None, ...]]:
 
 
 def _in_order(word: str) -> list[Any]:
-    """Numbers in words by their value: `top10` comes after `top2`."""
+    """A sort key that orders numbers in words by value: `top10` comes after `top2`."""
     return [
         (len(part), part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]+)", word))
     ]
@@ -246,7 +246,7 @@ def _labels(units: Mapping[tuple[str, str], Sequence[tuple[Found, Footer]]]) -> 
 
 
 def _tables(run: Run) -> tuple[pd.DataFrame, list[str]]:
-    """The tables and tensors, and what is to be said of damaged ones."""
+    """The tables and tensors, and notes on damaged ones."""
     names = {kind: name for name, kind in TYPES.items()}
     columns = ("table", "column", "type", "nullable", "labels", "units")
     rows: list[tuple[Any, ...]] = []
@@ -274,7 +274,7 @@ def _tables(run: Run) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _fields(files: Files) -> Iterator[tuple[str, pa.Field]]:
-    """The columns of a table at each label, as the first file of it that is whole has them."""
+    """The columns of a table at each label, from its first whole file."""
     known: set[str] = set()
     for found in files.there:
         if found.label not in known:
@@ -284,7 +284,7 @@ def _fields(files: Files) -> Iterator[tuple[str, pa.Field]]:
 
 
 def _label_page(label: Any, metrics: pd.DataFrame) -> Page:
-    """A row a metric, with the words of those columns that its rows have some in."""
+    """A row for each metric, with the words of the columns that its rows use."""
     versions = f"version {' and '.join(label.versions)}" if label.versions else ""
     used = f"experiment {label.experiment}" if label.experiment not in ("", label.label) else ""
     of = ", ".join(filter(None, (used, versions)))
@@ -307,7 +307,7 @@ def _label_page(label: Any, metrics: pd.DataFrame) -> Page:
 
 
 def _tables_page(tables: pd.DataFrame) -> Page:
-    """A row a table; the columns that every unit's table has are left out."""
+    """A row for each table, without the columns that every unit's table has."""
     unit = {column.name for column in schema.UNIT_COLUMNS}
     known = (unit, unit | {column.name for column in schema.KEY_COLUMNS})
     rows = []
@@ -327,7 +327,7 @@ def _tables_page(tables: pd.DataFrame) -> Page:
 
 
 def _words(some: Sequence[Any]) -> str:
-    """As many as a person reads; None among others is what a filter asks by None."""
+    """As many as a person reads; None stands for null, as in a filter."""
     if set(some) <= {None}:
         return ""
     shown = [str(word) for word in some[:_MOST_WORDS]]

@@ -1,6 +1,6 @@
-"""What of a run is there.
+"""What a run holds already.
 
-These are its units by name, whether they are whole, what they were made of, and what was asked for.
+Its units by name, whether they are whole, what they were made of, and what was requested.
 """
 
 import os
@@ -39,16 +39,16 @@ class Found:
 
 
 Damage = dict[Path, str]
-"""Files or folders that are not as they were written, each with how it is damaged."""
+"""Damaged files or folders, each with what is wrong."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What is there of a run.
+    """The units and the damaged files of a run.
 
     Attributes:
         done: the units that are whole, their tables and tensors included, by `model/label/step512`.
-        damaged: all files that are not as they were written.
+        damaged: all damaged files.
     """
 
     done: set[str] = field(default_factory=set)
@@ -66,13 +66,13 @@ def list_units(
 ) -> list[Found]:
     """The units whose files exist, sorted.
 
-    Only names are read; what has no name of ours is passed over.
+    Only names are read; files with other names are ignored.
 
     Args:
         table: look for their part of this table, not for their metrics.
-        cached: look among the rows that are there for references alone.
-        unreadable: takes the folders that may not be read.
-        partition: what folders call a label.
+        cached: look among the rows that only references need.
+        unreadable: collects the folders that cannot be read.
+        partition: the folders' word for a label.
     """
     found, noted = [], {} if unreadable is None else unreadable
     for model, folder in _partitions(run.folder(table, cached=cached), "model", noted):
@@ -99,10 +99,10 @@ def list_tables(run: Run, *, cached: bool = False) -> list[str]:
 def read_unit(
     run: Run, model: str, label: str, step: int, *, cached: bool = False
 ) -> Footer | None:
-    """The provenance of a unit; None where it is not there.
+    """The provenance of a unit; None where the unit does not exist.
 
     Raises:
-        DamagedError: one of its files is not what was written; the text names it.
+        DamagedError: one of its files is damaged; the text names it.
     """
     path = run.unit_path(model, label, step, cached=cached)
     try:
@@ -124,7 +124,7 @@ def read_unit(
 
 
 def survey(run: Run) -> Survey:
-    """Reads all files of a run once, of tensors only the headers."""
+    """Reads all files of a run once; of tensors only the headers."""
     damaged: Damage = {}
     for path in request_files(run):
         try:
@@ -172,7 +172,7 @@ def _survey_units(run: Run, damaged: Damage, *, cached: bool) -> set[str]:
 
 
 def requests(run: Run) -> Iterator[tuple[str, Request]]:
-    """What was asked for, by the requests' names; damaged ones are passed over."""
+    """The requests by name; damaged ones are ignored."""
     for path in request_files(run):
         try:
             yield path.stem, read_request(path)
@@ -190,7 +190,7 @@ def read_request(path: Path) -> Request:
     """A request that was recorded.
 
     Raises:
-        DamagedError: it is not what was written.
+        DamagedError: it is damaged.
     """
     try:
         document = parse_json(read_file(path, error=DamagedError), "it", error=DamagedError)
@@ -203,7 +203,7 @@ def read_request(path: Path) -> Request:
 
 
 def _check(path: Path, table: str | None, step: int | None) -> Footer:
-    """The provenance of a file that is whole; of tensors nothing.
+    """The provenance of a whole file; None for tensors.
 
     Raises DamagedError, FileNotFoundError.
     """
@@ -218,7 +218,7 @@ def _check(path: Path, table: str | None, step: int | None) -> Footer:
 
 def _beside(footer: Footer) -> set[tuple[str, str]]:
     """Tables and tensors that a unit has beside its metrics, as names and suffixes."""
-    split = [os.path.splitext(name) for name in footer.beside or ()]  # noqa: PTH122 - they are no paths
+    split = [os.path.splitext(name) for name in footer.beside or ()]  # noqa: PTH122 - they are not paths
     return {
         (name, suffix)
         for name, suffix in split

@@ -1,6 +1,6 @@
 """The append-only log of each worker: one JSON line an event.
 
-Each has a file of its own, so that no two workers write to one.
+Each worker has its own file, so that no two write to the same.
 """
 
 import os
@@ -18,10 +18,10 @@ from pythia_traj.store.records import Event, as_json
 from pythia_traj.store.writing import writing
 
 _LINE = 1_000_000
-"""Bytes of a line; a longer one is no event."""
+"""The most bytes of a line; a longer one is not an event."""
 
 _TEXT = 100_000
-"""Characters of a message or a traceback that are kept."""
+"""The most characters of a message or a traceback that are kept."""
 
 
 class EventLog:
@@ -35,10 +35,10 @@ class EventLog:
         self._path = run.path / "log" / f"{self.worker}.jsonl"
 
     def write(self, event: str, **facts: Any) -> None:
-        """Appends an event: what happened, to which unit, and what is known of it.
+        """Appends an event: what happened, to which unit, and the details.
 
         Raises:
-            StoreError: the disk is full, read-only or forbidden.
+            StoreError: the disk is full or read-only, or writing is not allowed.
         """
         short = {
             name: value[:_TEXT] if isinstance(value, str) else value
@@ -55,8 +55,8 @@ class EventLog:
             line["job"] = self.job
         with writing(self._run.path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            # One write of one line, so that a reader never sees half of it unless the machine died
-            # in the middle.
+            # One write for one line: a reader sees half of it only if the machine died in the
+            # middle.
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(as_json(line) + "\n")
 
@@ -64,7 +64,7 @@ class EventLog:
 def read_events(run: Run) -> Iterator[dict[str, Any]]:
     """All events of all workers, in the order of their times.
 
-    What is no event, such as half a line, is skipped.
+    Anything else, such as half a line, is skipped.
     """
     events = []
     for path in sorted((run.path / "log").glob("*.jsonl")):
@@ -85,7 +85,7 @@ def _read(path: Path) -> Iterator[dict[str, Any]]:
 def _lines(path: Path) -> Iterator[bytes]:
     """The lines of a regular file.
 
-    Of a line that is too long no more than _LINE bytes are in memory at a time.
+    At most _LINE bytes of a line that is too long are in memory at a time.
     """
     try:
         with open_file(path, error=StoreError) as file:
@@ -96,5 +96,5 @@ def _lines(path: Path) -> Iterator[bytes]:
                     yield piece
                 whole = ends
     except (OSError, StoreError):
-        # A log that cannot be read says nothing; the rows it speaks of are not lost.
+        # A log that cannot be read counts as empty; the rows are not lost.
         return

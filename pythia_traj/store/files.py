@@ -1,4 +1,4 @@
-"""The files of one table of a run: those that are whole are read, the others are noted."""
+"""The files of one table of a run: whole ones are read, the others are noted."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -20,11 +20,11 @@ _NAMED = 3
 
 
 OTHER_TYPES = "its columns are of other types than those of other units: choose by label= or step="
-"""Of a file that is whole by itself: a sweep makes it no other."""
+"""Said of a whole file: a sweep would not change it."""
 
 
 class Files:
-    """The files of a table that are there, and which of them turned out to be damaged."""
+    """The files of a table, and which of them turned out to be damaged."""
 
     def __init__(self, run: Run, table: str | None) -> None:
         """Lists them by their names.
@@ -40,7 +40,7 @@ class Files:
     def read(
         self, wanted: Iterable[Found], use: Callable[[Found, Whole], T]
     ) -> Iterator[tuple[Found, T]]:
-        """What is made of each file that is whole, in their order; several are read at a time."""
+        """The result for each whole file, in their order; several are read at a time."""
         files = list(wanted)
         with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
             made = pool.map(lambda found: self._read(found, use), files)
@@ -49,22 +49,22 @@ class Files:
                     yield found, one[0]
 
     def say_damaged(self) -> list[str]:
-        """A sentence, where some are."""
+        """A sentence about damaged files, if any."""
         if not self.damaged:
             return []
         names = [
             f"{path.relative_to(self._run.path)} ({why})" for path, why in self.damaged.items()
         ]
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        is_mended = any(why != OTHER_TYPES for why in self.damaged.values())
-        advice = "; the next sweep makes them anew" if is_mended else ""
+        is_redone = any(why != OTHER_TYPES for why in self.damaged.values())
+        advice = "; the next sweep makes them again" if is_redone else ""
         return [
             f"left out {len(names)} damaged {'file' if len(names) == 1 else 'files'}:"
             f" {', '.join(names[:_NAMED])}{more}{advice}"
         ]
 
     def _read(self, found: Found, use: Callable[[Found, Whole], T]) -> tuple[T] | None:
-        """None where it is damaged or no longer there."""
+        """None where it is damaged or gone."""
         try:
             return (
                 use(found, read_parquet(found.path, COLUMNS.get(self._table), step=found.step)),

@@ -1,6 +1,6 @@
-"""What `load` is to filter by: a column, and the values that are wanted of it.
+"""What `load` filters by: a column, and its wanted values.
 
-A slip of the pen is an error, not an empty table.
+A typing error gives an error, not an empty table.
 """
 
 import math
@@ -27,26 +27,24 @@ class Filter:
 
     @classmethod
     def of(cls, name: str, value: Any) -> "Filter":
-        """As it was given: a value, None for null, or any collection of them.
+        """The filter as given: a value, None for null, or any collection of them.
 
-        NaN and NA are null too: a frame has them for what is null.
+        NaN and NA are null too: a frame holds them in place of null.
         """
         is_one = value is None or isinstance(value, str | bytes) or not isinstance(value, Iterable)
         values = (value,) if is_one else tuple(value)
         return cls(name, tuple(None if _is_null(one) else one for one in values))
 
     def check(self, columns: pa.Schema) -> None:
-        """Raises StoreError: there is no such column, or it cannot hold one of the values."""
+        """Raises StoreError: the column is unknown, or cannot hold one of the values."""
         if self.name not in columns.names:
-            raise StoreError(
-                f"there is no column {self.name!r}: {nearest(self.name, columns.names)}"
-            )
+            raise StoreError(f"unknown column {self.name!r}: {nearest(self.name, columns.names)}")
         kind = _value_type(columns.field(self.name).type)
         for value in self.values:
             try:
                 pa.scalar(value, type=kind)
                 if pa.types.is_integer(kind):
-                    # Of Python's own numbers pyarrow cuts halves off unsaid; a cast refuses to.
+                    # pyarrow silently truncates Python's fractions to integers; a cast refuses to.
                     pa.scalar(value).cast(kind)
             except (pa.ArrowException, TypeError, ValueError, OverflowError):
                 raise StoreError(
@@ -62,8 +60,8 @@ class Filter:
     def may_hold(self, metadata: pq.FileMetaData) -> bool:
         """Whether a unit's file can hold such a row, as far as its footer tells.
 
-        It tells of the experiment, which is the same for all rows: most files of a run are of
-        others, and need not be decoded.
+        The footer names the experiment, which is the same for all rows: most files of a run belong
+        to others and need not be decoded.
         """
         if self.name != "experiment" or None in self.values:
             return True
@@ -82,21 +80,21 @@ class Filter:
         return False
 
     def expression(self) -> pc.Expression:
-        """As pyarrow filters by it."""
+        """The same filter for pyarrow."""
         field = pc.field(self.name)
         some = [value for value in self.values if value is not None]
         found = field.isin(some) if some else pc.scalar(False)
         return found | field.is_null() if None in self.values else found
 
     def words(self) -> set[str]:
-        """The words that are wanted."""
+        """The wanted words."""
         return {str(value) for value in self.values if isinstance(value, str)}
 
     def refuse_unknown(self, missing: Iterable[str], known: Sequence[str]) -> None:
-        """Raises StoreError: a word stands nowhere."""
+        """Raises StoreError: no row has one of the words."""
         for word in sorted(missing):
             raise StoreError(
-                f"there is no {self.name} {shown(word)} in these rows: {nearest(word, known)}"
+                f"these rows have no {self.name} {shown(word)}: {nearest(word, known)}"
             )
 
 

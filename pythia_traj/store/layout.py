@@ -1,4 +1,4 @@
-"""A run's directory: its paths, its creation, what may and may not be one.
+"""A run's directory: its paths, its creation, and which directories can be one.
 
     RUN/run.json                 what this directory is; written once
     RUN/requests/<digest>.json   each distinct request, resolved
@@ -9,10 +9,10 @@
     RUN/cache/                   rows that only references need; may be deleted
     RUN/log/<worker>.jsonl       events
     RUN/.tmp/                    files being written
-    RUN/conversion.json          stands for run.json until a conversion is complete
+    RUN/conversion.json          in place of run.json until a conversion is complete
 
-Directories are created by whoever needs them first; workers never wait for each other. How a file
-gets into them is in writing.py.
+The first worker that needs a directory creates it; workers never wait for each other. writing.py
+says how a file gets into it.
 """
 
 import re
@@ -42,7 +42,7 @@ SUFFIXES = (".parquet", ".safetensors")
 """Of a unit's files."""
 
 _FIRST_VERSION = "0.1.0"
-"""The one that wrote the runs that do not say which one did."""
+"""The version that wrote the runs that do not name one."""
 
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.+!]{0,40}")
 
@@ -51,18 +51,18 @@ _STEP_FILE = re.compile(r"step-([0-9]{6,10})\.[a-z]+")
 
 @dataclass(frozen=True)
 class Run:
-    """A run's directory that exists and is a run."""
+    """A directory that is a run."""
 
     path: Path
 
     @classmethod
     def create(cls, path: Path) -> "Run":
-        """Opens a run, creating it where there is nothing yet.
+        """Opens a run; creates it in an empty or new directory.
 
         Any number of workers may do so at once.
 
         Raises:
-            StoreError: the directory is something else's, or cannot be written.
+            StoreError: the directory holds something else, or cannot be written.
         """
         if (path / "run.json").exists():
             return cls.open(path)
@@ -71,16 +71,16 @@ class Run:
             foreign = foreign_entry(path)
             if foreign and not _was_run(path) and not (path / "run.json").exists():
                 raise StoreError(
-                    f"{path} holds {foreign} and is no run: give an empty or a new directory"
+                    f"{path} holds {foreign} and is not a run: give an empty or a new directory"
                 )
             run = cls(path)
             return run if run.write_facts() else cls.open(path)
 
     @classmethod
     def find(cls, path: Path) -> "Run | None":
-        """The run that a directory is, be it one that has lost its run.json.
+        """The run in a directory, even if it has lost its run.json.
 
-        None where there is none. Writes nothing.
+        None if it is not a run. Writes nothing.
 
         Raises:
             StoreError: as `open`.
@@ -95,7 +95,7 @@ class Run:
         """Opens a run that exists.
 
         Raises:
-            StoreError: there is none, it is damaged, or it was written by a version with another
+            StoreError: it is not a run, is damaged, or was written by a version with another
                 schema.
         """
         facts = read_facts(path)
@@ -104,7 +104,7 @@ class Run:
         return cls(path)
 
     def write_facts(self, **more: Any) -> bool:
-        """Writes run.json, which is what makes a run of a directory; False where one is there.
+        """Writes run.json, which makes a directory a run; False if it has one already.
 
         Raises:
             StoreError: the disk is full, read-only or forbidden.
@@ -137,9 +137,9 @@ class Run:
         suffix: str = ".parquet",
         cached: bool = False,
     ) -> Path:
-        """Where a unit's rows are, or a table or tensors of its.
+        """Where a unit's rows are, or one of its tables or tensors.
 
-        With `cached`, where rows that only references need are.
+        With `cached`, where the rows are that only references need.
         """
         return (
             self.folder(table, cached=cached)
@@ -149,7 +149,7 @@ class Run:
         )
 
     def folder(self, table: str | None, *, cached: bool = False) -> Path:
-        """Where the metrics are, or a table's rows; of the table of no name, all tables."""
+        """Where the metrics are, or a table's rows; for an empty name, all tables."""
         base = self._base(cached)
         return base / "metrics" if table is None else base / "tables" / table
 
@@ -185,22 +185,22 @@ class Run:
         return name
 
     def remove_leftovers(self) -> None:
-        """Removes what processes of this host that no longer live left in `.tmp/`."""
+        """Removes what dead processes of this host left in `.tmp/`."""
         remove_leftovers(self.path / ".tmp")
 
 
 def read_facts(path: Path) -> RunFacts:
-    """What a run's run.json says, be it of this schema or an older one.
+    """What a run's run.json says, of this schema or an older one.
 
     Raises:
-        StoreError: there is none, it is damaged, or it was written by a newer version.
+        StoreError: it is missing, damaged, or was written by a newer version.
     """
     file = path / "run.json"
     try:
         document = read_json(file, error=StoreError)
     except FileNotFoundError:
         _refuse_unfinished(path)
-        raise StoreError(f"{path} is no run: it has no run.json") from None
+        raise StoreError(f"{path} is not a run directory: it has no run.json") from None
     except StoreError as error:
         raise _damaged(file, error) from None
     if not isinstance(document, dict) or document.get("kind") != MARKER:
@@ -215,7 +215,7 @@ def read_facts(path: Path) -> RunFacts:
 
 
 def foreign_entry(path: Path) -> str | None:
-    """The first thing that a directory holds; None where it is empty, or not there yet.
+    """The first entry of a directory; None where it is empty or does not exist.
 
     Raises:
         StoreError: it is a file.
@@ -236,7 +236,7 @@ def step_file(step: int, suffix: str = ".parquet") -> str:
 
 
 def step_of(name: str) -> int | None:
-    """The step of a unit's file of this name; None if no unit's file has it."""
+    """The step in the name of a unit's file; None for any other name."""
     match = _STEP_FILE.fullmatch(name)
     step = int(match[1]) if match else None
     return step if step is not None and name.startswith(step_file(step, ".")) else None
@@ -278,9 +278,9 @@ def _newer(path: Path, facts: RunFacts) -> StoreError:
 
 
 def _refuse_unfinished(path: Path) -> None:
-    """Whether a directory without run.json is one that must not become a run of this schema.
+    """Refuses a directory without run.json that must not become a run of this schema.
 
-    Raises StoreError: its conversion is not complete, or it holds rows of an older schema.
+    Raises StoreError: its conversion is incomplete, or it holds rows of an older schema.
     """
     if (path / CONVERSION).exists():
         raise StoreError(
@@ -291,14 +291,14 @@ def _refuse_unfinished(path: Path) -> None:
 
 
 def holds_schema1(path: Path) -> bool:
-    """Whether a directory that has no run.json is a run of schema 1 that has lost it."""
+    """Whether a directory without run.json is a run of schema 1 that has lost it."""
     return path.is_dir() and _was_run(path) and any(path.glob("metrics/model=*/experiment=*"))
 
 
 def _was_run(path: Path) -> bool:
     """Whether a directory is a run that has lost its run.json.
 
-    Such a one has nothing but what a run holds, a request and a log among it.
+    It then holds only a run's files, with at least a request and a log.
     """
     names = {entry.name for entry in path.iterdir()}
     return names <= _OURS and "log" in names and any(path.glob("requests/*.json"))

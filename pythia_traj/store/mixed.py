@@ -1,6 +1,6 @@
 """Rows that were made with different versions or settings of one experiment.
 
-They lie in one folder or are asked for together, and their difference is not training's.
+They are in one folder or read together, and training does not explain their difference.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,17 +11,17 @@ from pythia_traj.store.done import Found
 from pythia_traj.store.records import Footer
 
 _NAMED = 3
-"""Settings that a message names."""
+"""The most settings that a message names."""
 
 
 def measured_by(footer: Footer) -> tuple[str, str] | None:
-    """The experiment that a unit is of, and its version; None where its provenance has no such."""
+    """The experiment of a unit, and its version; None where its provenance lacks it."""
     name, version = footer.made_of.get("experiment"), footer.made_of.get("version")
     return (name, shown(version)) if isinstance(name, str) and version is not None else None
 
 
 def mixed_versions(footers: Mapping[Found, Footer]) -> str:
-    """Which experiments were measured by more than one version of them; empty where none was."""
+    """Which experiments were measured by more than one of their versions; empty for none."""
     units: dict[tuple[str, str], list[str]] = {}
     for found, footer in footers.items():
         by = measured_by(footer)
@@ -39,10 +39,10 @@ def mixed_versions(footers: Mapping[Found, Footer]) -> str:
 
 
 def say_versions(footers: Mapping[Found, Footer]) -> list[str]:
-    """A sentence, where an experiment was measured by more than one version of it."""
+    """A sentence, if an experiment was measured by more than one of its versions."""
     versions = mixed_versions(footers)
     return (
-        [f"{versions}: what differs between them need not be training's; measure the older anew"]
+        [f"{versions}: their difference may not come from training; measure the older again"]
         if versions
         else []
     )
@@ -52,7 +52,7 @@ def say_mixed(footers: Mapping[Found, Footer]) -> list[str]:
     """A sentence for each model and label whose units were not all made with the same settings."""
     by_label: dict[tuple[str, str], dict[str | None, list[Footer]]] = {}
     for found, footer in footers.items():
-        # Units of one digest are alike; others may differ in the steps of their references alone.
+        # Units of one digest are alike; others may differ only in their references' steps.
         by_label.setdefault((found.model, found.label), {}).setdefault(footer.digest, []).append(
             footer
         )
@@ -89,7 +89,7 @@ def _in_order(name: str, version: str) -> tuple[str, int, str]:
 def _kinds(digests: Iterable[list[Footer]]) -> list[tuple[dict[str, Any], int]]:
     """Each set of settings, with the number of units that have it; the most frequent one first.
 
-    Versions are not among them: `mixed_versions` says of those more.
+    Versions are left out: `mixed_versions` says more about those.
     """
     kinds: list[tuple[dict[str, Any], int]] = []
     for footers in digests:
@@ -103,7 +103,7 @@ def _kinds(digests: Iterable[list[Footer]]) -> list[tuple[dict[str, Any], int]]:
 
 
 def _flat(value: Any, above: tuple[str, ...]) -> Iterable[tuple[str, Any]]:
-    """Settings by their names; a parameter is called as in a request."""
+    """Settings by name; parameters have their name in a request."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
             yield from _flat(

@@ -14,24 +14,24 @@ from pythia_traj.store.parquet import TYPES, arrow_schema
 from pythia_traj.store.schema1 import Origin, Words
 
 _WORDS = ("metric", "variant", "control", "component", "part", "target", "size", "reference")
-"""The columns of a key that old words say."""
+"""The columns of a key that old words determine."""
 
 _TAKEN = (*schema.PARTITIONS, *(column.name for column in schema.UNIT_COLUMNS), "control")
-"""What names a column of every table today, or says which control a row is."""
+"""Names that every table's columns use today, or that say which control a row is."""
 
 _ENDS = ("low", "high")
-"""Of an interval: linear_probe had them in `dim`, as rows of their own."""
+"""The ends of an interval: linear_probe had them as separate rows, named in `dim`."""
 
 
 def words_of(table: pa.Table) -> set[Words]:
-    """All words of keys that stand in a table."""
+    """All words of keys in a table."""
     return set(_encoded(table)[1])
 
 
 def metrics_table(
     old: pa.Table, experiment: str, keys: Mapping[Words, Key], origin: Origin
 ) -> pa.Table:
-    """Rows of metrics; those that were an end of another's interval are columns of that row."""
+    """Rows of metrics; a row that held an end of another's interval becomes columns of that row."""
     codes, words = _encoded(old)
     columns = _columns(old, experiment, codes, [keys[one] for one in words])
     ends = _ends(old, codes, words) if origin.experiment == "linear_probe" else {}
@@ -56,10 +56,10 @@ def items_table(old: pa.Table, experiment: str, keys: Mapping[Words, Key]) -> pa
 def own_table(
     old: pa.Table, experiment: str, name: str, origin: Origin, types: Mapping[str, pa.DataType]
 ) -> tuple[pa.Table, dict[str, str]]:
-    """A table of an experiment's own, and which of its columns have other names now.
+    """A table of an experiment's own, and which of its columns have new names.
 
     Args:
-        types: of columns by name, for those that have none at this step: all of it is null there.
+        types: of columns by name, for a column that is all null at this step, and so has no type.
     """
     unit = _unit_columns(old, experiment)
     front = arrow_schema(schema.UNIT_COLUMNS)
@@ -80,14 +80,14 @@ def own_columns(columns: pa.Schema) -> list[str]:
 
 
 def has_type(kind: pa.DataType) -> bool:
-    """Whether a column has a type: one that is null everywhere has none, nor have empty lists."""
+    """Whether a column has a type: a column of nulls or of empty lists has none."""
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return has_type(kind.value_type)
     return not pa.types.is_null(kind)
 
 
 def _encoded(table: pa.Table) -> tuple[np.ndarray, list[Words]]:
-    """Which words each row has, as places in a list of all that there are."""
+    """Which words each row has, as indices of a list of all words."""
     combined = np.zeros(len(table), np.int64)
     known: list[list[str | None]] = []
     for name in schema1.WORDS:
@@ -136,7 +136,7 @@ def _ends(
 ) -> dict[tuple[int, str], tuple[int, float]]:
     """The ends of a row's interval, by the row and which end: the row it was, and its value.
 
-    A row that says more than an end's value, or whose row is not there, is none: it stays a row.
+    A row that says more than an end's value, or whose partner is missing, stays a row.
     """
     places = list(zip(*(old[name].to_pylist() for name in schema1.PLACES), strict=True))
     named = [words[code] for code in codes]
@@ -156,7 +156,7 @@ def _ends(
 
 
 def _renamed(names: Sequence[str]) -> dict[str, str]:
-    """New names of columns that every table of a unit has now."""
+    """New names for columns whose old names every table of a unit uses now."""
     renamed: dict[str, str] = {}
     for name in names:
         new = name
@@ -176,9 +176,9 @@ def _typed(own: pa.Table, types: Mapping[str, pa.DataType]) -> pa.Table:
 
 
 def _as_declared(own: pa.Table, columns: Sequence[schema.Column], name: str) -> pa.Table | None:
-    """A packaged experiment's table as it is declared today.
+    """A packaged experiment's table, as declared today.
 
-    None of what a version before the last had in other columns.
+    None for a table that an older version wrote with other columns.
     """
     change = _CHANGED.get(name)
     if change is not None:
@@ -195,7 +195,7 @@ def _as_declared(own: pa.Table, columns: Sequence[schema.Column], name: str) -> 
 
 
 def _cast(values: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    """The same values as another type. Raises pa.ArrowException: they would be others."""
+    """The same values as another type. Raises pa.ArrowException: the values would change."""
     if pa.types.is_dictionary(kind):
         return pc.dictionary_encode(values.cast(kind.value_type))
     same = values.cast(kind)
@@ -233,4 +233,4 @@ def _probes(own: pa.Table) -> pa.Table:
 
 
 _CHANGED: Mapping[str, Callable[[pa.Table], pa.Table]] = {"tokens": _tokens, "probes": _probes}
-"""What packaged tables say in other columns now, by their names."""
+"""Packaged tables that use other columns now, by name."""

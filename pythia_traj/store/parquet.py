@@ -1,8 +1,7 @@
-"""A table -> a Parquet file, and back if it is whole: what was written into it, and nothing else.
+"""A table -> a Parquet file, and back if it is whole: exactly what was written.
 
-Beside the provenance a file's footer holds a checksum of the bytes before it: bits that have
-changed may give another number without a complaint of any reader, and looking for them this way
-costs less than decoding.
+Beside the provenance a file's footer holds a checksum of the bytes before it: changed bits can give
+another number without any reader's complaint, and this check costs less than decoding.
 """
 
 import os
@@ -55,27 +54,27 @@ _UNREADABLE = (
     KeyError,
     IndexError,
 )
-"""What pyarrow raises of a file that is none, or only in part."""
+"""What pyarrow raises for a file that is not Parquet, or incomplete."""
 
 _ROWS, _ROWS_PER_BYTE = 1_000_000, 100
-"""So many rows, and so many more for each byte, can be in a file.
+"""A file can hold so many rows, and so many more for each byte.
 
-More is a claim that would fill the memory.
+A file that claims more would fill the memory.
 """
 
 
 class DamagedError(StoreError):
-    """A file of a run is not as it was written; the text says how, without its name."""
+    """A file of a run is damaged; the text says how, without its name."""
 
 
 @dataclass(frozen=True)
 class Whole:
-    """A Parquet file of a run whose bytes are in memory and as they were written."""
+    """A whole Parquet file of a run, its bytes in memory."""
 
     footer: Footer
     file: pq.ParquetFile
     is_proven: bool
-    """Whether a checksum says so; else only decoding it tells."""
+    """Whether a checksum confirms it; else only decoding can tell."""
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Its rows, or these columns of them.
@@ -101,7 +100,7 @@ def write_parquet(path: Path, table: pa.Table, footer: Mapping[str, Any]) -> Non
         pq.ParquetWriter(sink, table.schema, compression="zstd") as writer,
     ):
         writer.write_table(table)
-        # What is written so far is in the file, and is all that a footer says nothing of.
+        # The file holds everything so far except the footer.
         checksum = zlib.crc32(provenance, _checksum_of_file(path))
         writer.add_key_value_metadata({_CHECKSUM_KEY: f"{checksum}".encode()})
 
@@ -113,7 +112,7 @@ def read_parquet(
     step: int | None = None,
     unit: Sequence[schema.Column] = schema.UNIT_COLUMNS,
 ) -> Whole:
-    """Opens a file, and looks whether it is whole.
+    """Opens a file, and checks that it is whole.
 
     Args:
         columns: those of its table; None for a table of an experiment's own, which has a unit's
@@ -122,8 +121,8 @@ def read_parquet(
         unit: a unit's columns.
 
     Raises:
-        FileNotFoundError: there is none.
-        DamagedError: it is not what was written.
+        FileNotFoundError: it does not exist.
+        DamagedError: it is damaged.
     """
     data = _bytes(path)
     try:
@@ -131,7 +130,7 @@ def read_parquet(
         metadata, found = file.metadata, file.schema_arrow
         keys = metadata.metadata or {}
     except _UNREADABLE as error:
-        raise DamagedError(f"it is no Parquet file ({_first_line(error)})") from None
+        raise DamagedError(f"it is not a Parquet file ({_first_line(error)})") from None
     _check_columns(found, columns, unit)
     if metadata.num_rows > _ROWS + _ROWS_PER_BYTE * len(data):
         raise DamagedError(f"it says that {len(data)} bytes are {metadata.num_rows} rows")
@@ -153,18 +152,18 @@ def read_parquet(
 
 
 def check_tensors(path: Path) -> None:
-    """Looks whether a safetensors file is whole, as far as its header tells: no tensor is read.
+    """Checks that a safetensors file is whole, as far as its header tells: no tensor is read.
 
     Raises:
-        FileNotFoundError: there is none.
-        DamagedError: it is not what was written.
+        FileNotFoundError: it does not exist.
+        DamagedError: it is damaged.
     """
     with _opened(path):
         try:
             with safe_open(path, "numpy") as file:
                 metadata = file.metadata() or {}
         except (SafetensorError, OSError, ValueError) as error:
-            raise DamagedError(f"it is no safetensors file ({_first_line(error)})") from None
+            raise DamagedError(f"it is not a safetensors file ({_first_line(error)})") from None
     if FOOTER_KEY.decode() not in metadata:
         raise DamagedError("it has no provenance: another program wrote it")
 
@@ -176,9 +175,9 @@ def arrow_schema(columns: tuple[schema.Column, ...]) -> pa.Schema:
 
 
 def _bytes(path: Path) -> bytes:
-    """The bytes of what begins and ends as Parquet files do.
+    """The bytes of a file that begins and ends as Parquet files do.
 
-    Whatever does not is not read, however large it is.
+    Any other file is not read, however large it is.
     """
     with _opened(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -188,7 +187,7 @@ def _bytes(path: Path) -> bytes:
         file.seek(max(0, size - _TAIL))
         last = file.read()
         if first != _MAGIC or not last.endswith(_MAGIC) or len(last) < _TAIL:
-            raise DamagedError("it is no Parquet file, or only the beginning of one")
+            raise DamagedError("it is not a Parquet file, or only the beginning of one")
         file.seek(0)
         return file.read()
 
@@ -227,7 +226,7 @@ def _check_columns(
 
 
 def _check_step(metadata: pq.FileMetaData, column: int, step: int) -> None:
-    """A copy of a step's file under another's name would be another step's numbers."""
+    """A file copied under another step's name would give the wrong step's numbers."""
     for group in range(metadata.num_row_groups):
         statistics = metadata.row_group(group).column(column).statistics
         if (

@@ -1,7 +1,7 @@
 """A run -> a tidy DataFrame.
 
-Any Parquet reader does the same on `RUN/metrics`; this one knows the types, what is damaged, what
-is a control, and what was measured otherwise than the rest.
+Any Parquet reader does the same on `RUN/metrics`; this one knows the types, damaged files,
+controls, and rows measured with other settings.
 """
 
 import warnings
@@ -31,8 +31,8 @@ _PANDAS = {"dictionary": "category", "bool": "boolean", "int32": "Int64", "int64
 
 _NULLABLE = {
     pa.bool_(): pd.BooleanDtype(),
-    # Whatever a file needs to hold them: layer * 1000 + head or step * tokens per step, which
-    # everybody computes sooner or later, exceeds the smaller types, and pandas would not say so.
+    # Whatever type a file uses: users compute layer * 1000 + head or step * tokens per step, which
+    # overflows the smaller types, and pandas would not say so.
     **dict.fromkeys(
         (
             *(pa.int8(), pa.int16(), pa.int32(), pa.int64()),
@@ -44,7 +44,7 @@ _NULLABLE = {
 
 
 _TAKEN_FOR = {"experiment": ("label", "a label"), "label": ("experiment", "an experiment")}
-"""A request that gives an experiment no label of its own calls both the same."""
+"""Without a label in the request, both have the same name."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Read:
     Attributes:
         frame: the rows.
         footers: the provenance of each file that was read.
-        notes: what whoever looks at the rows must know: what was left out, what cannot be compared.
+        notes: what a reader of the rows must know: what was left out, what cannot be compared.
     """
 
     frame: pd.DataFrame
@@ -72,22 +72,22 @@ def load(
 ) -> pd.DataFrame:
     """The measurements of a run, one row one value of one metric.
 
-    `pythia_traj.describe(run)` says which metrics, variants and parts there are to ask for:
+    `pythia_traj.describe(run)` lists its metrics, variants and parts:
 
         load("runs/induction", metric="prefix_matching", variant="two_halves", step=[0, 512])
         load("runs/induction", metric="prefix_matching", control="shuffled")
         load("runs/induction", label="short", table="items")
 
-    Damaged files are left out with a warning; so is said where rows of a label were made with
-    different parameters.
+    Damaged files are left out with a warning. Another warning says where rows of a label were made
+    with different parameters.
 
     Args:
         run: the run's directory.
         table: another table than the metrics: `items`, one of an experiment's own, or `models`,
             which joins on `model`.
-        controls: the rows of controls are among them, whose `control` says which. They are too
-            where the filters name a `control`; tables that know of none are read whole.
-        mixed: rows that several versions of one experiment measured may stand together.
+        controls: include the rows of controls; `control` says which. They are also included where
+            the filters name a `control`; tables without that column are read whole.
+        mixed: allow rows that several versions of one experiment measured.
         **where: columns to filter by, pushed down to the files: a value, a list of values, or None
             for null. `experiment` is the experiment's name, `label` that of its request.
 
@@ -97,8 +97,8 @@ def load(
         Int64.
 
     Raises:
-        StoreError: it is no run, has no such table or column, a word stands nowhere in that column,
-            or rows of several versions of one experiment are among those asked for.
+        StoreError: it is not a run, the table or column is unknown, a column does not hold a word,
+            or the rows come from several versions of one experiment.
     """
     found = read_run(run, table=table, controls=controls, mixed=mixed, **where)
     for note in found.notes:
@@ -114,7 +114,7 @@ def read_run(
     mixed: bool = False,
     **where: Any,
 ) -> Read:
-    """The rows of a run, as `load`, with what there is to be said of them.
+    """The rows of a run, as `load`, with notes on them.
 
     Raises:
         StoreError: as `load`.
@@ -135,7 +135,7 @@ def read_run(
     hidden = sum(part.hidden for part in parts.values())
     if hidden and not len(rows):
         notes.append(
-            f"no measurement is among these rows, but {hidden} of controls: controls=True gives"
+            f"these rows hold no measurement, but {hidden} of controls: controls=True gives"
             " them too"
         )
     elif where and reader.files.there and not len(rows):
@@ -147,7 +147,7 @@ def read_run(
 
 @dataclass(frozen=True)
 class _Part:
-    """What was read of one file; `hidden` counts the rows of controls that were left out."""
+    """The rows of one file; `hidden` counts the rows of controls that were left out."""
 
     rows: pa.Table
     footer: Footer
@@ -155,7 +155,7 @@ class _Part:
 
 
 class _Reader:
-    """Reads those rows of one table that filters choose."""
+    """Reads the rows of one table that the filters choose."""
 
     def __init__(
         self, run: Run, table: str | None, filters: Sequence[Filter], controls: bool
@@ -164,18 +164,18 @@ class _Reader:
         self.partitions = schema.PARTITIONS[:1] if table == "models" else schema.PARTITIONS
         self._filters, self._controls = filters, controls
         self._is_stores = table in COLUMNS
-        """Whether the store alone says which columns it has."""
+        """Whether the store alone defines its columns."""
         known = arrow_schema(COLUMNS.get(table, schema.UNIT_COLUMNS))
         self._columns = pa.schema(
             [*(pa.field(name, TYPES["dictionary"]) for name in self.partitions), *known]
         )
-        """Those that are known without a look into a file."""
+        """The columns that are known without opening a file."""
 
     def read(self) -> tuple[pa.Table, dict[Found, _Part]]:
         """The rows, together and by their files.
 
         Raises:
-            StoreError: there is no such column, or a word stands nowhere in one.
+            StoreError: a column is unknown, or does not hold a word.
         """
         there = self.files.there
         if not there:
@@ -187,7 +187,7 @@ class _Reader:
         if self._is_stores:
             parts, columns = dict(self.files.read(wanted, self._open)), self._columns
         else:
-            # Of what a table of an experiment's own has for columns one file at least must tell.
+            # Only a file can tell the columns of an experiment's own table.
             parts, columns = self._agreeing(dict(self.files.read(wanted or there[:1], self._open)))
         rows = pa.concat_tables(
             [columns.empty_table(), *(part.rows for part in parts.values())],
@@ -199,7 +199,7 @@ class _Reader:
 
     @cached_property
     def _expression(self) -> pc.Expression | None:
-        """All filters, once it is known that the columns can hold what they ask for."""
+        """All filters, after checking that the columns can hold their values."""
         all_of_them: pc.Expression | None = None
         for one in self._filters:
             own = one.expression()
@@ -207,7 +207,7 @@ class _Reader:
         return all_of_them
 
     def _open(self, found: Found, whole: Whole) -> _Part:
-        """A file's rows with its partitions in front; of the store's own tables those chosen."""
+        """A file's rows with its partitions in front; of the store's own tables the chosen rows."""
         rows = (
             whole.table()
             if all(one.may_hold(whole.file.metadata) for one in self._filters)
@@ -222,7 +222,7 @@ class _Reader:
     def _chosen(self, rows: pa.Table, footer: Footer) -> _Part:
         if self._expression is not None:
             rows = rows.filter(self._expression)
-        # A table of a user's own may call something else by that name.
+        # A user's own table may use that name for something else.
         if (
             self._controls
             or "control" not in rows.column_names
@@ -233,9 +233,9 @@ class _Reader:
         return _Part(measured, footer, hidden=len(rows) - len(measured))
 
     def _agreeing(self, parts: Mapping[Found, _Part]) -> tuple[dict[Found, _Part], pa.Schema]:
-        """The chosen rows of a table of an experiment's own, with the columns that they all have.
+        """The chosen rows of an experiment's own table, with the columns that they all have.
 
-        Those are what fits the columns that most files have.
+        Files whose columns differ from those of most files are left out.
         """
         texts = {
             field.name
@@ -274,13 +274,13 @@ class _Reader:
             other, called = _TAKEN_FOR[one.name]
             for word in sorted((missing - known) & self._all_words(other)):
                 raise StoreError(
-                    f"there is no {one.name} {shown(word)} in these rows: it is {called}, so give"
+                    f"these rows have no {one.name} {shown(word)}: it is {called}, so give"
                     f" {other}={shown(word)}"
                 )
         one.refuse_unknown(missing - known, sorted(known))
 
     def _all_words(self, name: str) -> set[str]:
-        """All words that stand in a column, whatever the other columns hold."""
+        """All words in a column, whatever the other columns hold."""
         if name == "model":
             return {found.model for found in self.files.there}
         if name == "label":
@@ -290,7 +290,7 @@ class _Reader:
 
 
 def published_models() -> pd.DataFrame:
-    """The published models that are known by name, a row each.
+    """The published models with a known name, a row each.
 
     A run has the same table of its own models, directories included: `load(run, table="models")`.
     Both join on `model`:
@@ -308,7 +308,7 @@ def _refuse_versions(footers: Mapping[Found, Footer]) -> None:
     versions = mixed_versions(footers)
     if versions:
         raise StoreError(
-            f"{versions}: measure the older units anew, choose by label=, model= or step=, or have"
+            f"{versions}: measure the older units again, choose by label=, model= or step=, or read"
             " them together with mixed=True"
         )
 
@@ -323,7 +323,7 @@ def _words(rows: pa.Table, name: str) -> set[str]:
 
 
 def _as_texts(rows: pa.Table, names: set[str]) -> pa.Table:
-    """Words as texts, where other files of the table have texts: Arrow does not unify the two."""
+    """Words as texts, where other files of the table have texts: Arrow does not unify them."""
     for i, field in enumerate(rows.schema):
         if field.name in names and pa.types.is_dictionary(field.type):
             rows = rows.set_column(i, field.with_type(pa.string()), rows[i].cast(pa.string()))
@@ -339,7 +339,7 @@ def _as_frame(rows: pa.Table, partitions: Sequence[str]) -> pd.DataFrame:
     frame: pd.DataFrame = rows.to_pandas(types_mapper=_NULLABLE.get)
     for name in frame.columns:
         if isinstance(frame[name].dtype, pd.CategoricalDtype):
-            # The dictionaries of the files name words of rows that were left out too.
+            # The files' dictionaries also hold words of rows that were left out.
             frame[name] = frame[name].cat.remove_unused_categories()
     for name in partitions:
         frame[name] = frame[name].cat.reorder_categories(sorted(frame[name].cat.categories))

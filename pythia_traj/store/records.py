@@ -1,9 +1,9 @@
 """What a run's JSON says, one typed model for each kind of document.
 
-This is also where such a document is written so that it can be read again.
+It also writes such a document.
 
-Disks fail, editors save half a file, and other programs write into a run's directory. Whatever a
-document holds, it is one of these or it is damaged.
+Disks fail, editors save half a file, and other programs write into a run's directory. A document is
+one of these, or it is damaged.
 """
 
 import json
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 MARKER = "pythia-traj run"
 
 _MOST_UNITS = 10_000_000
-"""Units of one request; more is no request that anybody made."""
+"""The most units of one request; a larger number must be damage."""
 
 Step = Annotated[int, Interval(ge=0, lt=2**31)]
 """A step, as its column can hold it."""
@@ -27,7 +27,7 @@ ProcessId = Annotated[int, Interval(ge=1, lt=2**31)]
 
 
 class _Record(BaseModel):
-    """What is not named here may be there: later versions say more."""
+    """Other keys are allowed: later versions write more."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow", allow_inf_nan=False)
 
@@ -37,7 +37,7 @@ class RunFacts(_Record):
 
     Attributes:
         version: of the pythia-traj that wrote it; None in runs of schema 1.
-        id: what tells this run from others.
+        id: identifies the run.
         converted: the `id` and `schema` of the run that it is a conversion of.
     """
 
@@ -49,14 +49,14 @@ class RunFacts(_Record):
 
 
 class Request(_Record):
-    """`requests/<digest>.json`, of which status needs what is to be there in the end."""
+    """`requests/<digest>.json`; status needs the units that it asks for."""
 
     explicit_steps: dict[str, list[Step]]
     experiments: dict[str, Any]
 
     @property
     def is_possible(self) -> bool:
-        """Whether it asks for so many units that somebody can have meant it."""
+        """Whether the number of units is one that a user can have meant."""
         return sum(map(len, self.explicit_steps.values())) * len(self.experiments) <= _MOST_UNITS
 
 
@@ -97,8 +97,8 @@ class Footer(_Record):
         experiment_source: the file that defines the experiment; None likewise.
         beside: names of the tables and tensors that belong to the unit, with their suffixes; None
             likewise.
-        versions: of what it was computed with.
-        name: of the device.
+        versions: of the libraries it was computed with.
+        name: the device's.
         converted: of rows that were made from those of another schema, that `schema`, the
             `version` of pythia-traj that wrote them and the `digest` they had; None of others.
     """
@@ -117,16 +117,16 @@ class Footer(_Record):
     def published_at(self) -> str | None:
         """Where the model was published, as `PublishedModel.origin` says it.
 
-        Rows of older versions know it of the Hub alone.
+        Rows of older versions record it only for the Hub.
         """
         repo = self.source.get("repo")
         return self.origin or (f"hub:{repo}" if isinstance(repo, str) else None)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What must be equal for rows of a label at two steps to be compared.
+        """What must be equal before rows of a label at two steps can be compared.
 
-        It is all that they were made of, but for the references' steps.
+        It is all that they were made of except the references' steps.
         """
         return {name: value for name, value in self.made_of.items() if name != "references"}
 
@@ -139,14 +139,14 @@ def digest(made_of: Mapping[str, Any]) -> str:
 def as_json(document: Mapping[str, Any], *, indent: int | None = None) -> str:
     """A document as text that can be read again.
 
-    What JSON cannot hold is null, what is no text is escaped.
+    Values that JSON cannot hold become null, invalid text is escaped.
     """
     return json.dumps(_plain(document), sort_keys=True, indent=indent)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, str):
-        # Names of files that are no UTF-8 come with lone surrogates.
+        # File names that are not UTF-8 come with lone surrogates.
         return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, float):
         return value if math.isfinite(value) else None

@@ -1,8 +1,8 @@
-"""What runs of schema 1 say, in the words of today.
+"""What runs of schema 1 say, in today's words.
 
 Schema 1 put several things into one column. `variant` also held which control a row was of
-(`null:shuffled:logit`) and which step was compared with, `dim` held whatever else told rows apart:
-a class of tokens, a number of edges, the end of an interval.
+(`null:shuffled:logit`) and which step was compared with, `dim` held everything else that
+distinguished rows: a class of tokens, a number of edges, the end of an interval.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -23,7 +23,7 @@ WORDS = ("metric", "variant", "component", "dim")
 """The columns that held words of a key."""
 
 PLACES = ("layer", "head", "position")
-"""The columns of a key that are what they were."""
+"""The columns of a key that have not changed."""
 
 UNIT_COLUMNS = tuple(
     replace(column, type="int32") if column.name == "step" else column
@@ -73,10 +73,10 @@ class Words(NamedTuple):
 
 @dataclass(frozen=True)
 class Origin:
-    """What old words are to be understood by.
+    """What is needed to understand old words.
 
     Attributes:
-        experiment: the packaged experiment that wrote them; None of a user's.
+        experiment: the packaged experiment that wrote them; None for a user's.
         method: the parameter of `attribution`, which its controls did not name.
     """
 
@@ -85,7 +85,7 @@ class Origin:
 
     @classmethod
     def of(cls, footer: Footer) -> "Origin":
-        """As the provenance of the rows says it."""
+        """From the provenance of the rows."""
         name = str(footer.made_of.get("experiment"))
         if not is_packaged(footer):
             return cls(None)
@@ -100,7 +100,7 @@ def is_packaged(footer: Footer) -> bool:
 
 
 def made_of_today(footer: Footer) -> dict[str, Any]:
-    """What a unit is made of, as a sweep of this version says it of the same unit."""
+    """What a unit is made of, as a sweep of this version would record it."""
     made_of = {**footer.made_of, "schema": schema.VERSION}
     if is_packaged(footer) and "parameters" in made_of:
         made_of["parameters"] = parameters_today(_parameters(made_of))
@@ -113,10 +113,10 @@ def parameters_today(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def keys_of(found: Iterable[Words], origin: Origin) -> tuple[dict[Words, Key], list[str]]:
-    """The key of each of these words, and what is to be said of it.
+    """The key of each of these words, and notes on them.
 
-    No two have one key: where words fall together (`a:b` and `a_b` of a user's experiment), those
-    that stay as they are keep theirs, and the others' parts are numbered.
+    No two share a key: where words become equal (`a:b` and `a_b` of a user's experiment), unchanged
+    words keep theirs, and the others' parts are numbered.
     """
     keys: dict[Words, Key] = {}
     taken: set[Key] = set()
@@ -149,13 +149,13 @@ def _key(words: Words, origin: Origin) -> Key:
         rule = _RULES.get(origin.experiment)
         named |= {} if rule is None else rule(words.metric, named, origin)
     for name in WORD_COLUMNS:
-        # What colons are left are part of one word, of a user's.
+        # Any other colons belong to a user's own word.
         named[name] = (named.get(name) or "").replace(":", "_") or None
     return Key(words.metric, **named)
 
 
 def split(variant: str | None) -> tuple[str | None, str | None]:
-    """A control and the variant that it is the control of: of `null:shuffled:logit`, say."""
+    """A control and its variant, from words such as `null:shuffled:logit`."""
     null, _, rest = (variant or "").partition(":")
     if null != "null" or not rest:
         return None, variant
@@ -174,7 +174,7 @@ def _parameters(made_of: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 _Said = Mapping[str, Any]
-"""What words say so far, by the columns of today; what of `dim` is not understood is a part."""
+"""What words mean, by today's columns; anything else in `dim` is a part."""
 
 
 def _target(_: str, said: _Said, __: Origin) -> dict[str, Any]:
@@ -329,5 +329,5 @@ PACKAGED: Mapping[str, Mapping[str, tuple[Column, ...]]] = {
 }
 """The experiments that came with that version, with their own tables as they are declared today.
 
-Here and not read off the experiments, because those need torch.
+They are listed here because reading them from the experiments needs torch.
 """

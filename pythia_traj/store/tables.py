@@ -1,8 +1,8 @@
 """Rows, items and an experiment's own tables as Arrow tables, the unit's columns in front.
 
 Every column has the type that the schema or the experiment declares, whatever it holds at this
-step: a column that is all null at one step would otherwise have no type there, and readers that
-read all steps together fail on it.
+step: otherwise a column of nulls would have no type at this step, and readers of all steps together
+would fail.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ _KEY_FIELDS = tuple(one.name for one in fields(Key))
 
 @dataclass(frozen=True)
 class UnitId:
-    """Which unit, with the columns that are the same for all its rows."""
+    """A unit, with the columns that are the same for all its rows."""
 
     model: str
     label: str
@@ -51,10 +51,10 @@ def items_table(unit: UnitId, items: Sequence[Item]) -> pa.Table:
 def own_table(
     unit: UnitId, name: str, columns: Mapping[str, Sequence[Any]], declared: Declared
 ) -> pa.Table:
-    """A table of an experiment's own, as it was declared.
+    """A table of an experiment's own, as declared.
 
     Raises:
-        ValueError: it was not declared, or has other columns or values than were.
+        ValueError: it was not declared, or has other columns or values than declared.
     """
     if name not in declared:
         raise ValueError(
@@ -107,7 +107,7 @@ def _array(column: schema.Column, values: Sequence[Any]) -> pa.Array:
     try:
         array = pa.array(values, type=kind)
         if "int" in column.type:
-            # Of Python's own numbers pyarrow cuts halves off unsaid; a cast refuses to.
+            # pyarrow silently truncates Python's fractions to integers; a cast refuses to.
             pa.array(values).cast(kind)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"column {column.name!r}: {error}") from None

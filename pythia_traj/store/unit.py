@@ -1,4 +1,4 @@
-"""What is measured -> files: a unit's tables and tensors first, its metrics last.
+"""A measured unit -> files: its tables and tensors first, its metrics last.
 
 The metrics file alone means that the unit is done.
 """
@@ -39,13 +39,13 @@ def write_unit(
 ) -> Path:
     """Writes a unit; when this returns it is on disk and done.
 
-    Before that nothing of its metrics is to be seen. A table or tensors that an earlier measurement
-    of the unit left, and this one does not have, are removed.
+    Before that its metrics cannot be seen. Tables and tensors of an earlier measurement of the unit
+    are removed unless this one replaces them.
 
     Args:
         footer: provenance, as JSON, stored in every file of the unit.
         tables: the columns of the tables that the experiment may have beside its rows.
-        cached: the rows are only needed as a reference, and go to the run's cache.
+        cached: only references need the rows, which go to the run's cache.
 
     Raises:
         StoreError: the disk is full, read-only or forbidden.
@@ -85,7 +85,7 @@ def write_model(
     Args:
         facts: the columns of schema.MODELS by name; those left out are null.
         footer: its provenance: where the model is published.
-        anew: a row that is there is not replaced.
+        anew: whether the row is new: an existing one is not replaced.
 
     Returns:
         whether it was written.
@@ -104,7 +104,7 @@ def write_model(
 
 
 def read_footer(path: Path) -> dict[str, Any] | None:
-    """The provenance in a unit's file; None where the file is not there or is damaged."""
+    """The provenance in a unit's file; None where the file is missing or damaged."""
     try:
         return read_parquet(path, None).footer.model_dump(exclude_unset=True)
     except (FileNotFoundError, DamagedError):
@@ -119,7 +119,7 @@ def _write(run: Run, path: Path, table: pa.Table, footer: Mapping[str, Any]) -> 
 def _write_tensors(
     run: Run, path: Path, arrays: Mapping[str, np.ndarray], footer: Mapping[str, Any]
 ) -> None:
-    # safetensors writes the memory of an array, whatever its strides say.
+    # safetensors writes an array's memory and ignores its strides.
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     with run.replacing(path) as temporary:
         save_file(whole, temporary, metadata={FOOTER_KEY.decode(): as_json(footer)})

@@ -23,8 +23,8 @@ from pythia_traj.errors import StoreError
 def replacing(target: Path, aside: Path) -> Iterator[Path]:
     """A temporary file that takes the target's place when the block ends well.
 
-    When it does not, the file is gone. A directory of the target's name, which no program of ours
-    makes, is not deleted: it is kept under a hidden name.
+    Otherwise the file is deleted. A directory with the target's name, which our programs never
+    make, is kept under a hidden name.
 
     Args:
         aside: the folder of temporary files, on the target's disk.
@@ -45,7 +45,7 @@ def replacing(target: Path, aside: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(aside: Path) -> None:
-    """Removes the temporary files of processes of this host that no longer live."""
+    """Removes the temporary files of dead processes of this host."""
     ours = re.compile(rf"{re.escape(socket.gethostname())}-([0-9]{{1,9}})-[^-]*")
     for path in aside.glob("*"):
         match = ours.fullmatch(path.name)
@@ -55,7 +55,7 @@ def remove_leftovers(aside: Path) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns the operating system's refusals to write into a sentence.
+    """Turns the operating system's refusal to write into a sentence.
 
     Raises:
         StoreError: the disk is full, read-only or forbidden.
@@ -84,7 +84,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def free_bytes(path: Path) -> int:
-    """Free space of the disk a path is on, or will be on."""
+    """The free space of a path's disk."""
     existing = next(
         parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists()
     )
@@ -101,8 +101,8 @@ def link_exclusively(temporary: Path, target: Path) -> bool:
         temporary.unlink()
         return False
     except OSError:
-        # A file system without hard links: the rename that follows may replace a twin written at
-        # the same moment, which says the same.
+        # On a file system without hard links, the rename may replace a file written at the same
+        # moment, which has the same content.
         return True
     temporary.unlink()
     return True

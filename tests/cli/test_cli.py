@@ -238,7 +238,7 @@ def test_a_foreign_out_is_refused(cli, suite, tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     code, _, err = cli(*sweep_arguments(suite, tmp_path))
     assert code == 1
-    assert "holds thesis.tex and is no run: give an empty or a new directory" in err
+    assert "holds thesis.tex and is not a run: give an empty or a new directory" in err
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 

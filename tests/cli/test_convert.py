@@ -95,7 +95,9 @@ def test_what_is_damaged_is_named_and_the_rest_is_converted(cli, tmp_path, old):
     code, out, err = cli("convert", old, tmp_path / "new")
     assert code == 3
     assert out.startswith("2 units of 26 rows, 14 files written, 0 already there, 1 left out; run:")
-    assert f"left out: {old / name}: it is no Parquet file, or only the beginning of one\n" in err
+    assert (
+        f"left out: {old / name}: it is not a Parquet file, or only the beginning of one\n" in err
+    )
     found = pt.status(tmp_path / "new")
     assert (found.done, found.damaged) == (2, 0)
 

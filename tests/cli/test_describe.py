@@ -53,7 +53,7 @@ def test_its_document_is_the_librarys(cli, run):
 def test_a_damaged_file_is_a_warning_and_a_run_that_is_none_an_error(cli, run, tmp_path):
     code, out, err = cli("describe", tmp_path)
     assert (code, out) == (1, "")
-    assert err == f"error: {tmp_path} is no run: it has no run.json\n"
+    assert err == f"error: {tmp_path} is not a run directory: it has no run.json\n"
     path = next((run / "metrics").rglob("step-000000.parquet"))
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])

@@ -33,7 +33,7 @@ def conllu(*words):
 
 A, B = (1, ("a", "a", "NOUN", "N", "_", "0", "root")), (2, ("b", "b", "_", "V", "_", "1", "obj"))
 CONLLU = {
-    "an underscore is no label": (HEAD + conllu(A, B), [("a", "NOUN")]),
+    "an underscore means no label": (HEAD + conllu(A, B), [("a", "NOUN")]),
     "a byte order mark": ("\ufeff" + conllu(A), [("a", "NOUN")]),
     "a byte order mark before a document": ("\ufeff" + HEAD + conllu(A), [("a", "NOUN")]),
     "Windows line breaks": ((HEAD + conllu(A, B)).replace("\n", "\r\n"), [("a", "NOUN")]),
@@ -58,12 +58,15 @@ CONLLU = {
     "nothing": ("", "no word of .* has a label in its column upos"),
     "a column missing": (
         HEAD + "1\ta\ta\tNOUN\n\n",
-        "line 3 has 4 columns apart by tabs: CoNLL-U has 10",
+        "line 3 has 4 columns separated by tabs: CoNLL-U has 10",
     ),
     "a column too many": (conllu(A).replace("\n", "\t_\n", 1), "line 1 has 11 columns"),
     "spaces for tabs": (conllu(A).replace("\t", "  "), "line 1 has 1 columns"),
-    "no number": (conllu(("x", A[1])), "line 1: 'x' is no id of a word"),
-    "a number of many digits": (conllu(("9" * 5000, A[1])), "line 1: '9+... is no id of a word"),
+    "no number": (conllu(("x", A[1])), "line 1: 'x' is not the id of a word"),
+    "a number of many digits": (
+        conllu(("9" * 5000, A[1])),
+        "line 1: '9+... is not the id of a word",
+    ),
     "no empty line between": (
         conllu(A).rstrip("\n") + "\n" + conllu(A),
         "line 2: id 1 after 1: words are counted",
@@ -109,7 +112,7 @@ def test_other_columns_of_conllu(tmp_path, column, expected):
 
 NO_SPAN, NO_LABEL = (
     "expected a span such as",
-    "labels are text or whole numbers, null where there is none",
+    "labels are text or whole numbers, null for none",
 )
 SPANS = {
     "a label of text": ([0, 2, "PER"], [("ab", "PER")]),

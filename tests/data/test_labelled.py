@@ -300,8 +300,8 @@ def test_a_dataset_of_the_hub_is_streamed_at_its_commit(monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"task": "python_clas"}, "there is no task 'python_clas': did you mean python_class"),
-        ({"task": "none.jsonl"}, "there is no file none.jsonl"),
+        ({"task": "python_clas"}, "unknown task 'python_clas': did you mean python_class"),
+        ({"task": "none.jsonl"}, "none.jsonl is not a file"),
         ({"task": "hf:nowhere"}, "cannot read 'hf:nowhere' as a dataset: write hf:org/name@COMMIT"),
         ({"length": 200}, "exceed the model's context of 128"),
         ({"length": 1, "bos": True}, "BOS alone"),

@@ -162,11 +162,9 @@ def test_items_that_cannot_be_used_are_counted_by_reason(tiny):
 
 
 def test_an_unknown_task_is_answered_with_the_nearest(tiny):
-    with pytest.raises(
-        DataError, match="there is no task 'greater_then': did you mean greater_than"
-    ):
+    with pytest.raises(DataError, match="unknown task 'greater_then': did you mean greater_than"):
         TaskPrompts(task="greater_then").spec(seed=0)
-    with pytest.raises(DataError, match=r"there is no file nowhere\.jsonl"):
+    with pytest.raises(DataError, match=r"nowhere\.jsonl is not a file: give one of the tasks"):
         TaskPrompts(task="nowhere.jsonl").bind(tiny, seed=0)
 
 

@@ -57,7 +57,7 @@ def test_a_file_is_identified_by_its_content(files, tmp_path):
 
 
 def test_a_file_of_ids_that_is_not_there_is_named_before_any_model_is():
-    with pytest.raises(DataError, match=r"there is no file gone.npy: give stdlib, .npy"):
+    with pytest.raises(DataError, match=r"gone.npy is not a file: give stdlib, .npy"):
         TrainingSequences(corpus="gone.npy").spec(seed=0)
 
 
@@ -89,19 +89,19 @@ def test_what_cannot_be_read_says_what_is_wrong(files, tmp_path):
                 VOCABULARY, seed=0
             )
 
-    fails("which are no rows of 2049 uint16 ids: set row_length", corpus=str(files / "rows.bin"))
+    fails("not a multiple of 2049 uint16 ids: set row_length", corpus=str(files / "rows.bin"))
     fails("rows of 40 tokens, 48 are needed", corpus=str(files / "rows.npy"), prompt=40)
     fails(
         "holds 20 sequences of 16 tokens, 30 were asked for", corpus=str(files / "rows.npy"), n=30
     )
     fails("exceed the model's context of 128", prompt=128)
-    fails("there is no file .*nowhere.npy", corpus=str(tmp_path / "nowhere.npy"))
+    fails("nowhere.npy is not a file: give stdlib", corpus=str(tmp_path / "nowhere.npy"))
     np.save(tmp_path / "flat.npy", np.zeros(5))
     fails("holds float64 of shape", corpus=str(tmp_path / "flat.npy"))
     np.save(tmp_path / "large.npy", ROWS + 300)
     fails("the model has 300 embeddings", corpus=str(tmp_path / "large.npy"))
     (tmp_path / "bad.npy").write_bytes(b"no numpy")
-    fails("is no NumPy file", corpus=str(tmp_path / "bad.npy"))
+    fails("is not a NumPy file", corpus=str(tmp_path / "bad.npy"))
     (tmp_path / "bad.jsonl").write_text('{"tokens": [1, 2.5]}\n')
     fails(
         "line 1 has 2.5 among its tokens: they are integers from 0",

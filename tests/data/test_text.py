@@ -64,7 +64,7 @@ def test_a_column_can_be_chosen(corpora):
 @pytest.mark.parametrize(
     ("corpus", "message"),
     [
-        ("nowhere.txt", "there is no text 'nowhere.txt': give stdlib"),
+        ("nowhere.txt", "unknown corpus 'nowhere.txt': give stdlib"),
         ("hf:org/name", "with the full commit"),
         ("hf:org/name@main", "a branch can move"),
     ],
@@ -82,7 +82,7 @@ def test_damaged_corpora_are_named(tmp_path):
     with pytest.raises(DataError, match="is not UTF-8 text"):
         list(documents.read(str(tmp_path / "bad.txt")))
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")
-    with pytest.raises(DataError, match="is no Parquet file"):
+    with pytest.raises(DataError, match="is not a Parquet file"):
         list(documents.read(str(tmp_path / "bad.parquet")))
 
 

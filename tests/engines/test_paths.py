@@ -207,7 +207,7 @@ def test_a_source_that_is_the_base_changes_nothing(model, runs):
 
 
 def test_the_logits_are_a_receiver_alone():
-    with pytest.raises(ValueError, match="the logits cannot be a receiver beside others"):
+    with pytest.raises(ValueError, match="the logits must be the only receiver"):
         Receivers(mlps=frozenset({1}), logits=True)
 
 

@@ -487,8 +487,8 @@ def somebodys(path):
         (other_run, r"new is another run: give an empty or a new directory"),
         (lambda path: shutil.copytree(OLD, path), r"new is another run"),
         (other_conversion, r"new is an interrupted conversion of another run: give an empty"),
-        (lambda path: path.symlink_to(OLD), r"lie in each other: give a directory elsewhere"),
-        (lambda path: path.symlink_to(OLD / "log"), r"lie in each other: give a directory"),
+        (lambda path: path.symlink_to(OLD), r"contains the other: give a directory elsewhere"),
+        (lambda path: path.symlink_to(OLD / "log"), r"contains the other: give a directory"),
     ],
 )
 def test_a_directory_of_something_else_is_refused(tmp_path, make, message):
@@ -502,7 +502,7 @@ def test_a_directory_of_something_else_is_refused(tmp_path, make, message):
 
 def test_what_is_no_run_of_schema_1_is_refused(tmp_path):
     out = tmp_path / "out"
-    with pytest.raises(StoreError, match=r"nowhere is no run: it has no run\.json"):
+    with pytest.raises(StoreError, match=r"nowhere is not a run directory: it has no run\.json"):
         pt.convert(tmp_path / "nowhere", out)
     Run.create(tmp_path / "run")
     with pytest.raises(

@@ -290,7 +290,7 @@ def test_damaged_files_and_mixed_versions_and_settings_are_notes(tmp_path):
 
 
 def test_what_is_no_run_is_refused(tmp_path):
-    with pytest.raises(StoreError, match="is no run: it has no run.json"):
+    with pytest.raises(StoreError, match="is not a run directory: it has no run.json"):
         pt.describe(tmp_path)
 
 

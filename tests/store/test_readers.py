@@ -183,7 +183,7 @@ def test_load_filters_by_value_list_and_null(run):
     with pytest.raises(StoreError, match="step=512.5: that column holds whole numbers"):
         pt.load(run.path, step=512.5)
     assert set(pt.load(run.path, variant=None).metric) == {"nll", "icl_score"}
-    with pytest.raises(StoreError, match="there is no column 'metrc': did you mean metric"):
+    with pytest.raises(StoreError, match="unknown column 'metrc': did you mean metric"):
         pt.load(run.path, metrc="nll")
 
 

@@ -67,7 +67,7 @@ def test_many_workers_create_one_run(tmp_path):
 def test_somebody_elses_directory_is_refused(tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(
-        StoreError, match=r"holds thesis.tex and is no run: give an empty or a new directory"
+        StoreError, match=r"holds thesis.tex and is not a run: give an empty or a new directory"
     ):
         Run.create(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]

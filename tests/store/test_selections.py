@@ -99,7 +99,7 @@ def test_controls_are_there_for_whoever_asks(run, where, controls):
 
 def test_a_table_that_knows_of_no_controls_is_whole(run):
     assert len(pt.load(run, table="edges")) == 4
-    with pytest.raises(StoreError, match="there is no column 'control'"):
+    with pytest.raises(StoreError, match="unknown column 'control'"):
         pt.load(run, table="edges", control=None)
 
 
@@ -107,7 +107,7 @@ def test_where_controls_alone_were_meant_it_is_said(run):
     frame, notes = load_with_notes(run, metric="chance_level")
     assert frame.empty
     assert notes == [
-        "no measurement is among these rows, but 2 of controls: controls=True gives them too"
+        "these rows hold no measurement, but 2 of controls: controls=True gives them too"
     ]
     for where in ({"controls": True}, {"control": "chance"}):
         frame, notes = load_with_notes(run, metric="chance_level", **where)
@@ -165,13 +165,13 @@ def test_versions_of_an_experiment_stand_together_for_whoever_asks(versions, whe
         rf"norms was measured by version 9 \({older} units?,? [^)]*\) and by version 10 ", said
     )
     assert said.endswith(
-        " (1 unit tiny/norm/step2): measure the older units anew, choose by label=, model= or"
-        " step=, or have them together with mixed=True"
+        " (1 unit tiny/norm/step2): measure the older units again, choose by label=, model= or"
+        " step=, or read them together with mixed=True"
     )
     frame, (note,) = load_with_notes(versions, mixed=True, **where)
     assert len(frame)
     assert note.startswith("norms was measured by version 9 (")
-    assert note.endswith("what differs between them need not be training's; measure the older anew")
+    assert note.endswith("their difference may not come from training; measure the older again")
 
 
 ALIKE = [

@@ -472,7 +472,7 @@ def test_status_counts_names(suite, tmp_path):
     found = pt.status(tmp_path / "run")
     assert (found.done, found.left) == (7, 1)
     assert found.units["tiny/loss/step2"] == "left"
-    with pytest.raises(StoreError, match="is no run"):
+    with pytest.raises(StoreError, match="is not a run directory"):
         pt.status(tmp_path)
 
 

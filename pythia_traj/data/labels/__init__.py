@@ -15,7 +15,7 @@ from pythia_traj.data.labels.alignment import Labels, Pieces, Span, labels_of
 
 def _of_python(spans: Callable[[str], Iterator[Span]]) -> Callable[[Pieces], Labels]:
     def labels(pieces: Pieces) -> Labels:
-        # A byte order mark is no Python where text was read already.
+        # Once text is decoded, a byte order mark is not valid Python.
         marks = int(pieces.text.startswith("\ufeff"))
         found = spans(pieces.text[marks:])
         return labels_of(
@@ -37,5 +37,5 @@ TASKS: dict[str, Callable[[Pieces], Labels]] = {
 }
 """The labels by name; anything else is a user's file.
 
-Those of Python raise NotPythonError for a text that is none.
+Those of Python raise NotPythonError for any other text.
 """

@@ -1,17 +1,16 @@
 """Which characters a model's token stands for, and so which label it has.
 
-The rule: **a token has the label of its first character that is no white space**; a token of white
+The rule: **a token has the label of its first character that is not white space**; a token of white
 space alone, that of its first character. Byte-level tokens mostly begin with the space before their
-word, which is not what they are about. A character that is split over several tokens (a multi-byte
+word, which does not decide the label. A character that is split over several tokens (a multi-byte
 one) gives its label to all of them.
 
-A token's characters run from where the token before it ended: tokenizers differ in whether they
-count the space in front of a word as part of it, and those that do not give tokens of white space
-no characters at all.
+A token's characters run from where the token before it ended: some tokenizers count the space in
+front of a word as part of it, and the others give tokens of white space no characters at all.
 
 A tokenizer that normalises names fewer characters than the text has: of an e and a combining
-accent, which it reads as one, the e alone. What no token names belongs to the token before it, and
-gives no label.
+accent, which it reads as one, the e alone. A character that no token names belongs to the token
+before it, and gives no label.
 """
 
 import math
@@ -23,7 +22,7 @@ import numpy as np
 from pythia_traj.vocabulary import Vocabulary, pieces
 
 Span = tuple[int, int, str | None]
-"""First character, the one after the last, label, or None for none.
+"""First character, the one after the last, label or None.
 
 Characters are Unicode code points, as Python's strings have them.
 """
@@ -71,14 +70,13 @@ class Pieces:
 
 
 def tokenise(vocabulary: Vocabulary, text: str, length: int, *, most: float = math.inf) -> Pieces:
-    """Tokenises a text that is going to be cut into sequences of `length` tokens.
+    """Tokenises a text that will be cut into sequences of `length` tokens.
 
     Args:
-        most: tokens that are wanted of a text of more than a million characters: of what lies
-            behind them nothing is read.
+        most: tokens to read of a text of more than a million characters; the rest is not read.
 
     Raises:
-        DataError: there is no tokenizer, it fails, or is that of another model.
+        DataError: the model has no tokenizer, it fails, or belongs to another model.
     """
     ids, offsets = [np.empty(0, dtype=np.int64)], [np.empty((0, 2), dtype=np.int64)]
     start = 0
@@ -103,7 +101,7 @@ def _pieces(text: str, ids: np.ndarray, offsets: np.ndarray, length: int) -> Pie
 def _up_to_the_next(text: str, offsets: np.ndarray) -> np.ndarray:
     """The ends of tokens [token], each with the characters after it that no token names.
 
-    White space is not taken in.
+    White space is left out.
     """
     edges = np.bincount(offsets[:, 0], minlength=len(text) + 1) - np.bincount(
         offsets[:, 1], minlength=len(text) + 1

@@ -1,8 +1,8 @@
 """CoNLL-U, line by line: words with their labels, and the document that each sentence is a part of.
 
-Ten columns apart by tabs, a word a line; `#` begins a comment, an empty line ends a sentence
-(universaldependencies.org/format.html). `_` is no label. A line that is anything else is refused by
-its number: with a column missing, a word would silently lose its label.
+Ten columns separated by tabs, a word a line; `#` begins a comment, an empty line ends a sentence
+(universaldependencies.org/format.html). `_` means no label. Any other line is refused with its
+number: with a column missing, a word would silently lose its label.
 """
 
 import re
@@ -31,7 +31,7 @@ class Word:
     """A word as it is written.
 
     Attributes:
-        label: None for one that has none; so one that stands for several syntactic words
+        label: None for a word without one, such as one that stands for several syntactic words
             (`du` = `de le`).
         space: whether a space follows.
         line: its number in the file.
@@ -48,15 +48,14 @@ class _Sentence:
     words: list[Word] = field(default_factory=list)
     last: int = 0
     inside: int = 0
-    """The last syntactic word that a word written already stands for."""
+    """The last syntactic word that an earlier written word stands for."""
 
 
 def read(path: Path, column: str) -> Iterator[tuple[str, list[Word]]]:
     """Each sentence's document and words, in order.
 
     Raises:
-        DataError: there is no such column, a line does not follow the format, or no word has a
-            label.
+        DataError: the column is unknown, a line does not follow the format, or no word has a label.
     """
     if column not in COLUMNS:
         raise DataError(f"labels {column!r} of {path}: {nearest(column, COLUMNS)}")
@@ -89,7 +88,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             number += 1
             if len(data) == _LONGEST:
                 raise DataError(
-                    f"{path} line {number} has more than {_LONGEST} bytes: it is no CoNLL-U"
+                    f"{path} line {number} has more than {_LONGEST} bytes: it is not CoNLL-U"
                 )
             try:
                 yield number, data.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
@@ -101,17 +100,21 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _add(sentence: _Sentence, line: str, column: int, number: int, where: str) -> None:
-    """Puts the word of a line to its sentence, if it is one that is written."""
+    """Adds the word of a line to its sentence, if the word is written in the text."""
     columns = line.split("\t")
     if len(columns) != _WIDTH:
-        raise DataError(f"{where} has {len(columns)} columns apart by tabs: CoNLL-U has {_WIDTH}")
+        raise DataError(
+            f"{where} has {len(columns)} columns separated by tabs: CoNLL-U has {_WIDTH}"
+        )
     found = _ID.fullmatch(columns[0])
     if found is None:
-        raise DataError(f"{where}: {shown(columns[0])} is no id of a word, such as 3, 3-4 or 3.1")
+        raise DataError(
+            f"{where}: {shown(columns[0])} is not the id of a word, such as 3, 3-4 or 3.1"
+        )
     if not columns[_FORM].strip():
         raise DataError(f"{where} has no word in its column form")
     if found["sign"] == ".":
-        return  # an empty node: nothing of the text
+        return  # an empty node: not part of the text
     several = found["sign"] == "-"
     first = int(found["first"])
     if first != sentence.last + 1 or (several and int(found["last"]) < first):

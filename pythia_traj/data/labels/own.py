@@ -10,9 +10,8 @@
                             hf:DIR, one saved with `Dataset.save_to_disk`: a column `tokens` and one
                             of class labels for them
 
-What no span covers has no label. Neither has what is labelled null, -1 or -100, by which the
-libraries of the field leave tokens out, nor `_` in CoNLL-U; a class that is to be called -1 is
-written as text.
+Text without a span has no label. A label of null, -1 or -100 means none, as in the libraries of the
+field, and so does `_` in CoNLL-U; a class named -1 must be written as text.
 """
 
 import unicodedata
@@ -48,7 +47,7 @@ class LabelledText:
 
 
 def is_own(task: str) -> bool:
-    """Whether this is written as a user's file or dataset, be it there or not."""
+    """Whether this is written as a user's file or dataset, which need not exist."""
     return task.startswith("hf:") or is_table(Path(task)) or _is_conllu(Path(task))
 
 
@@ -64,15 +63,14 @@ def read(task: str, labels: str = "") -> Iterator[LabelledText]:
             labels.
 
     Raises:
-        DataError: it cannot be read, lacks a column, or a row holds what is no text, no label, or
-            no span of its text.
+        DataError: it cannot be read, lacks a column, or a row holds a wrong text, label or span.
     """
     if task.startswith("hf:"):
         yield from _dataset(task, labels)
         return
     path = Path(task)
     if not path.is_file():
-        raise DataError(f"there is no file {task}")
+        raise DataError(f"{task} is not a file")
     yield from (
         _conllu(path, labels or "upos") if _is_conllu(path) else _rows(path, labels or "spans")
     )
@@ -85,7 +83,7 @@ def _text(value: Any) -> str:
         value.encode()
     except UnicodeEncodeError:
         raise PydanticCustomError(
-            "text", "it holds half of a surrogate pair, which is no text"
+            "text", "it holds half of a surrogate pair, which is not text"
         ) from None
     return value
 
@@ -96,9 +94,7 @@ def _label(value: Any) -> str | int | None:
     if type(value) is int:
         return int(value)
     if not isinstance(value, str):
-        raise PydanticCustomError(
-            "label", "labels are text or whole numbers, null where there is none"
-        )
+        raise PydanticCustomError("label", "labels are text or whole numbers, null for none")
     if (
         not value
         or value != value.strip()
@@ -226,7 +222,7 @@ def _dataset(corpus: str, column: str) -> Iterator[LabelledText]:
 
 
 def _names(feature: Any) -> Sequence[str] | None:
-    """What the labels of a column are called, where it says so."""
+    """The names of a column's labels, where the dataset has them."""
     inner = (
         feature[0] if isinstance(feature, list) and feature else getattr(feature, "feature", None)
     )

@@ -17,14 +17,14 @@ from pythia_traj.data.labels.alignment import Span
 
 
 class NotPythonError(Exception):
-    """The text is no Python that this version of it can read."""
+    """This version of Python cannot read the text."""
 
 
 Located = tuple[int, int, int, str]
 """A token of Python: its type, its first character, the one after its last, its text."""
 
 DEEPEST = 3
-"""Brackets nested at least so deep have one label."""
+"""Brackets nested at least this deep share one label."""
 
 # Python 3.12 has tokens for the parts of an f-string; before, one is a STRING.
 _F_START, _F_END = (getattr(token, f"FSTRING_{which}", None) for which in ("START", "END"))
@@ -81,7 +81,7 @@ def bracket_depth(text: str) -> Iterator[Span]:
 
 
 def definitions(text: str) -> Iterator[Span]:
-    """Definition or use, of each name that is no keyword.
+    """Definition or use, of each name that is not a keyword.
 
     A definition is where a name gets its meaning: of a function, class or parameter, as the target
     of an assignment, of `for`, `with`, `import`, `except` or a pattern. All other names are uses,
@@ -107,7 +107,7 @@ def _is_identifier(type_: int, string: str) -> bool:
 def _tokens(text: str) -> list[Located]:
     """The tokens that have characters, in order.
 
-    Those that stand for a change of indentation are left out.
+    Those that mark a change of indentation are left out.
     """
     if "\r" in text.replace("\r\n", "\n"):
         raise NotPythonError(
@@ -132,7 +132,7 @@ def _tokens(text: str) -> list[Located]:
 def _whole(tokens: list[Located]) -> list[Located]:
     """The tokens, with names in one piece.
 
-    Before Python 3.12, tokenize breaks those in which an accent is a character of its own.
+    Before Python 3.12, tokenize breaks names in which an accent is a separate character.
     """
     found: list[Located] = []
     for type_, start, end, string in tokens:
@@ -176,7 +176,7 @@ def _defined_by_words(text: str) -> Iterator[int]:
             continue
         next_type, start, _, name = tokens[i + 1]
         after = tokens[i + 2][3] if i + 2 < len(tokens) else ""
-        # `with f() as a.b` assigns to an attribute of something that is there already.
+        # `with f() as a.b` assigns to an attribute of an existing object.
         if _is_identifier(next_type, name) and not (string == "as" and after in (".", "[")):
             yield start
 
@@ -184,11 +184,11 @@ def _defined_by_words(text: str) -> Iterator[int]:
 def _defined_by_nodes(text: str, names: dict[int, int]) -> Iterator[int]:
     """Where the names begin that the syntax tree defines.
 
-    `names` has where each name begins by its end: the tree has normalised what they are called.
+    `names` maps each name's end to its beginning: the tree holds normalised names only.
     """
     try:
         with warnings.catch_warnings():
-            # Escapes that a later version will not allow are no concern here.
+            # Escapes that a later version will not allow do not matter here.
             warnings.simplefilter("ignore")
             tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

@@ -1,6 +1,6 @@
-"""Labels that a token's own characters, the token before it or its place give it.
+"""Labels from a token's own characters, the token before it, or its place.
 
-They are what a probe ought to find with ease.
+A probe should find them easily.
 """
 
 import unicodedata
@@ -9,7 +9,7 @@ from pythia_traj.data.labels.alignment import Labels, Pieces
 
 
 def starts_with_space(pieces: Pieces) -> Labels:
-    """Space or none: what a token begins with."""
+    """Space or none: how a token begins."""
     return ["space" if string.startswith(" ") else "none" for string in pieces.strings()]
 
 
@@ -29,7 +29,7 @@ def capitalised(pieces: Pieces) -> Labels:
 
 
 def previous_class(pieces: Pieces) -> Labels:
-    """What the token before is by its characters alone.
+    """The kind of the token before, by its characters alone.
 
     It is letters, digits, punctuation, white space, or a mixture of them. The first token of a
     sequence has no label.
@@ -56,7 +56,7 @@ def _interval(place: int) -> str:
 
 
 def _identity_class(string: str) -> str:
-    # An accent by itself is no other kind of character.
+    # An accent belongs to its letter's kind.
     word = unicodedata.normalize("NFC", string.strip())
     if not word:
         return "white space"

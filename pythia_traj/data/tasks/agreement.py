@@ -23,7 +23,7 @@ NOUNS = (
 )  # fmt: skip
 """Singular and plural.
 
-Pairs of which one is more than one token make twins of unequal length, and are dropped.
+Pairs in which one word is more than one token make twins of unequal length, and are dropped.
 """
 
 PREPOSITIONS = ("near", "behind", "beside", "by")

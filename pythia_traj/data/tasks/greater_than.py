@@ -1,7 +1,7 @@
-"""Greater-than (Hanna et al. 2023): what began in 17YY ended in a later year, of which 17 is given.
+"""Greater-than (Hanna et al. 2023): what began in 17YY ended in a later year, whose 17 is given.
 
-Only years of the eighteenth century, whose numbers Pythia's tokenizer splits into the century and
-the year; which it does is checked.
+Only years of the eighteenth century: Pythia's tokenizer splits their numbers into the century and
+the year, which is checked.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
 """Indirect object identification (Wang et al. 2023): which of two people is given something.
 
-Of the two, the one that is named again is not the one that something is given to. The names are
-ours, as are the sentences; which of them can be used the tokenizer decides. Half of the items name
-the giver first (BABA), half second (ABBA), in every template alike.
+The person who is named again is the giver, not the receiver. The names and sentences are ours; the
+tokenizer decides which of them can be used. Half of the items name the giver first (BABA), half
+second (ABBA), in every template alike.
 """
 
 from collections.abc import Iterator

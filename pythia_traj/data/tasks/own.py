@@ -20,7 +20,7 @@ from pythia_traj.outside import checked
 COLUMNS = ("clean", "corrupted", "answer", "wrong")
 
 _LONGEST_NAME = 100
-"""Characters of a template's name: what a legend can hold, and no prompt put there by mistake."""
+"""Characters of a template's name: it must fit a legend, and a prompt in its place is longer."""
 
 
 def prompts(path: Path, d_vocab: int) -> Iterator[Prompt]:
@@ -30,8 +30,8 @@ def prompts(path: Path, d_vocab: int) -> Iterator[Prompt]:
         d_vocab: of the model in use: ids are below it.
 
     Raises:
-        DataError: it cannot be read, a row lacks a column, holds what is neither text nor ids of
-            tokens that the model has, or a template's name is too long or has a colon.
+        DataError: it cannot be read, a row lacks a column or holds neither text nor the model's
+            token ids, or a template's name is too long or has a colon.
     """
     for where, row in rows(path, COLUMNS):
         given = {name: row[name] for name in COLUMNS}
@@ -53,7 +53,7 @@ def _plain(text: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise PydanticCustomError(
-            "text", "it holds half of a surrogate pair, which is no text"
+            "text", "it holds half of a surrogate pair, which is not text"
         ) from None
     return text
 
@@ -75,7 +75,7 @@ def _template(value: Any) -> str:
     if type(value) not in (str, int):
         raise PydanticCustomError("template", "a template is named by text or a whole number")
     name = _plain(str(value))
-    # Key refuses a colon, with which two things would stand in one column, at the end of a step.
+    # Key refuses a colon, but only at the end of a step: with one, a column would hold two things.
     if ":" in name or len(name) > _LONGEST_NAME:
         raise PydanticCustomError(
             "template",

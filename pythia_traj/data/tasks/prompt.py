@@ -22,11 +22,11 @@ class Prompt:
     """One item.
 
     Attributes:
-        clean, corrupted: the prompt, and its twin in which what decides is changed.
+        clean, corrupted: the prompt, and its twin, which differs in what decides the answer.
         right, wrong: the continuations that are right for the clean prompt, and those that compete
             with them.
         template: which of the task's wordings it is.
-        splits: texts that have to become just these tokens, or the task would not be what it says:
+        splits: texts that must become exactly these tokens for the task to work:
             (" 1732", (" 17", "32")).
         where: the file and row it is from, for messages; empty where a program made it.
     """
@@ -46,8 +46,8 @@ class TaskBatch:
 
     Attributes:
         clean, corrupted: token ids [item, pos].
-        shuffled: the clean prompts with their tokens permuted within each item: the same types,
-            nothing to go by.
+        shuffled: the clean prompts with their tokens permuted within each item: the same types, but
+            no clue.
         reads: the positions after which continuations are judged [read]; the last one alone, but
             for tasks that say otherwise.
         candidates: token ids of the continuations [item, read, candidate].
@@ -131,7 +131,7 @@ def encode(
         rng: shuffles the null.
 
     Raises:
-        DataError: a prompt exceeds the context, or the tokenizer has ids that the model has not.
+        DataError: a prompt exceeds the context, or the tokenizer yields ids that the model lacks.
     """
     dropped = Dropped()
     kept: list[_Encoded] = []
@@ -221,7 +221,7 @@ def _check_boundary(prompt: Text, answer: Text, ids: Callable[[Text], tuple[int,
 def _batches(
     encoded: Sequence[_Encoded], start: int, rng: np.random.Generator
 ) -> Iterator[TaskBatch]:
-    """Items of one length and number of candidates together, in their order."""
+    """Items grouped by length and number of candidates, in their order."""
     groups: dict[tuple[int, int], list[int]] = {}
     for i, item in enumerate(encoded):
         groups.setdefault((len(item.clean), len(item.right) + len(item.wrong)), []).append(i)
@@ -242,7 +242,7 @@ def _batches(
 
 
 def permuted(tokens: np.ndarray, start: int, rng: np.random.Generator) -> np.ndarray:
-    """The tokens from `start` on in random order, each item by itself."""
+    """The tokens from `start` on in random order, within each item."""
     return np.concatenate([tokens[:, :start], rng.permuted(tokens[:, start:], axis=1)], axis=1)
 
 
@@ -253,7 +253,7 @@ SELECTION, EVALUATION = 0, 1
 def half_of(item: np.ndarray) -> np.ndarray:
     """Which half items belong to, by their numbers: 0, 1, 1, 0, and again.
 
-    Not every other one: tasks make two kinds of items in turn, and each half is to have both.
+    Not every other item: tasks alternate two kinds of items, and each half must have both.
     """
     halves: np.ndarray = (item + item // 2) % 2
     return halves

@@ -1,4 +1,4 @@
-"""Gendered pronoun: a name decides between he and she."""
+"""Gendered pronoun: the name decides between he and she."""
 
 from collections.abc import Iterator
 

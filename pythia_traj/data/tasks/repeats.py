@@ -1,9 +1,9 @@
 """Repeated tokens as a task: random tokens, then the same again; judged on the whole second copy.
 
 Nothing competes with the right continuation, so what counts is its loss. The twin's first copy has
-the same tokens in another order: what has been seen is the same, what followed it is not. With
+the same tokens in another order: the seen tokens are the same, what followed each is not. With
 other tokens instead, a model that only knows that seen tokens come again would tell the twins apart
-long before it can continue anything.
+long before it can continue a sequence.
 """
 
 import numpy as np

@@ -10,7 +10,7 @@ from pythia_traj.data.tasks.prompt import Dropped, Prompt, TaskBatch, encode
 from pythia_traj.experiment import Vocabulary
 
 _TRIES = 20
-"""Prompts to look at for each that is asked for, before a tokenizer is taken to allow no more."""
+"""Prompts that are tried for each requested one before giving up on the tokenizer."""
 
 Draw = Callable[[Vocabulary, int, int, bool], tuple[list[TaskBatch], Dropped]]
 """Vocabulary, seed, number of items and whether BOS is prepended -> items of one length together.
