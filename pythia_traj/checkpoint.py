@@ -21,7 +21,7 @@ class WeightFile:
             says the format.
         data: its bytes: a buffer that was filled from a disk or a network, or a memory map.
         path: what is mapped, if it is a map, which takes no memory of the process.
-        tensors: the names of the tensors that its index takes from it; None where there is no
+        tensors: the names of the tensors that its index takes from it; None without an
             index.
         is_current: whether the file that the bytes are from is unchanged. No byte of a map may be
             used after its file has changed.

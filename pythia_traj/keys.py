@@ -72,7 +72,7 @@ class Extent:
     Attributes:
         n_layers, n_heads: of the model.
         n_positions: of the tokens that were read, or of the model's context.
-        n_items: of the batch; None where there is none.
+        n_items: of the batch; None without one.
         from_end: whether positions may be counted from the end, from -1 on.
 
     >>> Extent(n_layers=6, n_heads=8, n_positions=64).check(Key("loss", layer=6))

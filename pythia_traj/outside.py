@@ -57,7 +57,7 @@ def open_file(
         what: the file in messages, if not by its path.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: it does not exist.
         PythiaTrajError: of the kind asked for: it is a pipe, a device or a directory, or cannot be
             opened.
     """
@@ -87,7 +87,7 @@ def read_file(path: Path, *, error: type[PythiaTrajError], most: int = SMALL) ->
         most: bytes; a larger file is refused before it is read.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: it does not exist.
         PythiaTrajError: of the kind asked for: as `open_file`, or it is too large.
     """
     with open_file(path, error=error) as file:
@@ -141,7 +141,7 @@ def read_json(path: Path, *, error: type[PythiaTrajError], most: int = SMALL) ->
     """A JSON file as plain values.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: it does not exist.
         PythiaTrajError: as `read_file` and `parse_json`.
     """
     return parse_json(read_file(path, error=error, most=most), path, error=error)

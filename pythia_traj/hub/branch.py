@@ -134,7 +134,7 @@ class HubCheckpoint:
         It is `main`'s where this one differs from it in token ids and metadata alone.
 
         Raises:
-            CheckpointError: there is none, or it contradicts `main`'s.
+            CheckpointError: it is missing, or contradicts `main`'s.
         """
         return read_json(self._repository.fetch(*self._config_file), what=CONFIG)
 

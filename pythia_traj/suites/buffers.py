@@ -17,7 +17,7 @@ def anonymous(size: int) -> memoryview:
     """Memory of the process, which it takes from the system page by page as it is written.
 
     Raises:
-        CheckpointError: there is not enough; the sizes come from outside and may be wrong.
+        CheckpointError: the memory is too small; the sizes come from outside and may be wrong.
     """
     try:
         # Private: a shared mapping would count as a file's, and every limit and measurement of a

@@ -210,7 +210,7 @@ REFUSED = {
     ),
     "an unknown normalizer": (
         with_(normalizer={"type": "Zzz"}),
-        "no tokenizer.json that can be used",
+        "is not a usable tokenizer.json",
     ),
     "a normalizer without a type": (with_(normalizer={}), "normalizer.type is missing"),
     "a letter that becomes a million": (
@@ -258,7 +258,7 @@ REFUSED = {
         "expressions do when they backtrack|retry-limit",
     ),
     "a search to the end": (split_at(r"[\s\S]*[QZ](?!)"), "expressions do when they backtrack"),
-    "an expression that is none": (split_at("(a"), "no tokenizer.json that can be used"),
+    "an expression that is none": (split_at("(a"), "is not a usable tokenizer.json"),
     "a long expression": (split_at("a" * 10**6), "more than 10000 characters"),
     "a huge expression": (split_at("((a{1000}){1000}){1000}"), "more than 10000 characters"),
 }

@@ -292,8 +292,8 @@ def test_unknown_models_are_answered_with_the_nearest(serve, tiny, tmp_path):
     serve(tiny)
     with pytest.raises(
         SuiteError,
-        match="unknown model 'pythia-1b-dedupd', and no such directory:"
-        " did you mean pythia-1b-deduped",
+        match="unknown model 'pythia-1b-dedupd', and no such directory: did you mean"
+        " pythia-1b-deduped",
     ):
         pt.sweep(request("pythia-1b-dedupd", tmp_path / "run"))
     with pytest.raises(

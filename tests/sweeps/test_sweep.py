@@ -221,7 +221,7 @@ def test_a_damaged_step_fails_its_own_units_and_is_retried(own_suite, tmp_path):
         ),
         (
             lambda folder: (folder / "tokenizer.json").write_text("{}"),
-            "tokenizer.json is no tokenizer.json",
+            "tokenizer.json is not a usable tokenizer.json",
         ),
         (lambda folder: (folder / "model.safetensors").unlink(), "holds no weights"),
     ],

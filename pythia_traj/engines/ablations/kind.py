@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pythia_traj.engines.ablation import Means, Replacement
 from pythia_traj.engines.kept import KeptPass
 
 
+@runtime_checkable
 class Sources(Protocol):
     """What a replacement can be made of, for some items of a task; made when it is asked for."""
 
