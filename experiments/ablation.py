@@ -6,7 +6,7 @@ what removing other heads of the same layers does: the matched control. Zero abl
 where it never is, so it is not among the default kinds.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from annotated_types import Ge
 from pydantic import AfterValidator
+from torch import Tensor
 from transformer_lens import HookedTransformer
 
+from pythia_traj.bench import CONTROLS, Part, TaskBench, add_effect
 from pythia_traj.data.prompts import BoundTaskPrompts, TaskPrompts
-from pythia_traj.data.tasks.prompt import EVALUATION, SELECTION, TaskBatch, half_of
+from pythia_traj.data.tasks.prompt import EVALUATION, SELECTION, TaskBatch
 from pythia_traj.engines.ablation import (
     Components,
     Means,
@@ -30,11 +32,11 @@ from pythia_traj.engines.ablation import (
     replaced,
     zeros,
 )
-from pythia_traj.engines.kept import KeptPass, Question, keep_pass, score
+from pythia_traj.engines.kept import KeptPass
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import COMMA_SEPARATED, Count, Passes, Shape, experiment
 from pythia_traj.schema import Column
-from pythia_traj.values import HEAD_BLOCKS, Key, Rows
+from pythia_traj.values import Key, Rows
 
 Kind = Literal["zero", "mean", "positional_mean", "resample", "pattern_preserving", "direct"]
 Component = Literal["head", "attn", "mlp"]
@@ -128,25 +130,25 @@ def ablation(
         controls: at most so many sets stand beside a tested one.
     """
     rows = Rows()
-    bench = _Bench(model, prompts, rows, controls)
+    removal = _Removal(model, prompts, rows, controls)
     single = one_by_one(model.cfg.n_layers, model.cfg.n_heads, components)
     named = {name: _in_model(name, model) for name in sets}
     chosen: dict[str, list[object]] = {"kind": [], "set": [], "layer": [], "head": []}
     for kind in kinds:
-        effects = bench.effects(kind, list(single.values()))
+        effects = removal.effects(kind, list(single.values()))
         for i, tested in enumerate(single):
             same_layer = [j for j, other in enumerate(single) if other[:2] == tested[:2] and j != i]
-            bench.write(Key("effect", kind, *tested), effects[:, i], effects[:, same_layer])
+            removal.write(Key("effect", kind, *tested), effects[:, i], effects[:, same_layer])
         for name, target in named.items():
-            bench.write_set(kind, name, target)
+            removal.write_set(kind, name, target)
         heads = [i for i, tested in enumerate(single) if tested[0] == "head"]
-        if top and heads and (bench.half == EVALUATION).any():
-            harm = bench.harm(effects[:, heads][:, :, bench.half == SELECTION].mean(-1))[0]
+        if top and heads and (removal.half == EVALUATION).any():
+            harm = removal.harm(effects[:, heads][:, :, removal.half == SELECTION].mean(-1))[0]
             most = [
                 tuple(single.values())[heads[i]] for i in np.argsort(-harm, kind="stable")[:top]
             ]
             target = Components(frozenset[tuple[int, int]]().union(*(one.heads for one in most)))
-            bench.write_set(kind, f"top{top}", target, items=bench.half == EVALUATION)
+            removal.write_set(kind, f"top{top}", target, items=removal.half == EVALUATION)
             for layer, head in sorted(target.heads):
                 for column, value in zip(
                     chosen.values(), (kind, f"top{top}", layer, head), strict=True
@@ -169,42 +171,44 @@ def _in_model(name: str, model: HookedTransformer) -> Components:
     return target
 
 
-class _Bench:
-    """A model and a task: what they score as they are, and what is left with components removed."""
+class _Removal:
+    """What removing components from a model changes in a task, as rows."""
 
     def __init__(
         self, model: HookedTransformer, prompts: BoundTaskPrompts, rows: Rows, controls: int
     ) -> None:
-        self._model, self._prompts, self._rows, self._controls = model, prompts, rows, controls
+        self._bench = TaskBench(model, prompts.batches, _ITEMS_AT_ONCE)
+        self._rows, self._controls = rows, controls
         self._metrics = list(dict.fromkeys((prompts.metric, "nll")))
-        numbers = np.concatenate([batch.item for batch in prompts.batches])
-        self._in_order = np.argsort(numbers)
-        self.half = half_of(np.arange(len(numbers)))
-        self._clean = self._baseline("clean", None)
-        self._baseline("corrupted", "corrupted")
-        self._baseline("shuffled", "shuffled")
+        for prompt in CONTROLS:
+            for metric in self._metrics:
+                self._bench.add_baseline(rows, prompt, metric)
+        clean = self._bench.baseline("clean")
+        self._clean = np.stack([clean[metric] for metric in self._metrics])
+        self.half = self._bench.half
 
     def effects(self, kind: Kind, targets: Sequence[Components]) -> np.ndarray:
         """Changes of the metrics with each target removed [metric, target, item]."""
         if not targets:
-            return np.empty((len(self._metrics), 0, len(self._in_order)))
-        found = [
-            self._stack(
-                replaced(
-                    self._model,
-                    base,
-                    question,
-                    targets,
-                    replacement,
-                    direct=kind == "direct",
-                    frozen_patterns=kind == "pattern_preserving",
-                )
+            return np.empty((len(self._metrics), 0, len(self.half)))
+        means = self._means(kind) if kind in ("mean", "positional_mean") else {}
+
+        def removed(part: Part[TaskBatch]) -> dict[Kind, Tensor]:
+            base = self._bench.keep(part, "clean", patterns=kind == "pattern_preserving")
+            scores = replaced(
+                self._bench.model,
+                base,
+                part.question,
+                targets,
+                self._replacement(kind, part, base, means),
+                direct=kind == "direct",
+                frozen_patterns=kind == "pattern_preserving",
             )
-            for base, question, replacement in self._prepared(kind)
-        ]
-        removed: np.ndarray = np.concatenate(found, -1)[..., self._in_order]
-        removed -= self._clean[:, None]
-        return removed
+            return {kind: torch.stack([scores[metric] for metric in self._metrics])}
+
+        effects = self._bench.over(removed)[kind]
+        effects -= self._clean[:, None]
+        return effects
 
     def harm(self, effects: np.ndarray) -> np.ndarray:
         """Effects [metric, ...] as what grows with harm: a loss does, the other metrics fall."""
@@ -216,7 +220,8 @@ class _Bench:
         self, kind: Kind, name: str, target: Components, items: np.ndarray | slice = slice(None)
     ) -> None:
         """Measures a set of heads and its controls, and writes their rows for some of the items."""
-        others = disjoint_sets(target, self._model.cfg.n_heads, self._controls, seed=0)
+        n_heads = self._bench.model.cfg.n_heads
+        others = disjoint_sets(target, n_heads, self._controls, seed=0)
         effects = self.effects(kind, [target, *others])[..., items]
         self.write(Key("effect", kind, "set", part=name), effects[:, 0], effects[:, 1:])
 
@@ -225,13 +230,12 @@ class _Bench:
 
         Its effects [metric, item] stand beside those of its controls [metric, set, item].
         """
-        blocks = HEAD_BLOCKS if tested.component == "head" else None
         means = controls.mean(-1)
         worse = (self.harm(means) >= self.harm(real.mean(-1))[:, None]).sum(-1)
         for i, metric in enumerate(self._metrics):
             key = replace(tested, target=metric)
             matched, n = replace(key, control="matched"), means.shape[1]
-            self._rows.add_items(key, real[i], blocks=blocks)
+            add_effect(self._rows, key, real[i])
             if n:
                 self._rows.add(matched, float(means[i].mean()), n=n)
                 self._rows.add(replace(key, metric="effect_rank"), float(worse[i] + 1), n=n + 1)
@@ -243,30 +247,13 @@ class _Bench:
                 sd = float(means[i].std(ddof=1))
                 self._rows.add(replace(matched, metric="effect_sd"), sd, n=n)
 
-    def _parts(self) -> Iterator[tuple[TaskBatch, int]]:
-        """The items, as many at once as are kept in memory, and the batch that they are of."""
-        for number, batch in enumerate(self._prompts.batches):
-            for part in batch.parts(_ITEMS_AT_ONCE):
-                yield part, number
-
-    def _kept(self, tokens: np.ndarray, *, patterns: bool = False) -> KeptPass:
-        with torch.inference_mode():
-            return keep_pass(
-                self._model, torch.from_numpy(tokens).to(self._model.W_E.device), patterns=patterns
-            )
-
-    def _prepared(self, kind: Kind) -> Iterator[tuple[KeptPass, Question, Replacement]]:
-        """Part by part: the clean pass, what is asked of it, and what stands in for outputs."""
-        means = self._means(kind) if kind in ("mean", "positional_mean") else {}
-        for part, number in self._parts():
-            base = self._kept(part.clean, patterns=kind == "pattern_preserving")
-            if kind in ("resample", "direct"):
-                replacement = outputs(self._kept(part.corrupted))
-            elif means:
-                replacement = means[number].replacement(base)
-            else:
-                replacement = zeros(base)
-            yield base, Question.of(part, base.tokens.device), replacement
+    def _replacement(
+        self, kind: Kind, part: Part[TaskBatch], base: KeptPass, means: Mapping[int, Means]
+    ) -> Replacement:
+        """What stands in for the outputs of a part's clean pass."""
+        if kind in ("resample", "direct"):
+            return outputs(self._bench.keep(part, "corrupted"))
+        return means[part.batch].replacement(base) if means else zeros(base)
 
     def _means(self, kind: Kind) -> Mapping[int, Means]:
         """Means of outputs on the clean prompts, by batch.
@@ -275,29 +262,8 @@ class _Bench:
         """
         by_position = kind == "positional_mean"
         overall = Means(by_position=False)
-        means = {
-            i: Means(by_position) if by_position else overall
-            for i in range(len(self._prompts.batches))
-        }
-        for part, number in self._parts():
-            means[number].add(self._kept(part.clean))
+        means: dict[int, Means] = {}
+        for part in self._bench.parts:
+            own = means.setdefault(part.batch, Means(by_position) if by_position else overall)
+            own.add(self._bench.keep(part, "clean"))
         return means
-
-    def _baseline(self, prompts: str, control: str | None) -> np.ndarray:
-        """The metrics as they are, after one kind of prompts [metric, item]; written as rows."""
-        found = []
-        for part, _ in self._parts():
-            tokens = torch.from_numpy(getattr(part, prompts)).to(self._model.W_E.device)
-            question = Question.of(part, tokens.device)
-            with torch.inference_mode():
-                final = self._model(tokens, stop_at_layer=self._model.cfg.n_layers)[
-                    :, question.reads
-                ]
-                found.append(self._stack(score(self._model, final, question)))
-        values = np.concatenate(found, -1)[:, 0, self._in_order]
-        for metric, row in zip(self._metrics, values, strict=True):
-            self._rows.add_items(Key(metric, control=control), row)
-        return values
-
-    def _stack(self, scores: Mapping[str, torch.Tensor]) -> np.ndarray:
-        return torch.stack([scores[metric] for metric in self._metrics]).cpu().numpy()

@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Literal, Self
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from pythia_traj.experiment import Vocabulary
 
 Text = str | tuple[int, ...]
 """A prompt or an answer: text, or token ids as they are."""
+
+PromptKind = Literal["clean", "corrupted", "shuffled"]
+"""The kinds of prompts that every item has."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +65,20 @@ class TaskBatch:
     item: np.ndarray
     templates: tuple[str, ...]
 
-    def parts(self, size: int) -> "Iterator[TaskBatch]":
+    def part(self, items: slice | np.ndarray) -> Self:
+        """Some of the items: a slice of them, or where an array is true [item]."""
+        chosen = {
+            field.name: getattr(self, field.name)[items]
+            for field in fields(self)
+            if field.name not in ("reads", "templates")
+        }
+        templates = tuple(self.templates[i] for i in np.arange(len(self.templates))[items])
+        return replace(self, **chosen, templates=templates)
+
+    def parts(self, size: int) -> Iterator[Self]:
         """The same items, at most so many at a time."""
         for start in range(0, len(self.item), size):
-            part = slice(start, start + size)
-            yield TaskBatch(
-                clean=self.clean[part],
-                corrupted=self.corrupted[part],
-                shuffled=self.shuffled[part],
-                reads=self.reads,
-                candidates=self.candidates[part],
-                is_right=self.is_right[part],
-                item=self.item[part],
-                templates=self.templates[part],
-            )
+            yield self.part(slice(start, start + size))
 
 
 class Dropped(Counter[str]):
