@@ -153,9 +153,12 @@ def test_experiments_are_listed_with_parameters(cli):
     listed = {entry["name"]: entry for entry in json.loads(out)}
     assert {"induction", "loss"} <= listed.keys()
     assert {"name", "version", "description", "cites", "parameters"} <= listed["loss"].keys()
-    assert {"name": "length", "default": None, "type": "int, at least 1 or null"} in listed["loss"][
-        "parameters"
-    ]
+    assert {
+        "name": "bos",
+        "default": False,
+        "type": "bool",
+        "meaning": "whether BOS is prepended.",
+    } in listed["loss"]["parameters"]
     _code, out, _ = cli("experiments", "induction")
     assert "Attention paid to the token after the previous occurrence" in out
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 from huggingface_hub import constants
-from pythia_traj.sweeps.published import open_model
+from pythia_traj.stream.published import open_model
 from rich.filesize import decimal
 
 import pythia_traj as pt

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save, save_file
@@ -173,6 +173,7 @@ ENTRY = st.fixed_dictionaries(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.text(max_size=3), ENTRY | JSON, max_size=3) | JSON, st.integers(0, 40))
 def test_whatever_a_header_says_tensors_lie_in_the_file_or_it_is_refused(header, room):
     data = file_of(header, bytes(room))
