@@ -80,7 +80,7 @@ class HubCheckpoint:
         )
         if choice.defect is None or self.step != last or (main := self._repository.main) is None:
             return choice
-        # Main is a copy of the last step: where the last step's files were replaced, main's are it.
+        # Main is a copy of the last step: if that step's files were replaced, main's are right.
         commit, files = main
         return of_main(
             commit,
