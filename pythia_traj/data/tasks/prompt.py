@@ -109,8 +109,8 @@ class Dropped(Counter[str]):
 
 @dataclass(frozen=True)
 class _Encoded:
-    clean: tuple[int, ...]
-    corrupted: tuple[int, ...]
+    clean: np.ndarray
+    corrupted: np.ndarray
     right: tuple[int, ...]
     wrong: tuple[int, ...]
     template: str
@@ -152,20 +152,17 @@ class _UnusableError(Exception):
 def _encode(prompt: Prompt, vocabulary: Vocabulary, bos: bool) -> _Encoded:
     ids = _encoder(vocabulary, prompt.where or "a prompt")
     clean, corrupted = (
-        _with_bos(ids(text), vocabulary.bos_token_id, bos)
-        for text in (prompt.clean, prompt.corrupted)
+        np.array(ids(text), dtype=np.int64) for text in (prompt.clean, prompt.corrupted)
     )
+    if bos:
+        clean, corrupted = vocabulary.text_with_bos(clean), vocabulary.text_with_bos(corrupted)
     if len(clean) != len(corrupted):
         raise _UnusableError("clean and corrupted prompt differ in length")
-    if not clean or any(
+    if not len(clean) or any(
         isinstance(text, str) and not text.strip() for text in (prompt.clean, prompt.corrupted)
     ):
         raise _UnusableError("the prompt is empty")
-    if len(clean) > vocabulary.n_ctx:
-        raise DataError(
-            f"{prompt.where or 'a prompt'} exceeds the model's context of {vocabulary.n_ctx}"
-            " tokens: shorten the prompt"
-        )
+    vocabulary.check_length(prompt.where or "a prompt", len(clean), "prompt")
     for whole, pieces in prompt.splits:
         if ids(whole) != tuple(token for piece in pieces for token in ids(piece)) or len(
             ids(whole)
@@ -189,15 +186,11 @@ def _encoder(vocabulary: Vocabulary, where: str) -> Callable[[Text], tuple[int, 
         if vocabulary.tokenizer is None:
             raise _UnusableError("it is text, and the model has no tokenizer")
         try:
-            return tuple(vocabulary.encode(text, most=vocabulary.n_ctx + 1).tolist())
+            return tuple(vocabulary.encode(text, enough=vocabulary.n_ctx + 1).tolist())
         except DataError as error:
             raise DataError(f"{where}: {error}") from None
 
     return ids
-
-
-def _with_bos(ids: tuple[int, ...], token: int, bos: bool) -> tuple[int, ...]:
-    return (token, *ids) if bos and ids and ids[0] != token else ids
 
 
 def _answer(text: Text, ids: Callable[[Text], tuple[int, ...]]) -> int:
