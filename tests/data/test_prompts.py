@@ -195,7 +195,7 @@ def test_a_file_of_ones_own_holds_text_or_ids(tiny, tmp_path):
         ({**ROWS[1], "answer": 300}, "line 1: answer has token 300, the model has 300"),
         (
             {**ROWS[1], "clean": [1] * 200, "corrupted": [2] * 200},
-            "line 1 needs a context of 129 tokens, the model has 128: give a shorter prompt",
+            "line 1 needs a context of 200 tokens, the model has 128: give a shorter prompt",
         ),
     ],
 )
