@@ -1,4 +1,4 @@
-"""Which figures the page has, in which order, and what stands above each."""
+"""The figures of the page in order, with headings and captions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from pythia_traj.dashboard import circuits, figures, learning
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure of the page: what stands above it, and how it is drawn from one model's rows."""
+    """A figure of the page: its heading and caption, and how to draw it from one model's rows."""
 
     heading: str
     caption: str
@@ -151,5 +151,5 @@ CHARTS = (
 )
 """The figures of a model's section, in order.
 
-A chart of which the rows hold nothing is left out.
+A chart without rows is left out.
 """
