@@ -2,8 +2,8 @@
 
 Every head, attention layer and MLP is removed in turn, and named sets of heads together. Each
 effect is the change of the task's metric and of its loss, paired item by item. Beside it stands
-what removing other heads of the same layers does: the matched control. Zero ablation takes a model
-where it never is, so it is not among the default kinds.
+what removing other heads of the same layers does: the matched control. Zero ablation gives
+activations that a model never has, so it is not a default kind.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -170,7 +170,7 @@ def _in_model(name: str, model: HookedTransformer) -> Components:
 
 
 class _Bench:
-    """A model and a task: what they score as they are, and what is left with components removed."""
+    """A model and a task: its scores as it is, and with components removed."""
 
     def __init__(
         self, model: HookedTransformer, prompts: BoundTaskPrompts, rows: Rows, controls: int
@@ -256,7 +256,7 @@ class _Bench:
             )
 
     def _prepared(self, kind: Kind) -> Iterator[tuple[KeptPass, Question, Replacement]]:
-        """Part by part: the clean pass, what is asked of it, and what stands in for outputs."""
+        """Part by part: the clean pass, the question, and the replacement for the outputs."""
         means = self._means(kind) if kind in ("mean", "positional_mean") else {}
         for part, number in self._parts():
             base = self._kept(part.clean, patterns=kind == "pattern_preserving")
