@@ -14,8 +14,8 @@ one, the logit difference at the last position. In one run and in turn, three ti
   has it.
 
 `ablation_vs_loop_<prompts>` and `ablation_vs_loop_swapped_<prompts>` are ratios of medians.
-`floor_<prompts>` is what ours cannot be faster than: the operations of its matrix products over the
-rate of one large product, measured in the same run. The values of all are compared first.
+`floor_<prompts>` is the lower limit for ours: the operations of its matrix products divided by the
+rate of one large product, measured in the same run. The values of all three are compared first.
 """
 
 import argparse
@@ -142,10 +142,10 @@ class Task:
 
 
 def operations(model: HookedTransformer, prompts: int) -> float:
-    """Operations of ours, in matrix products with weights.
+    """Operations of ours in matrix products with weights.
 
-    They are those of two kept passes, and for each head of the layers above it; of the last layer
-    keys and values.
+    They are two kept passes, and for each head the layers above it; of the last layer only keys and
+    values.
     """
     cfg = model.cfg
     d_mlp = cfg.d_mlp or 0

@@ -24,10 +24,10 @@ BENCHMARKS = {
     "probing": [],
     "step_cost": [],
 }
-"""Each program, and what it is given for --full."""
+"""Each program, with its arguments for --full."""
 
 FULL_ONLY: dict[str, list[str]] = {"pythia_1b": []}
-"""Programs that are run for --full alone; without it, their earlier results are kept."""
+"""Programs that run only for --full; without it, their earlier results are kept."""
 
 
 def main() -> None:

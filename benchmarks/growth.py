@@ -3,9 +3,9 @@
     python benchmarks/growth.py [--json]
 
 154 steps of a tiny model from a hub on this machine, and the first 77 of them.
-`growth_154_vs_twice_77` is the time of the one over twice that of the other; `overhead_vs_100_ms`
-is what a step takes besides compute (fetching, swapping, writing, bookkeeping): wall time less the
-seconds of compute, over the number of steps, over 0.1 s.
+`growth_154_vs_twice_77` is the time of all over twice that of the first 77; `overhead_vs_100_ms` is
+the time of a step besides compute (fetching, swapping, writing, bookkeeping): wall time minus the
+seconds of compute, divided by the number of steps and by 0.1 s.
 """
 
 import argparse

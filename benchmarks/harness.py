@@ -1,6 +1,6 @@
-"""What every benchmark here shares.
+"""Functions that every benchmark here uses.
 
-Runs of a baseline and of ours alternate in one process; at the end stands one JSON object.
+Runs of a baseline and of ours alternate in one process; the result is one JSON object.
 """
 
 import gc
@@ -28,7 +28,7 @@ def alternate(
     pairs: int = PAIRS,
     discarded: int = DISCARDED,
 ) -> dict[str, list[float]]:
-    """Seconds of each contender, run in turn so that a noisy neighbour disturbs all alike.
+    """Seconds of each contender, run in turn so that other programs disturb all alike.
 
     The first rounds are discarded.
     """
@@ -38,8 +38,8 @@ def alternate(
             start = time.perf_counter()
             result = contender()
             elapsed = time.perf_counter() - start
-            # A model is full of reference cycles: collected here, so that nobody pays for another's
-            # garbage.
+            # A model is full of reference cycles: collected here, so that no contender collects
+            # another's garbage.
             del result
             gc.collect()
             if round_number >= discarded:
@@ -110,7 +110,7 @@ def watch_memory(process: "subprocess.Popen[bytes]", *, every: float = 0.05) -> 
 
 
 def anonymous_bytes(pid: int) -> int:
-    """Linux tells what of a process's resident memory is no file's."""
+    """Needs Linux, which says how much of a process's resident memory is anonymous."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -123,7 +123,7 @@ def anonymous_bytes(pid: int) -> int:
 def hub_cache(root: Path, repo: str, revision: str, commit: str) -> Path:
     """Creates the snapshot folder of one revision in a Hub cache below `root`.
 
-    Returns it for the files to be put in.
+    Returns the folder, for the caller to fill.
     """
     folder = root / ("models--" + repo.replace("/", "--"))
     snapshot = folder / "snapshots" / commit

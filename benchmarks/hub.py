@@ -1,6 +1,6 @@
-"""What the benchmarks of the Hub as a source share: a hub on this machine.
+"""A hub on this machine, for the benchmarks with the Hub as a source.
 
-It runs in a process of its own, and this process is pointed to it.
+It runs in a separate process, and this process uses its address.
 
 Import this module first: huggingface_hub reads its settings when it is imported.
 """
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(Path(__file__).parent), str(ROOT)]
 
 PLACE = Path(tempfile.mkdtemp(prefix="pythia-traj-bench-"))
-"""Everything a benchmark writes lies here."""
+"""The folder for everything that a benchmark writes."""
 
 os.environ |= {
     "HF_HOME": str(PLACE / "hf"),

@@ -1,4 +1,4 @@
-"""Does a sweep take the memory and the disk that it was allowed, and no more?
+"""Does a sweep keep to its limits of memory and disk?
 
     python benchmarks/memory.py [--json] [--steps 24]
 

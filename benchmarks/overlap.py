@@ -1,4 +1,4 @@
-"""Does a sweep take as long as the slower of network and compute, and not as both?
+"""Does a sweep take as long as the slower of network and compute, not as long as both together?
 
     python benchmarks/overlap.py [--json] [--steps 12] [--seconds 1.0]
 
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
     steps = [0, *(1000 * i for i in range(1, arguments.steps))]
-    # All masks but the first checkpoint's are known, so this is what crosses the network.
+    # All masks except the first checkpoint's are known, so only this crosses the network.
     rate = unmasked_bytes() / arguments.seconds
     with served(SIZE, ",".join(map(str, steps)), "--bytes-per-second", str(rate)):
         measure(steps, arguments.seconds, as_json=arguments.json)

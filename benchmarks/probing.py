@@ -1,4 +1,4 @@
-"""How fast are probes of all layers fitted, beside scikit-learn's logistic regression?
+"""How fast are probes of all layers fitted, compared with scikit-learn's logistic regression?
 
     python benchmarks/probing.py [--json]
 
@@ -54,7 +54,7 @@ def main() -> None:
 def activations() -> tuple[Tensor, Tensor]:
     """Standardised features [layer, item, d], and their labels [1, problem, item].
 
-    Every layer tells the labels, the later ones better.
+    Every layer holds the labels, later ones more clearly.
     """
     generator = torch.Generator().manual_seed(0)
     items = TRAIN + TEST
@@ -73,8 +73,7 @@ def fit_ours(x: Tensor, labels: Tensor) -> Tensor:
     """The accuracy on further items [layer]; on CUDA of all layers at once."""
     found = []
     size = len(x) if x.is_cuda else 1
-    # The one strength is not chosen, so that it does not matter on what: further training items
-    # would do.
+    # With one strength nothing is chosen, so any items can serve for validation.
     for part in torch.split(x, size):
         probes = probing.logistic(
             part[:, : TRAIN + 1], labels[..., : TRAIN + 1], TRAIN, CLASSES, [STRENGTH]

@@ -1,4 +1,4 @@
-"""How long does `pythia-traj --help` take, against the start of what any Typer program loads?
+"""How long does `pythia-traj --help` take, compared with loading what any Typer program loads?
 
     python benchmarks/startup.py [--json]
 

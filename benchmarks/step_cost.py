@@ -1,4 +1,4 @@
-"""What does a step of each experiment take, and what do all of them take together?
+"""What does a step of each experiment cost, and what do all of them cost together?
 
     python benchmarks/step_cost.py [--json] [--experiments loss,logit_lens] [--alone]
 
@@ -8,8 +8,8 @@ own over one step, then all of them in one. Printed of each are the seconds that
 compute, the seconds of the whole command, and the peak of the process's resident memory: mapped
 weight files, libraries and the interpreter are in it.
 
-`slowest_vs_60_s` is the dearest step over the 60 s that one may take. `memory_vs_allowed` is the
-highest share that a peak has of the parameters of the models in memory (representation compares
+`slowest_vs_60_s` is the most expensive step over the 60 s that one may take. `memory_vs_allowed` is
+the highest share that a peak has of the parameters of the models in memory (representation compares
 with a second one) and 2 GB. `together_vs_sum` is the time of the command for all over the sum of
 those for each, `together_vs_sum_compute` the same of computing alone; `text_vs_sum` and
 `text_vs_sum_compute` are those of the experiments that read one text by default, and so one forward
@@ -38,7 +38,7 @@ from tests.hub.publish import random_pythia  # noqa: E402
 
 SIZE, STEP = "160m", 1000
 REFERENCES = (0, 143_000)
-"""What `init` and `final` stand for."""
+"""The steps of `init` and `final`."""
 
 ON_ONE_TEXT = ("loss", "logit_lens", "ngram", "activations")
 
@@ -47,7 +47,7 @@ EXPERIMENTS = (*ON_ONE_TEXT, "representation", "linear_probe", "weights", "memor
 WITH_A_SECOND_MODEL = {"representation"}
 
 ENTRIES = 50_277
-"""Of Pythia's tokenizer: what the n-grams are normalised over."""
+"""Entries of Pythia's tokenizer, over which the n-grams are normalised."""
 
 ALLOWED_SECONDS, ALLOWED_BYTES = 60.0, 2e9
 
@@ -103,7 +103,7 @@ def allowed(name: str) -> float:
 
 
 def publish(suite: Path) -> Path:
-    """Random weights at the measured step and at those it is compared with."""
+    """Random weights at the measured step and at its references."""
     tokenizer = trained_tokenizer()
     for seed, step in enumerate((STEP, *REFERENCES)):
         folder = suite / f"step{step}"

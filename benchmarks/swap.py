@@ -8,7 +8,7 @@ out as a Hub cache, warm. In one run and in turn:
 - `from_pretrained`: what a user writes today, fully processed:
   `HookedTransformer.from_pretrained(name, checkpoint_value=step)`;
 - `cast_1`, `cast_2`: reading the file and casting it into preallocated fp32 tensors, with one and
-  with two torch threads: the floor, since a swap must at least do that;
+  with two torch threads: the lower limit, because a swap must do at least that;
 - `swap`: ours: opening the file, reading its header, and folding its weights into the model, fully
   processed.
 
@@ -85,7 +85,7 @@ def publish(size: str) -> Path:
 
 
 def _tokenizer() -> str:
-    """A tokenizer of one token: `from_pretrained` loads one, and this costs it next to nothing."""
+    """A tokenizer of one token: `from_pretrained` loads one, and this costs almost nothing."""
     from tokenizers import Tokenizer, models
 
     tokenizer = Tokenizer(models.BPE(vocab={"<|endoftext|>": 0}, merges=[]))

@@ -1,11 +1,11 @@
-"""Do ablation and circuits find on the toy suite what is known to be there, whatever the seed?
+"""Do ablation and circuits find the known heads of the toy suite, whatever the seed?
 
 Trains and sweeps one suite a seed.
 
     python benchmarks/toy_circuits.py [--seeds 5] [--json]
 
-The bounds below were written down before the seeds (0 to 4) were run; one other seed (7) was looked
-at while the task was made. On task `repeats`, 64 prompts:
+The bounds below were written down before the seeds (0 to 4) were run; one other seed (7) was used
+while the task was made. On task `repeats`, 64 prompts:
 
 1. The two heads with the largest prefix matching (`two_halves`, length 25) at the last step, chosen
    on other tokens, have at the last step an effect on the loss of the second copy above that of

@@ -1,4 +1,4 @@
-"""Does the toy suite learn what it is meant to, whatever the seed?
+"""Does the toy suite learn induction, whatever the seed?
 
 Trains and sweeps one suite a seed, and prints a table.
 

@@ -1,4 +1,4 @@
-"""How fast does a checkpoint come from the network into memory, checked?
+"""How fast does a checkpoint come from the network into memory, with its digest checked?
 
     python benchmarks/transfer.py [--json]
 
@@ -11,8 +11,7 @@ A hub on this machine, in a process of its own and not slowed down, serves a wei
 - `verified_without_masks`: the same once the causal masks are known, which then do not cross the
   network;
 - `unverified`: ours without the digest, for comparison;
-- `sha256`: hashing the same bytes in memory, one thread: no checked transfer can be faster than
-  that.
+- `sha256`: hashing the same bytes in memory, one thread: the limit for any checked transfer.
 
 `transfer_vs_hf_hub_download` is how many times the baseline's median throughput ours has;
 `transfer_vs_sha256` the share of the hash's rate; `unverified_vs_hf_hub_download` is for

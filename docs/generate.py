@@ -109,7 +109,7 @@ def _experiment(experiment: Experiment) -> str:
 
 
 def _experiments() -> str:
-    """The page as it is, with the table between its two marks made anew."""
+    """The page as it is, with a new table between its two marks."""
     text = (DOCS / "experiments.md").read_text(encoding="utf-8")
     before, begin, rest = text.partition("<!-- begin: made from benchmarks/results.json -->\n")
     _, end, after = rest.partition("<!-- end -->")
@@ -195,7 +195,7 @@ def _turned(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
 def _seconds(seconds: dict[str, Any], prefix: str = "") -> Iterable[tuple[Any, ...]]:
     """The timed contenders, named by their path.
 
-    What is no timing (how many pairs were run) is left to the results' file.
+    Only timings are shown here; the rest (how many pairs were run) is in the results file.
     """
     for name, value in seconds.items():
         if isinstance(value, dict) and "median" in value:

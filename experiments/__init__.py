@@ -1,5 +1,5 @@
 """One experiment a file.
 
-A file here is found by its being here; it imports engines, data, experiment and values, nothing
-else.
+A file in this folder is found without being registered. It imports only engines, data, errors,
+experiment, processing, schema and values.
 """

@@ -2,8 +2,8 @@
 
 Every head, attention layer and MLP is removed in turn, and named sets of heads together. Each
 effect is the change of the task's metric and of its loss, paired item by item. Beside it stands
-what removing other heads of the same layers does: the matched control. Zero ablation takes a model
-where it never is, so it is not among the default kinds.
+what removing other heads of the same layers does: the matched control. Zero ablation gives
+activations that a model never has, so it is not a default kind.
 """
 
 from collections.abc import Sequence

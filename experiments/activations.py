@@ -1,7 +1,7 @@
 """Activations as files, for autoencoders and probes elsewhere.
 
-The tokens are the same in the same order, at every step and of every model. How much is written is
-bounded: whole sequences are left out, from the end, until the file keeps to its budget.
+The tokens are the same in the same order, at every step and of every model. The file's size is
+limited: whole sequences are left out, from the end, until it fits the budget.
 """
 
 from collections.abc import Sequence
@@ -104,7 +104,7 @@ def _fitting(
     budget: int,
     file_type: FileType,
 ) -> int:
-    """How many sequences the budget holds, of the tokens' own bytes too."""
+    """How many sequences fit the budget, with their tokens."""
     width = (len(layers) or acts.model.cfg.n_layers) * sum(
         _width(acts.model, site) for site in sites
     )
@@ -125,7 +125,7 @@ def _width(model: HookedTransformer, site: Site) -> int:
 
 
 def _made(activation: Tensor, file_type: FileType) -> Tensor:
-    """As it is written."""
+    """In the type of the file."""
     kind = _TYPES[file_type]
     limit = torch.finfo(kind).max
     return activation.float().clamp(-limit, limit).to(kind).cpu()

@@ -67,7 +67,7 @@ EDGES = (
 """Columns of `tables/edges/`: a row for each edge, the largest absolute scores first."""
 
 SEED = 0
-"""Of the order of edges that circuits of random edges are taken from: one order for all steps."""
+"""Seed of the random order of edges for the control's circuits: the same order at all steps."""
 
 
 def passes(
@@ -274,7 +274,7 @@ class _Circuits:
     def add_sizes(
         self, control: str | None, sizes: Sequence[int], threshold: float, also: int
     ) -> None:
-        """Circuits of the grid and of one size more, and how many edges are enough."""
+        """Circuits of the grid's sizes and of one more size, and how many edges are enough."""
         grid = grid_of(sizes, len(self.rankings[control]))
         for size in sorted({*grid, self._cut(also)}):
             values, key = self._values(control, size), self._key(control, size=size)

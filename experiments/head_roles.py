@@ -1,4 +1,4 @@
-"""Which head does what?
+"""What does each head do?
 
 Each head has a score for each of seven roles: does it stand out from its control?
 
@@ -38,7 +38,7 @@ QUANTILE = 0.999
 """Of the scores where there is nothing to find; a head with a larger one stands out."""
 
 N_RECEIVERS = 4
-"""S-inhibition is measured on the attention of so many heads."""
+"""S-inhibition is measured on the attention of this many heads."""
 
 SUPPRESSION_READS = 4
 """Queries of a sequence for copy suppression: the last ones whose continuation is still in it."""
@@ -87,7 +87,7 @@ class Collected:
 def passes(shape: Shape, prompts: BoundRolePrompts, **_: object) -> Passes:
     """Kept passes, reads for what heads copy, and ablations.
 
-    Ablations are of one head in four, as which have to be is found out on the way.
+    One head in four is counted as ablated: which ones must be is known only later.
     """
     names = sum(len(batch.clean) for batch in prompts.names)
     short = sum(len(tokens) for tokens in prompts.short.groups.values())
@@ -377,8 +377,8 @@ def _add_role(
         for part, values in by_half.items():
             of_heads = replace(_key(role, control), part=part)
             _add_heads(rows, of_heads, values, keep=part is None)
-        # In the precision of the rows that later steps compare with, or equal shares would differ
-        # in the last digit.
+        # In the precision of the rows that later steps compare with: otherwise equal shares would
+        # differ in the last digit.
         evaluated[control], selected[control] = (
             values.mean(0, dtype=np.float64) for values in by_half.values()
         )

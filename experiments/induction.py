@@ -1,8 +1,8 @@
-"""Induction heads: does a head attend to what followed the current token the last time?
+"""Induction heads: does a head attend to what last followed the current token?
 
-The field's names for this stand for different numbers; each convention here is a variant of its
-own, and none is comparable with another (see docs/experiments.md). Every variant has its control:
-the same measure where the tokens after the first copy are shuffled.
+The literature uses one name for different numbers. Each convention is a separate variant here, and
+no two are comparable (see docs/experiments.md). Every variant has its control: the same measure
+where the tokens after the first copy are shuffled.
 """
 
 from pythia_traj.data.repeated import (
@@ -76,7 +76,7 @@ def _two_halves(
         for (metric, variant), value in measured.items():
             key = Key(metric, variant, "head", layer, control=control)
             values.add(key, value, axes=("head",))
-    # Entry i of the loss belongs to token i + 1; the first token of all is predicted from nothing.
+    # Entry i of the loss belongs to token i + 1; nothing predicts the first token.
     nll = acts.output("loss")
     for part, copy in (
         ("first_copy", nll[:, : second - 1]),

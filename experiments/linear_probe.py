@@ -1,10 +1,10 @@
-"""What can be read off the residual stream linearly, and where?
+"""What can a linear probe read from the residual stream, and where?
 
-Probes are fitted at every layer and site, and stand beside what they learn by heart.
+Probes are fitted at every layer and site, and compared with what they learn by heart.
 
-A probe that finds labels has found them in the activations or has learnt tokens by heart. So beside
-it stands the same probe on a control task, in which every token type has one random label, and
-selectivity is what it finds beyond that (Hewitt and Liang 2019).
+A probe that finds labels either reads them from the activations or has learnt tokens by heart. So
+the same probe is fitted to a control task, in which every token type has one random label.
+Selectivity is the difference (Hewitt and Liang 2019).
 
 Activations are gathered into a buffer of a stated size, as many layers at a time as it holds.
 """
@@ -38,10 +38,10 @@ SITES: tuple[Site, ...] = ("resid_pre", "resid_mid", "resid_post", "attn_out", "
 KINDS: tuple[Kind, ...] = ("logistic", "mean_difference", "k_sparse")
 
 SCALES = tuple(2.0**power for power in range(-4, 9))
-"""What the scale of a mean-difference probe is chosen from, times 1 / d_model."""
+"""The scales that a mean-difference probe chooses from, times 1 / d_model."""
 
 TOKENS_AT_ONCE = 4096
-"""Of a batch of the forward pass."""
+"""Tokens of a batch of the forward pass."""
 
 INTERVAL = (0.025, 0.975)
 """Quantiles of the bootstrap that `low` and `high` are."""
@@ -123,7 +123,7 @@ def linear_probe(
         strengths: of L2, to choose from: the penalty is strength / 2 x the sum of squared weights,
             beside the mean cross-entropy.
         resamples: of the bootstrap.
-        buffer: bytes that activations may take at a time; what it is changes no number.
+        buffer: the most bytes of activations at a time; it does not change any number.
     """
     scoring = _Scoring(data, resamples)
     fitting = _Fitting(data, model.W_E, kinds, strengths, k)
@@ -184,13 +184,13 @@ class _Stream:
         ]
         if not any(self._read):
             raise DataError(
-                f"sites {', '.join(sites)}: this model has none of them; in a parallel model there"
-                " is no resid_mid"
+                f"sites {', '.join(sites)}: this model has none of them; a parallel model has no"
+                " resid_mid"
             )
         self._chunks = self._layers_at_once(buffer)
 
     def alias(self, site: Site, layer: int) -> Where:
-        """What stands before a layer is what stands after the one below: it is read once."""
+        """The stream before a layer is the stream after the one below: it is read once."""
         return (
             ("resid_post", layer - 1)
             if site == "resid_pre" and layer and "resid_post" in self._sites

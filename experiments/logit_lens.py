@@ -1,8 +1,8 @@
 """At which layer is the prediction made?
 
 Every layer's residual stream is read as if it were the last. The logit lens is the model's own
-final LayerNorm and unembedding. The tuned lens moves the residual stream by a translator first,
-trained at each step from nothing, so that a step's numbers depend on no other step.
+final LayerNorm and unembedding. The tuned lens first moves the residual stream by a translator. It
+is trained at each step from 0, so a step's numbers do not depend on other steps.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from pythia_traj.values import ItemValues, Key
 def passes(shape: Shape, text: BoundLensText, **_: object) -> Passes:
     """One pass over every sequence.
 
-    Each layer is unembedded for each lens, and is thrice as dear where there are gradients.
+    Each layer is unembedded for each lens; with gradients that costs three times as much.
     """
     measured, length = (
         sum(len(group) for group in text.groups.values()),
@@ -71,13 +71,13 @@ def logit_lens(
 
 
 def _train(model: HookedTransformer, text: BoundLensText) -> lens.Translators:
-    # The pass that is shared is made in inference mode, in which nothing can have a gradient.
+    # The shared pass runs in inference mode, in which nothing can have a gradient.
     with torch.inference_mode(mode=False):
         return lens.train(model, _batches(model, text), text.parameters.updates)
 
 
 def _batches(model: HookedTransformer, text: BoundLensText) -> Iterator[Tensor]:
-    """Of so many sequences at a time: the residual streams [layer, item x read, d_model]."""
+    """The residual streams of so many sequences at a time [layer, item x read, d_model]."""
     device, size = model.W_U.device, text.parameters.batch
     for start in range(0, len(text.train), size):
         some = torch.from_numpy(text.train[start : start + size]).to(device)

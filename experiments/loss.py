@@ -1,8 +1,8 @@
 """Loss on text: the first curve of every study of training.
 
 Beside the mean stands the loss at each position, from which in-context learning is read (Olsson et
-al. 2022), and the same on shuffled tokens: what is left when order says nothing. What kind of
-tokens it comes from is told by their class and by how frequent they are.
+al. 2022), and the same on shuffled tokens: what is left when order says nothing. Rows by class and
+by frequency show which kinds of tokens the loss comes from.
 """
 
 import math
@@ -141,5 +141,5 @@ def _by_kind(values: ItemValues, acts: Activations[BoundTextTokens], control: st
 
 
 def _of_tokens(acts: Activations[BoundTextTokens], table: np.ndarray, tokens: Tensor) -> Tensor:
-    """What a table of the vocabulary says of each token [batch, pos]."""
+    """The entry of each token in a table of the vocabulary [batch, pos]."""
     return torch.from_numpy(table).to(acts.tokens.device, non_blocking=True)[tokens]

@@ -1,9 +1,9 @@
-"""Which of its training sequences does a model write by heart?
+"""Which of its training sequences can a model write by heart?
 
-It is given the beginning of each, and what it adds is compared.
+It reads the beginning of each, and its continuation is compared with the true one.
 
-By default on modules of Python's standard library, of which any model trained on code has seen
-much, and the toy suite all; a model's own training data, or a sample of them, are a file away.
+The default is modules of Python's standard library: models trained on code have seen many of them,
+and the toy suite all. A file can hold a model's own training data, or a sample of them.
 """
 
 from typing import Annotated

@@ -22,9 +22,9 @@ from pythia_traj.values import ItemValues, Key
 
 
 def passes(_shape: Shape, text: BoundNGramText, **_: object) -> Passes:
-    """One pass over every sequence, in sequences of their mean length.
+    """One pass over every sequence, counted in sequences of their mean length.
 
-    What is read of each is unembedded.
+    The positions that are read are unembedded.
     """
     mean = sum(ids.size for ids in text.groups.values()) / sum(
         len(ids) for ids in text.groups.values()
@@ -78,8 +78,8 @@ def _measured(
     at = torch.from_numpy(positions).to(device)
     final = at_positions([acts.output("final")], at)[0].flatten(0, 1)
     targets = acts.tokens.gather(1, at + 1).flatten()
-    # Tokens up to and including the position that is read, as the model knows them; the first has
-    # one before it.
+    # Tokens up to and including the position that is read, as for the model; the first such
+    # position has one token before it.
     ids = acts.data.groups[acts.group][acts.items]
     contexts = np.stack(
         [np.take_along_axis(ids, positions - back, 1) for back in (1, 0)], -1

@@ -1,4 +1,4 @@
-"""Where is what decides a task?
+"""Which activations decide a task?
 
 Activations of one prompt are put into the pass on its twin, one at a time.
 

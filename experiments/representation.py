@@ -1,9 +1,9 @@
-"""How the residual stream turns from what it was into what it becomes.
+"""How the residual stream changes during training.
 
-Its likeness to other steps' is measured, and its shape.
+It measures the stream's similarity to that of other steps, and its shape.
 
-The tokens are the same at every step, one passage a document. The first position, to which heads
-attend when they have nothing to do, and whose norm dwarfs all others', is left out.
+The tokens are the same at every step, one passage a document. The first position is left out: heads
+attend to it when they have nothing to do, and its norm is far larger than all others.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -43,7 +43,7 @@ _FEWEST_TOKENS = 4
 def passes(shape: Shape, data: BoundPassages, *, references: Sequence[str], **_: object) -> Passes:
     """One pass over the passages, one over them shuffled.
 
-    At a sweep's first step there is one more for each reference. The logits are not made.
+    At a sweep's first step there is one more pass for each reference. The logits are not made.
     """
     return Passes(len(data.groups["text"]) * (2 + len(references)), 0)
 
@@ -93,10 +93,10 @@ def representation(
         _shape(rows, own, places, control=None)
         shuffled = _activations(model, data, "shuffled", places, skip)
         _shape(rows, shuffled, places, control="shuffled")
-        # The same position of a passage half of all passages on.
+        # The same position of another passage, half of all passages further on.
         moved = n // 2
         for reference in references:
-            # `previous` of the first step is nobody.
+            # The first step has no `previous`.
             if reference in reference_models:
                 theirs = reference_models.once(
                     reference, lambda other: _activations(other, data, "text", places, skip)
@@ -132,7 +132,7 @@ def _activations(
 def _shape(
     rows: Rows, activations: Mapping[str, Tensor], places: Places, *, control: str | None
 ) -> None:
-    """Rows of what is measured on one set of activations."""
+    """Rows of the measures of one set of activations."""
     measures: dict[str, Callable[[Tensor], Tensor]] = {
         "centred": lambda x: participation_ratio(x.flatten(0, 1)),
         "uncentred": lambda x: participation_ratio(x.flatten(0, 1), centred=False),
@@ -146,7 +146,7 @@ def _shape(
         for kind, values in ratios.items():
             rows.add(Key("participation_ratio", kind, site, layer, control=control), values[i])
         n = documents.shape[1]
-        # A mean over pairs: each document is in the values of all others too, which doubles the
+        # A mean over pairs: each document is also in the values of all others, which doubles the
         # standard error.
         stderr = 2 * float(documents[i].std()) / n**0.5
         key = Key("anisotropy", None, site, layer, control=control)
@@ -161,7 +161,7 @@ def _compare(
     reference: str,
     moved: int,
 ) -> None:
-    """Rows of the likeness of two models' activations, and of one token's to another's."""
+    """Rows of the similarity of two models' activations, and of one token's to another's."""
     for name, x in own.items():
         site, layer = places[name]
         y = theirs[name]

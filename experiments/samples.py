@@ -1,6 +1,6 @@
 """What does the model write?
 
-Continuations of prompts, to be read: the first thing one wants to see of a checkpoint.
+Continuations of prompts, for people to read: the first thing to look at in a checkpoint.
 """
 
 from typing import Annotated
@@ -30,7 +30,7 @@ SAMPLES = (
 def passes(
     _shape: Shape, data: BoundPromptTexts, *, temperature: float, samples: int, **_: object
 ) -> Passes:
-    """Every row is read to the end of the longest prompt's continuation, but for the last token.
+    """Every row is read to the end of the longest prompt's continuation, except the last token.
 
     Passes are counted in sequences of that prompt's length.
     """
@@ -101,7 +101,7 @@ def _continuations(
 ) -> tuple[Continuation, Continuation]:
     """What follows the prompts and what follows them shuffled, [prompt, sample, new].
 
-    Both are made in one batch, since a step reads all weights.
+    Both are made in one batch, because each new token reads all weights.
     """
     numbers, tokens = range(len(data.prompts)), data.parameters.tokens
     both = torch.from_numpy(np.concatenate([data.groups["prompts"], data.groups["shuffled"]])).to(

@@ -1,8 +1,8 @@
 """Is a component of another step as good here?
 
-It is put in the place of this step's own, and the task is asked again. What breaks where a late
-head is put into an early model tells what had to be learnt around it; what is as good where an
-early one is put into a late model was learnt by then.
+It replaces this step's own component, and the task is measured again. If a late head fails in an
+early model, the parts around it were not learnt yet. If an early one works in a late model, it was
+learnt by then.
 """
 
 from collections.abc import Sequence
@@ -79,7 +79,7 @@ def transplant(
     for kind in KINDS:
         own = bench.add_baseline(rows, kind, metric).astype(np.float64)
         for reference in references:
-            # `previous` of the first step is nobody.
+            # The first step has no `previous`.
             if reference not in reference_models:
                 continue
             donor = TaskBench(reference_models[reference], prompts.batches, _ITEMS_AT_ONCE)

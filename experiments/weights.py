@@ -1,7 +1,7 @@
 """Statistics of the weights themselves: no data, no forward pass.
 
-Parameters are as they were trained. Everything is of one matrix, or of one head's product of two;
-what compares with another step names it, and what may be compared with any is kept as a sketch.
+Parameters are as they were trained. Every value belongs to one matrix, or to one head's product of
+two. A comparison with another step names it; sketches allow comparisons with any step.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from pythia_traj.schema import Column
 from pythia_traj.values import Key, Rows
 
 _NORMS = 3
-"""How many of the engine's statistics are norms, which are rows of one metric."""
+"""How many of the engine's statistics are norms, which share one metric."""
 
 _OF_PLACE = (
     Column("component", "dictionary", False, "the matrix, or W_QK or W_OV of a head: as in rows"),
@@ -46,7 +46,7 @@ SKETCHES = (
 
 @dataclass(frozen=True)
 class Place:
-    """Whose value it is."""
+    """The matrix or product that a value belongs to."""
 
     component: str
     layer: int | None = None
@@ -94,7 +94,7 @@ def weights(
         if heads:
             _copying(rows, model, seed)
         for reference in references:
-            # `previous` of the first step is nobody.
+            # The first step has no `previous`.
             if reference in reference_models:
                 _compare(
                     rows, model, reference_models[reference], reference, heads=heads, seed=seed
@@ -219,7 +219,7 @@ def _columns(places: list[Place]) -> dict[str, list[object]]:
 
 
 def _add(rows: Rows, key: Key, value: float, reason: str) -> None:
-    """A value that is NaN is one of a matrix of zeros, and the row says so."""
+    """A NaN comes from a matrix of zeros, and its row says so."""
     if value == value:
         rows.add(key, value)
     else:

@@ -7,10 +7,10 @@
     pt.sweep(
         pt.SweepConfig.from_yaml("configs/induction.yaml", model="runs/toy", out="runs/induction")
     )
-    pt.describe("runs/induction")                             # which words there are to ask for
+    pt.describe("runs/induction")                             # the words that filters can use
     df = pt.load("runs/induction", experiment="induction")    # the measurements, as a DataFrame
 
-Importing the package is cheap: what needs torch or pandas is imported when it is first used.
+Importing the package is cheap: modules that need torch or pandas are imported at first use.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""What an experiment is: a decorated function, found by its file, its signature its schema.
+"""What an experiment is: a decorated function, found by its file and described by its signature.
 
     @experiment(
         version=1, cites="Olsson et al. 2022", data=RepeatedTokens(n=50, length=50),
@@ -12,17 +12,17 @@
         *, scale: float = 1.0,
     ) -> Rows: ...
 
-With `reads` it is called per batch with the activations it named, which come from one forward pass
-shared by all experiments that read the same tokens, and returns per-item values; of its data it is
-shown the first group alone, unless `groups` says otherwise, so that controls never get into a
-measurement unasked. Without, it gets the model once a step, with its data and, if its signature has
-them, `reference_models` (name -> HookedTransformer) or `reference_rows` (name -> DataFrame), and
-returns rows. Which other steps those are the decorator says, or for weights a parameter named
-`references`.
+With `reads` it is called for each batch with the activations it named, and returns per-item values.
+The activations come from one forward pass, shared by all experiments that read the same tokens. It
+sees only the first group of its data unless `groups` says otherwise, so controls never get into a
+measurement by accident. Without `reads` it gets the model once a step, with its data and, if its
+signature has them, `reference_models` (name -> HookedTransformer) or `reference_rows` (name ->
+DataFrame), and returns rows. The decorator names these other steps, or, for weights, a parameter
+named `references`.
 
-A request's parameters are the fields of the data, with the values that they have in the decorator
-as defaults, and the function's keyword-only parameters: their annotations are checked and their
-values stored with the results.
+A request's parameters are the fields of the data, whose defaults are the values in the decorator,
+and the function's keyword-only parameters. Their annotations are checked, and their values are
+stored with the results.
 """
 
 from abc import ABC, abstractmethod
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Groups = tuple[str, ...] | Literal["first", "every"]
-"""Which groups of its data an experiment that reads is called for, each in batches of its own."""
+"""Which groups of its data an experiment that reads is called for, each in separate batches."""
 
 D_co = TypeVar("D_co", covariant=True)
 
@@ -76,18 +76,18 @@ class Data(ABC, Generic[D_co]):
     """What an experiment runs on, as a request asks for it: a frozen dataclass.
 
     Its fields are parameters of the request. `bind` makes what the experiment receives, once per
-    sweep, before any step. What that knows of itself beyond its spec (how many items were dropped)
-    can stand in its mapping `facts`, and is recorded with the results.
+    sweep, before any step. Its mapping `facts` can hold more than the spec (such as how many items
+    were dropped), and is recorded with the results.
     """
 
     identified: ClassVar[tuple[str, ...]] = ()
-    """Fields whose meaning is in the spec, by content: a path says nothing of what is in a file."""
+    """Fields that the spec identifies by content: a path does not say what is in a file."""
 
     @abstractmethod
     def spec(self, *, seed: int) -> dict[str, Any]:
         """What identifies the data beyond its fields; part of the digest.
 
-        It is found without model or network.
+        Needs neither model nor network.
         """
 
     @abstractmethod
@@ -95,15 +95,15 @@ class Data(ABC, Generic[D_co]):
         """The data for a model's vocabulary.
 
         Raises:
-            DataError: it cannot be made of what was asked for.
+            DataError: it cannot be made from this request.
         """
 
 
 class Grouped(Protocol):
     """Data that can be read: token ids int64 [item, pos] by the name of a group.
 
-    A batch comes from one group. The first is what is to be measured, the others are its controls
-    and other layouts: only experiments that ask for them by `groups` are called for them.
+    A batch comes from one group. The first one is the measurement, the others are its controls and
+    other layouts: only experiments that ask for them by `groups` are called for them.
     """
 
     @property
@@ -119,23 +119,23 @@ ReferenceRows = Mapping[str, "pd.DataFrame"]
 
 
 class ReferenceModels(Protocol):
-    """The models of named references, loaded when they are asked for.
+    """The models of named references, loaded on request.
 
-    This is what an experiment with `reference_models` is handed. There is one second model: what
-    stands behind a name holds that reference's weights until another one is asked for.
+    This is what an experiment with `reference_models` receives. There is only one second model: it
+    holds a reference's weights until another reference is requested.
     """
 
     def __contains__(self, name: object) -> bool:
-        """Whether this step has such a reference: `previous` of the first step is nobody."""
+        """Whether this step has such a reference: the first step has no `previous`."""
 
     def __getitem__(self, name: str) -> "HookedTransformer":
-        """The model with the weights of that reference in it."""
+        """The model with the weights of that reference."""
 
     def once(self, name: str, make: "Callable[[HookedTransformer], T]") -> "T":
-        """What is made of a reference's model alone: made once in a sweep, and kept meanwhile.
+        """A value computed only from a reference's model: made once in a sweep, and kept.
 
-        It is the same at every step. A reference of which nothing else is asked is then neither
-        fetched nor run again.
+        It is the same at every step. A reference that is needed only for it is neither fetched nor
+        run again.
         """
 
 
@@ -144,8 +144,8 @@ class Passes:
     """What an experiment costs at a step, in sequences of its data.
 
     Attributes:
-        layers: passes of one sequence through all layers; one that begins in the middle counts for
-            its share, one with gradients for 3.
+        layers: passes of one sequence through all layers; a pass that begins in the middle counts
+            for its share, one with gradients for 3.
         reads: how often the positions of a sequence that are read are unembedded.
     """
 
@@ -157,13 +157,13 @@ class Passes:
         return Passes(self.layers + other.layers, self.reads + other.reads)
 
     def __mul__(self, times: float) -> "Passes":
-        """So many times as much."""
+        """The cost of so many times as much."""
         return Passes(self.layers * times, self.reads * times)
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What of a model an experiment's cost depends on."""
+    """The part of a model's shape that an experiment's cost depends on."""
 
     n_layers: int
     n_heads: int
@@ -189,31 +189,31 @@ class Experiment:
     requires: tuple[str, ...]
     passes: Callable[..., Passes] | None = field(repr=False)
     parameters: Mapping[str, Parameter]
-    """Of a request: the fields of its data, then the function's own."""
+    """A request's parameters: the fields of its data, then the function's own."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the function."""
         return self.function(*args, **kwargs)
 
     def own(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Those of a request's parameters that are the function's."""
+        """The request's parameters that belong to the function."""
         names = of_function(self.function)
         return {name: value for name, value in parameters.items() if name in names}
 
     def data_with(self, parameters: Mapping[str, Any]) -> Data[Any] | None:
-        """Its data as a request asks for them; None of an experiment without."""
+        """Its data with a request's values; None for an experiment without data."""
         if self.data is None:
             return None
         names = of_data(self.data)
         given = {name: value for name, value in parameters.items() if name in names}
-        # Data is a dataclass, which its abstract class cannot say.
+        # Data is a dataclass, which the abstract class cannot state.
         return cast("Data[Any]", replace(cast("Any", self.data), **given))
 
     def groups_of(self, groups: "Mapping[str, np.ndarray]") -> "dict[str, np.ndarray]":
-        """Those of its data's groups that it is called for.
+        """The groups of its data that it is called for.
 
         Raises:
-            DataError: there is none of a name that it asks for.
+            DataError: a group that it asks for does not exist.
         """
         if self.groups == "every":
             return dict(groups)
@@ -224,7 +224,7 @@ class Experiment:
         return {name: groups[name] for name in names}
 
     def reads_with(self, parameters: Mapping[str, Any]) -> tuple[str, ...]:
-        """What it reads when it is called with a request's parameters."""
+        """What it reads with a request's parameters."""
         return self.reads(**self.own(parameters)) if callable(self.reads) else self.reads
 
     @property
@@ -239,7 +239,7 @@ class Experiment:
 
 
 class Declared(TypedDict, total=False):
-    """What any experiment may declare (see `experiment`)."""
+    """Settings that any experiment may declare (see `experiment`)."""
 
     cites: str
     groups: Groups
@@ -286,32 +286,33 @@ def experiment(
     passes: Callable[..., Passes] | None = None,
     **declared: Unpack[Declared],
 ) -> Callable[[Callable[..., Any]], Experiment]:
-    """Makes an experiment of a function.
+    """Makes a function an experiment.
 
-    Its name is the function's, its listing the first line of the docstring.
+    Its name is the function's; listings show the first line of the docstring.
 
     Args:
-        version: raised when the same parameters would yield other numbers: units of older versions
-            are redone.
-        data: what it runs on, with the defaults of its request: `TextTokens(n=16)`.
+        version: raise it when the same parameters give other numbers: units of older versions are
+            redone.
+        data: what it runs on, with the defaults of a request: `TextTokens(n=16)`.
         reads: activations it reads (see ACTIVATION_READS, OUTPUT_READS); empty for an experiment
-            that gets the model. A function of the parameters where they decide.
-        passes: what it costs, for one that gets the model, or costs other than a pass of all it
-            reads: called with a Shape, its data and its own parameters by name; at most so much.
-        **declared: further, where it applies:
+            that gets the model. A function of the parameters if they decide.
+        passes: its cost, for an experiment that gets the model, or whose cost is not one pass over
+            all it reads. It is called with a Shape, its data and its own parameters by name, and
+            returns an upper bound.
+        **declared: further settings, all optional:
             `cites`: where the measure comes from.
-            `groups`: of its data that it is called for, for one that reads: the first alone, which
-            is what its data is about; every one, to be told apart by `acts.group`, so that controls
-            get rows of their own; or those of certain names.
+            `groups`: the groups of its data that it is called for, if it reads: "first", the
+            measurement alone; "every", which `acts.group` distinguishes, so that controls get their
+            own rows; or a tuple of names.
             `processing`: how weights are processed before it runs; FOLDED if not given.
             `references`: other steps whose weights it compares with: `init`, `final`, `previous`,
-            `step:512`. A parameter of that name lets the request say which, and then this is not
-            given.
-            `row_references`: other steps whose rows it compares with, in the same words.
+            `step:512`. If the function has a parameter of that name, the request decides, and this
+            is not given.
+            `row_references`: other steps whose rows it compares with, with the same names.
             `items`: per-item values are kept in `tables/items`.
             `tables`: the columns of each table that it may have beside its rows, by the table's
-            name: every step's file then has the same types, whatever it holds.
-            `requires`: distributions it needs beyond the project's own.
+            name, so that every step's file has the same types, whatever it holds.
+            `requires`: distributions it needs in addition to the project's.
 
     Raises:
         TypeError: the declaration is wrong; the message names the experiment.
@@ -351,7 +352,7 @@ def experiment(
     if surplus:
         first = min(surplus)
         raise TypeError(
-            f"an experiment declares no {first!r}: {nearest(first, Declared.__annotations__)}"
+            f"an experiment cannot declare {first!r}: {nearest(first, Declared.__annotations__)}"
         )
     return decorate
 
@@ -396,7 +397,7 @@ def _check_groups(name: str, groups: Groups, reads: Reads) -> None:
             f'experiment {name}: groups={groups!r}: give "first", "every" or a tuple of names'
         )
     if groups != "first" and not reads:
-        raise TypeError(f"experiment {name} has groups and reads nothing: it gets its data whole")
+        raise TypeError(f"experiment {name} has groups but no reads: it gets all of its data")
 
 
 def _parameters(

@@ -16,20 +16,20 @@ Count = Annotated[int, Ge(1)]
 """A parameter that counts something: at least 1."""
 
 AtLeastTwo = Annotated[int, Ge(2)]
-"""A parameter that counts what is compared: at least 2."""
+"""A parameter that counts things to compare: at least 2."""
 
 COMMA_SEPARATED = BeforeValidator(
     lambda value: tuple(str(value).split(",")) if isinstance(value, str | int | float) else value
 )
-"""Beside the annotation of a tuple: `a,b` stands for its entries, as on the command line.
+"""Goes with the annotation of a tuple: `a,b` means its entries, as on the command line.
 
-A number stands for itself.
+A number alone means one entry.
 """
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a request: its annotation and default, and what it means, as documented."""
+    """One parameter of a request: its annotation, its default, and its documented meaning."""
 
     name: str
     annotation: Any
@@ -41,7 +41,7 @@ def of_function(function: Callable[..., Any]) -> dict[str, Parameter]:
     """The keyword-only parameters of a function, in their order.
 
     Raises:
-        TypeError: one has no default or no annotation; the message names it.
+        TypeError: one lacks a default or an annotation; the message names it.
     """
     signature = inspect.signature(function, eval_str=True)
     keyword_only = [
@@ -76,7 +76,7 @@ def of_data(data: Any) -> dict[str, Parameter]:
 
 
 def _meanings(documented: Any, section: str) -> dict[str, str]:
-    """What a section of a docstring says of each name; an entry goes on where it is indented."""
+    """The entries of a docstring's section by name; indented lines continue an entry."""
     _, _, rest = (inspect.getdoc(documented) or "").partition(f"\n{section}:\n")
     entries = re.split(r"^ {4}(?=\S)", re.split(r"^(?=\S)", rest, flags=re.M)[0], flags=re.M)
     pairs = (" ".join(entry.split()).partition(": ") for entry in entries)
@@ -84,7 +84,7 @@ def _meanings(documented: Any, section: str) -> dict[str, str]:
 
 
 def without_arguments(documentation: str) -> str:
-    """A docstring without what it says of arguments: that stands with the parameters."""
+    """A docstring without its arguments, which the parameters describe."""
     return documentation.partition("\nArgs:\n")[0].rstrip()
 
 

@@ -10,23 +10,23 @@ if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
 
 OUTPUT_READS = ("loss", "correct", "final")
-"""What can be read of the output.
+"""What can be read from the output.
 
-The NLL of each next token in nats, whether the model's first choice was right, and what both are
-made from, the residual stream after the last layer.
+The NLL of each next token in nats, whether the model's first choice was right, and the source of
+both, the residual stream after the last layer.
 """
 
 ACTIVATION_READS = (
     "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "q", "k", "v", "z", "pattern",
     "attn_scores", "pre", "post",
 )  # fmt: skip
-"""What can be read of every layer, by TransformerLens's short names.
+"""What can be read from every layer, by TransformerLens's short names.
 
-One layer's is read by the name of its hook, `blocks.3.hook_resid_post`.
+A single layer is read by the name of its hook, `blocks.3.hook_resid_post`.
 """
 
 Reads = tuple[str, ...] | Callable[..., tuple[str, ...]]
-"""What an experiment reads; where its parameters decide, a function of them by name."""
+"""What an experiment reads; a function of its parameters by name if they decide."""
 
 _HOOK = re.compile(r"blocks\.(\d+)\.\w.*")
 
@@ -35,15 +35,15 @@ T = TypeVar("T")
 
 
 def layer_of(read: str) -> int | None:
-    """The layer of a read that is the name of one hook; None of other reads."""
+    """The layer of a read that names one hook; None for other reads."""
     hook = _HOOK.fullmatch(read)
     return int(hook[1]) if hook else None
 
 
 def hooks_of(read: str, n_layers: int) -> list[str]:
-    """The hooks that a read of ACTIVATION_READS stands for, one a layer.
+    """The hooks of a read of ACTIVATION_READS, one for each layer.
 
-    The name of one hook stands for itself.
+    The name of a single hook gives that hook.
     """
     if layer_of(read) is not None:
         return [read]
@@ -53,17 +53,17 @@ def hooks_of(read: str, n_layers: int) -> list[str]:
 
 
 def unknown(reads: tuple[str, ...]) -> list[str]:
-    """Those of some reads that nothing can be read by."""
+    """The reads that are unknown."""
     known = (*ACTIVATION_READS, *OUTPUT_READS)
     return sorted(read for read in reads if read not in known and layer_of(read) is None)
 
 
 @dataclass(frozen=True)
 class Activations(Generic[D]):
-    """What one forward pass over a batch left behind for the experiments that asked.
+    """The results of one forward pass over a batch, for the experiments that asked for them.
 
     Attributes:
-        model: for its weights, as they are at this step; the pass itself has been made.
+        model: for its weights at this step; the pass itself is done.
         group: the group of the data the batch comes from.
         first: the number of the batch's first item in its group.
         tokens: [batch, pos].
@@ -80,11 +80,11 @@ class Activations(Generic[D]):
 
     @property
     def items(self) -> slice:
-        """Where the batch's items stand in their group."""
+        """The places of the batch's items in their group."""
         return slice(self.first, self.first + len(self.tokens))
 
     def output(self, name: str) -> "Tensor":
-        """`loss` or `correct`: [batch, pos - 1], entry i belonging to the predicted token i + 1.
+        """`loss` or `correct`: [batch, pos - 1]; entry i belongs to the predicted token i + 1.
 
         `final`: [batch, pos, d_model].
         """
@@ -93,7 +93,7 @@ class Activations(Generic[D]):
     def layers(self, name: str) -> "list[Tensor]":
         """An activation of every layer.
 
-        Of `pattern`, say, each is [batch, head_index, query_pos, key_pos].
+        Each `pattern`, for example, is [batch, head_index, query_pos, key_pos].
         """
         return [self._kept[hook] for hook in hooks_of(name, self.model.cfg.n_layers)]
 
@@ -102,9 +102,9 @@ class Activations(Generic[D]):
         return self._kept[hook]
 
     def once(self, name: str, make: Callable[[], T]) -> T:
-        """What an experiment makes at the first batch of a step and needs for the later ones too.
+        """A value that an experiment makes at a step's first batch and needs for later batches.
 
-        A lens that it trains, say.
+        For example a lens that it trains.
         """
         if name not in self._made:
             self._made[name] = make()

@@ -14,7 +14,7 @@ from pythia_traj.schema import check_table_name
 HEAD_BLOCKS = 16
 """Per-head values are kept as the means of this many blocks of consecutive items.
 
-It is enough for a paired bootstrap.
+They are enough for a paired bootstrap.
 """
 
 
@@ -22,7 +22,7 @@ It is enough for a paired bootstrap.
 class Row:
     """One value of one metric.
 
-    `value` is None where it is not defined, and then `reason` says why.
+    An undefined `value` is None, and then `reason` says why.
     """
 
     key: Key
@@ -67,15 +67,15 @@ class Rows:
     ) -> None:
         """Adds a finished value.
 
-        One that is not a finite number is stored as undefined, saying so.
+        A value that is not finite is stored as undefined, with that reason.
 
         Args:
             key: the metric.
             value: a number, in the metric's own unit.
             stderr: its standard error.
             low, high: the ends of its 95 % interval.
-            n: how many items it is of.
-            clusters: how many of them are independent.
+            n: the number of its items.
+            clusters: the number of independent ones.
         """
         if not hasattr(value, "__float__"):
             raise TypeError(f"{key.metric}: expected a number, found {type(value).__name__}")
@@ -132,25 +132,25 @@ class Rows:
             self.add(key, ratio.value, stderr=ratio.stderr, n=ratio.n)
 
     def check(self, extent: Extent) -> None:
-        """Whether all rows and items are of layers, heads and positions that there are.
+        """Checks that all rows and items belong to existing layers, heads and positions.
 
         Raises:
-            ValueError: one is not.
+            ValueError: one does not.
         """
         for key in {row.key for row in self.metrics} | {item.key for item in self.items}:
             extent.check(key)
 
     def check_keys(self) -> None:
-        """Refuses two values under one key: a reader could not tell which of them is meant.
+        """Refuses two values under one key, because a reader could not know which one is meant.
 
         Raises:
-            ValueError: there are two.
+            ValueError: a key has two values.
         """
         _refuse_twice(row.key for row in self.metrics)
         _refuse_twice((item.key, item.item) for item in self.items)
 
     def without_values(self, reason: str) -> "Rows":
-        """The same metrics, undefined for a reason that holds for all, and nothing beside them."""
+        """The same metrics, all undefined for one reason, without items and tables."""
         empty = Rows()
         for row in self.metrics:
             empty.undefined(row.key, reason)
@@ -169,12 +169,12 @@ class Rows:
     def tensors(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Adds a safetensors file beside the metrics, where tables are.
 
-        It holds what is too large, or of the wrong shape, for rows.
+        It holds data that is too large for rows, or does not have their shape.
 
         Args:
-            name: as of a table; the file stands alone under it, because readers of a table's folder
-                fail on other files in it.
-            arrays: by their name in the file, of the types that safetensors knows.
+            name: as for a table, but not shared with one, because readers of a table's folder fail
+                on other files in it.
+            arrays: by their name in the file, of types that safetensors supports.
 
         Raises:
             ValueError: the name is not a lower-case word, is one of the store's own tables, or is

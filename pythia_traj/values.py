@@ -2,8 +2,8 @@
 
 `ItemValues` is what an experiment that `reads` activations returns for a batch: one value per item,
 from which mean, standard error and n are made. `Rows` is what an experiment that gets the model
-returns: finished values, with items or tables beside them. Both say *which* metric of *what* in the
-words of the schema's key columns.
+returns: finished values, with items or tables beside them. Both name the metric, and what it is
+about, with the schema's key columns.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,11 +37,11 @@ class ItemValues:
     """Per-item values of a batch, under the keys of their metrics."""
 
     def __init__(self, *, items: int | None = None) -> None:
-        """Begins without values.
+        """Starts without values.
 
         Args:
-            items: for how many of the batch's items, from its first, there will be values; all if
-                not given.
+            items: how many of the batch's items, from the first, will have values; all if not
+                given.
         """
         self._items = items
         self._values: dict[_Entry, list[Tensor]] = {}
@@ -62,8 +62,7 @@ class ItemValues:
             first_position: the position of the first entry of a `position` axis.
 
         Raises:
-            ValueError: the axes are none or others than the shape has, or the key has values
-                already.
+            ValueError: the axes are unknown or do not fit the shape, or the key has values already.
         """
         check_tensor(key, values, axes)
         entry = _Entry(key, axes, first_position)
@@ -82,7 +81,7 @@ class ItemValues:
         Args:
             key: the metric.
             above, below: [item].
-            name: of the denominator, for the reason why there is no value.
+            name: of the denominator, for the reason of a missing value.
         """
         for part in (above, below):
             check_tensor(key, part, ())
@@ -114,11 +113,11 @@ class ItemValues:
         self._undefined[key] = reason
 
     def check(self, extent: Extent) -> None:
-        """Whether this batch's values are of items, layers, heads and positions that there are.
+        """Checks that this batch's values belong to existing items, layers, heads and positions.
 
         Raises:
-            ValueError: they are of others; the message names the axis, what was expected and what
-                was found.
+            ValueError: they do not; the message names the axis, what was expected and what was
+                found.
         """
         expected = extent.n_items if self._items is None else self._items
         parts = [(entry.key, entry.axes, values[0]) for entry, values in self._values.items()]
@@ -163,8 +162,8 @@ class ItemValues:
     def rows(self, *, keep_items: bool) -> Rows:
         """Means, standard errors and n over all items; reads the values from the device once each.
 
-        To be called once. Values along positions are reduced only: to keep them would multiply
-        every unit by its context length.
+        Call it only once. Values along positions are only averaged: keeping them would multiply the
+        size of every unit by its context length.
         """
         rows = Rows()
         for entry, parts in self._values.items():
@@ -201,7 +200,7 @@ class ItemValues:
             )
         files: dict[str, dict[str, np.ndarray]] = {}
         while self._tensors:
-            # One tensor after the other, its parts let go: all at once would be a second copy of
+            # One tensor after the other, freeing its parts: all at once would be a second copy of
             # the file.
             (file, name), tensors = self._tensors.popitem()
             files.setdefault(file, {})[name] = np.concatenate([part.numpy() for part in tensors])
@@ -220,7 +219,7 @@ def _array(values: "Tensor") -> np.ndarray:
 
 
 def _columns(entry: _Entry, array: np.ndarray) -> Iterator[tuple[Key, np.ndarray]]:
-    """Each combination of the further axes as the key it stands for, with its values over items."""
+    """The key of each combination of the further axes, with its values over items."""
     for index in np.ndindex(array.shape[1:]):
         key = entry.key
         for axis, i in zip(entry.axes, index, strict=True):

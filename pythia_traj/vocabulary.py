@@ -1,4 +1,4 @@
-"""What data needs to know of its model, and the one way from text to the model's tokens."""
+"""What data needs to know about its model, and the only way from text to the model's tokens."""
 
 import math
 import re
@@ -17,12 +17,12 @@ PIECE = 1 << 20
 """Characters of a text that are tokenised at once: each takes some 200 bytes meanwhile."""
 
 _NEAR = 1 << 12
-"""Characters before the end of a piece among which it is ended at white space."""
+"""A piece ends at white space among its last so many characters."""
 
 _BOUNDARY = re.compile(r"(?<=\w)\s(?=\S)")
 """One character of white space after a letter or digit.
 
-Tokenizers begin a word there, so that the pieces have the tokens of the whole.
+Tokenizers begin a word there, so the pieces have the same tokens as the whole text.
 """
 
 _TEXTS_AT_ONCE, _CHARACTERS_AT_ONCE = 64, 1 << 22
@@ -57,8 +57,8 @@ class Vocabulary:
         d_vocab: rows of the embedding, padding included.
         n_ctx: the longest context.
         tokenizer: None where the checkpoint has none.
-        bos_token_id: what is prepended where BOS is asked for.
-        eos_token_ids: what ends a text.
+        bos_token_id: the token that is prepended as BOS.
+        eos_token_ids: the tokens that end a text.
     """
 
     d_vocab: int
@@ -69,7 +69,7 @@ class Vocabulary:
 
     @property
     def entries(self) -> int:
-        """Ids up to the tokenizer's last one, gaps included: what lies beyond pads the embedding.
+        """Ids up to the tokenizer's last one, gaps included: later embedding rows are padding.
 
         Without a tokenizer, all of the model's.
         """
@@ -87,8 +87,7 @@ class Vocabulary:
                 by piece until there are as many; of any other all tokens are returned.
 
         Raises:
-            DataError: there is no tokenizer, it fails, or yields ids that the model has no
-                embedding for.
+            DataError: the model has no tokenizer, it fails, or yields ids without an embedding.
         """
         import numpy as np
 
@@ -213,7 +212,7 @@ class Vocabulary:
 def _pieces(text: str) -> Iterator[str]:
     """A text of at most a million characters as it is, a longer one in pieces of so many.
 
-    The pieces are ended before white space where there is any.
+    The pieces end before white space if possible.
     """
     start = 0
     while len(text) - start > PIECE:

@@ -1,7 +1,7 @@
 """What the rows of a run say: pandas in, pandas out, the same for figures, pages and notebooks.
 
-selection.py     the rows of some metrics as plain columns, those of text, why others have no value
-trajectories.py  the lines of chosen rows: their names, their order, which of them have a value
+selection.py     the rows of some metrics as plain columns, those of text, why values are missing
+trajectories.py  the lines of chosen rows: their names, their order, and which have a value
 steps.py         where steps lie, and the few that are shown for all
 text.py          loss, accuracy and in-context learning on text and on repeated segments
 heads.py         attention of heads, the largest head, the top heads
@@ -12,6 +12,6 @@ tables.py        key numbers, and the metrics without a value
 facts.py         what a run holds, in a few lines
 
 A function that chooses takes rows as `pythia_traj.load` gives them and returns *chosen rows*: the
-columns of `selection.choose`, and `what`, the name of the line that a row is a point of. Rows
-without a value are among them, as they have the reason.
+columns of `selection.choose`, and `what`, the name of a row's line. Rows without a value are
+included, because they have the reason.
 """

@@ -6,14 +6,14 @@ from pythia_traj.store.read import Read
 
 
 def facts_of(found: Read) -> dict[str, str]:
-    """What a reader wants to know of a run's numbers before looking at them.
+    """What a reader wants to know about a run before looking at its numbers.
 
     Args:
         found: the rows of a run, as `pythia_traj.store.read.read_run` gives them.
 
     Returns:
-        models, steps, experiments, rows, precision and versions by name, where there are rows;
-        then what was left out, or cannot be compared, as notes.
+        models, steps, experiments, rows, precision and versions by name, if the run has rows; then
+        notes on what was left out or cannot be compared.
     """
     rows, notes = found.frame, {f"Note {i}": note for i, note in enumerate(found.notes, 1)}
     if rows.empty:
@@ -33,7 +33,7 @@ def facts_of(found: Read) -> dict[str, str]:
 
 
 def labels_of(rows: pd.DataFrame) -> list[str]:
-    """The labels in alphabetical order, each with its experiment where that is named otherwise."""
+    """The labels in alphabetical order, each with its experiment where the names differ."""
     named = rows[["label", "experiment"]].drop_duplicates().astype(str).sort_values("label")
     return [
         label if label == experiment else f"{label} ({experiment})"

@@ -1,4 +1,4 @@
-"""Metrics of heads: what they attend to, which of them is largest, which reach most."""
+"""Metrics of heads: what they attend to, which head is largest, which heads reach most."""
 
 import pandas as pd
 
@@ -49,7 +49,7 @@ def values_of_heads(
         control: which of its controls; None for the measurement.
 
     Returns:
-        chosen rows without `what`. One that has no value for any head names none: `of_one_head`
+        chosen rows without `what`. A row without a value for any head names no head: `of_one_head`
         leaves it out.
     """
     chosen = choose(rows, [metric], component="head")
@@ -63,7 +63,7 @@ def of_one_head(chosen: pd.DataFrame) -> pd.DataFrame:
 
 
 def largest_head(chosen: pd.DataFrame) -> pd.DataFrame:
-    """Of each trajectory and step, the row of the head whose value is largest.
+    """For each trajectory and step, the row of the head with the largest value.
 
     `note` names the head.
     """
@@ -74,7 +74,7 @@ def largest_head(chosen: pd.DataFrame) -> pd.DataFrame:
 
 
 def top_heads(chosen: pd.DataFrame, top: int) -> pd.DataFrame:
-    """The rows of the heads that reach most at any step, highest first, each in order of steps.
+    """The rows of the heads with the highest values at any step, highest first, in order of steps.
 
     `note` names the head.
 
@@ -92,7 +92,7 @@ def top_heads(chosen: pd.DataFrame, top: int) -> pd.DataFrame:
 
 
 def head_names(heads: pd.DataFrame) -> list[str]:
-    """The heads of some rows, as L4H6; columns layer and head."""
+    """The heads of some rows, as L4H6, from the columns layer and head."""
     return [
         f"L{layer:.0f}H{head:.0f}"
         for layer, head in zip(heads["layer"], heads["head"], strict=True)

@@ -1,17 +1,17 @@
-"""What is learnt in which order: statistics of the text, and what probes read off the stream."""
+"""What is learnt in which order: statistics of the text, and what probes find in the stream."""
 
 import pandas as pd
 
 from pythia_traj.analysis.selection import choose
 
 _NGRAMS = {1: "unigram", 2: "bigram", 3: "trigram"}
-"""Those that are compared with, by their n."""
+"""The n-gram models in the comparison, by their n."""
 
 
 def divergence_from_ngrams(rows: pd.DataFrame) -> pd.DataFrame:
     """How far the model's predictions are from those of n-grams, which `what` names.
 
-    A minimum is where the model is nearest to it.
+    At a minimum the model is nearest to that n-gram.
     """
     chosen = choose(rows, ["kl"])
     chosen = chosen[chosen["size"].isin(_NGRAMS)]

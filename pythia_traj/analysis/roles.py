@@ -9,11 +9,11 @@ import pandas as pd
 from pythia_traj.analysis.selection import WHICH, choose
 
 _TIMELINE = [*WHICH, "role", "layer", "head"]
-"""The columns that say whose timeline it is."""
+"""The columns that identify a timeline."""
 
 
 def heads_above_null(rows: pd.DataFrame) -> pd.DataFrame:
-    """How many heads of each role exceed its threshold, and how many of shuffled tokens.
+    """How many heads exceed the threshold of each role, and how many do on shuffled tokens.
 
     `what` names the role.
     """
@@ -25,8 +25,8 @@ def role_timeline(rows: pd.DataFrame) -> pd.DataFrame:
     """Scores of heads over steps, and whether they have the role.
 
     Args:
-        rows: rows as `pythia_traj.load` gives them, with controls or without; those of other
-            experiments are passed over.
+        rows: rows as `pythia_traj.load` gives them, with controls or without; rows of other
+            experiments are ignored.
 
     Returns:
         one row for each model, label, role, layer, head and step at which the role was measured, in
@@ -63,8 +63,8 @@ def tracked_heads(rows: pd.DataFrame, role: str, step: int, top: int = 5) -> pd.
     Args:
         rows: as for `role_timeline`.
         role: such as `induction`.
-        step: where they are chosen; at that very step their scores are too large, as those of the
-            largest always are.
+        step: where they are chosen; at this step their scores are too high, because the highest
+            were selected.
         top: how many of each model and label.
 
     Returns:

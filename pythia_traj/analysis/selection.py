@@ -14,7 +14,7 @@ TASKS = ("ablation", "attribution", "behaviour", "logit_attribution", "patching"
 """The experiments on tasks."""
 
 _OF_ANSWERS = ("logit_diff", "prob_diff")
-"""Metrics by which an experiment of a user's own is known to be one on a task."""
+"""Metrics that show that a user's experiment is on a task."""
 
 _APART = ("variant", "part", "target", "reference")
 _TEXT = (*WHICH, "experiment", "metric", "control", *_APART, "reason")
@@ -24,7 +24,7 @@ _NUMBERS = ("tokens", "layer", "head", "position", "size", "value", "stderr", "n
 def choose(
     rows: pd.DataFrame, metrics: Sequence[str], component: str = "", by_position: bool = False
 ) -> pd.DataFrame:
-    """The rows of some metrics with plain columns: where absent, strings are empty and numbers NaN.
+    """The rows of some metrics with plain columns: absent strings are empty, absent numbers NaN.
 
     Args:
         rows: rows of a run, with controls or without.
@@ -35,7 +35,7 @@ def choose(
     Returns:
         columns model, label, experiment, metric, control, variant, part, target, reference and
         reason as strings; tokens, layer, head, position, size, value, stderr and n as floats; step
-        as an integer; an empty `note`, for what else is to be said of a value.
+        as an integer; an empty `note`, for remarks on a value.
     """
     if rows.empty:
         rows = rows.reindex(columns=[*_TEXT, *_NUMBERS, "component", "step"])
@@ -65,7 +65,7 @@ def on_text(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def of_everything(chosen: pd.DataFrame) -> pd.DataFrame:
-    """Those of the chosen rows of the whole: no variant, part, target, reference or size."""
+    """The chosen rows without a variant, part, target, reference or size."""
     return chosen[(chosen[list(_APART)] == "").all(axis=1) & chosen["size"].isna()]
 
 
@@ -75,6 +75,6 @@ def measured(chosen: pd.DataFrame) -> pd.DataFrame:
 
 
 def reasons(chosen: pd.DataFrame) -> dict[str, int]:
-    """Why chosen rows have no value: each reason with its number of rows, the commonest first."""
+    """Each reason for a missing value with its row count, the commonest first."""
     missing = chosen.loc[chosen["value"].isna(), "reason"].replace("", "no reason given")
     return {str(reason): int(count) for reason, count in missing.value_counts().items()}

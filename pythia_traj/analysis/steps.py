@@ -1,11 +1,11 @@
-"""Where training steps lie beside each other, and the few that are shown for all."""
+"""The position of training steps on an axis, and a selection of steps to show."""
 
 import math
 from collections.abc import Iterable
 
 
 def step_position(step: float) -> float:
-    """Where a step lies on a step axis: log2(step + 1).
+    """The position of a step on a step axis: log2(step + 1).
 
     It spreads the early steps and has a place for step 0.
     """
@@ -13,13 +13,13 @@ def step_position(step: float) -> float:
 
 
 def steps_to_show(steps: Iterable[int], most: int) -> list[int]:
-    """Those of the measured steps that are shown for all.
+    """A few of the measured steps, to show in place of all.
 
-    Both ends, then round ones, then others, as far as there is room.
+    Both ends, then round ones, then others, as long as they fit.
 
     Args:
         steps: the measured steps.
-        most: about how many of them there is room for.
+        most: about how many steps fit.
     """
     measured = sorted(set(steps))
     if len(measured) < 3:

@@ -1,4 +1,4 @@
-"""The numbers of a run in a table: the key ones, and the metrics that have none."""
+"""Tables of a run: its key numbers, and the metrics without a value."""
 
 from collections.abc import Iterator
 
@@ -10,14 +10,14 @@ from pythia_traj.analysis.selection import choose, measured, on_text
 SCALARS = ("nll", "accuracy", "icl_score", "icl_window")
 """Metrics of the whole model among the key numbers.
 
-Beside them stands the largest head of each metric of heads.
+The table also has the largest head of each metric of heads.
 """
 
 PLACES = ("first step", "last step", "control, last step")
 """Where the key numbers of a metric stand in its trajectory."""
 
 _FURTHER = ("part", "target", "size", "reference", "variant")
-"""The columns that tell the values of one metric apart, in the order in which they are shown."""
+"""The columns that distinguish the values of one metric, in the order in which they are shown."""
 
 
 def key_numbers(rows: pd.DataFrame) -> pd.DataFrame:
@@ -28,12 +28,13 @@ def key_numbers(rows: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         for each model, label and metric a row for each of `PLACES`: columns model, label, `what`
-        (the metric and what tells it from others of its name), `place`, step, value, stderr and
-        `note`, which names the largest head. Step and value are null where there is no such value.
+        (the metric and what distinguishes it from others of its name), `place`, step, value, stderr
+        and `note`, which names the largest head. Step and value are null where the value is
+        missing.
     """
     scalars = choose(on_text(rows), SCALARS)
     heads = choose(rows, list(ATTENDED), component="head")
-    # Roles of heads have some of these metrics too, without a convention.
+    # Roles of heads share some of these metrics, without a convention.
     heads = heads[heads["variant"] != ""]
     numbers = pd.concat(
         [
@@ -70,8 +71,9 @@ def undefined_metrics(rows: pd.DataFrame) -> pd.DataFrame:
         rows: rows of a run.
 
     Returns:
-        columns `what` (the metric and what tells it from others of its name), label, reason,
-        `models` (their names, separated by commas) and `rows`, the number of rows that say so.
+        columns `what` (the metric and what distinguishes it from others of its name), label,
+        reason, `models` (their names, separated by commas) and `rows`, the number of rows with this
+        reason.
     """
     columns = ["what", "label", "reason"]
     if rows.empty:
@@ -89,7 +91,7 @@ def undefined_metrics(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def metric_names(rows: pd.DataFrame, further: tuple[str, ...] = _FURTHER) -> list[str]:
-    """The metric of each of some rows, with what tells it from others of its name."""
+    """The metric of each row, with what distinguishes it from others of its name."""
     words = rows[["metric", *further]].astype(object)
     words["size"] = [None if pd.isna(size) else f"size {size:.0f}" for size in rows["size"]]
     words = words.where(words.notna(), "")

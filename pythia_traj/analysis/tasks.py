@@ -30,7 +30,7 @@ def effects_of_heads(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def costliest_heads(chosen: pd.DataFrame, top: int) -> pd.DataFrame:
-    """The effects of those heads whose removal ever costs most, by one kind of removal.
+    """The effects of the heads whose removal costs most at any step, by one kind of removal.
 
     Args:
         chosen: effects of heads, with a value. Of several kinds of removal the first in
@@ -48,8 +48,8 @@ def costliest_heads(chosen: pd.DataFrame, top: int) -> pd.DataFrame:
 def faithfulness(rows: pd.DataFrame) -> pd.DataFrame:
     """Faithfulness of circuits, and of random ones as controls.
 
-    They are those of a named other step, and of the step itself by number of edges: about three of
-    the sizes. `what` names the step or the number of edges.
+    The circuits are those of a named other step, and of the step itself by number of edges: about
+    three of the sizes. `what` names the step or the number of edges.
     """
     chosen = choose(rows, ["faithfulness_normalised", "transfer_faithfulness"])
     own = chosen["metric"] == "faithfulness_normalised"
@@ -64,8 +64,8 @@ def faithfulness(rows: pd.DataFrame) -> pd.DataFrame:
 def circuit_metric(rows: pd.DataFrame) -> pd.DataFrame:
     """The metric of the whole model, of the corrupted prompts, and of another step's circuit.
 
-    Of several metrics it is the one that most rows have. `what` tells the three apart. The
-    corrupted prompts are no control here: a circuit's control is one of random edges.
+    Of several metrics it is the one that most rows have. `what` distinguishes the three. The
+    corrupted prompts are not a control here: a circuit's control has random edges.
     """
     of_circuits = choose(rows, ["transfer_faithfulness"])
     chosen = choose(rows, CIRCUIT_METRICS)
@@ -80,5 +80,5 @@ def circuit_metric(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def circuit_sizes(rows: pd.DataFrame) -> pd.DataFrame:
-    """How many edges a faithful circuit takes, and how many at random; `what` is "circuit"."""
+    """How many edges a faithful circuit needs, and how many at random; `what` is "circuit"."""
     return choose(rows, ["circuit_size"]).assign(what="circuit")

@@ -6,7 +6,7 @@ from pythia_traj.analysis.selection import choose, measured, of_everything, on_t
 from pythia_traj.analysis.steps import steps_to_show
 
 _LEARNING = {"icl_score": "tokens 500 and 50", "icl_window": "tokens 450..549 and 40..59"}
-"""What in-context learning is the difference of, by metric."""
+"""The tokens whose losses each in-context learning metric compares."""
 
 
 def loss_on_text(rows: pd.DataFrame) -> pd.DataFrame:
@@ -15,7 +15,7 @@ def loss_on_text(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def accuracy_on_text(rows: pd.DataFrame) -> pd.DataFrame:
-    """Share of tokens of text that are predicted rightly, and its controls; `what` is "text"."""
+    """Share of tokens of text that are predicted correctly, and its controls; `what` is "text"."""
     return _over_all_tokens(on_text(rows), {"accuracy": "text"})
 
 
@@ -27,7 +27,7 @@ def in_context_learning(rows: pd.DataFrame) -> pd.DataFrame:
 def loss_by_position(rows: pd.DataFrame) -> pd.DataFrame:
     """Loss on text at each position of the context, without controls.
 
-    No `what`: the lines are the steps.
+    Without `what`: the lines are the steps.
     """
     return measured(of_everything(choose(rows, ["nll"], by_position=True)))
 
@@ -44,7 +44,7 @@ def at_some_steps(chosen: pd.DataFrame, most: int) -> pd.DataFrame:
 
 
 def loss_on_copies(rows: pd.DataFrame) -> pd.DataFrame:
-    """Loss on the first and the second copy of a random segment, which `what` tells apart."""
+    """Loss on the first and the second copy of a random segment, which `what` names."""
     chosen = choose(rows, ["nll"])
     chosen = chosen[chosen["part"].isin(["first_copy", "second_copy"])]
     return chosen.assign(what=chosen["part"].str.replace("_", " "))

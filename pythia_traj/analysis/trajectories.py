@@ -1,4 +1,4 @@
-"""The lines of chosen rows: what they are called, in which order they come."""
+"""The lines of chosen rows: their names and their order."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Trajectory:
 def trajectories(chosen: pd.DataFrame) -> Iterator[Trajectory]:
     """One for each model, label, `what` and control that has a value at any step.
 
-    Measurements come before controls, else in the order of the rows.
+    Measurements come before controls, otherwise in the order of the rows.
     """
     keys = [*WHICH, "what", "control"]
     known = chosen.groupby(keys)["value"].transform("count") > 0
@@ -38,6 +38,6 @@ def trajectories(chosen: pd.DataFrame) -> Iterator[Trajectory]:
 
 
 def unit_names(chosen: pd.DataFrame) -> pd.Series:
-    """What tells the rows' models and labels apart: empty where there is one of each."""
+    """The parts of models and labels that vary: empty where the rows have one of each."""
     varying = [key for key in WHICH if chosen[key].nunique() > 1]
     return chosen[varying].agg(" · ".join, axis=1) if varying else pd.Series("", index=chosen.index)

@@ -1,4 +1,4 @@
-"""`convert`: a run of an older version as one of this version."""
+"""`convert`: makes a run of this version from one of an older version."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -15,9 +15,9 @@ def convert(
     new: Annotated[Path, typer.Argument(help="A new or an empty directory.")],
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Make a run of this version of one that pythia-traj 0.1.0 wrote, measuring nothing anew.
+    """Make a run of this version from one that pythia-traj 0.1.0 wrote, measuring nothing again.
 
-    An interrupted conversion goes on where it was when the same command is repeated.
+    Repeat the command to continue an interrupted conversion.
     """
     from pythia_traj.store.convert import convert as convert_run
 

@@ -1,4 +1,4 @@
-"""`toy` and `demo`: the main job on a training run made here, offline."""
+"""`toy` and `demo`: the main use on a small training run made here, offline."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,7 +52,7 @@ def demo(
 
 
 def train_with_progress(directory: Path, recipe: "Recipe") -> None:
-    """Trains the suite with a progress bar; a suite that is there already is kept."""
+    """Trains the suite with a progress bar; keeps an existing suite."""
     from pythia_traj.toy.train import train
 
     with progress_bar() as progress:

@@ -1,4 +1,4 @@
-"""`describe`: what of a run there is to ask for."""
+"""`describe`: what can be read from a run."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,13 +12,13 @@ def describe(
     run: Annotated[Path, typer.Argument(help="The run's directory.")],
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """What a run holds: metrics of each experiment, the words of their columns, steps, tables.
+    """Show what a run holds: metrics of each experiment, the words of their columns, steps, tables.
 
-    Each word can stand in a filter as it is shown:
+    Each word can be used in a filter as it is shown:
 
         pythia_traj.load(RUN, label="induction", metric="prefix_matching", variant="two_halves")
 
-    Long lists of words are broken off; --json has all.
+    Long lists of words are cut; --json has all.
     """
     from pythia_traj.store.describe import NOTHING
     from pythia_traj.store.describe import describe as read_description

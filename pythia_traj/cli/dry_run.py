@@ -1,4 +1,4 @@
-"""`sweep --dry-run`: what would be done, what of it is done again and why, and what it costs."""
+"""`sweep --dry-run`: what would be done, what would be done again and why, and the cost."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -82,12 +82,12 @@ def _as_text(request: "SweepConfig", plan: "Plan", costs: "Mapping[str, dict[str
         for label, cost in found.items()
     }
     for labels in sorted(labels for labels in sharing if len(labels) > 1):
-        say(f"One pass for what {', '.join(labels)} read together: they take less than the sum.")
+        say(f"{', '.join(labels)} share one pass: together they take less than the sum.")
     _say_redone(plan.redone)
 
 
 def _say_redone(redone: "Mapping[Unit, str]") -> None:
-    """A line for each label and reason: steps of a label are mostly redone for the same one."""
+    """A line for each label and reason: most steps of a label have the same reason."""
     steps: dict[tuple[str, str, str], list[int]] = {}
     for unit, why in redone.items():
         steps.setdefault((unit.model, unit.label, why), []).append(unit.step)
@@ -101,7 +101,7 @@ def _say_redone(redone: "Mapping[Unit, str]") -> None:
 
 
 def _costs(request: "SweepConfig", plan: "Plan", published: "PublishedModel") -> "dict[str, Cost]":
-    """By label; nothing, and a line that says why, where it cannot be found out here."""
+    """The cost by label; empty, with a line that says why, where it cannot be found here."""
     todo = [unit for unit in plan.todo if unit.model == published.model]
     if not todo:
         return {}
@@ -110,5 +110,5 @@ def _costs(request: "SweepConfig", plan: "Plan", published: "PublishedModel") ->
     try:
         return estimate(request, published, todo)
     except (CheckpointError, DeviceError) as error:
-        say(f"what it costs is not known: {error}", err=True)
+        say(f"the cost is not known: {error}", err=True)
         return {}

@@ -1,4 +1,4 @@
-"""`fetch` and `cache`: checkpoints that stay on this machine."""
+"""`fetch` and `cache`: checkpoints that are kept on this machine."""
 
 import time
 from typing import Annotated
@@ -14,17 +14,17 @@ def fetch(
     model: Annotated[str, typer.Argument(help="A name, or org/name on the Hub.")],
     steps: Annotated[str, typer.Option(help="Such as 0,512 or log:12 or all.")] = "all",
     disk_budget: Annotated[
-        str | None, typer.Option(help="Bytes that all kept checkpoints may take together: 20GB.")
+        str | None, typer.Option(help="The most bytes of all kept checkpoints together: 20GB.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it would cost, and fetch nothing.")
+        bool, typer.Option("--dry-run", help="Show the cost, and fetch nothing.")
     ] = False,
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Ask the Hub again where branches point.")
     ] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Download checkpoints to stay, for nodes without network."""
+    """Download checkpoints and keep them, for nodes without network."""
     from pythia_traj.hub.estimate import estimate, measure_rate
     from pythia_traj.hub.fetch import fetch as fetch_steps
     from pythia_traj.hub.model import HubModel
@@ -75,7 +75,7 @@ def cache(
     ] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """What pythia-traj keeps on this machine: list it, or remove it."""
+    """List or remove what pythia-traj keeps on this machine."""
     from pythia_traj.hub.fetch import kept
     from pythia_traj.hub.fetch import remove as remove_kept
     from pythia_traj.hub.stored import weights_directory

@@ -1,4 +1,4 @@
-"""`status`, `models`, `steps`, `experiments`, `doctor`: what there is."""
+"""`status`, `models`, `steps`, `experiments`, `doctor`: commands that list."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,7 @@ def status(
     run: Annotated[Path, typer.Argument(help="The run's directory.")],
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """How far a run is: units done, running, failed and left, and the time left."""
+    """Show how far a run is: units done, running, failed and left, and the time left."""
     from pythia_traj.sweeps.status import status as read_status
 
     found = read_status(run)
@@ -43,7 +43,7 @@ def status(
 
 
 def models(as_json: Annotated[bool, JSON_OPTION] = False) -> None:
-    """The published models that are known by name."""
+    """List the published models that are known by name."""
     from pythia_traj.suites.catalog import catalog
 
     found = [record.as_dict() for record in catalog().values()]
@@ -69,17 +69,17 @@ def models(as_json: Annotated[bool, JSON_OPTION] = False) -> None:
 def steps(
     model: Annotated[str, typer.Argument(help="A name, org/name or a directory of checkpoints.")],
     select: Annotated[
-        str, typer.Option("--steps", help="Only those an expression selects.")
+        str, typer.Option("--steps", help="Only the steps that an expression selects.")
     ] = "all",
     source: Annotated[
         str, typer.Option(help="hub, or a directory that holds the models' directories.")
     ] = "hub",
     refresh: Annotated[
-        bool, typer.Option("--refresh", help="Ask the Hub again which branches there are.")
+        bool, typer.Option("--refresh", help="Ask the Hub again for its branches.")
     ] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """The published steps of a model, with the tokens seen up to each."""
+    """List the published steps of a model, with the tokens seen up to each."""
     from pythia_traj.steps import select as select_steps
     from pythia_traj.stream.published import open_model
 
@@ -115,7 +115,7 @@ def experiments(
     ] = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """The experiments there are, or one of them with its parameters and defaults."""
+    """List the experiments, or show one with its parameters and defaults."""
     from pythia_traj.discovery import describe, discover, find
 
     found = (
@@ -151,7 +151,8 @@ def doctor(
     hub: Annotated[
         bool,
         typer.Option(
-            "--hub", help="Ask the Hub whether network, token and disk will do for a sweep."
+            "--hub",
+            help="Check with the Hub whether network, token and disk are enough for a sweep.",
         ),
     ] = False,
     model: Annotated[
@@ -160,9 +161,9 @@ def doctor(
     steps: Annotated[str, typer.Option(help="The sweep's steps.")] = "all",
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Versions, devices, disk and reachability of the Hub, in one screen.
+    """Show versions, devices, disk and whether the Hub can be reached, on one screen.
 
-    With --hub, whether they will do for a sweep.
+    With --hub, check whether they are enough for a sweep.
     """
     from pythia_traj.doctor import examine, examine_hub
 

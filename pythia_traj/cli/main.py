@@ -1,4 +1,4 @@
-"""The entry point: runs a command and turns what went wrong into one line and an exit status."""
+"""The entry point: runs a command and turns an error into one line and an exit status."""
 
 import io
 import logging
@@ -30,11 +30,11 @@ for module in (demo, sweep, describe, listing, fetch, report, convert):
     module.add_to(app)
 
 _UsageError: Any = typer.BadParameter.__mro__[2]
-"""The base of what is wrong with a command line; Typer names its children alone."""
+"""The base class of command line errors; Typer names only its children."""
 
 
 class _Said(logging.Handler):
-    """Warnings of the library that no handler takes, said like everything else."""
+    """Prints warnings of the library that have no other handler, like all other output."""
 
     def emit(self, record: logging.LogRecord) -> None:
         say(f"warning: {one_line(record.getMessage())}", err=True)
@@ -52,25 +52,25 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     warnings.formatwarning = _format_warning
     try:
         check_importable()
-        # Not in its own mode, in which it prints what was given as it was given.
+        # Not in standalone mode, which prints the user's input unescaped.
         status = app(args=arguments, standalone_mode=False)
     except Interrupted as error:
         say(str(error), err=True)
         sys.exit(128 + error.signum)
     except PythiaTrajError as error:
-        # One line, whatever a library had to say in several.
+        # One line, even if a library's message has several.
         say(f"error: {one_line(str(error))}", err=True)
         sys.exit(1)
     except OSError as error:
-        # A path that cannot be read or written, wherever it was met; anything else that escapes is
-        # a defect.
+        # A path that cannot be read or written, wherever it occurs; any other uncaught error is a
+        # bug.
         if error.filename is None:
             raise
         say(f"error: cannot use {one_line(str(error.filename))}: {error.strerror}", err=True)
         sys.exit(1)
     except MemoryError as error:
         say(
-            f"error: the memory does not suffice{one_line(f': {error}') if str(error) else ''}:"
+            f"error: not enough memory{one_line(f': {error}') if str(error) else ''}:"
             " ask for less at once",
             err=True,
         )

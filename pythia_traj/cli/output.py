@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def say(text: str, *, err: bool = False) -> None:
     """Text for a person, on standard output or standard error.
 
-    Whatever it quotes, the terminal sees no control characters.
+    Control characters in quoted text never reach the terminal.
     """
     typer.echo(printable(text), err=err)
 
@@ -43,7 +43,7 @@ JSON_OPTION = typer.Option("--json", help="Print one JSON document and nothing e
 
 def print_json(document: Any) -> None:
     """One JSON document on standard output."""
-    # JSON escapes control characters by itself, but for one.
+    # JSON escapes all control characters except one.
     typer.echo(without_credentials(json.dumps(document, indent=1)).replace("\x7f", "\\u007f"))
 
 
@@ -51,7 +51,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A table on standard output, as wide as the terminal."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for i, column in enumerate(columns):
-        # What a row is about stays on one line, so that it can be copied.
+        # A row's name stays on one line, so that it can be copied.
         table.add_column(column, overflow="fold", no_wrap=i == 0)
     for row in rows:
         table.add_row(*(Text("" if cell is None else one_line(str(cell))) for cell in row))
@@ -61,7 +61,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 def progress_bar() -> Progress:
     """A bar on standard error with counts and time left.
 
-    It draws nothing where that is no terminal.
+    It draws nothing if that is not a terminal.
     """
     console = Console(stderr=True)
     return Progress(
@@ -79,10 +79,10 @@ def progress_bar() -> Progress:
 
 
 class _NetworkColumn(ProgressColumn):
-    """The rate at which bytes arrive, while some do."""
+    """The rate at which bytes arrive; empty while none do."""
 
     def render(self, task: Task) -> Text:
-        # Nothing can have arrived before that module was there.
+        # Without that module loaded, nothing has arrived.
         transfer = sys.modules.get("pythia_traj.hub.transfer")
         rate = transfer.METER.rate() if transfer is not None else 0.0
         return Text(f"{decimal(round(rate))}/s" if rate else "")
@@ -96,7 +96,7 @@ class SweepProgress:
         self._task = progress.add_task("planning", total=None)
 
     def planned(self, plan: "Plan") -> None:
-        """Knows the total now, and what is to be said before hours are spent."""
+        """Sets the total, and prints the warnings before the work begins."""
         for warning in plan.warnings:
             self._progress.console.print(Text(one_line(f"warning: {warning}")), soft_wrap=True)
         self._progress.update(self._task, total=len(plan.todo), description="loading")
@@ -108,7 +108,7 @@ class SweepProgress:
     def ended(self, unit: "Unit", error: str | None) -> None:
         """One unit further."""
         self._progress.advance(self._task)
-        # At once for who is watching; everyone is told at the end.
+        # Shown at once to a user who watches; the summary at the end repeats it.
         if error is not None and self._progress.console.is_terminal:
             self._progress.console.print(
                 Text(one_line(f"failed: {unit.name}: {error}")), soft_wrap=True

@@ -1,4 +1,4 @@
-"""`report`: a run as one page."""
+"""`report`: draws a run as one page."""
 
 from pathlib import Path
 from typing import Annotated

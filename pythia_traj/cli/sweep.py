@@ -1,4 +1,4 @@
-"""`sweep`: measure models at steps, store rows."""
+"""`sweep`: measures models at steps and stores rows."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,7 +48,7 @@ def sweep(
     ] = None,
     disk_budget: Annotated[
         str | None,
-        typer.Option(help="Put checkpoints of the Hub on disk, within so many bytes: 20GB."),
+        typer.Option(help="Put checkpoints of the Hub on disk, in at most so many bytes: 20GB."),
     ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep checkpoints of the Hub on disk.")
@@ -63,14 +63,13 @@ def sweep(
         str | None, typer.Option(help="Steps that hold another's weights: skip, measure, fail.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")
     ] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Measure models at selected training steps and store the rows as Parquet.
 
-    What is there already is skipped, so an interrupted sweep goes on where it was when the same
-    command is repeated.
+    Finished units are skipped: repeat the command to continue an interrupted sweep.
     """
     given = {
         "model": model,
@@ -102,7 +101,7 @@ def sweep(
 def read_request(
     config: str | None, given: dict[str, Any], experiments: list[str], assignments: list[str]
 ) -> "SweepConfig":
-    """The request: the file's settings, then the command line's over them."""
+    """The request: the file's settings, overridden by the command line's."""
     from pythia_traj.config import SweepConfig, by_name, override
     from pythia_traj.yamlfile import read_yaml
 
@@ -126,7 +125,7 @@ def read_request(
 
 
 def report_result(result: "SweepResult", as_json: bool) -> None:
-    """Says how a sweep ended, and exits with a status where units failed.
+    """Prints how a sweep ended, and exits with a status if units failed.
 
     It is 3 where units failed or were skipped as defective, 1 where all failed.
     """
@@ -153,7 +152,7 @@ def _summarise(result: "SweepResult") -> None:
     _by_reason("failed", result.failed)
     _by_reason("skipped (defect)", result.defective)
     if result.defective:
-        say("what is skipped is measured all the same with --on-defect measure", err=True)
+        say("--on-defect measure also measures what was skipped", err=True)
     _by_reason("warning: measured in spite of a defect", result.known_defects)
     counts = [
         f"{len(result.done)} done",
@@ -166,7 +165,7 @@ def _summarise(result: "SweepResult") -> None:
 
 
 def _by_reason(what: str, units: "list[tuple[Unit, str]]") -> None:
-    """A line on standard error for each reason, with the first of the units that it holds for."""
+    """A line on standard error for each reason, with the first of its units."""
     reasons: dict[str, list[str]] = {}
     for unit, reason in units:
         reasons.setdefault(reason, []).append(unit.name)

@@ -1,4 +1,4 @@
-"""What a figure of the page is, and finding all of them: a file of this folder adds its own."""
+"""The figures of the page in order. A file of this folder adds its own."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pythia_traj.folder import defined_in
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure of the page: what stands above it, and how it is drawn from one model's rows.
+    """A figure of the page: its heading and caption, and how to draw it from one model's rows.
 
     Attributes:
         place: where it stands on the page: lower numbers come first.

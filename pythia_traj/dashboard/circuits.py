@@ -32,7 +32,7 @@ def sets_over_steps(rows: pd.DataFrame) -> go.Figure:
 def removed_heads_over_steps(rows: pd.DataFrame, top: int = 5) -> go.Figure:
     """Effect of removing single heads on a task's loss at each step.
 
-    They are those whose removal ever costs most, by the first kind of removal.
+    The heads are those whose removal costs most at any step, by the first kind of removal.
 
     Args:
         rows: rows of a run.
@@ -45,7 +45,7 @@ def removed_heads_over_steps(rows: pd.DataFrame, top: int = 5) -> go.Figure:
 def faithfulness_over_steps(rows: pd.DataFrame) -> go.Figure:
     """Faithfulness of circuits at each step, random ones dotted.
 
-    They are those of a named other step, and of the step itself by number of edges.
+    The circuits are those of a named other step, and of the step itself by number of edges.
     """
     return over_steps(drawable(tasks.faithfulness(rows), "faithfulness"), FAITHFULNESS)
 
@@ -53,14 +53,14 @@ def faithfulness_over_steps(rows: pd.DataFrame) -> go.Figure:
 def circuit_metric_over_steps(rows: pd.DataFrame) -> go.Figure:
     """The metric of the whole model, of the corrupted prompts, and of another step's circuit.
 
-    That circuit is one in this step's model.
+    That circuit is evaluated in this step's model.
     """
     chosen = drawable(tasks.circuit_metric(rows), "metric of circuits")
     return over_steps(chosen, METRICS[chosen["metric"].iloc[0]])
 
 
 def circuit_size_over_steps(rows: pd.DataFrame) -> go.Figure:
-    """How many edges a faithful circuit takes at each step, and how many it takes at random."""
+    """How many edges a faithful circuit needs at each step, and how many it needs at random."""
     return over_steps(drawable(tasks.circuit_sizes(rows), "circuit size"), EDGES)
 
 

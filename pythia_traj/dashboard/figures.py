@@ -1,9 +1,9 @@
 """Figures of a run: rows in, Plotly figure out.
 
 They are pure; the page and the live view draw the same ones. Each function takes rows as
-`pythia_traj.load` gives them, with controls or without; `pythia_traj.analysis` chooses from them
-what it draws. Trajectories of several models and labels are drawn into one figure. What has no
-value is not drawn: `NothingToDraw` says why.
+`pythia_traj.load` gives them, with controls or without; `pythia_traj.analysis` chooses what it
+draws. Trajectories of several models and labels share one figure. Rows without a value are not
+drawn; without any value, `NothingToDraw` says why.
 """
 
 import pandas as pd
@@ -32,7 +32,7 @@ def loss_over_steps(rows: pd.DataFrame) -> go.Figure:
 
 
 def accuracy_over_steps(rows: pd.DataFrame) -> go.Figure:
-    """Share of tokens predicted rightly at each step, on text and on the same tokens shuffled."""
+    """Share of tokens predicted correctly at each step, on text and on the same tokens shuffled."""
     return over_steps(drawable(text.accuracy_on_text(rows), "accuracy"), ACCURACY)
 
 
@@ -56,14 +56,14 @@ def copies_over_steps(rows: pd.DataFrame) -> go.Figure:
 def induction_over_steps(
     rows: pd.DataFrame, variant: str = "two_halves", top: int = 5
 ) -> go.Figure:
-    """Prefix matching of the head that has most of it, at each step, with its control.
+    """Prefix matching of the head with most of it, at each step, with its control.
 
     The top heads are thin lines.
 
     Args:
         rows: rows of a run.
         variant: the convention of prefix matching; no two are comparable.
-        top: how many single heads of each model are drawn, by the most each ever reaches.
+        top: how many single heads of each model are drawn, by the highest value of each.
     """
     chosen = drawable(heads.prefix_matching(rows, variant), f"prefix matching, {variant}")
     figure = over_steps(heads.largest_head(chosen.assign(what="largest head")), ATTENTION)
@@ -73,7 +73,7 @@ def induction_over_steps(
     reaching_most = heads.top_heads(measured(chosen), top).groupby([*WHICH, "note"], sort=False)
     for i, (key, head) in enumerate(reaching_most):
         unit, name = units[head.index[0]], str(key[-1])
-        # One model alone has colours to spare for its heads; of several, a head has its model's.
+        # With one model, each head has its own colour; with several, a head has its model's.
         line = {"color": style.colour(i + 1 if alone else colours[unit]), "width": 1.2}
         looks = {
             "line": line,
@@ -87,7 +87,7 @@ def induction_over_steps(
 
 
 def conventions_over_steps(rows: pd.DataFrame) -> go.Figure:
-    """Prefix matching of the head that has most, at each step, in every convention measured."""
+    """Prefix matching of the head with most of it, at each step, in every convention measured."""
     chosen = drawable(heads.prefix_matching_by_convention(rows), "prefix matching")
     return over_steps(heads.largest_head(chosen), ATTENTION)
 
@@ -186,7 +186,7 @@ def over_steps(chosen: pd.DataFrame, quantity: Quantity) -> go.Figure:
     colours, beside_lines = dict[str, int](), dict[str, None]()
     for trajectory in trajectories(chosen):
         name, control = trajectory.name, trajectory.control.replace("_", " ")
-        # A control comes and goes with its own line; it stands in the legend where it has none.
+        # A control is shown and hidden with its line; without a line it has its own legend entry.
         beside = bool(control) and name in colours
         beside_lines |= {control: None} if beside else {}
         index = colours.setdefault(name, len(colours))
@@ -209,17 +209,16 @@ def over_steps(chosen: pd.DataFrame, quantity: Quantity) -> go.Figure:
     return figure.add_trace(style.dotted(", ".join(beside_lines))) if beside_lines else figure
 
 
-class NothingToDraw(PythiaTrajError):  # noqa: N818 - it is no failure
+class NothingToDraw(PythiaTrajError):  # noqa: N818 - not an error
     """The rows hold no value of what was asked for.
 
     Attributes:
-        reasons: why, in the rows' words, with the number of rows that say so; empty where there is
-            no row at all.
+        reasons: each reason for a missing value, with its row count; empty without any row.
     """
 
     def __init__(self, what: str, reasons: dict[str, int]) -> None:
         told = "; ".join(f"{reason} ({count} rows)" for reason, count in reasons.items())
-        super().__init__(f"{what}: no value, {told}" if reasons else f"{what}: no row of it")
+        super().__init__(f"{what}: no value, {told}" if reasons else f"{what}: no rows")
         self.reasons = reasons
 
 

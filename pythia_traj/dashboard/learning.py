@@ -1,4 +1,4 @@
-"""Figures of what is learnt in which order: statistics of the text, and what probes read off."""
+"""Figures of what is learnt in which order: statistics of the text, and what probes find."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -16,7 +16,7 @@ SELECTIVITY = Quantity("selectivity", "share of tokens")
 def ngrams_over_steps(rows: pd.DataFrame) -> go.Figure:
     """How far the model's predictions are from each n-gram model's at each step.
 
-    A minimum is where it is nearest to it.
+    At a minimum the model is nearest to that n-gram.
     """
     chosen = drawable(divergence_from_ngrams(rows), "divergence from n-grams")
     return over_steps(chosen, DIVERGENCE)

@@ -1,4 +1,4 @@
-"""What the page's template is filled with: drawings by model, numbers as they are written."""
+"""The contents of the page's template: drawings by model, numbers as they are written."""
 
 import math
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ from pythia_traj.dashboard.figures import NothingToDraw
 
 @dataclass(frozen=True)
 class Drawing:
-    """A chart of one model's rows: its figure, or the reason why it has none.
+    """A chart of one model's rows: its figure, or the reason for its absence.
 
     Attributes:
-        heading, caption: what stands above it.
+        heading, caption: the texts above it.
         key: the id of the element that holds the figure.
-        figure: its JSON, without any "<"; empty where there is nothing to draw.
+        figure: its JSON, without any "<"; empty if nothing can be drawn.
         height: of the figure in pixels.
         reason: why nothing is drawn.
     """
@@ -35,7 +35,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Section:
-    """A model and its drawings; none where its rows hold nothing that is drawn."""
+    """A model and its drawings; none if nothing in its rows can be drawn."""
 
     model: str
     drawings: tuple[Drawing, ...]
@@ -52,7 +52,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class NumbersLine:
-    """The key numbers of one metric; None where there is no such number."""
+    """The key numbers of one metric; None for a missing number."""
 
     what: str
     label: str
@@ -78,7 +78,7 @@ def sections_of(rows: pd.DataFrame) -> list[Section]:
 
 
 def _drawings(rows: pd.DataFrame, keys: Iterator[str]) -> Iterator[Drawing]:
-    """The charts of one model's rows; of which the rows hold nothing, it is left out."""
+    """The charts of one model's rows, without charts that have no rows."""
     for chart in charts():
         for label, of_label in _labels(rows) if chart.per_label else [("", rows)]:
             heading = f"{chart.heading} ({label})" if label else chart.heading
@@ -88,7 +88,7 @@ def _drawings(rows: pd.DataFrame, keys: Iterator[str]) -> Iterator[Drawing]:
                 if nothing.reasons:
                     yield Drawing(heading, chart.caption, reason=str(nothing))
                 continue
-            # The only character with which JSON could end its element.
+            # The only character with which JSON could end its HTML element.
             data = figure.to_json().replace("<", "\\u003c")
             yield Drawing(heading, chart.caption, next(keys), data, figure.layout.height)
 

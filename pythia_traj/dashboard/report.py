@@ -1,8 +1,8 @@
-"""One page of a run: figures, key numbers, what is undefined and why.
+"""One page of a run: figures, key numbers, and metrics without a value.
 
-It is one file that needs no network and no server. Whatever comes from the run is text: the
-template escapes it, figures travel as JSON, and the page's own policy lets the browser run the two
-scripts whose hashes it names and load nothing from anywhere.
+It is one file that needs no network and no server. Everything from the run is text: the template
+escapes it, and figures are embedded as JSON. The page's own policy lets the browser run only the
+two scripts whose hashes it names, and load nothing.
 """
 
 import base64
@@ -29,7 +29,7 @@ def report(rows: pd.DataFrame, *, title: str, facts: Mapping[str, str]) -> str:
     Args:
         rows: rows of a run, as `pythia_traj.load` gives them.
         title: the page's heading.
-        facts: what stands below it, by name: models, steps, experiments, versions.
+        facts: facts below the heading, by name: models, steps, experiments, versions.
 
     Returns:
         The document. It opens from a file, loads nothing, and treats all that comes from rows,
@@ -67,7 +67,7 @@ def _digest(script: str) -> str:
 
 
 def write_report(html: str, path: str | os.PathLike[str]) -> None:
-    """Writes a page so that the path holds the old page or the whole new one, never a part.
+    """Writes a page so that the path holds the old page or the whole new one, never a part of it.
 
     Raises:
         StoreError: the directory does not exist or cannot be written.
@@ -75,8 +75,8 @@ def write_report(html: str, path: str | os.PathLike[str]) -> None:
     target = Path(path)
     partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
-        # Not mkstemp: the page gets any other file's permissions. Newlines stay, as the scripts are
-        # named by hash.
+        # Not mkstemp, so that the page has normal permissions. Newlines stay as they are, because
+        # the policy names the scripts by hash.
         with partial.open("x", encoding="utf-8", errors="replace", newline="\n") as file:
             file.write(html)
             file.flush()

@@ -1,4 +1,4 @@
-"""A run -> its report: reads the rows and what is known of them, and writes the page."""
+"""A run -> its report: reads the rows and facts about them, and writes the page."""
 
 from pathlib import Path
 
@@ -14,13 +14,13 @@ def report_run(run: str | Path, path: str | Path) -> tuple[str, ...]:
 
     Args:
         run: the run's directory.
-        path: the file to write; one that is there is replaced.
+        path: the file to write; an existing one is replaced.
 
     Returns:
         what was left out, or cannot be compared; the page says so too.
 
     Raises:
-        StoreError: it is no run, or the file cannot be written.
+        StoreError: it is not a run, or the file cannot be written.
     """
     directory, target = Path(run), Path(path)
     found = read_run(directory, controls=True, mixed=True)

@@ -1,6 +1,6 @@
-"""How figures and pages look: colours, the step axis, a line and its hover, text that stays text.
+"""How figures and pages look: colours, the step axis, a line and its hover text, escaped text.
 
-Light, so that it prints; told apart without telling red from green.
+Light, so that it can be printed; readable without distinguishing red from green.
 """
 
 import html
@@ -19,10 +19,10 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4
 """Okabe and Ito's colours without their yellow, which is too pale for a line on white (https://jfly.uni-koeln.de/color/)."""
 
 SYMBOLS = ("circle", "diamond", "square", "triangle-up")
-"""Markers; the next is taken when the palette starts again."""
+"""Markers; the next one is used when the palette starts again."""
 
 SEQUENTIAL = ("#f3f7fb", "#c9dced", "#8bb8d8", "#4a8ebd", "#1c639b", "#0b3a68", "#061a36")
-"""From little to much: one hue, ever darker, so that it survives grey-scale printing."""
+"""From low to high: one hue that gets darker, so that it can be printed in grey."""
 
 INK, QUIET, RULE, ABSENT = "#22262b", "#6b7280", "#e4e7eb", "#fdf3e3"
 """Text, secondary text, grid lines, and the ground of a heat map where nothing was measured."""
@@ -30,7 +30,7 @@ INK, QUIET, RULE, ABSENT = "#22262b", "#6b7280", "#e4e7eb", "#fdf3e3"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 TICKS = 8
-"""At most about so many tick labels on a step axis: what a phone has room for."""
+"""About the most tick labels on a step axis: as many as fit on a phone."""
 
 HEIGHT = 400
 """Pixels of a figure of lines."""
@@ -96,7 +96,7 @@ class Quantity:
     title: str
     unit: str
     rangemode: str = "normal"
-    """`tozero` where the axis has to show how far from zero a value is."""
+    """`tozero` where the axis must show a value's distance from zero."""
 
     def __str__(self) -> str:
         return f"{self.title} ({self.unit})"
@@ -106,8 +106,8 @@ def literal(text: object) -> str:
     """Text as Plotly shows it character by character.
 
     Plotly reads a few tags in any text, links among them, `%{...}` in hover templates and `$...$`
-    as TeX. It decodes character references last, so whatever begins one of those is written as a
-    reference.
+    as TeX. It decodes character references last, so a character that begins one of those is written
+    as a reference.
 
     >>> literal("<b>100 %")
     '&lt;b&gt;100 &#37;'
@@ -118,7 +118,7 @@ def literal(text: object) -> str:
 def step_axis(steps: Iterable[int]) -> dict[str, Any]:
     """A Plotly axis for training steps, at `step_position`.
 
-    There are labels at some measured steps, and a small tick at each.
+    Some measured steps have a label, and each has a small tick.
     """
     measured = sorted(set(steps))
     labelled = steps_to_show(measured, TICKS)
@@ -144,7 +144,7 @@ def colour(index: int) -> str:
 
 
 def symbol(index: int) -> str:
-    """The marker of the index-th line, which changes where its colour repeats."""
+    """The marker of the index-th line, which changes when the colours repeat."""
     return SYMBOLS[index // len(PALETTE) % len(SYMBOLS)]
 
 
@@ -155,7 +155,7 @@ def faint(hex_colour: str, opacity: float = 0.16) -> str:
 
 
 def shades(n: int) -> list[str]:
-    """N colours from light to dark for lines that have an order.
+    """N colours from light to dark, for ordered lines.
 
     The lightest is still readable on white.
     """
@@ -164,7 +164,7 @@ def shades(n: int) -> list[str]:
 
 
 def blank(xaxis: dict[str, Any], quantity: Quantity) -> go.Figure:
-    """A figure with axes and no line yet."""
+    """A figure with axes and without lines."""
     yaxis = {"title": {"text": str(quantity)}, "rangemode": quantity.rangemode}
     layout = {
         "template": TEMPLATE,
@@ -177,7 +177,7 @@ def blank(xaxis: dict[str, Any], quantity: Quantity) -> go.Figure:
 
 
 def scale() -> dict[str, Any]:
-    """A colour axis from 0 to 1, its bar above the figure, where a phone has room for it."""
+    """A colour axis from 0 to 1, its bar above the figure, where it fits on a phone."""
     place = {
         "x": 0,
         "xanchor": "left",
@@ -222,13 +222,13 @@ def line(
 
 
 def dotted(name: str) -> go.Scatter:
-    """A legend entry that says what dotted lines are, without a line of its own."""
+    """A legend entry without a line, which says what dotted lines are."""
     look = {"color": QUIET, "width": 1.4, "dash": "dot"}
     return go.Scatter(x=[None], y=[None], name=name, mode="lines", line=look, hoverinfo="skip")
 
 
 def bands(at: pd.DataFrame, line_colour: str, group: str) -> Iterator[go.Scatter]:
-    """One standard error up and down, for each unbroken stretch of a line at which it is known."""
+    """One standard error up and down, for each unbroken part of a line where it is known."""
     unknown = at["value"].isna() | at["stderr"].isna()
     for _, part in at[~unknown].groupby(unknown.cumsum()[~unknown]):
         x = [step_position(step) for step in part["step"]]
@@ -285,5 +285,5 @@ def _hover(row: Any, name: str, quantity: Quantity) -> str:
 
 
 def told(what: str, number: float, form: str) -> str:
-    """A line of a hover: a number after its name, or that it was not recorded."""
+    """A line of a hover text: a number after its name, or "not recorded"."""
     return f"{what} not recorded" if np.isnan(number) else f"{what} {number:{form}}"

@@ -201,7 +201,7 @@ class _Converter:
         return result
 
     def _each(self, path: Path, work: Callable[..., None], *about: Any) -> None:
-        """Converts a file; notes it where it is damaged."""
+        """Works on a file; notes it where it is damaged."""
         try:
             work(*about)
         except FileNotFoundError:

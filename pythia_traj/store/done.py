@@ -203,7 +203,7 @@ def read_request(path: Path) -> Request:
 
 
 def _check(path: Path, table: str | None, step: int | None) -> Footer:
-    """The provenance of a whole file; None for tensors.
+    """The provenance of a whole file; an empty one for tensors.
 
     Raises DamagedError, FileNotFoundError.
     """

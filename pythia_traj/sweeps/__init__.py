@@ -1,14 +1,14 @@
 """A request -> units -> rows in a run.
 
-existing.py    what a run holds already, against what is asked for
+existing.py    what a run holds already, compared with the request
 changes.py     how what a unit was made of differs from what it would be made of now, in words
-sources.py     what identifies the files of a unit, and what is known to be wrong with them
-plan.py        which units are to be done, in which order: config and what is done -> units, pure
+sources.py     what identifies the files of a unit, and their known defects
+plan.py        which units to do, in which order: config and what is done -> units, pure
 cost.py        forward passes and seconds of a step, before it is begun
 datasets.py    the data of a sweep, built once, and which experiments read the same tokens
 forward.py     one forward pass for all experiments that read the same tokens
 measure.py     units of a step -> rows
-failure.py     an exception -> what of it is recorded
+failure.py     an exception -> what is recorded of it
 record.py      what happened to a unit -> its files, the log, the result
 runner.py      the loop: swap, measure, write
 status.py      how far a run is, from its files

@@ -7,13 +7,13 @@ from typing import Any
 from pythia_traj.outside import shown
 
 _FIRST = ("schema", "version", "parameters")
-"""What is said before the rest."""
+"""Changes that are named first."""
 
 _NAMED = 3
-"""Settings of one kind that a reason names."""
+"""The most settings of one kind that a reason names."""
 
 _SHORT = 24
-"""Characters of a value that a reason quotes; of a digest it is enough that it has changed."""
+"""The most characters of a value that a reason quotes; a longer one is only called changed."""
 
 _ABSENT = object()
 
@@ -21,7 +21,7 @@ _ABSENT = object()
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What differs, such as `version 3 -> 4; parameters: length 32 -> 64`.
 
-    Of another experiment nothing else can be compared.
+    If the experiment itself differs, nothing else can be compared.
     """
     if not before:
         return "what it was made of is not recorded"
@@ -50,7 +50,7 @@ def _differences(before: Any, now: Any, *above: str) -> Iterator[tuple[str, str]
 
 
 def _is_same(before: Any, now: Any) -> bool:
-    """As digests tell them apart: 1, 1.0 and True are three."""
+    """As digests distinguish them: 1, 1.0 and True differ."""
     if before is _ABSENT or now is _ABSENT:
         return before is now
     return json.dumps(before, sort_keys=True) == json.dumps(now, sort_keys=True)

@@ -1,7 +1,7 @@
-"""What a sweep is going to take, before it is begun.
+"""What a sweep will take, before it begins.
 
-Forward passes are counted from the request; seconds come from a measured one, over a model of the
-same shape with random weights: no weights are fetched for it.
+Forward passes are counted from the request; seconds come from a measured pass of a model of the
+same shape with random weights, so no weights are fetched.
 """
 
 import time
@@ -34,13 +34,13 @@ class Cost:
     """What one step of one experiment takes.
 
     Attributes:
-        passes: forward passes of one sequence through the whole model; parts of one count for their
-            share, gradients twice as much again.
+        passes: forward passes of one sequence through the whole model; a part of a pass counts for
+            its share, gradients count for two more passes.
         tokens: of a sequence, on average.
-        seconds: estimated; what is computed besides the passes is not in it, nor is fetching and
+        seconds: estimated, without computation besides the passes, and without fetching and
             swapping weights.
-        shared_with: labels that read some of the same tokens, be it through others, which then go
-            through the model once.
+        shared_with: labels that read some of the same tokens, directly or through other labels;
+            these tokens go through the model once.
     """
 
     passes: float
@@ -52,10 +52,10 @@ class Cost:
 def estimate(
     config: SweepConfig, published: PublishedModel, units: Iterable[Unit]
 ) -> dict[str, Cost]:
-    """The cost of a step, by label, of those experiments that say what they cost.
+    """The cost of a step, by label, for experiments that state their cost.
 
     Raises:
-        CheckpointError: no step's config and tokenizer can be had.
+        CheckpointError: no step's config and tokenizer can be read.
         DataError: the data cannot be made for this model.
         DeviceError: the model does not fit.
     """
@@ -100,7 +100,7 @@ def _passes(request: ExperimentRequest, data: Any, groups: Groups, shape: Shape)
 
 @torch.inference_mode()
 def _measured(model: Any, data: Any, groups: Groups, passes: Passes) -> Cost:
-    """A pass over some sequences of the largest group, timed, and what so many of them take."""
+    """Times a pass over some sequences of the largest group; returns what so many passes take."""
     sequences = sum(len(group) for group in groups.values())
     tokens = sum(group.size for group in groups.values())
     largest = max(groups.values(), key=len)
@@ -112,8 +112,8 @@ def _measured(model: Any, data: Any, groups: Groups, passes: Passes) -> Cost:
         (torch.from_numpy(batch.reads) for batch in getattr(data, "batches", ())),
         torch.arange(length),
     )
-    # The quickest of a few: the first one pays for what is set up on the way, and any of them for a
-    # busy neighbour.
+    # The quickest of a few: the first one includes set-up, and other programs can slow down any of
+    # them.
     timed = [_pass(model, some, reads.to(device)) for _ in range(_TIMES)]
     per_pass, per_read = (min(seconds) / size for seconds in zip(*timed, strict=True))
     mean_length = tokens / sequences
@@ -122,7 +122,7 @@ def _measured(model: Any, data: Any, groups: Groups, passes: Passes) -> Cost:
 
 
 def _pass(model: Any, tokens: torch.Tensor, reads: torch.Tensor) -> tuple[float, float]:
-    """Seconds of the layers, and of the unembedding of what is read."""
+    """Seconds of the layers, and of unembedding the positions that are read."""
     device = tokens.device
     start = _now(device)
     final = model(tokens, stop_at_layer=model.cfg.n_layers)

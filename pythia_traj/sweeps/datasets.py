@@ -1,6 +1,6 @@
 """The data of a sweep: bound once per model's vocabulary, before any step.
 
-All labels that ask for the same data share them.
+Labels that ask for the same data share it.
 """
 
 import json
@@ -22,11 +22,11 @@ from pythia_traj.parameters import of_data
 from pythia_traj.sweeps.plan import data_seed
 
 _BYTES_A_TOKEN = 80
-"""Of tokens that are drawn, with their controls, while they are made: ten copies of eight bytes."""
+"""Memory of a drawn token, with its controls, while the data is made: ten copies of eight bytes."""
 
 
 class Datasets:
-    """The bound data of one model's sweep, by what they are made of."""
+    """The bound data of one model's sweep, by the inputs that it is made from."""
 
     def __init__(self, config: SweepConfig, checkpoint: Checkpoint) -> None:
         self._config, self._checkpoint = config, checkpoint
@@ -35,11 +35,11 @@ class Datasets:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """What the data was made for."""
+        """The vocabulary that the data was made for."""
         return self._vocabulary
 
     def _key(self, request: ExperimentRequest) -> str:
-        """Labels with one key share their data."""
+        """Labels with the same key share their data."""
         data = request.data
         kind, arguments = type(data), _arguments(data)
         return json.dumps(
@@ -51,7 +51,7 @@ class Datasets:
         """A label's data; None for an experiment without.
 
         Raises:
-            DataError: it cannot be made from what was given; the message begins with the label.
+            DataError: it cannot be made from the request; the message begins with the label.
         """
         request = self._config.experiments[label]
         data = request.data
@@ -65,7 +65,7 @@ class Datasets:
                 self._bound[key] = data.bind(self._vocabulary, seed=seed)
             except MemoryError as error:
                 raise DataError(
-                    f"{label}: its data do not fit the memory ({error}): set its numbers lower"
+                    f"{label}: its data does not fit the memory ({error}): set its numbers lower"
                 ) from None
             except DataError as error:
                 instead = (
@@ -77,7 +77,7 @@ class Datasets:
         return self._bound[key]
 
     def groups(self, label: str) -> dict[str, np.ndarray]:
-        """Those groups of a label's data that its experiment is called for.
+        """The groups of a label's data that its experiment is called for.
 
         The experiment is one that reads activations.
 
@@ -87,9 +87,10 @@ class Datasets:
         return self._config.experiments[label].experiment.groups_of(self.get(label).groups)
 
     def sharing(self, labels: Iterable[str]) -> list[list[str]]:
-        """Labels whose experiments read activations, those together that share tokens.
+        """Labels whose experiments read activations, grouped by shared tokens.
 
-        They share them where they read the same tokens of one processing, be it through others.
+        Two labels share tokens if they read the same ones with one processing, directly or through
+        other labels.
 
         Raises:
             DataError: the data of one cannot be made.
@@ -108,7 +109,7 @@ class Datasets:
         return [together for _, together in found]
 
     def facts(self, label: str) -> dict[str, Any]:
-        """What a label's data says of itself, for the record: its `facts`, if it has any."""
+        """The `facts` of a label's data, for the record; empty without any."""
         return dict(getattr(self.get(label), "facts", {}))
 
 
@@ -118,9 +119,9 @@ def _arguments(data: Data[Any] | None) -> dict[str, Any]:
 
 
 def _check_memory(arguments: Mapping[str, Any]) -> None:
-    """Refuses to draw more tokens than fit the memory, before it is taken.
+    """Refuses to draw more tokens than fit the memory, before allocating it.
 
-    What is cut from a corpus is no more than that holds.
+    Data cut from a corpus is limited by the corpus.
     """
     n, length = arguments.get("n"), arguments.get("length", 1)
     if "corpus" in arguments or not isinstance(n, int) or not isinstance(length, int):
@@ -161,7 +162,7 @@ def _check_groups(data: Any, label: str, experiment: Experiment, vocabulary: Voc
 
 
 def token_digests(groups: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """What tells by the name of a group whether its tokens are those of another."""
+    """A digest of each group's tokens, by name: equal digests mean equal tokens."""
     return {
         name: sha256(f"{ids.shape}".encode() + ids.tobytes()).hexdigest()
         for name, ids in groups.items()
@@ -169,11 +170,11 @@ def token_digests(groups: Mapping[str, np.ndarray]) -> dict[str, str]:
 
 
 def read_vocabulary(checkpoint: Checkpoint) -> Vocabulary:
-    """What data needs to know of a model, from its config and tokenizer.
+    """What data needs to know about a model, from its config and tokenizer.
 
     Raises:
-        CheckpointError: the config is missing, is none of a supported model or names no token as
-            BOS, or the tokenizer is damaged.
+        CheckpointError: the config is missing, is not that of a supported model or names no BOS
+            token, or the tokenizer is damaged.
     """
     config = checkpoint.config()
     sizes = shape(config)

@@ -1,10 +1,10 @@
-"""What a run holds already, against what is asked for.
+"""What a run holds already, compared with the request.
 
-That is which units are done, whose rows they are, and what is to be said of them.
+It finds which units are done, which model their rows belong to, and what to warn about.
 
 A unit is done when all its files are whole, its digest is the same and the files that it was
-measured on are current; else there is a reason to redo it. Rows are never replaced by those of
-another model that happens to have the name.
+measured on are current; else there is a reason to redo it. Rows of another model that has the same
+name never replace them.
 """
 
 import json
@@ -37,16 +37,16 @@ _DAMAGED = "its files are damaged"
 
 
 class Existing:
-    """The units of a run that a request asks for and that are there."""
+    """The requested units that a run holds already."""
 
     def __init__(self, run: Run | None, models: Sequence[PublishedModel]) -> None:
-        """Looks whose rows those of the models' names are.
+        """Checks that rows under the models' names belong to these models.
 
         Args:
-            run: None where there is nothing yet.
+            run: None where it does not exist yet.
 
         Raises:
-            StoreError: they are another model's.
+            StoreError: they belong to another model.
         """
         self._run = run
         self._models = {published.model: published for published in models}
@@ -57,9 +57,9 @@ class Existing:
                 refuse_other_origin(run, published)
 
     def why_todo(self, unit: Unit) -> str | None:
-        """Why a unit is to be done; None where it is there, whole, and what it would be now.
+        """Why a unit must be done; None where it exists, is whole, and would be the same now.
 
-        It is NEW, or it is to be redone for the reason that this says. Opens no connection.
+        It is NEW, or the text is the reason to redo it. Opens no connection.
         """
         if self._run is None:
             return NEW
@@ -82,13 +82,13 @@ class Existing:
         return why
 
     def _what_changed(self, unit: Unit, footer: Footer) -> str | None:
-        """Files are looked at only where nothing else has changed."""
+        """Looks at files only where nothing else has changed."""
         if footer.digest != unit.digest:
             return changes(footer.made_of, unit.made_of)
         return what_changed(self._models[unit.model], unit, footer.source)
 
     def warnings(self, config: SweepConfig, plan: Plan) -> tuple[str, ...]:
-        """What whoever asked should know before the first unit is measured."""
+        """What the user should know before the first unit is measured."""
         return (*self._say_damaged(), *self._say_other_settings(plan), *self._say_edited(config))
 
     def _say_damaged(self) -> list[str]:
@@ -96,10 +96,10 @@ class Existing:
             return []
         count, first = len(self._damaged), next(iter(self._damaged.values()))
         more = f", and {count - 1} more" if count > 1 else ""
-        return [f"measured anew because their files are damaged: {first}{more}"]
+        return [f"measured again because their files are damaged: {first}{more}"]
 
     def _say_other_settings(self, plan: Plan) -> list[str]:
-        """Rows of the same label at steps that nobody asks for now stay as they are."""
+        """Rows of the same label at steps outside this request stay as they are."""
         units = {(unit.model, unit.label): unit for unit in (*plan.todo, *plan.done)}
         kept: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
         for found in list_units(self._run) if self._run else ():
@@ -119,9 +119,9 @@ class Existing:
         return said
 
     def _say_edited(self, config: SweepConfig) -> list[str]:
-        """An experiment is known by its version.
+        """An experiment is identified by its version.
 
-        Whoever edits its file and does not raise that keeps the old rows.
+        After an edit of its file without a new version, the old rows are kept.
         """
         stale: Counter[str] = Counter()
         for unit, footer in self._done.items():
@@ -135,7 +135,7 @@ class Existing:
                 stale[unit.label] += 1
         said = [
             f"{label}: {config.experiments[label].use} has changed since {_units(count)} measured,"
-            " its version has not: raise version= to measure them anew"
+            " its version has not: raise version= to measure them again"
             for label, count in stale.items()
         ]
         for label, request in config.experiments.items():
@@ -148,7 +148,7 @@ class Existing:
 
 
 def facts_of(published: PublishedModel, config: Mapping[str, Any]) -> dict[str, Any]:
-    """A model's row of the `models` table: what its suite says of it, and what its config does.
+    """A model's row of the `models` table: facts from its suite and from its config.
 
     Raises:
         CheckpointError: the config is of another architecture.
@@ -165,10 +165,10 @@ def facts_of(published: PublishedModel, config: Mapping[str, Any]) -> dict[str, 
 
 
 def claim(run: Run, published: PublishedModel, facts: Mapping[str, Any]) -> None:
-    """Writes a model's row, and with it whose rows those of its name are.
+    """Writes a model's row, which also records which model the rows under its name belong to.
 
     Raises:
-        StoreError: they are another's: of a sweep that began at the same time, say.
+        StoreError: they belong to another model, such as that of a simultaneous sweep.
     """
     footer = {"origin": published.origin}
     if not write_model(run, published.model, facts, footer, anew=True):
@@ -177,7 +177,7 @@ def claim(run: Run, published: PublishedModel, facts: Mapping[str, Any]) -> None
 
 
 def renew_models(run: Run, models: Iterable[PublishedModel]) -> None:
-    """Writes the rows of models anew that are damaged, where their checkpoints can be asked."""
+    """Writes damaged rows of models again, where their checkpoints can be read."""
     for published in models:
         path = run.model_path(published.model)
         if os.path.lexists(path) and _footer(path, schema.MODELS) is None:
@@ -188,18 +188,18 @@ def renew_models(run: Run, models: Iterable[PublishedModel]) -> None:
                     facts_of(published, published.checkpoint(published.steps[-1]).config()),
                 )
             except (CheckpointError, HubError):
-                # The next sweep that measures something of it writes the row.
+                # The next sweep that measures the model writes the row.
                 continue
 
 
 def refuse_other_origin(run: Run, published: PublishedModel) -> None:
-    """Looks whose the rows of a model's name are.
+    """Checks that the rows under a model's name belong to it.
 
-    A directory that was moved is the same one as long as its files are. What older versions
-    measured does not say where it was.
+    A moved directory is the same model as long as its files are the same. Rows of older versions do
+    not say where the model was.
 
     Raises:
-        StoreError: they are another model's.
+        StoreError: they belong to another model.
     """
     known = _recorded_origin(run, published.model)
     if known is None or known == published.origin or _is_moved(run, published):
@@ -227,7 +227,7 @@ def _recorded_origin(run: Run, model: str) -> str | None:
 
 
 def _is_moved(run: Run, published: PublishedModel) -> bool:
-    """Whether all measured steps, as far as they are there, are the files they were measured on."""
+    """Whether the existing files of all measured steps are those that were measured."""
     recorded: dict[int, Mapping[str, Any]] = {}
     for found in list_units(run):
         if (
@@ -264,5 +264,5 @@ def _footer(path: Path, columns: Sequence[schema.Column] = schema.METRICS) -> Fo
 
 
 def _settings(unit: Unit) -> dict[str, Any]:
-    """As a footer would say it."""
+    """In the form that a footer has."""
     return Footer(made_of=json.loads(as_json(unit.made_of))).settings

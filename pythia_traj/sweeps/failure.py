@@ -1,7 +1,7 @@
-"""What an exception leaves behind, as text.
+"""The text that is kept of an exception.
 
-It is its message and, where it is not the project's own, its traceback. An exception itself would
-keep the frames it went through, and with them the activations of a batch, until the step's end.
+It is the message and, unless the exception is the project's own, the traceback. The exception
+itself would keep its frames, and with them the activations of a batch, until the step's end.
 """
 
 import traceback
@@ -16,7 +16,7 @@ class Failure:
 
     Attributes:
         message: for a person.
-        trace: for the log; None where the message says it all.
+        trace: for the log; None where the message says everything.
     """
 
     message: str
@@ -24,7 +24,7 @@ class Failure:
 
     @classmethod
     def of(cls, error: Exception, *, doing: str = "") -> "Failure":
-        """What an exception says; `doing` stands in front of what is not the project's own."""
+        """An exception's text; `doing` comes before one that is not the project's own."""
         if isinstance(error, PythiaTrajError):
             return cls(str(error))
         return cls(

@@ -1,10 +1,10 @@
 """One forward pass over some tokens, shared by all experiments that read them.
 
-It does not matter which data the tokens are part of.
+It does not matter which data the tokens belong to.
 
-Batches are sized from the model's and the tokens' shapes alone, never from which experiments share
-the pass or from free memory, so that a unit that is redone alone gives the same bits as one that
-was done with others.
+The size of a batch depends only on the model's and the tokens' shapes, never on which experiments
+share the pass or on free memory. So a unit that is redone alone gives the same bits as one that was
+done with others.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,13 +25,13 @@ from pythia_traj.sweeps.failure import Failure
 from pythia_traj.values import ItemValues
 
 _BATCH_BYTES = {"cpu": 512 << 20, "cuda": 4 << 30}
-"""What the activations of a batch may take.
+"""The memory for the activations of a batch.
 
-Attention patterns and residual streams of all layers are counted, read or not.
+It counts attention patterns and residual streams of all layers, read or not.
 """
 
 _LOGIT_BYTES = 128 << 20
-"""What the logits of a block of positions may take.
+"""The memory for the logits of a block of positions.
 
 The unembedding is applied block by block, so that it never sets the peak.
 """
@@ -44,12 +44,12 @@ class Reader:
     """An experiment that reads activations, ready to be called.
 
     Attributes:
-        label: whose rows they become.
+        label: the label of its rows.
         data: what it runs on.
-        groups: those groups of its data that it measures.
+        groups: the groups of its data that it measures.
         reads: what it reads of each pass.
         measure: what turns a batch's activations into values.
-        failure: of what it raised; it is not called again then.
+        failure: what it raised; it is then not called again.
     """
 
     label: str
@@ -72,8 +72,8 @@ class Reader:
         """Measures a batch of one of its data's groups.
 
         Raises:
-            StoreError, DeviceError, DataError: the machine or the request is not what it should be,
-                whatever the step: the sweep ends.
+            StoreError, DeviceError, DataError: the machine or the request is wrong at every step:
+                the sweep ends.
         """
         try:
             own = {name: kept[name] for name in _kept_by([self], model.cfg.n_layers)}
@@ -91,8 +91,7 @@ class Reader:
         except (StoreError, DeviceError, DataError):
             raise
         except Exception as error:
-            # An experiment is anybody's code: what it raises is no reason for the others to be
-            # without the pass.
+            # Experiments are third-party code: one that raises must not cost the others their pass.
             self.failure = Failure.of(error)
 
     def values(self) -> ItemValues:
@@ -104,14 +103,14 @@ class Reader:
 
 
 Places = list[tuple[Reader, str]]
-"""Readers of some tokens, each with the name of the group that they are in its data."""
+"""Readers of some tokens, each with the name that its data gives the group."""
 
 
 @torch.inference_mode()
 def measure_shared(model: HookedTransformer, readers: Sequence[Reader]) -> None:
-    """Runs what the readers read through the model, the same tokens once.
+    """Runs the readers' tokens through the model, equal tokens once.
 
-    Every batch is handed to all that read it.
+    Every batch goes to all its readers.
 
     Raises:
         DataError: a reader reads what this model does not have.
@@ -124,7 +123,7 @@ def measure_shared(model: HookedTransformer, readers: Sequence[Reader]) -> None:
 
 
 def _measure_batch(model: HookedTransformer, first: int, tokens: Tensor, places: Places) -> None:
-    """What is kept of a batch is gone before the next one's pass begins."""
+    """A batch's activations are freed before the next pass begins."""
     places = [place for place in places if place[0].failure is None]
     if not places:
         return
@@ -134,7 +133,7 @@ def _measure_batch(model: HookedTransformer, first: int, tokens: Tensor, places:
 
 
 def _shared(readers: Iterable[Reader]) -> Iterator[tuple[np.ndarray, Places]]:
-    """Different tokens, with the readers that have them and the name of the group they are in."""
+    """Distinct tokens, with their readers and the name of the group in each reader's data."""
     tokens: dict[str, np.ndarray] = {}
     places: dict[str, Places] = {}
     for reader in readers:
@@ -146,7 +145,7 @@ def _shared(readers: Iterable[Reader]) -> Iterator[tuple[np.ndarray, Places]]:
 
 
 def _kept_by(readers: Iterable[Reader], n_layers: int) -> list[str]:
-    """Outputs and hooks that readers read."""
+    """The outputs and hooks that readers read."""
     reads = {name for reader in readers for name in reader.reads}
     hooks = {hook for name in reads - set(OUTPUT_READS) for hook in hooks_of(name, n_layers)}
     return sorted(reads & set(OUTPUT_READS)) + sorted(hooks)
@@ -192,7 +191,7 @@ def batch_size(model: HookedTransformer, length: int, device_type: str) -> int:
 
 
 def _pass(model: HookedTransformer, tokens: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-    """Outputs and activations by their names; layers that nothing is read of are not run."""
+    """Outputs and activations by name; layers above the last one that is read are not run."""
     kept: dict[str, Tensor] = {}
 
     def keep(tensor: Tensor, hook: Any) -> None:

@@ -29,13 +29,13 @@ class Measurer:
         self._recorded: dict[str, dict[int, Mapping[str, str]]] = {}
         """By label and step, the tensors that are not finite.
 
-        So says what is recorded with rows that were compared with.
+        The record of the rows that were compared with says so.
         """
 
     def passes(self, units: Iterable[Unit]) -> Iterator[list[Unit]]:
-        """Units to be measured together.
+        """Units that are measured together.
 
-        Those of one processing come after each other, so that each kind is swapped in once.
+        Units of one processing follow each other, so that each kind is swapped in once.
         """
         by_processing: dict[str, list[Unit]] = {}
         for unit in units:
@@ -51,19 +51,20 @@ class Measurer:
     def measure(self, units: Sequence[Unit]) -> Mapping[str, Rows | Failure]:
         """By label, the rows of units that belong together, or why an experiment failed.
 
-        The failure is that of an experiment that shares their pass.
+        Such a failure comes from an experiment that shares their pass.
 
-        No value that was computed from weights or activations that are no numbers is kept, finite
-        or not: they are what is wrong then, not what an experiment or LAPACK says of them.
+        Values computed from weights or activations that are not finite are dropped, even finite
+        ones: the failure then names the weights or activations, not an error of an experiment or of
+        LAPACK.
 
         Raises:
-            Exception: whatever an experiment that is alone raises; a PythiaTrajError of the
-                checkpoint or of the request.
+            Exception: anything that an experiment on its own raises; a PythiaTrajError about the
+                checkpoint or the request.
         """
         try:
             measured = self._measure(units)
         except (StoreError, DeviceError, DataError):
-            # The machine or the request is wrong, whatever the weights hold: that ends the sweep.
+            # The machine or the request is wrong, whatever the weights hold: the sweep ends.
             raise
         except Exception:
             if any(self._flaw(unit) is None for unit in units):
@@ -119,7 +120,7 @@ class Measurer:
             return Failure.of(error)
 
     def _call(self, unit: Unit, model: Any) -> Rows:
-        """Runs an experiment that gets the model, with what else its signature asks for."""
+        """Runs an experiment that gets the model, with the other arguments of its signature."""
         request = self._requests[unit.label]
         handed: list[Any] = [model]
         for name in request.experiment.positional[1:]:
@@ -146,7 +147,7 @@ class Measurer:
         return rows
 
     def _reference_rows(self, unit: Unit) -> dict[str, Any]:
-        """The metric rows of this label at its references, but for one to the unit itself."""
+        """The metric rows of this label at its references, without a reference to itself."""
         import pandas as pd
 
         found = {}
@@ -158,7 +159,7 @@ class Measurer:
                 self._run.unit_path(unit.model, unit.label, step, cached=cached)
                 for cached in (False, True)
             ]
-            # Rows that were measured with other parameters may still lie there.
+            # Rows measured with other parameters may still be there.
             footers = ((path, read_footer(path) or {}) for path in paths)
             path, footer = next(
                 ((path, it) for path, it in footers if it.get("digest") == digest), (None, {})
@@ -166,7 +167,7 @@ class Measurer:
             if path is None:
                 raise PythiaTrajError(f"{unit.name} compares with step {step}, whose unit failed")
             if flaw := footer.get("integrity", {}).get("non_finite"):
-                # Another process may have measured it: its weights are not looked at in this one.
+                # Another process may have measured it, so this one does not look at its weights.
                 self._recorded.setdefault(unit.label, {})[step] = flaw
             found[name] = pd.read_parquet(path, partitioning=None)
         return found
@@ -181,6 +182,6 @@ def _flawed(found: Rows | Failure, flaw: str | None) -> Rows | Failure:
 def _bound(request: ExperimentRequest) -> Any:
     """An experiment's function with the label's parameters.
 
-    A label's seed is its data's alone unless the function asks for one.
+    A label's seed is only for its data, unless the function has a seed too.
     """
     return partial(request.experiment.function, **request.experiment.own(request.parameters))

@@ -1,4 +1,4 @@
-"""Which units are to be done, in which order.
+"""Which units to do, in which order.
 
 Pure: a config, the published checkpoints and what is done go in, units come out.
 """
@@ -22,12 +22,12 @@ class Unit:
     """The smallest piece of work: one model, one step, one label.
 
     Attributes:
-        digest: of all that its values are made of, but for the files.
-        made_of: what the digest is of.
-        references: the step of each named reference, be it for its weights or its rows.
-        row_references: those of them whose rows it compares with.
+        digest: of all inputs of its values except the files.
+        made_of: the inputs of the digest.
+        references: the step of each named reference, for its weights or its rows.
+        row_references: the references whose rows it compares with.
         reference_digests: the digest that this label has at each of those.
-        cached: nobody asked for it: another unit compares with its rows.
+        cached: the request does not ask for it, but another unit compares with its rows.
         tables: the columns of the tables that its experiment may have beside its rows.
         definition: the file that defines its experiment.
     """
@@ -59,15 +59,14 @@ class Unit:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep has to do and what it need not.
+    """What a sweep has to do, and what is done already.
 
     Attributes:
         steps: the selected steps of each model.
-        todo: units to be done, in order; a unit that others compare with stands before them.
-        done: units that are there already.
-        redone: of those to be done, the ones that are there and are not what they would be now,
-            each with how they are not.
-        warnings: what is there already and is not what it may be taken for.
+        todo: units to do, in order; a unit that others compare with comes before them.
+        done: units that exist already.
+        redone: the units to do that exist but would differ now, each with the difference.
+        warnings: existing rows that could be misunderstood.
     """
 
     steps: Mapping[str, tuple[int, ...]]
@@ -78,7 +77,7 @@ class Plan:
 
 
 NEW = ""
-"""Why a unit is done that is not there at all."""
+"""Why a unit that does not exist must be done."""
 
 
 def make_plan(
@@ -89,8 +88,8 @@ def make_plan(
     """Expands a request into units and takes away those that are done.
 
     Args:
-        why_todo: looks why a unit is to be done: NEW, or what is there is not what it would be
-            now, in words. None where it is done.
+        why_todo: says why a unit must be done: NEW, or how the existing one differs, in words. None
+            where it is done.
 
     Raises:
         StepsError: the steps are not published.
@@ -109,7 +108,7 @@ def make_plan(
 
 
 def _refuse_one_name_for_two(models: Sequence[PublishedModel]) -> None:
-    """Capitals do not tell names apart: some file systems do not either."""
+    """Names that differ only in upper and lower case count as equal, as on some file systems."""
     first: dict[str, PublishedModel] = {}
     for published in models:
         other = first.setdefault(published.model.casefold(), published)
@@ -133,7 +132,7 @@ class _Planner:
         self._in_progress: list[tuple[str, int, str]] = []
 
     def add(self, published: PublishedModel, step: int, label: str, *, cached: bool) -> None:
-        """Adds a unit once, after those it compares with."""
+        """Adds a unit once, after the units it compares with."""
         name = (published.model, step, label)
         if name in self._in_progress:
             raise ConfigError(
@@ -193,11 +192,11 @@ class _Planner:
         )
 
     def _made_of(self, label: str, references: Mapping[str, int]) -> dict[str, Any]:
-        """All that a unit's values are made of but its files, through JSON as it will be stored."""
+        """All inputs of a unit's values except its files, through JSON as it will be stored."""
         request = self.config.experiments[label]
         experiment = request.experiment
-        # What the data's spec knows by content is not known by its name too: a moved file is the
-        # same file.
+        # Inputs that the data's spec identifies by content are left out by name: a moved file is
+        # the same file.
         by_content = () if experiment.data is None else experiment.data.identified
         made_of = {
             "schema": schema.VERSION,
@@ -212,14 +211,13 @@ class _Planner:
             "references": dict(references),
         }
         if experiment.reads and experiment.groups != "every":
-            # That an experiment saw all groups was the rule once: rows of that time are others,
-            # under the same version.
+            # Experiments once saw all groups by default: those rows differ under the same version.
             made_of["groups"] = experiment.groups
         try:
             return dict(json.loads(json.dumps(made_of, allow_nan=False)))
         except ValueError:
             raise ConfigError(
-                f"{label}: a parameter is infinite or no number: give a finite one"
+                f"{label}: a parameter is infinite or not a number: give a finite one"
             ) from None
 
 
@@ -230,7 +228,7 @@ def data_seed(config: SweepConfig, request: ExperimentRequest) -> int:
 
 
 def data_spec(config: SweepConfig, label: str) -> dict[str, Any] | None:
-    """What identifies a label's data, found without a model."""
+    """What identifies a label's data, without a model."""
     request = config.experiments[label]
     data = request.data
     return None if data is None else data.spec(seed=data_seed(config, request))
@@ -244,7 +242,7 @@ def resolve_references(
     `previous` of the first step is left out.
 
     Raises:
-        ConfigError: a reference has another form, or names a step that is not published.
+        ConfigError: a reference is unknown, or names a step that is not published.
     """
     found: dict[str, int] = {}
     for name in names:
@@ -259,7 +257,5 @@ def resolve_references(
         elif name.startswith("step:"):
             found[name] = select(name.removeprefix("step:"), published.steps)[0]
         else:
-            raise ConfigError(
-                f"there is no reference {name!r}: use init, final, previous or step:512"
-            )
+            raise ConfigError(f"unknown reference {name!r}: use init, final, previous or step:512")
     return found

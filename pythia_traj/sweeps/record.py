@@ -1,4 +1,4 @@
-"""What happened to a unit -> its files, the log, the result of the sweep and whoever watches."""
+"""What happened to a unit -> its files, the log, the result of the sweep and the observer."""
 
 import logging
 import time
@@ -26,20 +26,20 @@ _VERSIONED = ("pythia-traj", "torch", "transformer-lens", "transformers", "numpy
 
 
 class Observer(Protocol):
-    """Is told how a sweep goes on; the command line draws its progress bar from this."""
+    """Receives the progress of a sweep; the command line draws its progress bar from this."""
 
     def planned(self, plan: Plan) -> None:
         """Before the first unit."""
 
     def working(self, what: str) -> None:
-        """What is being done now, in a few words."""
+        """The current work, in a few words."""
 
     def ended(self, unit: Unit, error: str | None) -> None:
         """A unit was written (error None), or failed, or was left out as defective."""
 
 
 class Silent:
-    """An observer that says nothing."""
+    """An observer that does nothing."""
 
     def planned(self, plan: Plan) -> None:
         """Nothing."""
@@ -58,13 +58,13 @@ class SweepResult:
     Attributes:
         out: the run.
         done: units written now.
-        skipped: units that were there already.
+        skipped: units that existed already.
         failed: units that failed, with the reason.
         defective: units that were left out because published weights are not their step's, with
             what is wrong.
         known_defects: of those done, the units that were measured in spite of a defect, with what
             is wrong.
-        warnings: what was there already and is not what it may be taken for.
+        warnings: existing rows that could be misunderstood.
     """
 
     out: Path
@@ -78,16 +78,16 @@ class SweepResult:
 
 @dataclass(frozen=True)
 class Circumstances:
-    """Under what circumstances units were measured together: what of them is recorded.
+    """The circumstances under which units were measured together, as they are recorded.
 
     Attributes:
-        checkpoint: whose weights they were measured on.
-        vocabulary: what the data was made for.
+        checkpoint: the checkpoint they were measured on.
+        vocabulary: the vocabulary that the data was made for.
         device: see models.device.describe_device.
-        seconds: of each phase, of all of them together.
+        seconds: of each phase, for all units together.
         fetched: bytes of the weight files that were opened for them.
         waited_for: what took longer: `network`, `disk` or `compute`.
-        labels: of all units that shared the pass.
+        labels: those of all units that shared the pass.
         origin: where the model was published.
     """
 
@@ -112,7 +112,7 @@ class Recorder:
         request: str,
         redone: Mapping[Unit, str],
     ) -> None:
-        """`request` is the name of the one that is worked on, `redone` is the plan's."""
+        """`request` is the name of the current request, `redone` is the plan's."""
         self._run, self._observer, self._result, self._request = run, observer, result, request
         self._redone = redone
         self._attempts = Counter(
@@ -123,7 +123,7 @@ class Recorder:
 
     @contextmanager
     def noting(self) -> Iterator[None]:
-        """Puts what the library says meanwhile, such as a request's retry, into the run's log."""
+        """Puts the library's log messages, such as a retried request, into the run's log."""
         logger, handler = logging.getLogger("pythia_traj"), _Notes(self.log)
         logger.addHandler(handler)
         try:
@@ -133,10 +133,10 @@ class Recorder:
 
     @contextmanager
     def noting_refusal(self) -> Iterator[None]:
-        """Notes that the request is worked on.
+        """Notes that work on the request has begun.
 
-        Where it turns out to be impossible, notes that it will not be: nothing of it is left. A
-        device that is too small, or gone, is another matter once something was measured on it.
+        If the request turns out to be impossible, notes that none of its units are left. But once
+        something was measured, a device that is too small or gone does not make it impossible.
         """
         self.log.write("requested", request=self._request)
         try:
@@ -164,8 +164,8 @@ class Recorder:
         """Writes a measured unit.
 
         Args:
-            files: what identifies those that it was measured on, and what is known of their truth.
-            data: what its data says of itself.
+            files: what identifies the files it was measured on, and their known defects.
+            data: the facts of its data.
 
         Raises:
             StoreError: the disk is full, read-only or forbidden.
@@ -219,7 +219,7 @@ class Recorder:
             self._observer.ended(unit, failure.message)
 
     def defective(self, units: Iterable[Unit], reason: str) -> None:
-        """Notes that units were left out because of a defect of the published files."""
+        """Notes that units were left out because the published files have a defect."""
         for unit in units:
             self.log.write("defective", unit=unit.name, digest=unit.digest, error=reason)
             self._result.defective.append((unit, reason))

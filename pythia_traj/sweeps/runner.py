@@ -1,6 +1,6 @@
 """The loop of a sweep: for each step swap the weights in, measure, write.
 
-A failed step fails its own units only.
+A failed step fails only its own units.
 """
 
 import signal
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 def plan_sweep(config: SweepConfig) -> tuple[Plan, list[PublishedModel]]:
     """What a sweep would do.
 
-    Writes nothing into the run, loads no model, and opens no connection to look for what is done.
+    Writes nothing into the run, loads no model, and finds what is done without a connection.
 
     Raises:
         PythiaTrajError: the request is wrong.
@@ -55,19 +55,19 @@ def plan_sweep(config: SweepConfig) -> tuple[Plan, list[PublishedModel]]:
 def sweep(config: SweepConfig, *, observer: Observer | None = None) -> SweepResult:
     """Measures every model at every selected step with every experiment, and stores the rows.
 
-    What is there already is skipped.
+    Units that exist already are skipped.
 
-    Interrupting it at any moment loses at most the units in hand: the same call goes on from there.
+    An interruption loses at most the units in work: the same call goes on from there.
 
     Args:
         config: the request.
-        observer: is told how it goes on.
+        observer: receives the progress.
 
     Returns:
         what was done, skipped and failed.
 
     Raises:
-        PythiaTrajError: the request is wrong, or nothing more can be written.
+        PythiaTrajError: the request is wrong, or writing fails.
     """
     observer = observer or Silent()
     plan, models = plan_sweep(config)
@@ -87,7 +87,7 @@ def sweep(config: SweepConfig, *, observer: Observer | None = None) -> SweepResu
             for published in models:
                 todo = [unit for unit in plan.todo if unit.model == published.model]
                 if todo:
-                    # A reference is looked at as closely as a step that was asked for.
+                    # A reference is checked like a requested step.
                     references = [step for unit in todo for step in unit.references.values()]
                     steps = (*plan.steps[published.model], *references)
                     published.expect(steps, defects=config.on_defect == "measure")
@@ -101,7 +101,7 @@ def sweep(config: SweepConfig, *, observer: Observer | None = None) -> SweepResu
 
 
 def _device(config: SweepConfig) -> "torch.device":
-    # Only a sweep that has something to do pays for torch.
+    # Only a sweep with work to do loads torch.
     from pythia_traj.models.device import pick_device
 
     return pick_device(config.device)
@@ -120,7 +120,7 @@ class _ModelSweep:
         observer: Observer,
         recorder: Recorder,
     ) -> None:
-        """`steps` are all that the request is about, those that are done already among them."""
+        """`steps` are all steps of the request, including those that are done."""
         self.config, self.run, self.device = config, run, device
         self.published, self.steps = published, steps
         self.observer, self.recorder = observer, recorder
@@ -172,9 +172,9 @@ class _ModelSweep:
                 release_memory(self.device)
 
     def _prepare(self, todo: Sequence[Unit], *, copies: int) -> "tuple[Agreement, Datasets | None]":
-        """Finds which steps are of one model, refuses one that cannot fit, then makes the data.
+        """Finds the steps of one model, refuses a model that does not fit, then makes the data.
 
-        All of that is before any weights are read. There is no data where no step's config and
+        It does this before any weights are read. The data is None where no step's config and
         tokenizer can be read.
         """
         from pythia_traj.stream.agreement import agree
@@ -210,7 +210,7 @@ class _ModelSweep:
             self._measure_together(step, together, session, measurer, data)
 
     def _without_defects(self, units: Sequence[Unit]) -> list[Unit]:
-        """Those to be measured; of the others it is noted what is wrong with their files."""
+        """The units to measure; the others are noted with what is wrong with their files."""
         if self.config.on_defect == "measure":
             return list(units)
         sound = []
@@ -218,7 +218,7 @@ class _ModelSweep:
             try:
                 integrity = integrity_of(self.published, unit)
             except CheckpointError:
-                # What cannot be had fails where it is opened.
+                # A missing checkpoint fails where it is opened.
                 integrity = None
             if integrity is None or integrity.verdict != "known-defect":
                 sound.append(unit)
@@ -229,7 +229,7 @@ class _ModelSweep:
         return sound
 
     def _with_older_rows(self, unit: Unit, reason: str) -> str:
-        """The reason, and where rows are that were measured before it was known."""
+        """The reason, and the place of rows that were measured before it was known."""
         path = self.run.unit_path(unit.model, unit.label, unit.step, cached=unit.cached)
         return (
             f"{reason}; {path} was measured before that was known: delete it"
@@ -245,7 +245,7 @@ class _ModelSweep:
         measurer: "Measurer",
         data: "Datasets",
     ) -> None:
-        """Measures and writes units of one pass; what they yielded is gone before the next one."""
+        """Measures and writes units of one pass; their results are freed before the next pass."""
         from pythia_traj.models.device import describe_device
 
         labels = [unit.label for unit in together]
@@ -253,14 +253,14 @@ class _ModelSweep:
         session.take_traffic()
         start = time.perf_counter()
         try:
-            # Before the files are read: what is changed while they are is measured anew the next
-            # time.
+            # Identified before the files are read: if they change meanwhile, the next sweep
+            # measures them again.
             sources = {unit.label: source_of(self.published, unit) for unit in together}
             measured = measurer.measure(together)
         except (StoreError, DeviceError, DataError):
             raise
         except Exception as error:
-            # An experiment is anybody's code: whatever it raises fails its units, not the sweep.
+            # Experiments are third-party code: whatever one raises fails its units, not the sweep.
             self.recorder.failed(together, Failure.of(error))
             return
         traffic = session.take_traffic()
@@ -289,7 +289,7 @@ class _ModelSweep:
             except PythiaTrajError:
                 raise
             except Exception as error:
-                # Rows that no table can hold: a word for a layer, columns of unequal length.
+                # Rows that a table cannot hold: a word for a layer, columns of unequal length.
                 self.recorder.failed(
                     [unit], Failure.of(error, doing="its rows cannot be written: ")
                 )

@@ -1,4 +1,4 @@
-"""The files that a unit is measured on: what identifies them, and what is known to be wrong."""
+"""The files that a unit is measured on: what identifies them, and their known defects."""
 
 import json
 from collections.abc import Mapping
@@ -14,30 +14,30 @@ def source_of(published: PublishedModel, unit: Unit) -> dict[str, Any]:
     """What identifies the files of a unit, its references' included, as JSON.
 
     Raises:
-        CheckpointError: the checkpoint is not there.
+        CheckpointError: the checkpoint is missing.
     """
     source = dict(published.source(unit.step))
     if unit.references:
         source["references"] = {
             name: published.source(step) for name, step in unit.references.items()
         }
-    # Through JSON, so that what is compared with a stored footer has been through the same.
+    # Through JSON, as in a stored footer, so that the two can be compared.
     return dict(json.loads(json.dumps(source)))
 
 
 def integrity_of(
     published: PublishedModel, unit: Unit, non_finite: Mapping[int, Mapping[str, str]] | None = None
 ) -> Integrity:
-    """What is known of the truth of a unit's weights.
+    """The known defects of a unit's weights.
 
-    These are its own step's, unless those of a reference are known to be wrong.
+    Those of its own step, unless a reference's weights are known to be wrong.
 
     Args:
         non_finite: by step, the tensors that were found to hold NaN or infinity when they were
             read.
 
     Raises:
-        CheckpointError: a checkpoint is not there.
+        CheckpointError: a checkpoint is missing.
     """
     own = published.checkpoint(unit.step).integrity()
     if found := non_finite_weights(unit, non_finite or {}):
@@ -55,9 +55,9 @@ def integrity_of(
 def non_finite_weights(
     unit: Unit, non_finite: Mapping[int, Mapping[str, str]]
 ) -> tuple[int, Mapping[str, str]] | None:
-    """The step, of those a unit is measured on, whose weights hold NaN or infinity.
+    """The step whose weights hold NaN or infinity, among those a unit is measured on.
 
-    With it come its tensors that do.
+    It comes with the names of these tensors.
     """
     return next(
         (
@@ -70,7 +70,7 @@ def non_finite_weights(
 
 
 def what_changed(published: PublishedModel, unit: Unit, recorded: Mapping[str, Any]) -> str | None:
-    """How the files of a unit are no longer those it was measured on; None where they are."""
+    """How a unit's files differ from those it was measured on; None where they are the same."""
     own = {key: value for key, value in recorded.items() if key != "references"}
     if (found := published.what_changed(unit.step, own)) is not None:
         return f"files: {found}"

@@ -1,6 +1,6 @@
 """How far a run is, from its files alone.
 
-The rows say what is done, the log what failed or is being done.
+The rows say what is done, the log says what failed or is running.
 """
 
 import socket
@@ -20,7 +20,7 @@ from pythia_traj.store.layout import Run
 _ENDED = ("failed", "defective")
 
 _STALE_SECONDS = 3600
-"""After this long without an event, a worker of another host is taken for dead."""
+"""After this long without an event, a worker of another host counts as dead."""
 
 
 @dataclass(frozen=True)
@@ -28,18 +28,17 @@ class Status:
     """How far a run is.
 
     Attributes:
-        done: units whose files are there and whole, of those that were ever requested.
+        done: requested units whose files exist and are whole.
         running: units that a living worker has begun.
         failed: units without a file whose last event is a failure.
-        defective: units without a file that were left out because their step's published weights
-            are another's.
-        left: all other units; those of a request that turned out to be impossible are not counted.
-        damaged: files that are not what was written. Their units are left: the next sweep measures
-            them again.
+        defective: units without a file, left out because their step's published weights are another
+            step's.
+        left: all other units, without those of an impossible request.
+        damaged: damaged files. Their units count as left: the next sweep measures them again.
         units: the state of every requested unit, by `model/label/step512`.
         errors: why a failed unit failed, or a defective one was left out.
-        damaged_files: what is wrong with each, by its path within the run.
-        seconds_left: at the rate of the units done so far, where that is known.
+        damaged_files: what is wrong with each damaged file, by its path within the run.
+        seconds_left: at the rate of the units done so far, if known.
     """
 
     done: int
@@ -62,7 +61,7 @@ def status(run: str | Path) -> Status:
     """Counts the units of a run by their state, and its damaged files.
 
     Raises:
-        StoreError: it is no run.
+        StoreError: it is not a run.
     """
     opened = Run.open(Path(run))
     there = survey(opened)
@@ -111,7 +110,7 @@ def _requested(run: Run, refused: Mapping[str, bool]) -> dict[str, bool]:
 
 
 def _state(event: Mapping[str, Any]) -> str:
-    """Of a unit that is not there, by the last that was heard of it."""
+    """The state of a unit without a file, by its last event."""
     if event.get("event") in _ENDED:
         return str(event["event"])
     return "running" if event.get("event") == "started" and _is_working(event) else "left"
@@ -125,7 +124,7 @@ def _is_working(event: Mapping[str, Any]) -> bool:
 
 
 def _seconds_left(finished: list[float], remaining: int) -> float | None:
-    """From the rate of the last units; None while there is no rate yet."""
+    """From the rate of the last units; None without a rate."""
     recent = finished[-20:]
     if remaining == 0:
         return 0.0

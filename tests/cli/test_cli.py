@@ -92,7 +92,7 @@ def test_a_dry_run_says_which_experiments_share_a_pass(cli, suite, tmp_path):
     arguments += ["--out", tmp_path / "run", "--set", "induction.length=20", "--dry-run"]
     code, out, _ = cli(*arguments)
     assert code == 0
-    assert "One pass for what logit_lens, loss read together: they take less than the sum." in out
+    assert "logit_lens, loss share one pass: together they take less than the sum." in out
     costs = json.loads(cli(*arguments, "--json")[1])["cost_per_step"]["tiny"]
     assert {label: cost["shared_with"] for label, cost in costs.items()} == {
         "loss": ["logit_lens"], "logit_lens": ["loss"], "induction": [],
@@ -116,7 +116,7 @@ def test_a_dry_run_of_what_cannot_be_read_still_lists_the_units(cli, own_suite, 
         "--dry-run",
     )
     assert code == 0
-    assert "what it costs is not known: " in err
+    assert "the cost is not known: " in err
     assert "not known" in out
 
 

@@ -128,7 +128,7 @@ def test_a_wrong_choice_of_groups_is_refused_at_its_definition(tmp_path, groups,
 
 
 def test_groups_are_for_experiments_that_read():
-    with pytest.raises(TypeError, match="mine has groups and reads nothing"):
+    with pytest.raises(TypeError, match="mine has groups but no reads"):
 
         @experiment(version=1, groups="every")
         def mine(model):
@@ -405,5 +405,5 @@ def test_more_tokens_than_fit_the_memory_are_refused_before_it_is_taken(suite, t
 
 
 def test_data_that_cannot_be_allocated_are_refused(suite, tmp_path):
-    with pytest.raises(DataError, match="mine: its data do not fit the memory"):
+    with pytest.raises(DataError, match="mine: its data does not fit the memory"):
         sweep(suite, tmp_path, DATA.format(groups="{'a': np.zeros((2**40, 2**10), int)}"))

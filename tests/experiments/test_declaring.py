@@ -65,7 +65,7 @@ def test_a_parameter_of_the_data_is_not_repeated():
 
 
 def test_what_is_declared_has_a_known_name():
-    with pytest.raises(TypeError, match=r"declares no 'reference': did you mean references"):
+    with pytest.raises(TypeError, match=r"cannot declare 'reference': did you mean references"):
         made(RepeatedTokens(), reference=("init",))
 
 

@@ -131,7 +131,7 @@ def test_references_are_named_steps_of_the_published_ones():
     }
     assert "previous" not in resolve_references(names, published, 0)
     with pytest.raises(
-        ConfigError, match="there is no reference 'first': use init, final, previous or step:512"
+        ConfigError, match="unknown reference 'first': use init, final, previous or step:512"
     ):
         resolve_references(("first",), published, 0)
 
@@ -214,7 +214,7 @@ def test_a_request_says_which_references_where_the_experiment_lets_it(tmp_path):
         "drift": {"init": 0, "step:1": 1},
         "other": {"final": 4},
     }
-    with pytest.raises(ConfigError, match="there is no reference 'first'"):
+    with pytest.raises(ConfigError, match="unknown reference 'first'"):
         plan(
             config(
                 tmp_path, steps="2", experiments={"drift": {**settings, "references": ["first"]}}
