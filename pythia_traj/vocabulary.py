@@ -181,7 +181,7 @@ class Vocabulary:
         """Tokens as text, special ones too.
 
         Raises:
-            DataError: there is no tokenizer, or it fails.
+            DataError: the model has no tokenizer, or it fails.
         """
         if self.tokenizer is None:
             raise DataError(_NO_TOKENIZER)
