@@ -1,7 +1,7 @@
 """How types and shapes of arguments and results are checked while tests run.
 
 A whole number is a float, as it is to mypy. Of a checkpoint nothing is checked: Python 3.11 asks an
-object for all attributes of a protocol, and a checkpoint of the Hub would go and look up its commit.
+object for all attributes of a protocol, and one of the Hub would go and look up its commit.
 """
 
 from beartype import BeartypeConf, FrozenDict, beartype
