@@ -173,8 +173,8 @@ def test_all_data_is_text(rows_of, held):
 @pytest.mark.parametrize(
     ("keep", "sentence"),
     [
-        (lambda rows: pd.DataFrame(), "This run holds no rows: there is no figure to show."),
-        (lambda rows: rows[:0], "This run holds no rows: there is no figure to show."),
+        (lambda rows: pd.DataFrame(), "This run holds no rows, so this page has no figures."),
+        (lambda rows: rows[:0], "This run holds no rows, so this page has no figures."),
         (
             lambda rows: rows[:5].assign(metric="other"),
             "This run holds no metric that this page draws",
