@@ -15,6 +15,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from pythia_traj.engines.weights import Factors
@@ -105,8 +106,8 @@ def compare_sketches(
     one: np.ndarray,
     reference: np.ndarray,
     *,
-    norm: np.ndarray | float,
-    reference_norm: np.ndarray | float,
+    norm: ArrayLike,
+    reference_norm: ArrayLike,
 ) -> SketchedDistance:
     """The distance and cosine of two matrices, from sketches of one size and seed and their norms.
 
