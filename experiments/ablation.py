@@ -6,37 +6,56 @@ what removing other heads of the same layers does: the matched control. Zero abl
 activations that a model never has, so it is not a default kind.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from annotated_types import Ge
 from pydantic import AfterValidator
+from torch import Tensor
 from transformer_lens import HookedTransformer
 
+from pythia_traj.bench import CONTROLS, Part, TaskBench, add_effect
 from pythia_traj.data.prompts import BoundTaskPrompts, TaskPrompts
-from pythia_traj.data.tasks.prompt import EVALUATION, SELECTION, TaskBatch, half_of
+from pythia_traj.data.tasks.prompt import EVALUATION, SELECTION, TaskBatch
+from pythia_traj.engines import ablations
 from pythia_traj.engines.ablation import (
     Components,
     Means,
-    Replacement,
     checked_name,
     disjoint_sets,
     named_heads,
     one_by_one,
-    outputs,
     replaced,
-    zeros,
 )
-from pythia_traj.engines.kept import KeptPass, Question, keep_pass, score
-from pythia_traj.errors import DataError
+from pythia_traj.engines.ablations.kind import AblationKind
+from pythia_traj.engines.kept import KeptPass
+from pythia_traj.errors import DataError, nearest
 from pythia_traj.experiment import COMMA_SEPARATED, Count, Passes, Shape, experiment
+from pythia_traj.folder import defined_in
 from pythia_traj.schema import Column
-from pythia_traj.values import HEAD_BLOCKS, Key, Rows
+from pythia_traj.values import Key, Rows
 
-Kind = Literal["zero", "mean", "positional_mean", "resample", "pattern_preserving", "direct"]
+_Means = dict[int, Means]
+"""Means of outputs by batch."""
+
+
+@cache
+def kinds_of_ablation() -> dict[str, AblationKind]:
+    """All kinds by name: those that the files of engines.ablations define."""
+    return {kind.name: kind for kind in defined_in(ablations, "KIND", AblationKind)}
+
+
+def _known(kind: str) -> str:
+    if kind not in kinds_of_ablation():
+        raise ValueError(f"unknown kind {kind!r}: {nearest(kind, kinds_of_ablation())}")
+    return kind
+
+
+Kind = Annotated[str, AfterValidator(_known)]
 Component = Literal["head", "attn", "mlp"]
 
 HeadSet = Annotated[str, AfterValidator(checked_name)]
@@ -80,9 +99,9 @@ def passes(
         replaced_once += Passes((shape.n_layers - 1) / shape.n_layers, 1) * (1 + controls)
     found = Passes(3, 3)
     for kind in kinds:
-        kept = 1 + (kind in ("mean", "positional_mean", "resample", "direct"))
-        found += Passes(kept * (1 + whole), 0)
-        found += Passes(0, replaced_once.reads) if kind == "direct" else replaced_once
+        found += Passes(kinds_of_ablation()[kind].passes * (1 + whole), 0)
+        is_direct = kinds_of_ablation()[kind].direct
+        found += Passes(0, replaced_once.reads) if is_direct else replaced_once
     return found * prompts.n
 
 
@@ -118,7 +137,7 @@ def ablation(
     corrupted and after shuffled prompts.
 
     Args:
-        kinds: of removal: zero, mean (over items and positions), positional_mean, resample (from
+        kinds: of ablation: zero, mean (over items and positions), positional_mean, resample (from
             the corrupted prompt), pattern_preserving (zero, later attention frozen), direct
             (resample, along the path to the logits alone).
         components: what is removed one by one: head, attn (all heads of a layer), mlp.
@@ -128,25 +147,25 @@ def ablation(
         controls: at most so many sets stand beside a tested one.
     """
     rows = Rows()
-    bench = _Bench(model, prompts, rows, controls)
+    removal = _Removal(model, prompts, rows, controls)
     single = one_by_one(model.cfg.n_layers, model.cfg.n_heads, components)
     named = {name: _in_model(name, model) for name in sets}
     chosen: dict[str, list[object]] = {"kind": [], "set": [], "layer": [], "head": []}
     for kind in kinds:
-        effects = bench.effects(kind, list(single.values()))
+        effects = removal.effects(kind, list(single.values()))
         for i, tested in enumerate(single):
             same_layer = [j for j, other in enumerate(single) if other[:2] == tested[:2] and j != i]
-            bench.write(Key("effect", kind, *tested), effects[:, i], effects[:, same_layer])
+            removal.write(Key("effect", kind, *tested), effects[:, i], effects[:, same_layer])
         for name, target in named.items():
-            bench.write_set(kind, name, target)
+            removal.write_set(kind, name, target)
         heads = [i for i, tested in enumerate(single) if tested[0] == "head"]
-        if top and heads and (bench.half == EVALUATION).any():
-            harm = bench.harm(effects[:, heads][:, :, bench.half == SELECTION].mean(-1))[0]
+        if top and heads and (removal.half == EVALUATION).any():
+            harm = removal.harm(effects[:, heads][:, :, removal.half == SELECTION].mean(-1))[0]
             most = [
                 tuple(single.values())[heads[i]] for i in np.argsort(-harm, kind="stable")[:top]
             ]
             target = Components(frozenset[tuple[int, int]]().union(*(one.heads for one in most)))
-            bench.write_set(kind, f"top{top}", target, items=bench.half == EVALUATION)
+            removal.write_set(kind, f"top{top}", target, items=removal.half == EVALUATION)
             for layer, head in sorted(target.heads):
                 for column, value in zip(
                     chosen.values(), (kind, f"top{top}", layer, head), strict=True
@@ -169,42 +188,45 @@ def _in_model(name: str, model: HookedTransformer) -> Components:
     return target
 
 
-class _Bench:
-    """A model and a task: its scores as it is, and with components removed."""
+class _Removal:
+    """What removing components from a model changes in a task, as rows."""
 
     def __init__(
         self, model: HookedTransformer, prompts: BoundTaskPrompts, rows: Rows, controls: int
     ) -> None:
-        self._model, self._prompts, self._rows, self._controls = model, prompts, rows, controls
+        self._bench = TaskBench(model, prompts.batches, _ITEMS_AT_ONCE)
+        self._rows, self._controls = rows, controls
         self._metrics = list(dict.fromkeys((prompts.metric, "nll")))
-        numbers = np.concatenate([batch.item for batch in prompts.batches])
-        self._in_order = np.argsort(numbers)
-        self.half = half_of(np.arange(len(numbers)))
-        self._clean = self._baseline("clean", None)
-        self._baseline("corrupted", "corrupted")
-        self._baseline("shuffled", "shuffled")
+        for prompt in CONTROLS:
+            for metric in self._metrics:
+                self._bench.add_baseline(rows, prompt, metric)
+        clean = self._bench.baseline("clean")
+        self._clean = np.stack([clean[metric] for metric in self._metrics])
+        self.half = self._bench.half
 
     def effects(self, kind: Kind, targets: Sequence[Components]) -> np.ndarray:
         """Changes of the metrics with each target removed [metric, target, item]."""
         if not targets:
-            return np.empty((len(self._metrics), 0, len(self._in_order)))
-        found = [
-            self._stack(
-                replaced(
-                    self._model,
-                    base,
-                    question,
-                    targets,
-                    replacement,
-                    direct=kind == "direct",
-                    frozen_patterns=kind == "pattern_preserving",
-                )
+            return np.empty((len(self._metrics), 0, len(self.half)))
+        chosen = kinds_of_ablation()[kind]
+        means: _Means = {}
+
+        def removed(part: Part[TaskBatch]) -> dict[Kind, Tensor]:
+            base = self._bench.keep(part, "clean", patterns=chosen.frozen_patterns)
+            scores = replaced(
+                self._bench.model,
+                base,
+                part.question,
+                targets,
+                chosen.replacement(_Sources(self._bench, part, base, means)),
+                direct=chosen.direct,
+                frozen_patterns=chosen.frozen_patterns,
             )
-            for base, question, replacement in self._prepared(kind)
-        ]
-        removed: np.ndarray = np.concatenate(found, -1)[..., self._in_order]
-        removed -= self._clean[:, None]
-        return removed
+            return {kind: torch.stack([scores[metric] for metric in self._metrics])}
+
+        effects = self._bench.over(removed)[kind]
+        effects -= self._clean[:, None]
+        return effects
 
     def harm(self, effects: np.ndarray) -> np.ndarray:
         """Effects [metric, ...] as what grows with harm: a loss does, the other metrics fall."""
@@ -216,7 +238,8 @@ class _Bench:
         self, kind: Kind, name: str, target: Components, items: np.ndarray | slice = slice(None)
     ) -> None:
         """Measures a set of heads and its controls, and writes their rows for some of the items."""
-        others = disjoint_sets(target, self._model.cfg.n_heads, self._controls, seed=0)
+        n_heads = self._bench.model.cfg.n_heads
+        others = disjoint_sets(target, n_heads, self._controls, seed=0)
         effects = self.effects(kind, [target, *others])[..., items]
         self.write(Key("effect", kind, "set", part=name), effects[:, 0], effects[:, 1:])
 
@@ -225,13 +248,12 @@ class _Bench:
 
         Its effects [metric, item] stand beside those of its controls [metric, set, item].
         """
-        blocks = HEAD_BLOCKS if tested.component == "head" else None
         means = controls.mean(-1)
         worse = (self.harm(means) >= self.harm(real.mean(-1))[:, None]).sum(-1)
         for i, metric in enumerate(self._metrics):
             key = replace(tested, target=metric)
             matched, n = replace(key, control="matched"), means.shape[1]
-            self._rows.add_items(key, real[i], blocks=blocks)
+            add_effect(self._rows, key, real[i])
             if n:
                 self._rows.add(matched, float(means[i].mean()), n=n)
                 self._rows.add(replace(key, metric="effect_rank"), float(worse[i] + 1), n=n + 1)
@@ -243,61 +265,27 @@ class _Bench:
                 sd = float(means[i].std(ddof=1))
                 self._rows.add(replace(matched, metric="effect_sd"), sd, n=n)
 
-    def _parts(self) -> Iterator[tuple[TaskBatch, int]]:
-        """The items, as many at once as are kept in memory, and the batch that they are of."""
-        for number, batch in enumerate(self._prompts.batches):
-            for part in batch.parts(_ITEMS_AT_ONCE):
-                yield part, number
 
-    def _kept(self, tokens: np.ndarray, *, patterns: bool = False) -> KeptPass:
-        with torch.inference_mode():
-            return keep_pass(
-                self._model, torch.from_numpy(tokens).to(self._model.W_E.device), patterns=patterns
-            )
+class _Sources:
+    """What the outputs of a part's items are replaced by can be made of.
 
-    def _prepared(self, kind: Kind) -> Iterator[tuple[KeptPass, Question, Replacement]]:
-        """Part by part: the clean pass, the question, and the replacement for the outputs."""
-        means = self._means(kind) if kind in ("mean", "positional_mean") else {}
-        for part, number in self._parts():
-            base = self._kept(part.clean, patterns=kind == "pattern_preserving")
-            if kind in ("resample", "direct"):
-                replacement = outputs(self._kept(part.corrupted))
-            elif means:
-                replacement = means[number].replacement(base)
-            else:
-                replacement = zeros(base)
-            yield base, Question.of(part, base.tokens.device), replacement
+    Args:
+        means: by batch, filled when they are first asked for: they are of all parts.
+    """
 
-    def _means(self, kind: Kind) -> Mapping[int, Means]:
-        """Means of outputs on the clean prompts, by batch.
+    def __init__(
+        self, bench: TaskBench[TaskBatch], part: Part[TaskBatch], clean: KeptPass, means: _Means
+    ) -> None:
+        self._bench, self._part, self._means = bench, part, means
+        self.clean = clean
 
-        They are over all of the prompts, or by position over those of one length.
-        """
-        by_position = kind == "positional_mean"
-        overall = Means(by_position=False)
-        means = {
-            i: Means(by_position) if by_position else overall
-            for i in range(len(self._prompts.batches))
-        }
-        for part, number in self._parts():
-            means[number].add(self._kept(part.clean))
-        return means
+    def corrupted(self) -> KeptPass:
+        return self._bench.keep(self._part, "corrupted")
 
-    def _baseline(self, prompts: str, control: str | None) -> np.ndarray:
-        """The metrics as they are, after one kind of prompts [metric, item]; written as rows."""
-        found = []
-        for part, _ in self._parts():
-            tokens = torch.from_numpy(getattr(part, prompts)).to(self._model.W_E.device)
-            question = Question.of(part, tokens.device)
-            with torch.inference_mode():
-                final = self._model(tokens, stop_at_layer=self._model.cfg.n_layers)[
-                    :, question.reads
-                ]
-                found.append(self._stack(score(self._model, final, question)))
-        values = np.concatenate(found, -1)[:, 0, self._in_order]
-        for metric, row in zip(self._metrics, values, strict=True):
-            self._rows.add_items(Key(metric, control=control), row)
-        return values
-
-    def _stack(self, scores: Mapping[str, torch.Tensor]) -> np.ndarray:
-        return torch.stack([scores[metric] for metric in self._metrics]).cpu().numpy()
+    def means(self, *, by_position: bool) -> Means:
+        if not self._means:
+            overall = Means(by_position=False)
+            for part in self._bench.parts:
+                own = Means(by_position) if by_position else overall
+                self._means.setdefault(part.batch, own).add(self._bench.keep(part, "clean"))
+        return self._means[self._part.batch]

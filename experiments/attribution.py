@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import numpy as np
-import torch
 from annotated_types import Ge, Le, MinLen
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
+from pythia_traj.bench import TaskBench, add_effect
 from pythia_traj.data.prompts import BoundTaskPrompts, HalvedTaskPrompts
-from pythia_traj.data.tasks.prompt import EVALUATION, SELECTION, half_of
+from pythia_traj.data.tasks.prompt import EVALUATION, SELECTION, PromptKind, TaskBatch
 from pythia_traj.engines.circuits import (
-    Bench,
+    CircuitEvaluator,
     Size,
     at_random,
     expected_jaccard,
@@ -31,7 +31,6 @@ from pythia_traj.engines.circuits import (
     smallest_size,
 )
 from pythia_traj.engines.edges import Attribution, Graph, Twins, attribute, fractions
-from pythia_traj.engines.kept import Question
 from pythia_traj.engines.ratios import Ratio
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import (
@@ -43,7 +42,7 @@ from pythia_traj.experiment import (
     experiment,
 )
 from pythia_traj.schema import Column
-from pythia_traj.values import HEAD_BLOCKS, Key, Rows
+from pythia_traj.values import Key, Rows
 
 RANDOM = "random"
 """The control that circuits have: others of the same size, whose edges are drawn at random."""
@@ -158,7 +157,7 @@ def attribution(
     shuffled = plan.attribution(model, "shuffled")
     for control, scores in ((None, found), ("shuffled", shuffled)):
         key = Key("attribution", method, control=control)
-        _add_attribution(rows, key, scores, graph, plan.order(SELECTION))
+        _add_attribution(rows, key, scores, graph, plan.bench(model, SELECTION).order)
     _add_table(rows, method, found, graph, ranking[:edges])
     measured = _Circuits(
         rows, plan, model, {None: ranking, RANDOM: at_random(graph.exists(), SEED)}
@@ -183,46 +182,41 @@ class _Plan:
     method: str
     at: tuple[float, ...]
 
-    def attribution(self, model: HookedTransformer, clean: str = "clean") -> Attribution:
+    def attribution(self, model: HookedTransformer, kind: PromptKind = "clean") -> Attribution:
         """Scores on the items of selection.
 
         In denoising, the clean prompts' activations are what is put in.
         """
-        twins = self.twins(SELECTION, model.W_E.device, clean)
+        twins = _twins(self.bench(model, SELECTION), kind)
         twins = [pair.turned() for pair in twins] if self.method == "eap_denoising" else twins
         return attribute(model, twins, self.metric, self.at)
 
-    def twins(self, half: int, device: torch.device, clean: str = "clean") -> list[Twins]:
-        """A half of the items, those of one length together."""
-        parts = []
-        for batch in self.prompts.batches:
-            own, corrupted = (
-                torch.from_numpy(getattr(batch, name)).to(device) for name in (clean, "corrupted")
-            )
-            chosen = torch.from_numpy((half_of(batch.item) == half).nonzero()[0]).to(device)
-            if len(chosen):
-                parts.append(Twins(own, corrupted, Question.of(batch, device)).part(chosen))
-        if not parts:
+    def bench(self, model: HookedTransformer, half: int) -> TaskBench[TaskBatch]:
+        """A half of the items on a model, those of one length together."""
+        bench = TaskBench(model, self.prompts.batches, half=half)
+        if not bench.parts:
             raise DataError(
                 "attribution chooses edges on one half of the items:"
                 f" {self.prompts.n} cannot be halved"
             )
-        return parts
-
-    def order(self, half: int) -> Tensor:
-        """Where the items, as `twins` has them, are in their own order."""
-        numbers = np.concatenate(
-            [batch.item[half_of(batch.item) == half] for batch in self.prompts.batches]
-        )
-        return torch.from_numpy(numbers.argsort())
+        return bench
 
 
-def _add_attribution(rows: Rows, key: Key, found: Attribution, graph: Graph, order: Tensor) -> None:
+def _twins(bench: TaskBench[TaskBatch], kind: PromptKind = "clean") -> list[Twins]:
+    """Prompts of one kind, each with its corrupted one."""
+    return [
+        Twins(part.tokens(kind), part.tokens("corrupted"), part.question) for part in bench.parts
+    ]
+
+
+def _add_attribution(
+    rows: Rows, key: Key, found: Attribution, graph: Graph, order: np.ndarray
+) -> None:
     """Nodes, and how far the edges of the embedding are from adding up to the whole effect."""
     nodes, effect = found.nodes.cpu()[order], (found.other - found.own).cpu()[order]
     for place, values in zip(graph.senders(), nodes.T.numpy(), strict=True):
         node = replace(key, component=place.name, layer=place.layer, head=place.head)
-        rows.add_items(node, values, blocks=HEAD_BLOCKS if place.name == "head" else None)
+        add_effect(rows, node, values)
     embed_edges = float(found.edges[0].sum())
     rows.add(replace(key, metric="embed_edges"), embed_edges, n=len(effect))
     rows.add_items(replace(key, metric="effect"), effect.numpy())
@@ -267,11 +261,12 @@ class _Circuits:
         self.rankings = rankings
         self._rows, self._metric, self._graph = rows, plan.metric, Graph.of(model)
         self._method = plan.method
-        self._bench = Bench(model, plan.twins(EVALUATION, model.W_E.device), plan.metric)
-        self._order, self._known = plan.order(EVALUATION), dict[tuple[str | None, int], Tensor]()
+        bench = plan.bench(model, EVALUATION)
+        self._evaluator = CircuitEvaluator(model, _twins(bench), plan.metric)
+        self._order, self._known = bench.order, dict[tuple[str | None, int], Tensor]()
         self._full, self._corrupted = (
-            self._in_order(self._bench.clean()),
-            self._in_order(self._bench.corrupted()),
+            self._in_order(self._evaluator.clean()),
+            self._in_order(self._evaluator.corrupted()),
         )
         for control, values in ((None, self._full), ("corrupted", self._corrupted)):
             rows.add_items(Key(plan.metric, control=control), values.numpy())
@@ -351,7 +346,7 @@ class _Circuits:
         return self._known[control, size]
 
     def _run(self, edges: Tensor) -> Tensor:
-        return self._in_order(self._bench.circuit(edges))
+        return self._in_order(self._evaluator.circuit(edges))
 
     def _circuit(self, ranking: Tensor, size: int) -> Tensor:
         return first(ranking, size, self._graph)

@@ -20,16 +20,17 @@ from annotated_types import Len
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from pythia_traj.data.roles import BoundRolePrompts, NamePrompts, RolePrompts
+from pythia_traj.bench import TaskBench, add_effect
+from pythia_traj.data.roles import BoundRolePrompts, RolePrompts
 from pythia_traj.data.tasks.prompt import half_of
 from pythia_traj.engines import heads, roles
 from pythia_traj.engines.ablation import Head, Means
-from pythia_traj.engines.kept import KeptPass, Question, keep_pass
+from pythia_traj.engines.kept import KeptPass, keep_pass
 from pythia_traj.engines.role_scores import COPYING, ROLES, UNIFORM, Arrays, suppresses
 from pythia_traj.experiment import COMMA_SEPARATED, Passes, ReferenceRows, Shape, experiment
 from pythia_traj.processing import Processing
 from pythia_traj.schema import Column
-from pythia_traj.values import HEAD_BLOCKS, Key, Rows
+from pythia_traj.values import Key, Rows
 
 SHUFFLED, SELECTION = "shuffled", "selection"
 
@@ -75,9 +76,8 @@ class Collected:
         """Adds the values of a batch [item, layer, head]."""
         self._parts.setdefault(metric, []).append(values)
 
-    def arrays(self, items: np.ndarray | None = None) -> Arrays:
-        """All values in the order of the items' numbers; from the device once each."""
-        order = slice(None) if items is None else np.argsort(items)
+    def arrays(self, order: np.ndarray | slice = slice(None)) -> Arrays:
+        """All values, the items in an order; from the device once each."""
         return {
             metric: torch.cat(parts).float().cpu().numpy()[order]
             for metric, parts in self._parts.items()
@@ -219,49 +219,35 @@ def _on_names(
             {"layer": [layer for layer, _ in chosen], "head": [head for _, head in chosen]},
         )
     collected = {control: Collected() for control in (None, SHUFFLED)}
-    for batch in prompts.names:
+    bench = TaskBench(model, prompts.names, ITEMS_AT_ONCE)
+    for part in bench.parts:
+        items = part.items
+        places = part.on_device(np.stack([items.io, items.s1, items.s2]))
         for control, both in (
-            (None, (batch.clean, batch.twin)),
-            (SHUFFLED, (batch.shuffled, batch.shuffled_twin)),
+            (None, (items.clean, items.corrupted)),
+            (SHUFFLED, (items.shuffled, items.shuffled_twin)),
         ):
-            for part, tokens in _parts(model, both[0]):
-                base, found = keep_pass(model, tokens, patterns=True), collected[control]
-                places = torch.from_numpy(np.stack([batch.io, batch.s1, batch.s2])[:, part]).to(
-                    tokens.device
+            tokens, twin = (part.on_device(array) for array in both)
+            base, found = keep_pass(model, tokens, patterns=True), collected[control]
+            for name, place in zip(("io", "s1", "s2"), places, strict=True):
+                found.add(f"attention_to_{name}", roles.attention_from_last(base.pattern, place))
+            if control is None:
+                own, other = roles.copied_share(
+                    model, base, places.T, twin.gather(1, places.T), b_V=b_V
                 )
-                twin = torch.from_numpy(both[1][part]).to(tokens.device)
-                for name, place in zip(("io", "s1", "s2"), places, strict=True):
-                    found.add(
-                        f"attention_to_{name}", roles.attention_from_last(base.pattern, place)
-                    )
-                if control is None:
-                    own, other = roles.copied_share(
-                        model, base, places.T, twin.gather(1, places.T), b_V=b_V
-                    )
-                    found.add("name_copying", own)
-                    collected[SHUFFLED].add("name_copying", other)
-                    collected[SHUFFLED].add(COPYING, own)
-                if not isinstance(chosen, str):
-                    rises = roles.inhibition(
-                        model,
-                        base,
-                        keep_pass(model, twin),
-                        _question(batch, part, tokens.device),
-                        chosen,
-                        places[[2, 0]],
-                    )
-                    found.add("s_inhibition", rises)
-    items = np.concatenate([batch.item for batch in prompts.names])
-    clean, shuffled = (found.arrays(items) for found in collected.values())
+                found.add("name_copying", own)
+                collected[SHUFFLED].add("name_copying", other)
+                collected[SHUFFLED].add(COPYING, own)
+            if not isinstance(chosen, str):
+                rises = roles.inhibition(
+                    model, base, keep_pass(model, twin), part.question, chosen, places[[2, 0]]
+                )
+                found.add("s_inhibition", rises)
+    clean, shuffled = (found.arrays(bench.order) for found in collected.values())
     return {
         "name_mover": Measured(clean, shuffled),
         "s_inhibition": Measured(clean, shuffled, chosen if isinstance(chosen, str) else ""),
     }
-
-
-def _question(batch: NamePrompts, part: slice, device: torch.device) -> Question:
-    arrays = (batch.reads, batch.candidates[part], batch.is_right[part])
-    return Question(*(torch.from_numpy(array).to(device) for array in arrays))
 
 
 @torch.inference_mode()
@@ -276,12 +262,11 @@ def _receivers(
         return (
             f"its receivers are chosen at the reference {name}, which there is none of at this step"
         )
-    model, collected = models[name], Collected()
-    for batch in prompts.names:
-        for part, tokens in _parts(model, batch.clean):
-            question = _question(batch, part, tokens.device)
-            collected.add("effect", roles.answer_effects(model, keep_pass(model, tokens), question))
-    effects = collected.arrays(np.concatenate([batch.item for batch in prompts.names]))["effect"]
+    bench, collected = TaskBench(models[name], prompts.names, ITEMS_AT_ONCE), Collected()
+    for part in bench.parts:
+        base = bench.keep(part, "clean")
+        collected.add("effect", roles.answer_effects(bench.model, base, part.question))
+    effects = collected.arrays(bench.order)["effect"]
     mean = effects[_selection(len(effects))].mean(0)
     best = np.argsort(-mean, axis=None, kind="stable")[:N_RECEIVERS]
     return [(int(i) // mean.shape[1], int(i) % mean.shape[1]) for i in best]
@@ -372,7 +357,7 @@ def _add_heads(rows: Rows, of_heads: Key, values: np.ndarray, *, keep: bool = Tr
                 " or does not write against the token",
             )
         elif keep:
-            rows.add_items(key, of_head, blocks=HEAD_BLOCKS)
+            add_effect(rows, key, of_head)
         else:
             rows.add_mean(key, of_head)
 

@@ -5,13 +5,15 @@ a head does to later layers is not.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
+from pythia_traj.bench import CONTROLS, Part, TaskBench, add_effect
 from pythia_traj.data.prompts import BoundTaskPrompts, TaskPrompts
+from pythia_traj.data.tasks.prompt import PromptKind, TaskBatch
 from pythia_traj.engines.direct import (
     answer_direction,
     answer_weights,
@@ -20,17 +22,14 @@ from pythia_traj.engines.direct import (
     term,
 )
 from pythia_traj.experiment import Passes, Shape, experiment
-from pythia_traj.values import HEAD_BLOCKS, Key, Rows
-
-PROMPTS = {None: "clean", "corrupted": "corrupted", "shuffled": "shuffled"}
-"""Which prompts stand behind a control, and behind what is measured."""
+from pythia_traj.values import Key, Rows
 
 _ITEMS_AT_ONCE = 64
 
 
 def passes(shape: Shape, prompts: BoundTaskPrompts, **_: object) -> Passes:
     """One for each kind of prompts."""
-    return Passes(1, 1) * (len(PROMPTS) * prompts.n)
+    return Passes(1, 1) * (len(CONTROLS) * prompts.n)
 
 
 @experiment(
@@ -49,48 +48,49 @@ def logit_attribution(
     (`corrupted`) and after the prompts' tokens in random order (`shuffled`).
     """
     rows = Rows()
-    batches = [part for batch in prompts.batches for part in batch.parts(_ITEMS_AT_ONCE)]
-    in_order = np.argsort(np.concatenate([batch.item for batch in batches]))
-    for control, name in PROMPTS.items():
-        parts: dict[Key, list[Tensor]] = {}
-        for batch in batches:
-            arrays = (getattr(batch, name), batch.reads, batch.candidates, batch.is_right)
-            tokens, reads, candidates, is_right = (
-                torch.from_numpy(array).to(model.W_E.device) for array in arrays
-            )
-            for key, values in _terms(model, tokens, reads, candidates, is_right, control):
-                parts.setdefault(key, []).append(values.reshape(-1, len(reads)).mean(1))
-        for key, pieces in parts.items():
-            in_items = torch.cat(pieces).cpu().numpy()[in_order]
-            rows.add_items(key, in_items, blocks=HEAD_BLOCKS if key.component == "head" else None)
+    bench = TaskBench(model, prompts.batches, _ITEMS_AT_ONCE)
+    for kind in CONTROLS:
+        for key, values in bench.over(partial(_by_item, model, kind)).items():
+            add_effect(rows, key, values)
     return rows
+
+
+def _by_item(
+    model: HookedTransformer, kind: PromptKind, part: Part[TaskBatch]
+) -> dict[Key, Tensor]:
+    """The terms of a part by key [item], means over the positions that are read."""
+    return {
+        key: values.reshape(-1, len(part.question.reads)).mean(1)
+        for key, values in _terms(model, kind, part)
+    }
 
 
 @torch.inference_mode()
 def _terms(
-    model: HookedTransformer,
-    tokens: Tensor,
-    reads: Tensor,
-    candidates: Tensor,
-    is_right: Tensor,
-    control: str | None,
+    model: HookedTransformer, kind: PromptKind, part: Part[TaskBatch]
 ) -> Iterator[tuple[Key, Tensor]]:
-    """The terms of a batch by key, [item x read] each, and their sum as the model itself has it."""
+    """The terms of a part by key, [item x read] each, and their sum as the model itself has it."""
 
     def key(component: str | None, layer: int | None = None, head: int | None = None) -> Key:
         return Key(
-            "logit_attribution", component=component, layer=layer, head=head, control=control
+            "logit_attribution",
+            component=component,
+            layer=layer,
+            head=head,
+            control=CONTROLS[kind],
         )
 
     def read(activation: Tensor) -> Tensor:
-        return activation[:, reads].flatten(0, 1)
+        return activation[:, asked.reads].flatten(0, 1)
 
+    asked = part.question
     residual, cache = model.run_with_cache(
-        tokens,
+        part.tokens(kind),
         stop_at_layer=model.cfg.n_layers,
         names_filter=lambda name: name.endswith(("hook_embed", "hook_z", "hook_mlp_out")),
     )
-    final, candidates, is_right = read(residual), candidates.flatten(0, 1), is_right.flatten(0, 1)
+    final = read(residual)
+    candidates, is_right = asked.candidates.flatten(0, 1), asked.is_right.flatten(0, 1)
     logits = model.unembed(model.ln_final(final[:, None]))[:, 0].float()
     direction, scale = (
         answer_direction(model.W_U, candidates, is_right),

@@ -13,20 +13,29 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformer_lens import HookedTransformer
 
+from pythia_traj.bench import CONTROLS, Part, TaskBench, add_effect
 from pythia_traj.data.prompts import BoundTaskPrompts, TaskPrompts
+from pythia_traj.data.tasks.prompt import PromptKind, TaskBatch
 from pythia_traj.engines.ablation import one_by_one, outputs, replaced
-from pythia_traj.engines.kept import KeptPass, Question, keep_pass, score
+from pythia_traj.engines.kept import KeptPass, Question
 from pythia_traj.engines.patching import patched_positions
 from pythia_traj.engines.ratios import guarded_ratio
 from pythia_traj.experiment import COMMA_SEPARATED, Passes, Shape, experiment
-from pythia_traj.values import HEAD_BLOCKS, Key, Rows
+from pythia_traj.values import Key, Rows
 
 Component = Literal["resid_pre", "head", "attn", "mlp"]
 Direction = Literal["denoising", "noising"]
 Patched = tuple[str, int | None, int | None, int | None]
 """Component, layer, head, position."""
+
+BASE_AND_DONOR: dict[Direction, tuple[PromptKind, PromptKind]] = {
+    "denoising": ("corrupted", "clean"),
+    "noising": ("clean", "corrupted"),
+}
+"""The prompts of the pass that is patched, and of the pass that the activation comes from."""
 
 _ITEMS_AT_ONCE = 16
 
@@ -49,13 +58,10 @@ def passes(
     patched = Passes((layers - 1) / 2, layers) * (targets * prompts.n)
     patched = patched * (2 * len(directions))
     for batch in prompts.batches if "resid_pre" in components else ():
-        others = {
-            "denoising": (batch.clean, batch.shuffled),
-            "noising": (batch.corrupted, batch.shuffled),
-        }
         for direction in directions:
-            base = batch.corrupted if direction == "denoising" else batch.clean
-            for other in others[direction]:
+            kind, donor = BASE_AND_DONOR[direction]
+            base = getattr(batch, kind)
+            for other in (getattr(batch, donor), batch.shuffled):
                 changed = base.shape[1] - _first_difference(base, other)
                 patched += Passes((layers + 1) / 2, layers) * (changed * len(base))
     return Passes(3, 3) * prompts.n + patched
@@ -92,40 +98,30 @@ def patching(
         components: what is patched: resid_pre, head, attn (all heads of a layer), mlp.
     """
     rows, metric = Rows(), prompts.metric
-    parts = [part for batch in prompts.batches for part in batch.parts(_ITEMS_AT_ONCE)]
-    numbers = np.concatenate([part.item for part in parts])
-    whole: dict[str, list[np.ndarray]] = {"clean": [], "corrupted": [], "shuffled": []}
-    patched: dict[Key, list[tuple[np.ndarray, np.ndarray]]] = {}
-    for part in parts:
-        question = Question.of(part, model.W_E.device)
-        kept = {name: _kept(model, getattr(part, name)) for name in whole}
-        for name, one in kept.items():
-            final = one.final[:, question.reads]
-            with torch.inference_mode():
-                whole[name].append(score(model, final, question)[metric][0].cpu().numpy())
+    bench = TaskBench(model, prompts.batches, _ITEMS_AT_ONCE)
+
+    def measured(part: Part[TaskBatch]) -> dict[Key, Tensor]:
+        """The metric of whole passes [item], and of patched ones beside that of whole ones."""
+        kept = {kind: bench.keep(part, kind) for kind in CONTROLS}
+        whole = {kind: bench.scores(part, one.final)[metric].cpu() for kind, one in kept.items()}
+        found = {Key(metric, control=CONTROLS[kind]): values for kind, values in whole.items()}
         for direction in directions:
-            base, donor = (
-                ("corrupted", "clean") if direction == "denoising" else ("clean", "corrupted")
-            )
-            for control, other in ((None, donor), ("shuffled", "shuffled")):
+            base, donor = BASE_AND_DONOR[direction]
+            donors: dict[str | None, PromptKind] = {None: donor, "shuffled": "shuffled"}
+            for control, other in donors.items():
                 for what, values in _patched(
-                    model, kept[base], kept[other], question, components, metric, whole[base][-1]
+                    model, kept[base], kept[other], part.question, components, metric, whole[base]
                 ):
                     key = Key("patched", direction, *what, control=control, target=metric)
-                    patched.setdefault(key, []).append((part.item, values))
-    by_item = {name: np.concatenate(values)[np.argsort(numbers)] for name, values in whole.items()}
-    for name, values in by_item.items():
-        rows.add_items(Key(metric, control=None if name == "clean" else name), values)
-    for key, pieces in patched.items():
-        items, values = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
-        unpatched = {name: found[np.sort(items)] for name, found in by_item.items()}
-        _write(rows, key, values[np.argsort(items)], unpatched)
+                    found[key] = torch.stack([values, whole["clean"], whole["corrupted"]])
+        return found
+
+    for key, values in bench.over(measured).items():
+        if key.metric == "patched":
+            _write(rows, key, *values)
+        else:
+            rows.add_items(key, values)
     return rows
-
-
-def _kept(model: HookedTransformer, tokens: np.ndarray) -> KeptPass:
-    with torch.inference_mode():
-        return keep_pass(model, torch.from_numpy(tokens).to(model.W_E.device))
 
 
 def _patched(
@@ -135,26 +131,23 @@ def _patched(
     question: Question,
     components: Sequence[Component],
     metric: str,
-    unpatched: np.ndarray,
-) -> Iterator[tuple[Patched, np.ndarray]]:
+    unpatched: Tensor,
+) -> Iterator[tuple[Patched, Tensor]]:
     """The metric with each activation of the donor in the base pass [item].
 
     `unpatched` is that of the base pass.
     """
     targets = one_by_one(model.cfg.n_layers, model.cfg.n_heads, components)
     if targets:
-        scores = (
-            replaced(model, base, question, list(targets.values()), outputs(donor))[metric]
-            .cpu()
-            .numpy()
-        )
+        chosen = list(targets.values())
+        scores = replaced(model, base, question, chosen, outputs(donor))[metric].cpu()
         yield from (((*name, None), values) for name, values in zip(targets, scores, strict=True))
     length, first = (
         base.tokens.shape[1],
         _first_difference(base.tokens.cpu().numpy(), donor.tokens.cpu().numpy()),
     )
     for layer in range(model.cfg.n_layers) if "resid_pre" in components else ():
-        scores = patched_positions(model, base, donor, question, layer, first)[metric].cpu().numpy()
+        scores = patched_positions(model, base, donor, question, layer, first)[metric].cpu()
         for position in range(length):
             yield (
                 ("resid_pre", layer, None, position - length),
@@ -171,13 +164,14 @@ def _first_difference(one: np.ndarray, other: np.ndarray) -> int:
     return int(differs.argmax()) if differs.any() else len(differs) - 1
 
 
-def _write(rows: Rows, key: Key, values: np.ndarray, whole: dict[str, np.ndarray]) -> None:
-    """The metric as it is patched, and what share of the task that is."""
+def _write(
+    rows: Rows, key: Key, values: np.ndarray, clean: np.ndarray, corrupted: np.ndarray
+) -> None:
+    """The metric as it is patched [item], and what share of the task that is."""
     if key.position is None:
-        rows.add_items(key, values, blocks=HEAD_BLOCKS if key.head is not None else None)
+        add_effect(rows, key, values)
     else:
         rows.add_mean(key, values)
-    before = whole["corrupted" if key.variant == "denoising" else "clean"]
-    difference = whole["clean"] - whole["corrupted"]
-    share = guarded_ratio(values - before, difference, "clean - corrupted")
+    before = corrupted if key.variant == "denoising" else clean
+    share = guarded_ratio(values - before, clean - corrupted, "clean - corrupted")
     rows.add_ratio(replace(key, metric="patching"), share)

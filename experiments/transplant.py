@@ -5,18 +5,18 @@ early model, the parts around it were not learnt yet. If an early one works in a
 learnt by then.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
-import torch
+from torch import Tensor
 from transformer_lens import HookedTransformer
 
+from pythia_traj.bench import CONTROLS, Part, TaskBench, add_effect
 from pythia_traj.data.prompts import BoundTaskPrompts, TaskPrompts
-from pythia_traj.data.tasks.prompt import TaskBatch
+from pythia_traj.data.tasks.prompt import PromptKind, TaskBatch
 from pythia_traj.engines.ablation import Named
-from pythia_traj.engines.kept import Question, keep_pass, score
 from pythia_traj.engines.patching import transplanted
 from pythia_traj.experiment import (
     COMMA_SEPARATED,
@@ -26,10 +26,10 @@ from pythia_traj.experiment import (
     experiment,
 )
 from pythia_traj.processing import RAW
-from pythia_traj.values import HEAD_BLOCKS, Key, Rows
+from pythia_traj.values import Key, Rows
 
-PROMPTS = {None: "clean", "shuffled": "shuffled"}
-"""Which prompts stand behind a control, and behind what is measured."""
+KINDS: tuple[PromptKind, ...] = ("clean", "shuffled")
+"""Of prompts that the task is asked on."""
 
 _ITEMS_AT_ONCE = 16
 
@@ -44,7 +44,7 @@ def passes(
     layers = shape.n_layers
     in_layer = shape.n_heads + 5
     each = Passes(in_layer * (layers - 1) / 2 + 3 + 1, in_layer * layers + 3) + Passes(2, 1)
-    return (Passes(1, 1) + each * len(references)) * (len(PROMPTS) * prompts.n)
+    return (Passes(1, 1) + each * len(references)) * (len(KINDS) * prompts.n)
 
 
 @experiment(
@@ -75,62 +75,32 @@ def transplant(
         references: whose components: init, final, previous, step:512.
     """
     rows, metric = Rows(), prompts.metric
-    for control, name in PROMPTS.items():
-        own = _in_order(
-            prompts, ((part, _whole(model, part, name, metric)) for part in _parts(prompts))
-        )
-        rows.add_items(Key(metric, control=control), own)
+    bench = TaskBench(model, prompts.batches, _ITEMS_AT_ONCE)
+    for kind in KINDS:
+        own = bench.add_baseline(rows, kind, metric).astype(np.float64)
         for reference in references:
             # The first step has no `previous`.
             if reference not in reference_models:
                 continue
-            donor = reference_models[reference]
-            whole = _in_order(
-                prompts, ((part, _whole(donor, part, name, metric)) for part in _parts(prompts))
-            )
-            key = Key("transplant", control=control, target=metric, reference=reference)
-            rows.add_items(key, whole - own)
-            pieces: dict[Named, list[tuple[TaskBatch, np.ndarray]]] = {}
-            for part in _parts(prompts):
-                for what, values in _transplanted(model, donor, part, name, metric).items():
-                    pieces.setdefault(what, []).append((part, values))
-            for (component, layer, head), found in pieces.items():
-                values = _in_order(prompts, iter(found)) - own
+            donor = TaskBench(reference_models[reference], prompts.batches, _ITEMS_AT_ONCE)
+            key = Key("transplant", control=CONTROLS[kind], target=metric, reference=reference)
+            rows.add_items(key, donor.baseline(kind)[metric] - own)
+            for (component, layer, head), values in _transplanted(
+                bench, donor, kind, metric
+            ).items():
                 tested = replace(key, component=component, layer=layer, head=head)
-                blocks = HEAD_BLOCKS if head is not None else None
-                rows.add_items(tested, values, blocks=blocks)
+                add_effect(rows, tested, values - own)
     return rows
 
 
-def _parts(prompts: BoundTaskPrompts) -> Iterator[TaskBatch]:
-    for batch in prompts.batches:
-        yield from batch.parts(_ITEMS_AT_ONCE)
-
-
-def _in_order(
-    prompts: BoundTaskPrompts, pieces: Iterator[tuple[TaskBatch, np.ndarray]]
-) -> np.ndarray:
-    """Values of all items in their order."""
-    values = np.empty(prompts.n)
-    for part, found in pieces:
-        values[part.item] = found
-    return values
-
-
-@torch.inference_mode()
-def _whole(model: HookedTransformer, part: TaskBatch, name: str, metric: str) -> np.ndarray:
-    """The metric of a model as it is [item]."""
-    question = Question.of(part, model.W_E.device)
-    tokens = torch.from_numpy(getattr(part, name)).to(model.W_E.device)
-    final = model(tokens, stop_at_layer=model.cfg.n_layers)[:, question.reads]
-    return score(model, final, question)[metric][0].cpu().numpy()
-
-
-@torch.inference_mode()
 def _transplanted(
-    model: HookedTransformer, donor: HookedTransformer, part: TaskBatch, name: str, metric: str
+    bench: TaskBench[TaskBatch], donor: TaskBench[TaskBatch], kind: PromptKind, metric: str
 ) -> dict[Named, np.ndarray]:
     """The metric with each of the donor's components in place [item]."""
-    base = keep_pass(model, torch.from_numpy(getattr(part, name)).to(model.W_E.device))
-    found = transplanted(model, donor, base, Question.of(part, model.W_E.device))
-    return {what: scores[metric].cpu().numpy() for what, scores in found.items()}
+
+    def measured(part: Part[TaskBatch]) -> dict[Named, Tensor]:
+        base = bench.keep(part, kind)
+        found = transplanted(bench.model, donor.model, base, part.question)
+        return {what: scores[metric] for what, scores in found.items()}
+
+    return bench.over(measured)

@@ -2,7 +2,7 @@
 
 `suites/` (a directory) and `hub/` hand out a `PublishedModel`, whose `checkpoint(step)` is a
 `Checkpoint`; `models/` turns a checkpoint into weights of a HookedTransformer. Neither side knows
-more of the other than what stands here.
+more of the other than this file says.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,10 +21,10 @@ class WeightFile:
             says the format.
         data: its bytes: a buffer that was filled from a disk or a network, or a memory map.
         path: what is mapped, if it is a map, which takes no memory of the process.
-        tensors: the names of the tensors that its index takes from it; None where there is no
+        tensors: the names of the tensors that its index takes from it; None without an
             index.
-        is_current: whether the file that the bytes are from is still what it was. Of a map that is
-            not, not one byte may be used.
+        is_current: whether the file that the bytes are from is unchanged. No byte of a map may be
+            used after its file has changed.
     """
 
     name: str
@@ -42,13 +42,13 @@ Verdict = Literal["verified", "known-defect", "unchecked"]
 
 @dataclass(frozen=True)
 class Integrity:
-    """What is known of the truth of a checkpoint's weights, for the record.
+    """Whether a checkpoint's weights are known to be right, for the record.
 
     Attributes:
         verdict: `verified`: every byte is what was published, and it is this step's own as far as
             other steps' files tell. `known-defect`: it is another step's, or the weights hold
-            values that are no numbers. `unchecked`: nothing to check it by.
-        why: what was chosen of the files, and why; or what is wrong with them.
+            values that are not numbers. `unchecked`: there was nothing to check it with.
+        why: which files were chosen, and why; or what is wrong with them.
         chosen: the names of the weight files.
         non_finite: the tensors that hold NaN or infinity, each with how many.
     """
@@ -91,14 +91,14 @@ class Staging(Protocol):
 
     @property
     def medium(self) -> str:
-        """What they come from, and are waited for from: `network` or `disk`."""
+        """Where they come from, for the record of time spent waiting: `network` or `disk`."""
 
     @property
     def ahead(self) -> int:
         """How many are opened ahead: what was asked for, or fewer where the room is smaller."""
 
     def stop(self) -> None:
-        """Ends whatever is on its way; whoever waits for it is told that it failed."""
+        """Ends all transfers; those who wait for one get an error."""
 
 
 class Checkpoint(Protocol):
@@ -109,8 +109,8 @@ class Checkpoint(Protocol):
         tokens: tokens seen in training up to this step, if known.
         commit: the Hub commit, None for a directory.
 
-    Whatever cannot be had raises CheckpointError when it is asked for, `commit` included: a step
-    that was announced and is not there.
+    What is missing raises CheckpointError when it is asked for. That includes `commit`: a step can
+    be announced and not exist.
     """
 
     @property
@@ -133,15 +133,15 @@ class Checkpoint(Protocol):
         """The checkpoint's `tokenizer.json`, if it has one."""
 
     def tokenizer_instead(self) -> str | None:
-        """What it has of a tokenizer in place of that file, and what to do, for messages."""
+        """Which tokenizer files it has instead of that one, and what to do, for messages."""
 
     def integrity(self) -> Integrity:
         """What is known of its weight files before they are opened.
 
-        Whoever opens them finds every byte as published, or an error.
+        Opening them gives every byte as published, or an error.
 
         Raises:
-            CheckpointError: there are none, or it cannot be asked.
+            CheckpointError: there are none, or the Hub cannot be asked.
         """
 
     def open(self, staging: Any) -> AbstractContextManager[Sequence[WeightFile]]:
@@ -163,7 +163,7 @@ class PublishedModel(Protocol):
 
     Attributes:
         origin: where it is, whatever it is named: `directory:/home/me/runs/seed0` or
-            `hub:org/name`. Two models of one name have two.
+            `hub:org/name`. Two models of the same name have different ones.
         compares_with_main: whether each step's config and tokenizer are compared with those of the
             model as a whole when they are read, so that what differs is a CheckpointError of its
             step.
@@ -186,7 +186,7 @@ class PublishedModel(Protocol):
         """The name under which a step is published."""
 
     def expect(self, steps: Sequence[int], *, defects: bool = False) -> None:
-        """Is told what a request is about, before anything of it is opened.
+        """Receives what a request is about, before any of it is opened.
 
         Args:
             steps: all its steps: their files are compared with each other before one is chosen.
@@ -197,7 +197,7 @@ class PublishedModel(Protocol):
         """What identifies the step's files, as JSON; recorded with every unit."""
 
     def what_changed(self, step: int, recorded: Mapping[str, Any]) -> str | None:
-        """How the step's source is no longer the recorded one, in a few words; None where it is.
+        """How the step's source differs from the recorded one, in a few words; None if it does not.
 
         A unit measured on another source is redone. Reads no weights.
         """

@@ -10,8 +10,8 @@ YAML, command line or keyword arguments -> a frozen `SweepConfig`.
     out: runs/demo
     base: other.yaml                # a file whose settings these are laid over
 
-Nothing of this is looked at in the middle of a GPU hour: an unknown experiment, a misspelt
-parameter or a value of the wrong type fails here, naming what is allowed.
+All of it is checked before the first GPU hour: an unknown experiment, a misspelt parameter or a
+value of the wrong type fails here, and the message says what is allowed.
 """
 
 import re
@@ -244,7 +244,7 @@ def by_name(uses: Any) -> dict[str, Any]:
     """Experiments without labels, each under its own name.
 
     Raises:
-        ConfigError: two have one name, or it is no list of them.
+        ConfigError: two have the same name, or it is not a list of experiments.
     """
     if not isinstance(uses, tuple):
         raise ConfigError(
@@ -287,7 +287,7 @@ def _request(label: str, settings: Any) -> ExperimentRequest:
     parameters = {**nested, **{key: value for key, value in given.items() if key != "use"}}
     use = given.get("use", label)
     if not isinstance(use, str):
-        raise ConfigError(f"{label}.use: {shown(use)} is no experiment: give its name, or a file's")
+        raise ConfigError(f"{label}.use: {shown(use)} is not an experiment: give a name, or a file")
     return ExperimentRequest(use=use, parameters=_check_parameters(label, find(use), parameters))
 
 
@@ -320,7 +320,7 @@ def _sentence(error: ValidationError, config: type[BaseModel]) -> str:
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"there is no setting {shown(name)}: {nearest(name, config.model_fields)}"
+        return f"unknown setting {shown(name)}: {nearest(name, config.model_fields)}"
     if first["type"] == "missing":
         return f"{name} is missing: give it in the config or on the command line"
     return f"{name}: {shown(first['input'])}: {reason(first)}"

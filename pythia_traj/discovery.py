@@ -80,14 +80,14 @@ def find(use: str) -> Experiment:
     """The experiment of a name, or of a file's path.
 
     Raises:
-        ConfigError: there is none of that name, or what it needs is not installed.
+        ConfigError: the name is unknown, or what the experiment needs is not installed.
     """
     path, _, name = use.partition(":")
     if path.endswith(".py"):
         return _in_file(Path(path), name)
     experiments = discover()
     if use not in experiments:
-        raise ConfigError(f"there is no experiment {shown(use)}: {nearest(use, experiments)}")
+        raise ConfigError(f"unknown experiment {shown(use)}: {nearest(use, experiments)}")
     return _installed(experiments[use])
 
 
@@ -131,7 +131,7 @@ def definition(candidate: Experiment) -> Definition | None:
 
 
 def has_changed(candidate: Experiment) -> Path | None:
-    """The file of an experiment, if it is another one by now than was imported."""
+    """The file of an experiment, if it has changed since it was imported."""
     path, known = _file_of(candidate.function.__module__), definition(candidate)
     return (
         path if path is not None and known is not None and _digest(path) != known.sha256 else None
@@ -194,17 +194,17 @@ def _in_module(module: ModuleType) -> list[Experiment]:
 @lru_cache(maxsize=64)
 def _in_file(path: Path, name: str) -> Experiment:
     try:
-        # Nothing is imported of what is no file, or too large for one that a person wrote.
+        # Only a regular file is imported, and only one that is small enough to be written by hand.
         read_file(path, error=ConfigError)
     except FileNotFoundError:
-        raise ConfigError(f"there is no experiment file {path}") from None
+        raise ConfigError(f"no such experiment file: {path}") from None
     module_name = f"pythia_traj_user_{sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
-    # Before it is executed, so that an edit from now on is seen as one.
+    # Before it is executed, so that every later edit is noticed.
     _digest_at_import(module_name)
     try:
         spec.loader.exec_module(module)

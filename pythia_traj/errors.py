@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 
 class PythiaTrajError(Exception):
-    """Base of all errors that are the request's or the machine's, not the program's."""
+    """Base of all errors that the request or the machine causes, not the program."""
 
 
 class StepsError(PythiaTrajError):
@@ -38,7 +38,7 @@ class HubError(PythiaTrajError):
 
 
 class ModelError(PythiaTrajError):
-    """The model was changed in a loop of one's own: it has no place for the next step's weights."""
+    """A user's loop changed the model: the next step's weights do not fit it any more."""
 
 
 class DeviceError(PythiaTrajError):
@@ -56,8 +56,8 @@ class StoreError(PythiaTrajError):
 class Interrupted(BaseException):
     """The sweep was asked to stop (Ctrl-C, SIGTERM); what was finished before is stored.
 
-    No `Exception`, so that neither an experiment nor a library that catches all of those takes it
-    for a failure of its own.
+    Not an `Exception`: an experiment or a library that catches all of those would take it for a
+    failure of its own.
 
     Attributes:
         signum: the signal that asked; the exit status is 128 + signum.
@@ -75,7 +75,7 @@ _LISTED = 12
 def nearest(name: str, known: Iterable[str]) -> str:
     """A clause for an error message: the known names close to `name`.
 
-    Where none is close, it is the first of all of them.
+    Where none is close, it lists the first of all known names.
 
     >>> nearest("indcution", ["induction", "loss"])
     'did you mean induction?'

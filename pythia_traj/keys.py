@@ -1,8 +1,8 @@
 """Which metric of what: the key of a value, and how far its axes go.
 
-An experiment is anybody's code, and arrays look alike: heads where items belong, queries where
-heads do. What it yields is compared with the batch and the model, and what does not fit is named by
-its axis, with what was expected and what was found.
+Experiments are third-party code, and arrays look alike: heads where items belong, queries where
+heads belong. What an experiment yields is compared with the batch and the model. A message names
+the axis that does not fit, what was expected and what was found.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Axis = Literal["head", "position"]
 
 WORD_COLUMNS = ("variant", "component", "control", "part", "target")
-"""Those that hold one word each; a reference is named as a request names it."""
+"""Columns that hold one word each; a reference is named as a request names it."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Key:
     ValueError: logit_diff: variant 'null:random': one thing in one column, without a colon: ...
 
     Raises:
-        ValueError: a word is empty or holds a colon, with which two things were put into one
-            column; a size is no whole number.
+        ValueError: a word is empty, or holds a colon, which puts two things into one column; a
+            size is not a whole number.
     """
 
     metric: str
@@ -72,7 +72,7 @@ class Extent:
     Attributes:
         n_layers, n_heads: of the model.
         n_positions: of the tokens that were read, or of the model's context.
-        n_items: of the batch; None where there is none.
+        n_items: of the batch; None without one.
         from_end: whether positions may be counted from the end, from -1 on.
 
     >>> Extent(n_layers=6, n_heads=8, n_positions=64).check(Key("loss", layer=6))
@@ -87,10 +87,10 @@ class Extent:
     from_end: bool = False
 
     def check(self, key: Key) -> None:
-        """Whether there is such a layer, head and position.
+        """Checks that the layer, the head and the position exist.
 
         Raises:
-            ValueError: there is none.
+            ValueError: one of them does not.
         """
         for axis in ("layer", "head", "position"):
             given, size = getattr(key, axis), getattr(self, f"n_{axis}s")
@@ -105,7 +105,7 @@ class Extent:
 
 
 def _is_whole(value: object, first: int, end: int) -> bool:
-    """Whether it is a whole number from `first` on and below `end`; a bool is none."""
+    """Whether it is a whole number from `first` on and below `end`; a bool is not one."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         return False
     return first <= int(value) < end

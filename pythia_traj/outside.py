@@ -2,9 +2,9 @@
 
 Regular files of at most so many bytes, JSON of at most such a depth, checked by a model.
 
-Whoever publishes checkpoints, answers for the Hub or damages a disk decides what these bytes are.
-Nothing here takes more time or memory than the limit promises, and whatever is wrong is one
-sentence, of the kind of error that the caller names.
+These bytes come from publishers of checkpoints, from servers and from disks that may be damaged.
+Nothing here takes more time or memory than the limits allow. Every fault is one sentence, in an
+error of the class that the caller names.
 """
 
 import json
@@ -50,14 +50,14 @@ Model = TypeVar("Model", bound=BaseModel)
 def open_file(
     path: Path, *, error: type[PythiaTrajError], what: object | None = None
 ) -> BufferedReader:
-    """A regular file, open for reading; opening never waits, be it a pipe.
+    """A regular file, open for reading; opening never waits, not even for a pipe.
 
     Args:
         error: what is raised.
         what: the file in messages, if not by its path.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: it does not exist.
         PythiaTrajError: of the kind asked for: it is a pipe, a device or a directory, or cannot be
             opened.
     """
@@ -68,7 +68,9 @@ def open_file(
     except FileNotFoundError:
         raise
     except ValueError:
-        raise error(f"{name} is no name of a file: it holds a character that none may") from None
+        raise error(
+            f"{name} cannot be the name of a file: it holds a character not allowed in one"
+        ) from None
     except OSError as caught:
         raise error(f"cannot read {name}: {caught.strerror}") from caught
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -85,7 +87,7 @@ def read_file(path: Path, *, error: type[PythiaTrajError], most: int = SMALL) ->
         most: bytes; a larger file is refused before it is read.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: it does not exist.
         PythiaTrajError: of the kind asked for: as `open_file`, or it is too large.
     """
     with open_file(path, error=error) as file:
@@ -110,9 +112,9 @@ def parse_json(data: bytes | str, what: object, *, error: type[PythiaTrajError])
         what: the document, for messages.
 
     Raises:
-        PythiaTrajError: of the kind asked for: it is no UTF-8 or no JSON, is nested too deep, gives
-            a name twice in one object, holds NaN, infinity, half of a surrogate pair, or a number
-            of thousands of digits.
+        PythiaTrajError: of the kind asked for: it is not UTF-8 or not JSON, is nested too deep,
+            gives a name twice in one object, holds NaN, infinity, half of a surrogate pair, or a
+            number of thousands of digits.
     """
     text = data if isinstance(data, str) else _decoded(data, what, error)
     try:
@@ -139,7 +141,7 @@ def read_json(path: Path, *, error: type[PythiaTrajError], most: int = SMALL) ->
     """A JSON file as plain values.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: it does not exist.
         PythiaTrajError: as `read_file` and `parse_json`.
     """
     return parse_json(read_file(path, error=error, most=most), path, error=error)
@@ -175,9 +177,9 @@ def shown(value: Any) -> str:
 
 @contextmanager
 def in_one_line(what: object, *, error: type[PythiaTrajError]) -> Iterator[None]:
-    """Makes one sentence of whatever a library raises on what comes from outside.
+    """Turns every error that a library raises on outside data into one sentence.
 
-    Panics of one written in Rust are among it.
+    Panics of a library written in Rust are included.
 
     Raises:
         PythiaTrajError: of the kind asked for; errors of ours pass as they are.
@@ -187,14 +189,14 @@ def in_one_line(what: object, *, error: type[PythiaTrajError]) -> Iterator[None]
     except PythiaTrajError:
         raise
     except BaseException as caught:
-        # A panic is no Exception, so that nobody goes on after one unawares.
+        # A panic is not an Exception, so that `except Exception` does not hide it.
         if not isinstance(caught, Exception) and type(caught).__name__ != "PanicException":
             raise
         raise error(one_line(f"{what}: {str(caught)[:_REASON] or type(caught).__name__}")) from None
 
 
 class _NotPlainError(ValueError):
-    """What JSON allows, or Python's reader does, and no file of ours has."""
+    """What JSON or Python's reader allows, and our files never have."""
 
 
 def _decoded(data: bytes, what: object, error: type[PythiaTrajError]) -> str:
@@ -218,7 +220,7 @@ def _finite(text: str) -> float:
 
 
 def _refuse_constant(text: str) -> Any:
-    raise _NotPlainError(f"holds {text}, which is no finite number")
+    raise _NotPlainError(f"holds {text}, which is not a finite number")
 
 
 def _may_be_deep(text: str) -> bool:
@@ -226,7 +228,7 @@ def _may_be_deep(text: str) -> bool:
 
 
 def _walk(parsed: Any, what: object, error: type[PythiaTrajError]) -> None:
-    """Looks at all values: one level of nesting after the other, so that depth costs no stack."""
+    """Checks all values, one level of nesting after the other, so that depth costs no stack."""
     level = [parsed]
     for _ in range(_DEPTH):
         below: list[Any] = []
@@ -251,5 +253,5 @@ def _check_text(texts: Any, what: object, error: type[PythiaTrajError]) -> None:
                 text.encode()
             except UnicodeEncodeError:
                 raise error(
-                    f"{what} holds half of a surrogate pair, which is no text: write it again"
+                    f"{what} holds half of a surrogate pair, which is not text: write it again"
                 ) from None

@@ -10,7 +10,7 @@ import re
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]"
 )
-"""What is no sign on paper: control characters, marks that turn text around, lone surrogates."""
+"""What cannot be printed: control characters, marks that reverse text, lone surrogates."""
 
 _IN_ADDRESS = re.compile(r"(?<=:/)(/?)[^\s/?#]+@")
 """User and password of an address, and of one that went through a path, which has one slash."""
@@ -22,10 +22,10 @@ _SIGNATURE = re.compile(
     r"([?&][\w.-]*(?:signature|token|credential|policy|secret|password)[\w.-]*=)[^&\s]+",
     re.IGNORECASE,
 )
-"""Parameters that make an address open to whoever has it."""
+"""Parameters of an address that give access to all who know it."""
 
 _SHORTEST_SECRET = 8
-"""Characters of a token below which replacing it would damage other text."""
+"""Characters of the shortest token that is replaced: replacing less would damage other text."""
 
 
 def printable(text: str) -> str:

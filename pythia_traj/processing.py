@@ -20,7 +20,7 @@ class Processing:
         center_writing_weights: every weight that writes to the residual stream has mean 0 over
             d_model.
         center_unembed: W_U has mean 0 over the vocabulary.
-        fold_value_biases: b_V moves into b_O, which it can because attention patterns sum to 1.
+        fold_value_biases: b_V moves into b_O, which is exact because attention patterns sum to 1.
     """
 
     fold_ln: bool = True

@@ -37,7 +37,7 @@ ColumnType = Literal[
 class Column:
     """One column: its Parquet type, whether it may be null, what it means.
 
-    `dictionary` is dictionary<int32, string>: words that come again.
+    `dictionary` is dictionary<int32, string>: words that repeat.
     """
 
     name: str
@@ -50,10 +50,10 @@ TABLE = re.compile(r"[a-z][a-z0-9_]*")
 """What a table can be called."""
 
 STORES_TABLES = ("items", "models")
-"""Tables that are the store's own."""
+"""The store's own tables."""
 
 PARTITIONS = ("model", "label")
-"""What stands in the path of a unit's files alone."""
+"""Columns that only the path of a unit's files holds."""
 
 UNIT_COLUMNS = (
     Column("suite", "dictionary", False, "the family of models the model belongs to"),
@@ -101,8 +101,8 @@ KEY_COLUMNS = (
         "position",
         "int32",
         True,
-        "position in the sequence, from 0, or from the end, -1 being the last; of losses that of"
-        " the predicted token",
+        "position in the sequence, from 0, or from the end, where -1 is the last; for losses,"
+        " that of the predicted token",
     ),
     Column(
         "part",
@@ -173,10 +173,10 @@ MODELS = (
 
 
 def check_table_name(table: str) -> None:
-    """Refuses what no table of an experiment's own can be called.
+    """Refuses a name that an experiment's own table cannot have.
 
     Raises:
-        ValueError: it is no lower-case word, or one of the store's own tables.
+        ValueError: it is not a lower-case word, or one of the store's own tables has it.
     """
     if not TABLE.fullmatch(table) or table in STORES_TABLES:
         raise ValueError(
@@ -185,11 +185,11 @@ def check_table_name(table: str) -> None:
 
 
 def check_columns(table: str, columns: Sequence[Column]) -> None:
-    """Refuses columns that a table of an experiment's own cannot have.
+    """Refuses columns that an experiment's own table cannot have.
 
     Raises:
-        ValueError: they are no columns, of no known type, those that the store has already, or one
-            stands twice.
+        ValueError: they are not columns, the type of one is unknown, every table of a unit has one
+            already, or one is given twice.
     """
     if isinstance(columns, Column) or not all(isinstance(one, Column) for one in columns):
         raise ValueError(
@@ -210,7 +210,7 @@ def check_columns(table: str, columns: Sequence[Column]) -> None:
     for column in columns:
         if column.type not in known:
             raise ValueError(
-                f"table {table!r}, column {column.name!r}: there is no type {column.type!r}: give"
+                f"table {table!r}, column {column.name!r}: unknown type {column.type!r}: give"
                 f" one of {', '.join(known)}"
             )
 
@@ -259,4 +259,4 @@ WORDS: Mapping[str, tuple[str, ...]] = {
 """The words of our own experiments: each says one thing, and none holds a colon."""
 
 PART_PATTERN = r"top\d+|L\d+H\d+(\+L\d+H\d+)*"
-"""Names of sets of heads, which are parts too; of templates of your own, the file has the names."""
+"""Names of sets of heads, which are parts too. Your own templates have the names in your file."""

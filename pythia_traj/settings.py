@@ -1,8 +1,8 @@
 """Kinds of values that a request's settings have.
 
 Words, numbers of bytes, whole numbers, what an experiment's parameter takes: each is checked by
-form before anything is done with it. What a path, a table or a generator of random numbers cannot
-take is refused here, naming the setting.
+form before it is used. What a path, a table or a generator of random numbers cannot take is refused
+here, by a message that names the setting.
 """
 
 import math
@@ -69,7 +69,7 @@ def as_models(value: Any, source: str) -> Any:
 def storable(value: Any) -> Any:
     """JSON without halves of surrogate pairs, which are escaped here.
 
-    They stand for bytes of a path that are no UTF-8.
+    They stand for bytes of a path that are not UTF-8.
     """
     if isinstance(value, str):
         return value.encode(errors="backslashreplace").decode()
@@ -85,15 +85,15 @@ _LONGEST = 4096
 """Characters of a path: no system takes longer ones."""
 
 _NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
-"""What neither JSON of ours nor a table holds."""
+"""Characters that neither our JSON nor a table can hold."""
 
 
 _SIZE = re.compile(r"\s*[0-9]*\.?[0-9]+\s*[A-Za-z]*\s*", re.ASCII)
-"""A number and a unit, and nothing else: ByteSize reads the beginning of a text that has more."""
+"""A number and a unit only: of a longer text ByteSize would read the beginning."""
 
 
 def _size(value: Any, read: ValidatorFunctionWrapHandler) -> int:
-    """What ByteSize reads, where that is all that was given."""
+    """What ByteSize reads; refused if the value is more than a number and a unit."""
     is_size = (
         _SIZE.fullmatch(value) is not None
         if isinstance(value, str)
@@ -131,7 +131,7 @@ def size_in_bytes(name: str, value: Any) -> int | None:
 
 
 def _no_bool(value: Any) -> Any:
-    """Pydantic takes yes and no for 1 and 0: here they are a slip."""
+    """Refuses yes and no, which Pydantic would take for 1 and 0."""
     if isinstance(value, bool):
         raise PydanticCustomError("int_type", "Input should be a valid integer")
     return value
@@ -149,7 +149,7 @@ def check_word(name: str, word: str) -> None:
         length = -1
     if length < 0 or "\0" in word:
         raise ConfigError(
-            f"{name}: {shown(word)} holds a character that no name can:"
+            f"{name}: {shown(word)} holds a character that a name cannot have:"
             " NUL, or half of a surrogate pair"
         )
     if not word.strip() or length > _LONGEST:
@@ -171,7 +171,7 @@ def check_value(label: str, parameter: Parameter, value: Any) -> Any:
     """What an experiment gets for a value that it was given, or for its default.
 
     Raises:
-        ConfigError: it is of another type or range, or is none that can be stored with results.
+        ConfigError: it is of another type or range, or cannot be stored with results.
     """
     given = f"{label}.{parameter.name}: {shown(value)}"
     takes_numbers = _takes(parameter.annotation, int) or _takes(parameter.annotation, float)
@@ -184,12 +184,12 @@ def check_value(label: str, parameter: Parameter, value: Any) -> Any:
         raise ConfigError(f"{given}: {reason(error.errors()[0])}") from None
     except PydanticUserError:
         raise ConfigError(
-            f"{given}: its annotation {shown(parameter.annotation)} is none that can be checked"
+            f"{given}: its annotation {shown(parameter.annotation)} cannot be checked"
         ) from None
     if not _is_plain(checked):
         raise ConfigError(
-            f"{given}: what is stored with results are words, yes or no, finite numbers below"
-            " 2**63, and lists of them"
+            f"{given}: only words, yes or no, finite numbers below 2**63, and lists of them are"
+            " stored with results"
         )
     return checked
 

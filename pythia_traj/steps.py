@@ -36,15 +36,15 @@ _MOST_CHARACTERS = 200_000
 """Of an expression: room for twenty thousand steps by their numbers."""
 
 _EVERY = 100_000
-"""Points from which on a spread is every step: more than can be told apart."""
+"""With this many points or more, a spread selects every step."""
 
 _POINTS_A_STEP = 20
-"""Points for each step from which on they are not gone through one by one."""
+"""With this many points for each step or more, the loop is over steps and not over points."""
 
 _MOST_SPREADS, _MOST_SELECTIONS = 20, 200
-"""Different terms of log: or linear:, and different ones that are no number.
+"""The most different terms of log: or linear:, and the most that are not numbers.
 
-Each looks at all published steps.
+Each of them looks at all published steps.
 """
 
 _MOST = 2**63 - 1
@@ -72,7 +72,7 @@ def select(
 
     Args:
         expression: terms separated by commas (see the module).
-        published: the steps there are, in any order.
+        published: the published steps, in any order.
         tokens_per_step: training tokens per step; needed by `tokens:` terms only.
 
     Raises:
@@ -95,7 +95,7 @@ def select(
 
 
 def _terms(expression: str) -> list[str]:
-    """Its terms, each once; refused where going through them would take long."""
+    """Its terms, each once; too many are refused, because they would take long."""
     if len(expression) > _MOST_CHARACTERS:
         raise StepsError(
             f"a step expression has at most {_MOST_CHARACTERS} characters, this one"
@@ -109,8 +109,8 @@ def _terms(expression: str) -> list[str]:
     if spreads > _MOST_SPREADS or selections > _MOST_SELECTIONS:
         raise StepsError(
             f"a step expression has at most {_MOST_SPREADS} different terms of log: or linear:, and"
-            f" {_MOST_SELECTIONS} that are no number; this one has {spreads} and {selections}: give"
-            " one range, or all"
+            f" {_MOST_SELECTIONS} that are not numbers; this one has {spreads} and {selections}:"
+            " give one range, or all"
         )
     return terms
 
@@ -122,12 +122,12 @@ def _quoted(term: str) -> str:
 def _step(digits: str) -> int:
     """A number of the expression.
 
-    Python refuses to read one of thousands of digits, and takes long for fewer.
+    Python refuses to read thousands of digits, and is slow with fewer.
     """
     digits = digits.lstrip("0") or "0"
     if len(digits) > len(str(_MOST)) or int(digits) > _MOST:
         raise StepsError(
-            f"the number {_quoted(digits)} is beyond 2**63 - 1, and no step is: {_GRAMMAR}"
+            f"the number {_quoted(digits)} is above 2**63 - 1, the largest step: {_GRAMMAR}"
         )
     return int(digits)
 
@@ -170,7 +170,7 @@ def _stride(first: int, last: int, stride: int | None, steps: list[int]) -> list
 def _spread(term: str, scale: str, n: int, steps: list[int]) -> list[int]:
     """Even points between the ends, each moved to the published step nearest to it.
 
-    Nearest is on the same scale, and of two the lower.
+    Distance is on the same scale; of two equally near steps it is the lower.
     """
     if n < 2:
         raise StepsError(f"{term!r} includes both ends, so it needs at least 2 points: {scale}:2")
@@ -191,8 +191,8 @@ def _spread(term: str, scale: str, n: int, steps: list[int]) -> list[int]:
     while i < n:
         at = nearest(i)
         found.append(steps[at])
-        # The nearest step never moves back from one point to the next: the first point beyond this
-        # step is searched by halving.
+        # The nearest step never moves back from one point to the next, so that a binary search
+        # finds the first point beyond this step.
         i = bisect.bisect_right(range(n), at, lo=i, key=nearest)
     return found
 

@@ -1,9 +1,9 @@
-"""Settings in YAML: its plain part, within limits, and the packaged files that stand behind a name.
+"""Settings in YAML: its plain part, within limits, and the packaged files that a name stands for.
 
 YAML can say much that no request needs, and some of it is a trap: tags that make objects, a name
-given twice of which the last one wins, aliases that make a gigabyte of ten lines, `1:30` for
-ninety. What is read here is names, words, numbers, lists and no more; where it is something else,
-one sentence says in which line.
+given twice, where the last one wins, aliases that turn ten lines into a gigabyte, `1:30` for
+ninety. Only names, words, numbers and lists are read here. Anything else is refused by one sentence
+that gives the line.
 """
 
 import re
@@ -20,7 +20,7 @@ _MOST_BYTES = 256_000
 """Of a file: requests have less than a tenth of it."""
 
 _MOST_VALUES = 10_000
-"""Values of a document, those that aliases stand for counted each time."""
+"""Values of a document; an alias counts each time it is used."""
 
 _DEPTH = 32
 
@@ -33,11 +33,11 @@ _DIGITS = 30
 _TAG = "tag:yaml.org,2002:"
 
 _NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
-"""What escapes can put into text that neither a path nor a table can hold."""
+"""Characters that an escape can write, and that neither a path nor a table can hold."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without dates, which no setting is, and numbers of base 60, in which `1:4` is 64."""
+    """YAML without dates, which no setting needs, and without base 60, where `1:4` is 64."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -75,8 +75,8 @@ def parse_yaml(text: str, what: object) -> Any:
         what: the document, for messages.
 
     Raises:
-        ConfigError: it is no YAML, or more than names, words, numbers and lists; the message says
-            in which line.
+        ConfigError: it is not YAML, or holds more than names, words, numbers and lists; the message
+            gives the line.
     """
     if len(text) > _MOST_BYTES:
         raise ConfigError(f"{what} has {len(text)} characters, at most {_MOST_BYTES} are read")
@@ -100,7 +100,7 @@ def parse_yaml(text: str, what: object) -> Any:
             f"{what}{_in_line(mark.line + 1 if mark else None)} is not YAML: {problem}"
         ) from None
     except ValueError as error:
-        raise ConfigError(f"{what} holds a value that cannot be: {error}") from None
+        raise ConfigError(f"{what} holds an impossible value: {error}") from None
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         path: a file, or the name of a config that comes with the package (`demo`).
 
     Raises:
-        ConfigError: there is no such file, or it is not names with their values.
+        ConfigError: the file does not exist, or does not hold names with their values.
     """
     layers: list[dict[str, Any]] = []
     seen: list[Path] = []
@@ -119,14 +119,12 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         if file.resolve() in seen:
             raise ConfigError(f"{file}: its base: leads back to itself")
         if len(seen) == _MOST_FILES:
-            raise ConfigError(
-                f"{file}: more than {_MOST_FILES} files are laid over each other by base:"
-            )
+            raise ConfigError(f"{file}: more than {_MOST_FILES} files lie over each other by base:")
         seen.append(file.resolve())
         settings = _settings_of(file)
         base = settings.pop("base", None)
         if base is not None and not isinstance(base, str):
-            raise ConfigError(f"{file}: base: {shown(base)} is no name of a file")
+            raise ConfigError(f"{file}: base: {shown(base)} is not the name of a file")
         layers.insert(0, settings)
         file = None if base is None else _config_file(file.parent / base)
     return {name: value for layer in layers for name, value in layer.items()}
@@ -136,10 +134,10 @@ def _settings_of(path: Path) -> dict[str, Any]:
     try:
         text = read_file(path, error=ConfigError, most=_MOST_BYTES).decode("utf-8-sig")
     except FileNotFoundError:
-        raise ConfigError(f"there is no file {path}") from None
+        raise ConfigError(f"no such file: {path}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(
-            f"cannot read {path}: it is no UTF-8 text, byte {error.start} is part of no character"
+            f"cannot read {path}: it is not UTF-8 text: byte {error.start} is not in a character"
         ) from None
     settings = parse_yaml(text, path)
     if settings is None:
@@ -163,7 +161,7 @@ def _config_file(path: Path) -> Path:
             continue
     known = ", ".join(sorted(config.stem for config in packaged.glob("*.yaml")))
     name = shown(str(path))[1:-1]
-    there = f"{name} is not a regular file" if _exists(path) else f"there is no config {name}"
+    there = f"{name} is not a regular file" if _exists(path) else f"unknown config {name}"
     raise ConfigError(f"{there}: give a YAML file, or one that comes with the package ({known})")
 
 
@@ -179,7 +177,7 @@ def _in_line(line: int | None) -> str:
 
 
 def _check_events(text: str) -> None:
-    """How deep it is and how many values it has, found without building any of them."""
+    """Checks how deep it is and how many values it has, without building any of them."""
     depth = count = 0
     for event in yaml.parse(text, Loader=_Loader):
         tag = getattr(event, "tag", None)
@@ -200,7 +198,7 @@ def _check_events(text: str) -> None:
 
 
 def _check_nodes(root: yaml.Node) -> None:
-    """Names are words and stand once, aliases do not explode or hold themselves, text is text."""
+    """Checks that names are words and stand once, that aliases end, and that text is text."""
     left = _MOST_VALUES
     waiting: list[tuple[yaml.Node, int]] = [(root, 0)]
     while waiting:
@@ -226,13 +224,13 @@ def _children(node: yaml.Node) -> Iterator[yaml.Node]:
         if not isinstance(name, yaml.ScalarNode) or name.tag not in (f"{_TAG}str", f"{_TAG}merge"):
             given = shown(name.value) if isinstance(name, yaml.ScalarNode) else "a list or mapping"
             raise _NotPlainError(
-                name.start_mark, f"expected settings as name: value, but {given} is no name"
+                name.start_mark, f"expected settings as name: value, but {given} is not a name"
             )
         if name.value in first:
             raise _NotPlainError(
                 name.start_mark,
-                f"{shown(name.value)} stands in line {first[name.value].line + 1} already:"
-                " a name is given once",
+                f"{shown(name.value)} is already in line {first[name.value].line + 1}:"
+                " give a name once",
             )
         first[name.value] = name.start_mark
         yield from (name, value)
@@ -247,5 +245,5 @@ def _check_scalar(node: yaml.ScalarNode) -> None:
     if _NO_TEXT.search(node.value):
         raise _NotPlainError(
             node.start_mark,
-            "it holds a character that no text has: NUL, or half of a surrogate pair",
+            "it holds a character not allowed in text: NUL, or half of a surrogate pair",
         )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
 
 # Nothing here may reach a model hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -22,11 +23,18 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from tests import checked
 from tests.support import publish_suite
+
+CHECKED = ("pythia_traj.engines", "pythia_traj.models")
+assert not [name for name in sys.modules if name.startswith(CHECKED)], "imported too early"
+# Annotated shapes are checked at every call while tests run, in this process and in each worker;
+# users' calls are not. It concerns what is imported from here on.
+install_import_hook(list(CHECKED), f"{checked.__name__}.check")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The demo takes longest: begun last, one worker would wait for the other."""
+    """The demo takes longest of the slow ones: begun last, one worker would wait for the other."""
     items.sort(key=lambda item: item.path.name != "test_demo.py")
 
 

@@ -54,6 +54,22 @@ def byte_tokenizer() -> Tokenizer:
     return tokenizer
 
 
+class Noting:
+    """A tokenizer that notes the texts it is given."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self.texts: list[str] = []
+
+    def encode(self, text: str, **options: Any) -> Any:
+        self.texts.append(text)
+        return self._tokenizer.encode(text, **options)
+
+    def encode_batch(self, texts: list[str], **options: Any) -> Any:
+        self.texts += texts
+        return self._tokenizer.encode_batch(texts, **options)
+
+
 def n_documents(data: Any) -> int:
     """How many documents bound LabelledTokens have, of all splits."""
     return int(data.documents.max()) + 1

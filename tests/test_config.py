@@ -45,7 +45,7 @@ def test_a_request_cannot_be_changed():
     [
         (
             {"experiments": ["indction"]},
-            "there is no experiment 'indction': did you mean induction?",
+            "unknown experiment 'indction': did you mean induction?",
         ),
         (
             {"experiments": {"loss": {"lenght": 3}}},
@@ -72,7 +72,7 @@ def test_a_request_cannot_be_changed():
         ({"experiments": {"2x": {"use": "loss"}}}, "label '2x': a label is a letter followed by"),
         ({"experiments": {"steps": {"use": "loss"}}}, "label 'steps' is the name of a setting"),
         ({"experiments": {}}, "give at least one experiment"),
-        ({"modle": "x"}, "there is no setting 'modle': did you mean model?"),
+        ({"modle": "x"}, "unknown setting 'modle': did you mean model?"),
         (
             {"dtype": "float64"},
             "dtype: 'float64': input should be 'float32', 'float16' or 'bfloat16'",
@@ -125,7 +125,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, text, message):
 def test_the_packages_own_configs_are_known_by_name():
     assert read_yaml("demo")["steps"] == "all"
     with pytest.raises(
-        ConfigError, match=r"there is no config nosuch: .*\(demo, induction, learning\)"
+        ConfigError, match=r"unknown config nosuch: .*\(demo, induction, learning\)"
     ):
         read_yaml("nosuch")
 
@@ -176,7 +176,7 @@ def test_experiments_are_found_in_files(tmp_path):
         find(str(file))
     with pytest.raises(ConfigError, match="defines no experiment 'min': did you mean mine"):
         find(f"{file}:min")
-    with pytest.raises(ConfigError, match="there is no experiment file"):
+    with pytest.raises(ConfigError, match="no such experiment file"):
         find(str(tmp_path / "no.py"))
     (tmp_path / "bad.py").write_text("def (")
     with pytest.raises(ConfigError, match=r"bad.py cannot be imported: SyntaxError"):

@@ -14,6 +14,8 @@ from pythia_traj.cli.main import app
 
 ROOT = Path(__file__).parents[1]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def rows(demo):

@@ -56,15 +56,15 @@ DOCUMENTS = {
     "an alias of nothing": ("model: *a\n", "line 1 is not YAML: found undefined alias"),
     "a setting twice": (
         "steps: all\nmodel: a\nsteps: last\n",
-        "line 3: 'steps' stands in line 1 already",
+        "line 3: 'steps' is already in line 1",
     ),
     "a label twice": (
         "experiments:\n  a: {use: loss}\n  a: {use: induction}\n",
-        "line 3: 'a' stands in line 2 already",
+        "line 3: 'a' is already in line 2",
     ),
     "a parameter twice": (
         "experiments: {loss: {n: 1, 'n': 2}}\n",
-        "line 1: 'n' stands in line 1 already",
+        "line 1: 'n' is already in line 1",
     ),
     "a tag of a truth value": ("keep: !!bool x\n", "line 1: the tag '!!bool' is not read"),
     "a tag of Python": (
@@ -87,32 +87,32 @@ DOCUMENTS = {
     "a large file": ("model: " + "x" * 1_000_000, "bytes, at most 256000 are read"),
     "a number of many digits": ("seed: " + "9" * 5000, "line 1: it holds a number of 5000 digits"),
     "several documents": (GOOD + "---\n" + GOOD, "is not YAML: but found another document"),
-    "a name that is a number": ("1: 2\n", "'1' is no name"),
+    "a name that is a number": ("1: 2\n", "'1' is not a name"),
     "a name that is a truth value": (
         "experiments:\n  on: {use: loss}\n",
         "line 2: expected settings as name: value, but 'on'",
     ),
-    "a name that is a list": ("? [a, b]\n: c\n", "but a list or mapping is no name"),
+    "a name that is a list": ("? [a, b]\n: c\n", "but a list or mapping is not a name"),
     "nothing but a word": ("model\n", "expected settings as name: value"),
     "a list of settings": ("- model: m\n", "expected settings as name: value"),
-    "an escaped NUL": ('out: "a\\0b"\n', "line 1: it holds a character that no text has"),
+    "an escaped NUL": ('out: "a\\0b"\n', "line 1: it holds a character not allowed in text"),
     "an escaped half of a pair": (
         'model: "a\\ud800"\n',
-        "line 1: it holds a character that no text has",
+        "line 1: it holds a character not allowed in text",
     ),
     "a NUL": ("model: a\0b\n", "is not YAML: special characters are not allowed"),
     "a control character": (
         "model: a\x1b[31m\n",
         "is not YAML: special characters are not allowed",
     ),
-    "no UTF-8": (b"model: caf\xe9\n", "it is no UTF-8 text, byte 10"),
-    "UTF-16": (GOOD.encode("utf-16"), "it is no UTF-8 text, byte 0"),
+    "no UTF-8": (b"model: caf\xe9\n", "it is not UTF-8 text: byte 10"),
+    "UTF-16": (GOOD.encode("utf-16"), "it is not UTF-8 text: byte 0"),
     "an equals sign": ("model: =\n", "is not YAML: could not determine a constructor"),
     "a merge of a word": ("<<: word\n", "is not YAML: expected a mapping"),
     "an open bracket": ("model: [", "is not YAML"),
     "a tab": ("experiments:\n\tloss:\n", "line 2 is not YAML: found character '\\t'"),
-    "a base that is a list": ("base: [a, b]\n", "base: ['a', 'b'] is no name of a file"),
-    "a base that is not there": ("base: ../nosuch.yaml\n", "there is no config"),
+    "a base that is a list": ("base: [a, b]\n", "base: ['a', 'b'] is not the name of a file"),
+    "a base that is not there": ("base: ../nosuch.yaml\n", "unknown config"),
     "a base that is a directory": ("base: ..\n", ".. is not a regular file"),
     "a base of itself": ("base: a.yaml\n", "its base: leads back to itself"),
 }
@@ -141,8 +141,8 @@ FILES = {
     "a directory": (lambda path: path.mkdir(), "is not a regular file"),
     "a device": (lambda path: path.symlink_to("/dev/zero"), "is not a regular file"),
     "a gigabyte": (sparse, "has 1000000000 bytes, at most 256000 are read"),
-    "a link to itself": (lambda path: path.symlink_to(path), "there is no config"),
-    "a link to nothing": (lambda path: path.symlink_to("nosuch"), "there is no config"),
+    "a link to itself": (lambda path: path.symlink_to(path), "unknown config"),
+    "a link to nothing": (lambda path: path.symlink_to("nosuch"), "unknown config"),
 }
 
 
@@ -214,7 +214,7 @@ SETTINGS = {
         "prefetch: 1000000000: input should be less than or equal to 1000",
     ),
     "a prefetch of yes": ({"prefetch": True}, "prefetch: True: input should be a valid integer"),
-    "a device with NUL": ({"device": "cpu\0"}, "holds a character that no name can"),
+    "a device with NUL": ({"device": "cpu\0"}, "holds a character that a name cannot have"),
     "an empty device": ({"device": " "}, "device: ' ' is empty: give auto, cpu, cuda or cuda:1"),
     "another dtype": ({"dtype": "float128"}, "input should be 'float32', 'float16' or 'bfloat16'"),
     "a dtype that is a list": ({"dtype": ["float32"]}, "input should be 'float32'"),
@@ -224,18 +224,24 @@ SETTINGS = {
     ),
     "another policy": ({"on_defect": "ignore"}, "input should be 'skip', 'measure' or 'fail'"),
     "an empty out": ({"out": ""}, "out: it is empty: give the run's directory"),
-    "an out with NUL": ({"out": "a\0b"}, "out: 'a\\x00b' holds a character that no name can"),
+    "an out with NUL": (
+        {"out": "a\0b"},
+        "out: 'a\\x00b' holds a character that a name cannot have",
+    ),
     "an out with half a pair": (
         {"out": "\ud800"},
-        "out: '\\ud800' holds a character that no name can",
+        "out: '\\ud800' holds a character that a name cannot have",
     ),
     "a long out": ({"out": "a" * 10**6}, "is too long: give the run's directory"),
     "an out that is a number": ({"out": 5}, "out: 5: input is not a valid path"),
     "an empty model": ({"model": ""}, "give at least one model"),
-    "a model with NUL": ({"model": "a\0b"}, "model: 'a\\x00b' holds a character that no name can"),
+    "a model with NUL": (
+        {"model": "a\0b"},
+        "model: 'a\\x00b' holds a character that a name cannot have",
+    ),
     "a model with half a pair": (
         {"model": ["a", "\udbff"]},
-        "model: '\\udbff' holds a character that no name can",
+        "model: '\\udbff' holds a character that a name cannot have",
     ),
     "a model that is a mapping": (
         {"model": {"a": 1}},
@@ -249,12 +255,12 @@ SETTINGS = {
         {"steps": {"a": 1}},
         "steps: {'a': 1}: input should be a valid string",
     ),
-    "a long setting": ({"x" * 10**6: 1}, "there is no setting 'xxx"),
+    "a long setting": ({"x" * 10**6: 1}, "unknown setting 'xxx"),
     "experiments that are bytes": ({"experiments": b"loss"}, "give at least one experiment"),
     "experiments that are yes": ({"experiments": True}, "give at least one experiment"),
     "an empty experiment": ({"experiments": [""]}, "give at least one experiment"),
-    "an experiment of numbers": ({"experiments": [5]}, "there is no experiment '5'"),
-    "a long experiment": ({"experiments": ["x" * 10**5]}, "there is no experiment"),
+    "an experiment of numbers": ({"experiments": [5]}, "unknown experiment '5'"),
+    "a long experiment": ({"experiments": ["x" * 10**5]}, "unknown experiment"),
     "a long label": (
         {"experiments": {"x" * 5000: {"use": "loss"}}},
         "a label is a letter followed by",
@@ -269,11 +275,12 @@ SETTINGS = {
     ),
     "a use that is a list": (
         {"experiments": {"a": {"use": ["loss"]}}},
-        "a.use: ['loss'] is no experiment",
+        "a.use: ['loss'] is not an experiment",
     ),
     "a parameter of many items": (
         loss(n=10**20),
-        "loss.n: 100000000000000000000: what is stored with results are",
+        "loss.n: 100000000000000000000: only words, yes or no, finite numbers below 2**63, and"
+        " lists of them are stored with results",
     ),
     "a parameter of many digits": (loss(n=10**5000), "loss.n: a number of more than 60 digits: "),
     "a parameter of many digits in words": (loss(n="9" * 5000), "loss.n: '999"),
@@ -289,11 +296,13 @@ SETTINGS = {
     ),
     "a word with NUL": (
         loss(corpus="a\0b"),
-        "loss.corpus: 'a\\x00b': what is stored with results are",
+        "loss.corpus: 'a\\x00b': only words, yes or no, finite numbers below 2**63, and lists"
+        " of them are stored with results",
     ),
     "a word with half a pair": (
         loss(corpus="\ud800"),
-        "loss.corpus: '\\ud800': what is stored with results are",
+        "loss.corpus: '\\ud800': only words, yes or no, finite numbers below 2**63, and lists"
+        " of them are stored with results",
     ),
     "a long parameter": (loss(**{"x" * 10**5: 1}), "loss has no parameter 'xxx"),
     "yes in a list of numbers": (
@@ -318,7 +327,7 @@ ASSIGNMENTS = {
     "a tag": ("loss.n=!!python/name:os.system", "the tag '!!python/name:os.system' is not read"),
     "a number of many digits": ("loss.n=" + "9" * 5000, "it holds a number of 5000 digits"),
     "depth": ("loss.n=" + "[" * 100_000, "it is nested deeper than 32"),
-    "a name twice": ("loss.n={a: 1, a: 2}", "'a' stands in line 1 already"),
+    "a name twice": ("loss.n={a: 1, a: 2}", "'a' is already in line 1"),
     "bytes that are no UTF-8": ("loss.corpus=\udcff", "special characters are not allowed"),
     "no value": ("loss.n", "write LABEL.PARAM=VALUE"),
     "no name": ("=5", "write LABEL.PARAM=VALUE"),
@@ -377,7 +386,7 @@ EXPERIMENTS = {
     "it is a directory": (lambda path: path.mkdir(), "is not a regular file"),
     "it is a device": (lambda path: path.symlink_to("/dev/zero"), "is not a regular file"),
     "it is a gigabyte": (sparse, "has 1000000000 bytes"),
-    "it is not there": (lambda path: None, "there is no experiment file"),
+    "it is not there": (lambda path: None, "no such experiment file"),
 }
 
 
@@ -402,11 +411,11 @@ def mine(model, *, x: {annotation} = {default}):
 @pytest.mark.parametrize(
     ("annotation", "default", "message"),
     [
-        ("Any", "float('nan')", "mine.x: nan: what is stored with results are words"),
-        ("Any", "object()", "what is stored with results are words"),
-        ("Path", "Path('a')", "what is stored with results are words"),
-        ("set", "{1}", "what is stored with results are words"),
-        ("torch.Tensor", "None", "is none that can be checked"),
+        ("Any", "float('nan')", "mine.x: nan: only words, yes or no, finite numbers"),
+        ("Any", "object()", "only words, yes or no, finite numbers"),
+        ("Path", "Path('a')", "only words, yes or no, finite numbers"),
+        ("set", "{1}", "only words, yes or no, finite numbers"),
+        ("torch.Tensor", "None", "annotation <class 'torch.Tensor'> cannot be checked"),
         ("int", "'word'", "mine.x: 'word': input should be a valid integer"),
         ("Any", "10**30", "finite numbers below 2**63"),
     ],

@@ -13,24 +13,24 @@ TOKENS = 2_097_152
 SECONDS = 10
 
 REFUSED = {
-    "a number of 5000 digits": ("9" * 5000, "is beyond 2**63 - 1, and no step is"),
-    "a number of 100,000 digits": ("9" * 100_000, "is beyond 2**63 - 1, and no step is"),
+    "a number of 5000 digits": ("9" * 5000, "is above 2**63 - 1, the largest step"),
+    "a number of 100,000 digits": ("9" * 100_000, "is above 2**63 - 1, the largest step"),
     "a number beyond all tables": (
         str(2**63),
-        "the number '9223372036854775808' is beyond 2**63 - 1",
+        "the number '9223372036854775808' is above 2**63 - 1, the largest step",
     ),
     "the largest number": (str(2**63 - 1), "step 9223372036854775807 is not published"),
-    "a range of 5000 digits": ("0:" + "9" * 5000, "is beyond 2**63 - 1"),
-    "a range from 5000 digits": ("9" * 5000 + ":5", "is beyond 2**63 - 1"),
-    "a stride of 5000 digits": ("0:5:" + "9" * 5000, "is beyond 2**63 - 1"),
-    "a spread of 5000 digits": ("log:" + "9" * 5000, "is beyond 2**63 - 1"),
+    "a range of 5000 digits": ("0:" + "9" * 5000, "is above 2**63 - 1, the largest step"),
+    "a range from 5000 digits": ("9" * 5000 + ":5", "is above 2**63 - 1, the largest step"),
+    "a stride of 5000 digits": ("0:5:" + "9" * 5000, "is above 2**63 - 1, the largest step"),
+    "a spread of 5000 digits": ("log:" + "9" * 5000, "is above 2**63 - 1, the largest step"),
     "a thousand spreads": (
         ",".join(f"linear:{99_999 - i}" for i in range(1000)),
         "at most 20 different terms of log:",
     ),
     "a thousand ranges": (
         ",".join(f"0:{i}:1" for i in range(1000)),
-        "and 200 that are no number; this one has 0 and 1000",
+        "and 200 that are not numbers; this one has 0 and 1000",
     ),
     "a million commas": ("," * 10**6, "has at most 200000 characters, this one 1000000"),
     "a hundred thousand commas": ("," * 10**5, "empty step expression"),

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     "errors": 0,
     "printable": 0,
+    "folder": 0,
     "outside": 1,
     "steps": 1,
     "schema": 1,
@@ -38,6 +39,7 @@ FLOORS = {
     "models": 3,
     "config": 3,
     "analysis": 3,
+    "bench": 3,
     "experiments": 4,
     "stream": 4,
     "sweeps": 5,
@@ -58,10 +60,12 @@ RULES = Rules(
     only={
         "engines": (),
         "experiments": (
+            "bench",
             "data",
             "engines",
             "errors",
             "experiment",
+            "folder",
             "processing",
             "schema",
             "values",
@@ -75,12 +79,13 @@ RULES = Rules(
         ("steps",),
         ("suites", "hub"),
         ("models",),
-        ("rows", "values", "experiments"),
+        ("rows", "values", "bench", "experiments"),
         ("store",),
     ),
     libraries={
         "analysis": ("pandas",),
         "cli": ("typer",),
+        "bench": ("jaxtyping", "torch"),
         "dashboard": ("jinja2", "pandas", "plotly"),
         "data": ("tokenizers",),
         "engines": ("einops", "jaxtyping", "torch", "transformer_lens"),

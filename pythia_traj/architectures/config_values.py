@@ -1,8 +1,8 @@
 """The values of a `config.json`: of which type each must be, and within which range.
 
-A config comes from whoever published the weights. The ranges are far beyond any model there is, and
-within what one machine can try: a value outside of them is a slip or an attack, and says so before
-anything is built. Whether a model fits the memory is asked later.
+A config comes from outside. The ranges are far above those of real models, and within what one
+machine can try: a value outside of them is a mistake or an attack, and is refused before anything
+is built. Whether a model fits the memory is checked later.
 """
 
 from collections.abc import Mapping
@@ -26,9 +26,9 @@ Kind = TypeVar("Kind", bound=_Values)
 
 
 class Values(_Values):
-    """What decides which tensors there are and how they are used, by HookedTransformer's names.
+    """The settings that decide which tensors exist and how they are used.
 
-    The switches are those that not every architecture has.
+    They have HookedTransformer's names. The switches are those that not every architecture has.
     """
 
     n_layers: int = Field(ge=1, le=1000)
@@ -46,7 +46,7 @@ class Values(_Values):
 class RopeParameters(_Values):
     """How queries and keys are rotated.
 
-    A default here is not used: what is missing stands under an older key.
+    Its defaults are not used: a missing value is given by an older key.
     """
 
     partial_rotary_factor: Number = Field(default=1.0, gt=0, le=1)
@@ -54,7 +54,7 @@ class RopeParameters(_Values):
 
 
 class LinearScaling(_Values):
-    """By how much the positions of a model are stretched whose context was extended."""
+    """The factor by which positions are stretched in a model with an extended context."""
 
     factor: Number = Field(ge=1e-6, le=1e6)
 
@@ -62,7 +62,7 @@ class LinearScaling(_Values):
 def read_values(
     kind: type[Kind], given: Mapping[str, Any], *, names: Mapping[str, str] = {}, place: str = ""
 ) -> Kind:
-    """Values out of a parsed `config.json`, or out of an object in it.
+    """Values from a parsed `config.json`, or from an object in it.
 
     Args:
         given: the values by their fields.
@@ -70,8 +70,8 @@ def read_values(
         place: the object's key, for messages.
 
     Raises:
-        CheckpointError: one is missing, of another type or out of its range; the message names it,
-            what it is, and what it must be.
+        CheckpointError: one is missing, of another type or out of its range; the message names the
+            key, its value, and what it must be.
     """
     try:
         return kind.model_validate(dict(given))

@@ -1,31 +1,23 @@
 """A config -> its architecture: the files of this folder that define `ARCHITECTURE`."""
 
-import pkgutil
 from collections.abc import Mapping
 from functools import cache
-from importlib import import_module
 from typing import Any
 
 from pythia_traj import architectures
 from pythia_traj.architectures.tables import Architecture
 from pythia_traj.errors import CheckpointError
+from pythia_traj.folder import defined_in
 from pythia_traj.outside import shown
 
 IDENTITY = ("architectures", "model_type")
-"""Keys that name the architecture; those that are there must name the same."""
+"""Keys that name the architecture; if a config has both, they must agree."""
 
 
 @cache
 def every() -> tuple[Architecture, ...]:
     """All architectures, in the order of their files' names."""
-    modules = (
-        import_module(f"{architectures.__name__}.{module.name}")
-        for module in sorted(
-            pkgutil.iter_modules(architectures.__path__), key=lambda module: module.name
-        )
-    )
-    found = (getattr(module, "ARCHITECTURE", None) for module in modules)
-    return tuple(architecture for architecture in found if isinstance(architecture, Architecture))
+    return defined_in(architectures, "ARCHITECTURE", Architecture)
 
 
 def architecture_of(config: Mapping[str, Any]) -> Architecture:
@@ -59,7 +51,7 @@ def architecture_of(config: Mapping[str, Any]) -> Architecture:
 
 
 def is_constant(name: str) -> bool:
-    """Whether a tensor of this name follows from the config in one of the architectures."""
+    """Whether in one of the architectures the config determines a tensor of this name."""
     return any(architecture.constant.search(name) for architecture in every())
 
 

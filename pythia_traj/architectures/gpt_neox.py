@@ -1,9 +1,9 @@
-"""GPT-NeoX: its config's keys, its tensors, and what becomes of each.
+"""GPT-NeoX: its config's keys, its tensors, and what each becomes.
 
-Every key that transformers knows stands in one of three lists. APPLIED decides what the model
-computes; REFUSED would too, but HookedTransformer cannot follow, so values other than the usual one
-end in a `CheckpointError`; HARMLESS changes no logits. Tests ask transformers for the keys and the
-values, and the model itself for what it reads.
+Every key that transformers knows is in one of three lists. APPLIED decides what the model computes.
+REFUSED would too, but HookedTransformer cannot do it, so values other than the usual one raise a
+`CheckpointError`. HARMLESS changes no logits. Tests take the keys and the values from transformers,
+and what is read from the model itself.
 
 A file stores every matrix as [out, in], and interleaves query, key and value by head.
 """
@@ -113,7 +113,7 @@ REFUSED = {
         " GPT-NeoX",
     ),
 }
-"""Key -> what of it is accepted, and why nothing else is."""
+"""Key -> which of its values are accepted, and why the others are not."""
 
 _TRAINING = "read in training alone"
 _OUTPUT = "says what is returned beside the logits"
@@ -219,7 +219,7 @@ ARCHITECTURE = Architecture(
     refused=REFUSED,
     harmless=HARMLESS,
     embed="gpt_neox.embed_in.weight",
-    # transformers 5.14 renamed it inside its model; files of both ages exist.
+    # transformers 5.14 renamed it inside its model; both kinds of files exist.
     unembed=("embed_out.weight", "lm_head.weight"),
     layer="gpt_neox.layers.{layer}.",
     block=BLOCK,

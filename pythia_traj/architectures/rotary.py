@@ -1,8 +1,7 @@
 """How a config says that positions are rotated.
 
-The settings stand under keys of the architecture's own, or since transformers 5 under
-`rope_parameters`. `rope_scaling`, where it is not empty, takes the place of `rope_parameters`, and
-what stands in either comes before the older keys.
+The settings have keys of the architecture's own, or since transformers 5 are in `rope_parameters`.
+`rope_scaling`, if it is not empty, replaces `rope_parameters`. Both come before the older keys.
 """
 
 from collections.abc import Mapping
@@ -27,7 +26,7 @@ def read_rotary(config: Mapping[str, Any], keys: RotaryKeys, d_head: int) -> dic
     Pythia.
 
     Raises:
-        CheckpointError: a value is none, or HookedTransformer cannot express it.
+        CheckpointError: a value is invalid, or HookedTransformer cannot express it.
     """
     place, rope = _rope_parameters(config)
     kind = rope.get("rope_type", rope.get("type", "default"))
@@ -65,7 +64,7 @@ def read_rotary(config: Mapping[str, Any], keys: RotaryKeys, d_head: int) -> dic
 def _rope_parameters(config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     """The object that says how positions are rotated, with its key.
 
-    It is empty where only older keys do.
+    It is empty if only older keys say it.
     """
     for key in ("rope_scaling", "rope_parameters"):
         found = config.get(key)

@@ -1,8 +1,8 @@
 """What a model computes, as its config says it, in the same words for all architectures.
 
-transformers' reading is the truth, for old spellings too. A key that stands in none of an
+A config means what transformers reads from it, also in old spellings. A key that is in none of an
 architecture's tables is accepted: the tables have every key that transformers' model reads, so
-another one cannot change what it computes.
+another key cannot change what it computes.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ _OF_TENSORS = ("attention_bias", "tied")
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a config decides what the model computes, by HookedTransformer's names.
+    """The settings of a config that decide what the model computes, by HookedTransformer's names.
 
     It is JSON throughout, and equal for all spellings of the same settings.
 
@@ -43,10 +43,10 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
         config: the parsed `config.json`.
 
     Raises:
-        CheckpointError: another architecture, a value that is none, or a setting that
-            HookedTransformer cannot express.
+        CheckpointError: another architecture, an invalid value, or a setting that HookedTransformer
+            cannot express.
     """
-    # First what it is a config of: another one need not have the sizes that the rest is read with.
+    # The architecture comes first: another one may lack the sizes that are needed to read the rest.
     architecture = architecture_of(config)
     values = _values(config, architecture.settings)
     _refuse(config, architecture.refused)
@@ -84,7 +84,7 @@ def differences(own: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[
 
 
 def shape(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a config decides what the model computes, as HookedTransformerConfig takes it.
+    """The same settings in the form that HookedTransformerConfig takes.
 
     Raises:
         CheckpointError: as `settings_of`.

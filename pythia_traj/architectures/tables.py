@@ -1,8 +1,8 @@
-"""What the tables of an architecture say: its config's keys, its tensors, what folds into what.
+"""The form of an architecture's tables: its config's keys, its tensors, what folds into what.
 
 Parameters, modules and settings have HookedTransformer's names; tensors and keys have those of
-transformers' files. Shapes are written in axis words, those that share an axis in parentheses, with
-`part` for the parameters that are stored in one tensor.
+transformers' files. Shapes are written in axis words. Words in parentheses share an axis; `part`
+counts the parameters that are stored in one tensor.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ class Key:
 
     Attributes:
         name: the key.
-        default: transformers' value where the key is missing; None: the key must be there.
+        default: transformers' value for a missing key; None: the key must not be missing.
     """
 
     name: str
@@ -42,8 +42,8 @@ class Refusal:
     """A key of which only some values are accepted.
 
     Attributes:
-        accepts: whether a value changes nothing; is given the value and the whole config.
-        because: completes "config.json: key is value: ": why it is refused, and what to do.
+        accepts: whether a value changes nothing; receives the value and the whole config.
+        because: why a value is refused and what to do; follows "config.json: key is value: ".
     """
 
     accepts: Callable[[Any, Mapping[str, Any]], bool]
@@ -94,7 +94,7 @@ class Writing:
         weight: the parameter it becomes.
         bias: its bias.
         bias_if: the setting that says whether a bias is stored; None: it always is.
-        values: the bias of what it multiplies, where that can be folded into its own.
+        values: the bias of its input, if that can be folded into its own bias.
     """
 
     stored: str
@@ -115,18 +115,18 @@ class Architecture:
         settings: HookedTransformer's name of a setting -> its key. Besides those of a
             HookedTransformerConfig there are `attention_bias` and `tied`.
         fixed: further settings, which are the same for all configs.
-        rotary: None where positions are not rotated.
+        rotary: None if positions are not rotated.
         applied: key -> where it goes.
-        refused: key -> what of it is accepted, and why nothing else is.
+        refused: key -> which of its values are accepted, and why the others are not.
         harmless: key -> why its value does not matter.
         embed: the tensor of the embedding.
         unembed: the names that the tensor of the unembedding has had; the first is written.
         layer: how the names of a layer's tensors begin, with `{layer}` for its number.
         block: what a layer consists of, in the order in which a swap takes it.
         last_norm: the LayerNorm before the unembedding.
-        positions: the tensor of the embedding of positions, where there is one.
+        positions: the tensor of the embedding of positions, if it has one.
         base: how names begin that belong to the model without its unembedding.
-        constant: finds the names of tensors that follow from the config.
+        constant: finds the names of tensors that the config determines.
         foreign: finds names that other programs give to the same tensors, with what to do.
         prepends_bos: whether TransformerLens puts BOS in front unless told.
     """

@@ -21,7 +21,7 @@ class Promised:
         architecture: the tables.
         settings: the config's, by HookedTransformer's names.
         axes: the sizes of the axis words.
-        before: the embedding of positions, if there is one.
+        before: the embedding of positions, if the model has one.
         inner: the tensors of the layers and of the last LayerNorm.
     """
 
@@ -33,7 +33,7 @@ class Promised:
 
     @classmethod
     def by(cls, config: Mapping[str, Any]) -> "Promised":
-        """What a parsed `config.json` promises.
+        """The tensors that a parsed `config.json` promises.
 
         Raises:
             CheckpointError: as `settings_of`.
@@ -63,8 +63,8 @@ class Promised:
     def ends(self, names: Container[str]) -> tuple[str, str]:
         """The names of embedding and unembedding, as a checkpoint with these tensors has them.
 
-        Tied weights may stand under either name; where both are there they are not tied, whatever
-        the config says.
+        Tied weights may have either name. A checkpoint with both is not tied, even if the config
+        says so.
         """
         embed, known = self.architecture.embed, self.architecture.unembed
         unembed = next((name for name in known if name in names), known[0])
@@ -75,10 +75,10 @@ class Promised:
         return embed, unembed
 
     def tensors(self, embed: str, unembed: str) -> list[tuple[str, Shape]]:
-        """All tensors that the model is made of, with their shapes.
+        """All tensors that the model needs, with their shapes.
 
         Args:
-            embed: the embedding's name, of `ends`.
+            embed: the embedding's name, from `ends`.
             unembed: the unembedding's.
         """
         matrix = self.axes["d_vocab"], self.axes["d_model"]
@@ -107,7 +107,7 @@ def of_a_layer(architecture: Architecture) -> re.Pattern[str]:
 
 
 def base_names(architecture: Architecture) -> tuple[str, ...]:
-    """How names begin where a model was saved without its unembedding: they lack `base`."""
+    """The beginnings of names in a model saved without its unembedding, where `base` is missing."""
     names = (
         architecture.embed,
         architecture.layer,
@@ -160,7 +160,7 @@ def _bias(matrix: Reading | Writing, axes: Mapping[str, int]) -> tuple[str, Shap
 
 
 def bias_axes(matrix: Reading | Writing) -> str:
-    """The axes of a matrix's bias as stored: those of what it puts out."""
+    """The axes of a matrix's bias as stored: those of its output."""
     if isinstance(matrix, Writing):
         return "d_model"
     return " ".join(word for word in matrix.axes.split() if word != "d_model")

@@ -76,9 +76,9 @@ def cache(
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """List or remove what pythia-traj keeps on this machine."""
-    from pythia_traj.hub.disk import weights_directory
     from pythia_traj.hub.fetch import kept
     from pythia_traj.hub.fetch import remove as remove_kept
+    from pythia_traj.hub.stored import weights_directory
 
     if remove is not None:
         removed = remove_kept(None if remove == "all" else remove)

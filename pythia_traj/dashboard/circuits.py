@@ -4,6 +4,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from pythia_traj.analysis import roles, tasks
+from pythia_traj.dashboard.charts import Chart
 from pythia_traj.dashboard.figures import drawable, over_steps
 from pythia_traj.dashboard.style import Quantity
 
@@ -66,3 +67,57 @@ def circuit_size_over_steps(rows: pd.DataFrame) -> go.Figure:
 def roles_over_steps(rows: pd.DataFrame) -> go.Figure:
     """How many heads of each role stand out from their controls at each step."""
     return over_steps(drawable(roles.heads_above_null(rows), "roles of heads"), HEADS)
+
+
+CHARTS = (
+    Chart(
+        110,
+        "Removing sets of heads",
+        "What a task's loss rises by when heads are removed together, measured on other prompts"
+        " than they were chosen on. Dotted: the mean of other heads of the same layers, as many.",
+        sets_over_steps,
+        per_label=True,
+    ),
+    Chart(
+        120,
+        "Removing single heads",
+        "The heads whose removal ever costs most.",
+        removed_heads_over_steps,
+        per_label=True,
+    ),
+    Chart(
+        130,
+        "Circuits: the metric",
+        "The whole model, the corrupted prompts, and a circuit that was found at another step."
+        " Where the first two do not differ there is nothing for a circuit to explain. Dotted: a"
+        " circuit of random edges.",
+        circuit_metric_over_steps,
+        per_label=True,
+    ),
+    Chart(
+        140,
+        "Circuits: faithfulness",
+        "How much of the difference between clean and corrupted prompts a circuit keeps. Not drawn"
+        " where that difference is within three standard errors of 0. Dotted: circuits of as many"
+        " random edges.",
+        faithfulness_over_steps,
+        per_label=True,
+    ),
+    Chart(
+        150,
+        "Circuits: size",
+        "The fewest edges that are faithful enough, from the best attributed ones down. Dotted:"
+        " taken in random order.",
+        circuit_size_over_steps,
+        per_label=True,
+    ),
+    Chart(
+        160,
+        "Roles of heads",
+        "How many heads exceed the 99.9th percentile of their controls, by role. Dotted: the same"
+        " of shuffled tokens; a head or two stand out by chance.",
+        roles_over_steps,
+        per_label=True,
+    ),
+)
+"""What the page shows of these, and where."""

@@ -14,6 +14,7 @@ from pythia_traj.analysis import heads, text
 from pythia_traj.analysis.selection import WHICH, measured, reasons
 from pythia_traj.analysis.trajectories import trajectories, unit_names
 from pythia_traj.dashboard import style
+from pythia_traj.dashboard.charts import Chart
 from pythia_traj.dashboard.style import Quantity
 from pythia_traj.errors import ConfigError, PythiaTrajError
 
@@ -236,3 +237,80 @@ def _one_each(chosen: pd.DataFrame, figure: str, *keys: str) -> None:
             raise ConfigError(
                 f"{figure} draws one {key}, these rows hold {', '.join(names)}: select one first"
             )
+
+
+CHARTS = (
+    Chart(
+        10,
+        "Loss on text",
+        "Mean loss per token; lower is better. Dotted is the control, the same tokens in random"
+        " order: what is left when order says nothing.",
+        loss_over_steps,
+    ),
+    Chart(
+        20,
+        "Accuracy on text",
+        "Share of tokens that the model ranks first. Dotted: the same tokens in random order.",
+        accuracy_over_steps,
+    ),
+    Chart(
+        30,
+        "Loss along the context",
+        "Loss at each position, for some of the steps; the darker the later. A line that goes on"
+        " falling to the right is a model that uses more of its context.",
+        loss_by_position,
+        per_label=True,
+    ),
+    Chart(
+        40,
+        "In-context learning",
+        "Loss late in the context minus loss early in it, at single tokens and averaged over"
+        " windows. Negative means that the model learns from its context.",
+        icl_over_steps,
+    ),
+    Chart(
+        50,
+        "Induction: the strongest heads",
+        "Attention to the token after the previous occurrence of the current one (convention"
+        " two_halves). Thick: the largest head at each step. Thin: the heads that reach most."
+        " Dotted: the largest on shuffled repeats.",
+        induction_over_steps,
+    ),
+    Chart(
+        60,
+        "Induction: loss on a repeated segment",
+        "Loss on random tokens and on their exact repeat. The second copy falls below the first"
+        " once the model continues what it has seen. Dotted: the repeat is shuffled.",
+        copies_over_steps,
+    ),
+    Chart(
+        70,
+        "Prefix matching by convention",
+        "The largest head at each step, under each definition in use. Each has a scale of its own:"
+        " compare a line with its dotted control, never with another line.",
+        conventions_over_steps,
+    ),
+    Chart(
+        80,
+        "What heads attend to",
+        "For each kind of target, the largest share of attention that any head gives it, at each"
+        " step. Previous-token heads are expected before induction heads, which build on them.",
+        attention_over_steps,
+    ),
+    Chart(
+        90,
+        "Prefix matching of every head",
+        "One map a layer: heads downwards, training to the right, the darker the more attention"
+        " goes to the token after the previous occurrence. All layers share one scale.",
+        head_heatmaps,
+        per_label=True,
+    ),
+    Chart(
+        100,
+        "Attention of every head to the previous token",
+        "One map a layer, read as the one above.",
+        lambda rows: head_heatmaps(rows, metric="previous_token"),
+        per_label=True,
+    ),
+)
+"""What the page shows of these, and where."""

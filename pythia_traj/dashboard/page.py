@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from pythia_traj.analysis.tables import key_numbers
-from pythia_traj.dashboard.charts import CHARTS
+from pythia_traj.dashboard.charts import charts
 from pythia_traj.dashboard.figures import NothingToDraw
 
 
@@ -79,7 +79,7 @@ def sections_of(rows: pd.DataFrame) -> list[Section]:
 
 def _drawings(rows: pd.DataFrame, keys: Iterator[str]) -> Iterator[Drawing]:
     """The charts of one model's rows, without charts that have no rows."""
-    for chart in CHARTS:
+    for chart in charts():
         for label, of_label in _labels(rows) if chart.per_label else [("", rows)]:
             heading = f"{chart.heading} ({label})" if label else chart.heading
             try:

@@ -95,32 +95,30 @@ class BoundPromptTexts:
         encoded = [
             self._encode(vocabulary, number, tokens, bos) for number in range(len(self.prompts))
         ]
-        self.lengths = [int(bos) + len(ids) for ids in encoded]
+        self.lengths = [len(ids) for ids in encoded]
         rng = np.random.default_rng(seed)
         rows = np.full(
             (2, len(encoded), max(self.lengths)), vocabulary.bos_token_id, dtype=np.int64
         )
         for number, ids in enumerate(encoded):
-            for row, own in zip(rows[:, number], (ids, rng.permuted(ids)), strict=True):
-                row[int(bos) : self.lengths[number]] = own
+            shuffled = np.concatenate([ids[: int(bos)], rng.permuted(ids[int(bos) :])])
+            rows[:, number, : len(ids)] = ids, shuffled
         self.groups = {"prompts": rows[0], "shuffled": rows[1]}
 
     def _encode(self, vocabulary: Vocabulary, number: int, tokens: int, bos: bool) -> np.ndarray:
-        """The ids of a prompt that so many more tokens will follow: int64 [token].
-
-        They are without the BOS that is prepended.
-        """
-        ids = vocabulary.encode(self.prompts[number], most=vocabulary.n_ctx)
+        """The ids of a prompt, BOS included, which so many more are going to follow."""
+        ids = vocabulary.encode(self.prompts[number], enough=vocabulary.n_ctx)
         if not len(ids):
             raise DataError(f"prompt {number} is empty")
-        if bos and ids[0] == vocabulary.bos_token_id:
-            ids = ids[1:]  # it has its own
-        more = tokens + int(bos)
-        if len(ids) + more > vocabulary.n_ctx:
-            raise DataError(
-                f"prompt {number} has {len(ids)} tokens, with {more} more it exceeds the model's"
-                f" context of {vocabulary.n_ctx}: shorten it, or set tokens lower"
-            )
+        if bos:
+            ids = vocabulary.text_with_bos(ids)
+        vocabulary.check_length(f"prompt {number} with a token after it", len(ids) + 1, "prompt")
+        vocabulary.check_length(
+            f"prompt {number} with {tokens} tokens after it",
+            len(ids) + tokens,
+            "tokens",
+            vocabulary.n_ctx - len(ids),
+        )
         return ids
 
     def text(self, tokens: Sequence[int]) -> str:

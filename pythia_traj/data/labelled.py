@@ -154,11 +154,7 @@ class BoundLabelledTokens:
     def __init__(self, parameters: LabelledTokens, vocabulary: Vocabulary, *, seed: int) -> None:
         self.parameters, task = parameters, parameters.task
         n, length, bos = parameters.n, parameters.length, parameters.bos
-        if length > vocabulary.n_ctx:
-            raise DataError(
-                f"sequences of {length} tokens exceed the model's context of {vocabulary.n_ctx}:"
-                f" set length to at most {vocabulary.n_ctx}"
-            )
+        vocabulary.check_length("a sequence", length, "length", vocabulary.n_ctx)
         if length < 1 + int(bos):
             raise DataError("a sequence of BOS alone has no labels: set length to at least 2")
         rng = np.random.default_rng(seed)
@@ -215,16 +211,16 @@ class BoundLabelledTokens:
         self, vocabulary: Vocabulary, length: int
     ) -> Iterator[tuple[str, np.ndarray, Labels]]:
         """Name of the document, token ids and labels of each text."""
-        task, most = self.parameters.task, _LONGEST * self.parameters.n
+        task, enough = self.parameters.task, _LONGEST * self.parameters.n
         if own.is_own(task):
             for text in own.read(task, self.parameters.labels):
-                pieces = tokenise(vocabulary, text.text, length, most=most)
+                pieces = tokenise(vocabulary, text.text, length, enough=enough)
                 yield text.document, pieces.ids, labels_of(pieces, text.spans)
             return
         _check(task)
         texts = documents.read(self.parameters.corpus, self.parameters.column)
         for number, document in enumerate(texts):
-            pieces = tokenise(vocabulary, document, length, most=most)
+            pieces = tokenise(vocabulary, document, length, enough=enough)
             try:
                 yield str(number), pieces.ids, TASKS[task](pieces)
             except NotPythonError:
@@ -242,10 +238,8 @@ class BoundLabelledTokens:
         rows: dict[str, list[np.ndarray]] = {}
         places: dict[str, list[tuple[int, int, int]]] = {}
         for sequence in drawn:
-            # A text that begins with BOS gets no second one: no model was trained on two.
-            more = int(bos and sequence.ids[0] != vocabulary.bos_token_id)
-            prefix = np.full(more, vocabulary.bos_token_id, dtype=np.int64)
-            ids = np.concatenate([prefix, sequence.ids])
+            ids = vocabulary.text_with_bos(sequence.ids) if bos else sequence.ids
+            more = len(ids) - len(sequence.ids)
             width = min(-len(ids) // _ROUNDED * -_ROUNDED, vocabulary.n_ctx)
             group = f"text/{width}"
             row = len(rows.setdefault(group, []))

@@ -15,7 +15,6 @@ from pythia_traj.data.text import (
     identify_split,
     length_for,
     measured,
-    prepend,
     training,
     with_shuffled,
 )
@@ -122,7 +121,8 @@ class BoundLensText:
             order = np.concatenate([rng.permutation(len(found)) for _ in range(rounds)])[
                 : updates * batch
             ]
-            self.train = prepend(vocabulary, found[order], bos)
+            drawn = found[order]
+            self.train = vocabulary.with_bos(drawn) if bos else drawn
             self.facts = {
                 "training_tokens": updates * batch * length,
                 "training_positions": updates * batch * positions,

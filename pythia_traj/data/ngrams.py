@@ -10,7 +10,7 @@ token; below the unigram all tokens are equally likely. A context that never occ
 p(w | h) = p(w | h'). Each distribution sums to 1 over the vocabulary.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -28,13 +28,9 @@ from pythia_traj.data.text import (
 )
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import Count, Data, Vocabulary
-from pythia_traj.vocabulary import pieces
 
 ORDERS = ("unigram", "bigram", "trigram")
 """Models by the number of tokens they know of, the predicted one included: 1, 2, 3."""
-
-_DOCUMENTS_AT_ONCE, _CHARACTERS_AT_ONCE = 64, 1 << 22
-"""The size of a batch of documents that are tokenised on all processors."""
 
 
 class SparseRows(NamedTuple):
@@ -249,11 +245,12 @@ class BoundNGramText:
                 f"sequences of {length} tokens hold no trigram: set length to at least"
                 f" {3 + int(bos)}"
             )
-        if int(bos) + 2 > sampled or sampled > vocabulary.n_ctx:
+        if sampled < 2 + int(bos):
             raise DataError(
-                f"samples of {sampled} tokens: set sampled to {2 + int(bos)} or more, up to the"
-                f" context of {vocabulary.n_ctx}"
+                f"samples of {sampled} tokens predict nothing: set sampled to at least"
+                f" {2 + int(bos)}"
             )
+        vocabulary.check_length("a sample", sampled, "sampled", vocabulary.n_ctx)
         rng = np.random.default_rng(seed)
         tokens = draw(
             vocabulary,
@@ -272,7 +269,7 @@ class BoundNGramText:
             name: draw_positions(len(ids), parameters.positions, among, rng)
             for name, ids in self.groups.items()
         }
-        counted = _encoded(vocabulary, training(corpus, column), parameters.train_tokens)
+        counted = vocabulary.encode_many(training(corpus, column), most=parameters.train_tokens)
         self.counts = NGramCounts(counted, vocabulary.entries)
         for order, name in enumerate(ORDERS, 1):
             drawn = self.counts.sample(order, n, sampled - int(bos), rng)
@@ -286,26 +283,3 @@ class BoundNGramText:
             "counted_tokens": self.counts.n_tokens,
             "vocabulary_entries": vocabulary.entries,
         }
-
-
-def _encoded(vocabulary: Vocabulary, texts: Iterator[str], enough: int) -> Iterator[np.ndarray]:
-    """Token ids of documents, very long ones in pieces, until there are enough."""
-    left = enough
-    for batch in _batches(piece for text in texts for piece in pieces(text)):
-        for encoding in vocabulary.encodings(batch):
-            ids = np.asarray(encoding.ids[: max(left, 0)], dtype=np.int64)
-            left -= len(ids)
-            yield ids
-        if left <= 0:
-            return
-
-
-def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    for text in texts:
-        batch.append(text)
-        if len(batch) == _DOCUMENTS_AT_ONCE or sum(map(len, batch)) >= _CHARACTERS_AT_ONCE:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -70,15 +70,11 @@ class BoundPassages:
         self.parameters = parameters
         n, length = parameters.n, parameters.length
         corpus, column = parameters.corpus, parameters.column
-        if length > vocabulary.n_ctx:
-            raise DataError(
-                f"passages of {length} tokens exceed the model's context of {vocabulary.n_ctx}: set"
-                f" length to at most {vocabulary.n_ctx}"
-            )
+        vocabulary.check_length("a passage", length, "length", vocabulary.n_ctx)
         rng = np.random.default_rng(seed)
         found: list[np.ndarray] = []
         for text in documents.read(corpus, column):
-            ids = vocabulary.encode(text, most=max(length, _BEGINNING))
+            ids = vocabulary.encode(text, enough=max(length, _BEGINNING))
             if len(ids) >= length:
                 found.append(ids)
             if len(found) == _ENOUGH * n:

@@ -1,41 +1,30 @@
 """The prompts of a task as token batches, for the model in use."""
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from pythia_traj.data import documents
+from pythia_traj.data import tasks as folder_of_tasks
 from pythia_traj.data.containers import is_table
-from pythia_traj.data.tasks import agreement, greater_than, ioi, own, pronoun, repeats
-from pythia_traj.data.tasks.prompt import Dropped, Prompt, TaskBatch, encode
+from pythia_traj.data.tasks import own
+from pythia_traj.data.tasks.prompt import Dropped, TaskBatch, encode
+from pythia_traj.data.tasks.task import Task
 from pythia_traj.errors import DataError, nearest
 from pythia_traj.experiment import AtLeastTwo, Count, Data, Vocabulary
+from pythia_traj.folder import defined_in
 
 log = logging.getLogger(__name__)
 
-_PROMPTS = {
-    "ioi": lambda rng: ioi.prompts(rng, "abba"),
-    "ioi_abc": lambda rng: ioi.prompts(rng, "abc"),
-    "greater_than": greater_than.prompts,
-    "agreement": lambda rng: agreement.prompts(rng, attractor=False),
-    "agreement_attractor": lambda rng: agreement.prompts(rng, attractor=True),
-    "pronoun": pronoun.prompts,
-}
-"""Tasks of prompts in words, by name."""
 
-TASKS = (*_PROMPTS, "repeats")
-"""The tasks by name; anything else is the path of a user's file."""
-
-_METRICS = {"greater_than": "prob_diff", "repeats": "nll"}
-"""What a task is measured by; others by `logit_diff`."""
-
-_TRIES = 20
-"""Prompts that are tried for each requested one before giving up on the tokenizer."""
+@cache
+def tasks() -> dict[str, Task]:
+    """The tasks by name; anything else is the path of a user's file."""
+    return {task.name: task for task in defined_in(folder_of_tasks, "TASK", Task)}
 
 
 @dataclass(frozen=True)
@@ -57,7 +46,7 @@ class TaskPrompts(Data["BoundTaskPrompts"]):
 
     def spec(self, *, seed: int) -> dict[str, Any]:
         """The task and the seed of the draw; of a file, its content."""
-        if self.task in TASKS:
+        if self.task in tasks():
             return {"source": f"task:{self.task}", "version": 1, "seed": seed}
         return documents.identify(str(_file(self.task)))
 
@@ -98,7 +87,7 @@ class BoundTaskPrompts:
 
     def __init__(self, parameters: TaskPrompts, vocabulary: Vocabulary, *, seed: int) -> None:
         self.parameters, task = parameters, parameters.task
-        self.metric = _METRICS.get(task, "logit_diff")
+        self.metric = tasks()[task].metric if task in tasks() else "logit_diff"
         self.batches: list[TaskBatch]
         self.dropped: Dropped
         self.batches, self.dropped = _batches(vocabulary, seed, parameters)
@@ -122,25 +111,21 @@ def _batches(
     vocabulary: Vocabulary, seed: int, asked: TaskPrompts
 ) -> tuple[list[TaskBatch], Dropped]:
     task, n, bos = asked.task, asked.n, asked.bos
-    rng = np.random.default_rng(seed)
-    if task == "repeats":
-        return [repeats.batch(vocabulary, rng, n, bos=bos)], Dropped()
-    if task in TASKS:
-        prompts: Iterator[Prompt] = islice(_PROMPTS[task](np.random.default_rng(seed)), _TRIES * n)
-    else:
-        prompts = own.prompts(_file(task), vocabulary.d_vocab)
-    return encode(prompts, vocabulary, n, bos, rng)
+    if task in tasks():
+        return tasks()[task].draw(vocabulary, seed, n, bos)
+    prompts = own.prompts(_file(task), vocabulary.d_vocab)
+    return encode(prompts, vocabulary, n, bos, np.random.default_rng(seed))
 
 
 def _file(task: str) -> Path:
     path = Path(task)
     if not is_table(path):
         raise DataError(
-            f"unknown task {task!r}: {nearest(task, TASKS)} (or a .jsonl or .parquet file of"
+            f"unknown task {task!r}: {nearest(task, tasks())} (or a .jsonl or .parquet file of"
             " your own)"
         )
     if not path.is_file():
         raise DataError(
-            f"{task} is not a file: give one of the tasks {', '.join(TASKS)}, or a file"
+            f"{task} is not a file: give one of the tasks {', '.join(tasks())}, or a file"
         )
     return path

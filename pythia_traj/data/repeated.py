@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from pythia_traj.errors import DataError
 from pythia_traj.experiment import AtLeastTwo, Count, Data, Vocabulary
 
 OLSSON_LENGTH, OLSSON_COPIES = 25, 4
@@ -67,24 +66,25 @@ class BoundRepeatedTokens:
         n, length, bos = parameters.n, parameters.length, parameters.bos
         self.length, self.start = length, int(bos)
         needed = self.start + 2 * length
-        if needed > vocabulary.n_ctx:
-            longest = (vocabulary.n_ctx - self.start) // 2
-            raise DataError(
-                f"two halves of {length} tokens need a context of {needed}, the model has"
-                f" {vocabulary.n_ctx}: set length to at most {longest}"
-            )
+        vocabulary.check_length(
+            f"a sequence of two halves of {length} tokens",
+            needed,
+            "length",
+            (vocabulary.n_ctx - self.start) // 2,
+        )
         rng = np.random.default_rng(seed)
         halves = rng.integers(0, vocabulary.d_vocab, (n, length))
+        tokens = np.tile(halves, (1, 2))
         self.groups = _with_control(
             "two_halves",
-            _repeat(halves, 2, vocabulary.bos_token_id if bos else None),
+            vocabulary.with_bos(tokens) if bos else tokens,
             self.start + length,
             rng,
         )
         if self.has_olsson(vocabulary.n_ctx):
             low, high = _ordinary_types(vocabulary)
             segments = rng.integers(low, high, (n, OLSSON_LENGTH))
-            tokens = _repeat(segments, OLSSON_COPIES, vocabulary.bos_token_id)
+            tokens = vocabulary.with_bos(np.tile(segments, (1, OLSSON_COPIES)))
             self.groups |= _with_control("olsson", tokens, 1 + OLSSON_LENGTH, rng)
 
     @staticmethod
@@ -102,13 +102,6 @@ def _ordinary_types(vocabulary: Vocabulary) -> tuple[int, int]:
     size = min(size, vocabulary.d_vocab)
     cut = round(size * _EXTREME_TYPES)
     return cut, max(size - cut, cut + 1)
-
-
-def _repeat(segments: np.ndarray, copies: int, bos: int | None) -> np.ndarray:
-    tokens = np.tile(segments, (1, copies))
-    if bos is None:
-        return tokens
-    return np.concatenate([np.full((len(tokens), 1), bos), tokens], axis=1)
 
 
 def _with_control(

@@ -65,35 +65,23 @@ _FEWEST_TARGETS = 3
 
 
 @dataclass(frozen=True)
-class NamePrompts:
+class NamePrompts(TaskBatch):
     """Prompts of indirect object identification of one length, and where the names stand.
 
+    Their twins have three other names. They are read at the last position, END; the candidates are
+    the right and the wrong name.
+
     Attributes:
-        clean: token ids [item, pos]; the last position is END.
-        twin: the same with three other names [item, pos].
-        shuffled, shuffled_twin: both with their tokens in one random order per item [item, pos].
+        shuffled_twin: the corrupted prompts with their tokens in the order that those of `shuffled`
+            have [item, pos].
         io, s1, s2: positions in `clean` of the name that is right, of the other, and of where that
             stands again [item].
-        candidates: the right and the wrong name's token [item, read, candidate].
-        is_right: which is right [item, read, candidate].
-        item: the items' numbers [item].
     """
 
-    clean: np.ndarray
-    twin: np.ndarray
-    shuffled: np.ndarray
     shuffled_twin: np.ndarray
     io: np.ndarray
     s1: np.ndarray
     s2: np.ndarray
-    candidates: np.ndarray
-    is_right: np.ndarray
-    item: np.ndarray
-
-    @property
-    def reads(self) -> np.ndarray:
-        """END, as the positions that are read [read]."""
-        return np.array([self.clean.shape[1] - 1])
 
 
 @dataclass(frozen=True)
@@ -212,15 +200,17 @@ def _name_prompts(batch: TaskBatch, start: int, rng: np.random.Generator) -> Nam
     order[:, start:] = rng.permuted(order[:, start:], axis=1)
     return NamePrompts(
         clean=batch.clean,
-        twin=batch.corrupted,
+        corrupted=batch.corrupted,
         shuffled=np.take_along_axis(batch.clean, order, 1),
+        reads=batch.reads,
+        candidates=batch.candidates,
+        is_right=batch.is_right,
+        item=batch.item,
+        templates=batch.templates,
         shuffled_twin=np.take_along_axis(batch.corrupted, order, 1),
         io=(batch.clean == io).argmax(1),
         s1=is_s.argmax(1),
         s2=length - 1 - is_s[:, ::-1].argmax(1),
-        candidates=batch.candidates,
-        is_right=batch.is_right,
-        item=batch.item,
     )
 
 

@@ -88,11 +88,12 @@ class BoundTrainingSequences:
         n, corpus, column = parameters.n, parameters.corpus, parameters.column
         prompt, continuation = parameters.prompt, parameters.continuation
         length = prompt + continuation
-        if length > vocabulary.n_ctx:
-            raise DataError(
-                f"{prompt} + {continuation} tokens exceed the model's context of"
-                f" {vocabulary.n_ctx}: set prompt or continuation lower"
-            )
+        vocabulary.check_length(
+            f"a sequence of {prompt} + {continuation} tokens",
+            length,
+            "prompt + continuation",
+            vocabulary.n_ctx,
+        )
         found = _rows(vocabulary, corpus, column, parameters.row_length, length, _ENOUGH * n)
         if len(found) < n:
             raise DataError(
@@ -182,15 +183,17 @@ def _plain_rows(path: Path, row_length: int) -> np.ndarray:
     return np.memmap(path, dtype="<u2", mode="r").reshape(-1, row_length)
 
 
-def _documents(vocabulary: Vocabulary, corpus: str, column: str, most: int) -> Iterator[np.ndarray]:
-    """Token ids of each document or row; of a very long one only as many as needed."""
+def _documents(
+    vocabulary: Vocabulary, corpus: str, column: str, enough: int
+) -> Iterator[np.ndarray]:
+    """Token ids of each document or row; of a very long one as many as are wanted."""
     path = Path(corpus)
     if is_table(path) and is_there(path):
         for where, row in rows(path, ()):
             if isinstance(row.get("tokens"), list):
                 yield _ids(row["tokens"], where)
             elif isinstance(row.get(column), str):
-                yield vocabulary.encode(row[column], most=most)
+                yield vocabulary.encode(row[column], enough=enough)
             else:
                 raise DataError(
                     f"{where} has neither a list in tokens nor text in {column}: it has"
@@ -202,7 +205,7 @@ def _documents(vocabulary: Vocabulary, corpus: str, column: str, most: int) -> I
         if corpus == "stdlib"
         else documents.read(corpus, column)
     )
-    yield from (vocabulary.encode(text, most=most) for text in texts)
+    yield from (vocabulary.encode(text, enough=enough) for text in texts)
 
 
 def _ids(tokens: list[Any], where: str) -> np.ndarray:

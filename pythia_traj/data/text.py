@@ -250,11 +250,7 @@ def draw(
         DataError: the model has no tokenizer, the texts are shorter than n sequences, or the
             sequences exceed the context.
     """
-    if length > vocabulary.n_ctx:
-        raise DataError(
-            f"sequences of {length} tokens exceed the model's context of {vocabulary.n_ctx}: set"
-            f" length to at most {vocabulary.n_ctx}"
-        )
+    vocabulary.check_length("a sequence", length, "length", vocabulary.n_ctx)
     text_length = length - int(bos)
     if text_length < 2:
         raise DataError(
@@ -275,11 +271,11 @@ def with_shuffled(
 ) -> dict[str, np.ndarray]:
     """`text`, and `shuffled`: the first null_n sequences, each with its tokens permuted.
 
-    BOS is put in front of both.
+    BOS is put in front of both, if it is asked for.
     """
     shuffled = rng.permuted(tokens[:null_n], axis=1)
     return {
-        name: prepend(vocabulary, group, bos)
+        name: vocabulary.with_bos(group) if bos else group
         for name, group in (("text", tokens), ("shuffled", shuffled))
     }
 
@@ -311,7 +307,7 @@ def cut(
     tokens, sizes = [np.empty((0, length), dtype=np.int64)], [np.empty((0, length), dtype=np.int64)]
     left = enough
     for text in texts:
-        ids = vocabulary.encode(text, most=left * length)
+        ids = vocabulary.encode(text, enough=left * length)
         tokens.append(_in_rows(ids, length))
         given = (
             np.zeros_like(ids) if of_token is None else given_bytes(vocabulary, text, ids, of_token)
@@ -335,12 +331,6 @@ def draw_positions(n: int, positions: int, among: range, rng: np.random.Generato
     return np.sort(
         rng.permuted(np.tile(np.arange(among.start, among.stop), (n, 1)), axis=1)[:, :positions]
     )
-
-
-def prepend(vocabulary: Vocabulary, tokens: np.ndarray, bos: bool) -> np.ndarray:
-    """Sequences with BOS in front of each, on request."""
-    prefix = np.full((len(tokens), int(bos)), vocabulary.bos_token_id, dtype=np.int64)
-    return np.concatenate([prefix, tokens], axis=1)
 
 
 def class_of(token: bytes) -> str:

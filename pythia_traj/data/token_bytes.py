@@ -29,7 +29,7 @@ def given_bytes(
     own = [of_token[number] for number in ids.tolist()]
     if text.encode().startswith(b"".join(own)):
         return np.array([len(one) for one in own], dtype=np.int64)
-    read = tokenise(vocabulary, text, 1, most=len(ids))
+    read = tokenise(vocabulary, text, 1, enough=len(ids))
     up_to = np.concatenate([[0], _sizes(read.text).cumsum()])
     return np.diff(up_to[np.maximum.accumulate(read.ends)], prepend=0)[: len(ids)]
 

@@ -1,15 +1,7 @@
 """Ablation: what changes where the output of some components is replaced.
 
 A head's output is its z, before W_O; an attention layer is all its heads; an MLP's output is what
-it adds to the stream. Kinds:
-
-- `zero`: replaced by zeros.
-- `mean`: by its mean over items and positions.
-- `positional_mean`: by its mean over items at the same position.
-- `resample`: by what it is in the corrupted prompt of the same item.
-- `pattern_preserving`: by zeros, all attention patterns of later layers frozen to those of the
-  clean prompt (Olsson et al. 2022).
-- `direct`: as `resample`, but only along the path to the logits: nothing in between sees it.
+it adds to the stream. What it is replaced by engines.ablations says.
 """
 
 import random

@@ -87,7 +87,7 @@ def expected_jaccard(size: int, n_edges: int) -> float:
 
 
 @dataclass
-class Bench:
+class CircuitEvaluator:
     """Items on which circuits of one model are evaluated.
 
     The corrupted passes are kept from one circuit to the next as far as the budget reaches, and

@@ -34,13 +34,13 @@ class Continuation:
     """What a model wrote.
 
     Attributes:
-        tokens: [item, new].
+        tokens: the new ones of each item, or of each prompt and sample.
         log_prob: of each token where it was chosen, in nats, of the model's own distribution at
-            temperature 1 [item, new].
+            temperature 1.
     """
 
-    tokens: Int[Tensor, "item new"]
-    log_prob: Float[Tensor, "item new"]
+    tokens: Int[Tensor, "*item new"]
+    log_prob: Float[Tensor, "*item new"]
 
 
 @torch.inference_mode()

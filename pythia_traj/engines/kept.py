@@ -109,8 +109,8 @@ def leave_layer(
     model: "HookedTransformer",
     base: KeptPass,
     layer: int,
-    attn_change: Float[Tensor, "*row item pos d_model"] | None = None,
-    mlp_out: Float[Tensor, "*row item pos d_model"] | None = None,
+    attn_change: Float[Tensor, "*#row item pos d_model"] | None = None,
+    mlp_out: Float[Tensor, "*#row item pos d_model"] | None = None,
 ) -> Float[Tensor, "*row item pos d_model"]:
     """The stream after a layer of a kept pass when its attention's or its MLP's output is changed.
 

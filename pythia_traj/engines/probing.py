@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 Activations = Float[Tensor, "layer item d"]
-Labels = Int[Tensor, "layer problem item"]
+Labels = Int[Tensor, "#layer problem item"]
 """From 0; where all layers have the same labels, the first axis may be 1."""
 
 TOLERANCE = 1e-4
@@ -239,7 +239,7 @@ def _apply(
 
 def _one_hot(
     labels: Labels, n_classes: int, like: Tensor
-) -> Float[Tensor, "layer problem cls item"]:
+) -> Float[Tensor, "#layer problem cls item"]:
     classes = torch.arange(n_classes, device=labels.device)[:, None]
     return (labels.unsqueeze(2) == classes).to(like.dtype)
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Features = Float[Tensor, "token feature"]
 
+OtherFeatures = Float[Tensor, "token other_feature"]
+"""Of the same tokens, in a space that need not be the same."""
+
 
 def collect(
     model: "HookedTransformer",
@@ -65,7 +68,7 @@ def standardised(x: Features) -> Features:
     return x / norm * math.sqrt(len(x))
 
 
-def hsic(x: Features, y: Features) -> Float[Tensor, " 2"]:
+def hsic(x: Features, y: OtherFeatures) -> Float[Tensor, " 2"]:
     """Linear HSIC, unbiased and biased, of standardised features.
 
     Each is up to a factor that is the same for all. Unbiased: Song et al. 2012, equation 5. With K

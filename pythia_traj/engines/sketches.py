@@ -95,10 +95,10 @@ class SketchedDistance:
             where the two are near.
     """
 
-    relative_distance: np.ndarray
-    relative_distance_stderr: np.ndarray
-    cosine: np.ndarray
-    cosine_stderr: np.ndarray
+    relative_distance: Float[np.ndarray, "*matrix"]
+    relative_distance_stderr: Float[np.ndarray, "*matrix"]
+    cosine: Float[np.ndarray, "*matrix"]
+    cosine_stderr: Float[np.ndarray, "*matrix"]
 
 
 def compare_sketches(
@@ -129,8 +129,9 @@ def compare_sketches(
     with np.errstate(divide="ignore", invalid="ignore"):
         cosine = 1 - (apart - (own - other)) * (apart + (own - other)) / (2 * own * other)
         return SketchedDistance(
-            relative_distance=apart / other,
-            relative_distance_stderr=apart / other * share,
-            cosine=cosine,
-            cosine_stderr=apart**2 / (own * other) * share,
+            # Of two single matrices numpy makes numbers, which are no arrays.
+            relative_distance=np.asarray(apart / other),
+            relative_distance_stderr=np.asarray(apart / other * share),
+            cosine=np.asarray(cosine),
+            cosine_stderr=np.asarray(apart**2 / (own * other) * share),
         )

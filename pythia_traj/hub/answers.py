@@ -1,9 +1,9 @@
 """What a server answers, received within limits and read through typed models.
 
-Whoever answers for the Hub may be a mirror, a proxy, a portal of a hotel, or hostile. An answer has
-a limit of bytes, counted as they come and as they are unpacked, of redirects and of pages; what it
-says has a form. The token goes to the endpoint's own origin alone, so redirects are followed here,
-with the headers of each address.
+The server that answers may be a mirror, a proxy, the portal of a hotel, or hostile. So bytes (as
+they come and as they are unpacked), redirects and pages are limited, and the form of an answer is
+checked. The token goes to the endpoint's own origin alone, so redirects are followed here, with the
+headers of each address.
 """
 
 import zlib
@@ -51,7 +51,7 @@ _REFUSAL = (
     "ratelimit-remaining",
     "ratelimit-reset",
 )
-"""Headers of a refusal that are used. What a server says in others is not for a terminal."""
+"""Headers of a refusal that are used. The text of others is never shown on a terminal."""
 
 _UNDERSTOOD = {
     "Invalid credentials in Authorization header",
@@ -60,7 +60,7 @@ _UNDERSTOOD = {
 """Messages by which the Hub's client tells refusals apart."""
 
 _PACKING = 4096
-"""Bytes by which a packed answer may be longer than what is in it."""
+"""Bytes by which a packed answer may be longer than its content."""
 
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
@@ -69,16 +69,16 @@ HeadersFor = Callable[[str], Mapping[str, str]]
 
 
 class UnfitError(httpx2.HTTPError):
-    """An answer that is none of a Hub, and will not be one when it is asked for again.
+    """An answer that a Hub does not give; asking again would bring the same.
 
-    Its text goes on after the server's name.
+    Its text continues a sentence that begins with the server's name.
     """
 
 
 class DamagedError(httpx2.RemoteProtocolError):
-    """An answer that is none of a Hub.
+    """An answer that a Hub does not give; asking again may bring a better one.
 
-    It was damaged on the way, perhaps, or is a page of whoever stands between.
+    It may have been damaged on the way, or come from a proxy in between.
     """
 
 
@@ -106,7 +106,7 @@ class _Large(_Said):
 
 
 class Entry(_Said):
-    """A file of a commit, or a folder, which is of no use here."""
+    """A file of a commit, or a folder, which is not used here."""
 
     type: str
     path: str
@@ -138,7 +138,7 @@ class OfListing(Generic[Model]):
         value: what it says.
         next: the address of the next one.
         size: its bytes.
-        seconds: what is left for those that follow.
+        seconds: what is left for the pages that follow.
     """
 
     value: Model
@@ -155,7 +155,7 @@ def remote_file(entry: Entry) -> RemoteFile:
     """
     digest = entry.lfs.oid if entry.lfs else entry.oid
     if entry.lfs is None and entry.size > _LARGE and is_weights(entry.path):
-        # Its other digest is that of the pointer which git has in its place.
+        # Its other digest is of the pointer that git stores instead of the file.
         raise UnfitError(
             f"it lists {one_line(entry.path)[:_SHOWN]} without the sha256"
             " by which large files are known"
@@ -175,21 +175,21 @@ def answer_to(
     stays: bool = False,
     span: str | None = None,
 ) -> Iterator[httpx2.Response]:
-    """The answer at an address, or at the one that it sends to; its body is not read yet.
+    """The answer at an address, redirects followed; its body is not read yet.
 
     Args:
-        headers_for: for each address that is asked.
-        stays: whether an answer that sends to another origin is the one that is wanted.
-        span: what is wanted of the content, as the header `Range` says it.
+        headers_for: the headers for each address that is asked.
+        stays: whether a redirect to another origin is itself the answer.
+        span: the part of the content that is wanted, as the header `Range` says it.
 
     Raises:
         HfHubHTTPError: it is a refusal.
         OfflineModeIsEnabled: nothing may be asked.
-        UnfitError: it sends nowhere, or in a circle.
+        UnfitError: a redirect leads nowhere, or there are too many.
     """
     if constants.is_offline_mode():
-        # Before there is a session: proxies and certificates are nothing to a machine without
-        # network.
+        # Before a session is made: a machine without network needs no valid proxies or
+        # certificates.
         raise OfflineModeIsEnabled("nothing is asked")
     for _ in range(_REDIRECTS):
         headers = {
@@ -210,14 +210,14 @@ def answer_to(
                 yield response
                 return
         url = target
-    raise UnfitError(f"it sends from one address to the next, {_REDIRECTS} times and more")
+    raise UnfitError(f"it redirects {_REDIRECTS} times or more")
 
 
 def pieces(response: httpx2.Response, most: int, deadline: Deadline) -> Iterator[bytes]:
-    """The content of an answer as it comes, unpacked where it was packed unasked.
+    """The content of an answer as it comes; unpacked, if the server packed it without being asked.
 
     Args:
-        most: bytes, as they come and as they are unpacked.
+        most: the limit of bytes, as they come and as they are unpacked.
 
     Raises:
         UnfitError: there are more, or it cannot be unpacked here.
@@ -226,13 +226,13 @@ def pieces(response: httpx2.Response, most: int, deadline: Deadline) -> Iterator
     """
     packing = response.headers.get("content-encoding", "identity").strip().lower()
     if packing not in {"identity", "", "gzip", "deflate"}:
-        raise UnfitError("it packs its answer in a way that nobody asked for")
+        raise UnfitError("it packs its answer in a way that was not asked for")
     unpack = None if packing in {"identity", ""} else zlib.decompressobj(_GZIP_OR_ZLIB)
     came = unpacked = 0
     for chunk in response.iter_raw():
         deadline.received(len(chunk))
         came += len(chunk)
-        # More than the rest and one byte is never unpacked.
+        # At most the rest and one byte are unpacked.
         piece = chunk if unpack is None else _unpacked(unpack, chunk, most + 1 - unpacked)
         unpacked += len(piece)
         if unpacked > most or came > most + _PACKING:
@@ -250,35 +250,33 @@ def read(model: type[Model], content: bytes, what: str) -> Model:
         what: it should be, for messages.
 
     Raises:
-        DamagedError: it is no JSON within limits.
-        UnfitError: it is, and says something else.
+        DamagedError: it is not JSON within limits.
+        UnfitError: it is JSON of another form.
     """
     if content.count(b"[") + content.count(b"{") > _ENTRIES:
-        # Counted before they are made: each takes many times the bytes that it was sent in.
+        # Counted before they are parsed: in memory each takes many times its bytes in the answer.
         raise UnfitError(f"it sends more than {_ENTRIES} entries where {what} should be")
     try:
         parsed = outside.parse_json(content, what, error=HubError)
     except HubError:
-        kind = "no JSON that can be read" if content.strip() else "an empty answer"
+        kind = "no readable JSON" if content.strip() else "an empty answer"
         raise DamagedError(f"it sends {kind} where {what} should be") from None
     try:
         return model.model_validate(parsed)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = one_line(".".join(map(str, first["loc"])))[:_SHOWN] or "the whole"
-        raise UnfitError(
-            f"it sends something else than {what}: {where}: {one_line(first['msg'])}"
-        ) from None
+        raise UnfitError(f"it does not send {what}: {where}: {one_line(first['msg'])}") from None
 
 
 def next_page(response: httpx2.Response, endpoint: str, upstream: str) -> str | None:
     """The address of the next page of a listing; None where this is the last.
 
     Args:
-        upstream: the Hub that a mirror's links may name: what it has is asked of the mirror.
+        upstream: the Hub that a mirror's links may name; the mirror is asked instead of it.
 
     Raises:
-        UnfitError: it is none, or another host's.
+        UnfitError: it is not an address, or another host's.
     """
     link = response.links.get("next", {}).get("url")
     if link is None:
@@ -293,17 +291,17 @@ def next_page(response: httpx2.Response, endpoint: str, upstream: str) -> str | 
 
 
 def address(text: str, base: httpx2.URL) -> str:
-    """An address that an answer names, whole.
+    """An address that an answer gives, made absolute.
 
     Raises:
-        UnfitError: it is none of a web server.
+        UnfitError: it is not the address of a web server.
     """
     try:
         url = base.join(text)
     except (httpx2.InvalidURL, ValueError):
-        raise UnfitError("it sends to an address that is none") from None
+        raise UnfitError("it gives an invalid address") from None
     if url.scheme not in {"http", "https"} or not url.host or (url.port or 0) > _LAST_PORT:
-        raise UnfitError("it sends to an address that is none of a web server")
+        raise UnfitError("it gives an address that is not a web server's")
     return str(url.copy_with(fragment=None))
 
 
@@ -314,11 +312,11 @@ def is_same_origin(url: str, other: str) -> bool:
 
 
 def _check_status(response: httpx2.Response) -> None:
-    """Raises the Hub's refusals by its client's names, without reading what else is said.
+    """Raises the Hub's refusals as its client's errors, without reading the body.
 
     Raises:
-        HfHubHTTPError: it is one.
-        UnfitError: it is neither that nor an answer.
+        HfHubHTTPError: the answer is a refusal.
+        UnfitError: it is neither a refusal nor a success.
     """
     if response.is_success or response.has_redirect_location:
         return

@@ -1,7 +1,7 @@
 """One branch of a repository as a checkpoint.
 
-What a step's weights are is chosen from the listing by content (choice.py), and so are its config
-and tokenizer (settings.py), before a byte of weights is fetched.
+A step's weights are chosen from the listing by content (choice.py), and so are its config and
+tokenizer (settings.py), before a byte of weights is fetched.
 """
 
 import threading
@@ -52,7 +52,7 @@ class HubCheckpoint:
         """The commit that the branch pointed to.
 
         Raises:
-            CheckpointError: the step was announced and there is no branch of it.
+            CheckpointError: the step was announced and has no branch.
             HubError: the Hub cannot be asked.
         """
         return self._repository.inventory.commit(self.revision)
@@ -80,7 +80,7 @@ class HubCheckpoint:
         )
         if choice.defect is None or self.step != last or (main := self._repository.main) is None:
             return choice
-        # Main is a copy of the last step: where that one's own files were replaced, main's are its.
+        # Main is a copy of the last step: if that step's files were replaced, main's are right.
         commit, files = main
         return of_main(
             commit,
@@ -101,7 +101,7 @@ class HubCheckpoint:
 
         Raises:
             CheckpointError: there are none.
-            DefectError: they are not this step's, and nobody expects that.
+            DefectError: they are not this step's, and the request does not expect that.
         """
         choice = self.choice()
         if choice.defect and not self._opens_defects:
@@ -134,7 +134,7 @@ class HubCheckpoint:
         It is `main`'s where this one differs from it in token ids and metadata alone.
 
         Raises:
-            CheckpointError: there is none, or it contradicts `main`'s.
+            CheckpointError: it is missing, or contradicts `main`'s.
         """
         return read_json(self._repository.fetch(*self._config_file), what=CONFIG)
 
@@ -149,7 +149,7 @@ class HubCheckpoint:
         )
 
     def tokenizer_instead(self) -> str | None:
-        """What is listed of a tokenizer in place of `tokenizer.json`."""
+        """The tokenizer files that are listed instead of `tokenizer.json`."""
         return slow_tokenizer(self._files)
 
     @cached_property

@@ -3,13 +3,13 @@
 This module says where it is, and what in it may be deleted.
 
     <cache>/pythia-traj-cache    the mark: this directory is ours
-    <cache>/weights/             weight files (disk.py)
+    <cache>/weights/             weight files (stored.py)
     <cache>/hub/                 what was learnt of the Hub (listings.py)
 
 `<cache>` is PYTHIA_TRAJ_CACHE, or pythia-traj in the user's cache directory. A user may point it
-anywhere, and anybody may put files and links into it. So something is deleted only in a directory
-that bears the mark, only if it is a regular file whose name is one of ours, and only where it is
-reached from the cache without following a link.
+anywhere, and other programs may put files and links into it. So a file is deleted only in a
+directory that has the mark, only if it is a regular file whose name is one of ours, and only if no
+link leads to it from the cache.
 """
 
 import os
@@ -47,7 +47,7 @@ def cache_directory() -> Path:
     """Where pythia-traj keeps what it may lose at any time.
 
     Raises:
-        ConfigError: there is no such place, or it is the Hugging Face cache's.
+        ConfigError: the place does not exist, or is the Hugging Face cache's.
     """
     own = os.environ.get("PYTHIA_TRAJ_CACHE", "").strip()
     shared = os.environ.get("XDG_CACHE_HOME", "").strip()
@@ -77,15 +77,12 @@ def plain_name(text: str) -> str:
 
 
 def is_ours(cache: Path) -> bool:
-    """Whether a cache is marked, or holds only what is of our form, as an older version's does."""
+    """Whether a cache is marked, or holds only files of our form, like an older version's cache."""
     return _is_marked(cache) or _foreign(cache) is None
 
 
 def refuse_foreign(cache: Path) -> None:
-    """Raises a StoreError where a cache that has never been marked holds something foreign.
-
-    Foreign is what pythia-traj did not put there.
-    """
+    """Raises a StoreError if a cache without the mark holds anything that is not of our form."""
     if not _is_marked(cache) and (found := _foreign(cache)) is not None:
         raise StoreError(
             f"{cache} is not a cache of pythia-traj: it holds {found}; set PYTHIA_TRAJ_CACHE to a"
@@ -94,10 +91,10 @@ def refuse_foreign(cache: Path) -> None:
 
 
 def claim(cache: Path) -> None:
-    """Makes a cache if there is none, and marks it.
+    """Makes the cache if it does not exist, and marks it.
 
     Raises:
-        StoreError: it holds what is not ours, or cannot be written.
+        StoreError: it holds files that are not ours, or cannot be written.
     """
     if _is_marked(cache):
         return
@@ -112,7 +109,7 @@ def claim(cache: Path) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> StoreError:
-    """What is said of a place in the cache that cannot be written."""
+    """The error about a place in the cache that cannot be written."""
     if path.is_symlink():
         return StoreError(
             f"{path} is a link, and pythia-traj follows none inside its cache:"
@@ -129,10 +126,10 @@ def opened(cache: Path, *names: str, make: bool = False) -> Iterator[int]:
     """A folder inside a cache, reached without following a link.
 
     Args:
-        make: the folders that are not there yet are made.
+        make: makes the folders that do not exist.
 
     Raises:
-        OSError: there is none, or one on the way is a link.
+        OSError: it does not exist, or a link is on the way.
     """
     # The cache itself may be a link: the user named it.
     descriptor = os.open(cache, _FOLDER_FLAGS)
@@ -167,7 +164,7 @@ def regular_files(cache: Path, *names: str) -> dict[str, os.stat_result]:
 
 
 def unlink(cache: Path, *names: str) -> bool:
-    """Removes a regular file of a cache; says whether there was one."""
+    """Removes a regular file of a cache; says whether it existed."""
     with suppress(OSError), opened(cache, *names[:-1]) as folder:
         if stat.S_ISREG(os.stat(names[-1], dir_fd=folder, follow_symlinks=False).st_mode):
             os.unlink(names[-1], dir_fd=folder)
@@ -215,7 +212,7 @@ def _expanded(name: str, text: str) -> Path:
     if not path or path[0] in "~$":
         unknown = text.split("/")[0]
         raise ConfigError(
-            f"{name} is {text!r}, and there is no {unknown}: write the whole path of a directory"
+            f"{name} is {text!r}, and {unknown} is unknown: write the whole path of a directory"
         )
     return Path(path).absolute()
 

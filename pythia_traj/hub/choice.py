@@ -7,11 +7,11 @@ copy of `main`'s `model.safetensors`, 36 of them beside the step's own shards, o
 `pytorch_model.bin` (EleutherAI/pythia #205, #195). Every digest there is right, so that no check of
 the bytes would notice.
 
-A file is not a step's own if `main` holds it too, unless the step is the last one, which `main` is
-a copy of; nor if another step holds it. Steps 0 to 2 may be alike: their first updates have a
-learning rate of 0 (EleutherAI/pythia #83). What holds for a file holds for every shard: one that is
-foreign makes the step a chimera. Of what is left, shards come before a single file, safetensors
-before `.bin`.
+A file is not a step's own if another step holds it, or if `main` holds it. The last step is an
+exception: `main` is a copy of it. Steps 0 to 2 may be alike: their first updates have a learning
+rate of 0 (EleutherAI/pythia #83). Each shard is checked like a file: a single foreign one makes the
+step a chimera. Of the files that are left, shards come before a single file, safetensors before
+`.bin`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -37,10 +37,10 @@ class Choice:
     """The weight files to read.
 
     Attributes:
-        commit: whose they are: the step's own, or `main`'s in place of the last step's.
+        commit: the commit they are from: the step's own, or `main`'s instead of the last step's.
         weights: one file, or all shards, in order.
         index: the index that names the shards.
-        why: what was chosen, and what was passed over for which reason; a sentence for the record.
+        why: what was chosen, and what was passed over, with the reason; a sentence for the record.
         defect: why they are not the step's; None where they are.
     """
 
@@ -52,7 +52,7 @@ class Choice:
 
 
 def whose(step: int, blob: str, holders: Holders, *, last: int) -> str | None:
-    """Whose a content is, in words, if it is not this step's own."""
+    """To whom a content belongs, in words, if it is not this step's own."""
     if blob in holders.main:
         return None if step == last else f"{MAIN}'s"
     others = {
@@ -76,9 +76,9 @@ def choose(
     last: int,
     where: str,
 ) -> Choice:
-    """The files of a step that are its own.
+    """The weight files that are a step's own.
 
-    Where there are none, those it would have by preference, with the defect.
+    If it has none of its own, the files that would be preferred, with the defect.
 
     Args:
         where: the checkpoint in messages.
@@ -118,9 +118,9 @@ def choose(
 
 
 def _refuse_other_branches(files: Listing, where: str) -> None:
-    """Says what a branch is, if it holds something else than a model.
+    """Refuses a branch that is not a model, and says what it is.
 
-    An adapter beside weights is something else, too.
+    An adapter beside weights is refused too.
     """
     if is_adapter(files) or not any(name in files for name in WEIGHTS):
         found = what_it_holds(files)
@@ -129,9 +129,9 @@ def _refuse_other_branches(files: Listing, where: str) -> None:
 
 
 def of_main(commit: str, files: Listing, shards: Shards, instead_of: Choice, where: str) -> Choice:
-    """`main`'s weights in place of the last step's, where those are not its own.
+    """`main`'s weights instead of the last step's, if those are not its own.
 
-    Where `main` has none, that step's choice.
+    If `main` has none, the last step's choice stays.
     """
     for name in (name for name in WEIGHTS if name in files):
         try:

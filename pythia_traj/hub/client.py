@@ -1,50 +1,33 @@
-"""What is asked of the Hub: its answers as data, its refusals as sentences.
+"""What is asked of the Hub: its answers as data.
 
 Everything goes through the session of `huggingface_hub`, so endpoint, proxies, tokens and the
 offline switch are those of every other tool. Its functions for listings and downloads are not used:
-they try again by themselves, so that retries would multiply, and a listing of files waits for ever.
+they retry by themselves, so that retries would multiply, and a listing of files has no time limit.
 """
 
-import errno
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
 import httpx2
 from huggingface_hub import constants, get_token, try_to_load_from_cache
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import build_hf_headers, validate_repo_id  # type: ignore[attr-defined]
 
-from pythia_traj.errors import CheckpointError, HubError, StoreError
+from pythia_traj.errors import CheckpointError, HubError
 from pythia_traj.hub import answers, environment, network, shared, small
 from pythia_traj.hub.connections import Connections
 from pythia_traj.hub.deadline import Deadline, TooSlowError, within
 from pythia_traj.hub.listed import RemoteFile, is_file, is_inside
 from pythia_traj.hub.questions import Questions
-from pythia_traj.hub.retry import Attempts, GivenUpError, RetryPolicy, StatusError, describe
+from pythia_traj.hub.refusals import Refusals, cannot_write
+from pythia_traj.hub.retry import Attempts, GivenUpError, RetryPolicy, describe
 from pythia_traj.printable import one_line
-
-_NETWORK_ADVICE = (
-    "check the network, proxies and HF_ENDPOINT; with HF_HUB_OFFLINE=1 only what is on this machine"
-    " is used"
-)
-_OF_THE_DISK = {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-
-_REASON = 300
-"""Characters of a reason that a message quotes: some libraries quote what a server said."""
 
 _Result = TypeVar("_Result")
 
@@ -56,21 +39,21 @@ class Client:
         endpoint: the address that is asked, without the user and password that `HF_ENDPOINT` holds.
 
     Raises:
-        HubError: the endpoint is no address, the token cannot be sent, or a proxy or certificates
-            cannot be used.
+        HubError: the endpoint is not an address, the token cannot be sent, or a proxy or
+            certificates cannot be used.
     """
 
     def __init__(self, retry: RetryPolicy | None = None) -> None:
         self.retry = retry or RetryPolicy()
         self.stopped = threading.Event()
-        """Set when nobody waits for answers any more."""
+        """Set when answers are not wanted any more."""
         given = environment.endpoint(constants.ENDPOINT)
         self.endpoint, self._authorization = given.address, given.authorization
         if not self.offline:
             environment.check_tokens()
             network.check()
         self.connections = Connections()
-        """To whoever holds the files, kept open between requests while this client lives."""
+        """To the hosts of files, kept open between requests while this client lives."""
         weakref.finalize(self, self.connections.close)
         self._questions = Questions(self.retry, self.stopped.is_set)
 
@@ -81,14 +64,14 @@ class Client:
 
     @property
     def offline(self) -> bool:
-        """Whether `HF_HUB_OFFLINE` forbids to ask anything."""
+        """Whether `HF_HUB_OFFLINE` forbids all requests."""
         return constants.is_offline_mode()
 
     def branches(self, repo: str) -> dict[str, str]:
         """The commit of every branch, from one listing. Names that no branch can have are left out.
 
         Raises:
-            HubError: it cannot be had.
+            HubError: they cannot be listed.
         """
         with self.asking(repo):
             validate_repo_id(repo)
@@ -99,7 +82,7 @@ class Client:
                     branch for page in pages for branch in page.branches if is_inside(branch.name)
                 ]
             except HfHubHTTPError as error:
-                # A Hub says in other words that there is no such repository.
+                # A Hub that lacks the repository answers otherwise (RepositoryNotFoundError).
                 if type(error) is HfHubHTTPError and error.response.status_code in {404, 405, 501}:
                     raise HubError(
                         f"{self.endpoint} lists no branches of {repo} ({describe(error)}), by which"
@@ -137,7 +120,7 @@ class Client:
     def _listed(self, model: type[answers.Model], what: str, path: str) -> Iterator[answers.Model]:
         """The pages of a listing, each a question of its own.
 
-        All of them are within one limit of bytes and one of time.
+        One limit of bytes and one of time are for all of them.
         """
         url: str | None = f"{self.endpoint}/{path}"
         asked: set[str] = set()
@@ -170,9 +153,9 @@ class Client:
         return ask
 
     def _in_time(self, deadline: Deadline, work: Callable[[], _Result]) -> _Result:
-        """What a question brings, given up where it takes too long in all.
+        """The answer to a question, given up if it takes too long in all.
 
-        Another attempt would take as long again.
+        It is not asked again, because that would take as long.
         """
         try:
             return within(deadline, work)
@@ -182,10 +165,10 @@ class Client:
     def download(self, repo: str, commit: str, file: RemoteFile) -> Path:
         """Fetches a small file of a commit into the Hub's cache on this machine.
 
-        One that is not what is listed is fetched once more.
+        If its content is not what the Hub lists, it is fetched once more.
 
         Raises:
-            CheckpointError: it cannot be had, or is something else again.
+            CheckpointError: it cannot be fetched, or its content is wrong the second time too.
             StoreError: the cache cannot be written.
         """
         try:
@@ -205,7 +188,7 @@ class Client:
         try:
             return small.keep(repo, commit, file, content)
         except OSError as error:
-            raise _cannot_write(error) from None
+            raise cannot_write(error) from None
 
     def _content(self, repo: str, commit: str, file: RemoteFile) -> bytes:
         location, _ = self.address(repo, commit, file.path)
@@ -238,7 +221,7 @@ class Client:
         """The status of the answer to a small question.
 
         Raises:
-            HubError: there is no answer.
+            HubError: nothing answers.
         """
         return self._small_question("api/models?limit=1", seconds)[0]
 
@@ -246,7 +229,7 @@ class Client:
         """Whose the token is, with the status of the answer; None where it does not say.
 
         Raises:
-            HubError: there is no answer, or it is none of a Hub.
+            HubError: nothing answers, or the answer is not a Hub's.
         """
         status, content = self._small_question("api/whoami-v2", seconds)
         if status != 200:
@@ -288,7 +271,7 @@ class Client:
                 ) as response:
                     if response.has_redirect_location:
                         return answers.address(response.headers["location"], response.url)
-                    # It has no body: the connection can be used again when that was noticed.
+                    # It has no body; reading it lets the connection be used again.
                     response.read()
                     return str(response.url)
 
@@ -300,7 +283,7 @@ class Client:
     def _headers_for(self, location: str) -> dict[str, str]:
         """A token is for the endpoint's own origin alone.
 
-        A link, a redirect and a signed address may lead to anybody.
+        A link, a redirect and a signed address may lead to any server.
         """
         return self._headers() if answers.is_same_origin(location, self.endpoint) else {}
 
@@ -319,87 +302,6 @@ class Client:
         environment.check_token("the token of `hf auth login`", token or "")
         return token or False
 
-    @contextmanager
-    def asking(self, repo: str) -> Iterator[None]:
+    def asking(self, repo: str) -> AbstractContextManager[None]:
         """Turns the Hub's refusals, and its silence, into HubErrors that are sentences."""
-        try:
-            yield
-        except GivenUpError as error:
-            raise self._given_up(error, repo) from None
-        except GatedRepoError:
-            raise HubError(
-                f"{repo} is gated: accept its terms on its page, then {self._token_advice()}"
-            ) from None
-        except RepositoryNotFoundError:
-            raise HubError(
-                f"there is no repository {repo} at {self.endpoint}; if it is private,"
-                f" {self._token_advice()}"
-            ) from None
-        except RevisionNotFoundError:
-            raise HubError(f"{repo} has no such revision any more: repeat with --refresh") from None
-        except EntryNotFoundError:
-            raise HubError(f"{repo} has no such file") from None
-        except HFValidationError as error:
-            raise HubError(one_line(f"{repo!r} is no name of a repository: {error}")) from None
-        except OfflineModeIsEnabled:
-            raise HubError(
-                f"HF_HUB_OFFLINE is set and this part of {repo} is not on this machine"
-            ) from None
-        except (answers.UnfitError, answers.DamagedError) as error:
-            raise HubError(
-                f"{self.endpoint} answers as no Hub does: {error}; check HF_ENDPOINT and proxies"
-            ) from None
-        except HfHubHTTPError as error:
-            status = describe(error)
-            advice = (
-                self._token_advice()
-                if error.response.status_code in {401, 403}
-                else "try again later"
-            )
-            raise HubError(f"{self.endpoint} answers {status} for {repo}: {advice}") from None
-        except StatusError as error:
-            raise HubError(
-                f"{self.endpoint} answers {describe(error)} for {repo}: try again later"
-            ) from None
-        except OSError as error:
-            if isinstance(error, ConnectionError) or error.errno not in _OF_THE_DISK:
-                raise self._unreachable(error) from None
-            raise _cannot_write(error) from None
-        except httpx2.HTTPError as error:
-            raise self._unreachable(error) from None
-
-    def _given_up(self, error: GivenUpError, repo: str) -> HubError:
-        if error.is_silence:
-            does = (
-                "answers too slowly" if isinstance(error.last, TooSlowError) else "does not answer"
-            )
-            return HubError(
-                f"{(error.host or self.endpoint)[:_REASON]} {does} ({error.effort}):"
-                f" {_NETWORK_ADVICE}"
-            )
-        try:
-            with self.asking(repo):
-                raise error.last
-        except HubError as refusal:
-            return HubError(f"{refusal}; given up after {error.effort}")
-
-    def _unreachable(self, error: Exception) -> HubError:
-        return HubError(
-            f"{self.endpoint} cannot be reached ({one_line(describe(error))[:_REASON]}):"
-            f" {_NETWORK_ADVICE}"
-        )
-
-    def _token_advice(self) -> str:
-        if self.has_token:
-            return (
-                "use a token that has access:"
-                " the one in use (HF_TOKEN, or of `hf auth login`) has none"
-            )
-        return "set HF_TOKEN to a token that has access"
-
-
-def _cannot_write(error: OSError) -> StoreError:
-    return StoreError(
-        f"cannot write to the Hub's cache in {constants.HF_HUB_CACHE}: {error.strerror};"
-        " set HF_HOME"
-    )
+        return Refusals(self.endpoint, lambda: self.has_token).said(repo)

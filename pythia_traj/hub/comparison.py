@@ -1,4 +1,4 @@
-"""Whose files are whose, among the revisions that a request is about."""
+"""Which file belongs to which revision, among those that a request is about."""
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ class Comparison:
         """Asks nothing yet.
 
         Args:
-            steps: the step of each branch, those of a known suite that were never published too.
+            steps: the step of each branch; of a known suite also steps that were not published.
         """
         self._repository, self._steps = repository, steps
         self._branches = {step: branch for branch, step in steps.items()}
@@ -39,8 +39,8 @@ class Comparison:
         """Who holds which weights. The first call lists the files of all steps that are expected.
 
         Raises:
-            CheckpointError: the files of `main` or of the last step cannot be listed, so that whose
-                a file is cannot be told.
+            CheckpointError: the files of `main` or of the last step cannot be listed, so that the
+                owner of a file is not known.
             HubError: the Hub cannot be asked.
         """
         with self._lock:
@@ -60,7 +60,7 @@ class Comparison:
 
     @cached_property
     def last(self) -> int:
-        """The last step that is published. A branch without weights publishes none.
+        """The last step that is published. A branch without weights does not count.
 
         Raises:
             HubError: the Hub cannot be asked.
@@ -78,7 +78,7 @@ class Comparison:
         return max(self._branches)
 
     def knows_as_foreign(self, step: int, blobs: Iterable[str]) -> bool:
-        """Whether one of some weights of a step is remembered to be another's; asks nothing."""
+        """Whether one of these weights of a step is remembered as another step's; asks nothing."""
         known = self._remembered
         last = max((step, *(other for held in known.steps.values() for other in held)))
         return any(whose(step, blob, known, last=last) for blob in blobs)

@@ -1,8 +1,7 @@
 """Connections to the hosts of files that are kept open from one range to the next.
 
 A new one costs two round trips, four with encryption, and begins slowly. Only a connection whose
-last answer was read to its very end is kept: what is left of one answer must never be read as the
-next.
+last answer was read to its very end is kept: the rest of one answer must never be read as the next.
 """
 
 import http.client
@@ -17,17 +16,17 @@ from urllib.parse import SplitResult
 from pythia_traj.hub.network import ssl_context
 
 CONNECTIONS = 4
-"""Ranges on their way at once, and so connections to a host that are worth keeping."""
+"""Ranges fetched at once, and so the connections to a host that are worth keeping."""
 
 _IDLE = 30.0
-"""Seconds after which an unused one is closed: routers forget it without a word to either side."""
+"""Seconds after which an unused one is closed: routers forget it without telling either side."""
 
 Host = tuple[str, str]
 """Scheme, and name with port."""
 
 
 class Connections:
-    """Those of one client that wait for their next request.
+    """The connections of one client that wait for their next request.
 
     Any number of threads may take and return them.
     """
@@ -38,7 +37,7 @@ class Connections:
         self._process = os.getpid()
 
     def take(self, host: Host) -> http.client.HTTPConnection | None:
-        """One that is open still, which is the caller's until it is returned or closed."""
+        """One that is still open; it is the caller's until it is returned or closed."""
         with self._lock:
             self._close_old()
             waiting = self._waiting.get(host, [])
@@ -50,7 +49,7 @@ class Connections:
         return None
 
     def give_back(self, host: Host, connection: http.client.HTTPConnection) -> None:
-        """One whose last answer was read to its end."""
+        """Takes one back whose last answer was read to its end."""
         with self._lock:
             self._close_old()
             waiting = self._waiting.setdefault(host, [])
@@ -85,12 +84,12 @@ class Connections:
 
 
 def host_of(parts: SplitResult) -> Host:
-    """Whom an address names."""
+    """The host that an address names."""
     return parts.scheme, parts.netloc.rpartition("@")[2]
 
 
 def new_connection(host: Host, seconds: float | None) -> http.client.HTTPConnection:
-    """One that is yet to be connected."""
+    """One that is not connected yet."""
     scheme, name = host
     if scheme == "https":
         return http.client.HTTPSConnection(name, timeout=seconds, context=ssl_context())
@@ -98,9 +97,9 @@ def new_connection(host: Host, seconds: float | None) -> http.client.HTTPConnect
 
 
 def _is_spent(connection: http.client.HTTPConnection) -> bool:
-    """Whether the other side has closed it, or sent what nobody asked for.
+    """Whether the other side has closed it, or sent something without being asked.
 
-    Either way there is something to read.
+    In both cases the socket has something to read.
     """
     sock = connection.sock
     if isinstance(sock, SSLSocket) and sock.pending():

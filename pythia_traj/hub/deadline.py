@@ -1,7 +1,7 @@
-"""An end to answers that never end: seconds in which one has to come, whatever it is waiting for.
+"""A time limit for answers: seconds in which one has to come, whatever it waits for.
 
-Time-outs of a connection begin anew with every byte, so that a server that sends one now and then
-would be listened to for ever; and none of them covers the look-up of a name.
+Time-outs of a connection begin again with every byte, so that a server could send one now and then
+for ever; and none of them covers the look-up of a name.
 """
 
 import threading
@@ -53,7 +53,7 @@ class Deadline:
 
 
 def within(deadline: Deadline, work: Callable[[], _Result]) -> _Result:
-    """What a piece of work returns or raises; it is left alone where it takes longer.
+    """What a piece of work returns or raises; the wait for it ends at the deadline.
 
     Raises:
         TooSlowError: it takes longer.
@@ -64,14 +64,14 @@ def within(deadline: Deadline, work: Callable[[], _Result]) -> _Result:
         try:
             future.set_result(work())
         except BaseException as error:
-            # Whatever it is, it is raised where the result is waited for.
+            # Every error is raised in the thread that waits for the result.
             future.set_exception(error)
 
     try:
-        # Nothing ends a thread that waits for a socket: it must not keep the process.
+        # A thread that waits for a socket cannot be ended: it must not keep the process alive.
         threading.Thread(target=run, name="pythia-traj-ask", daemon=True).start()
     except RuntimeError:
-        run()  # No more threads can be started: then without a limit, rather than not at all.
+        run()  # The system starts no more threads: better without a limit than not at all.
     while not wait([future], timeout=max(0.0, min(deadline.left, _POLL))).done:
         if deadline.left <= 0:
             raise TooSlowError("its answer comes too slowly")

@@ -1,9 +1,8 @@
 """What the environment says of the Hub: where it is and who asks.
 
-It is checked by form before anything is asked. Whoever copies an address or a token out of a page
-copies quotes and line breaks with it. The Hub's client takes them as they are, and what then fails
-is far from its cause. A user and a password in the address are for that origin alone, and never
-shown.
+It is checked by form before any request. A copied address or token often has quotes or line breaks
+around it. The Hub's client takes them as they are, and then fails far from the cause. A user and a
+password in the address are for that origin alone, and never shown.
 """
 
 import os
@@ -37,7 +36,7 @@ class Endpoint:
 
     Attributes:
         address: without user and password, and without a slash at its end.
-        authorization: what user and password become on the way; None where there are none.
+        authorization: the header for user and password; None without them.
     """
 
     address: str
@@ -45,20 +44,21 @@ class Endpoint:
 
 
 def endpoint(given: str) -> Endpoint:
-    """The Hub at an address, as `HF_ENDPOINT` gives it; at the usual one where that is empty.
+    """The Hub at an address, as `HF_ENDPOINT` gives it; at the usual one if that is empty.
 
     Raises:
-        HubError: it is no address.
+        HubError: it is not an address.
     """
     if not given.strip():
         return Endpoint(DEFAULT)
     _refuse_wrappings("HF_ENDPOINT", given)
     match = _ADDRESS.fullmatch(given)
     if match is None or int(match["port"] or 0) > _LAST_PORT:
-        # What may hold a password is not quoted.
+        # An address that may hold a password is not quoted.
         quoted = "" if "@" in given or "?" in given else f" {given[:80]!r}"
         raise HubError(
-            f"HF_ENDPOINT{quoted} is no address of a Hub: give one such as {DEFAULT}, or unset it"
+            f"HF_ENDPOINT{quoted} is not the address of a Hub: give one such as {DEFAULT}, or"
+            " unset it"
         )
     host = f"{match['host']}:{match['port']}" if match["port"] else match["host"]
     address = f"{match['scheme'].lower()}://{host}{match['path']}"
@@ -73,7 +73,7 @@ def endpoint(given: str) -> Endpoint:
 def check_importable() -> None:
     """Whether the Hub's client can be imported.
 
-    It reads `HF_ENDPOINT` then, with a traceback where that is no address.
+    On import it reads `HF_ENDPOINT`, and ends with a traceback if that is not an address.
 
     Raises:
         HubError: it cannot.
@@ -86,7 +86,7 @@ def check_importable() -> None:
 
 
 def check_tokens() -> None:
-    """Checks the tokens that stand in the environment.
+    """Checks the tokens in the environment.
 
     Raises:
         HubError: one of them cannot be sent.
@@ -96,10 +96,10 @@ def check_tokens() -> None:
 
 
 def check_token(name: str, given: str) -> None:
-    """Whether a token can be sent; an empty one is as none.
+    """Checks that a token can be sent; an empty one means no token.
 
     Args:
-        name: where it stands.
+        name: what gives it, for messages.
 
     Raises:
         HubError: it cannot.
@@ -109,7 +109,7 @@ def check_token(name: str, given: str) -> None:
 
 
 def _refuse_wrappings(name: str, given: str) -> None:
-    """Refuses what was copied along with a value, without showing it."""
+    """Refuses characters that were copied along with a value, without showing the value."""
     if given.strip()[0] in "\"'" or given.strip()[-1] in "\"'":
         raise HubError(f"{name} is in quotes: set it without them, or unset it")
     if "\n" in given or "\r" in given:

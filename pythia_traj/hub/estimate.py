@@ -9,9 +9,9 @@ from typing import Any
 from rich.filesize import decimal
 
 from pythia_traj.errors import CheckpointError
-from pythia_traj.hub.disk import weights_directory
 from pythia_traj.hub.listed import RemoteFile
 from pythia_traj.hub.model import HubModel
+from pythia_traj.hub.stored import weights_directory
 from pythia_traj.hub.transfer import METER, Source, Transfer
 from pythia_traj.suites.buffers import anonymous
 
@@ -26,9 +26,8 @@ class Estimate:
     Attributes:
         here: of the steps, how many have their weights on this machine already.
         missing: steps that are announced and have no branch, or are known to have no weights.
-        checkpoint_bytes: weights of one checkpoint; those of one model are of one size.
-        api_requests, file_requests: that the Hub counts against its limits, which differ for the
-            two.
+        checkpoint_bytes: weights of one checkpoint; all checkpoints of a model have the same size.
+        api_requests, file_requests: what the Hub counts against its two limits.
     """
 
     steps: int
@@ -103,8 +102,8 @@ def estimate(model: HubModel, steps: Sequence[int]) -> Estimate:
             )
         except CheckpointError:
             missing.append(step)
-    # The Hub is asked once for the address of a large file, whose bytes are another host's. Config
-    # and tokenizer are fetched once in all.
+    # For a large file the Hub is asked once for the address; its bytes come from another host.
+    # Config and tokenizer are fetched once in all.
     files = len(weights) * (len(there) - here) + 2 * 2
     size = sum(file.size for file in weights)
     return Estimate(
@@ -118,7 +117,7 @@ def estimate(model: HubModel, steps: Sequence[int]) -> Estimate:
 
 
 def _first_weights(model: HubModel, steps: Sequence[int]) -> tuple[RemoteFile, ...]:
-    """The weight files of the first step that has any: those of one model are alike."""
+    """The weight files of the first step that has any: all steps of a model have similar ones."""
     failure: CheckpointError | None = None
     for step in steps:
         try:
@@ -144,5 +143,5 @@ def measure_rate(model: HubModel, step: int) -> float:
     start, before = time.perf_counter(), METER.total
     with model.repository.client.asking(model.repo):
         transfer.fetch([(0, count)])
-    # Where ranges are ignored more than was asked for has come.
+    # A server that ignores ranges sends more than was asked for.
     return (METER.total - before) / (time.perf_counter() - start)

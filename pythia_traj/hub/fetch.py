@@ -43,7 +43,7 @@ def fetch(
 
     Args:
         disk_budget: bytes (or `20GB`) that all kept weights may take together.
-        on_step: is told each step when it is done.
+        on_step: is called with each step when it is done.
 
     Raises:
         ConfigError: they exceed the budget, or it is not a number of bytes.
@@ -142,10 +142,10 @@ class Removed:
 
 
 def remove(repo: str | None) -> Removed:
-    """Removes what is kept of a repository, or everything, what was remembered of the Hub included.
+    """Removes what is kept of a repository, or everything, remembered listings included.
 
-    What is in use stays, and so does what pythia-traj did not put into its cache; nothing outside
-    it is touched.
+    Files in use stay, and so do files that pythia-traj did not put into its cache. Nothing outside
+    the cache is touched.
 
     Raises:
         SuiteError: nothing is kept of it.

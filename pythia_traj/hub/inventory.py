@@ -62,7 +62,7 @@ class Inventory:
         self._is_partial = False
         self._files: dict[str, tuple[RemoteFile, ...]] = {}
         self.unlisted: set[str] = set()
-        """Commits whose files are known from this machine alone, without the Hub's word."""
+        """Commits whose files are known from this machine alone; the Hub has not confirmed them."""
 
     def branches(self) -> dict[str, str]:
         """The commit of every branch: remembered, or from one listing.
@@ -87,7 +87,7 @@ class Inventory:
         """The commit that a branch pointed to.
 
         Raises:
-            CheckpointError: there is no such branch.
+            CheckpointError: the branch does not exist.
             HubError: the Hub cannot be asked.
         """
         commit = self.branches().get(revision)
@@ -111,7 +111,7 @@ class Inventory:
             try:
                 known = self._client.files(self._repo, commit)
             except HubError as error:
-                # The branches could be listed: this commit alone is gone since, or not kept for use
+                # The branches could be listed: only this commit is gone, or not kept for use
                 # offline.
                 raise CheckpointError(f"files of commit {commit[:12]}: {error}") from None
             self._listings.keep_files(commit, known)
@@ -130,13 +130,12 @@ class Inventory:
     def holders(self, steps: Mapping[str, int], wanted: Iterable[str]) -> Holders:
         """Who holds which weights.
 
-        Counted are `main`, the branches wanted, and all others whose files are remembered. Nothing
-        else is listed. A branch that cannot be listed is left out: it fails when its own turn
-        comes.
+        It counts `main`, the wanted branches, and all others whose files are remembered, and lists
+        nothing else. A branch that cannot be listed is left out: it fails when its own turn comes.
 
         Args:
             steps: the step of each branch that is one.
-            wanted: branches to be listed, beside `main`; those that do not exist are skipped.
+            wanted: branches to list, beside `main`; those that do not exist are skipped.
 
         Raises:
             HubError: the branches cannot be listed.
@@ -157,7 +156,7 @@ class Inventory:
         return holders
 
     def remembered_holders(self, steps: Mapping[str, int]) -> Holders:
-        """The same of what is remembered alone: nothing is asked."""
+        """The same from remembered listings only; asks nothing."""
         branches = self._branches or self._listings.branches() or {}
         holders = Holders()
         self._add_remembered(holders, branches, {**steps, MAIN: None})
@@ -175,7 +174,7 @@ class Inventory:
     def _all_files(self, commits: list[str]) -> list[tuple[RemoteFile, ...] | CheckpointError]:
         """The files of commits, several asked for at once.
 
-        For one that cannot be listed, the reason.
+        For a commit that cannot be listed, the reason.
         """
 
         def ask(commit: str) -> tuple[RemoteFile, ...] | CheckpointError:
@@ -189,7 +188,7 @@ class Inventory:
             try:
                 return [answer.result() for answer in asked]
             except BaseException:
-                # Whoever waits has gone: those that are being asked for end their attempts.
+                # The caller does not wait any more: running requests end their attempts.
                 self._client.stopped.set()
                 for answer in asked:
                     answer.cancel()

@@ -1,6 +1,6 @@
 """A file as the Hub lists it, checked by form, and whether bytes are that file.
 
-Names, sizes and digests come from whoever answers for the Hub, and a digest becomes the name of a
+Names, sizes and digests come from a server that may be hostile, and a digest becomes the name of a
 file on this machine.
 """
 
@@ -9,10 +9,10 @@ import re
 from dataclasses import dataclass
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
-"""What the Hub knows a commit by."""
+"""How the Hub names a commit."""
 
 DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-"""What the Hub knows a content by: a git blob id, or the sha256 of a large file."""
+"""How the Hub names a content: by its git blob id, or by the sha256 of a large file."""
 
 LARGEST = 2**63 - 1
 """Bytes of a file, as file systems count them."""
@@ -21,9 +21,9 @@ _LONGEST = 1024
 """Characters of a path in a repository."""
 
 _OUTSIDE = re.compile(r"/|.*[\x00-\x1f\x7f-\x9f\\]|(.*/)?\.{1,2}(/|$)|.*//|.*/$|$", re.DOTALL)
-"""Names that no file of a repository has, and that could lead elsewhere.
+"""Names that a file of a repository never has, and that could lead elsewhere.
 
-Among them are absolute ones, steps upwards and control characters.
+They include absolute paths, `..` and control characters.
 """
 
 
@@ -32,13 +32,13 @@ class RemoteFile:
     """A file of a commit, as the Hub lists it.
 
     Attributes:
-        path: its name, as whoever uploaded it chose it.
+        path: its name, as its author chose it.
         size: in bytes.
-        blob: what its content is known by: the sha256 of a large file, the git blob id (sha1) of a
-            small one.
+        blob: the name of its content: the sha256 of a large file, the git blob id (sha1) of a small
+            one.
 
     Raises:
-        ValueError: no file can be listed so.
+        ValueError: its name, size or digest is impossible.
     """
 
     path: str
@@ -47,16 +47,16 @@ class RemoteFile:
 
     def __post_init__(self) -> None:
         if not (is_inside(self.path) and _is_size(self.size) and _is_digest(self.blob)):
-            raise ValueError("a file is listed with a name, a size or a digest that none can have")
+            raise ValueError("a file is listed with an impossible name, size or digest")
 
     @property
     def sha256(self) -> str | None:
-        """The sha256 of the content, if that is what the Hub knows it by."""
+        """The sha256 of the content, if the Hub names it by that."""
         return self.blob if len(self.blob) == 64 else None
 
 
 class Digest:
-    """The digest by which the Hub knows a file.
+    """The digest by which the Hub names a file.
 
     It is the sha256 of a large file, and the git blob id of a small one.
     """
@@ -74,12 +74,12 @@ class Digest:
 
     @property
     def matches(self) -> bool:
-        """Whether the bytes so far are the file."""
+        """Whether the bytes so far are the whole file."""
         return self._hash.hexdigest() == self._file.blob
 
 
 def is_file(data: memoryview, file: RemoteFile) -> bool:
-    """Whether bytes that are there are the file that was listed."""
+    """Whether these bytes are the file that was listed."""
     if len(data) != file.size:
         return False
     digest = Digest(file)
@@ -88,7 +88,7 @@ def is_file(data: memoryview, file: RemoteFile) -> bool:
 
 
 def is_inside(path: object) -> bool:
-    """Whether a name is one of a file in a repository, and leads nowhere else."""
+    """Whether a name is possible for a file in a repository, and does not lead elsewhere."""
     return isinstance(path, str) and len(path) <= _LONGEST and _OUTSIDE.match(path) is None
 
 

@@ -1,12 +1,12 @@
-"""What was learnt of a repository, kept on this machine so that it is not asked for again.
+"""What is known of a repository, kept on this machine so that it is not asked for again.
 
 In `<cache>/hub/<endpoint>/<org>--<name>/`:
 
-    branches.json          where the branches pointed when it was last asked
+    branches.json          where the branches pointed when the Hub was last asked
     files/<commit>.json    the files of a commit, which never change
 
-Files are replaced whole; one that cannot be read, or is not of this form, is as good as none; a
-cache that cannot be written, or is not ours, is done without.
+Files are replaced whole. One that cannot be read, or has another form, is ignored. A cache that
+cannot be written, or is not ours, is not used.
 """
 
 import json
@@ -59,7 +59,7 @@ class Listings:
 
     def __init__(self, endpoint: str, repo: str) -> None:
         self._cache = cache_directory()
-        # User and password of an address are no part of a name.
+        # User and password of an address do not become part of a name.
         self._names = (
             _HUB,
             plain_name(without_credentials(endpoint)),
@@ -80,7 +80,7 @@ class Listings:
         found = self._read(_Files, _FILES, f"{commit}.json")
         try:
             return None if found is None else tuple(RemoteFile(*entry) for entry in found.root)
-        except ValueError:  # Of an older version, which took what is refused now.
+        except ValueError:  # From an older version, which accepted what is refused now.
             return None
 
     def keep_files(self, commit: str, files: Sequence[RemoteFile]) -> None:
@@ -104,7 +104,7 @@ class Listings:
                     if not stat.S_ISREG(
                         os.stat(names[-1], dir_fd=folder, follow_symlinks=False).st_mode
                     ):
-                        return  # Something else has its name: it is not ours to replace.
+                        return  # Something that is not ours has its name.
                 temporary = f".{uuid.uuid4().hex}"
                 descriptor = os.open(
                     temporary,
@@ -118,7 +118,7 @@ class Listings:
 
 
 def forget() -> int:
-    """Removes all that is remembered; says how many listings there were."""
+    """Removes all that is remembered; returns the number of listings."""
     root, forgotten = cache_directory(), 0
     for endpoint in cache.folders(root, _HUB):
         for repo in cache.folders(root, _HUB, endpoint):

@@ -14,13 +14,13 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
 def lock(file: int, operation: int) -> bool:
-    """Takes a lock on an open file; False where its disk has none, which the log says once.
+    """Takes a lock on an open file; False if its disk has no locks, which is logged once.
 
     Args:
         operation: as for `fcntl.flock`.
 
     Raises:
-        BlockingIOError: another holds it, and the operation does not wait.
+        BlockingIOError: another process holds it, and the operation does not wait.
     """
     try:
         fcntl.flock(file, operation)
@@ -35,8 +35,8 @@ def lock(file: int, operation: int) -> bool:
 @cache
 def _note(device: int, reason: str) -> None:
     log.warning(
-        "the disk of the cache (device %d) has no locks (%s): whether another process uses a file"
-        " there is not known, so none is evicted",
+        "the disk of the cache (device %d) has no locks (%s): it cannot be known whether another"
+        " process uses a file, so nothing is evicted",
         device,
         reason,
     )

@@ -1,9 +1,9 @@
 """Tensors that are the same in every checkpoint: causal masks and the like, 3 to 15 % of a file.
 
-They cross the network once. They are learnt, not assumed: a file that was fetched whole and is what
-the Hub listed teaches them, by name, type, shape and content. In a later file they stand in for the
-same names, types and shapes, so that the digest of the whole file can still be checked. If it then
-disagrees they are fetched after all; only if it still disagrees is the file corrupt.
+They cross the network once. They are learnt, not assumed: their names, types, shapes and contents
+are taken from a file that was fetched whole and is what the Hub lists. In a later file they are
+filled in where name, type and shape are the same, so that the digest of the whole file can still be
+checked. If it disagrees, they are fetched after all; if it disagrees again, the file is corrupt.
 """
 
 import threading
@@ -23,11 +23,11 @@ _GAP = 1 << 20
 """A gap smaller than this is fetched with its surroundings: another request would cost more."""
 
 _MOST = 256 << 20
-"""Bytes of contents that are kept: whoever publishes a file may call all of it a mask."""
+"""Bytes of contents that are kept, because a file may call all of its tensors masks."""
 
 
 class Masks:
-    """What was learnt. Any number of threads may ask and add."""
+    """The masks learnt so far. Any number of threads may ask and add."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -44,9 +44,9 @@ class Masks:
                     self._digests[entry.name, entry.dtype, entry.shape] = digest
 
     def _digest_of(self, entry: TensorEntry, content: bytes) -> str:
-        """The sha256 of a content, which is kept.
+        """The sha256 of a content; keeps the content.
 
-        The layers' masks are alike, so that mostly one is hashed and one is kept.
+        The layers' masks are alike, so that usually one is hashed and one is kept.
         """
         alike = self._contents.setdefault((entry.dtype, entry.shape), {})
         for digest, known in alike.items():
@@ -58,7 +58,7 @@ class Masks:
         return digest
 
     def fill(self, entries: Iterable[TensorEntry], buffer: memoryview) -> list[Span]:
-        """Puts what is known into its place, and returns where."""
+        """Puts the known contents into their places, and returns the spans."""
         filled = []
         for entry in entries:
             with self._lock:
@@ -73,11 +73,11 @@ class Masks:
 def fetch_file(source: Source, buffer: memoryview, masks: Masks) -> None:
     """Fetches a file into a buffer of its size, and checks that it is the file that the Hub listed.
 
-    A file that is not is fetched whole once more.
+    If it is not, it is fetched whole once more.
 
     Raises:
         CheckpointError: it is corrupt.
-        httpx2.HTTPError: it cannot be had.
+        httpx2.HTTPError: it cannot be fetched.
     """
     size = source.file.size
     if size > SEGMENT and source.file.path.endswith(".safetensors"):
@@ -103,10 +103,10 @@ def _fetch_without_masks(
             in_parts = transfer.fetch([(_HEADER, start)])
         entries = tensor_entries(buffer, size, name)
     except CheckpointError:
-        # Damaged on the way, perhaps: the digest will tell.
+        # It may have been damaged on the way: the digest will tell.
         return False
-    # A server that ignores ranges has sent everything. Otherwise what is known is put where nothing
-    # has been received.
+    # A server that ignores ranges has sent everything. Otherwise the known contents are put where
+    # nothing was received.
     begun = max(start, _HEADER) if in_parts else size
     known = masks.fill((entry for entry in entries if entry.start >= begun), buffer)
     here = [(0, begun), *(span for span in _joined(known) if span[1] - span[0] >= _GAP)]
@@ -136,6 +136,6 @@ def _joined(spans: list[Span]) -> list[Span]:
 
 
 def _between(spans: list[Span], size: int) -> list[Span]:
-    """What ascending spans leave out of a file."""
+    """The parts of a file that ascending spans leave out."""
     edges = [0, *(edge for span in sorted(spans) for edge in span), size]
     return [(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if start < end]

@@ -17,7 +17,7 @@ from pythia_traj.suites.files import CONFIG, is_weights
 from pythia_traj.suites.names import in_results
 
 _STEP_BRANCH = re.compile(r"step0*([0-9]{1,19})")
-"""Leading zeros are part of the branch's name and not of the step's number.
+"""Leading zeros belong to the branch's name and not to the step's number.
 
 Longer numbers are beyond the last step.
 """
@@ -31,7 +31,7 @@ class HubModel:
     Attributes:
         repository: where it is published.
         record: what is known of it beforehand, for a model of a known suite.
-        steps: those it was published at; for a known model, without asking.
+        steps: those it was published at; for a known model this needs no request.
     """
 
     def __init__(self, repo: str, *, record: ModelRecord | None, refresh: bool) -> None:
@@ -50,8 +50,8 @@ class HubModel:
         """Any repository with branches `step<N>`.
 
         Raises:
-            HubError: it cannot be asked for its branches.
-            SuiteError: it has none of that name, or two for one step.
+            HubError: its branches cannot be listed.
+            SuiteError: it has no branch of that form, or two for one step.
         """
         model = cls(repo, record=None, refresh=refresh)
         if not model.steps:
@@ -73,13 +73,13 @@ class HubModel:
 
     @property
     def compares_with_main(self) -> bool:
-        """Whether there is a `main` with a config to compare with."""
+        """Whether `main` exists and has a config to compare with."""
         main = self.repository.main
         return main is not None and CONFIG in main[1]
 
     @cached_property
     def comparison(self) -> Comparison:
-        """Whose its steps' files are."""
+        """Which file belongs to which of its steps."""
         return Comparison(self.repository, {self.revision(step): step for step in self.steps})
 
     @property
@@ -104,7 +104,7 @@ class HubModel:
         """The branch of each step: `step8`, or `step00008`.
 
         Raises:
-            SuiteError: two branches that point to different commits are one step's.
+            SuiteError: two branches of one step point to different commits.
         """
         branches, found = self.repository.inventory.branches(), dict[int, str]()
         for name in sorted(branches, key=len):
@@ -133,7 +133,7 @@ class HubModel:
         return self.record.learning_rate(step) if self.record else None
 
     def facts(self) -> dict[str, Any]:
-        """What the suite says of it, as columns of schema.MODELS."""
+        """The suite's facts about it, as columns of schema.MODELS."""
         return {"repo": self.repo, **(self.record.facts() if self.record else {})}
 
     def expect(self, steps: Sequence[int], *, defects: bool = False) -> None:
@@ -149,9 +149,8 @@ class HubModel:
     def what_changed(self, step: int, recorded: Mapping[str, Any]) -> str | None:
         """A recorded commit is trusted; only a refresh asks whether the branch has moved.
 
-        What was measured on files that are known by now to be another step's is to be redone,
-        unless it was measured in spite of that; and what does not say on which of the commit's
-        files it was measured.
+        A unit is redone if its files are now known to be another step's, unless it was measured in
+        spite of that. It is also redone if its record does not name the files of the commit.
         """
         if recorded.get("kind") != "hub" or recorded.get("repo") != self.repo:
             return f"they were not those of {self.repo}"
@@ -168,7 +167,7 @@ class HubModel:
         return "known to be another step's" if foreign else None
 
     def checkpoint(self, step: int) -> "HubCheckpoint":
-        """The checkpoint of a published step; nothing is asked before something of it is."""
+        """The checkpoint of a published step; the Hub is asked only when one of its parts is."""
         if step not in self._checkpoints:
             tokens = None if self.tokens_per_step is None else step * self.tokens_per_step
             self._checkpoints[step] = HubCheckpoint(
@@ -201,7 +200,7 @@ class HubModel:
     def _weight_bytes(self, steps: Sequence[int]) -> int:
         """Bytes of the weights of one checkpoint.
 
-        Those of one model are alike, so the first that has any tells.
+        All checkpoints of a model have the same size: the first that has weights gives it.
         """
         for step in steps:
             try:

@@ -1,8 +1,8 @@
 """What the environment says of the way to the Hub: proxies, and the certificates that are trusted.
 
-They are checked before anything is asked. The Hub's client reads the same variables, but some it
-takes as they are and fails far from the cause, and those of `requests` and `curl`, which networks
-with an authority of their own set, it does not know.
+They are checked before the first request. The Hub's client reads the same variables, but takes some
+as they are and then fails far from the cause. It does not know the variables of `requests` and
+`curl`, which are set in networks with a certificate authority of their own.
 """
 
 import importlib.util
@@ -29,7 +29,7 @@ _OF_OTHERS = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 def check() -> None:
-    """Whether requests can be made as the environment wants them.
+    """Checks that requests can be made as the environment wants them.
 
     Raises:
         HubError: a proxy or certificates that it names cannot be used.
@@ -52,14 +52,14 @@ def ssl_context() -> ssl.SSLContext:
     """The trusted certificates: those that the first of the variables names, or the system's.
 
     Raises:
-        HubError: there are none where one of them says.
+        HubError: the variable names a file that does not exist or holds no certificates.
     """
     name = _trusted()
     return _context("", "") if name is None else _context(name, os.environ[name].strip())
 
 
 def _trusted() -> str | None:
-    """The variable that says which certificates are trusted, if one does."""
+    """The variable that names the trusted certificates, if one is set."""
     return next(
         (name for name in (*_OF_THE_CLIENT, *_OF_OTHERS) if os.environ.get(name, "").strip()), None
     )
@@ -73,7 +73,7 @@ def _context(name: str, path: str) -> ssl.SSLContext:
     try:
         if folders:
             return ssl.create_default_context(capath=os.pathsep.join(folders))
-        # Not a pipe, nor anything without an end.
+        # A pipe or a device might never end.
         read_file(Path(path), error=HubError, most=SMALL)
         return ssl.create_default_context(cafile=path)
     except FileNotFoundError:
@@ -89,9 +89,9 @@ def _context(name: str, path: str) -> ssl.SSLContext:
 
 
 def _follow_others() -> None:
-    """Has the client trust what other tools are told to trust.
+    """Makes the client trust the certificates that other tools are told to trust.
 
-    Where somebody gave it a way of its own to make connections, it is left alone.
+    A client that already has its own way to make connections is left alone.
     """
     usual = hub_http.default_client_factory
     wanted = _client if _trusted() in _OF_OTHERS else usual
@@ -125,9 +125,9 @@ def _check_proxy(name: str, given: str) -> None:
     except (httpx2.InvalidURL, ValueError):
         is_address = False
     if not is_address:
-        # What may hold a password is not quoted.
+        # An address that may hold a password is not quoted.
         raise HubError(
-            f"{name} is no address of a proxy:"
+            f"{name} is not the address of a proxy:"
             f" give one such as {scheme}://proxy.example:3128, or unset it"
         )
     if scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:

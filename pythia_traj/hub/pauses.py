@@ -1,4 +1,4 @@
-"""How long a server asks to be left alone, from the headers of its refusal.
+"""How long a server asks to wait, from the headers of its refusal.
 
 Retry-After: 120                             seconds
 Retry-After: Wed, 21 Oct 2026 07:28:00 GMT   a date, which is compared with the answer's own `Date`
@@ -25,13 +25,13 @@ _ROUNDED = 1.0
 
 
 def pause_asked(status: int, headers: Mapping[str, str]) -> float | None:
-    """Seconds that a server asks to be left alone, from its refusal; None where it does not say.
+    """Seconds that a server asks to wait, from its refusal; None if it does not say.
 
-    What cannot be waited for is infinite: less than nothing, no number, beyond all dates.
+    A time that cannot be waited for is infinite: a negative one, not a number, beyond all dates.
     """
     named = {name.lower(): str(value) for name, value in headers.items()}
     asked = _retry_after(named)
-    # Limits stand in every answer: they are the reason for this one only.
+    # Every answer states the limits: they are the reason for this one only.
     limited = _rate_limit(named) if status == 429 else None
     known = [seconds for seconds in (asked, limited) if seconds is not None]
     return max(known) if known else None
@@ -45,7 +45,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     until = _seconds_of(text)
     if until is None:
         return None
-    # By the server's clock where it says what that shows: ours may go wrong.
+    # By the server's clock if it gives the time: ours may be wrong.
     now = _seconds_of(headers.get("date", ""))
     return max(until - (time.time() if now is None else now), 0.0)
 

@@ -1,8 +1,8 @@
 """Small questions to the Hub, whose answers come whole.
 
-They are asked patiently, and of a Hub that has fallen silent not for long. One step of a model
-needs several answers in turn. Were each waited for as if it were the first, a silent Hub would cost
-minutes for each.
+They are asked patiently, but not for long if the Hub has stopped answering. One step of a model
+needs several answers in turn. With the full wait for each, a silent Hub would cost minutes for
+each.
 """
 
 import time
@@ -21,10 +21,10 @@ _Answer = TypeVar("_Answer")
 class Questions:
     """The questions to one Hub. Any number of threads may ask.
 
-    A question that was given up because nothing was heard is not asked again for as long as it may
-    take in all. Until any other is answered, each is asked once, with the time-out of a connection.
-    Where a server asked for more retry than there is, further questions are not waited for at
-    its wish until one is answered.
+    A question that was given up without any answer is not asked again for the time that its
+    attempts may take in all. Until another one is answered, each is asked once, with the time-out
+    of a connection. If a server asked to wait longer than the policy allows, its further wishes to
+    wait are refused until one question is answered.
     """
 
     def __init__(self, retry: RetryPolicy, is_unwanted: Callable[[], bool]) -> None:
@@ -36,8 +36,8 @@ class Questions:
         """The answer to a question.
 
         Args:
-            what: the question in the log, and what it is known by.
-            ask: asks it once, within time-outs, and may tell the attempts what arrives.
+            what: the question as the log names it, and by which it is known again.
+            ask: asks it once, within time-outs, and may report to the attempts what arrives.
 
         Raises:
             GivenUpError: no attempt was answered well.

@@ -14,16 +14,16 @@ from pythia_traj.outside import read_file
 from pythia_traj.suites.files import what_it_is_instead
 
 _BEGINNING = 200
-"""Bytes that tell what a file is."""
+"""Bytes that are enough to tell what a file is."""
 
 
 class Repository:
-    """One repository, by commit: of a commit nothing can change.
+    """One repository, by commit: a commit never changes.
 
     Attributes:
         name: `org/name`.
-        client: who is asked.
-        inventory: which commits and files there are.
+        client: asks the Hub.
+        inventory: its commits and their files.
         masks: tensors that all its checkpoints share.
     """
 
@@ -46,13 +46,14 @@ class Repository:
     def listing(self, commit: str) -> dict[str, RemoteFile]:
         """The files of a commit by name.
 
-        No name becomes a path here: only those that a checkpoint's files have are looked up.
+        Names from a listing do not become paths: only the names of a checkpoint's files are looked
+        up.
         """
         return {file.path: file for file in self.inventory.files(commit)}
 
     @cached_property
     def main(self) -> tuple[str, dict[str, RemoteFile]] | None:
-        """The commit and the files of `main`; None where there is none, or it cannot be listed."""
+        """The commit and the files of `main`; None if it does not exist or cannot be listed."""
         commit = self.inventory.branches().get(MAIN)
         try:
             return None if commit is None else (commit, self.listing(commit))
@@ -62,12 +63,12 @@ class Repository:
     def fetch(self, commit: str, file: RemoteFile) -> Path:
         """A small file on this machine, as it is listed.
 
-        Commits that share its content share one download. A file that is something else, in the
-        cache or as it came, is fetched once more.
+        Commits that share its content share one download. A file with wrong content, in the cache
+        or as it came, is fetched once more.
 
         Raises:
-            CheckpointError: it cannot be had, is something else again, too large for its name, or
-                was published as something else.
+            CheckpointError: it cannot be fetched, has wrong content the second time too, is too
+                large for its name, or was published as something else.
         """
         small.check_size(file, self.name, commit)
         there = self.client.cached(self.name, commit, file.path) or self.client.cached_blob(
@@ -85,7 +86,7 @@ class Repository:
 
 
 def _is_as_listed(path: Path, file: RemoteFile) -> bool:
-    """Whether what lies in a cache is a file; whatever else it is, it is not read."""
+    """Whether a cached file is the listed one; anything but a regular file is not read."""
     try:
         return is_file(memoryview(read_file(path, error=CheckpointError, most=file.size)), file)
     except (CheckpointError, FileNotFoundError):

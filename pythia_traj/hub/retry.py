@@ -1,7 +1,7 @@
-"""How often, and after how long, what went wrong on the network is tried again.
+"""How often, and after how long, a failed request is tried again.
 
-All retries are ours: nothing here calls a function of the Hub's client that tries again by itself,
-so attempts are counted once.
+All retries are ours: nothing here calls a function of the Hub's client that retries by itself, so
+attempts are counted once.
 """
 
 import logging
@@ -31,7 +31,7 @@ class _Plain(_Adapter):
     """
 
     def log(self, level: int, msg: object, *args: object, **options: Any) -> None:
-        """One line; where nothing else listens, Python shows it on standard error as it is."""
+        """One line; without another handler, Python shows it on standard error as it is."""
         if self.isEnabledFor(level):
             super().log(level, "%s", one_line(str(msg) % args if args else str(msg)), **options)
 
@@ -42,37 +42,37 @@ _PASSING = {408, 425, 429, 500, 502, 503, 504}
 """Statuses that say nothing about the request itself."""
 
 _LEAST = 0.5
-"""Seconds below which a server that asks to be waited for asks for nothing."""
+"""Seconds below which a server's wish to wait is ignored."""
 
 _WITHIN_REASON = 10**15
 """Seconds that a message quotes as a number."""
 
 _CERTIFICATES = (
-    "where an authority of your own signs, name the file of its certificate in SSL_CERT_FILE"
+    "if your network has its own certificate authority, name the file of its certificate in"
+    " SSL_CERT_FILE"
 )
 
 _POLL = 0.1
-"""Seconds between looks at whether a pause has lost its purpose."""
+"""Seconds between checks whether a pause is still useful."""
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
     """How long a network may fail before a question or a range is given up.
 
-    Every byte of a range begins the count of attempts and the total anew. So a server that sends
-    one now and then, before each time-out, is never given up: a transfer goes on for as long as
-    bytes arrive.
+    Every byte of a range starts the count of attempts and the total again. So a transfer goes on
+    for as long as bytes arrive, even if a server sends one just before each time-out.
 
     Attributes:
-        attempts: failures in a row, without a byte between them, that are borne.
+        attempts: failures in a row, without a byte between them, after which it is given up.
         first, longest: seconds before the second attempt, which double with each further one, and
             their limit.
-        retry_after: the longest that one answer is waited for because a server asks for it, with
-            `Retry-After` or `RateLimit`, all such pauses together. They are no failures: neither
-            attempts nor the total count them. One that would go beyond ends the attempts at once.
-        timeout: seconds without a byte before a connection is taken for dead.
-        connect: seconds for a connection to come about.
-        total: seconds without a byte after which it is given up however many attempts are left.
+        retry_after: seconds for all pauses together that a server asks for, with `Retry-After` or
+            `RateLimit`, before one answer. They are not failures: neither attempts nor the total
+            count them. A pause that would exceed the limit ends the attempts at once.
+        timeout: seconds without a byte after which a connection counts as dead.
+        connect: seconds to make a connection.
+        total: seconds without a byte after which it is given up, even with attempts left.
     """
 
     attempts: int = 6
@@ -85,7 +85,7 @@ class RetryPolicy:
 
     @property
     def timeouts(self) -> httpx2.Timeout:
-        """For every request: none waits for ever."""
+        """The time-outs of every request, so that none waits for ever."""
         return httpx2.Timeout(self.timeout, connect=self.connect)
 
     @property
@@ -95,7 +95,7 @@ class RetryPolicy:
 
     def pause(self, failures: int) -> float:
         """Seconds to wait after so many failures: longer each time, with jitter."""
-        # Half of it at random, so that many workers that failed together do not return together.
+        # Half of it is random, so that workers that failed together do not return together.
         return min(self.first * 2.0 ** (failures - 1), self.longest) * random.uniform(0.5, 1.0)  # noqa: S311
 
 
@@ -108,17 +108,17 @@ class StatusError(httpx2.HTTPError):
 
 
 class BusyError(StatusError):
-    """An answer that asks to be waited for longer than is waited."""
+    """An answer that asks for a longer wait than the policy allows."""
 
 
 class GivenUpError(httpx2.HTTPError):
-    """What was tried again and never succeeded.
+    """A request that never succeeded, after the last retry.
 
     Attributes:
         last: the error of the last attempt.
         attempts: how many there were without a byte between them.
         seconds: from the first of them to the end of the last.
-        host: who was asked, where that is not the Hub's endpoint.
+        host: the host that was asked, if it is not the Hub's endpoint.
     """
 
     def __init__(self, last: Exception, attempts: int, seconds: float, host: str | None) -> None:
@@ -127,27 +127,27 @@ class GivenUpError(httpx2.HTTPError):
 
     @property
     def is_silence(self) -> bool:
-        """Whether nothing was heard, rather than something wrong."""
+        """Whether no answer came, rather than a wrong one."""
         return isinstance(self.last, httpx2.TimeoutException)
 
     @property
     def is_busy(self) -> bool:
-        """Whether the server asked for more retry than there is."""
+        """Whether the server asked for a longer wait than the policy allows."""
         return isinstance(self.last, BusyError)
 
     @property
     def effort(self) -> str:
-        """How hard it was tried."""
+        """How often and how long it was tried."""
         return f"{self.attempts} attempt{'s' if self.attempts > 1 else ''} in {self.seconds:.0f} s"
 
 
 class Attempts:
-    """The attempts at one thing, until nobody wants it any more.
+    """The attempts at one request, for as long as it is wanted.
 
     Counts failures in a row and waits between them.
 
     Attributes:
-        host: who is asked, where that is not the Hub's endpoint.
+        host: the host that is asked, if it is not the Hub's endpoint.
     """
 
     def __init__(
@@ -158,12 +158,12 @@ class Attempts:
         *,
         paused: float = 0.0,
     ) -> None:
-        """What is attempted.
+        """Counts from zero.
 
         Args:
-            what: in the log.
-            is_unwanted: whether nobody wants it any more.
-            paused: how long this server has been waited for already because it asked for that.
+            what: the request, as the log names it.
+            is_unwanted: whether the request is not wanted any more.
+            paused: seconds already waited because this server asked for it.
         """
         self._patience, self._what, self._failures = retry, what, 0
         self._is_unwanted = is_unwanted
@@ -173,25 +173,25 @@ class Attempts:
 
     @property
     def total(self) -> float:
-        """Seconds that one attempt may take, whatever arrives."""
+        """Seconds that one attempt may take, even while bytes arrive."""
         return self._patience.total
 
     def heard(self) -> None:
-        """Bytes have arrived, of no use for the next attempt: only the total begins anew."""
+        """Bytes have arrived that do not help the next attempt: only the total starts again."""
         self._since = time.monotonic()
 
     def progressed(self) -> None:
-        """Something was achieved: the count begins anew."""
+        """Progress was made: all counts start again."""
         self._failures = self._pauses = 0
         self._paused = 0.0
         self.heard()
 
     def failed(self, error: Exception) -> None:
-        """Waits for the next attempt, saying so in the log.
+        """Waits for the next attempt, and logs it.
 
         Raises:
-            GivenUpError: too many came in a row, or they took too long.
-            the error itself, when it will not pass, or nobody waits for the next attempt.
+            GivenUpError: too many failures in a row, or they took too long.
+            the error itself, if it will not pass, or the request is not wanted any more.
         """
         if not passing(error):
             raise error
@@ -209,7 +209,7 @@ class Attempts:
         self._failures += 1
         pause = self._patience.pause(self._failures)
         lasted = time.monotonic() - self._since
-        # The next attempt has to end within the total as well.
+        # The next attempt, too, has to end within the total.
         next_ends = lasted + pause + self._patience.attempt
         if self._failures >= self._patience.attempts or next_ends > self._patience.total:
             raise GivenUpError(error, self._failures, lasted, self.host) from error
@@ -225,25 +225,25 @@ class Attempts:
         self._wait(pause)
 
     def _pause(self, error: Exception, status: int, asked: float) -> None:
-        """What the server asks for is no failure, and is waited for within its own limit."""
+        """Waits as the server asks: not a failure, and with a limit of its own."""
         self._pauses += 1
-        # Never less than after as many failures: who asks for a second again and again is not asked
-        # every second.
+        # Never less than after as many failures, so that a server that asks for one second again
+        # and again is not asked every second.
         pause, most = max(asked, self._patience.pause(self._pauses)), self._patience.retry_after
         if self._paused + pause > most:
             before = f", after {self._paused:.0f} s" if self._paused else ""
             seconds = f"{asked:.0f} s" if asked <= _WITHIN_REASON else "longer than any date"
             told = (
-                f" and asks to wait {seconds}{before}: {most:.0f} s"
-                " are waited for one answer at most"
+                f" and asks to wait {seconds}{before}: at most {most:.0f} s are waited for one"
+                " answer"
             )
             last = BusyError(status, {}, told)
             raise GivenUpError(
                 last, self._failures + 1, time.monotonic() - self._since, self.host
             ) from error
         log.warning(
-            "%s: %s: the server asks to wait %.0f s, which are waited"
-            " (%.0f s of %.0f s at most before that)",
+            "%s: %s: waiting %.0f s, as the server asks"
+            " (%.0f s waited before that, at most %.0f s in all)",
             self._what,
             describe(error),
             pause,
@@ -261,7 +261,7 @@ class Attempts:
 
 
 def passing(error: Exception) -> bool:
-    """Whether the same request may well succeed later."""
+    """Whether the same request may succeed later."""
     status = _answer_to(error)[0]
     if status is not None:
         return status in _PASSING
@@ -275,7 +275,7 @@ def passing(error: Exception) -> bool:
 def describe(error: Exception) -> str:
     """An error of the network in a few words."""
     if isinstance(error, HfHubHTTPError):
-        # Not by the words of the server, which may be anything.
+        # Not in the server's own words, which may be anything.
         return _phrase(error.response.status_code)
     text = one_line(str(error)) or type(error).__name__
     return f"{text}; {_CERTIFICATES}" if _is_about_certificates(error) else text

@@ -2,8 +2,8 @@
 
 A model is trained with one config and one tokenizer. Branches that were saved again differ from
 `main` in token ids and metadata (the sharded branches of pythia-2.8b name another end of text):
-then `main`'s are right. What changes the forward pass, or the tokens of a text, is no such
-difference: that step's files contradict the model's.
+then `main`'s are right. A difference that changes the forward pass, or the tokens of a text, is an
+error: that step's files contradict the model's.
 """
 
 from collections.abc import Mapping

@@ -2,12 +2,12 @@
 
 In `<cache>/models--<org>--<name>/`:
 
-    refs/<branch>                  the commit of a branch, as somebody last asked for it
+    refs/<branch>                  the commit of a branch, when a tool last asked for it
     snapshots/<commit>/<file>      a link to a blob, or the file itself
     blobs/<digest>
 
-A blob's name is the digest by which the Hub lists it. Where there are no links, on some network
-disks and in copies, the name says nothing: the digest is then computed from the file.
+A blob's name is the digest by which the Hub lists it. Some network disks and copies have no links,
+so that names say nothing: the digest is then computed from the file.
 """
 
 import hashlib
@@ -21,22 +21,23 @@ from huggingface_hub import constants
 
 from pythia_traj.errors import CheckpointError
 from pythia_traj.hub.listed import COMMIT, DIGEST, RemoteFile, is_inside
+from pythia_traj.hub.verified import sha256_of
 from pythia_traj.outside import read_file
 from pythia_traj.suites.files import is_weights, most_bytes
-from pythia_traj.suites.reading import map_file
 
 _COMMIT_BYTES = 100
 _MANY = 100_000
-"""More entries of a folder are not looked at."""
+"""Entries of a folder that are looked at; more are ignored."""
 
 
 @dataclass(frozen=True)
 class Left:
-    """What is left of a commit.
+    """What the cache holds of a commit.
 
     Attributes:
-        files: by the digests of the Hub, where their names say them.
-        is_listed: whether all of them do; those of a copy are known by what is in it, right or not.
+        files: with the Hub's digests, if the names of the blobs give them.
+        is_listed: whether all names give them. The digests of a copy come from its own bytes, which
+            may be damaged.
     """
 
     files: tuple[RemoteFile, ...]
@@ -44,23 +45,23 @@ class Left:
 
 
 def folder(repo: str) -> Path:
-    """Where the shared cache has a repository."""
+    """The folder of a repository in the shared cache."""
     return Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
 
 
 def blob(repo: str, digest: str) -> Path | None:
     """A file by its content, whichever commit it was fetched for.
 
-    One that is not whole yet has an ending.
+    A file that is not whole yet has a suffix, and is not found.
     """
     path = folder(repo) / "blobs" / digest
     return path if path.is_file() else None
 
 
 def branches(repo: str) -> dict[str, str]:
-    """Where branches pointed when somebody asked for them by name.
+    """Where branches pointed when a tool last asked for them by name.
 
-    Only those of which something is here.
+    Only branches of which files are here.
     """
     refs, found = folder(repo) / "refs", {}
     for path in _walk(refs):
@@ -75,7 +76,7 @@ def branches(repo: str) -> dict[str, str]:
 
 
 def left_of(repo: str, commit: str) -> Left | None:
-    """The files of a commit that are here; None where nothing is."""
+    """The files of a commit that are here; None without any."""
     found, is_listed = [], True
     with suppress(OSError), os.scandir(_snapshot(repo, commit)) as entries:
         for entry in entries:
@@ -106,7 +107,7 @@ def _walk(below: Path) -> Iterator[Path]:
 
 
 def _linked(path: Path) -> str | None:
-    """The digest that the name of a blob says; None for a file that is none of a blob."""
+    """The digest that a blob's name gives; None for a file that is not a blob."""
     with suppress(OSError):
         name = Path(path.readlink()).name
         return name if DIGEST.fullmatch(name) else None
@@ -116,13 +117,13 @@ def _linked(path: Path) -> str | None:
 def _computed(path: Path) -> str | None:
     """The digest of a file as the Hub would list it, weights as large files and others as git does.
 
-    None for one of no use here.
+    None for a file that is not used here.
     """
     size = path.stat().st_size
     if size == 0:
         return None
     if is_weights(path.name):
-        return hashlib.sha256(map_file(path)).hexdigest()
+        return sha256_of(path)
     if path.suffix != ".json" or size > most_bytes(path.name):
         return None
     content = read_file(path, error=CheckpointError, most=most_bytes(path.name))

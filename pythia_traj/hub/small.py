@@ -1,8 +1,8 @@
 """A small file of a repository -> the Hub's cache, laid out as the Hub's client lays it out.
 
-The cache is that of this machine. The client's own download tries again by itself, a dozen requests
-of up to a minute each, and no argument stops it. So this asks with retries of ours, and puts the
-file where the client, and every tool that uses it, will find it:
+The cache is that of this machine. The client's own download retries by itself, a dozen requests of
+up to a minute each, and no argument stops it. So this module retries in our way, and puts the file
+where the client, and every tool that uses it, will find it:
 
     <cache>/models--<org>--<name>/blobs/<digest>
     <cache>/models--<org>--<name>/snapshots/<commit>/<file> -> ../../blobs/<digest>
@@ -25,21 +25,21 @@ from pythia_traj.hub.retry import Attempts
 from pythia_traj.suites.files import most_bytes
 
 _GAIN = 10
-"""Attempts are counted anew with each such part of a file.
+"""Each time this part of the file, a tenth, has arrived, attempts are counted from zero again.
 
-A server that sends a byte each time gets nowhere.
+So a server that sends one byte an attempt is given up.
 """
 
 
 @dataclass
 class Arrived:
-    """What an attempt that broke off leaves to the next.
+    """What an interrupted attempt leaves to the next.
 
     Attributes:
         size: bytes of the whole file, as it is listed.
-        seconds: that are left for what is missing.
-        content: from the first byte on.
-        most: what had arrived when something was last achieved.
+        seconds: the time left for the missing bytes.
+        content: the bytes so far, from the first one on.
+        most: how many bytes had arrived at the last progress.
     """
 
     size: int
@@ -49,10 +49,10 @@ class Arrived:
 
 
 def check_size(file: RemoteFile, repo: str, commit: str) -> None:
-    """Refuses what is listed as too large for its name, before it is asked for.
+    """Refuses a file that is listed as too large for its name, before it is asked for.
 
     Raises:
-        CheckpointError: it is.
+        CheckpointError: it is too large.
     """
     most = most_bytes(file.path)
     if file.size > most:
@@ -73,12 +73,12 @@ def receive(
     """The content at an address, never more than is listed.
 
     Args:
-        headers_for: for each address that is asked.
-        arrived: what earlier attempts brought; gains what this one brings.
-        attempts: are told when something arrives.
+        headers_for: the headers for each address that is asked.
+        arrived: what earlier attempts brought; this one adds to it.
+        attempts: count the progress.
 
     Raises:
-        httpx2.HTTPError: it breaks off, is refused, or is more.
+        httpx2.HTTPError: it breaks off, is refused, or is longer than listed.
     """
     content = arrived.content
     wanted = f"bytes={len(content)}-" if content else None
@@ -86,7 +86,7 @@ def receive(
         if not response.headers.get("content-range", "").startswith(f"bytes {len(content)}-"):
             content.clear()
         elif response.headers.get("content-encoding", "identity") != "identity":
-            # A range of what is packed: it cannot go on where unpacked bytes ended.
+            # A range of packed bytes cannot continue unpacked ones.
             content.clear()
             raise DamagedError("it sends a packed part of a file")
         for chunk in pieces(response, arrived.size - len(content), deadline):
@@ -103,14 +103,14 @@ def keep(repo: str, commit: str, file: RemoteFile, content: bytes) -> Path:
     """Puts a file of a commit into the Hub's cache, under the digest by which it is listed.
 
     Args:
-        content: is known to be the file.
+        content: the file's bytes, already checked.
 
     Raises:
         OSError: the cache cannot be written.
     """
     if COMMIT.fullmatch(commit) is None:
-        # It becomes a folder's name here.
-        raise ValueError("a commit that is none")
+        # It becomes the name of a folder here.
+        raise ValueError("not a commit")
     folder = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
     stored, pointer = folder / "blobs" / file.blob, folder / "snapshots" / commit / file.path
     stored.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ def keep(repo: str, commit: str, file: RemoteFile, content: bytes) -> Path:
 
 
 def _link(link: Path, stored: Path) -> None:
-    """Makes a link, or where there can be none a copy."""
+    """Makes a link, or a copy if the disk or the user refuses links."""
     try:
         if constants.HF_HUB_DISABLE_SYMLINKS:
             raise OSError("the user wants no links")

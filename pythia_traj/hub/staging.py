@@ -1,7 +1,7 @@
 """Where the bytes of a checkpoint are put when they come over the network: in memory, the default.
 
 disk.py has the other way: files within a budget. Both hold all files of a checkpoint at once, so
-that nobody ever waits for room while holding some.
+that no thread waits for room while it holds some.
 """
 
 import threading
@@ -18,20 +18,20 @@ from pythia_traj.hub.listed import RemoteFile
 from pythia_traj.suites.buffers import Buffers
 
 Fill = Callable[[RemoteFile, memoryview], None]
-"""Writes a file's bytes into a buffer of its size."""
+"""Writes a file's bytes into a buffer of its size; raises unless they are what was listed."""
 
 
 class HubStaging(Protocol):
-    """A way in for checkpoints of the Hub: `checkpoint.Staging`, and the place for their files."""
+    """Where checkpoints of the Hub are put: `checkpoint.Staging`, with places for their files."""
 
     ahead: int
     medium: str
     holds_kept: bool
-    """Whether it finds what is kept on disk itself, and holds it together with what is missing."""
+    """Whether it looks for files kept on disk itself, and holds them together with missing ones."""
     stopped: threading.Event
 
     def stop(self) -> None:
-        """Ends whatever is on its way."""
+        """Ends all transfers."""
 
     def hold(
         self, repo: str, files: Sequence[RemoteFile], fill: Fill
@@ -40,7 +40,7 @@ class HubStaging(Protocol):
 
 
 class InMemory:
-    """Buffers, one a checkpoint, used again and again: as many as are held at once, never more."""
+    """Reused buffers, one a checkpoint: never more than are held at once."""
 
     medium = "network"
     holds_kept = False
@@ -51,7 +51,7 @@ class InMemory:
         allocate: Callable[[int], memoryview] | None = None,
         stopped: threading.Event | None = None,
     ) -> None:
-        """How a buffer is made: for a GPU of pinned memory, to copy from without waiting."""
+        """Makes a buffer: for a GPU in pinned memory, which is copied from without waiting."""
         self.ahead, self.stopped = ahead, stopped or threading.Event()
         self._buffers = Buffers(allocate)
 
@@ -61,7 +61,7 @@ class InMemory:
     ) -> "InMemory":
         """Buffers that take at most half of the memory that is free now.
 
-        They look no farther ahead than that allows.
+        They open no more ahead than that allows.
 
         Args:
             checkpoint: bytes of one checkpoint.
@@ -80,14 +80,14 @@ class InMemory:
         )
 
     def stop(self) -> None:
-        """Ends whatever is on its way."""
+        """Ends all transfers."""
         self.stopped.set()
 
     @contextmanager
     def hold(
         self, repo: str, files: Sequence[RemoteFile], fill: Fill
     ) -> Iterator[list[WeightFile]]:
-        """The files, in a buffer that is the next checkpoint's afterwards."""
+        """The files, in a buffer that the next checkpoint uses afterwards."""
         with self._buffers.hold([file.size for file in files]) as buffers:
             held = []
             for file, data in zip(files, buffers, strict=True):

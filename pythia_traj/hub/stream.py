@@ -1,9 +1,9 @@
 """One GET whose body goes straight into a buffer.
 
-The client's own session hands a body out in small pieces, each copied several times while the
+The client's own session gives a body in small pieces, each copied several times while the
 interpreter's lock is held: several connections then get in each other's way, and a fast network
-waits for Python. Here the socket writes into the buffer itself. Where a proxy stands between, and
-for redirects, the client's session is used, which knows how.
+waits for Python. Here the socket writes into the buffer itself. Proxies and redirects go through
+the client's session, which handles them.
 """
 
 import http.client
@@ -25,13 +25,13 @@ from pythia_traj.hub.connections import Connections, host_of, new_connection
 _CHUNK, _PAUSE = 1 << 20, 0.1
 """A call returns after so many bytes, or so many seconds.
 
-Then it can be noticed that nobody waits any more.
+Then the caller can check whether the bytes are still wanted.
 """
 
 _HEAD = 2
 """Time-outs within which the head of an answer has to come.
 
-Each of its bytes begins the time-out of a socket anew.
+A limit is needed, because each of its bytes starts the time-out of a socket again.
 """
 
 
@@ -53,15 +53,14 @@ def get(
     aborts: "Aborts",
     connections: Connections,
 ) -> Iterator[Answer]:
-    """The answer to a GET; a status that says that something went wrong is the caller's to judge.
+    """The answer to a GET; the caller checks its status.
 
     Args:
-        aborts: gains an entry for as long as the connection is in use.
-        connections: those that can be used again, to which this one is added if its body was read
-            to the end.
+        aborts: has an entry for as long as the connection is in use.
+        connections: connections to use again; this one is added if its body was read to the end.
 
     Raises:
-        httpx2.TransportError: there is none, or it breaks off.
+        httpx2.TransportError: no answer comes, or it breaks off.
     """
     url = _plain(url)
     if _needs_the_client(url):
@@ -91,7 +90,7 @@ def _by_socket(
     try:
         connection, response = _ask(parts, headers, timeouts, abort, connections)
         body = _Body(response)
-        # Where the server is going to end the connection, the socket is the response's to close.
+        # If the server is going to end the connection, the response closes the socket.
         with response:
             named = {name.lower(): value for name, value in response.getheaders()}
             yield Answer(response.status, named, body.read_into)
@@ -122,8 +121,8 @@ def _ask(
         try:
             return kept, _exchange(kept, parts, headers, timeouts, abort)
         except httpx2.ReadError as error:
-            # Servers close what has waited for long: where that and the request cross, it is not
-            # the request that failed.
+            # Servers close a connection that has waited for long. If that and the request cross,
+            # the request itself did not fail.
             if abort.called or not isinstance(error.__cause__, ConnectionError | ssl.SSLError):
                 raise
     new = new_connection(host, timeouts.connect)
@@ -137,12 +136,12 @@ def _exchange(
     timeouts: httpx2.Timeout,
     abort: "Abort",
 ) -> http.client.HTTPResponse:
-    """A request and the head of its answer, over a connection that is closed if there is none."""
+    """A request and the head of its answer, over a connection that is closed if no head comes."""
     try:
         if connection.sock is None:
             with _as_transport_errors(httpx2.ConnectError, httpx2.ConnectTimeout):
                 connection.connect()
-        # The connection forgets its socket where the server is going to close it.
+        # The connection forgets its socket if the server is going to close it.
         abort.sock = connection.sock
         abort.until = None if timeouts.read is None else time.monotonic() + _HEAD * timeouts.read
         connection.sock.settimeout(timeouts.read)
@@ -158,7 +157,7 @@ def _exchange(
 
 
 class Abort:
-    """Ends a request from another thread, whatever it is waiting for but the connection itself."""
+    """Ends a request from another thread, except while it waits for the connection itself."""
 
     def __init__(self) -> None:
         self.called = False
@@ -179,11 +178,11 @@ class Abort:
 
 
 Aborts = set[Abort]
-"""What ends the connections that are open now, even one that is waiting for the other side."""
+"""Calls that end the open connections, even one that waits for the other side."""
 
 
 class _Body:
-    """A response's body, of which nothing that has arrived is lost when the connection breaks."""
+    """A response's body; what has arrived is not lost when the connection breaks."""
 
     def __init__(self, response: http.client.HTTPResponse) -> None:
         self._response = response
@@ -193,9 +192,9 @@ class _Body:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the connection stands before the next answer.
+        """Whether the connection is ready for the next request.
 
-        That is so where all that was promised has been read, and no more has come.
+        It is if all the promised bytes were read, and no more have come.
         """
         return (
             self._left == 0
@@ -207,7 +206,7 @@ class _Body:
     def read_into(self, buffer: memoryview) -> int:
         if self._broken is not None:
             raise self._broken
-        # To read on after the end would be to wait for an answer that nobody asked for.
+        # A read after the end would wait for an answer to a request that was never sent.
         most = _CHUNK if self._left is None else min(_CHUNK, self._left)
         buffer, filled, until = buffer[:most], 0, time.monotonic() + _PAUSE
         while filled < len(buffer) and time.monotonic() < until:
@@ -227,7 +226,7 @@ class _Body:
         return filled
 
     def _read_once(self, buffer: memoryview) -> int:
-        """What one read of the socket brings.
+        """Reads once from the socket, and says how much came.
 
         The response's own method waits until the buffer is full, and loses it all at an error.
         """
@@ -237,7 +236,7 @@ class _Body:
         if stream is None:
             return 0
         if self._buffered is None:
-            # What came with the headers, or the first of the rest.
+            # Bytes that came with the headers, or the first ones after them.
             self._buffered = len(stream.peek(1))
         if self._buffered:
             count = int(stream.readinto(buffer[: self._buffered]))
@@ -270,7 +269,7 @@ def _by_client(url: str, headers: Mapping[str, str], timeouts: httpx2.Timeout) -
 def _as_transport_errors(
     broken: type[httpx2.TransportError], late: type[httpx2.TransportError]
 ) -> Iterator[None]:
-    """The standard library's errors by the names of the client's."""
+    """Raises the standard library's errors as the client's."""
     try:
         yield
     except TimeoutError as error:
@@ -283,17 +282,17 @@ def _plain(url: str) -> str:
     """An address as it can be sent: in ASCII, without control characters.
 
     Raises:
-        httpx2.UnsupportedProtocol: it is none of a web server.
+        httpx2.UnsupportedProtocol: it is not the address of a web server.
     """
     try:
         plain = httpx2.URL(url)
-        # A name that none can have is noticed here, and not by whoever looks it up.
+        # An impossible name is noticed here, before it is looked up.
         plain.host.encode("idna")
         if plain.scheme in {"http", "https"} and plain.host and (plain.port or 0) < 1 << 16:
             return str(plain.copy_with(fragment=None, username=None, password=None))
     except (httpx2.InvalidURL, ValueError):
         pass
-    raise httpx2.UnsupportedProtocol("the address of the file is none of a web server")
+    raise httpx2.UnsupportedProtocol("the address of the file is not a web server's")
 
 
 def _needs_the_client(url: str) -> bool:

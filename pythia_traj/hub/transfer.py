@@ -1,9 +1,9 @@
 """The bytes of a file of the Hub -> a buffer.
 
 Several ranges come at a time, are resumed where they broke off, and hashed as they come. The buffer
-is memory, or a file on disk that is mapped into memory; this module does not care. Ranges are
-fetched by a few threads, in order; the thread that asked follows them with the digest, so that
-checking costs no time of its own while the network is the slower.
+is memory, or a file on disk that is mapped into memory; this module does not care. A few threads
+fetch the ranges in order. The thread that asked follows them with the digest, so that checking
+costs no extra time while the network is slower than the hash.
 """
 
 import threading
@@ -31,23 +31,20 @@ Large enough to hide a request's latency, small enough that the digest is never 
 """
 
 _SLOT, _SLOTS = 0.1, 100
-"""Seconds that are counted as one, and how many of them are remembered."""
+"""Seconds of one time slot, and how many slots are remembered."""
 
 _TRICKLE_BYTES, _TRICKLE_SECONDS = 6_000, 60.0
-"""Fewer bytes of one range in so many seconds are as none.
-
-A connection that brings them is taken for dead.
-"""
+"""With fewer bytes of one range in so many seconds, a connection counts as dead."""
 
 _POLL = 0.1
-"""Seconds between looks at whether anybody waits for the file any more."""
+"""Seconds between checks whether the file is still wanted."""
 
 Span = tuple[int, int]
 """First byte, and one after the last."""
 
 
 class Meter:
-    """Counts bytes that cross the network, for whoever shows a rate.
+    """Counts bytes that cross the network, so that a rate can be shown.
 
     Any number of threads may add.
     """
@@ -58,7 +55,7 @@ class Meter:
         self.total = 0
 
     def add(self, count: int) -> None:
-        """So many bytes have arrived."""
+        """Counts bytes that have arrived."""
         now = time.monotonic()
         with self._lock:
             self.total += count
@@ -76,7 +73,7 @@ class Meter:
 
 
 METER = Meter()
-"""Of this process."""
+"""The meter of this process."""
 
 
 @dataclass(frozen=True)
@@ -88,29 +85,29 @@ class Source:
     commit: str
     file: RemoteFile
     stopped: threading.Event = field(default_factory=threading.Event)
-    """Set when nobody waits for it any more."""
+    """Set when the file is not wanted any more."""
 
     @property
     def name(self) -> str:
-        """The file in a message."""
+        """The file as messages name it."""
         return f"{self.repo}/{self.file.path} at {self.commit[:12]}"
 
 
 class _TricklingError(httpx2.RemoteProtocolError):
-    """So few bytes come that the file would never be whole."""
+    """Bytes come so slowly that the file would never be whole."""
 
 
 class _Flow:
-    """Notices when next to nothing comes: a time-out begins anew with every byte."""
+    """Notices when almost nothing comes: a time-out alone starts again with every byte."""
 
     def __init__(self) -> None:
         self._since, self._count = time.monotonic(), 0
 
     def add(self, count: int) -> None:
-        """So many bytes have arrived.
+        """Counts bytes that have arrived.
 
         Raises:
-            _TricklingError: they are next to none.
+            _TricklingError: they come too slowly.
         """
         self._count += count
         if (lasted := time.monotonic() - self._since) < _TRICKLE_SECONDS:
@@ -121,7 +118,7 @@ class _Flow:
 
 
 class _RangesIgnoredError(Exception):
-    """The server sends the whole file whatever is asked for."""
+    """The server sends the whole file when a range is asked for."""
 
 
 class Transfer:
@@ -137,21 +134,21 @@ class Transfer:
     def fetch(self, spans: Sequence[Span]) -> bool:
         """Fetches spans of the file and leaves the rest of the buffer alone.
 
-        False where it had to fetch the whole file instead.
+        False if it had to fetch the whole file instead.
 
         Raises:
-            httpx2.HTTPError: they cannot be had, for all retry.
+            httpx2.HTTPError: they still fail after the last retry.
         """
         return self._run(spans, lambda end: None)
 
     def complete(self, spans: Sequence[Span]) -> bool:
-        """Fetches what is missing; says whether the whole buffer then is the file that was listed.
+        """Fetches the missing spans; says whether the whole buffer is then the listed file.
 
         Args:
-            spans: ascending, disjoint; what lies between them is in the buffer already.
+            spans: ascending, disjoint; the buffer already has the bytes between them.
 
         Raises:
-            httpx2.HTTPError: they cannot be had, for all retry.
+            httpx2.HTTPError: they still fail after the last retry.
         """
         digest, hashed = Digest(self._source.file), 0
 
@@ -168,10 +165,10 @@ class Transfer:
     def _run(self, spans: Sequence[Span], follow: Callable[[int], None]) -> bool:
         """Fetches spans, calling `follow` with the end of each piece in order.
 
-        False where it had to begin again with the whole file.
+        False if it had to begin again with the whole file.
         """
-        # Once, before several threads want it: where the Hub does not say, each of them would find
-        # that out for itself.
+        # Once, before several threads want it: if the Hub does not give the address, each of them
+        # would have to fail for itself.
         self._address.get()
         try:
             with self._workers() as submit:
@@ -203,7 +200,7 @@ class Transfer:
                 submitted.append(pool.submit(self._work, work, *arguments))
             except RuntimeError as error:
                 raise CheckpointError(
-                    f"{self._source.name}: the system allows no further thread ({error}): end other"
+                    f"{self._source.name}: the system allows no more threads ({error}): end other"
                     " programs, or raise `ulimit -u`"
                 ) from None
             return submitted[-1]
@@ -213,18 +210,18 @@ class Transfer:
                 yield submit
             except BaseException as error:
                 self._failed.set()
-                # Whoever has begun is waited for: it writes into the buffer.
+                # Threads that have begun are waited for: they write into the buffer.
                 self._wait_for([future for future in submitted if not future.cancel()])
                 self._failed.clear()
                 first, self._error = self._error, None
-                # What a signal raises is no failure of the transfer: nothing takes its place.
+                # What a signal raises is not a failure of the transfer: it is raised as it is.
                 raise (first or error if isinstance(error, Exception) else error) from None
 
     def _wait_for(self, futures: Sequence[Future[None]]) -> None:
         """Waits until they have ended.
 
-        Connections that wait for the other side are ended where nobody wants them, or they wait too
-        long.
+        Connections that wait for the other side are ended if the file is not wanted any more, or
+        if they wait too long.
         """
         while wait(futures, timeout=_POLL).not_done:
             is_unwanted = self._is_unwanted()
@@ -233,11 +230,11 @@ class Transfer:
                     abort()
 
     def _work(self, work: Callable[..., None], *arguments: int) -> None:
-        """What one of the threads does; if it fails, the others end as well."""
+        """The work of one thread; if it fails, the others end as well."""
         try:
             work(*arguments)
         except BaseException as error:
-            # The others end because of this one: it is what has to be told.
+            # The others end because of this error: it is the one to report.
             self._error = self._error or error
             self._failed.set()
             raise
@@ -289,7 +286,7 @@ class Transfer:
         with get(url, headers, client.retry.timeouts, self._aborts, client.connections) as answer:
             self._check(answer, position, end, ranged)
             flow = _Flow()
-            # More than was promised is not read: a buffer's neighbour is another range.
+            # More than was promised is not read: another range follows in the buffer.
             while position < end and (count := answer.read_into(self._buffer[position:end])):
                 METER.add(count)
                 position += count
@@ -301,16 +298,16 @@ class Transfer:
                     return
 
     def _check(self, answer: Answer, position: int, end: int, ranged: bool) -> None:
-        """An answer to a range has to be that range.
+        """Checks that the answer to a range is that range.
 
-        A naive reader would put the first bytes of a whole file into its place.
+        Without this check, the first bytes of a whole file would be taken for the range.
         """
         if answer.status >= 400:
             raise StatusError(answer.status, answer.headers)
         size = self._source.file.size
         packing = answer.headers.get("content-encoding", "identity")
         self._require(
-            packing.strip().lower() in {"identity", ""}, "it is packed, and nobody asked for that"
+            packing.strip().lower() in {"identity", ""}, "it is packed, which was not asked for"
         )
         if answer.status == 206:
             sent = answer.headers.get("content-range")
@@ -336,7 +333,7 @@ class Transfer:
 
 
 _Found = tuple[str, dict[str, str]]
-"""An address, and the headers that may be sent there."""
+"""An address, and the headers that may be sent to it."""
 
 
 class _Address:
@@ -352,8 +349,8 @@ class _Address:
         """The address.
 
         Raises:
-            httpx2.HTTPError: the Hub does not say, for all retry; who asks after that is not
-                kept waiting again.
+            httpx2.HTTPError: the Hub still does not give it after the last retry; later callers
+                fail at once.
         """
         with self._lock:
             if self._error is not None:
@@ -369,14 +366,14 @@ class _Address:
             return self._known
 
     def refused(self, found: _Found, error: Exception) -> Exception | None:
-        """For a refused address, which is then asked for anew, an error that passes.
+        """An error that may pass, if the address was refused: it is then asked for again.
 
         None for any other error.
         """
         if not (isinstance(error, StatusError) and error.status in {401, 403, 404, 410}):
             return None
         with self._lock:
-            # Another thread may have a new one already.
+            # Another thread may already have a new one.
             if self._known is found:
                 self._known = None
         return httpx2.ReadError(f"the address is not valid any more ({describe(error)})")

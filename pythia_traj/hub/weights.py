@@ -1,8 +1,8 @@
 """The weight files of a checkpoint, whole and checked, from the nearest place that has them.
 
 Looked for in this order: what pythia-traj keeps on disk, the Hub's own cache, the network. Nothing
-is trusted: what lies on disk is hashed like what arrives. What is in the Hub's cache is never
-removed, whatever is found.
+is trusted: a file on disk is hashed like one that arrives, once in a process. Files in the Hub's
+cache are never removed, not even damaged ones.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,12 +12,12 @@ from pythia_traj.checkpoint import WeightFile
 from pythia_traj.errors import CheckpointError, HubError, StoreError
 from pythia_traj.hub.client import Client
 from pythia_traj.hub.disk import OnDisk
-from pythia_traj.hub.listed import RemoteFile, is_file
+from pythia_traj.hub.listed import RemoteFile
 from pythia_traj.hub.masks import Masks, fetch_file
 from pythia_traj.hub.retry import log
 from pythia_traj.hub.staging import HubStaging
 from pythia_traj.hub.transfer import Source
-from pythia_traj.suites.reading import map_file
+from pythia_traj.hub.verified import map_verified
 
 
 @contextmanager
@@ -33,11 +33,11 @@ def hold(
 
     Args:
         files: the weight files, in order.
-        staging: where what has to be fetched is put.
-        masks: what was learnt from earlier checkpoints of the model, and learns from this one.
+        staging: where files that have to be fetched are put.
+        masks: those learnt from earlier checkpoints of the model; learns from this one.
 
     Raises:
-        CheckpointError: one of them is corrupt, or cannot be had.
+        CheckpointError: one of them is corrupt, or cannot be fetched.
         StoreError: the disk is full.
     """
 
@@ -68,7 +68,7 @@ def hold(
         ordered = [held[file.path] for file in files]
         held.clear()
         yield ordered
-        # The bytes are valid in the block only: nothing here outlives it.
+        # The bytes are valid in the block only: nothing here may outlive it.
         ordered.clear()
 
 
@@ -77,7 +77,7 @@ def _here(
 ) -> WeightFile | None:
     """A file that is on this machine and is what was listed, held by the stack.
 
-    None where it is the staging's to hold or to fetch.
+    None if the staging has to hold or fetch it.
     """
     kept = OnDisk()
     with ExitStack() as own:
@@ -85,19 +85,18 @@ def _here(
         path = ours or client.cached(repo, commit, file.path) or client.cached_blob(repo, file.blob)
         if path is None:
             return None
-        if path.stat().st_size == file.size:
-            found = WeightFile(file.path, map_file(path), path)
-            if is_file(found.data, file):
-                if ours and staging.holds_kept:
-                    # Together with what is missing, by the staging: who waits for room while
-                    # holding some could wait for ever.
-                    return None
-                stack.push(own.pop_all())
-                return found
+        data = map_verified(path, file)
+        if data is not None:
+            if ours and staging.holds_kept:
+                # The staging holds it together with the missing files: a thread that waits for
+                # room while it holds some could wait for ever.
+                return None
+            stack.push(own.pop_all())
+            return WeightFile(file.path, data, path)
     log.warning(
         "%s is damaged: its content is not what the Hub lists for %s of %s", path, file.path, repo
     )
     if ours:
-        with suppress(StoreError):  # A cache that can only be read stays as it is.
+        with suppress(StoreError):  # A read-only cache stays as it is.
             kept.remove(ours)
     return None

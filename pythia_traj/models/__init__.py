@@ -7,5 +7,5 @@ fold.py          the arithmetic: cast, fold and centre one matrix, block by bloc
 upload.py        tensors on their way to the device
 stored.py        the tensors beside those that the config promises
 swap.py          built once, weights swapped in place
-device.py        does it fit the device, asked before the first byte is read
+device.py        whether it fits the device, checked before the first byte is read
 """

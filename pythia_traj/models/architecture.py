@@ -1,6 +1,6 @@
 """A checkpoint's `config.json` -> HookedTransformerConfig.
 
-No Hugging Face config object stands in between: `architectures/` says what a config means.
+No Hugging Face config object is needed: `architectures/` says what a config means.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ def hooked_config(
 
     Args:
         config: the parsed `config.json`.
-        model: the name that goes into `cfg.model_name`.
+        model: the name for `cfg.model_name`.
         default_prepend_bos: None is TransformerLens's choice, which for GPT-NeoX is not to prepend.
 
     Raises:

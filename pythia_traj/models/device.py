@@ -16,10 +16,10 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is the first CUDA device if there is one, else the CPU; any other name is torch's.
+    """`auto` is the first CUDA device, or the CPU without one; any other name is torch's.
 
     Raises:
-        DeviceError: there is no such device; the message names those there are.
+        DeviceError: the device does not exist; the message names those that do.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -27,12 +27,12 @@ def pick_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise DeviceError(f"{name!r} is no device: use auto, {', '.join(there)}") from None
+        raise DeviceError(f"unknown device {name!r}: use auto, {', '.join(there)}") from None
     known = device.type == "cpu" or (
         device.type == "cuda" and (device.index or 0) < torch.cuda.device_count()
     )
     if not known:
-        raise DeviceError(f"there is no device {name!r} here: there is {', '.join(there)}")
+        raise DeviceError(f"this machine has no device {name!r}: use auto, {', '.join(there)}")
     return device
 
 
@@ -51,10 +51,10 @@ def check_fits(
             step.
 
     Raises:
-        DeviceError: it does not fit; the message names a dtype that does, if one does.
+        DeviceError: it does not fit; the message names the dtypes that would, if any.
     """
     count = copies * (parameter_count(config) + _held_besides(config))
-    # A checkpoint on its way lies on a GPU beside the parameters, in the precision of its file.
+    # While a checkpoint is loaded, its tensors, too, are on the GPU, in the precision of its file.
     passing = parameter_count(config) * torch.float16.itemsize if device.type == "cuda" else 0
     free = free_memory(device) - passing
     if count * dtype.itemsize <= free:
@@ -88,7 +88,7 @@ def _held_besides(config: Mapping[str, Any]) -> int:
     """Numbers that HookedTransformer holds beside the parameters of the file.
 
     They are a bias of the unembedding, which folding fills, and in each layer a table of sines and
-    one of cosines: of a model that is deep and narrow these are most of it. It keeps no causal
+    one of cosines: in a deep and narrow model these are most of the numbers. It keeps no causal
     mask.
     """
     sizes = shape(config)
@@ -104,7 +104,7 @@ def free_memory(device: torch.device) -> int:
 
 
 def release_memory(device: torch.device) -> None:
-    """Gives back what a model that is no longer used held on a GPU, so the next finds it free."""
+    """Frees the GPU memory of a model that is not used any more, for the next one."""
     if device.type == "cuda":
         # A model is full of reference cycles.
         gc.collect()
@@ -112,7 +112,7 @@ def release_memory(device: torch.device) -> None:
 
 
 def describe_device(device: torch.device) -> dict[str, Any]:
-    """What of the device can change numbers: its name, threads, TF32."""
+    """The facts of the device that can change numbers: its name, threads, TF32."""
     cuda = device.type == "cuda"
     return {
         "device": str(device),

@@ -1,11 +1,11 @@
 """Whether a tokenizer's regular expression can take hours for a text, by its form alone.
 
-The tokenizers library searches by backtracking, and nothing can interrupt it. What makes the time
-grow exponentially is a repetition of something that can match in several ways, `(a+)+` or `(a|a)*`.
-So a repetition may stand on one character, on a class of characters, or on a group that always
-matches one number of them in one way; and a branch of the expression may hold few repetitions.
-Every pattern of a published GPT-NeoX, GPT, Llama or Qwen tokenizer is of this form. What the
-library cannot compile it refuses itself.
+The tokenizers library searches by backtracking, which cannot be interrupted. The time grows
+exponentially if something that can match in several ways is repeated, as in `(a+)+` or `(a|a)*`. So
+a repetition may be of one character, of a class of characters, or of a group that always matches
+the same number of them in one way; and a branch of the expression may have only a few repetitions.
+Every pattern of a published GPT-NeoX, GPT, Llama or Qwen tokenizer is of this form. The library
+itself refuses what it cannot compile.
 """
 
 import re
@@ -19,11 +19,11 @@ LONGEST = 10_000
 _MOST_OPEN = 4
 """Repetitions without an upper bound in a branch.
 
-The time for a place of the text grows with this power of what they match.
+The time at each place of the text grows with this power of the length that they match.
 """
 
 _MOST_WAYS = 1000
-"""Ways in which all else of a branch can match: the product over its bounded repetitions."""
+"""Ways in which the rest of a branch can match: the product over its bounded repetitions."""
 
 _DEEPEST = 20
 """Groups within groups."""
@@ -35,17 +35,17 @@ _ESCAPE = re.compile(
     r"\\(?:[pP]\{[^}]*\}|x\{[^}]*\}|x[0-9a-fA-F]{1,2}|u[0-9a-fA-F]{4}|.)", re.DOTALL
 )
 _OPEN_AT_ALL = 1000
-"""Repetitions above which a bounded one counts as one without bound."""
+"""A bounded repetition of more than this counts as one without bound."""
 
 
 class _RefusedError(Exception):
-    """The expression may not be used; says why."""
+    """The expression must not be used, with the reason."""
 
 
 class _Cost(NamedTuple):
-    """What a part of an expression can match, and how long it is written out.
+    """What a part of an expression can match, and its length when written out.
 
-    It matches one length in one way, or it matches in so many ways.
+    It matches one length in one way, or it matches in several ways, which are counted.
     """
 
     is_fixed: bool = True
@@ -78,7 +78,7 @@ class _Reader:
         self._text, self._at, self._depth = expression, 0, 0
 
     def read(self) -> None:
-        """All of it; a parenthesis that closes nothing is the library's to refuse."""
+        """Reads all of it; the library refuses a parenthesis that closes nothing."""
         while self._at < len(self._text):
             self._alternatives()
             self._at += 1
@@ -171,7 +171,7 @@ class _Reader:
         return cost
 
     def _opened(self) -> bool:
-        """Goes past what says of which kind a group is; whether that is all of it."""
+        """Goes past the mark of a group's kind; says whether that is the whole group."""
         if self._next() != "?":
             return False
         for plain in ("?:", "?=", "?!", "?>", "?<=", "?<!"):
@@ -192,7 +192,7 @@ class _Reader:
         )
 
     def _repeated(self, part: _Cost) -> _Cost:
-        """A part with the repetition that follows it, if one does."""
+        """A part with the repetition that follows it, if any."""
         bounds = self._bounds()
         if bounds is None:
             return part

@@ -1,7 +1,7 @@
-"""Weights that are no numbers: named when they are read, and when they became so on the way.
+"""Weights that are not numbers: named when they are read, or when processing made them so.
 
-What is read is looked at before anything is computed from it. A finite weight can be too large for
-what it is cast to, or for what a LayerNorm's gain makes of it.
+Weights are checked before anything is computed from them. A finite weight can be too large for the
+dtype that it is cast to, or become too large through a LayerNorm's gain.
 """
 
 import math
@@ -19,15 +19,15 @@ def look(tensors: Iterable[tuple[str, Tensor]]) -> tuple[dict[str, str], float]:
     """The tensors with NaN or infinity, each with how many, and the others' largest absolute value.
 
     Args:
-        tensors: floating tensors by name, where they lie in the checkpoint's files: they are read
-            once and not copied.
+        tensors: floating tensors by name, in the checkpoint's files: they are read once and not
+            copied.
     """
     found: dict[str, str] = {}
     greatest = 0.0
     for name, tensor in tensors:
         if tensor.numel() == 0:
             continue
-        # Least and greatest pass NaN on; both together are one pass over memory.
+        # NaN shows in the least and the greatest value; finding both is one pass over memory.
         ends = [float(end) for end in tensor.detach().aminmax()]
         if all(math.isfinite(end) for end in ends):
             greatest = max(greatest, *(abs(end) for end in ends))
@@ -45,8 +45,8 @@ def overflowed(parameters: Mapping[str, Tensor], greatest: float) -> dict[str, s
     """The parameters that hold NaN or infinity although all weights they were made of are finite.
 
     Args:
-        greatest: the largest absolute value of those. Where nothing can have become too large,
-            nothing is read.
+        greatest: the largest absolute value of those. If it is small enough, the parameters are not
+            read.
     """
     is_narrow = any(parameter.dtype == torch.float16 for parameter in parameters.values())
     if greatest <= _HARMLESS and not is_narrow:
@@ -59,16 +59,16 @@ def overflowed(parameters: Mapping[str, Tensor], greatest: float) -> dict[str, s
 
 
 class Watch:
-    """Looks at what the model makes of its last residual stream.
+    """Watches the output of the LayerNorm after the last layer.
 
-    NaN and infinity in any layer before reach it.
+    NaN and infinity in any layer reach it.
     """
 
     def __init__(self) -> None:
         self._bad: Tensor | None = None
 
     def on(self, last_norm: nn.Module) -> None:
-        """Looks at the output of a module from now on."""
+        """Watches the output of a module from now on."""
         last_norm.register_forward_hook(self._look)
 
     def begin(self) -> None:
@@ -81,7 +81,7 @@ class Watch:
         return self._bad is not None and bool(self._bad)
 
     def _look(self, module: nn.Module, given: Any, output: Tensor) -> None:
-        # Not read before the end: a GPU would be waited for.
+        # The value is read only at the end: reading it now would wait for the GPU.
         bad = ~torch.isfinite(output.detach()).all()
         self._bad = bad if self._bad is None else self._bad | bad
 

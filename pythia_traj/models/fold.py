@@ -8,23 +8,23 @@ The matrix is a checkpoint's, the buffer the model's. Every matrix is handled in
   bias. Both sums are one product of the row with [g/d_model, s].
 - a matrix that *writes* to it (W_O, W_out) has columns over d_model; centring subtracts the mean of
   its rows. Folding the value bias adds W_O b_V to b_O.
-- centring W_U over the vocabulary subtracts the mean folded row, which is known from the mean raw
+- centring W_U over the vocabulary subtracts the mean folded row, which follows from the mean raw
   row: with m = mean(w), mean over rows of (w*g - mean(w*g)) = m*g - mean(m*g).
 
 What each pass over memory costs, and why blocks: a cast alone reads 2 bytes and writes 4 per
-parameter, and is bound by memory. A fold written plainly adds four passes over the fp32 result (a
-product for the bias, the gain, the mean, its subtraction), each a read or more of memory. Here a
-block is cast, multiplied and centred while it lies in the cores' own caches. Against the cast alone
-the embedding then takes about 1.4 times, a reading matrix 1.9, a writing matrix 2.4 (its mean is
-complete only after the last row, so the subtraction is a pass of its own), W_U 2.9 (its mean row is
-read first). `benchmarks/swap.py` prints each, and the whole.
+parameter, and is bound by memory. A simple fold adds four passes over the fp32 result (a product
+for the bias, the gain, the mean, its subtraction), each with one read of memory or more. Here a
+block is cast, multiplied and centred while it is in the cores' own caches. Compared with the cast
+alone, the embedding then takes about 1.4 times as long, a reading matrix 1.9, a writing matrix 2.4
+(its mean is complete only after the last row, so the subtraction is a pass of its own), W_U 2.9
+(its mean row is read first). `benchmarks/swap.py` prints each, and the whole.
 
-The blocks go one after the other, each split over the cores by torch: every core keeps its part of
-the block in its cache through all operations. Products and sums over a block's rows are therefore
-batches of one part a thread; left to themselves, BLAS and torch's reductions give a core rows or
-columns that lie in another core's cache, and a swap takes 1.3 times as long where cores share an L3
-cache, 2 times where they do not. Sharing blocks out to Python threads instead took 1.5 times as
-long, because operations this short spend their time handing over the interpreter lock.
+The blocks follow each other, each split over the cores by torch: every core keeps its part of the
+block in its cache through all operations. Products and sums over a block's rows are therefore
+batches of one part a thread. Otherwise BLAS and torch's reductions give a core rows or columns that
+are in another core's cache, and a swap takes 1.3 times as long if cores share an L3 cache, 2 times
+if they do not. Python threads with a block each took 1.5 times as long, because operations this
+short spend their time on passing the interpreter lock.
 
 All arithmetic is in fp32; a model of another dtype receives the fp32 result cast once. On a GPU a
 block is the whole matrix.
@@ -39,8 +39,8 @@ from torch import Tensor
 CORE_ELEMENTS = 1 << 19
 """Elements of a block per core: 2 MB of fp32, a share of the outer caches.
 
-Of pythia-160m, blocks of half that took 1.07 times as long, and of a quarter 1.3 times: there are
-more calls; blocks of twice that took 1.02 times.
+For pythia-160m, blocks of half that size took 1.07 times as long, and of a quarter 1.3 times,
+because they need more calls; blocks of twice that size took 1.02 times.
 """
 
 
@@ -128,7 +128,7 @@ def fold_writing_matrix(out: Tensor, stored: Tensor, *, centre: bool) -> None:
 def mean_row(stored: Tensor, device: torch.device, cast_into: Tensor | None = None) -> Tensor:
     """The mean of a matrix's rows, fp32 on `device`.
 
-    The fp32 of each block is kept only where `cast_into` is given to hold it.
+    The fp32 of each block is kept only if `cast_into` is given to hold it.
     """
     total = torch.zeros(stored.shape[1], dtype=torch.float32, device=device)
     for rows in _cast_blocks(stored, device, cast_into):
@@ -139,8 +139,8 @@ def mean_row(stored: Tensor, device: torch.device, cast_into: Tensor | None = No
 def add_product(out: Tensor, stored: Tensor, vector: Tensor, *, centre: bool) -> None:
     """`out` += stored . vector in fp32, for a writing matrix [d_model, in] as it is in the file.
 
-    Centred, its own mean is taken off the product: that is the same as centring the matrix first,
-    and needs no second copy of it in fp32.
+    For a centred matrix, the mean of the product is subtracted from it: this equals centring the
+    matrix first, and needs no second copy of it in fp32.
     """
     blocks = _cast_blocks(stored, out.device)
     product = torch.cat([_products(vector.unsqueeze(0), rows).squeeze(0) for rows in blocks])
@@ -152,10 +152,10 @@ def _cast_blocks(
 ) -> Iterator[Tensor]:
     """A matrix in fp32 on the device, block by block.
 
-    The blocks lie in `into`, or in the same memory again and again, each valid until the next one.
+    The blocks are in `into`, or all in the same memory; then each is valid until the next one.
     """
     blocks = list(row_blocks(stored, device))
-    # Fresh memory for each block would cost more than what is done with it.
+    # New memory for each block would cost more than the work on it.
     again = (
         torch.empty(blocks[0].stop, stored.shape[1], dtype=torch.float32, device=device)
         if into is None
@@ -174,9 +174,9 @@ def _products(vectors: Tensor, rows: Tensor) -> Tensor:
 
 
 def _by_core(rows: Tensor) -> Tensor:
-    """A block as [threads, rows, columns], as torch shares it out in elementwise operations.
+    """A block as [threads, rows, columns], as torch splits it in elementwise operations.
 
-    It is one part where that does not come out even.
+    It is one part if the rows cannot be split evenly.
     """
     threads = torch.get_num_threads() if rows.device.type == "cpu" else 1
     return rows.view(threads if rows.shape[0] % threads == 0 else 1, -1, rows.shape[1])
@@ -185,8 +185,8 @@ def _by_core(rows: Tensor) -> Tensor:
 def _work(out: Tensor, stored: Tensor) -> Tensor:
     """The block in fp32, contiguous, and never in the file's memory.
 
-    It lies in the model's own buffer where that is fp32, else in memory of its own. It is moved in
-    its own dtype, half the bytes of what it becomes.
+    It is in the model's own buffer if that is fp32, else in memory of its own. It is moved to the
+    device in its own dtype, which takes half the bytes.
     """
     work = (
         out

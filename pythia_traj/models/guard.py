@@ -1,8 +1,8 @@
 """What a user may have done to a model between two swaps: found before the next, or undone by it.
 
-A swap writes into the buffers that the model was built with. `model.to(torch.float64)`, a replaced
-parameter or module give the model others, and it would keep an earlier step's weights without a
-word. What is edited in place is simply put back.
+A swap writes into the buffers that the model was built with. `model.to(torch.float64)` and a
+replaced parameter or module give the model other buffers: without a check it would keep an earlier
+step's weights, and nothing would say so. Edits in place are undone.
 """
 
 from typing import Any
@@ -23,14 +23,14 @@ _FREE = {
     "model_name",
     "seed",
 }
-"""Settings of a model that are a user's to change; no weight depends on them.
+"""Settings of a model that a user may change; no weight depends on them.
 
 They say which activations hooks see, and what is put before texts.
 """
 
 
 class Guard:
-    """One model as it was when it was built."""
+    """The state in which a model was built."""
 
     def __init__(self, model: HookedTransformer) -> None:
         self._model = model
@@ -43,7 +43,7 @@ class Guard:
         self.remember()
 
     def _share_copies(self) -> None:
-        """The layers' masks and rotary tables are alike: one copy of each is kept."""
+        """Keeps one copy of each mask and rotary table, because those of all layers are alike."""
         kept: list[Tensor] = []
         for key, (buffer, copy) in self._buffers.items():
             same = next(
@@ -54,7 +54,7 @@ class Guard:
             self._buffers[key] = buffer, copy if same is None else same
 
     def remember(self) -> None:
-        """Takes the model's modules, parameters and settings as they are now for its own."""
+        """Remembers the model's present modules, parameters and settings as its own."""
         self._modules = dict(self._model.named_modules())
         self._parameters = {
             name: _identity(parameter) for name, parameter in self._model.named_parameters()
@@ -64,7 +64,7 @@ class Guard:
         }
 
     def what_changed(self) -> str | None:
-        """What of the model is not its own any more; None if all is."""
+        """What was changed in the model; None if nothing was."""
         modules = dict(self._model.named_modules())
         for name, module in self._modules.items():
             if modules.get(name) is not module:
@@ -82,7 +82,7 @@ class Guard:
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Puts back masks and rotary tables, and lets go of gradients and non-permanent hooks."""
+        """Restores masks and rotary tables; removes gradients and hooks that are not permanent."""
         for (module, name), (buffer, copy) in self._buffers.items():
             module._buffers[name] = buffer
             if not torch.equal(buffer, copy):
@@ -106,4 +106,4 @@ def _difference(known: tuple[Any, ...], found: tuple[Any, ...]) -> str:
     for was, now in zip(known[:3], found[:3], strict=True):
         if was != now:
             return f"is {now} now, it was {was}".replace("torch.", "")
-    return "lies in other memory now"
+    return "is in other memory now"

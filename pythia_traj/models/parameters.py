@@ -2,12 +2,12 @@
 
 A GPT-NeoX file stores every matrix as [out, in]; HookedTransformer's parameters are [in, out], with
 heads split off. Each parameter here is a transposed view of a contiguous buffer in the file's
-layout, so that a swap moves rows as they come and transposes nothing. The forward pass gains too:
-HookedTransformer turns its weights back into [out, in] for every matrix product, which costs it a
-copy of a contiguous parameter and nothing of such a view.
+layout, so that a swap copies rows in order and transposes nothing. The forward pass gains too:
+HookedTransformer turns its weights back into [out, in] for every matrix product, which costs a copy
+of a contiguous parameter, and nothing for such a view.
 
-Names on the left are HookedTransformer's; the buffer's shape is the file's, but for parameters that
-a file stores as one matrix and which here stand apart.
+Names on the left are HookedTransformer's. The buffer's shape is the file's, except for parameters
+that a file stores together as one matrix and that are separate here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -49,10 +49,10 @@ LAYOUTS = {
 def parts_of(
     stored: Tensor, axes: str, names: Sequence[str], sizes: Mapping[str, int]
 ) -> tuple[Tensor, ...]:
-    """What a file stores as one tensor, as the buffers of the parameters have it: views of it.
+    """Views of one tensor of a file, one for the buffer of each parameter that it holds.
 
     Args:
-        axes: its axis words, those that share an axis in parentheses.
+        axes: its axis words; words in parentheses share an axis.
         names: the parameters, in the order of the axis `part` if there is one.
         sizes: of the axis words.
     """

@@ -1,10 +1,10 @@
-"""What a `.bin` says of itself before torch is let near it: its storages and the bytes they claim.
+"""What a `.bin` says of itself, checked before torch reads it: its storages and their bytes.
 
-torch believes a file: it reads beyond a storage that is shorter than its pickle says, takes
-compressed bytes for weights where it maps a file, allocates what an old file's pickle claims. So
-the pickle is walked here first, by a machine that makes no objects and runs nothing, and what it
-claims is compared with what is there. Two formats: a zip archive whose records are stored as they
-are (torch 1.6 and later), and before that five pickles followed by the storages.
+torch trusts a file: it reads beyond a storage that is shorter than its pickle says, takes
+compressed bytes for weights when it maps a file, allocates what an old file's pickle claims. So the
+pickle is read here first, by a machine that makes no objects and runs nothing, and its claims are
+compared with the file. There are two formats: a zip archive without compression (torch 1.6 and
+later), and before that five pickles followed by the storages.
 """
 
 import io
@@ -37,7 +37,7 @@ _ITEM_BYTES = {
     **dict.fromkeys(
         ("ByteStorage", "CharStorage", "BoolStorage", "QInt8Storage", "QUInt8Storage"), 1
     ),
-    # What torch counts in bytes: types that came after it had a class for each.
+    # Storages that torch counts in bytes: for types newer than its classes of storages.
     "UntypedStorage": 1,
 }
 
@@ -49,7 +49,7 @@ _POPPED = {"APPEND": 1, "BUILD": 1, "SETITEM": 2}
 
 
 class Bytes(io.RawIOBase):
-    """A file's bytes in memory as a file that is read, without a copy of them."""
+    """Bytes in memory as a file for reading, without a copy of them."""
 
     def __init__(self, data: memoryview) -> None:
         self._data, self._at = data, 0
@@ -76,7 +76,7 @@ class Bytes(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         """At most so many bytes.
 
-        No more memory is taken than there are, whatever a pickle says is to come.
+        It takes only as much memory as bytes exist, even if a pickle announces more.
         """
         found = bytes(
             self._data[self._at : self._at + size] if size >= 0 else self._data[self._at :]
@@ -85,7 +85,7 @@ class Bytes(io.RawIOBase):
         return found
 
     def readinto(self, buffer: Any) -> int:
-        """Fills a buffer, as far as there is something left."""
+        """Fills a buffer, as far as bytes are left."""
         found = self._data[self._at : self._at + len(buffer)]
         buffer[: len(found)] = found
         self._at += len(found)
@@ -99,7 +99,7 @@ def check_claims(data: memoryview, name: str) -> None:
         name: of the file, for messages.
 
     Raises:
-        CheckpointError: it is no file of torch's, is not whole, or is none that torch writes.
+        CheckpointError: it is not a file that torch writes, or is not whole.
     """
     try:
         if bytes(data[:4]) == b"PK\x03\x04":
@@ -107,7 +107,7 @@ def check_claims(data: memoryview, name: str) -> None:
         else:
             _check_old(data, name)
     except LookupError:
-        reason = "its pickle takes what is not there"
+        reason = "its pickle uses a value that it never stored"
         raise CheckpointError(
             f"{name} is truncated or damaged ({reason}): fetch it again"
         ) from None
@@ -146,18 +146,18 @@ def _check_zip(data: memoryview, name: str) -> None:
 
 
 def _content(data: memoryview, record: zipfile.ZipInfo) -> bytes:
-    """A stored record's bytes. Where torch was told to write no checksums, they are 0."""
+    """A stored record's bytes. A checksum of 0 means that torch was told to write none."""
     at = record.header_offset
     lengths: tuple[int, int] = struct.unpack("<HH", data[at + 26 : at + 30])
     start = at + 30 + sum(lengths)
     found = bytes(data[start : start + record.file_size])
     if record.CRC not in {0, zlib.crc32(found)}:
-        raise ValueError(f"the checksum of its {record.filename.rpartition('/')[2]} is another")
+        raise ValueError(f"the checksum of its {record.filename.rpartition('/')[2]} differs")
     return found
 
 
 def _records(data: memoryview, name: str) -> dict[str, zipfile.ZipInfo]:
-    """An archive's records by name, all of them stored as they are."""
+    """An archive's records by name, all of them without compression."""
     _check_directory(data)
     with zipfile.ZipFile(Bytes(data)) as archive:
         found = archive.infolist()
@@ -179,7 +179,7 @@ def _records(data: memoryview, name: str) -> dict[str, zipfile.ZipInfo]:
 
 
 def _check_directory(data: memoryview) -> None:
-    """The directory is where every reader looks: torch's and Python's differ where it is not."""
+    """Checks that the directory is where all readers look: torch and Python differ otherwise."""
     end = len(data) - 22
     if end < 0 or bytes(data[end : end + 4]) != b"PK\x05\x06" or bytes(data[end + 20 :]) != b"\0\0":
         raise ValueError("an archive's directory is not at its end")
@@ -196,11 +196,11 @@ def _check_directory(data: memoryview) -> None:
 def _check_old(data: memoryview, name: str) -> None:
     """The format before torch 1.6: magic number, version, system, the object, the storages' keys.
 
-    The storages follow, each with its size in front.
+    The storages follow, each after its size.
     """
     if bytes(data[257:262]) == b"ustar":
         raise CheckpointError(
-            f"{name} is of torch before 0.2 (a tar archive): load it and save it with a later torch"
+            f"{name} is from torch before 0.2 (a tar archive): load and save it with a later torch"
         )
     file = Bytes(data)
     for _ in range(3):
@@ -218,7 +218,7 @@ def _check_old(data: memoryview, name: str) -> None:
 
 
 class _Nested:
-    """Any value that holds others; only how deep they lie is known."""
+    """Any value that holds others; only the depth of its nesting is known."""
 
     def __init__(self, *values: Any) -> None:
         self.depth: int = 1 + max(
@@ -279,7 +279,7 @@ class _Walk:
 
     def _pop(self, count: int) -> list[Any]:
         if len(self._stack) < count:
-            raise ValueError("its pickle takes more than it gives")
+            raise ValueError("its pickle takes more values than it has")
         taken = self._stack[-count:]
         del self._stack[-count:]
         return taken
@@ -310,7 +310,7 @@ class _Walk:
 
 
 def _tuple(values: list[Any]) -> Any:
-    """A tuple; one that holds more than plain values is only known to be there."""
+    """A tuple; if it holds more than plain values, only its existence is known."""
     is_plain = not any(isinstance(value, (tuple, _Nested)) for value in values)
     return (
         tuple(values)
@@ -320,7 +320,7 @@ def _tuple(values: list[Any]) -> Any:
 
 
 def _operations(file: io.IOBase) -> Iterator[tuple[str, Any]]:
-    """A pickle's operations up to its end, with the value that stands behind each."""
+    """A pickle's operations up to its end, each with its argument."""
     start = file.tell()
     for operation, argument, position in pickletools.genops(file):  # type: ignore[arg-type]
         if (position or 0) - start > _PICKLE_LIMIT:

@@ -29,15 +29,15 @@ class Stored:
         )
 
     def bias(self, layer: str, matrix: Reading | Writing, size: int, like: Tensor) -> Tensor:
-        """A matrix's bias in fp32, zeros where the config says that there is none."""
+        """A matrix's bias in fp32, or zeros if the config has no biases."""
         if self.promised.has_bias(matrix):
             return self.fp32(f"{layer}{matrix.stored}.bias", like)
         return torch.zeros(size, dtype=torch.float32, device=like.device)
 
     def begin(self, device: torch.device) -> None:
-        """Checks names and shapes of the tensors the model needs, then sends them on their way.
+        """Checks names and shapes of the tensors the model needs, then begins their upload.
 
-        Every one must be there and have the shape that the config promises.
+        Each must exist and have the shape that the config promises.
         """
         for name, promised in self.expected:
             if name not in self._tensors:
@@ -58,7 +58,7 @@ class Stored:
     def _refuse_more(self, expected: set[str]) -> None:
         """Refuses weights that the config has no place for.
 
-        Such are those of a layer too many, a bias, a second unembedding.
+        For example an extra layer, a bias, a second unembedding.
         """
         architecture = self.promised.architecture
         layers = of_a_layer(architecture)
@@ -70,7 +70,7 @@ class Stored:
             ):
                 raise CheckpointError(
                     f"tensor {name} has no place in the model that config.json promises: "
-                    "they are not of one model, save both anew"
+                    "they are not of one model, save both again"
                 )
         both = [name for name in architecture.unembed if name in self._tensors]
         if any(not _are_equal(self._tensors[name], self._tensors[both[0]]) for name in both[1:]):
@@ -80,7 +80,7 @@ class Stored:
             )
 
     def finish(self) -> None:
-        """Lets go of the checkpoint's own memory."""
+        """Waits until the checkpoint's own memory is not read any more."""
         self._upload.finish()
 
 
@@ -89,7 +89,7 @@ def _are_equal(one: Tensor, other: Tensor) -> bool:
 
 
 def _why_missing(name: str, tensors: Mapping[str, Tensor], architecture: Architecture) -> str:
-    """What to do about a tensor that the model needs and the checkpoint has not."""
+    """What to do about a tensor that the model needs and the checkpoint lacks."""
     whole, without_unembedding = architecture.classes
     if name in architecture.unembed:
         return (
@@ -98,13 +98,13 @@ def _why_missing(name: str, tensors: Mapping[str, Tensor], architecture: Archite
         )
     elsewhere = next((other for other in tensors if other.endswith(f".{name}")), None)
     if elsewhere is not None:
-        return f"it is there as {elsewhere}: save the state dict of the {whole} alone"
+        return f"it is stored as {elsewhere}: save the state dict of the {whole} alone"
     others = [other for other in tensors if not other.startswith(architecture.base)]
     there = (others or list(tensors))[:3]
     return (
-        f"there are {', '.join(there)}, ...: save the whole {whole} anew"
+        f"they are {', '.join(there)}, ...: save the whole {whole} again"
         if there
-        else "there are none at all"
+        else "they have no tensors at all"
     )
 
 
@@ -115,4 +115,4 @@ def _why_shaped(found: Sequence[int]) -> str:
             "ZeRO leaves tensors empty: run zero_to_fp32.py, or train with"
             " stage3_gather_16bit_weights_on_model_save"
         )
-    return "config.json and weights are not of one model: save both anew"
+    return "config.json and weights are not of one model: save both again"

@@ -1,7 +1,7 @@
 """One HookedTransformer for a sweep: built once, its weights swapped in place, step after step.
 
-Nothing of Hugging Face's stands in between: the model's config comes from the checkpoint's
-`config.json`, its weights from the tensors of the checkpoint's own files. The result equals
+No Hugging Face model is built: the config comes from the checkpoint's
+`config.json`, the weights from the tensors of the checkpoint's own files. The result equals
 `HookedTransformer.from_pretrained`'s for each of the processing options.
 """
 
@@ -41,10 +41,10 @@ class SwappableModel:
     """A HookedTransformer whose weights are replaced in place.
 
     Attributes:
-        model: the HookedTransformer: the same object for the life of this one, its weights
-            undefined before the first swap.
+        model: the HookedTransformer: always the same object; its weights are undefined before the
+            first swap.
         promised: the tensors that a checkpoint must have.
-        watch: sees activations that are not finite.
+        watch: notices activations that are not finite.
     """
 
     def __init__(
@@ -59,8 +59,7 @@ class SwappableModel:
         """Builds the model from a checkpoint's config and tokenizer, reading no weights.
 
         Args:
-            copies: how many sets of weights the caller is going to hold, for the check that they
-                fit.
+            copies: how many sets of weights the caller will hold, for the check that they fit.
 
         Raises:
             DeviceError: the model does not fit the device.
@@ -69,7 +68,7 @@ class SwappableModel:
         self._config = config = checkpoint.config()
         self.promised = Promised.by(config)
         check_fits(config, model=checkpoint.model, dtype=dtype, device=device, copies=copies)
-        # Parameters made in inference mode could never be written again outside of it.
+        # Parameters made in inference mode could not be written again outside of it.
         with torch.inference_mode(False), warnings.catch_warnings():
             warnings.filterwarnings(
                 "ignore", message="HookedTransformer is deprecated", category=DeprecationWarning
@@ -116,9 +115,9 @@ class SwappableModel:
             )
 
     def look(self, tensors: Mapping[str, Tensor]) -> tuple[dict[str, str], float]:
-        """Those of a checkpoint's tensors that the model is made of and that hold NaN or infinity.
+        """The tensors that the model needs and that hold NaN or infinity.
 
-        The second value is the largest of the others.
+        The second value is the largest absolute value of its other tensors.
         """
         names = (name for name, _ in Stored(tensors, self.promised).expected)
         return look((name, tensors[name]) for name in names if name in tensors)
@@ -127,7 +126,7 @@ class SwappableModel:
         """The parameters that became infinite in the last swap.
 
         Args:
-            greatest: the largest value that went into it, as `look` found it.
+            greatest: the largest value that was swapped in, as `look` found it.
         """
         others = {
             name: it for name, it in self.model.named_parameters() if name not in self._buffers
@@ -135,7 +134,7 @@ class SwappableModel:
         return overflowed({**self._buffers, **others}, greatest)
 
     def check_unchanged(self) -> None:
-        """Refuses to go on with a model that has other tensors than a swap writes into.
+        """Refuses a model that has other tensors than those that a swap writes into.
 
         Raises:
             ModelError: what was changed, and what to do instead.
@@ -143,7 +142,7 @@ class SwappableModel:
         if (changed := self._guard.what_changed()) is not None:
             raise ModelError(
                 f"the model was changed, so that the next weights cannot be put into it: {changed}."
-                " Change a copy, `copy.deepcopy(ckpt.model)`, or ask for what you want: `dtype=`,"
+                " Change a copy, `copy.deepcopy(ckpt.model)`, or use the arguments `dtype=`,"
                 " `device=`"
             )
 
@@ -153,12 +152,12 @@ class SwappableModel:
         Every name and shape is checked before the first parameter is touched.
 
         Args:
-            tensors: the checkpoint's tensors by their names in its files; those the model has no
-                use for are skipped.
+            tensors: the checkpoint's tensors by their names in its files; those that the model does
+                not need are skipped.
             processing: how they are rewritten on the way.
 
-        Nothing of what was done to the model before is left in it: masks, rotary tables, gradients,
-        hooks but permanent ones.
+        All earlier changes to the model are undone: masks, rotary tables, gradients, and hooks
+        except permanent ones.
 
         Raises:
             CheckpointError: a tensor is missing or of the wrong shape.
@@ -179,7 +178,7 @@ class SwappableModel:
 class _NormSwitch:
     """Holds both kinds of LayerNorm modules.
 
-    Some have gain and bias as trained, the others have none, for weights that have them folded in.
+    One kind has gain and bias as trained. The other has neither: they are folded into the weights.
     """
 
     def __init__(
@@ -210,9 +209,9 @@ class _NormSwitch:
 
 
 class _Swap:
-    """One swap: fills every buffer from what is stored, as the architecture's tables say.
+    """One swap: fills every buffer from the stored tensors, as the architecture's tables say.
 
-    Matrices come first, then the biases that folding has added to.
+    Matrices come first, then the biases, to which folding has added.
     """
 
     def __init__(
@@ -224,7 +223,7 @@ class _Swap:
     ) -> None:
         self.model, self.buffers, self.stored, self.processing = model, buffers, stored, processing
         self.architecture, self.axes = stored.promised.architecture, stored.promised.axes
-        # In fp32 until all that is folded into them has been added; then cast once.
+        # They stay in fp32 until everything that is folded into them was added; then cast once.
         self.biases: dict[str, Tensor] = {}
 
     @torch.no_grad()
@@ -247,7 +246,7 @@ class _Swap:
             self.buffers[name].copy_(bias)
 
     def _block(self, block: str, layer: str) -> None:
-        """One layer; both arguments are how names begin, in the model and in the file."""
+        """One layer; the arguments are the beginnings of names, in the model and in the file."""
         norms: dict[str, Norm | None] = {}
         for entry in self.architecture.block:
             match entry:
@@ -262,9 +261,9 @@ class _Swap:
                     self._writing(block, layer, entry)
 
     def _norm(self, name: str, file_name: str, like: Tensor) -> Norm | None:
-        """The LayerNorm that is to be folded.
+        """The LayerNorm to fold.
 
-        Without folding it goes into the model's module, and nothing is folded.
+        Without folding it is written into the model's module, and the result is None.
         """
         norm = Norm(
             self.stored.fp32(f"{file_name}.weight", like),

@@ -2,10 +2,9 @@
 
 Nothing is copied, and nothing is unpickled unsafely.
 
-The names are those of the architecture's language model, whatever it was wrapped in when it was
-saved.
-Weights that stand for others, be they quantised or half of an adapter, are refused by name: without
-them a model would be built from what is left.
+The names are those of the architecture's language model, even if it was wrapped when it was saved.
+Quantised weights and parts of an adapter are refused by name: otherwise a model would be built from
+the rest.
 """
 
 import pickle
@@ -36,7 +35,7 @@ Tensors of other types (causal masks of early Pythia files) are never wanted.
 """
 
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-"""What DistributedDataParallel, torch.compile, FSDP and activation checkpointing put into names."""
+"""What DistributedDataParallel, torch.compile, FSDP and activation checkpointing add to names."""
 
 _QUANTISED = (
     "they are quantised: use the unquantised checkpoint, or save `model.dequantize()` in float16 or"
@@ -66,7 +65,7 @@ class _Found:
 
     Attributes:
         tensors: the floating tensors by name.
-        types: the name of every tensor; its type, where that is none of floating numbers of 16 bits
+        types: the name of every tensor; also its type, unless that is floating numbers of 16 bits
             or more.
     """
 
@@ -77,15 +76,15 @@ class _Found:
 def read_tensors(files: Sequence[WeightFile], architecture: Architecture) -> dict[str, Tensor]:
     """All floating tensors of a checkpoint's weight files, by their names in the language model.
 
-    Where there is an index, each tensor is the one of the shard that it names.
+    With an index, each tensor is taken from the shard that the index names.
 
     Args:
         files: the whole files of one format, sharded or not; the tensors keep them alive.
 
     Raises:
         CheckpointError: a file is truncated, is not what its ending says, or is a pickle that holds
-            more than tensors; or its tensors are not the model's weights as they are, or not those
-            that the index names.
+            more than tensors; or its tensors are not plain weights of the model, or not those that
+            the index names.
     """
     named = frozenset().union(*(file.tensors or () for file in files))
     tensors: dict[str, Tensor] = {}
@@ -107,10 +106,10 @@ def _add(
     named: frozenset[str],
     architecture: Architecture,
 ) -> None:
-    """Adds what is to be taken from a file: all, or what the index takes from it.
+    """Adds the tensors of a file: all, or those that the index takes from it.
 
     Args:
-        named: what the index takes from all files together.
+        named: the tensors that the index takes from all files together.
     """
     if file.tensors is None:
         tensors.update(found.tensors)
@@ -126,7 +125,7 @@ def _add(
         elif name not in named and not architecture.constant.search(name):
             raise CheckpointError(
                 f"{file.name} holds {name}, which the index does not name: they are not of one"
-                " checkpoint, save both anew"
+                " checkpoint, save both again"
             )
 
 
@@ -146,7 +145,7 @@ def _view(data: memoryview, offset: int, dtype: torch.dtype, shape: tuple[int, .
     if count == 0:
         return torch.empty(shape, dtype=dtype)
     if offset % dtype.itemsize:
-        # Only files whose header was not padded to 8 bytes; torch cannot view unaligned memory.
+        # Only if the header was not padded to 8 bytes: torch cannot view unaligned memory.
         aligned = bytearray(data[offset : offset + count * dtype.itemsize])
         return torch.frombuffer(aligned, dtype=dtype).view(shape)
     return torch.frombuffer(data, dtype=dtype, count=count, offset=offset).view(shape)
@@ -164,19 +163,19 @@ _DAMAGE = (
     zipfile.BadZipFile,
     AssertionError,
 )
-"""What torch raises for files that are not whole."""
+"""The errors of torch for files that are not whole."""
 
 _CODE = re.compile(
     r"[Uu]nsupported (global|class)|unrecognized function|[Cc]an only build|is blocked"
 )
-"""What torch says of a pickle that would run something."""
+"""The words of torch for a pickle that would run code."""
 
 
 def _read_bin(file: WeightFile) -> _Found:
     check_claims(file.data, file.name)
     try:
-        # Never mapped by torch: it would be killed by a file that shrinks, and takes compressed
-        # bytes for weights.
+        # torch must not map the file: a file that shrinks would kill the process, and torch would
+        # take compressed bytes for weights.
         with warnings.catch_warnings(action="ignore"):
             state = torch.load(Bytes(file.data), map_location="cpu", weights_only=True)  # type: ignore[arg-type]
         return _of_state(state, file)
@@ -188,7 +187,7 @@ def _read_bin(file: WeightFile) -> _Found:
             f"{file.name} was refused as a file of weights alone: {reason}"
         ) from None
     except _DAMAGE as error:
-        # torch asks there for a better message of its own.
+        # In this text torch asks for a better message from its users: it is left out.
         first_line = str(error).partition("\n")[0].partition("  (Could this error")[0]
         raise CheckpointError(
             f"{file.name} is truncated or damaged ({first_line}): fetch it again"
@@ -214,8 +213,8 @@ def _of_state(state: Any, file: WeightFile) -> _Found:
         )
     types = {name: None if _is_plain(tensor) else _type(tensor) for name, tensor in found.items()}
     plain = {name: tensor.detach() for name, tensor in found.items() if _is_plain(tensor)}
-    # A slice of a larger tensor, or a transposed one, is saved as what it is; a swap takes rows as
-    # they come. One value that is repeated along all axes would become as large as its shape says.
+    # torch saves a slice or a transposed tensor as a view; a swap needs rows in order. One value
+    # that is repeated along all axes would become as large as its shape says.
     copied = sum(
         tensor.numel() * tensor.itemsize for tensor in plain.values() if not tensor.is_contiguous()
     )
@@ -242,7 +241,7 @@ def _type(tensor: Tensor) -> str:
 
 
 def _refuse(file: str, name: str, other_type: str | None, architecture: Architecture) -> None:
-    """Refuses a tensor without which the others would be read as what they are not."""
+    """Refuses a tensor that changes what the others mean."""
     for pattern, because in (*_REFUSED_NAMES, *architecture.foreign):
         if pattern.search(name):
             raise CheckpointError(
@@ -257,9 +256,9 @@ def _refuse(file: str, name: str, other_type: str | None, architecture: Architec
 
 
 def _plain_names(tensors: Mapping[str, Tensor], architecture: Architecture) -> dict[str, Tensor]:
-    """The weights without what wrappers put into their names.
+    """The weights by names without the additions of wrappers.
 
-    Those of a base model get its name in front.
+    The names of a base model get its prefix.
     """
     plain: dict[str, Tensor] = {}
     origin: dict[str, str] = {}
@@ -283,10 +282,9 @@ def _plain_names(tensors: Mapping[str, Tensor], architecture: Architecture) -> d
 
 
 def buffers_for(device: torch.device) -> Callable[[int], memoryview] | None:
-    """How buffers are made from which weights reach a device; None is ordinary memory.
+    """Makes the buffers from which weights are copied to a device; None is ordinary memory.
 
-    For CUDA they are pinned, so that a copy from them goes on while the processor does something
-    else.
+    For CUDA they are pinned, so that a copy runs while the processor does other work.
     """
     if device.type != "cuda":
         return None

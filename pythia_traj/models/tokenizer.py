@@ -1,8 +1,8 @@
-"""A checkpoint's `tokenizer.json` -> the model's tokenizer, with no network and no guess at a name.
+"""A checkpoint's `tokenizer.json` -> the model's tokenizer, without network and without guesses.
 
-What begins a sequence is the model's own: `bos_token_id` of its config; where that is null or
-missing the token that `tokenizer.json` itself puts in front of a text, else the end of text that
-the config names, as in GPT-NeoX one token does for both.
+The token that begins a sequence is `bos_token_id` of the model's config. If that is null or
+missing, it is the token that `tokenizer.json` itself puts in front of a text, else the end of text
+that the config names, because GPT-NeoX has one token for both.
 """
 
 import json
@@ -28,17 +28,17 @@ END_OF_TEXT = "<|endoftext|>"
 _TRIED = "aZ1 \n\t.-_(é\u0301яא\u0628ध中あ가😀\u200b\0"
 """Characters of the trial text.
 
-Each stands in a run, where expressions that backtrack spend their time.
+Each is repeated, because expressions that backtrack spend their time on repetitions.
 """
 
 _RUNS = (10, 40, 160, 320, 640)
 """Lengths of the runs, one trial after the other.
 
-A tokenizer that is too slow shows before it takes long.
+So a slow tokenizer is found before it takes long.
 """
 
 _SECONDS, _SECONDS_PER_CHARACTER = 0.2, 1 / 40_000
-"""What a trial may take of a processor: tokenizers read a million characters a second and more."""
+"""Processor time that a trial may take: tokenizers read a million characters a second and more."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ def read_tokenizer(path: Path) -> CheckpointTokenizer:
     """The tokenizer in a file.
 
     Raises:
-        CheckpointError: the file is damaged, is something else, or is a tokenizer that may not be
+        CheckpointError: the file is damaged, is something else, or is a tokenizer that must not be
             used: it would take hours, multiply a text, or end the process.
     """
     parsed = read_json(path, what=path.name)
     file = check(parsed, path)
-    with in_one_line(f"{path} is no tokenizer.json that can be used", error=CheckpointError):
+    with in_one_line(f"{path} is not a usable tokenizer.json", error=CheckpointError):
         tokenizer = Tokenizer.from_str(json.dumps(text_alone(parsed)))
         _try(tokenizer, path)
     special = next((token.content for token in file.added_tokens if token.special), None)
@@ -76,7 +76,7 @@ def bos_token_id(config: Mapping[str, Any], found: CheckpointTokenizer | None) -
     """The token that begins a sequence.
 
     Raises:
-        CheckpointError: config or tokenizer name something else than a token of the model.
+        CheckpointError: config or tokenizer name a token that the model does not have.
     """
     number, whose = config.get("bos_token_id"), "bos_token_id of config.json"
     if number is None and found is not None:
@@ -93,9 +93,9 @@ def bos_token_id(config: Mapping[str, Any], found: CheckpointTokenizer | None) -
 
 
 def eos_token_ids(config: Mapping[str, Any], found: CheckpointTokenizer | None) -> tuple[int, ...]:
-    """The tokens that end a text: those of the config that the model has, one or a list.
+    """The tokens that end a text: those of the config, one or a list, that the model has.
 
-    Where there are none, it is the tokenizer's `<|endoftext|>`, if any.
+    Without any, it is the tokenizer's `<|endoftext|>`, if it has one.
     """
     named = config.get("eos_token_id")
     several = named if isinstance(named, list) else [named]
@@ -126,7 +126,7 @@ def attach_tokenizer(
         return
     found = read_tokenizer(path)
     bos = bos_token_id(config, found)
-    with in_one_line(f"{path} is no tokenizer.json that can be used", error=CheckpointError):
+    with in_one_line(f"{path} is not a usable tokenizer.json", error=CheckpointError):
         added = found.tokenizer.get_added_tokens_decoder()
         ends = (added[number].content for number in eos_token_ids(config, found) if number in added)
         tokenizer = PreTrainedTokenizerFast(
@@ -135,13 +135,13 @@ def attach_tokenizer(
         written = found.tokenizer.id_to_token(bos)
         is_written = bos in added and _begins(found.tokenizer, added[bos].content, bos)
         if not is_written:
-            # No text stands for this token, or only beside certain others: it is prepended by its
-            # number.
+            # This token cannot be written as text, or only beside certain others: it is prepended
+            # by its number.
             name = f"<|{bos}|>"
             template = TemplateProcessing(single=[name, "$A"], special_tokens=[(name, bos)])
             tokenizer.backend_tokenizer.post_processor = template
-        # With a bos_token TransformerLens would load the tokenizer anew by its name, from the
-        # network: it is given afterwards.
+        # With a bos_token TransformerLens would load the tokenizer again by its name, from the
+        # network: so it is set afterwards.
         model.set_tokenizer(tokenizer)
         model.cfg.tokenizer_prepends_bos = not is_written
         if written is not None:
@@ -151,9 +151,7 @@ def attach_tokenizer(
 def _begins(tokenizer: Tokenizer, written: str, number: int) -> bool:
     """Whether a text that begins with how a token is written begins with that token.
 
-    The rest of the text must go on as it does without.
-
-    The text must go on as it does without it.
+    The rest of the text must have the same tokens as without it.
     """
     return all(
         tokenizer.encode(written + text).ids == [number, *tokenizer.encode(text).ids]

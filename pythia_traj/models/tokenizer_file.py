@@ -1,11 +1,11 @@
-"""What a `tokenizer.json` may say, checked before it is used, and what of it is left out.
+"""What a `tokenizer.json` may say, checked before it is used, and which parts are left out.
 
 The check comes before the tokenizers library reads the file.
 
 A tokenizer turns a text into the tokens of that text: all of them, nothing else, the same every
 time. So truncation, padding, the dropout of merges and the special tokens that are put around a
-text are taken out of the file; the experiments prepend BOS themselves. What would make the library
-panic, multiply a text or take hours for it is refused.
+text are removed from the file; the experiments prepend BOS themselves. A file that would make the
+library panic, multiply a text or take hours for it is refused.
 """
 
 import base64
@@ -21,7 +21,7 @@ from pythia_traj.models.expressions import why_slow
 from pythia_traj.outside import checked, shown
 
 MOST_GROWTH = 16
-"""How many times longer normalisation may make a text."""
+"""By which factor normalisation may lengthen a text."""
 
 _MOST_ADDED = 20_000
 """Tokens that are added to a vocabulary; published tokenizers have up to some thousands."""
@@ -30,13 +30,13 @@ _MOST_WRITTEN = 64
 """Bytes that a character may become: one Arabic ligature is 18 letters."""
 
 _LONGEST_WORD = 1000
-"""Characters up to which WordPiece, whose time grows with their square, looks at a word."""
+"""Characters of a word that WordPiece may look at; its time grows with their square."""
 
 Id = Annotated[int, Ge(0), Le(2**31 - 1)]
 
 
 class _Part(BaseModel):
-    """A part of the file: what it has beyond what is named here, the library checks."""
+    """A part of the file; the library checks fields that are not named here."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="allow")
 
@@ -50,7 +50,7 @@ class AddedToken(_Part):
 
 
 class Pattern(_Part):
-    """What is replaced or split at: a text or an expression, one of them."""
+    """What is replaced or split at: either a text or an expression."""
 
     String: Annotated[str, Field(min_length=1)] | None = None
     Regex: Annotated[str, Field(min_length=1)] | None = None
@@ -74,14 +74,14 @@ class Component(_Part):
     decoders: "tuple[Component, ...]" = Field(default=(), strict=False)
 
     def all(self) -> "Iterator[Component]":
-        """It and all that are in it."""
+        """It and all components in it."""
         yield self
         for inner in (*self.normalizers, *self.pretokenizers, *self.processors, *self.decoders):
             yield from inner.all()
 
 
 class Model(_Part):
-    """The vocabulary, and how words become entries of it. Files of old name no type."""
+    """The vocabulary, and how words become entries of it. Old files name no type."""
 
     type: Literal["BPE", "WordPiece", "WordLevel", "Unigram"] | None = None
     vocab: Annotated[dict[str, Id], Field(min_length=1)] | Annotated[list[Any], Field(min_length=1)]
@@ -105,12 +105,12 @@ def check(parsed: Any, what: object) -> TokenizerFile:
     """A parsed file as a typed model.
 
     Raises:
-        CheckpointError: it is no tokenizer, or one that may not be used, with the reason.
+        CheckpointError: it is not a tokenizer, or one that must not be used, with the reason.
     """
     file = checked(
         TokenizerFile,
         parsed,
-        f"{what} is no tokenizer.json that can be used",
+        f"{what} is not a usable tokenizer.json",
         error=CheckpointError,
     )
     why = _why_unusable(file)
@@ -120,7 +120,7 @@ def check(parsed: Any, what: object) -> TokenizerFile:
 
 
 def text_alone(parsed: Mapping[str, Any]) -> dict[str, Any]:
-    """The file without what adds to a text's tokens, takes from them, or leaves them to chance."""
+    """The file without parts that add tokens to a text, remove some, or choose them at random."""
     processor = _offsets_alone(parsed.get("post_processor"))
     model = {name: value for name, value in parsed["model"].items() if name != "dropout"}
     return {
@@ -164,13 +164,13 @@ def _components(file: TokenizerFile) -> Iterator[Component]:
 
 
 def _second(merge: Any) -> str:
-    """Of a merge, which is a pair, or in older files a pair with a space in between."""
+    """The parts of a merge, which is a pair, or in older files a text with a space in between."""
     parts = merge.split(" ") if isinstance(merge, str) else merge
     return str(parts[1]) if isinstance(parts, list) and len(parts) == 2 else ""
 
 
 def _growth(component: Component) -> float:
-    """How many times longer a normalizer makes a text at most, but for the library's own tables."""
+    """The largest factor by which a normalizer lengthens a text, without the library's tables."""
     if component.type == "Sequence":
         factor = 1.0
         for inner in component.normalizers:
@@ -179,7 +179,7 @@ def _growth(component: Component) -> float:
     if component.type == "Prepend":
         return max(1.0, len(component.prepend))
     if component.pattern is not None:
-        # An expression may match nothing at all, between any two characters.
+        # An expression may match the empty text between any two characters.
         replaced = len(component.pattern.String or "") or 0.5
         return max(1.0, len(component.content) / replaced)
     return 1.0
@@ -188,7 +188,7 @@ def _growth(component: Component) -> float:
 def _why_no_charsmap(component: Component) -> str | None:
     """A table of sentencepiece: a trie's size, the trie, what characters become.
 
-    What a character becomes is ended by a NUL.
+    Each replacement of a character ends with a NUL.
     """
     if component.type != "Precompiled" or component.precompiled_charsmap is None:
         return None
@@ -208,7 +208,7 @@ def _why_no_charsmap(component: Component) -> str | None:
 
 
 def _offsets_alone(processor: Any) -> Any:
-    """Of a post-processor what concerns the places of tokens in the text."""
+    """The part of a post-processor that concerns the places of tokens in the text."""
     if not isinstance(processor, dict):
         return None
     kind = processor.get("type")

@@ -1,9 +1,9 @@
 """A checkpoint's tensors on their way to the device.
 
 On a CUDA device they are copied on a stream of their own, in the order in which a swap takes them,
-while it folds those that are there. From pinned memory such a copy runs beside the processor; the
-buffer it comes from must not be given back before it has ended, which `finish` waits for. On the
-CPU a tensor is where it is.
+while the swap folds those that have arrived. From pinned memory such a copy runs beside the
+processor; its buffer must not be released before the copy has ended, and `finish` waits for that.
+On the CPU a tensor stays where it is.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class Upload:
-    """Tensors by name, each on the device by the time it is used there."""
+    """Tensors by name, each on the device before it is used there."""
 
     def __init__(
         self, tensors: Mapping[str, Tensor], names: Iterable[str], device: torch.device
@@ -21,7 +21,7 @@ class Upload:
         """Begins to copy.
 
         Args:
-            names: what will be taken, in that order; the others stay where they are.
+            names: the tensors that will be taken, in that order; the others stay where they are.
         """
         self._tensors, self._device = tensors, device
         self._moved: dict[str, tuple[Tensor, torch.cuda.Event]] = {}
@@ -33,19 +33,19 @@ class Upload:
                     self._moved[name] = moved, self._stream.record_event()
 
     def __getitem__(self, name: str) -> Tensor:
-        """The tensor; work that is queued on the current stream from now on finds it complete."""
+        """The tensor; later work on the current stream finds it complete."""
         if self._stream is None:
             return self._tensors[name]
         tensor, copied = self._moved[name]
         current = torch.cuda.current_stream(self._device)
         current.wait_event(copied)
-        # Its memory was taken on the other stream: it may be reused only when this one is done with
-        # it.
+        # Its memory belongs to the other stream: it may be reused only when this stream is done
+        # with it.
         tensor.record_stream(current)
         return tensor
 
     def finish(self) -> None:
-        """Waits until nothing is read from the host any more."""
+        """Waits until all copies from the host have ended."""
         if self._stream is not None:
             self._stream.synchronize()
         self._moved.clear()

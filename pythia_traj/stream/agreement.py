@@ -1,8 +1,8 @@
-"""What the steps of a request have in common, one model, and the steps that are not of it.
+"""The one model that the steps of a request belong to, and the steps that do not belong to it.
 
-A model is of one shape and one vocabulary. A step whose config is another model's fails alone, and
-does not decide what all the others are taken for, be it the first one. The model is the one that
-most steps are of; where as many are of another, the one with the later steps.
+A model has one shape and one vocabulary. A step whose config is another model's fails alone, and
+does not change what the others are, even if it is the first step. The model is the one that most
+steps belong to; of two with equally many steps, the one with the later steps.
 """
 
 import json
@@ -31,7 +31,7 @@ from pythia_traj.outside import LARGE, parse_json, read_file
 from pythia_traj.suites.files import CONFIG, TOKENIZER
 
 Fits = Callable[[Mapping[str, Any]], None]
-"""Is given a config; raises DeviceError where its model is too large for the device."""
+"""Receives a config; raises DeviceError if its model is too large for the device."""
 
 _TIE = "; as many steps are of either kind, and then the later ones count"
 
@@ -41,19 +41,19 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Agreement:
-    """Which model the steps of a request are of.
+    """The model that the steps of a request belong to.
 
     Attributes:
-        pattern: the checkpoint whose config and tokenizer are the model's; None where no step has
+        pattern: the checkpoint whose config and tokenizer are the model's; None if no step has
             both.
-        refused: the steps that are not of that model, each with the reason.
+        refused: the steps that do not belong to that model, each with the reason.
     """
 
     pattern: Checkpoint | None
     refused: Mapping[int, str] = field(default_factory=dict)
 
     def check(self, step: int) -> None:
-        """Refuses a step that is not of the model.
+        """Refuses a step that does not belong to the model.
 
         Raises:
             CheckpointError: with the reason.
@@ -70,12 +70,12 @@ def agree(
     device: torch.device,
     copies: int = 1,
 ) -> Agreement:
-    """Finds the model that most of the steps are of, reading configs and tokenizers alone.
+    """Finds the model that most of the steps belong to; reads only configs and tokenizers.
 
-    A repository whose steps are compared with its `main` needs no vote: what differs from that
+    If a repository's steps are compared with its `main`, no vote is needed: a step that differs
     fails by itself when it is opened.
 
-    A model that does not fit the device gives way to the next that does.
+    If a model does not fit the device, the next one that does is taken.
 
     Args:
         dtype: of the parameters.
@@ -125,7 +125,7 @@ def _first_readable(published: PublishedModel, steps: Sequence[int], fits: Fits)
 def _by_shape(
     published: PublishedModel, steps: Sequence[int], refused: dict[int, str]
 ) -> tuple[list[list[int]], dict[int, Mapping[str, Any]]]:
-    """The steps by what their configs say, those of most steps first, and each step's config."""
+    """The steps grouped by their configs, the largest group first, and each step's config."""
     groups: dict[str, list[int]] = {}
     configs: dict[int, Mapping[str, Any]] = {}
     for step in steps:
@@ -190,12 +190,11 @@ def _of_one_vocabulary(
     configs: Mapping[int, Mapping[str, Any]],
     refused: dict[int, str],
 ) -> int | None:
-    """The first step of those that know the same tokens as most; the others are refused.
+    """The first step of the majority that knows the same tokens; the others are refused.
 
-    One without a tokenizer is with all.
+    A step without a tokenizer agrees with all.
 
-    Which of its tokens begins a sequence, and which end one, is not a reason to refuse a step: it
-    is then what most say.
+    A step is not refused for the tokens that begin and end a sequence: the majority decides them.
     """
     vocabularies = _Vocabularies()
     silent: list[int] = []
@@ -236,7 +235,7 @@ class _Vocabulary:
 
 
 class _Vocabularies:
-    """The tokenizers that there are. Most steps have the same file, which is then read once."""
+    """The different tokenizers. Most steps have the same file, which is then read once."""
 
     def __init__(self) -> None:
         self.known: list[_Vocabulary] = []
@@ -251,7 +250,7 @@ class _Vocabularies:
         try:
             data = read_file(path, error=CheckpointError, most=LARGE)
         except FileNotFoundError:
-            raise CheckpointError(f"{path} is not there any more") from None
+            raise CheckpointError(f"{path} does not exist any more") from None
         digest = sha256(data).hexdigest()
         if digest not in self._by_digest:
             try:

@@ -1,4 +1,4 @@
-"""`checkpoints()`: a model at one step after another, for a loop of one's own."""
+"""`checkpoints()`: a model at one step after another, for a user's own loop."""
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
@@ -34,11 +34,11 @@ class LoadedCheckpoint:
 
     Attributes:
         model: the HookedTransformer with this step's weights in it: the same object at every step,
-            so its parameters are this step's only until the next one is asked for. Copy what is to
-            be kept.
+            so its parameters are this step's only until the next one is asked for. Copy what you
+            want to keep.
         step, tokens, revision, commit: which step it is.
         non_finite: the weights that hold NaN or infinity, or became infinite in the model's dtype,
-            each with how many. Whatever is computed from them means nothing, be it a finite number.
+            each with how many. Results computed from them mean nothing, even if they are finite.
     """
 
     model: HookedTransformer
@@ -67,11 +67,11 @@ def checkpoints(
     """Streams the checkpoints of a model through one HookedTransformer, swapping weights in place.
 
     The yielded `model` is the same object each time: built once, with new weights at each step.
-    Nothing of an earlier step is left in it, and a tensor of it that is kept changes with the next
-    step; `tensor.clone()` keeps it. Hooks that you added go with the step, but for those added with
-    `is_permanent=True`; so do gradients and whatever you edited in place. What cannot be undone,
-    such as `model.to(torch.float64)` or a replaced module, ends the stream with a `ModelError`: do
-    that to a `copy.deepcopy(ckpt.model)`.
+    Nothing of an earlier step is left in it. A tensor of it that you keep changes with the next
+    step: keep a `tensor.clone()`. After each step your hooks are removed, except those added with
+    `is_permanent=True`, and so are gradients and edits in place. A change that cannot be undone,
+    such as `model.to(torch.float64)` or a replaced module, ends the stream with a `ModelError`:
+    make it in a `copy.deepcopy(ckpt.model)`.
 
     Args:
         model: a directory of checkpoints, or a published model's name.
@@ -83,12 +83,12 @@ def checkpoints(
         default_prepend_bos: as there; None is its default for GPT-NeoX, which is not to.
         source: `hub`, or the directory below which the models' directories lie.
         prefetch: how many checkpoints are fetched ahead, into memory, while you work on one.
-        on_error: what a checkpoint that is damaged, incomplete or not of this model does: `raise`
-            ends the stream, `skip` logs a warning and goes on to the next step.
+        on_error: what happens at a checkpoint that is damaged, incomplete or of another model:
+            `raise` ends the stream, `skip` logs a warning and goes on to the next step.
 
     Raises:
         PythiaTrajError: at the call, when the request is wrong; while streaming, when a checkpoint
-            is damaged and is not to be skipped.
+            is damaged and must not be skipped.
     """
     published = open_model(str(model), source)
     selected = select(steps, published.steps, tokens_per_step=published.tokens_per_step)
@@ -143,7 +143,7 @@ def _each(
             continue
         if flaws:
             log.warning(
-                "%s: nothing that is computed from them is a number",
+                "%s: results computed from them mean nothing",
                 say_non_finite(checkpoint.step, flaws),
             )
         yield loaded

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 _NAMED = 4
-"""Tensors that a message names; the footer has all."""
+"""Tensors that a message names; the footer lists all."""
 
 
 def say_non_finite(step: int, tensors: Mapping[str, str]) -> str:

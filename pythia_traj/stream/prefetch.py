@@ -1,9 +1,9 @@
 """Checkpoints opened ahead: while experiments run on one step, the next ones arrive.
 
-One background thread opens them in the order in which they will be asked for; what goes wrong with
-one surfaces where it is asked for. At no time are more than 1 + `ahead` open: the one in use, those
-that wait, the one that is arriving. Where the system allows no further thread, each is opened when
-it is asked for.
+One background thread opens them in the order in which they will be asked for. An error in one is
+raised when that one is asked for. At most 1 + `ahead` are open at any time: the one in use, those
+that wait, the one that is arriving. If the system allows no more threads, each is opened when it is
+asked for.
 """
 
 import logging
@@ -21,13 +21,13 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Opened:
-    """A checkpoint whose files are here.
+    """A checkpoint whose files are open.
 
     Attributes:
         files: its weight files, empty if it could not be opened.
-        seconds: how long that took.
-        waited: how long it was waited for.
-        medium: what it came from, and so what was waited for: `network` or `disk`.
+        seconds: how long opening it took.
+        waited: how long the caller waited for it.
+        medium: where it came from: `network` or `disk`.
         error: why it could not be opened.
     """
 
@@ -39,7 +39,7 @@ class Opened:
 
     @property
     def bytes(self) -> int:
-        """Of all its files."""
+        """Bytes of all its files."""
         return sum(len(file.data) for file in self.files)
 
     _held: ExitStack = field(default_factory=ExitStack, repr=False)
@@ -55,10 +55,10 @@ class Prefetcher:
         room: Room,
         on_wait: Callable[[str], None] = lambda what: None,
     ) -> None:
-        """What will be opened: these steps, in this order.
+        """Prepares to open these steps, in this order.
 
         Args:
-            on_wait: is told what is being waited for, when something is.
+            on_wait: is called with what is waited for, each time that a wait begins.
 
         Raises:
             ConfigError: they cannot fit the room.
@@ -66,12 +66,12 @@ class Prefetcher:
         self._on_wait = on_wait
         self._published, self._steps = published, list(dict.fromkeys(steps))
         self._staging = published.staging(room, self._steps)
-        # In memory: who waits for room on disk while holding some could wait for ever.
+        # In memory: a thread that waits for room on disk while it holds some could wait for ever.
         self._room_aside = Room(prefetch=0, allocate=room.allocate)
         self._aside: Staging | None = None
-        # Ctrl-C and SIGTERM raise at any instruction of Python's. A condition or a semaphore, being
-        # written in Python, could be left locked by that, and this class would then wait for
-        # itself; these are not.
+        # Ctrl-C and SIGTERM raise at any Python instruction. A condition or a semaphore is written
+        # in Python and could stay locked then, so that this class would wait for itself. These are
+        # not written in Python.
         self._lock = threading.Lock()
         self._slots: SimpleQueue[None] = SimpleQueue()
         self._arrived: SimpleQueue[None] = SimpleQueue()
@@ -102,7 +102,7 @@ class Prefetcher:
     def open(self, checkpoint: Checkpoint) -> Iterator[Opened]:
         """A checkpoint's files, valid until the block ends.
 
-        One that is asked for out of turn is opened now.
+        A step that is asked for out of turn is opened now.
 
         Raises:
             Exception: what opening it raised.
@@ -120,7 +120,7 @@ class Prefetcher:
 
     @contextmanager
     def open_aside(self, checkpoint: Checkpoint) -> Iterator[Opened]:
-        """Another checkpoint's files beside those in turn: a reference's.
+        """The files of a checkpoint that is not in turn: a reference's.
 
         Raises:
             Exception: what opening it raised.
@@ -131,9 +131,9 @@ class Prefetcher:
             yield opened
 
     def _take(self, checkpoint: Checkpoint) -> Opened:
-        """A checkpoint in turn when it is ready.
+        """The checkpoint of a step in turn, when it is ready.
 
-        The steps before it will not be asked for any more.
+        Earlier steps must not be asked for after it.
         """
         step = checkpoint.step
         passed = self._steps[: self._steps.index(step)]
@@ -160,7 +160,7 @@ class Prefetcher:
         except RuntimeError as error:
             if not self._passed:
                 log.warning(
-                    "nothing is opened ahead: the system allows no further thread (%s)", error
+                    "nothing is opened ahead: the system allows no more threads (%s)", error
                 )
             return False
         self._thread = thread
@@ -173,7 +173,7 @@ class Prefetcher:
             with self._lock:
                 if self._closed:
                     return
-                # A later step was asked for meanwhile: nobody will want this one.
+                # A later step was asked for meanwhile: this one will not be wanted.
                 if any(other in self._passed for other in self._steps[i + 1 :]):
                     self._slots.put(None)
                     continue
@@ -189,8 +189,8 @@ class Prefetcher:
                 self._let_go(opened)
 
     def _open_now(self, checkpoint: Checkpoint) -> Opened:
-        # Made when it is needed: what goes by disk because it is too large for the memory is not
-        # refused for that.
+        # Made when it is needed, so that checkpoints that go by disk are not refused because they
+        # are too large for the memory.
         if self._aside is None:
             self._aside = self._published.staging(self._room_aside, self._steps)
         return self._open(checkpoint, self._aside)
@@ -200,7 +200,7 @@ class Prefetcher:
         try:
             opened.files = opened._held.enter_context(checkpoint.open(staging))
         except Exception as error:
-            # It belongs to whoever asks for this step, not to this thread.
+            # It is raised where this step is asked for, not in this thread.
             opened.error = error
         opened.seconds = time.perf_counter() - start
         return opened
@@ -212,7 +212,7 @@ class Prefetcher:
 
 @contextmanager
 def _lent(opened: Opened) -> Iterator[None]:
-    """Raises what opening raised; afterwards lets go of the files."""
+    """Raises what opening raised; closes the files at the end."""
     try:
         if opened.error is not None:
             raise opened.error

@@ -13,8 +13,8 @@ def open_model(name: str, source: str = HUB, *, refresh: bool = False) -> Publis
     """Finds a model by its name, in a directory or on the Hub.
 
     It is a directory of checkpoints, a model of a known suite, or any repository of the Hub with
-    step branches. A directory of checkpoints comes before a model of the same name. Nothing is
-    asked of the Hub, but for the branches of a repository that belongs to no known suite.
+    step branches. A directory of checkpoints comes before a model of the same name. The Hub is
+    asked only for the branches of a repository that belongs to no known suite.
 
     Args:
         name: a path, `NAME=PATH`, a name or an alias, or `org/name`.
@@ -22,7 +22,7 @@ def open_model(name: str, source: str = HUB, *, refresh: bool = False) -> Publis
         refresh: whether the Hub is asked again for what is known already.
 
     Raises:
-        SuiteError: there is no such model or directory, it holds no checkpoints, or NAME cannot
+        SuiteError: the model or directory does not exist, it holds no checkpoints, or NAME cannot
             name a model.
         HubError: the Hub cannot be asked.
     """
@@ -47,16 +47,16 @@ def open_model(name: str, source: str = HUB, *, refresh: bool = False) -> Publis
 def _open_repository(name: str, *, refresh: bool) -> PublishedModel:
     """Any repository of the Hub.
 
-    A name that is none of a repository is refused before the Hub is asked.
+    A name that a repository cannot have is refused before the Hub is asked.
     """
     given, equals, directory = name.partition("=")
     if equals:
         raise SuiteError(
-            f"there is no directory {directory!r} to be named {given!r}, nor a directory {name!r}: "
+            f"no such directory: {directory!r}, to be named {given!r}, nor {name!r}: "
             "NAME=DIRECTORY names a directory of checkpoints"
         )
     if name.startswith((".", "/", "~")):
-        raise SuiteError(f"there is no directory {name!r}")
+        raise SuiteError(f"no such directory: {name!r}")
     if name.count("/") != 1:
         raise unknown_model(name)
     from pythia_traj.hub.model import HubModel
@@ -64,4 +64,4 @@ def _open_repository(name: str, *, refresh: bool) -> PublishedModel:
     try:
         return HubModel.open(name, refresh=refresh)
     except HubError as error:
-        raise HubError(f"{error} (nor is there a directory {name!r} here)") from None
+        raise HubError(f"{error} (and no such directory: {name!r})") from None

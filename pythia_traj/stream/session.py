@@ -1,4 +1,4 @@
-"""The weights that units of work need: those of one model, and those of the steps compared with."""
+"""The weights that units need: those of one model, and those of the reference steps."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,8 +22,8 @@ class Traffic:
     """What was loaded for some units.
 
     Attributes:
-        seconds: by phase. `wait`, `build` and `swap` were spent; `fetch` is how long the files that
-            were waited for took to come, most of it beside other work.
+        seconds: by phase. `wait`, `build` and `swap` were spent; `fetch` is how long the files took
+            to arrive, mostly while other work was done.
         bytes: of the files.
         medium: `network` or `disk`; empty if nothing was opened.
     """
@@ -34,7 +34,7 @@ class Traffic:
 
     @property
     def spent(self) -> float:
-        """Seconds that nothing else could be done in."""
+        """Seconds without any other work."""
         return sum(seconds for phase, seconds in self.seconds.items() if phase != "fetch")
 
 
@@ -54,7 +54,7 @@ class Session:
         """Builds nothing yet.
 
         Args:
-            agreement: which model it is, and the steps that are not of it.
+            agreement: the model, and the steps that do not belong to it.
             references: how many other steps a unit compares with at most.
         """
         self.published = published
@@ -73,7 +73,7 @@ class Session:
         )
 
     def model(self, step: int, processing: Processing) -> HookedTransformer:
-        """The model at a step, without hooks that the unit before left on it."""
+        """The model at a step, without hooks that the previous unit left on it."""
         model = self._current.load(self.published.checkpoint(step), processing)
         model.reset_hooks()
         for weights in (self._current, self._reference):
@@ -86,7 +86,7 @@ class Session:
         return self._reference.load(self.published.checkpoint(step), processing)
 
     def flaws(self, processing: Processing) -> dict[int, Mapping[str, str]]:
-        """By step, the tensors that hold NaN or infinity, as they are or processed in this way.
+        """By step, the tensors that hold NaN or infinity, as stored or after this processing.
 
         Those of references are included.
         """
@@ -94,14 +94,14 @@ class Session:
 
     @property
     def saw_overflow(self) -> bool:
-        """Whether activations of the unit in hand, or of its references, were not finite."""
+        """Whether activations of the current unit, or of its references, were not finite."""
         return any(
             weights.watch is not None and weights.watch.has_seen
             for weights in (self._current, self._reference)
         )
 
     def take_traffic(self) -> Traffic:
-        """What was loaded since this was last asked, and how long it took."""
+        """What was loaded since the last call, and how long it took."""
         traffic = Traffic()
         for weights in (self._current, self._reference):
             for phase, seconds in weights.seconds.items():
@@ -113,7 +113,7 @@ class Session:
         return traffic
 
     def close(self) -> None:
-        """Lets go of all open files."""
+        """Closes all open files."""
         self._current.close()
         self._reference.close()
 
@@ -124,9 +124,9 @@ class SessionReferences:
     def __init__(
         self, session: Session, steps: dict[str, int], processing: Processing, made: dict[int, Any]
     ) -> None:
-        """`made` is what earlier units of the label made of references, by step.
+        """`made` holds what earlier units of the label made of references, by step.
 
-        What was made of steps that have no name here is let go.
+        Entries of steps that have no name here are deleted.
         """
         self._session, self._processing = session, processing
         self.steps = steps
@@ -141,7 +141,7 @@ class SessionReferences:
         return self._session.reference_model(self._step(name), self._processing)
 
     def once(self, name: str, make: Callable[[HookedTransformer], T]) -> T:
-        """What is made of a reference's model alone: made once in a sweep."""
+        """What depends only on a reference's model: made once in a sweep."""
         step = self._step(name)
         if step not in self._made:
             self._made[step] = make(self[name])
@@ -151,7 +151,7 @@ class SessionReferences:
     def _step(self, name: str) -> int:
         if name not in self.steps:
             raise CheckpointError(
-                f"there is no reference {name!r} at this step: there is"
+                f"this step has no reference {name!r}: its references are"
                 f" {', '.join(self.steps) or 'none'}"
             )
         return self.steps[name]

@@ -1,7 +1,7 @@
 """Weights in a model: one HookedTransformer, and the checkpoints whose weights go into it.
 
-Nothing is built before it is needed. Weights stay until another step or processing is asked for;
-both kinds of processing of one step are made from the same open files.
+The model is built when it is first needed. Weights stay until another step or processing is asked
+for; both kinds of processing of one step are made from the same open files.
 """
 
 import gc
@@ -34,7 +34,7 @@ Opener = Callable[[Checkpoint], AbstractContextManager[Opened]]
 
 @dataclass
 class _Open:
-    """A checkpoint whose files are open, and its tensors, which lie in them."""
+    """A checkpoint whose files are open, and its tensors, which are in those files."""
 
     held: ExitStack
     files: list[WeightFile]
@@ -44,7 +44,7 @@ class _Open:
 
     @property
     def in_memory(self) -> int:
-        """Bytes of the process: mapped files take none, a `.bin` takes its tensors beside them."""
+        """Bytes in the process: a mapped file takes none, a `.bin` also those of its tensors."""
         files = sum(len(file.data) for file in self.files if file.path is None)
         if not any(file.name.endswith(".bin") for file in self.files):
             return files
@@ -52,16 +52,16 @@ class _Open:
 
     @property
     def is_current(self) -> bool:
-        """Whether the files are still what they were when they were read."""
+        """Whether the files are unchanged since they were read."""
         return all(file.is_current() for file in self.files)
 
 
 class Weights:
-    """One HookedTransformer, what is in it, and the checkpoints it is made from.
+    """One HookedTransformer, the weights in it, and the checkpoints that they come from.
 
     Their files stay open, so that another processing of a step is swapped in from the same bytes.
-    Where several are `kept`, so is another step that was in it before: the references of a sweep
-    are read once, not once a step.
+    With several `kept`, earlier steps can be swapped in again too: the references of a sweep are
+    read once, not once a step.
     """
 
     def __init__(
@@ -79,8 +79,8 @@ class Weights:
         """Builds nothing yet.
 
         Args:
-            rebuilds: a model that somebody changed is built anew; otherwise that is an error.
-            agreement: which model it is, and the steps that are not of it.
+            rebuilds: a model that was changed is built again; otherwise that is an error.
+            agreement: the model, and the steps that do not belong to it.
             copies: how many sets of weights are held in all, for the check that they fit.
             kept: how many checkpoints stay open, as far as memory allows.
         """
@@ -90,7 +90,7 @@ class Weights:
         self._swappable: SwappableModel | None = None
         self._kept, self._rebuilds = kept, rebuilds
         self._open: dict[tuple[str, int], _Open] = {}
-        """The one that was used last is the last."""
+        """In order of use; the last was used last."""
         self._loaded: tuple[tuple[str, int], Processing] | None = None
         self._failed: tuple[tuple[str, int], CheckpointError] | None = None
         self.seconds: dict[str, float] = {}
@@ -103,19 +103,19 @@ class Weights:
     def load(self, checkpoint: Checkpoint, processing: Processing) -> HookedTransformer:
         """The model with the weights of a checkpoint in it.
 
-        What is there already is not loaded again.
+        Weights that are in it already are not loaded again.
 
         Raises:
             CheckpointError: the checkpoint's files are not what they should be; the model then
                 holds the weights of neither step.
             DeviceError: the model does not fit.
-            ModelError: somebody changed the model in a way that no swap undoes.
+            ModelError: the model was changed in a way that a swap cannot undo.
         """
         wanted = (checkpoint.model, checkpoint.step)
         self._agreement.check(checkpoint.step)
         self._check_model()
         if wanted in self._open and not self._open[wanted].is_current:
-            # What is recorded as a unit's files is what is there now: it is read again.
+            # The record of a unit names the files as they are now: so they are read again.
             self._close(wanted)
             self._loaded = None
         if self._swappable is None:
@@ -150,13 +150,13 @@ class Weights:
 
     @property
     def watch(self) -> Watch | None:
-        """What sees the activations of the model, if it is built."""
+        """The watch on the model's activations, if the model is built."""
         return None if self._swappable is None else self._swappable.watch
 
     def flaws(self, processing: Processing) -> dict[int, Mapping[str, str]]:
         """By step, the tensors that were found to hold NaN or infinity.
 
-        They held them when they were read, or came to hold them when processed.
+        They held them when they were read, or since they were processed.
         """
         became = {
             step: found
@@ -173,17 +173,17 @@ class Weights:
         except ModelError as error:
             if not self._rebuilds:
                 raise
-            log.warning("%s; it is built anew", error)
+            log.warning("%s; it is built again", error)
             self._swappable = self._loaded = None
             gc.collect()
 
     def _read(
         self, checkpoint: Checkpoint, wanted: tuple[str, int], swappable: SwappableModel
     ) -> _Open:
-        """Opens a checkpoint; those that there is no room for beside it are closed before."""
+        """Opens a checkpoint; before that, closes the oldest ones until it has room."""
         if self._failed is not None and self._failed[0] == wanted:
-            # Other units of the step ask again: a file that cannot be read is not fetched once for
-            # each of them.
+            # Other units of the step ask again: an unreadable file is not fetched once for each of
+            # them.
             raise self._failed[1]
         while self._open and not self._have_room():
             self._close_oldest()
@@ -208,7 +208,7 @@ class Weights:
     def _opened(self, checkpoint: Checkpoint, held: ExitStack) -> Opened:
         """The checkpoint's files.
 
-        Those that were opened ahead and have changed since are opened anew.
+        Files that were opened ahead and have changed since are opened again.
         """
         with ExitStack() as ahead:
             opened = ahead.enter_context(self._open_files(checkpoint))
@@ -220,7 +220,7 @@ class Weights:
     def _have_room(self) -> bool:
         """Whether one more may be open.
 
-        Checkpoints of a model are alike, and half of what is free is left to others.
+        Checkpoints of a model have the same size, and half of the free memory is left to others.
         """
         size = max(one.in_memory for one in self._open.values())
         return len(self._open) < self._kept and 2 * size <= psutil.virtual_memory().available
@@ -230,7 +230,7 @@ class Weights:
 
     def _close(self, which: tuple[str, int]) -> None:
         closed = self._open.pop(which)
-        # The tensors lie in the files: they go first.
+        # The tensors are in the files: they are released first.
         closed.tensors.clear()
         closed.files.clear()
         closed.held.close()

@@ -1,4 +1,4 @@
-"""Memory for checkpoints on their way into the model, used again and again."""
+"""Reused memory for checkpoints on their way into the model."""
 
 import mmap
 import threading
@@ -17,7 +17,7 @@ def anonymous(size: int) -> memoryview:
     """Memory of the process, which it takes from the system page by page as it is written.
 
     Raises:
-        CheckpointError: there is not as much: sizes of files are what others say.
+        CheckpointError: the memory is too small; the sizes come from outside and may be wrong.
     """
     try:
         # Private: a shared mapping would count as a file's, and every limit and measurement of a
@@ -30,20 +30,20 @@ def anonymous(size: int) -> memoryview:
 
 
 class Buffers:
-    """Buffers of one checkpoint each: as many as are held at once, never more.
+    """Buffers of one checkpoint each: never more than are held at once.
 
     Any number of threads may take them.
     """
 
     def __init__(self, allocate: Callable[[int], memoryview] | None = None) -> None:
-        """How a buffer is made: for a GPU, of pinned memory, so that it copies without waiting."""
+        """Makes a buffer: for a GPU in pinned memory, which is copied from without waiting."""
         self._allocate = allocate or anonymous
         self._lock = threading.Lock()
         self._free: list[memoryview] = []
 
     @contextmanager
     def hold(self, sizes: Sequence[int]) -> Iterator[list[memoryview]]:
-        """Room for files of these sizes in one buffer, which is the next checkpoint's afterwards.
+        """Room for files of these sizes in one buffer, which the next checkpoint uses afterwards.
 
         Each file begins at a multiple of 4096 bytes.
         """
@@ -59,7 +59,7 @@ class Buffers:
                 self._free.append(buffer)
 
     def have(self, size: int) -> bool:
-        """Whether one that is free is as large."""
+        """Whether a free buffer is large enough."""
         with self._lock:
             return any(len(buffer) >= size for buffer in self._free)
 
@@ -71,6 +71,6 @@ class Buffers:
                 # By identity: buffers with the same bytes in them are equal.
                 self._free = [buffer for buffer in self._free if buffer is not best]
                 return best
-            # Those that are too small make room for one that is not.
+            # Buffers that are too small are dropped, to make room for a larger one.
             self._free.clear()
         return self._allocate(size)

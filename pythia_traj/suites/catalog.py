@@ -1,6 +1,6 @@
 """The published suites as data: one record a model, and how a name is looked up.
 
-Everything about a model that is known before anything of it is downloaded. Sources: the tables of
+It has all that is known of a model before a download. Sources: the tables of
 the repository EleutherAI/pythia (sizes, learning rates, batch sizes, old names), the PolyPythias
 paper (van der Wal et al. 2025; seeds), the repositories' own names and branches.
 """
@@ -205,14 +205,14 @@ def _polypythias() -> Iterator[ModelRecord]:
 
 @cache
 def catalog() -> dict[str, ModelRecord]:
-    """All published models that are known here, by name, suite after suite."""
+    """All known published models, by name, suite after suite."""
     return {record.name: record for record in (*_pythia(), *_pythia_v0(), *_polypythias())}
 
 
 def look_up(name: str) -> ModelRecord | None:
     """The record of a name, an alias, or either with the organisation in front.
 
-    Capitals do not count. None where there is none.
+    Upper and lower case are the same. None for an unknown name.
     """
     wanted = name.lower().removeprefix(f"{ORGANISATION.lower()}/")
     return _by_name().get(wanted)
@@ -221,7 +221,7 @@ def look_up(name: str) -> ModelRecord | None:
 def unknown_model(name: str) -> SuiteError:
     """The error that says what was probably meant."""
     return SuiteError(
-        f"there is no model {name!r}, nor a directory: {nearest(name.lower(), _by_name())} "
+        f"unknown model {name!r}, and no such directory: {nearest(name.lower(), _by_name())} "
         "(`pythia-traj models` lists all; org/name is any repository of the Hub with step branches)"
     )
 

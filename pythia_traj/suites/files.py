@@ -1,6 +1,6 @@
 """The files of a checkpoint in Hugging Face layout: which are its weights, and how they are read.
 
-Shared by everything that serves checkpoints, from a directory or from the Hub.
+Shared by all code that reads checkpoints, from a directory or from the Hub.
 """
 
 import re
@@ -32,7 +32,7 @@ def preferred_weights(names: Collection[str], where: object) -> str:
     """The weight file to read, or the index of its shards.
 
     Raises:
-        CheckpointError: there are no weights.
+        CheckpointError: it has no weights.
     """
     for name in WEIGHTS:
         if name in names:
@@ -83,7 +83,7 @@ _OTHER_FOLDERS = (
         "save the model too, wait until it is saved, or remove the folder",
     ),
 )
-"""What a folder can be that is no checkpoint: names of its files, what it holds then, what to do.
+"""Folders that are not checkpoints: names of their files, what they hold, what to do.
 
 The first that fits counts.
 """
@@ -92,7 +92,7 @@ The first that fits counts.
 def what_it_holds(names: Collection[str]) -> str | None:
     """What a folder without weights in Hugging Face layout holds instead, and what to do.
 
-    None where that is not known.
+    None if that is not known.
 
     Args:
         names: of its files, those of its folders included:
@@ -107,9 +107,9 @@ def what_it_holds(names: Collection[str]) -> str | None:
 
 
 def is_adapter(names: Collection[str]) -> bool:
-    """Whether a folder holds an adapter, be there weights or not.
+    """Whether a folder holds an adapter, with or without weights.
 
-    Weights may be those of its model, without the adapter.
+    The weights may be those of its model, without the adapter.
     """
     return any(re.fullmatch(_OTHER_FOLDERS[0][0], name) for name in names)
 
@@ -124,9 +124,9 @@ _SLOW_TOKENIZERS = (
 
 
 def slow_tokenizer(names: Collection[str]) -> str | None:
-    """What a folder without tokenizer.json has of a tokenizer, and what to do.
+    """Which tokenizer files a folder without tokenizer.json has, and what to do.
 
-    None where it has none.
+    None if it has none.
     """
     found = next((files for files in _SLOW_TOKENIZERS if set(files) <= set(names)), None)
     return found and (
@@ -147,7 +147,7 @@ def is_weights(name: str) -> bool:
 
 
 class _Index(BaseModel):
-    """An index, as far as it matters: tensor -> shard."""
+    """The part of an index that is read: tensor -> shard."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -155,7 +155,7 @@ class _Index(BaseModel):
 
 
 def shards(index: Mapping[str, Any], where: object) -> dict[str, frozenset[str]]:
-    """The shards an index names, sorted, each with the tensors to be taken from it.
+    """The shards an index names, sorted, each with the tensors to take from it.
 
     Raises:
         CheckpointError: it names none, or something that is not the plain name of a weight file.
@@ -171,8 +171,7 @@ def shards(index: Mapping[str, Any], where: object) -> dict[str, frozenset[str]]
     ).weight_map.items():
         named.setdefault(shard, set()).add(tensor)
     for name in named:
-        # An index comes from whoever published the weights: a name that is a path could point
-        # anywhere.
+        # An index comes from outside: a name that is a path could point anywhere.
         if not is_plain(name) or not is_weights(name):
             raise CheckpointError(
                 f"{where} names a shard {outside.shown(name)}, which is not a plain file name of"
@@ -182,7 +181,7 @@ def shards(index: Mapping[str, Any], where: object) -> dict[str, frozenset[str]]
 
 
 def is_plain(name: str) -> bool:
-    """Whether a name from elsewhere is a file's in the folder at hand, and leads nowhere else."""
+    """Whether a name from outside can only be a file in the same folder."""
     return (
         Path(name).name == name
         and name not in {".", ".."}
@@ -201,7 +200,7 @@ _WEB_PAGE = re.compile(rb"\s*<(!doctype html|html|head|\?xml)", re.IGNORECASE)
 
 
 def what_it_is_instead(data: memoryview) -> str | None:
-    """What stands in place of a weight file, and what to do; None where nothing is known."""
+    """What was stored instead of a weight file, and what to do; None if that is not known."""
     beginning = bytes(data[:200])
     if beginning.startswith(_LFS_POINTER):
         return "a Git LFS pointer, not the file: fetch that with `git lfs pull`"

@@ -1,4 +1,4 @@
-"""Which folders of a directory are steps, and what those are that look as if meant to be."""
+"""Which folders of a directory are steps, and which ones look as if they should be."""
 
 import logging
 import os
@@ -33,11 +33,10 @@ _NAMED = 3
 def step_folders(directory: Path) -> dict[int, str]:
     """The name of each step's folder.
 
-    What is named like a step and is no folder, be it a file or a link that leads nowhere, is a step
-    that fails by itself.
+    A file or a broken link that has a step's name counts as a step; that step fails by itself.
 
     Raises:
-        SuiteError: there are none, one step has two, or a number is too large.
+        SuiteError: no folder is a step, one step has two, or a number is too large.
     """
     try:
         names = names_below(directory)
@@ -51,7 +50,7 @@ def step_folders(directory: Path) -> dict[int, str]:
         step = int(match[1])
         if step > schema.MOST_STEP:
             raise SuiteError(
-                f"{directory / name} is no step: its number must be at most {schema.MOST_STEP};"
+                f"{directory / name} is not a step: its number must be at most {schema.MOST_STEP};"
                 " rename or remove it"
             )
         other = found.get(step)
@@ -68,9 +67,9 @@ def step_folders(directory: Path) -> dict[int, str]:
 
 
 def names_below(directory: Path) -> list[str]:
-    """The files of a folder, and those of folders in it that a training framework makes.
+    """The files of a folder, and of the folders in it that a training framework makes.
 
-    The latter have the folder in front.
+    The names of the latter begin with the folder.
 
     Raises:
         CheckpointError: it cannot be read.
@@ -81,7 +80,7 @@ def names_below(directory: Path) -> list[str]:
         try:
             names += [f"{name}/{below}" for below in _listed(directory / name)]
         except CheckpointError:
-            # It is looked into for a better message alone.
+            # Its files only make a better message.
             continue
     return names
 
@@ -127,7 +126,7 @@ def _warn_of_others(directory: Path, names: Sequence[str], steps: Collection[int
 
 
 def _similar(directory: Path, names: Sequence[str], steps: Collection[int]) -> dict[str, int]:
-    """Folders that look like checkpoints of steps that there are not, by the step each may be."""
+    """Folders that look like checkpoints of missing steps, by the step that each may be."""
     found: dict[str, int] = {}
     for name in names:
         match = _LIKE_A_STEP.search(name)

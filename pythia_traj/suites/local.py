@@ -1,12 +1,12 @@
 """A directory as a suite: the checkpoints of one training run.
 
-They lie there as the Hub or a Hugging Face Trainer lays them out:
+It has the layout of the Hub or of a Hugging Face Trainer:
 
     RUN/step0/  RUN/step512/ ...        or        RUN/checkpoint-500/  RUN/checkpoint-1000/ ...
         config.json   model.safetensors   tokenizer.json
 
 Weights may be one file or shards with an index, safetensors or `.bin`. `config.json` and
-`tokenizer.json` may stand beside the steps instead, for all steps that have none of their own. A
+`tokenizer.json` may be beside the steps instead, for all steps that have none of their own. A
 `suite.json` beside the steps may name the suite (`suite`) and the tokens of a training step
 (`tokens_per_step`); without it tokens are unknown.
 """
@@ -71,8 +71,8 @@ class LocalModel:
 
     Attributes:
         directory: where the step folders are.
-        model: its name in results: the one it was given, or the directory's, with characters that a
-            path partition cannot hold replaced.
+        model: its name in results: the given one, or the directory's; characters that a path
+            partition cannot hold are replaced.
         revisions: the name of each step's folder.
     """
 
@@ -91,7 +91,7 @@ class LocalModel:
             name: the model's in results, instead of the directory's.
 
         Raises:
-            SuiteError: it is no directory, or holds no checkpoints, or one step twice.
+            SuiteError: it is not a directory, holds no checkpoints, or holds a step twice.
         """
         if not os.path.isdir(directory):  # noqa: PTH112 - pathlib's raises where it may not be looked at
             raise SuiteError(
@@ -116,14 +116,14 @@ class LocalModel:
 
     @cached_property
     def steps(self) -> tuple[int, ...]:
-        """The steps there are, ascending."""
+        """Its steps, ascending."""
         return tuple(sorted(self.revisions))
 
     @cached_property
     def origin(self) -> str:
         """Which directory it is, links resolved.
 
-        Bytes that are no UTF-8 are escaped, so that it can be stored.
+        Bytes that are not UTF-8 are escaped, so that it can be stored.
         """
         return (
             f"directory:{os.fsencode(self.directory.resolve()).decode(errors='backslashreplace')}"
@@ -134,13 +134,13 @@ class LocalModel:
         return self.revisions[step]
 
     def expect(self, steps: Sequence[int], *, defects: bool = False) -> None:
-        """There is nothing to compare."""
+        """Does nothing: a directory's steps are not compared."""
 
     def source(self, step: int) -> dict[str, Any]:
         """Names, sizes and modification times of the files a measurement of this step rests on.
 
         Raises:
-            CheckpointError: one of them went away meanwhile, or may not be looked at.
+            CheckpointError: one of them was removed meanwhile, or access to it is denied.
         """
         files = []
         for path in self.checkpoint(step).files():
@@ -152,14 +152,14 @@ class LocalModel:
         return {"kind": "directory", "files": files}
 
     def what_changed(self, step: int, recorded: Mapping[str, Any]) -> str | None:
-        """Which files are not as a source recorded them; None where that is what is there now."""
+        """Which files differ from a recorded source; None if all are as recorded."""
         if not recorded.get("files"):
             return NOT_RECORDED
         try:
             now = self.source(step)
         except CheckpointError:
             return "they cannot be looked at"
-        if dict(recorded) == now:  # lists within, as JSON has them
+        if dict(recorded) == now:  # both hold lists, as JSON does
             return None
         names = _different(recorded["files"], now["files"])
         return f"changed since ({names})" if names else "changed since"
@@ -173,14 +173,14 @@ class LocalModel:
         return {}
 
     def checkpoint(self, step: int) -> "LocalCheckpoint":
-        """The checkpoint of a step that is there."""
+        """The checkpoint of a published step."""
         tokens = None if self.tokens_per_step is None else step * self.tokens_per_step
         return LocalCheckpoint(
             self.directory / self.revisions[step], self.suite, self.model, step, tokens
         )
 
     def staging(self, room: Room, steps: Sequence[int]) -> Reading:
-        """Buffers that the files are read into, as far as there is memory for them."""
+        """Buffers for the files, as far as the memory allows."""
         return Reading.within(
             room, next((size for step in steps if (size := self.checkpoint(step).size())), 0)
         )
@@ -198,7 +198,7 @@ class LocalCheckpoint:
     commit: None = None
 
     def integrity(self) -> Integrity:
-        """Nothing is known: a directory publishes no digests."""
+        """Unchecked: a directory publishes no digests."""
         return Integrity(
             "unchecked",
             "a directory publishes no digests",
@@ -220,21 +220,21 @@ class LocalCheckpoint:
         return self._own_or_shared(TOKENIZER)
 
     def _own_or_shared(self, name: str) -> Path | None:
-        """A Trainer may write once, beside the steps, what does not change between them."""
+        """A file of the step, or the one beside the steps, where a Trainer may write it once."""
         for path in (self.directory / name, self.directory.parent / name):
-            # Whatever it is: a step's own that cannot be read must not give way to another one.
+            # Also if it cannot be read: another file must not replace a step's own.
             if os.path.lexists(path):
                 return path
         return None
 
     def tokenizer_instead(self) -> str | None:
-        """What there is of a tokenizer in place of `tokenizer.json`."""
+        """Which tokenizer files exist instead of `tokenizer.json`."""
         return slow_tokenizer(names_below(self.directory))
 
     def _refuse_other_folders(self) -> None:
-        """Says what the folder is, if it holds something else than a model.
+        """Refuses a folder that does not hold a model, and says what it holds.
 
-        An adapter beside weights is something else too.
+        An adapter beside weights is refused too.
         """
         names = names_below(self.directory)
         if is_adapter(names) or not any(name in WEIGHTS for name in names):
@@ -255,7 +255,7 @@ class LocalCheckpoint:
         return [path for path in (*shared, *index, *weights) if path is not None and _is_file(path)]
 
     def size(self) -> int:
-        """Bytes of the weight files; 0 where they cannot be had."""
+        """Bytes of the weight files; 0 if they cannot be read."""
         try:
             return sum(path.stat().st_size for path in self._weight_paths())
         except (CheckpointError, OSError):
@@ -267,7 +267,7 @@ class LocalCheckpoint:
     def _weights(self) -> dict[Path, frozenset[str] | None]:
         """The weight files, each with the tensors that the index takes from it.
 
-        None where there is no index.
+        None without an index.
         """
         self._refuse_other_folders()
         there = [name for name in WEIGHTS if _is_file(self.directory / name)]
@@ -298,7 +298,7 @@ class LocalCheckpoint:
 
 
 def _different(before: Any, now: Sequence[Sequence[Any]]) -> str:
-    """The names of files that are in one of two lists alone, or not as in the other."""
+    """The names of files that are in only one of two lists, or differ between them."""
     known = before if isinstance(before, list) else []
     gone = (file for file in known if isinstance(file, list) and file and file not in now)
     different = [*gone, *(file for file in now if file not in known)]

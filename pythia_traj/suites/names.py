@@ -1,6 +1,6 @@
-"""Names of models: how one is asked for, and how results hold it.
+"""Names of models: how a request gives one, and how results store it.
 
-Results hold it as the text of a path's partition, which every reader must take for text.
+Results store it as the text of a path's partition, which every reader must take for text.
 """
 
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from pythia_traj.errors import SuiteError
 
 HUB = "hub"
-"""The source that is no directory."""
+"""The source that is not a directory."""
 
 LONGEST = 200
 """Characters of a name: file systems allow 255 bytes for a folder, `model=` in front included."""
@@ -37,15 +37,15 @@ def in_results(text: str) -> str:
 
 
 def check_name(name: str) -> str:
-    """A name that a user gave a model, if it can be one.
+    """A name that a user gave a model, checked.
 
     Raises:
-        SuiteError: it cannot.
+        SuiteError: it cannot be a model's name.
     """
     if not _NAME.fullmatch(name) or not _is_text(name) or len(name) > LONGEST:
         raise SuiteError(
             f"{name[:LONGEST]!r} cannot name a model: a name is at most {LONGEST} letters, digits,"
-            " '.', '_' and '-', and no number, date or truth value"
+            " '.', '_' and '-', and not a number, date or truth value"
         )
     return name
 
@@ -66,16 +66,16 @@ def of_directory(directory: Path) -> str:
 
 
 def find_directory(asked: str, source: str = HUB) -> tuple[str | None, Path] | None:
-    """The directory that a model is asked for by, and the name that it is given.
+    """The directory of a model in a request, and the name that the request gives it.
 
-    It is asked for as `DIRECTORY` or `NAME=DIRECTORY`. A directory whose whole name this is comes
-    first, be there commas or equals signs in it.
+    A request says `DIRECTORY` or `NAME=DIRECTORY`. A directory that has the whole text as its name
+    comes first, even if it has commas or equals signs.
 
     Args:
         source: `hub`, or the directory below which the models' directories lie.
 
     Returns:
-        None where there is none of that name.
+        None if no directory has that name.
     """
     name, equals, rest = asked.partition("=")
     for given, path in ((None, asked), (name, rest if equals else "")):
@@ -92,9 +92,9 @@ def find_directory(asked: str, source: str = HUB) -> tuple[str | None, Path] | N
 
 
 def _is_text(name: str) -> bool:
-    """Whether readers leave it as it is.
+    """Whether readers take it for text.
 
-    Some guess a partition's type, and make a number of `1e-3` and a date of `2024-01-01`.
+    Some guess a partition's type, and turn `1e-3` into a number and `2024-01-01` into a date.
     """
     return (
         bool(re.search(r"[A-Za-z]", name))

@@ -1,10 +1,10 @@
 """Weight files that are on this machine already, on their way into the model.
 
-They are read into buffers, not mapped: whoever uses a map of a file that became shorter is killed
-by the system, without a word. What is read is whole and is not changed under the reader's hands; a
+They are read into buffers, not mapped: if a mapped file becomes shorter, the system kills the
+process that reads it, without a message. A buffer is whole and does not change while it is read. A
 file that another program writes meanwhile is an error of its step. A checkpoint that would take
-more than a quarter of the free memory is mapped all the same, because the model that is made of it
-needs the rest: of such a map nothing is used once its file has changed.
+more than a quarter of the free memory is mapped all the same, because its model needs the rest. No
+byte of such a map is used after its file has changed.
 """
 
 import mmap
@@ -29,7 +29,7 @@ A checkpoint's model takes as much as the checkpoint, or twice that.
 """
 
 _PIECE = 64 << 20
-"""Bytes that are read at once; whoever wants it to stop waits for no more."""
+"""Bytes that are read at once; a stop waits for at most so many."""
 
 Stamp = tuple[int, int, int, int]
 """What identifies a file's content without reading it."""
@@ -39,7 +39,7 @@ class Reading:
     """Buffers for the checkpoints of a directory.
 
     Attributes:
-        ahead: how many checkpoints are opened ahead; of one that is mapped, the system reads ahead.
+        ahead: how many checkpoints are opened ahead; a mapped one the system reads ahead.
     """
 
     medium = "disk"
@@ -50,7 +50,7 @@ class Reading:
 
     @classmethod
     def within(cls, room: Room, checkpoint: int) -> "Reading":
-        """Buffers, as many as there is memory for.
+        """Buffers, as many as the memory allows.
 
         Args:
             checkpoint: bytes of one checkpoint.
@@ -61,7 +61,7 @@ class Reading:
         return cls(min(room.prefetch, count - 1), Buffers(room.allocate))
 
     def stop(self) -> None:
-        """Ends whatever is being read."""
+        """Ends all reading."""
         self._stopped.set()
 
     @contextmanager
@@ -69,11 +69,11 @@ class Reading:
         """The files, whole, until the block ends.
 
         Raises:
-            CheckpointError: one of them is missing, empty, no regular file, or is being written.
+            CheckpointError: one of them is missing, empty, not a regular file, or being written.
         """
         with ExitStack() as stack:
             opened = [_open(path, stack) for path in paths]
-            stamps = [_stamp(os.fstat(descriptor)) for descriptor in opened]
+            stamps = [stamp_of(os.fstat(descriptor)) for descriptor in opened]
             if self._has_room(sum(stamp[2] for stamp in stamps)):
                 buffers: Buffers = self._buffers  # type: ignore[assignment]
                 held = stack.enter_context(buffers.hold([stamp[2] for stamp in stamps]))
@@ -96,12 +96,12 @@ class Reading:
             try:
                 yield files
             finally:
-                # A map is closed when the last tensor that lies in it is gone: closing it here
-                # would fail while one is alive.
+                # A map closes when the last tensor in it is gone: closing it here would fail while
+                # one is alive.
                 files.clear()
 
     def _has_room(self, size: int) -> bool:
-        """Whether a buffer is there, or may be taken from what is free by now."""
+        """Whether a buffer is free, or the free memory allows another one."""
         if self._buffers is None:
             return False
         return self._buffers.have(size) or size <= psutil.virtual_memory().available // 2
@@ -120,7 +120,7 @@ class Reading:
                     f"{path} became shorter while it was read: wait until it is written"
                 )
             at += count
-        if _stamp(os.fstat(descriptor)) != stamp:
+        if stamp_of(os.fstat(descriptor)) != stamp:
             raise CheckpointError(f"{path} was changed while it was read: wait until it is written")
 
 
@@ -129,17 +129,24 @@ def map_file(path: Path) -> memoryview:
 
     It is closed when the last view of it is gone.
 
-    For files that nobody else writes: who reads a map of a file that became shorter is killed.
+    For files that no other program writes: the system kills a process that reads a map of a file
+    that became shorter.
 
     Raises:
-        CheckpointError: it is empty, is no regular file or cannot be read.
+        CheckpointError: it is empty, is not a regular file or cannot be read.
     """
+    return map_stamped(path)[0]
+
+
+def map_stamped(path: Path) -> tuple[memoryview, Stamp]:
+    """The same, and what identified the content when it was opened."""
     with ExitStack() as stack:
-        return _map(path, _open(path, stack))
+        descriptor = _open(path, stack)
+        return _map(path, descriptor), stamp_of(os.fstat(descriptor))
 
 
 def _open(path: Path, stack: ExitStack) -> int:
-    """A descriptor of a regular file with something in it; the stack closes it."""
+    """A descriptor of a regular file that is not empty; the stack closes it."""
     try:
         file = stack.enter_context(open_file(path, error=CheckpointError))
     except FileNotFoundError as error:
@@ -160,14 +167,15 @@ def _map(path: Path, descriptor: int) -> memoryview:
     return memoryview(mapped)
 
 
-def _stamp(status: os.stat_result) -> Stamp:
+def stamp_of(status: os.stat_result) -> Stamp:
+    """Device, inode, size and time of change of a file."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _is_current(path: Path, stamp: Stamp) -> bool:
-    """Whether the file is what it was; one that is gone is no other one."""
+    """Whether the file is unchanged; a removed file counts as unchanged."""
     try:
-        return _stamp(path.stat()) == stamp
+        return stamp_of(path.stat()) == stamp
     except FileNotFoundError:
         return True
     except OSError:
@@ -175,9 +183,9 @@ def _is_current(path: Path, stamp: Stamp) -> bool:
 
 
 def _of_map(path: Path, descriptor: int, stamp: Stamp) -> Callable[[], bool]:
-    """The same for a map, which follows what it was made of wherever that is moved."""
+    """The same for a map, which stays with its file even if that is moved."""
 
     def is_current() -> bool:
-        return _stamp(os.fstat(descriptor)) == stamp and _is_current(path, stamp)
+        return stamp_of(os.fstat(descriptor)) == stamp and _is_current(path, stamp)
 
     return is_current

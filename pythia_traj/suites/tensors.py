@@ -1,11 +1,11 @@
 """Where each tensor of a safetensors file lies.
 
-Only the header is read; it may be all that is there yet.
+Only the header is read; the rest of the file may not have arrived yet.
 
 The format: 8 bytes with the header's length, a JSON object of tensors, then the tensors, one after
 the other without a gap (https://github.com/huggingface/safetensors). What its own reader refuses is
-refused here: a tensor that lies in another one, or bytes that belong to none, mean that something
-was written which the header does not describe.
+refused here too: tensors that overlap, or bytes that belong to none, mean that the header does not
+describe what was written.
 """
 
 import json
@@ -84,12 +84,12 @@ def header_end(data: memoryview, size: int, name: str) -> int:
         name: of the file, for messages.
 
     Raises:
-        CheckpointError: it is no safetensors file.
+        CheckpointError: it is not a safetensors file.
     """
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > _HEADER_LIMIT or 8 + length > size:
         raise CheckpointError(
-            f"{name} is truncated or no safetensors file ({size} bytes): fetch it again"
+            f"{name} is truncated or not a safetensors file ({size} bytes): fetch it again"
         )
     return 8 + length
 
@@ -113,7 +113,7 @@ def tensor_entries(data: memoryview, size: int, name: str) -> list[TensorEntry]:
 def _parsed(raw: bytes, what: str) -> _Header:
     if raw[:1] != b"{":
         raise CheckpointError(
-            f"{what} is not a JSON object, so it is no safetensors file: fetch it again"
+            f"{what} is not a JSON object, so it is not a safetensors file: fetch it again"
         )
     if raw.count(b",") > _VALUES_LIMIT:
         raise CheckpointError(
@@ -140,8 +140,8 @@ def _entry(tensor: str, facts: _Facts, start: int, name: str) -> TensorEntry:
         raise CheckpointError(
             f"{what} has the type {outside.shown(facts.dtype)}, which no safetensors file has"
         )
-    # With sizes of 0 taken as 1: neither the format's reader nor torch can count more elements than
-    # this along any axes.
+    # Sizes of 0 count as 1: neither the format's reader nor torch can count more elements than this
+    # along any axes.
     if prod(max(size, 1) for size in facts.shape) * bits >= 2**63:
         raise CheckpointError(
             f"{what} has a shape that no memory could hold: {outside.shown(facts.shape)}"
@@ -155,7 +155,7 @@ def _entry(tensor: str, facts: _Facts, start: int, name: str) -> TensorEntry:
 
 
 def _check_cover(entries: list[TensorEntry], start: int, size: int, name: str) -> None:
-    """Every byte after the header belongs to exactly one tensor."""
+    """Checks that every byte after the header belongs to exactly one tensor."""
     end = start
     for entry in sorted(entries, key=lambda entry: (entry.start, entry.end)):
         if entry.start != end:

@@ -152,12 +152,13 @@ def _check_groups(data: Any, label: str, experiment: Experiment, vocabulary: Voc
     except DataError as error:
         raise DataError(f"{label}: {error}") from None
     for name, ids in own.items():
-        if ids.min() < 0 or ids.max() >= vocabulary.d_vocab or ids.shape[1] > vocabulary.n_ctx:
+        group = f"{label}: group {name!r} of its data"
+        if ids.min() < 0 or ids.max() >= vocabulary.d_vocab:
             raise DataError(
-                f"{label}: group {name!r} of its data has ids of {ids.min()} to {ids.max()} in"
-                f" sequences of {ids.shape[1]}; the model has {vocabulary.d_vocab} embeddings and a"
-                f" context of {vocabulary.n_ctx}"
+                f"{group} has ids of {ids.min()} to {ids.max()}, the model has"
+                f" {vocabulary.d_vocab} embeddings: they were not made for this model"
             )
+        vocabulary.check_length(group, ids.shape[1], "sequence")
 
 
 def token_digests(groups: Mapping[str, np.ndarray]) -> dict[str, str]:

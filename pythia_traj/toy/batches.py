@@ -1,6 +1,6 @@
 """What the toy suite is trained on: text of the standard library, and random segments that repeat.
 
-Without the repeats so small a model has no use for induction; without the text its loss on text
+Without the repeats, such a small model does not need induction; without the text, its loss on text
 would say nothing.
 """
 
@@ -17,7 +17,7 @@ from pythia_traj.toy.recipe import Recipe
 END_OF_TEXT = "<|endoftext|>"
 
 _TOKENIZER_SAMPLE = 100
-"""Documents the tokenizer is trained on: with so few merges more would change nothing."""
+"""Documents the tokenizer is trained on: with so few merges, more would not change it."""
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 The suite has to show one thing that real suites show, in under a minute on two cores: heads that
 learn to copy what followed the last occurrence of a token, suddenly, in the middle of training.
-Three quarters of each batch are segments of uniform tokens that repeat (without them so small a
-model has no use for induction); the rest is source text of the standard library (without it the
-loss on text would say nothing). Segments of at most 30 tokens teach induction over at most 30
-tokens: measure at length 25, not 50. With 1600 steps the phase change lies near step 700 of every
-seed tried, well before the learning rate decays; docs/toy.md lists them.
+Three quarters of each batch are segments of uniform tokens that repeat (without them such a small
+model does not need induction); the rest is source text of the standard library (without it the loss
+on text would say nothing). Segments of at most 30 tokens teach induction over at most 30 tokens:
+measure at length 25, not 50. With 1600 steps the phase change is near step 700 for every seed
+tried, well before the learning rate decays; docs/toy.md lists them.
 """
 
 from dataclasses import asdict, dataclass

@@ -28,13 +28,13 @@ OnStep = Callable[[int, int, float], None]
 
 
 def train(directory: Path, recipe: Recipe = Recipe(), *, on_step: OnStep | None = None) -> None:  # noqa: B008
-    """Trains the suite, unless it is there already.
+    """Trains the suite, unless it exists already.
 
     Args:
-        directory: where its `step0/`, `step1/`, ... go; named after it is the model.
+        directory: where its `step0/`, `step1/`, ... go; the model has its name.
         recipe: the settings; the same recipe on the same machine and threads gives the same
             weights.
-        on_step: is told the step, the last step and the loss, now and then.
+        on_step: is called now and then with the step, the last step and the loss.
 
     Raises:
         SuiteError: the directory exists and is something else.
@@ -61,7 +61,7 @@ def _check_same(directory: Path, recipe: Recipe) -> None:
         facts = {}
     if not isinstance(facts, dict) or facts.get("recipe") != recipe.as_dict():
         is_toy = isinstance(facts, dict) and "recipe" in facts
-        what = "a toy suite of another recipe" if is_toy else "no toy suite"
+        what = "a toy suite of another recipe" if is_toy else "not a toy suite"
         raise SuiteError(f"{directory} exists and is {what}: remove it or give another directory")
 
 
@@ -123,7 +123,7 @@ def _next_token_loss(logits: Tensor, tokens: Tensor) -> Tensor:
 def _save(root: Path, step: int, model: GPTNeoXForCausalLM, corpus: Corpus) -> None:
     folder = root / f"step{step}"
     model.config.save_pretrained(folder)
-    # By the names of the published files: transformers 5.14 renamed the unembedding inside its
+    # With the names of the published files: transformers 5.14 renamed the unembedding inside its
     # model only.
     published, *_ = ARCHITECTURE.unembed
     weights = {

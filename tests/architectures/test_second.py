@@ -1,9 +1,7 @@
 """A second architecture is one file: with it in the folder, its checkpoints are loaded as any."""
 
-import importlib
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,9 +14,8 @@ from pythia_traj import architectures
 from pythia_traj.architectures import gpt_neox
 from pythia_traj.architectures.finding import architecture_of, every, is_constant
 from pythia_traj.errors import CheckpointError
+from tests.adding import Write, added_files
 from tests.support import byte_tokenizer, publish, random_model
-
-Add = Callable[[str, str], None]
 
 RENAMED = {
     "gpt_neox.": "twin.",
@@ -46,27 +43,14 @@ def renamed(text: str, words: dict[str, str]) -> str:
 
 
 @pytest.fixture
-def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Add]:
+def add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
     """Puts a file of tables into the folder of architectures."""
-    folder, names = tmp_path / "more", list[str]()
-    folder.mkdir()
-    monkeypatch.setattr(architectures, "__path__", [*architectures.__path__, str(folder)])
-
-    def write(name: str, text: str) -> None:
-        (folder / f"{name}.py").write_text(text)
-        names.append(f"{architectures.__name__}.{name}")
-        importlib.invalidate_caches()
-        every.cache_clear()
-
-    yield write
-    for name in names:
-        sys.modules.pop(name, None)
-        delattr(architectures, name.rpartition(".")[2])
-    every.cache_clear()
+    with added_files(architectures, tmp_path / "more", every, monkeypatch) as write:
+        yield write
 
 
 @pytest.fixture
-def twins(add: Add, tmp_path: Path) -> tuple[Path, Path]:
+def twins(add: Write, tmp_path: Path) -> tuple[Path, Path]:
     """A checkpoint of GPT-NeoX, and the same of the architecture in other words."""
     source = Path(gpt_neox.__file__).read_text()
     add("twin", renamed(source.replace("\\.attention\\.", "\\.look\\."), {**RENAMED, **IDENTITY}))

@@ -153,9 +153,12 @@ def test_experiments_are_listed_with_parameters(cli):
     listed = {entry["name"]: entry for entry in json.loads(out)}
     assert {"induction", "loss"} <= listed.keys()
     assert {"name", "version", "description", "cites", "parameters"} <= listed["loss"].keys()
-    assert {"name": "length", "default": None, "type": "int, at least 1 or null"} in listed["loss"][
-        "parameters"
-    ]
+    assert {
+        "name": "bos",
+        "default": False,
+        "type": "bool",
+        "meaning": "whether BOS is prepended.",
+    } in listed["loss"]["parameters"]
     _code, out, _ = cli("experiments", "induction")
     assert "Attention paid to the token after the previous occurrence" in out
 
@@ -204,21 +207,21 @@ WRONG = {
     "a malformed expression": (["--steps", "log:x"], "cannot read 'log:x' as steps"),
     "an unknown experiment": (
         ["--experiment", "indction"],
-        "there is no experiment 'indction': did you mean induction?",
+        "unknown experiment 'indction': did you mean induction?",
     ),
     "an unknown parameter": (
         ["--set", "induction.lenght=3"],
         "induction has no parameter 'lenght': did you mean length?",
     ),
     "an unknown label": (["--set", "loss.length=3"], "'loss' is neither a label nor a setting"),
-    "no such device": (["--device", "cuda:9"], "there is no device 'cuda:9' here"),
+    "no such device": (["--device", "cuda:9"], "this machine has no device 'cuda:9'"),
     "an unknown dtype": (
         ["--dtype", "int8"],
         "dtype: 'int8': input should be 'float32', 'float16' or 'bfloat16'",
     ),
     "a model that is not there": (
         ["--model", "nowhere"],
-        "there is no model 'nowhere', nor a directory",
+        "unknown model 'nowhere', and no such directory",
     ),
     "too long a context": (["--set", "induction.length=90"], "set length to at most 64"),
 }

@@ -4,7 +4,7 @@ import pytest
 
 import pythia_traj as pt
 from pythia_traj.dashboard import circuits, learning
-from pythia_traj.dashboard.charts import CHARTS
+from pythia_traj.dashboard.charts import charts
 from pythia_traj.dashboard.figures import NothingToDraw
 from pythia_traj.dashboard.report import report
 
@@ -129,6 +129,8 @@ def test_a_figure_of_rows_that_are_undefined_says_why(rows):
 
 def test_the_report_draws_what_there_is(rows):
     page = report(rows, title="A run", facts={})
-    drawn = [chart for chart in CHARTS if chart.draw.__module__.endswith(("circuits", "learning"))]
+    drawn = [
+        chart for chart in charts() if chart.draw.__module__.endswith(("circuits", "learning"))
+    ]
     assert len(drawn) == 9
     assert all(f">{chart.heading}" in page for chart in drawn)

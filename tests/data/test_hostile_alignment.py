@@ -151,7 +151,7 @@ def test_a_long_text_is_tokenised_in_pieces_as_far_as_it_is_wanted(monkeypatch):
     text = "".join(f"wo\u0301rd{i} " for i in range(500))
     at_once = tokenise(PLAIN, text, 100)
     monkeypatch.setattr("pythia_traj.vocabulary.PIECE", 500)
-    some, whole = (tokenise(PLAIN, text, 100, most=most) for most in (600, 10**9))
+    some, whole = (tokenise(PLAIN, text, 100, enough=enough) for enough in (600, 10**9))
     assert whole.text == text
     for name in ("ids", "begins", "ends", "named", "places"):
         assert (getattr(whole, name) == getattr(at_once, name)).all()

@@ -17,7 +17,7 @@ from pythia_traj.data.roles import RolePrompts
 from pythia_traj.discovery import find
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import Vocabulary
-from tests.support import byte_tokenizer
+from tests.support import Noting, byte_tokenizer
 
 VOCABULARY = Vocabulary(300, 128, byte_tokenizer())
 TEXT = {"clean": "def f", "corrupted": "def g", "answer": "(", "wrong": "["}
@@ -82,11 +82,11 @@ REFUSED = {
     "a template of a long number": ({**TEXT, "template": 10**100}, "of at most 100 characters"),
     "longer than the context": (
         {**IDS, "clean": [5] * 129, "corrupted": [6] * 129},
-        "context of 128 tokens: shorten",
+        "needs a context of 129 tokens, the model has 128: give a shorter prompt$",
     ),
     "text longer than the context": (
         {**TEXT, "clean": "é" * 65, "corrupted": "è" * 65},
-        "context of 128 tokens",
+        "needs a context of 130 tokens, the model has 128: give a shorter prompt$",
     ),
     "no row": ([5, 6, 7], "expected an object with clean, corrupted, answer, wrong"),
 }
@@ -104,22 +104,13 @@ def test_a_row_that_is_wrong_is_refused_by_its_file_and_line(tmp_path, case):
 
 def test_a_prompt_of_many_characters_is_not_tokenised_whole(tmp_path, monkeypatch):
     monkeypatch.setattr("pythia_traj.vocabulary.PIECE", 100)
-    long = Counting(300, 128, VOCABULARY.tokenizer)
+    noting = Noting(byte_tokenizer())
     rows = [{**TEXT, "clean": "é" * 100_000, "corrupted": "è" * 100_000}]
-    with pytest.raises(DataError, match="line 1 exceeds the model's context of 128 tokens"):
-        TaskPrompts(task=write(tmp_path / "own.jsonl", rows)).bind(long, seed=0)
-    assert 0 < len(ENCODED) < 10
-
-
-ENCODED = []
-
-
-class Counting(Vocabulary):
-    """One that notes what is tokenised."""
-
-    def encoding(self, text):
-        ENCODED.append(text)
-        return super().encoding(text)
+    with pytest.raises(DataError, match="line 1 needs a context of 200 tokens, the model has 128"):
+        TaskPrompts(task=write(tmp_path / "own.jsonl", rows)).bind(
+            Vocabulary(300, 128, noting), seed=0
+        )
+    assert 0 < len(noting.texts) < 10
 
 
 LEFT_OUT = {
@@ -290,7 +281,16 @@ def test_a_list_of_prompts_is_taken_as_it_is():
     ("prompts", "message"),
     [
         (("a", ""), "prompt 1 is empty"),
-        (("é" * 65,), "prompt 0 .* context of 128"),
+        (
+            ("é" * 64,),
+            "prompt 0 with a token after it needs a context of 129 tokens, the model has 128: give"
+            " a shorter prompt$",
+        ),
+        (
+            ("é" * 63,),
+            "prompt 0 with 4 tokens after it needs a context of 130 tokens, the model has 128: set"
+            " tokens to at most 2$",
+        ),
         (("a\udcff",), "cannot tokenise this text"),
     ],
 )

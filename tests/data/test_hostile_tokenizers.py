@@ -10,17 +10,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from tokenizers import Tokenizer, processors
 
-from pythia_traj import vocabulary as vocabulary_room
 from pythia_traj.data.token_bytes import bytes_of_tokens
 from pythia_traj.errors import CheckpointError, DataError
 from pythia_traj.models.expressions import why_slow
 from pythia_traj.models.tokenizer import read_tokenizer
 from pythia_traj.models.tokenizer_file import stated_bos
-from pythia_traj.vocabulary import Vocabulary, pieces
+from pythia_traj.vocabulary import Vocabulary
 from tests.support import byte_tokenizer
 
 TEXT = "def measure(model, step): return model(step)\n" * 20
@@ -158,7 +156,7 @@ def test_a_text_gets_all_its_tokens_and_no_others(case, tmp_path):
     for _ in range(2):
         assert vocabulary.encode(TEXT).tolist() == IDS
     assert found.encode(TEXT).ids == IDS
-    assert vocabulary.encodings([TEXT, "def"])[0].ids == IDS
+    assert next(vocabulary.encode_many([TEXT, "def"], most=10**6)).tolist() == IDS
     assert found.encode("").ids == []
 
 
@@ -210,7 +208,7 @@ REFUSED = {
     ),
     "an unknown normalizer": (
         with_(normalizer={"type": "Zzz"}),
-        "no tokenizer.json that can be used",
+        "is not a usable tokenizer.json",
     ),
     "a normalizer without a type": (with_(normalizer={}), "normalizer.type is missing"),
     "a letter that becomes a million": (
@@ -258,7 +256,7 @@ REFUSED = {
         "expressions do when they backtrack|retry-limit",
     ),
     "a search to the end": (split_at(r"[\s\S]*[QZ](?!)"), "expressions do when they backtrack"),
-    "an expression that is none": (split_at("(a"), "no tokenizer.json that can be used"),
+    "an expression that is none": (split_at("(a"), "is not a usable tokenizer.json"),
     "a long expression": (split_at("a" * 10**6), "more than 10000 characters"),
     "a huge expression": (split_at("((a{1000}){1000}){1000}"), "more than 10000 characters"),
 }
@@ -354,21 +352,6 @@ def test_a_text_that_is_none_is_one_line():
         Vocabulary(300, 128, byte_tokenizer()).encode("a\ud800")
 
 
-def test_ids_beyond_the_embedding_and_no_tokenizer_are_one_check():
-    for call in (
-        Vocabulary.encode,
-        Vocabulary.encoding,
-        lambda vocabulary, text: vocabulary.encodings([text, text]),
-    ):
-        with pytest.raises(
-            DataError,
-            match="the model has 20 embeddings: tokenizer and model do not belong together",
-        ):
-            call(Vocabulary(20, 128, byte_tokenizer()), "def")
-        with pytest.raises(DataError, match=r"has no tokenizer\.json"):
-            call(Vocabulary(300, 128), "def")
-
-
 def test_an_interrupt_is_no_failure_of_the_tokenizer():
     class Interrupting:
         def encode(self, *_, **__):
@@ -386,22 +369,6 @@ def test_a_token_of_a_byte_level_vocabulary_that_is_no_bytes_stands_for_itself(t
     assert of_token[291] == b"<0xZZ>"
 
 
-def test_a_long_text_is_tokenised_in_pieces_and_only_as_far_as_is_wanted(monkeypatch):
-    monkeypatch.setattr(vocabulary_room, "PIECE", 10_000)
-    monkeypatch.setattr(vocabulary_room, "_NEAR", 100)
-    vocabulary = Vocabulary(300, 128, byte_tokenizer())
-    text = (TEXT * 30)[:25_000]
-    assert "".join(pieces(text)) == text
-    assert [len(piece) <= 10_000 for piece in pieces(text)] == [True] * 3
-    short = vocabulary.encode(text, most=10)
-    assert 10 <= len(short) < len(text) / 4
-    whole = np.array(byte_tokenizer().encode(text, add_special_tokens=False).ids)
-    assert (vocabulary.encode(text) == whole).all()
-    assert (short == whole[: len(short)]).all()
-    assert [len(piece) for piece in pieces("a" * 10_001)] == [10_000, 1]
-    assert list(pieces("")) == [""]
-
-
 BOUNDED = """
 import resource, sys, time
 resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
@@ -414,8 +381,8 @@ from pythia_traj.models.tokenizer_file import stated_bos
 from pythia_traj.vocabulary import Vocabulary
 vocabulary = Vocabulary(300, 128, read_tokenizer(Path(sys.argv[1])).tokenizer)
 before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-TextTokens(vocabulary, seed=0, n=4, length=64, corpus=sys.argv[2])
-Passages(vocabulary, seed=0, n=1, length=64, corpus=sys.argv[2])
+TextTokens(n=4, length=64, corpus=sys.argv[2]).bind(vocabulary, seed=0)
+Passages(n=1, length=64, corpus=sys.argv[2]).bind(vocabulary, seed=0)
 megabytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 print(megabytes, time.process_time() - start)
 """

@@ -303,7 +303,11 @@ def test_a_dataset_of_the_hub_is_streamed_at_its_commit(monkeypatch):
         ({"task": "python_clas"}, "unknown task 'python_clas': did you mean python_class"),
         ({"task": "none.jsonl"}, "none.jsonl is not a file"),
         ({"task": "hf:nowhere"}, "cannot read 'hf:nowhere' as a dataset: write hf:org/name@COMMIT"),
-        ({"length": 200}, "exceed the model's context of 128"),
+        (
+            {"length": 200},
+            "a sequence needs a context of 200 tokens, the model has 128: set length to at most"
+            " 128$",
+        ),
         ({"length": 1, "bos": True}, "BOS alone"),
     ],
 )

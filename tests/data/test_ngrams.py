@@ -124,6 +124,13 @@ def test_a_source_that_cannot_be_split_is_refused(tmp_path):
             NGramText(n=1, length=16, corpus=str(path)).bind(VOCABULARY, seed=0)
     with pytest.raises(DataError, match="hold no trigram: set length to at least 3"):
         NGramText(length=2).bind(VOCABULARY, seed=0)
+    with pytest.raises(DataError, match="predict nothing: set sampled to at least 3"):
+        NGramText(length=16, sampled=2, bos=True).bind(VOCABULARY, seed=0)
+    with pytest.raises(
+        DataError,
+        match="a sample needs a context of 129 tokens, the model has 128: set sampled to at most",
+    ):
+        NGramText(length=16, sampled=129).bind(VOCABULARY, seed=0)
 
 
 def test_bos_stands_in_front_and_is_never_sampled():

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from tokenizers import Tokenizer
 
-from pythia_traj.data.prompts import TASKS, TaskPrompts
+from pythia_traj.data.prompts import TaskPrompts, tasks
 from pythia_traj.data.tasks import agreement, greater_than, ioi, pronoun
 from pythia_traj.data.tasks.prompt import Prompt, encode
 from pythia_traj.errors import DataError
@@ -44,7 +44,7 @@ def every_item(data):
 
 
 @needs_pythias
-@pytest.mark.parametrize("task", sorted(set(TASKS) - {"repeats"}))
+@pytest.mark.parametrize("task", sorted(set(tasks()) - {"repeats"}))
 def test_pythias_tokenizer_allows_every_item_of_every_task(pythia, task):
     data = TaskPrompts(task=task, n=300).bind(pythia, seed=0)
     assert data.n == 300
@@ -195,7 +195,7 @@ def test_a_file_of_ones_own_holds_text_or_ids(tiny, tmp_path):
         ({**ROWS[1], "answer": 300}, "line 1: answer has token 300, the model has 300"),
         (
             {**ROWS[1], "clean": [1] * 200, "corrupted": [2] * 200},
-            "line 1 exceeds the model's context of 128 tokens",
+            "line 1 needs a context of 200 tokens, the model has 128: give a shorter prompt",
         ),
     ],
 )
@@ -225,6 +225,8 @@ def test_repeats_are_judged_on_their_second_copy(tiny, bos):
 
 def test_repeats_need_room_for_two_copies():
     with pytest.raises(
-        DataError, match="needs a context of 51, for two copies of 25 tokens; the model has 50"
+        DataError,
+        match="task repeats, two copies of 25 tokens, needs a context of 51 tokens, the model has"
+        " 50: give a shorter task$",
     ):
         TaskPrompts(task="repeats", bos=True).bind(Vocabulary(300, 50), seed=0)

@@ -64,8 +64,8 @@ def test_what_does_not_fit_is_refused_or_left_out():
     with pytest.raises(
         DataError,
         match=(
-            "two halves of 50 tokens need a context of 100, the model has 64: set length to at"
-            " most 32"
+            "a sequence of two halves of 50 tokens needs a context of 100 tokens, the model has 64:"
+            " set length to at most 32$"
         ),
     ):
         RepeatedTokens(length=50).bind(short, seed=0)

@@ -58,7 +58,7 @@ def test_names_stand_where_it_says(data):
         assert (batch.s1 < batch.s2).all()
         assert (batch.io < batch.s2).all()
         assert batch.reads.tolist() == [batch.clean.shape[1] - 1]
-        differs = batch.clean != batch.twin
+        differs = batch.clean != batch.corrupted
         assert (differs.sum(1) == 3).all()
         for place in (batch.io, batch.s1, batch.s2):
             assert differs[rows, place].all()
@@ -67,7 +67,7 @@ def test_names_stand_where_it_says(data):
 def test_prompt_and_twin_are_shuffled_alike(data):
     for batch in data.names:
         assert (np.sort(batch.shuffled) == np.sort(batch.clean)).all()
-        assert (np.sort(batch.shuffled_twin) == np.sort(batch.twin)).all()
+        assert (np.sort(batch.shuffled_twin) == np.sort(batch.corrupted)).all()
         assert ((batch.shuffled != batch.shuffled_twin).sum(1) == 3).all()
         assert (batch.shuffled != batch.clean).any()
 
@@ -150,3 +150,17 @@ def test_the_draw_depends_on_the_seed_alone(vocabulary):
 def test_halves_that_do_not_fit_are_refused():
     with pytest.raises(DataError, match="set length to at most 16"):
         RolePrompts().bind(Vocabulary(300, 32), seed=0)
+
+
+def test_some_of_the_name_prompts_are_as_they_were():
+    tokenizer = word_tokenizer()
+    data = RolePrompts(n=40).bind(Vocabulary(tokenizer.get_vocab_size(), 128, tokenizer), seed=0)
+    for batch in data.names:
+        chosen = batch.item % 3 == 0
+        part = batch.part(chosen)
+        assert type(part) is type(batch)
+        for name in ("clean", "corrupted", "shuffled_twin", "io", "s1", "s2", "item", "is_right"):
+            np.testing.assert_array_equal(getattr(part, name), getattr(batch, name)[chosen])
+        np.testing.assert_array_equal(part.reads, batch.reads)
+        assert part.templates == tuple(np.array(batch.templates)[chosen])
+        assert [item for some in batch.parts(3) for item in some.item] == batch.item.tolist()

@@ -94,7 +94,11 @@ def test_what_cannot_be_read_says_what_is_wrong(files, tmp_path):
     fails(
         "holds 20 sequences of 16 tokens, 30 were asked for", corpus=str(files / "rows.npy"), n=30
     )
-    fails("exceed the model's context of 128", prompt=128)
+    fails(
+        r"a sequence of 128 \+ 8 tokens needs a context of 136 tokens, the model has 128: set"
+        r" prompt \+ continuation to at most 128$",
+        prompt=128,
+    )
     fails("nowhere.npy is not a file: give stdlib", corpus=str(tmp_path / "nowhere.npy"))
     np.save(tmp_path / "flat.npy", np.zeros(5))
     fails("holds float64 of shape", corpus=str(tmp_path / "flat.npy"))
@@ -144,8 +148,13 @@ def test_prompts_stand_at_the_beginning_of_their_rows():
     assert data.entries == 280
     with pytest.raises(DataError, match="prompt 1 is empty"):
         PromptTexts(prompts=("a", "")).bind(VOCABULARY, seed=0)
-    with pytest.raises(DataError, match="prompt 0 has 3 tokens, with 126 more it exceeds"):
+    with pytest.raises(
+        DataError,
+        match="prompt 0 with 126 tokens after it needs a context of 129 tokens, the model has 128:"
+        " set tokens to at most 125$",
+    ):
         PromptTexts(prompts=("abc",), tokens=126).bind(VOCABULARY, seed=0)
+    PromptTexts(prompts=("abc",), tokens=125).bind(VOCABULARY, seed=0)
 
 
 def test_passages_are_of_different_documents(tmp_path):

@@ -128,7 +128,11 @@ def test_the_standard_library_is_the_default_and_its_split_is_kept_apart():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"length": 200}, "exceed the model's context of 128: set length to at most 128"),
+        (
+            {"length": 200},
+            "a sequence needs a context of 200 tokens, the model has 128: set length to at most"
+            " 128$",
+        ),
         ({"length": 1}, "predict nothing"),
         ({"n": 10**6, "length": 64}, r"holds \d+ sequences of 64 tokens, 1000000 were asked for"),
     ],

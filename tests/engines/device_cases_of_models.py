@@ -136,8 +136,8 @@ def _continued(a: Arguments) -> Any:
     ]
 
 
-def _bench(a: Arguments, **options: Any) -> circuits.Bench:
-    return circuits.Bench(a.model, a.twins, "prob_diff", **options)
+def _evaluator(a: Arguments, **options: Any) -> circuits.CircuitEvaluator:
+    return circuits.CircuitEvaluator(a.model, a.twins, "prob_diff", **options)
 
 
 def _circuit(a: Arguments) -> Any:
@@ -147,9 +147,9 @@ def _circuit(a: Arguments) -> Any:
     exists = a.graph.exists()
     one = torch.zeros_like(exists)
     one[0, -1] = True
-    some, bench, scarce = a.edge_set(), _bench(a), _bench(a, budget=FEW_BYTES)
+    some, evaluator, scarce = a.edge_set(), _evaluator(a), _evaluator(a, budget=FEW_BYTES)
     return lambda: [
-        *(bench.circuit(edges) for edges in (some, one, torch.zeros_like(one))),
+        *(evaluator.circuit(edges) for edges in (some, one, torch.zeros_like(one))),
         scarce.circuit(one),
     ]
 
@@ -226,9 +226,9 @@ OF_MODELS: dict[str, Case] = {
     "ablation.zeros": lambda a: partial(ablation.zeros, a.base),
     "ablation.outputs": lambda a: partial(ablation.outputs, a.base),
     "ablation.replaced": _replaced,
-    "circuits.Bench.clean": lambda a: _bench(a).clean,
-    "circuits.Bench.corrupted": lambda a: _bench(a).corrupted,
-    "circuits.Bench.circuit": _circuit,
+    "circuits.CircuitEvaluator.clean": lambda a: _evaluator(a).clean,
+    "circuits.CircuitEvaluator.corrupted": lambda a: _evaluator(a).corrupted,
+    "circuits.CircuitEvaluator.circuit": _circuit,
     "circuits.run_circuit": lambda a: partial(
         circuits.run_circuit,
         a.model,

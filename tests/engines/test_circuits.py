@@ -8,7 +8,7 @@ import torch
 import pythia_traj as pt
 from pythia_traj.engines.answers import answer_scores
 from pythia_traj.engines.circuits import (
-    Bench,
+    CircuitEvaluator,
     Size,
     at_random,
     expected_jaccard,
@@ -39,8 +39,10 @@ def model(request, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def bench(model):
-    return Bench(model, [make_twins(5), make_twins(3, length=9, reads=(7, 8), seed=1)], "prob_diff")
+def evaluator(model):
+    return CircuitEvaluator(
+        model, [make_twins(5), make_twins(3, length=9, reads=(7, 8), seed=1)], "prob_diff"
+    )
 
 
 def circuit_of(graph, *edges):
@@ -109,10 +111,10 @@ def by_split_streams(model, graph, twins, edges):
         model.set_use_hook_mlp_in(False)
 
 
-def test_the_full_circuit_is_the_model_and_the_empty_one_its_corrupted_run(model, bench):
+def test_the_full_circuit_is_the_model_and_the_empty_one_its_corrupted_run(model, evaluator):
     exists = Graph.of(model).exists()
-    full, corrupted = bench.clean(), bench.corrupted()
-    everything, nothing = bench.circuit(exists), bench.circuit(torch.zeros_like(exists))
+    full, corrupted = evaluator.clean(), evaluator.corrupted()
+    everything, nothing = evaluator.circuit(exists), evaluator.circuit(torch.zeros_like(exists))
     torch.testing.assert_close(everything, full)
     torch.testing.assert_close(nothing, corrupted)
     # Random items have effects of either sign: of one sign, they are a denominator.
@@ -129,7 +131,7 @@ def test_the_full_circuit_is_the_model_and_the_empty_one_its_corrupted_run(model
 def test_a_circuit_is_what_split_streams_say(model, size):
     graph, twins = Graph.of(model), make_twins(5)
     edges = first(at_random(graph.exists(), seed=size), size, graph)
-    one = Bench(model, [twins], "prob_diff").circuit(edges)
+    one = CircuitEvaluator(model, [twins], "prob_diff").circuit(edges)
     torch.testing.assert_close(one, by_split_streams(model, graph, twins, edges))
     assert not model.cfg.use_split_qkv_input
 
@@ -141,17 +143,17 @@ def test_the_direct_edge_alone_is_a_circuit(model):
     graph, twins = Graph.of(model), make_twins(5)
     edges = circuit_of(graph, (Place("embed"), Place("logits")))
     torch.testing.assert_close(
-        Bench(model, [twins], "prob_diff").circuit(edges),
+        CircuitEvaluator(model, [twins], "prob_diff").circuit(edges),
         by_split_streams(model, graph, twins, edges),
     )
 
 
-def test_values_do_not_depend_on_the_budget(model, bench):
+def test_values_do_not_depend_on_the_budget(model, evaluator):
     edges = first(at_random(Graph.of(model).exists(), seed=1), 80, Graph.of(model))
-    tight = Bench(model, bench.twins, "prob_diff", budget=1)
-    torch.testing.assert_close(tight.circuit(edges), bench.circuit(edges))
+    tight = CircuitEvaluator(model, evaluator.twins, "prob_diff", budget=1)
+    torch.testing.assert_close(tight.circuit(edges), evaluator.circuit(edges))
     assert not tight._kept
-    assert bench._kept
+    assert evaluator._kept
 
 
 def test_dead_nodes_are_pruned():
@@ -259,7 +261,7 @@ def test_half_precision_is_itself_up_to_rounding(model, tmp_path):
         use_parallel_residual=bool(model.cfg.parallel_attn_mlp),
     )
     (ckpt,) = pt.checkpoints(suite, steps="4", device="cpu", dtype="bfloat16")
-    half, twins = Bench(ckpt.model, [make_twins(5)], "logit_diff"), make_twins(5)
+    half, twins = CircuitEvaluator(ckpt.model, [make_twins(5)], "logit_diff"), make_twins(5)
     exists = Graph.of(model).exists()
     torch.testing.assert_close(half.circuit(exists), half.clean(), rtol=0.05, atol=0.05)
     torch.testing.assert_close(half.circuit(exists & False), half.corrupted(), rtol=0, atol=0)

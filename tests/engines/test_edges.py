@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import pythia_traj as pt
-from pythia_traj.engines.circuits import Bench
+from pythia_traj.engines.circuits import CircuitEvaluator
 from pythia_traj.engines.edges import Graph, Twins, attribute, fractions
 from pythia_traj.engines.kept import Question, keep_pass, score
 from tests.support import publish_suite
@@ -146,9 +146,9 @@ def test_a_model_whose_layer_norms_have_weights_is_treated_alike(model, tmp_path
 def test_with_many_points_the_embeddings_edges_add_up_to_the_whole_effect(model, metric):
     twins = make_twins()
     found = attribute(model, [twins], metric, fractions("eap_ig", 200, "midpoint"))
-    bench = Bench(model, [twins], metric)
-    truth = (bench.corrupted() - bench.clean()).mean()
-    torch.testing.assert_close(found.other - found.own, bench.corrupted() - bench.clean())
+    evaluator = CircuitEvaluator(model, [twins], metric)
+    truth = (evaluator.corrupted() - evaluator.clean()).mean()
+    torch.testing.assert_close(found.other - found.own, evaluator.corrupted() - evaluator.clean())
     assert float(found.edges[0].sum()) == pytest.approx(float(truth), rel=0.02)
 
 
@@ -169,9 +169,9 @@ def test_points_of_the_way():
 def test_denoising_is_noising_of_the_exchanged_prompts(model):
     twins = make_twins()
     found = attribute(model, [twins.turned()], "logit_diff")
-    bench = Bench(model, [twins], "logit_diff")
-    torch.testing.assert_close(found.other, bench.clean())
-    torch.testing.assert_close(found.own, bench.corrupted())
+    evaluator = CircuitEvaluator(model, [twins], "logit_diff")
+    torch.testing.assert_close(found.other, evaluator.clean())
+    torch.testing.assert_close(found.own, evaluator.corrupted())
 
 
 def test_scores_do_not_depend_on_how_many_items_fit_the_budget(model):

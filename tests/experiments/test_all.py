@@ -3,19 +3,20 @@
 import json
 import math
 import re
-from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 import pythia_traj as pt
 from pythia_traj import schema
-from pythia_traj.data.prompts import _PROMPTS
+from pythia_traj.data.prompts import tasks
+from pythia_traj.data.tasks.prompt import Dropped
 from pythia_traj.discovery import describe, discover
 from pythia_traj.store.parquet import arrow_schema
+from pythia_traj.vocabulary import Vocabulary
 
+TEXTS = str(Path(__file__).parents[1] / "store" / "schema1" / "corpus.jsonl")
 OWN = str(Path(__file__).with_name("own_task.jsonl"))
 SMALL = {
     "ablation": {"task": OWN, "sets": "L0H1+L1H2"},
@@ -34,7 +35,7 @@ SMALL = {
     "logit_attribution": {"task": OWN},
     "logit_lens": {"length": 32, "n": 6, "updates": 3, "batch": 4},
     "loss": {"length": 64, "n": 6, "null_n": 4},
-    "memorization": {"n": 6, "prompt": 8, "continuation": 5},
+    "memorization": {"n": 6, "prompt": 8, "continuation": 5, "corpus": TEXTS},
     "ngram": {"length": 32, "n": 6, "positions": 12, "sampled": 20, "train_tokens": 100_000},
     "patching": {"task": OWN},
     "representation": {"n": 5, "length": 20, "references": "init,previous"},
@@ -183,11 +184,18 @@ def test_no_word_of_the_schema_is_dead(runs, kinds, column):
     assert set(schema.WORDS[column]) - found <= of_words
 
 
-@pytest.mark.parametrize("task", _PROMPTS)
-def test_each_template_of_a_task_is_a_word(task):
-    rng = np.random.default_rng(0)
-    found = {prompt.template for prompt in islice(_PROMPTS[task](rng), 60)}
-    assert found <= set(schema.WORDS["part"]) | {""}
+@pytest.mark.parametrize("task", tasks())
+def test_each_template_of_a_task_is_a_word(task, monkeypatch):
+    seen = []
+
+    def encode(prompts, *_):
+        seen.extend(prompt.template for prompt in prompts)
+        return [], Dropped()
+
+    monkeypatch.setattr("pythia_traj.data.tasks.task.encode", encode)
+    tasks()[task].draw(Vocabulary(300, 128), 0, 3, False)
+    assert bool(seen) == (task != "repeats")
+    assert set(seen) <= set(schema.WORDS["part"])
 
 
 @pytest.mark.parametrize("name", discover())

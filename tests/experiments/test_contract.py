@@ -371,12 +371,15 @@ def mine(acts) -> ItemValues:
         ("{'a': [[1, 2]]}", "its data has no groups"),
         (
             "{'a': np.full((2, 5), -1)}",
-            "group 'a' of its data has ids of -1 to -1 in sequences of 5",
+            "group 'a' of its data has ids of -1 to -1, the model has 300 embeddings",
         ),
-        ("{'a': np.full((2, 5), 300)}", "the model has 300 embeddings and a context of 128"),
+        (
+            "{'a': np.full((2, 5), 300)}",
+            "group 'a' of its data has ids of 300 to 300, the model has 300 embeddings",
+        ),
         (
             "{'a': np.zeros((2, 129), int)}",
-            "in sequences of 129; the model has 300 embeddings and a context of 128",
+            "group 'a' of its data needs a context of 129 tokens, the model has 128",
         ),
     ],
 )

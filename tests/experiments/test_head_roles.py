@@ -186,7 +186,7 @@ def test_receivers_are_chosen_once_at_the_named_step(swept, named_suite, data, t
     for batch in data.names:
         places = torch.from_numpy(np.stack([batch.s2, batch.io]))
         base, twin = (
-            keep_pass(model, torch.from_numpy(tokens)) for tokens in (batch.clean, batch.twin)
+            keep_pass(model, torch.from_numpy(tokens)) for tokens in (batch.clean, batch.corrupted)
         )
         question = Question.of(batch, torch.device("cpu"))
         rises = roles.inhibition(model, base, twin, question, final, places)

@@ -202,7 +202,7 @@ def test_without_locks_files_are_kept_and_used_and_the_log_says_so_once(lockless
     assert sum(entry.files for entry in kept()) == 3
     (line,) = [record.getMessage() for record in caplog.records]
     assert "has no locks" in line
-    assert "whether another process uses a file there is not known, so none is evicted" in line
+    assert "it cannot be known whether another process uses a file, so nothing is evicted" in line
     assert remove(None).files == 3
 
 
@@ -292,20 +292,20 @@ NAMED = {
     "a user that there is not": (
         {"PYTHIA_TRAJ_CACHE": "~nobody-of-that-name/c"},
         (
-            "error: PYTHIA_TRAJ_CACHE is '~nobody-of-that-name/c', and there is no"
-            " ~nobody-of-that-name: write the whole path of a directory"
+            "error: PYTHIA_TRAJ_CACHE is '~nobody-of-that-name/c', and ~nobody-of-that-name is"
+            " unknown: write the whole path of a directory"
         ),
     ),
     "a variable that is not set": (
         {"PYTHIA_TRAJ_CACHE": "$SCRATCH/c"},
         (
-            "error: PYTHIA_TRAJ_CACHE is '$SCRATCH/c', and there is no $SCRATCH: write the whole"
+            "error: PYTHIA_TRAJ_CACHE is '$SCRATCH/c', and $SCRATCH is unknown: write the whole"
             " path of a directory"
         ),
     ),
     "a variable that is empty": (
         {"PYTHIA_TRAJ_CACHE": "$SCRATCH", "SCRATCH": ""},
-        "error: PYTHIA_TRAJ_CACHE is '$SCRATCH', and there is no $SCRATCH: write",
+        "error: PYTHIA_TRAJ_CACHE is '$SCRATCH', and $SCRATCH is unknown: write",
     ),
 }
 
@@ -336,7 +336,7 @@ THEIRS = "~/.cache/huggingface"
             "~/cache",
             "/disk/hf",
             (
-                "PYTHIA_TRAJ_CACHE is '~/cache', and there is no ~: write the whole path of a"
+                "PYTHIA_TRAJ_CACHE is '~/cache', and ~ is unknown: write the whole path of a"
                 " directory"
             ),
         ),

@@ -19,7 +19,7 @@ from huggingface_hub import snapshot_download
 import pythia_traj as pt
 from pythia_traj.checkpoint import Room
 from pythia_traj.errors import CheckpointError, ConfigError, StoreError
-from pythia_traj.hub import disk
+from pythia_traj.hub import stored
 from pythia_traj.hub.client import Client
 from pythia_traj.hub.disk import OnDisk
 from pythia_traj.hub.masks import Masks
@@ -97,7 +97,7 @@ def kept(remote):
 
 
 def parts():
-    return list(disk.weights_directory().rglob("*.part"))
+    return list(stored.weights_directory().rglob("*.part"))
 
 
 def eventually(condition, seconds=20.0):
@@ -328,7 +328,7 @@ def test_what_was_to_be_kept_and_failed_leaves_no_mark(remote):
     remote.hub.faults.add(Fault("500", where="content", times=ALWAYS))
     with pytest.raises(CheckpointError, match="500"):
         remote.use(OnDisk(keep=True), 0)
-    assert [path.name for path in disk.weights_directory().rglob("*") if path.is_file()] == [
+    assert [path.name for path in stored.weights_directory().rglob("*") if path.is_file()] == [
         ".lock"
     ]
 
@@ -682,5 +682,5 @@ def test_a_file_that_was_replaced_while_it_was_opened_is_not_taken_for_the_new_o
         path.write_bytes(b"new")
         real(descriptor, operation)
 
-    monkeypatch.setattr(disk.fcntl, "flock", late)
-    assert disk._use(path) is None
+    monkeypatch.setattr(stored.fcntl, "flock", late)
+    assert stored.use(path) is None

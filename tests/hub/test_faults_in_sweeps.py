@@ -121,7 +121,9 @@ def test_a_hub_whose_answers_are_a_page_of_whoever_stands_between_is_a_sentence(
 ):
     hub = serve(tiny)
     hub.faults.add(Fault("corrupt", where="refs", after=0, times=ALWAYS))
-    with pytest.raises(HubError, match=r"http://\S+ answers as no Hub does: it sends no JSON"):
+    with pytest.raises(
+        HubError, match=r"http://\S+ does not answer like a Hub: it sends no readable JSON"
+    ):
         sweep("me/tiny", tmp_path / "run")
     assert len(hub.requests) == RetryPolicy().attempts
 

@@ -5,13 +5,13 @@ import json
 
 import pytest
 from huggingface_hub import constants
-from pythia_traj.sweeps.published import open_model
 from rich.filesize import decimal
 
 import pythia_traj as pt
 from pythia_traj.errors import ConfigError
 from pythia_traj.hub.disk import OnDisk
 from pythia_traj.hub.fetch import fetch, kept
+from pythia_traj.stream.published import open_model
 from tests.hub.fixtures import online as online
 from tests.hub.fixtures import serve as serve
 from tests.hub.publish import publish_steps

@@ -109,10 +109,10 @@ def circle(asked):
     yield answer(status=302, location=f"{asked.path}?on")
 
 
-NO_HUB = r"answers as no Hub does: "
-NOT_JSON = NO_HUB + r"it sends no JSON that can be read where the .* should be; check HF_ENDPOINT"
-ELSE = NO_HUB + r"it sends something else than the "
-NOWHERE = NO_HUB + "it sends to an address that is none of a web server"
+NO_HUB = r"does not answer like a Hub: "
+NOT_JSON = NO_HUB + r"it sends no readable JSON where the .* should be; check HF_ENDPOINT"
+ELSE = NO_HUB + r"it does not send the "
+NOWHERE = NO_HUB + "it gives an address that is not a web server's"
 TOO_MUCH = NO_HUB + r"it sends more than the \d+ bytes that were expected"
 SLOW = r"answers too slowly \(1 attempt in \d+ s\): check the network"
 CUT = r"cannot be reached \(.*\).*; given up after 2 attempts"
@@ -217,7 +217,7 @@ ANSWERS = [
     ("large file of a list", "tree", files({"lfs": []}), ELSE),
     ("large file without digest", "tree", files({"lfs": {"size": 1}}), ELSE),
     ("owner of null", "whoami", answer({"name": None}), ELSE + "token's owner"),
-    ("owner of html", "whoami", answer(b"<html>"), NO_HUB + "it sends no JSON"),
+    ("owner of html", "whoami", answer(b"<html>"), NO_HUB + "it sends no readable JSON"),
     # What does not end, or ends too early
     ("endless", "refs", goes_on(itertools.repeat(bytes(1 << 16))), TOO_MUCH),
     ("endless blanks", "tree", goes_on(itertools.repeat(b" " * (1 << 16))), TOO_MUCH),
@@ -277,12 +277,12 @@ ANSWERS = [
         "page at no address",
         "tree",
         paging(link=lambda _: "http://[::1"),
-        NO_HUB + "it sends to an address that is none",
+        NO_HUB + "it gives an invalid address",
     ),
     ("page in a file", "tree", paging(link=lambda _: "file:///etc/passwd"), NOWHERE),
-    ("circle", "refs", circle, NO_HUB + "it sends from one address to the next, 10 times and more"),
-    ("circle of an address", "head", circle, NO_HUB + "it sends from one address to the next"),
-    ("circle of a file", "get", circle, NO_HUB + "it sends from one address to the next"),
+    ("circle", "refs", circle, NO_HUB + "it redirects 10 times or more"),
+    ("circle of an address", "head", circle, NO_HUB + "it redirects 10 times or more"),
+    ("circle of a file", "get", circle, NO_HUB + "it redirects 10 times or more"),
     (
         "sent nowhere",
         "refs",
@@ -294,7 +294,7 @@ ANSWERS = [
         "sent to port 99999",
         "head",
         answer(status=302, location="http://h:99999/"),
-        NO_HUB + "it sends to an address",
+        NOWHERE,
     ),
     (
         "sent on with an endless body",

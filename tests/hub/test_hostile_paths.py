@@ -73,7 +73,7 @@ def another(path):
     return file({**FILE, "path": path, "oid": "f" * 40})
 
 
-NOT_LISTED = (PythiaTrajError, "answers as no Hub does: it sends something else than the")
+NOT_LISTED = (PythiaTrajError, "does not answer like a Hub: it does not send the")
 
 PATHS = [
     ("etag", head(etag=f'"{UP}"'), None),

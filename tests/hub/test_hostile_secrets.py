@@ -234,16 +234,16 @@ def test_a_password_in_the_endpoint_is_used_and_neither_shown_nor_stored(
 
 
 ENDPOINTS = [
-    ("no scheme", "hf-mirror.com", "is no address of a Hub"),
-    ("another scheme", "ftp://hf-mirror.com", "is no address of a Hub"),
-    ("a file", "file:///etc/passwd", "is no address of a Hub"),
-    ("no host", "https://", "is no address of a Hub"),
-    ("port", "http://127.0.0.1:99999", "is no address of a Hub"),
-    ("port of letters", "http://127.0.0.1:http", "is no address of a Hub"),
-    ("half an address", "http://[::1", "is no address of a Hub"),
-    ("query", "http://127.0.0.1:9?token=hf_abcdefghijklmnop", "is no address of a Hub"),
-    ("backslash", "http://127.0.0.1\\@example.com", "is no address of a Hub"),
-    ("password with a slash", f"http://me:{PASSWORD}/x@127.0.0.1", "is no address of a Hub"),
+    ("no scheme", "hf-mirror.com", "is not the address of a Hub"),
+    ("another scheme", "ftp://hf-mirror.com", "is not the address of a Hub"),
+    ("a file", "file:///etc/passwd", "is not the address of a Hub"),
+    ("no host", "https://", "is not the address of a Hub"),
+    ("port", "http://127.0.0.1:99999", "is not the address of a Hub"),
+    ("port of letters", "http://127.0.0.1:http", "is not the address of a Hub"),
+    ("half an address", "http://[::1", "is not the address of a Hub"),
+    ("query", "http://127.0.0.1:9?token=hf_abcdefghijklmnop", "is not the address of a Hub"),
+    ("backslash", "http://127.0.0.1\\@example.com", "is not the address of a Hub"),
+    ("password with a slash", f"http://me:{PASSWORD}/x@127.0.0.1", "is not the address of a Hub"),
     ("quotes", '"https://hf-mirror.com"', "is in quotes: set it without them"),
     ("half a quote", "https://hf-mirror.com'", "is in quotes"),
     ("line break", "https://hf-mirror.com\n", "holds a line break"),
@@ -320,5 +320,5 @@ def test_an_endpoint_at_which_the_hubs_client_breaks_is_one_line(monkeypatch, ca
         main(["models"])
     assert code.value.code == 1
     assert capfd.readouterr().err.startswith(
-        "error: HF_ENDPOINT 'http://[::1' is no address of a Hub"
+        "error: HF_ENDPOINT 'http://[::1' is not the address of a Hub"
     )

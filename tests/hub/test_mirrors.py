@@ -127,7 +127,7 @@ LACKING = {
         no_refs(501),
         f"lists no branches of {REPO} (501 Not Implemented), by which its steps are",
     ),
-    "a page in their place": (a_page, "answers as no Hub does: it sends no JSON that can be read"),
+    "a page in their place": (a_page, "does not answer like a Hub: it sends no readable JSON"),
     "no digests at all": (lacking("oid", "lfs"), "without a digest"),
     "large files by their pointers": (
         listed(

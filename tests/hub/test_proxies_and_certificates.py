@@ -156,27 +156,27 @@ UNFIT = {
     "no host": (
         "http_proxy",
         "http://",
-        "http_proxy is no address of a proxy: give one such as http://proxy.example:3128",
+        "http_proxy is not the address of a proxy: give one such as http://proxy.example:3128",
     ),
     "a port that is none": (
         "http_proxy",
         f"http://me:{PASSWORD}@h:99999999",
-        "http_proxy is no address of a proxy",
+        "http_proxy is not the address of a proxy",
     ),
     "a port of letters": (
         "http_proxy",
         "http://127.0.0.1:port",
-        "http_proxy is no address of a proxy",
+        "http_proxy is not the address of a proxy",
     ),
     "half an address": (
         "HTTPS_PROXY",
         f"http://me:{PASSWORD}@[::1",
-        "HTTPS_PROXY is no address of a proxy",
+        "HTTPS_PROXY is not the address of a proxy",
     ),
     "a control character": (
         "HTTPS_PROXY",
         "http://127.0.0.1:1\x1b[31m",
-        "HTTPS_PROXY is no address of a proxy",
+        "HTTPS_PROXY is not the address of a proxy",
     ),
     "a scheme that colours": (
         "HTTPS_PROXY",

@@ -18,6 +18,8 @@ from tests.hub.publish import random_pythia
 from tests.hub.repository import Repository
 
 STEPS = (0, 1, 512, 143000)
+
+pytestmark = pytest.mark.slow
 EXPERIMENTS = {"induction": {"n": 10}, "loss": {"n": 4, "null_n": 4}}
 REAL = pytest.param("https://huggingface.co", marks=pytest.mark.hub)
 

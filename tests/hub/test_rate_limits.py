@@ -83,8 +83,8 @@ def test_what_a_server_asks_for_is_waited_and_counts_as_no_failure(
     else:
         assert clock.now - start == pytest.approx(seconds)
         assert (
-            f"the server asks to wait {seconds:.0f} s, which are waited"
-            " (0 s of 900 s at most before that)" in line
+            f"waiting {seconds:.0f} s, as the server asks"
+            " (0 s waited before that, at most 900 s in all)" in line
         )
     # As many failures as ever are borne after that.
     for _ in range(4 if seconds is USUAL else 5):
@@ -120,7 +120,7 @@ def test_what_nobody_waits_for_ends_at_once_with_what_was_asked(
         Attempts(RetryPolicy(), "it").failed(StatusError(429, headers))
     assert clock.now == start
     assert caplog.records == []
-    waited = "900 s are waited for one answer at most"
+    waited = "at most 900 s are waited for one answer"
     assert str(given_up.value) == f"429 Too Many Requests and asks to wait {said}: {waited}"
 
 
@@ -128,7 +128,7 @@ def test_pauses_are_waited_up_to_a_total_and_never_shorter_than_after_failures(c
     attempts, start = Attempts(RetryPolicy(), "it"), clock.now
     with pytest.raises(
         GivenUpError,
-        match=r"asks to wait 400 s, after 800 s: 900 s are waited for one answer at most",
+        match=r"asks to wait 400 s, after 800 s: at most 900 s are waited for one answer",
     ):
         for _ in range(10):
             attempts.failed(StatusError(429, {"retry-after": "400"}))
@@ -243,7 +243,7 @@ def test_every_kind_of_request_is_waited_for(busy, caplog, kind, headers):
     assert fetch() == b"weights" * 1000
     first, second = [record for record in hub.requests if record.kind == kind][:2]
     assert (first.status, 1 <= second.start - first.start < 5) == (429, True)
-    assert "429 Too Many Requests: the server asks to wait 1 s, which are waited" in caplog.text
+    assert "429 Too Many Requests: waiting 1 s, as the server asks" in caplog.text
 
 
 def test_more_pauses_than_failures_are_borne_are_waited_for(busy):
@@ -262,6 +262,6 @@ def test_what_cannot_be_waited_for_is_one_line_at_once(busy, kind, error):
     text = str(raised.value)
     assert (
         "answers 429 Too Many Requests and asks to wait 100000 s:"
-        " 900 s are waited for one answer at most" in text
+        " at most 900 s are waited for one answer" in text
     )
     assert "\n" not in text

@@ -17,7 +17,7 @@ import huggingface_hub
 import pytest
 
 from pythia_traj.errors import CheckpointError
-from pythia_traj.hub import disk, masks, transfer
+from pythia_traj.hub import masks, stored, transfer
 from pythia_traj.hub.client import Client
 from pythia_traj.hub.disk import OnDisk
 from pythia_traj.hub.masks import Masks, fetch_file
@@ -444,7 +444,7 @@ def test_what_is_always_corrupt_is_fetched_twice_and_not_kept(published, on_disk
     fetched = sum(record.sent for record in remote.gets)
     assert fetched <= 2 * 200_000 + (masks._HEADER if name == "model.safetensors" else 0)
     assert OnDisk().files() == []
-    assert not list(disk.weights_directory().rglob("*.part"))
+    assert not list(stored.weights_directory().rglob("*.part"))
     remote.hub.faults.clear()
     with remote.hold(staging) as (file,):
         assert file.data == remote.content

@@ -59,7 +59,7 @@ ROTARY = (
     Layout(
         "an infinite base",
         settings={**OLD_ROTARY, "rotary_emb_base": float("inf")},
-        refused="holds Infinity, which is no finite number",
+        refused="holds Infinity, which is not a finite number",
     ),
     Layout("old spelling", settings=OLD_ROTARY),
     Layout("old spelling, nothing said", settings={"rope_parameters": None}),
@@ -271,7 +271,7 @@ CONFIGS = (
     Layout(
         "eps that is no number",
         settings={"layer_norm_eps": float("nan")},
-        refused="holds NaN, which is no finite number",
+        refused="holds NaN, which is not a finite number",
     ),
     Layout(
         "a switch as text",

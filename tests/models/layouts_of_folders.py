@@ -174,7 +174,7 @@ RUNS = (
         folder=only(),
         refused="holds no step0/, step512/ or checkpoint-500/ folders",
     ),
-    Layout("a run that is not there", given="nowhere", refused="there is no"),
+    Layout("a run that is not there", given="nowhere", refused="no such directory"),
 )
 
 OF_FOLDERS = (*SHARDS, *INCOMPLETE, *OTHERS, *RUNS)

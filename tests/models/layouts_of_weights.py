@@ -34,7 +34,7 @@ NAMES = (
     Layout(
         "Lightning",
         weights=renamed("^", "model."),
-        refused="there as model.gpt_neox.embed_in.weight: save the state",
+        refused="stored as model.gpt_neox.embed_in.weight: save the state",
     ),
     Layout(
         "a copy besides",
@@ -106,7 +106,7 @@ NAMES = (
     Layout(
         "no tensors",
         weights=lambda tensors: {"score.weight": tensors["embed_out.weight"]},
-        refused="there are score.weight, ...: save the whole",
+        refused="they are score.weight, ...: save the whole",
     ),
 )
 

@@ -154,19 +154,19 @@ SAFE = {
     ),
     "a header longer than the file": (
         (10**6).to_bytes(8, "little") + b"{}",
-        "is truncated or no safetensors",
+        "is truncated or not a safetensors",
     ),
     "a header beyond the limit": (
         (10**8 + 1).to_bytes(8, "little") + b"{}",
-        "is truncated or no safetensors",
+        "is truncated or not a safetensors",
     ),
-    "a header of 2**64 bytes": (b"\xff" * 8 + b"{}", "is truncated or no safetensors"),
+    "a header of 2**64 bytes": (b"\xff" * 8 + b"{}", "is truncated or not a safetensors"),
     "a header nested deep": (safe('{"a":' * 300 + "1" + "}" * 300, b""), "nested"),
     "more tensors than any model": (
         safe('{"a":[0' + ",0" * 1_000_001 + "]}", b""),
         "no model has so many tensors",
     ),
-    "seven bytes": (b"\0" * 7, "is truncated or no safetensors"),
+    "seven bytes": (b"\0" * 7, "is truncated or not a safetensors"),
     "a Git LFS pointer": (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
         "git lfs pull",

@@ -235,10 +235,10 @@ FILES = {
     "100,000 objects": (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "is nested too deep"),
     "objects a little too deep": (b'{"a":' * 70 + b"1" + b"}" * 70, "is nested deeper than 64"),
     "half of a surrogate pair": (b'{"_name_or_path": "\\ud800"}', "holds half of a surrogate pair"),
-    "NaN": (b'{"layer_norm_eps": NaN}', "holds NaN, which is no finite number"),
+    "NaN": (b'{"layer_norm_eps": NaN}', "holds NaN, which is not a finite number"),
     "infinity as a float": (
         b'{"rotary_emb_base": 1e999}',
-        "holds 1e999, which is no finite number",
+        "holds 1e999, which is not a finite number",
     ),
     "a number of 5000 digits": (
         b'{"vocab_size": ' + b"9" * 5000 + b"}",

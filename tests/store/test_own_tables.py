@@ -48,7 +48,7 @@ DECLARED = {
     ),
     "a type of another library": (
         [Column("score", "double", True, "its score")],
-        ", column 'score': there is no type 'double': give one of dictionary, string, bool, ",
+        ", column 'score': unknown type 'double': give one of dictionary, string, bool, ",
     ),
 }
 

@@ -258,7 +258,7 @@ def test_where_no_thread_can_be_started_each_is_opened_when_it_is_asked_for(
     (line,) = [record.getMessage() for record in caplog.records]
     assert (
         line
-        == "nothing is opened ahead: the system allows no further thread (can't start new thread)"
+        == "nothing is opened ahead: the system allows no more threads (can't start new thread)"
     )
 
 
@@ -550,7 +550,7 @@ def test_a_transfer_that_can_start_no_thread_fails_its_step_alone(hub, tmp_path,
     with (
         pytest.raises(
             CheckpointError,
-            match=r"the system allows no further thread \(can't start new thread\): end other",
+            match=r"the system allows no more threads \(can't start new thread\): end other",
         ),
         model.checkpoint(0).open(model.staging(Room(), [0])),
     ):

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save, save_file
@@ -75,14 +75,14 @@ def test_a_file_that_ends_in_its_header_is_truncated(size):
     data = file_of({"a": entry()}, bytes(12))
     with pytest.raises(
         CheckpointError,
-        match=rf"{NAME} is truncated or no safetensors file \({size} bytes\): fetch",
+        match=rf"{NAME} is truncated or not a safetensors file \({size} bytes\): fetch",
     ):
         entries(data[:size])
 
 
 @pytest.mark.parametrize("length", [2**64 - 1, 100_000_001, 21])
 def test_a_header_longer_than_the_file_or_than_any_is_none(length):
-    with pytest.raises(CheckpointError, match="is truncated or no safetensors file"):
+    with pytest.raises(CheckpointError, match="is truncated or not a safetensors file"):
         header_end(memoryview(length.to_bytes(8, "little") + bytes(20)), 28, NAME)
 
 
@@ -106,7 +106,7 @@ def test_a_file_that_ends_before_its_tensors_is_truncated():
     [
         (
             b"\xff\xfe",
-            "its header is not a JSON object, so it is no safetensors file: fetch it again",
+            "its header is not a JSON object, so it is not a safetensors file: fetch it again",
         ),
         (b"{", "its header is not JSON"),
         (b"{\xff}", "its header is not UTF-8"),
@@ -173,6 +173,7 @@ ENTRY = st.fixed_dictionaries(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.text(max_size=3), ENTRY | JSON, max_size=3) | JSON, st.integers(0, 40))
 def test_whatever_a_header_says_tensors_lie_in_the_file_or_it_is_refused(header, room):
     data = file_of(header, bytes(room))

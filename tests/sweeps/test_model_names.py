@@ -71,16 +71,16 @@ REFUSED = {
     "an escape": ("\x1b[31m=runs/seed0/output", r"'\x1b[31m' cannot name a model"),
     "a directory that is not there": (
         "seed0=runs/seed9",
-        "there is no directory 'runs/seed9' to be named 'seed0'",
+        "no such directory: 'runs/seed9', to be named 'seed0'",
     ),
-    "no directory": ("seed0=", "there is no directory '' to be named 'seed0'"),
+    "no directory": ("seed0=", "no such directory: '', to be named 'seed0'"),
     "a published model": (
         "mine=pythia-70m",
-        "there is no directory 'pythia-70m' to be named 'mine'",
+        "no such directory: 'pythia-70m', to be named 'mine'",
     ),
-    "a NUL": ("seed0=run\0s", "there is no directory 'run\\x00s'"),
-    "a path too long": ("seed0=" + "x" * 5000, "there is no directory 'xxx"),
-    "a path too long alone": ("x" * 5000, "there is no model 'xxx"),
+    "a NUL": ("seed0=run\0s", "no such directory: 'run\\x00s'"),
+    "a path too long": ("seed0=" + "x" * 5000, "no such directory: 'xxx"),
+    "a path too long alone": ("x" * 5000, "unknown model 'xxx"),
 }
 
 

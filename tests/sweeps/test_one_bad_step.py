@@ -178,7 +178,7 @@ CASES = {
     "an epsilon that is no number": (
         FIRST,
         text("config.json", '{"layer_norm_eps": NaN}'),
-        "no finite number",
+        "is not a finite number",
     ),
     "a list": (FIRST, text("config.json", "[]"), "holds list"),
     "a deep config": (FIRST, text("config.json", "[" * 100_000), "nested too deep"),

@@ -75,7 +75,7 @@ def test_a_directory_of_something_else_is_refused(trained, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
     with pytest.raises(
-        SuiteError, match="mine exists and is no toy suite: remove it or give another directory"
+        SuiteError, match="mine exists and is not a toy suite: remove it or give another directory"
     ):
         train(tmp_path / "mine", SHORT)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pythia_traj.vocabulary import Vocabulary, pieces
+from pythia_traj.vocabulary import Vocabulary
 
 Span = tuple[int, int, str | None]
 """First character, the one after the last, label or None.
@@ -69,33 +69,22 @@ class Pieces:
         return np.asarray(np.minimum(found, max(0, len(self.text) - 1)))
 
 
-def tokenise(vocabulary: Vocabulary, text: str, length: int, *, most: float = math.inf) -> Pieces:
-    """Tokenises a text that will be cut into sequences of `length` tokens.
+def tokenise(vocabulary: Vocabulary, text: str, length: int, *, enough: float = math.inf) -> Pieces:
+    """Tokenises a text that is going to be cut into sequences of `length` tokens.
 
     Args:
-        most: tokens to read of a text of more than a million characters; the rest is not read.
+        enough: tokens that are wanted, as for `Vocabulary.encode`: of what lies behind them in a
+            text of more than a million characters nothing is read.
 
     Raises:
         DataError: the model has no tokenizer, it fails, or belongs to another model.
     """
-    ids, offsets = [np.empty(0, dtype=np.int64)], [np.empty((0, 2), dtype=np.int64)]
-    start = 0
-    for piece in pieces(text):
-        encoding = vocabulary.encoding(piece)
-        ids.append(np.asarray(encoding.ids, dtype=np.int64))
-        offsets.append(np.asarray(encoding.offsets, dtype=np.int64).reshape(-1, 2) + start)
-        start += len(piece)
-        most -= len(ids[-1])
-        if most <= 0:
-            break
-    return _pieces(text[:start], np.concatenate(ids), np.concatenate(offsets), length)
-
-
-def _pieces(text: str, ids: np.ndarray, offsets: np.ndarray, length: int) -> Pieces:
-    ends = _up_to_the_next(text, offsets)
+    found = vocabulary.encode_with_characters(text, enough=enough)
+    ends = _up_to_the_next(found.text, found.characters)
     before = np.concatenate([[0], ends[:-1]]) if len(ends) else ends
-    begins = np.minimum(offsets[:, 0], before)
-    return Pieces(text, ids, begins, ends, offsets, np.arange(len(ids)) % length)
+    begins = np.minimum(found.characters[:, 0], before)
+    places = np.arange(len(found.ids)) % length
+    return Pieces(found.text, found.ids, begins, ends, found.characters, places)
 
 
 def _up_to_the_next(text: str, offsets: np.ndarray) -> np.ndarray:

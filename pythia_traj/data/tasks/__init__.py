@@ -1,5 +1,6 @@
 """Tasks: prompts with right and wrong continuations, each with a corrupted twin.
 
+task.py           what a task is: a file here that defines `TASK` adds one
 prompt.py         what an item is, and how items become batches of one length
 ioi.py            indirect object identification
 greater_than.py   a year greater than the one in the prompt

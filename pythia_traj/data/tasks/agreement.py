@@ -4,10 +4,12 @@ An attractor is another noun in between, which has the other number.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
 from pythia_traj.data.tasks.prompt import Prompt
+from pythia_traj.data.tasks.task import Task, in_words
 
 NOUNS = (
     ("boy", "boys"), ("girl", "girls"), ("car", "cars"), ("dog", "dogs"), ("cat", "cats"),
@@ -46,3 +48,9 @@ def prompts(rng: np.random.Generator, *, attractor: bool) -> Iterator[Prompt]:
         right, wrong = (tuple(pair[which] for pair in VERBS) for which in (number, 1 - number))
         clean, corrupted = (f"The {subject[which]}{tail}" for which in (number, 1 - number))
         yield Prompt(clean, corrupted, right, wrong, ("singular", "plural")[number])
+
+
+TASK = (
+    Task("agreement", in_words(partial(prompts, attractor=False))),
+    Task("agreement_attractor", in_words(partial(prompts, attractor=True))),
+)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from pythia_traj.data.tasks.prompt import Prompt
+from pythia_traj.data.tasks.task import Task, in_words
 
 NOUNS = (
     "war", "siege", "trial", "reign", "strike", "project", "voyage", "contract", "plan", "work",
@@ -44,3 +45,6 @@ def prompts(rng: np.random.Generator) -> Iterator[Prompt]:
 
 def _sentence(noun: str, year: str) -> str:
     return f"The {noun} lasted from the year {CENTURY}{year} to the year {CENTURY}"
+
+
+TASK = Task("greater_than", in_words(prompts), metric="prob_diff")

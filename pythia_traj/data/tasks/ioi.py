@@ -6,10 +6,12 @@ second (ABBA), in every template alike.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
 from pythia_traj.data.tasks.prompt import Prompt
+from pythia_traj.data.tasks.task import Task, in_words
 
 NAMES = (
     "Alice", "Amy", "Andrew", "Anna", "Anthony", "Ben", "Brian", "Carl", "Chris", "Daniel", "David",
@@ -57,3 +59,9 @@ def prompts(rng: np.random.Generator, corruption: str) -> Iterator[Prompt]:
             else fill(first=a, second=b, giver=c, **words)
         )
         yield Prompt(clean, corrupted, (io,), (s,), f"{name}_{'baba' if is_baba else 'abba'}")
+
+
+TASK = (
+    Task("ioi", in_words(partial(prompts, corruption="abba"))),
+    Task("ioi_abc", in_words(partial(prompts, corruption="abc"))),
+)

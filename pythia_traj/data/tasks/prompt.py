@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Literal, Self
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from pythia_traj.experiment import Vocabulary
 
 Text = str | tuple[int, ...]
 """A prompt or an answer: text, or token ids as they are."""
+
+PromptKind = Literal["clean", "corrupted", "shuffled"]
+"""The kinds of prompts that every item has."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +65,20 @@ class TaskBatch:
     item: np.ndarray
     templates: tuple[str, ...]
 
-    def parts(self, size: int) -> "Iterator[TaskBatch]":
+    def part(self, items: slice | np.ndarray) -> Self:
+        """Some of the items: a slice of them, or where an array is true [item]."""
+        chosen = {
+            field.name: getattr(self, field.name)[items]
+            for field in fields(self)
+            if field.name not in ("reads", "templates")
+        }
+        templates = tuple(self.templates[i] for i in np.arange(len(self.templates))[items])
+        return replace(self, **chosen, templates=templates)
+
+    def parts(self, size: int) -> Iterator[Self]:
         """The same items, at most so many at a time."""
         for start in range(0, len(self.item), size):
-            part = slice(start, start + size)
-            yield TaskBatch(
-                clean=self.clean[part],
-                corrupted=self.corrupted[part],
-                shuffled=self.shuffled[part],
-                reads=self.reads,
-                candidates=self.candidates[part],
-                is_right=self.is_right[part],
-                item=self.item[part],
-                templates=self.templates[part],
-            )
+            yield self.part(slice(start, start + size))
 
 
 class Dropped(Counter[str]):
@@ -105,8 +109,8 @@ class Dropped(Counter[str]):
 
 @dataclass(frozen=True)
 class _Encoded:
-    clean: tuple[int, ...]
-    corrupted: tuple[int, ...]
+    clean: np.ndarray
+    corrupted: np.ndarray
     right: tuple[int, ...]
     wrong: tuple[int, ...]
     template: str
@@ -148,20 +152,17 @@ class _UnusableError(Exception):
 def _encode(prompt: Prompt, vocabulary: Vocabulary, bos: bool) -> _Encoded:
     ids = _encoder(vocabulary, prompt.where or "a prompt")
     clean, corrupted = (
-        _with_bos(ids(text), vocabulary.bos_token_id, bos)
-        for text in (prompt.clean, prompt.corrupted)
+        np.array(ids(text), dtype=np.int64) for text in (prompt.clean, prompt.corrupted)
     )
+    if bos:
+        clean, corrupted = vocabulary.text_with_bos(clean), vocabulary.text_with_bos(corrupted)
     if len(clean) != len(corrupted):
         raise _UnusableError("clean and corrupted prompt differ in length")
-    if not clean or any(
+    if not len(clean) or any(
         isinstance(text, str) and not text.strip() for text in (prompt.clean, prompt.corrupted)
     ):
         raise _UnusableError("the prompt is empty")
-    if len(clean) > vocabulary.n_ctx:
-        raise DataError(
-            f"{prompt.where or 'a prompt'} exceeds the model's context of {vocabulary.n_ctx}"
-            " tokens: shorten the prompt"
-        )
+    vocabulary.check_length(prompt.where or "a prompt", len(clean), "prompt")
     for whole, pieces in prompt.splits:
         if ids(whole) != tuple(token for piece in pieces for token in ids(piece)) or len(
             ids(whole)
@@ -185,15 +186,11 @@ def _encoder(vocabulary: Vocabulary, where: str) -> Callable[[Text], tuple[int, 
         if vocabulary.tokenizer is None:
             raise _UnusableError("it is text, and the model has no tokenizer")
         try:
-            return tuple(vocabulary.encode(text, most=vocabulary.n_ctx + 1).tolist())
+            return tuple(vocabulary.encode(text, enough=vocabulary.n_ctx + 1).tolist())
         except DataError as error:
             raise DataError(f"{where}: {error}") from None
 
     return ids
-
-
-def _with_bos(ids: tuple[int, ...], token: int, bos: bool) -> tuple[int, ...]:
-    return (token, *ids) if bos and ids and ids[0] != token else ids
 
 
 def _answer(text: Text, ids: Callable[[Text], tuple[int, ...]]) -> int:

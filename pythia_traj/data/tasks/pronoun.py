@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from pythia_traj.data.tasks.prompt import Prompt
+from pythia_traj.data.tasks.task import Task, in_words
 
 MEN = (
     "Adam", "Brian", "Carl", "Daniel", "David", "Eric", "Frank", "George", "Henry", "Jack", "James",
@@ -29,3 +30,6 @@ def prompts(rng: np.random.Generator) -> Iterator[Prompt]:
 
 def _sentence(name: str) -> str:
     return f"So {name} is a really great friend, isn't"
+
+
+TASK = Task("pronoun", in_words(prompts))

@@ -8,8 +8,8 @@ long before it can continue a sequence.
 
 import numpy as np
 
-from pythia_traj.data.tasks.prompt import TaskBatch, permuted
-from pythia_traj.errors import DataError
+from pythia_traj.data.tasks.prompt import Dropped, TaskBatch, permuted
+from pythia_traj.data.tasks.task import Task
 from pythia_traj.experiment import Vocabulary
 
 LENGTH = 25
@@ -24,17 +24,12 @@ def batch(vocabulary: Vocabulary, rng: np.random.Generator, n: int, *, bos: bool
     """
     start = int(bos)
     needed = start + 2 * LENGTH
-    if needed > vocabulary.n_ctx:
-        raise DataError(
-            f"task repeats needs a context of {needed}, for two copies of {LENGTH} tokens; the"
-            f" model has {vocabulary.n_ctx}"
-        )
+    vocabulary.check_length(f"task repeats, two copies of {LENGTH} tokens,", needed, "task")
     copy = rng.integers(0, vocabulary.d_vocab, (n, LENGTH))
     other = rng.permuted(copy, axis=1)
-    prefix = np.full((n, start), vocabulary.bos_token_id)
-    clean, corrupted = (
-        np.concatenate([prefix, first, copy], axis=1).astype(np.int64) for first in (copy, other)
-    )
+    clean, corrupted = (np.concatenate([first, copy], axis=1) for first in (copy, other))
+    if bos:
+        clean, corrupted = vocabulary.with_bos(clean), vocabulary.with_bos(corrupted)
     return TaskBatch(
         clean=clean,
         corrupted=corrupted,
@@ -45,3 +40,10 @@ def batch(vocabulary: Vocabulary, rng: np.random.Generator, n: int, *, bos: bool
         item=np.arange(n),
         templates=("",) * n,
     )
+
+
+def _draw(vocabulary: Vocabulary, seed: int, n: int, bos: bool) -> tuple[list[TaskBatch], Dropped]:
+    return [batch(vocabulary, np.random.default_rng(seed), n, bos=bos)], Dropped()
+
+
+TASK = Task("repeats", _draw, metric="nll")
