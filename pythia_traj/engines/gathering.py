@@ -51,7 +51,6 @@ def layers_at_once(counts: Sequence[int], most: int) -> list[range]:
     return [*pieces, range(start, len(counts))]
 
 
-@torch.inference_mode()
 def gather(
     model: "HookedTransformer",
     batches: Sequence[Batch],
@@ -79,6 +78,7 @@ def gather(
         yield where, buffer[: len(where)]
 
 
+@torch.inference_mode()
 def _run(
     model: "HookedTransformer",
     stream: Tensor,
