@@ -70,7 +70,8 @@ class Refusals:
             ) from None
         except (answers.UnfitError, answers.DamagedError) as error:
             raise HubError(
-                f"{self._endpoint} answers as no Hub does: {error}; check HF_ENDPOINT and proxies"
+                f"{self._endpoint} does not answer like a Hub: {error};"
+                " check HF_ENDPOINT and proxies"
             ) from None
         except HfHubHTTPError as error:
             status = describe(error)
