@@ -63,7 +63,9 @@ def of_function(function: Callable[..., Any]) -> dict[str, Parameter]:
 def of_data(data: Any) -> dict[str, Parameter]:
     """The fields of a dataclass instance, in their order; their values are the defaults."""
     annotations = get_type_hints(type(data), include_extras=True)
-    meanings = _meanings(type(data), "Attributes")
+    meanings: dict[str, str] = {}
+    for kind in reversed(type(data).__mro__):
+        meanings |= _meanings(kind, "Attributes")
     return {
         field.name: Parameter(
             field.name,

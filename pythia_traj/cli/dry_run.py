@@ -66,12 +66,11 @@ def _as_text(request: "SweepConfig", plan: "Plan", costs: "Mapping[str, dict[str
                 for units in (plan.todo, plan.done)
             ]
             cost = costs[name].get(label)
-            passes = f"{cost.passes:,.0f} of {cost.tokens:.0f} tokens" if cost else "not known"
-            seconds = (
-                (f"{cost.seconds:.0f}" if cost.seconds >= 10 else f"{cost.seconds:.2g}")
-                if cost
-                else "not known"
-            )
+            # The cost of what is done already is not estimated.
+            passes = seconds = "not known" if counts[0] else "-"
+            if cost:
+                passes = f"{cost.passes:,.0f} of {cost.tokens:.0f} tokens"
+                seconds = f"{cost.seconds:.0f}" if cost.seconds >= 10 else f"{cost.seconds:.2g}"
             table.append((name, label, *counts, passes, seconds))
     print_table(
         ["model", "label", "to do", "done", "forward passes a step", "seconds a step"], table

@@ -1,25 +1,25 @@
 """Text for lenses: sequences, the positions of each that are read, and others to train on."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge
 
 from pythia_traj.data.text import (
+    TextData,
     cut,
     draw,
     draw_positions,
     heldout,
     heldout_of,
-    identify_split,
     length_for,
     measured,
     training,
     with_shuffled,
 )
 from pythia_traj.errors import DataError
-from pythia_traj.experiment import Count, Data, Vocabulary
+from pythia_traj.experiment import Count, Vocabulary
 
 _ENOUGH = 256
 """Extra sequences to choose the training sequences from.
@@ -29,7 +29,7 @@ Reading of the corpus stops at that number.
 
 
 @dataclass(frozen=True)
-class LensText(Data["BoundLensText"]):
+class LensText(TextData["BoundLensText"]):
     """Sequences of text and the positions of each that are read, with others to train on.
 
     Where there is training, documents are split: one in ten is measured, the others are trained on.
@@ -37,35 +37,16 @@ class LensText(Data["BoundLensText"]):
     library in either case, because the toy suite is not trained on them).
 
     Attributes:
-        n: sequences of text.
-        length: tokens of a sequence, BOS included; 550, or the model's context if that is shorter,
-            if not given.
-        null_n: sequences whose tokens are shuffled.
         positions: of each sequence that are read, at most, drawn at random; the unembedding of
             every layer at each is the cost.
         updates: of the tuned lens; 0 for none. Published: 250.
         batch: sequences of an update, each read at as many positions. Published: 2^18 tokens an
             update.
-        corpus: what text: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR.
-        column: the column of a table that holds it.
-        bos: whether BOS is prepended.
     """
 
-    identified: ClassVar = ("corpus",)
-
-    n: Count = 16
-    length: Count | None = None
-    null_n: Count = 4
     positions: Count = 16
     updates: Annotated[int, Ge(0)] = 0
     batch: Count = 16
-    corpus: str = "stdlib"
-    column: str = "text"
-    bos: bool = False
-
-    def spec(self, *, seed: int) -> dict[str, Any]:
-        """The corpus's content and the seed of the draws."""
-        return {**identify_split(self.corpus), "seed": seed}
 
     def bind(self, vocabulary: Vocabulary, *, seed: int) -> "BoundLensText":
         """Reads, tokenises and cuts the corpus, and draws the positions.

@@ -12,22 +12,22 @@ p(w | h) = p(w | h'). Each distribution sums to 1 over the vocabulary.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pythia_traj.data.text import (
+    TextData,
     draw,
     draw_positions,
     heldout,
     heldout_of,
-    identify_split,
     length_for,
     training,
     with_shuffled,
 )
 from pythia_traj.errors import DataError
-from pythia_traj.experiment import Count, Data, Vocabulary
+from pythia_traj.experiment import Count, Vocabulary
 
 ORDERS = ("unigram", "bigram", "trigram")
 """Models by the number of tokens they know of, the predicted one included: 1, 2, 3."""
@@ -177,7 +177,7 @@ class NGramCounts:
 
 
 @dataclass(frozen=True)
-class NGramText(Data["BoundNGramText"]):
+class NGramText(TextData["BoundNGramText"]):
     """N-gram models of nine documents in ten, text of the others, and text sampled from each model.
 
     Attributes:
@@ -190,25 +190,16 @@ class NGramText(Data["BoundNGramText"]):
         train_tokens: of the corpus that are counted, at most.
         corpus: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR; nine documents
             in ten are counted.
-        column: the column of a table that holds it.
         bos: whether BOS is prepended; the n-grams never see it.
     """
 
-    identified: ClassVar = ("corpus",)
-
-    n: Count = 16
-    length: Count | None = None
-    null_n: Count = 4
     positions: Count = 60
     sampled: Count = 64
     train_tokens: Count = 4_000_000
-    corpus: str = "stdlib"
-    column: str = "text"
-    bos: bool = False
 
     def spec(self, *, seed: int) -> dict[str, Any]:
         """The content of both parts of the corpus, the smoothing and the seed of the draws."""
-        return {**identify_split(self.corpus), "smoothing": "witten-bell", "seed": seed}
+        return super().spec(seed=seed) | {"smoothing": "witten-bell"}
 
     def bind(self, vocabulary: Vocabulary, *, seed: int) -> "BoundNGramText":
         """Reads the corpus, counts, cuts and samples.

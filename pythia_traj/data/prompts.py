@@ -64,10 +64,7 @@ class HalvedTaskPrompts(TaskPrompts):
     """Prompts of a task, one half to choose something on, the other to measure it on.
 
     Attributes:
-        task: ioi, ioi_abc, greater_than, agreement, agreement_attractor, pronoun, repeats, or a
-            .jsonl or .parquet file of your own.
         n: prompts of both halves.
-        bos: whether BOS is prepended.
     """
 
     n: AtLeastTwo = 32

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from pythia_traj.data import documents, stdlib
 from pythia_traj.data.token_bytes import bytes_of_tokens, given_bytes
 from pythia_traj.errors import DataError
-from pythia_traj.experiment import Count, Data, Vocabulary
+from pythia_traj.experiment import Count, D_co, Data, Vocabulary
 
 TOKEN_CLASSES = ("word_after_space", "word", "number", "punctuation", "whitespace", "other")
 """Classes that any tokenizer's tokens fall into.
@@ -50,12 +50,8 @@ _COUNTED_CHARACTERS = 1 << 20
 
 
 @dataclass(frozen=True)
-class TextTokens(Data["BoundTextTokens"]):
-    """Sequences of text, each from one document.
-
-    Documents are tokenised and cut into consecutive sequences; what is left of a document at its
-    end is dropped. From all of them (or the first 16 n, of a large corpus) n are drawn without
-    replacement.
+class TextData(Data[D_co]):
+    """What all data ask for whose sequences are cut from a corpus.
 
     Attributes:
         n: sequences of text, in the same order at every step.
@@ -77,8 +73,18 @@ class TextTokens(Data["BoundTextTokens"]):
     bos: bool = False
 
     def spec(self, *, seed: int) -> dict[str, Any]:
-        """The corpus's content, that of what frequencies are counted in, and the draw's seed."""
+        """The content of both parts of the corpus, and the seed of the draws."""
         return {**identify_split(self.corpus), "seed": seed}
+
+
+@dataclass(frozen=True)
+class TextTokens(TextData["BoundTextTokens"]):
+    """Sequences of text, each from one document.
+
+    Documents are tokenised and cut into consecutive sequences; what is left of a document at its
+    end is dropped. From all of them (or the first 16 n, of a large corpus) n are drawn without
+    replacement.
+    """
 
     def bind(self, vocabulary: Vocabulary, *, seed: int) -> "BoundTextTokens":
         """Reads, tokenises and cuts the corpus.

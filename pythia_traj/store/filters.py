@@ -17,6 +17,9 @@ from pythia_traj.errors import StoreError, nearest
 from pythia_traj.outside import shown
 from pythia_traj.store.done import Found
 
+_OF_SCHEMA_1 = {"dim": "what it held is in part, target, size, low and high now"}
+"""Columns of old runs, and where to look today."""
+
 
 @dataclass(frozen=True)
 class Filter:
@@ -38,7 +41,8 @@ class Filter:
     def check(self, columns: pa.Schema) -> None:
         """Raises StoreError: the column is unknown, or cannot hold one of the values."""
         if self.name not in columns.names:
-            raise StoreError(f"unknown column {self.name!r}: {nearest(self.name, columns.names)}")
+            hint = _OF_SCHEMA_1.get(self.name) or nearest(self.name, columns.names)
+            raise StoreError(f"unknown column {self.name!r}: {hint}")
         kind = _value_type(columns.field(self.name).type)
         for value in self.values:
             try:

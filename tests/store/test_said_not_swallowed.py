@@ -127,7 +127,10 @@ MISSPELT = [
     ),
     ({"part": "noun"}, "these rows have no part 'noun': none is known"),
     ({"reference": "final"}, "these rows have no reference 'final': none is known"),
-    ({"dim": "noun"}, "unknown column 'dim': known: "),
+    (
+        {"dim": "noun"},
+        "unknown column 'dim': what it held is in part, target, size, low and high now",
+    ),
     ({"metric": "prefix_matchin", "table": "items"}, "these rows have no metric 'prefix_matchin'"),
     (
         {"name": "W_ni", "table": "sizes"},
