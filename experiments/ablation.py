@@ -39,8 +39,8 @@ from pythia_traj.folder import defined_in
 from pythia_traj.schema import Column
 from pythia_traj.values import Key, Rows
 
-_Means = dict[int, Means]
-"""Means of outputs by batch."""
+_Means = dict[tuple[bool, int], Means]
+"""Means of outputs, by whether they are by position, and by batch."""
 
 
 @cache
@@ -270,7 +270,7 @@ class _Sources:
     """What the outputs of a part's items are replaced by can be made of.
 
     Args:
-        means: by batch, filled when they are first asked for: they are of all parts.
+        means: of all parts, filled when they are first asked for.
     """
 
     def __init__(
@@ -283,9 +283,11 @@ class _Sources:
         return self._bench.keep(self._part, "corrupted")
 
     def means(self, *, by_position: bool) -> Means:
-        if not self._means:
+        wanted = by_position, self._part.batch
+        if wanted not in self._means:
             overall = Means(by_position=False)
             for part in self._bench.parts:
                 own = Means(by_position) if by_position else overall
-                self._means.setdefault(part.batch, own).add(self._bench.keep(part, "clean"))
-        return self._means[self._part.batch]
+                kept = self._bench.keep(part, "clean")
+                self._means.setdefault((by_position, part.batch), own).add(kept)
+        return self._means[wanted]

@@ -128,18 +128,27 @@ def _of_other_sign(sources):
     clean = sources.clean
     return Replacement([-one for one in clean.z], [-one for one in clean.mlp_out])
 
-KIND = AblationKind("negated", _of_other_sign)
+def _mean_after_the_other(sources):
+    sources.means(by_position=True)
+    return sources.means(by_position=False).replacement(sources.clean)
+
+KIND = (
+    AblationKind("negated", _of_other_sign),
+    AblationKind("mean_again", _mean_after_the_other, passes=3),
+)
 '''
 
 
 def test_an_ablation_kind(suite, tmp_path, monkeypatch):
     with added_files(ablations, tmp_path / "more", kinds_of_ablation, monkeypatch) as write:
         write("negated", KIND)
-        settings = {"task": "repeats", "n": 2, "kinds": "negated,zero", "top": 0}
+        settings = {"task": "repeats", "n": 2, "kinds": "negated,zero,mean,mean_again", "top": 0}
         run = sweep(suite, tmp_path / "run", ablation=settings)
         effects = pt.load(run, metric="effect", step=1).set_index("variant").value
         assert effects["negated"].notna().all()
         assert (effects["negated"].to_numpy() != effects["zero"].to_numpy()).any()
+        # The means of one kind stay apart from those of the other.
+        assert (effects["mean_again"].to_numpy() == effects["mean"].to_numpy()).all()
     with pytest.raises(ConfigError, match="unknown kind 'negated'"):
         sweep(suite, tmp_path / "another", ablation=settings)
 
