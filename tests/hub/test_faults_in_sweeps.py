@@ -326,7 +326,7 @@ def test_a_sweep_that_is_interrupted_while_bytes_trickle_in_ends_at_once(
         process.send_signal(signal.SIGINT)
         start = time.monotonic()
         _, complaints = process.communicate(timeout=30)
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 10, "300 s of bytes were waited for"
     assert process.returncode == 130
     assert "Traceback" not in complaints
     assert not list((tmp_path / "shared-cache").rglob("*.part"))

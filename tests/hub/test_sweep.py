@@ -231,7 +231,7 @@ def test_a_private_repository_needs_a_token_and_an_empty_one_is_harmless(
     else:
         monkeypatch.setenv("HF_TOKEN", token)
     with pytest.raises(
-        HubError, match="no repository me/secret at .*; if it is private, set HF_TOKEN"
+        HubError, match=r"http://\S+ has no repository me/secret; if it is private, set HF_TOKEN"
     ):
         pt.sweep(request("me/secret", tmp_path / "a"))
     assert not pt.sweep(request("me/open", tmp_path / "b", steps="0")).failed
