@@ -33,6 +33,7 @@ from pythia_traj.engines.ablation import (
 )
 from pythia_traj.engines.ablations.kind import AblationKind
 from pythia_traj.engines.kept import KeptPass
+from pythia_traj.engines.means import Design
 from pythia_traj.errors import DataError, nearest
 from pythia_traj.experiment import COMMA_SEPARATED, Count, Passes, Shape, experiment
 from pythia_traj.folder import defined_in
@@ -106,7 +107,7 @@ def passes(
 
 
 @experiment(
-    version=1,
+    version=2,
     cites="Wang et al. 2023",
     data=TaskPrompts(n=16),
     items=True,
@@ -241,19 +242,24 @@ class _Removal:
         n_heads = self._bench.model.cfg.n_heads
         others = disjoint_sets(target, n_heads, self._controls, seed=0)
         effects = self.effects(kind, [target, *others])[..., items]
-        self.write(Key("effect", kind, "set", part=name), effects[:, 0], effects[:, 1:])
+        key = Key("effect", kind, "set", part=name)
+        self.write(key, effects[:, 0], effects[:, 1:], self._bench.design.part(items))
 
-    def write(self, tested: Key, real: np.ndarray, controls: np.ndarray) -> None:
+    def write(
+        self, tested: Key, real: np.ndarray, controls: np.ndarray, design: Design | None = None
+    ) -> None:
         """The rows of one tested target, under its key and others made of it.
 
-        Its effects [metric, item] stand beside those of its controls [metric, set, item].
+        Its effects [metric, item] stand beside those of its controls [metric, set, item]. `design`
+        is that of the items, all of them if not given.
         """
+        design = design or self._bench.design
         means = controls.mean(-1)
         worse = (self.harm(means) >= self.harm(real.mean(-1))[:, None]).sum(-1)
         for i, metric in enumerate(self._metrics):
             key = replace(tested, target=metric)
             matched, n = replace(key, control="matched"), means.shape[1]
-            add_effect(self._rows, key, real[i])
+            add_effect(self._rows, key, real[i], design)
             if n:
                 self._rows.add(matched, float(means[i].mean()), n=n)
                 self._rows.add(replace(key, metric="effect_rank"), float(worse[i] + 1), n=n + 1)

@@ -39,7 +39,7 @@ def passes(shape: Shape, data: BoundTextTokens, *, layers: Sequence[int], **_: o
 
 
 @experiment(
-    version=2,
+    version=3,
     cites="Bricken et al. 2023",
     data=TextTokens(),
     reads=reads,

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
-import numpy as np
 from annotated_types import Ge, Le, MinLen
 from torch import Tensor
 from transformer_lens import HookedTransformer
@@ -31,7 +30,7 @@ from pythia_traj.engines.circuits import (
     smallest_size,
 )
 from pythia_traj.engines.edges import Attribution, Graph, Twins, attribute, fractions
-from pythia_traj.engines.ratios import Ratio
+from pythia_traj.engines.means import Mean
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import (
     COMMA_SEPARATED,
@@ -90,7 +89,7 @@ def passes(
 
 
 @experiment(
-    version=1,
+    version=2,
     cites="Hanna et al. 2024",
     data=HalvedTaskPrompts(n=32),
     items=True,
@@ -157,7 +156,7 @@ def attribution(
     shuffled = plan.attribution(model, "shuffled")
     for control, scores in ((None, found), ("shuffled", shuffled)):
         key = Key("attribution", method, control=control)
-        _add_attribution(rows, key, scores, graph, plan.bench(model, SELECTION).order)
+        _add_attribution(rows, key, scores, graph, plan.bench(model, SELECTION))
     _add_table(rows, method, found, graph, ranking[:edges])
     measured = _Circuits(
         rows, plan, model, {None: ranking, RANDOM: at_random(graph.exists(), SEED)}
@@ -210,16 +209,16 @@ def _twins(bench: TaskBench[TaskBatch], kind: PromptKind = "clean") -> list[Twin
 
 
 def _add_attribution(
-    rows: Rows, key: Key, found: Attribution, graph: Graph, order: np.ndarray
+    rows: Rows, key: Key, found: Attribution, graph: Graph, bench: TaskBench[TaskBatch]
 ) -> None:
     """Nodes, and how far the edges of the embedding are from adding up to the whole effect."""
-    nodes, effect = found.nodes.cpu()[order], (found.other - found.own).cpu()[order]
+    nodes, effect = (one.cpu()[bench.order] for one in (found.nodes, found.other - found.own))
     for place, values in zip(graph.senders(), nodes.T.numpy(), strict=True):
         node = replace(key, component=place.name, layer=place.layer, head=place.head)
-        add_effect(rows, node, values)
+        add_effect(rows, node, values, bench.design)
     embed_edges = float(found.edges[0].sum())
     rows.add(replace(key, metric="embed_edges"), embed_edges, n=len(effect))
-    rows.add_items(replace(key, metric="effect"), effect.numpy())
+    rows.add_items(replace(key, metric="effect"), effect.numpy(), bench.design)
     rows.add(
         replace(key, metric="completeness_gap"),
         embed_edges - float(effect.double().mean()),
@@ -263,13 +262,14 @@ class _Circuits:
         self._method = plan.method
         bench = plan.bench(model, EVALUATION)
         self._evaluator = CircuitEvaluator(model, _twins(bench), plan.metric)
-        self._order, self._known = bench.order, dict[tuple[str | None, int], Tensor]()
+        self._order, self._design = bench.order, bench.design
+        self._known: dict[tuple[str | None, int], Tensor] = {}
         self._full, self._corrupted = (
             self._in_order(self._evaluator.clean()),
             self._in_order(self._evaluator.corrupted()),
         )
         for control, values in ((None, self._full), ("corrupted", self._corrupted)):
-            rows.add_items(Key(plan.metric, control=control), values.numpy())
+            rows.add_items(Key(plan.metric, control=control), values.numpy(), self._design)
 
     def add_sizes(
         self, control: str | None, sizes: Sequence[int], threshold: float, also: int
@@ -278,12 +278,13 @@ class _Circuits:
         grid = grid_of(sizes, len(self.rankings[control]))
         for size in sorted({*grid, self._cut(also)}):
             values, key = self._values(control, size), self._key(control, size=size)
-            self._rows.add_items(key, values.numpy())
-            self._rows.add_ratio(
+            self._rows.add_items(key, values.numpy(), self._design)
+            self._rows.add_found(
                 replace(key, metric="faithfulness_normalised"), self._normalised(values)
             )
-            self._rows.add_ratio(
-                replace(key, metric="faithfulness_ratio"), ratio(values, self._full, self._metric)
+            self._rows.add_found(
+                replace(key, metric="faithfulness_ratio"),
+                ratio(values, self._full, self._metric, self._design),
             )
             self._rows.add(replace(key, metric="edges_left"), self._edges_left(control, size))
         self._add_smallest(control, grid, threshold)
@@ -293,9 +294,11 @@ class _Circuits:
             return self._normalised(self._values(control, size)).value or 0.0
 
         # Whether it is defined is a matter of the items, not of the circuit.
-        reason = self._normalised(self._full).reason
+        whole = self._normalised(self._full)
         found = (
-            Size(None, reason=reason) if reason else smallest_size(faithfulness, grid, threshold)
+            Size(None, reason=whole.reason)
+            if whole.value is None
+            else smallest_size(faithfulness, grid, threshold)
         )
         keys = [
             replace(self._key(control), metric=name)
@@ -323,8 +326,8 @@ class _Circuits:
         own = self._circuit(self.rankings[None], size)
         theirs = self._circuit(ranked(other.edges, self._graph.exists()), size)
         for control, values in ((None, self._run(theirs)), (RANDOM, self._values(RANDOM, size))):
-            self._rows.add_items(keys[control], values.numpy())
-            self._rows.add_ratio(
+            self._rows.add_items(keys[control], values.numpy(), self._design)
+            self._rows.add_found(
                 replace(keys[control], metric="transfer_faithfulness"), self._normalised(values)
             )
         at_chance = expected_jaccard(size, len(self.rankings[None]))
@@ -337,8 +340,8 @@ class _Circuits:
         """That of the metric on a circuit, of which those of the other metrics are made."""
         return Key(self._metric, self._method, control=control, size=size, reference=reference)
 
-    def _normalised(self, values: Tensor) -> Ratio:
-        return normalised(values, self._full, self._corrupted)
+    def _normalised(self, values: Tensor) -> Mean:
+        return normalised(values, self._full, self._corrupted, self._design)
 
     def _values(self, control: str | None, size: int) -> Tensor:
         if (control, size) not in self._known:

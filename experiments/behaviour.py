@@ -4,7 +4,6 @@ Beside the task's metrics on its prompts stand those on their corrupted twins, f
 continuations, and those on the prompts' tokens in random order.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +11,7 @@ from transformer_lens import HookedTransformer
 
 from pythia_traj.bench import CONTROLS, METRICS, TaskBench
 from pythia_traj.data.prompts import BoundTaskPrompts, TaskPrompts
+from pythia_traj.data.tasks.prompt import TaskBatch
 from pythia_traj.experiment import Passes, Shape, experiment
 from pythia_traj.values import Key, Rows
 
@@ -23,7 +23,7 @@ def passes(shape: Shape, prompts: BoundTaskPrompts, **_: object) -> Passes:
     return Passes(1, 1) * (len(CONTROLS) * prompts.n)
 
 
-@experiment(version=1, cites="Wang et al. 2023", data=TaskPrompts(n=100), items=True, passes=passes)
+@experiment(version=2, cites="Wang et al. 2023", data=TaskPrompts(), items=True, passes=passes)
 def behaviour(
     model: HookedTransformer,
     prompts: BoundTaskPrompts,
@@ -45,12 +45,13 @@ def behaviour(
     for kind, control in CONTROLS.items():
         for metric in METRICS:
             values = bench.add_baseline(rows, kind, metric)
-            _add_templates(rows, Key(metric, control=control), values, bench.templates)
+            _add_templates(rows, Key(metric, control=control), values, bench)
     return rows
 
 
-def _add_templates(rows: Rows, key: Key, values: np.ndarray, templates: Sequence[str]) -> None:
+def _add_templates(rows: Rows, key: Key, values: np.ndarray, bench: TaskBench[TaskBatch]) -> None:
     """Means by template: templates differ in when they are learnt."""
-    of_item = np.array(templates, dtype=object)
-    for template in sorted(set(templates) - {""}):
-        rows.add_mean(replace(key, part=template), values[of_item == template])
+    of_item = np.array(bench.templates, dtype=object)
+    for template in sorted(set(bench.templates) - {""}):
+        is_it = of_item == template
+        rows.add_mean(replace(key, part=template), values[is_it], bench.design.part(is_it))

@@ -22,10 +22,11 @@ from transformer_lens import HookedTransformer
 
 from pythia_traj.bench import TaskBench, add_effect
 from pythia_traj.data.roles import BoundRolePrompts, RolePrompts
-from pythia_traj.data.tasks.prompt import half_of
+from pythia_traj.data.tasks.drawing import alternating
 from pythia_traj.engines import heads, roles
 from pythia_traj.engines.ablation import Head, Means
 from pythia_traj.engines.kept import KeptPass, keep_pass
+from pythia_traj.engines.means import Design
 from pythia_traj.engines.role_scores import COPYING, ROLES, UNIFORM, Arrays, suppresses
 from pythia_traj.experiment import COMMA_SEPARATED, Passes, ReferenceRows, Shape, experiment
 from pythia_traj.processing import Processing
@@ -326,7 +327,7 @@ def _suppression(model: HookedTransformer, prompts: BoundRolePrompts) -> Measure
 
 def _selection(items: int) -> np.ndarray:
     """The half of the items that thresholds are set on."""
-    return np.asarray(half_of(np.arange(items)) == 0)
+    return np.asarray(alternating(items) == 0)
 
 
 def _add_parts(rows: Rows, metrics: tuple[str, ...], measured: Measured) -> None:
@@ -357,7 +358,7 @@ def _add_heads(rows: Rows, of_heads: Key, values: np.ndarray, *, keep: bool = Tr
                 " or does not write against the token",
             )
         elif keep:
-            add_effect(rows, key, of_head)
+            add_effect(rows, key, of_head, Design.independent(len(of_head)))
         else:
             rows.add_mean(key, of_head)
 

@@ -20,7 +20,7 @@ _OLSSON_VARIANTS = ("olsson_entries", "olsson_query")
 
 
 @experiment(
-    version=1,
+    version=2,
     cites="Olsson et al. 2022",
     data=RepeatedTokens(n=50, length=50),
     reads=("pattern", "loss"),

@@ -24,6 +24,7 @@ from transformer_lens import HookedTransformer
 from pythia_traj.data.labelled import BoundLabelledTokens, LabelledTokens
 from pythia_traj.engines import probing
 from pythia_traj.engines.gathering import Batch, Where, gather, layers_at_once
+from pythia_traj.engines.means import why_no_error
 from pythia_traj.engines.probe_scores import Documents
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import COMMA_SEPARATED, Count, Passes, Shape, experiment
@@ -80,7 +81,7 @@ def passes(_shape: Shape, data: BoundLabelledTokens, **_: object) -> Passes:
 
 
 @experiment(
-    version=2,
+    version=3,
     cites="Alain and Bengio 2016; Hewitt and Liang 2019",
     data=LabelledTokens(),
     items=True,
@@ -350,16 +351,19 @@ class _Scoring:
                 "no token of the test documents is of a type that is not in the training documents",
             )
             return
-        low, high = (
-            float(np.quantile(defined, quantile)) if len(defined) else None for quantile in INTERVAL
-        )
+        documents = self._documents
+        reason = why_no_error(documents.n)
+        has_error = reason is None and len(defined) > 1
+        ends = [float(np.quantile(defined, q)) if has_error else None for q in INTERVAL]
         rows.add(
             key,
             float(draws[0]),
-            stderr=float(defined.std(ddof=1)) if len(defined) > 1 else None,
-            low=low,
-            high=high,
-            n=self._documents.n,
+            stderr=float(defined.std(ddof=1)) if has_error else None,
+            low=ends[0],
+            high=ends[1],
+            n=int(documents.tokens.sum()),
+            clusters=documents.n,
+            reason=reason,
         )
 
     def write_probe(self, rows: Rows, kind: Kind, where: Where, found: _Found) -> None:

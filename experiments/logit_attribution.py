@@ -32,9 +32,7 @@ def passes(shape: Shape, prompts: BoundTaskPrompts, **_: object) -> Passes:
     return Passes(1, 1) * (len(CONTROLS) * prompts.n)
 
 
-@experiment(
-    version=1, cites="Elhage et al. 2021", data=TaskPrompts(n=100), items=True, passes=passes
-)
+@experiment(version=2, cites="Elhage et al. 2021", data=TaskPrompts(), items=True, passes=passes)
 def logit_attribution(
     model: HookedTransformer,
     prompts: BoundTaskPrompts,
@@ -51,7 +49,7 @@ def logit_attribution(
     bench = TaskBench(model, prompts.batches, _ITEMS_AT_ONCE)
     for kind in CONTROLS:
         for key, values in bench.over(partial(_by_item, model, kind)).items():
-            add_effect(rows, key, values)
+            add_effect(rows, key, values, bench.design)
     return rows
 
 

@@ -35,7 +35,7 @@ def passes(shape: Shape, text: BoundLensText, **_: object) -> Passes:
 
 
 @experiment(
-    version=2,
+    version=3,
     cites="nostalgebraist 2020; Belrose et al. 2023",
     data=LensText(),
     reads=("resid_post",),

@@ -37,7 +37,7 @@ TOKENS = (
 
 
 @experiment(
-    version=4,
+    version=5,
     cites="Olsson et al. 2022",
     data=TextTokens(n=16),
     reads=("loss", "correct"),

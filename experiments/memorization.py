@@ -28,7 +28,7 @@ def passes(_shape: Shape, data: BoundTrainingSequences, **_: object) -> Passes:
 
 
 @experiment(
-    version=1, cites="Biderman et al. 2023", data=TrainingSequences(), items=True, passes=passes
+    version=2, cites="Biderman et al. 2023", data=TrainingSequences(), items=True, passes=passes
 )
 def memorization(
     model: HookedTransformer,
@@ -57,5 +57,5 @@ def memorization(
             if control and len(tokens) == 1:
                 rows.undefined(key, "there is no other sequence")
             else:
-                rows.add_items(key, values.cpu().numpy())
+                rows.add_items(key, values.cpu().numpy(), data.design)
     return rows

@@ -34,7 +34,7 @@ def passes(_shape: Shape, text: BoundNGramText, **_: object) -> Passes:
 
 
 @experiment(
-    version=2,
+    version=3,
     cites="Belrose et al. 2024",
     data=NGramText(),
     reads=("final",),

@@ -21,6 +21,7 @@ from pythia_traj.data.prompts import BoundTaskPrompts, TaskPrompts
 from pythia_traj.data.tasks.prompt import PromptKind, TaskBatch
 from pythia_traj.engines.ablation import one_by_one, outputs, replaced
 from pythia_traj.engines.kept import KeptPass, Question
+from pythia_traj.engines.means import Design
 from pythia_traj.engines.patching import patched_positions
 from pythia_traj.engines.ratios import guarded_ratio
 from pythia_traj.experiment import COMMA_SEPARATED, Passes, Shape, experiment
@@ -68,7 +69,7 @@ def passes(
 
 
 @experiment(
-    version=1, cites="Zhang and Nanda 2024", data=TaskPrompts(n=8), items=True, passes=passes
+    version=2, cites="Zhang and Nanda 2024", data=TaskPrompts(n=8), items=True, passes=passes
 )
 def patching(
     model: HookedTransformer,
@@ -116,11 +117,11 @@ def patching(
                     found[key] = torch.stack([values, whole["clean"], whole["corrupted"]])
         return found
 
-    for key, values in bench.over(measured).items():
+    for key, (values, design) in bench.over_some(measured).items():
         if key.metric == "patched":
-            _write(rows, key, *values)
+            _write(rows, key, values, design)
         else:
-            rows.add_items(key, values)
+            rows.add_items(key, values, design)
     return rows
 
 
@@ -164,14 +165,18 @@ def _first_difference(one: np.ndarray, other: np.ndarray) -> int:
     return int(differs.argmax()) if differs.any() else len(differs) - 1
 
 
-def _write(
-    rows: Rows, key: Key, values: np.ndarray, clean: np.ndarray, corrupted: np.ndarray
-) -> None:
-    """The metric as it is patched [item], and what share of the task that is."""
+def _write(rows: Rows, key: Key, values: np.ndarray, design: Design) -> None:
+    """The metric as it is patched [item], and what share of the task that is.
+
+    Args:
+        values: as it is patched, of the clean and of the corrupted pass [3, item].
+        design: of these items.
+    """
+    patched, clean, corrupted = values
     if key.position is None:
-        add_effect(rows, key, values)
+        add_effect(rows, key, patched, design)
     else:
-        rows.add_mean(key, values)
+        rows.add_mean(key, patched, design)
     before = corrupted if key.variant == "denoising" else clean
-    share = guarded_ratio(values - before, clean - corrupted, "clean - corrupted")
-    rows.add_ratio(replace(key, metric="patching"), share)
+    share = guarded_ratio(patched - before, clean - corrupted, "clean - corrupted", design=design)
+    rows.add_found(replace(key, metric="patching"), share)

@@ -17,6 +17,7 @@ from transformer_lens import HookedTransformer
 from transformer_lens.utilities import get_act_name
 
 from pythia_traj.data.passages import BoundPassages, Passages
+from pythia_traj.engines.means import with_error
 from pythia_traj.engines.representations import (
     anisotropy,
     cka,
@@ -49,7 +50,7 @@ def passes(shape: Shape, data: BoundPassages, *, references: Sequence[str], **_:
 
 
 @experiment(
-    version=1,
+    version=2,
     cites="Kornblith et al. 2019; Nguyen et al. 2021; Ethayarajh 2019",
     data=Passages(length=64),
     processing=RAW,
@@ -150,7 +151,7 @@ def _shape(
         # standard error.
         stderr = 2 * float(documents[i].std()) / n**0.5
         key = Key("anisotropy", None, site, layer, control=control)
-        rows.add(key, float(documents[i].mean()), stderr=stderr, n=n)
+        rows.add_found(key, with_error(float(documents[i].mean()), stderr, n, clusters=n))
 
 
 def _compare(

@@ -41,7 +41,7 @@ def passes(
 
 
 @experiment(
-    version=3,
+    version=4,
     cites="Holtzman et al. 2020",
     data=PromptTexts(),
     items=True,

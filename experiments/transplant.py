@@ -48,7 +48,7 @@ def passes(
 
 
 @experiment(
-    version=1,
+    version=2,
     cites="Wang et al. 2023",
     data=TaskPrompts(n=16),
     processing=RAW,
@@ -84,12 +84,12 @@ def transplant(
                 continue
             donor = TaskBench(reference_models[reference], prompts.batches, _ITEMS_AT_ONCE)
             key = Key("transplant", control=CONTROLS[kind], target=metric, reference=reference)
-            rows.add_items(key, donor.baseline(kind)[metric] - own)
+            rows.add_items(key, donor.baseline(kind)[metric] - own, bench.design)
             for (component, layer, head), values in _transplanted(
                 bench, donor, kind, metric
             ).items():
                 tested = replace(key, component=component, layer=layer, head=head)
-                add_effect(rows, tested, values - own)
+                add_effect(rows, tested, values - own, bench.design)
     return rows
 
 

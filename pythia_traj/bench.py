@@ -15,9 +15,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pythia_traj.data.tasks.prompt import PromptKind, TaskBatch, half_of
+from pythia_traj.data.tasks.prompt import PromptKind, TaskBatch
 from pythia_traj.engines.answers import answer_scores
 from pythia_traj.engines.kept import KeptPass, Question, Stream, keep_pass
+from pythia_traj.engines.means import Design
 from pythia_traj.values import HEAD_BLOCKS, Key, Rows
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class TaskBench(Generic[Batch]):
         order: where the items, as the parts have them one after the other, are in the order of
             their numbers [item].
         half: which half the items belong to, in that order [item].
+        design: which of them are independent, in that order.
     """
 
     def __init__(
@@ -99,13 +101,18 @@ class TaskBench(Generic[Batch]):
         self.model = model
         self.parts: list[Part[Batch]] = []
         for number, batch in enumerate(batches):
-            chosen = batch if half is None else batch.part(half_of(batch.item) == half)
+            chosen = batch if half is None else batch.part(batch.half == half)
             for items in chosen.parts(items_at_once or len(batch.item)):
                 self.parts.append(Part(items, number, Question.of(items, device), device))
-        numbers = [number for part in self.parts for number in part.items.item.tolist()]
-        self.order = np.argsort(np.array(numbers, dtype=np.int64))
-        self.half = half_of(np.sort(np.array(numbers, dtype=np.int64)))
+        self.order = np.argsort(self._of_items("item"))
+        self.half = self._of_items("half")[self.order]
+        self.design = Design.of(self._of_items("cluster")[self.order], self.templates)
         self._baselines: dict[PromptKind, dict[str, np.ndarray]] = {}
+
+    def _of_items(self, field: str) -> np.ndarray:
+        """A field of the items, as the parts have them one after the other."""
+        found = [getattr(part.items, field) for part in self.parts]
+        return np.concatenate([np.empty(0, dtype=np.int64), *found])
 
     @property
     def templates(self) -> list[str]:
@@ -142,16 +149,25 @@ class TaskBench(Generic[Batch]):
             work: makes a part's values by name [..., item]. A name need not be in every part: its
                 values are those of the items that have it. Each is read from the device once.
         """
+        return {name: values for name, (values, _) in self.over_some(work).items()}
+
+    def over_some(
+        self, work: Callable[[Part[Batch]], Mapping[Name, Tensor]]
+    ) -> dict[Name, tuple[np.ndarray, Design]]:
+        """The same, with the design of the items that have a name."""
         pieces: dict[Name, list[Tensor]] = {}
         numbers: dict[Name, list[np.ndarray]] = {}
         for part in self.parts:
             for name, values in work(part).items():
                 pieces.setdefault(name, []).append(values)
                 numbers.setdefault(name, []).append(part.items.item)
-        return {
-            name: torch.cat(found, -1).cpu().numpy()[..., np.argsort(np.concatenate(numbers[name]))]
-            for name, found in pieces.items()
-        }
+        every = self._of_items("item")[self.order]
+        found: dict[Name, tuple[np.ndarray, Design]] = {}
+        for name, of_parts in pieces.items():
+            items = np.concatenate(numbers[name])
+            array = torch.cat(of_parts, -1).cpu().numpy()[..., np.argsort(items)]
+            found[name] = array, self.design.part(np.isin(every, items))
+        return found
 
     def baseline(self, kind: PromptKind) -> Mapping[str, np.ndarray]:
         """METRICS of the model as it is, after one kind of prompts [item]; measured once."""
@@ -164,13 +180,13 @@ class TaskBench(Generic[Batch]):
     def add_baseline(self, rows: Rows, kind: PromptKind, metric: str) -> np.ndarray:
         """Writes one metric of the model as it is as a row with its items, which are returned."""
         values = self.baseline(kind)[metric]
-        rows.add_items(Key(metric, control=CONTROLS[kind]), values)
+        rows.add_items(Key(metric, control=CONTROLS[kind]), values, self.design)
         return values
 
 
-def add_effect(rows: Rows, key: Key, values: np.ndarray) -> None:
+def add_effect(rows: Rows, key: Key, values: np.ndarray, design: Design) -> None:
     """Writes what was measured of a component [item] as a row with its items.
 
     Those of a head are kept as the means of blocks, as there are so many heads.
     """
-    rows.add_items(key, values, blocks=HEAD_BLOCKS if key.head is not None else None)
+    rows.add_items(key, values, design, blocks=HEAD_BLOCKS if key.head is not None else None)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pythia_traj.engines.ratios import Ratio
+from pythia_traj.engines.means import Design, Mean, mean
 from pythia_traj.keys import Extent, Key, one_each, say_key
 from pythia_traj.schema import check_table_name
 
@@ -22,7 +22,8 @@ They are enough for a paired bootstrap.
 class Row:
     """One value of one metric.
 
-    An undefined `value` is None, and then `reason` says why.
+    An undefined `value` is None, and then `reason` says why. Beside a value, `reason` says why
+    there is no standard error.
     """
 
     key: Key
@@ -64,6 +65,7 @@ class Rows:
         high: float | None = None,
         n: int | None = None,
         clusters: int | None = None,
+        reason: str | None = None,
     ) -> None:
         """Adds a finished value.
 
@@ -76,6 +78,7 @@ class Rows:
             low, high: the ends of its 95 % interval.
             n: the number of its items.
             clusters: the number of independent ones.
+            reason: why it has no standard error, where one is expected.
         """
         if not hasattr(value, "__float__"):
             raise TypeError(f"{key.metric}: expected a number, found {type(value).__name__}")
@@ -91,6 +94,7 @@ class Rows:
                 high=_finite(high),
                 n=n,
                 clusters=clusters,
+                reason=reason,
             )
         )
 
@@ -99,37 +103,60 @@ class Rows:
         self.metrics.append(Row(key, None, reason=reason))
 
     def add_items(
-        self, key: Key, values: "Iterable[float] | np.ndarray", *, blocks: int | None = None
+        self,
+        key: Key,
+        values: "Iterable[float] | np.ndarray",
+        design: Design | None = None,
+        *,
+        blocks: int | None = None,
     ) -> None:
         """Adds the mean of per-item values with its standard error, and the items themselves.
 
         Args:
+            key: the metric.
             values: one value an item, in the order of the items.
-            blocks: keep the means of so many blocks of consecutive items instead of the items.
+            design: which items belong together; each is independent if not given.
+            blocks: keep the means of so many blocks instead of the items: consecutive items, or
+                clusters, of which none is divided.
         """
         array = one_each(key, values)
-        self.add_mean(key, array)
+        self.add_mean(key, array, design)
         if not len(array):
             return
-        parts = np.array_split(array, min(blocks, len(array))) if blocks else array[:, None]
-        self.items += [Item(key, i, len(part), float(part.mean())) for i, part in enumerate(parts)]
+        if blocks is None:
+            self.items += [Item(key, i, 1, float(value)) for i, value in enumerate(array)]
+            return
+        cluster = np.arange(len(array)) if design is None else _by_appearance(design.cluster)
+        n_clusters = int(cluster.max()) + 1
+        for i, part in enumerate(np.array_split(np.arange(n_clusters), min(blocks, n_clusters))):
+            of_block = array[np.isin(cluster, part)]
+            self.items.append(Item(key, i, len(of_block), float(of_block.mean())))
 
-    def add_mean(self, key: Key, values: "Iterable[float] | np.ndarray") -> None:
+    def add_mean(
+        self, key: Key, values: "Iterable[float] | np.ndarray", design: Design | None = None
+    ) -> None:
         """Adds the mean of per-item values with its standard error, without keeping them."""
         array = one_each(key, values)
-        n = len(array)
-        if not n:
-            self.undefined(key, "no items")
-            return
-        stderr = float(array.std(ddof=1) / math.sqrt(n)) if n > 1 else None
-        self.add(key, float(array.mean()), stderr=stderr, n=n)
-
-    def add_ratio(self, key: Key, ratio: Ratio) -> None:
-        """Adds a ratio of means, or says why it has no value."""
-        if ratio.value is None:
-            self.undefined(key, ratio.reason or "not defined")
+        if len(array):
+            self.add_found(key, mean(array, design))
         else:
-            self.add(key, ratio.value, stderr=ratio.stderr, n=ratio.n)
+            self.undefined(key, "no items")
+
+    def add_found(self, key: Key, found: Mean) -> None:
+        """Adds a mean or a ratio of means, or says why it has no value."""
+        if found.value is None:
+            self.undefined(key, found.reason or "not defined")
+        else:
+            self.add(
+                key,
+                found.value,
+                stderr=found.stderr,
+                low=found.low,
+                high=found.high,
+                n=found.n,
+                clusters=found.clusters,
+                reason=found.reason,
+            )
 
     def check(self, extent: Extent) -> None:
         """Checks that all rows and items belong to existing layers, heads and positions.
@@ -182,6 +209,13 @@ class Rows:
         """
         _check_name(name, taken=self.tables)
         self.arrays[name] = arrays
+
+
+def _by_appearance(cluster: np.ndarray) -> np.ndarray:
+    """Clusters numbered from 0 in the order in which they first occur [item]."""
+    _, first, number = np.unique(cluster, return_index=True, return_inverse=True)
+    numbers: np.ndarray = np.argsort(np.argsort(first))[number]
+    return numbers
 
 
 def _finite(value: float | None) -> float | None:

@@ -128,12 +128,22 @@ VALUE_COLUMNS = (
         True,
         "the mean over items; null where it is not defined, and then reason says why",
     ),
-    Column("stderr", "float64", True, "standard error of that mean"),
-    Column("low", "float64", True, "lower end of the 95 % interval, where one is computed"),
+    Column(
+        "stderr",
+        "float64",
+        True,
+        "standard error of that mean, of its clusters; null where they are fewer than 6",
+    ),
+    Column(
+        "low",
+        "float64",
+        True,
+        "lower end of the 95 % interval, by t with clusters - 1 degrees of freedom or a bootstrap",
+    ),
     Column("high", "float64", True, "its upper end"),
     Column("n", "int64", True, "how many items the value is a mean of"),
-    Column("clusters", "int64", True, "how many of them are independent; null where not known"),
-    Column("reason", "dictionary", True, "why a value is null"),
+    Column("clusters", "int64", True, "how many of them are independent: names, documents"),
+    Column("reason", "dictionary", True, "why a value is null, or has no standard error"),
 )
 
 METRICS = UNIT_COLUMNS + KEY_COLUMNS + VALUE_COLUMNS

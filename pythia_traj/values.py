@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pythia_traj.engines.means import Design
 from pythia_traj.engines.ratios import guarded_ratio
 from pythia_traj.keys import Axis, Extent, check_tensor, say_key
 from pythia_traj.keys import Key as Key
@@ -49,6 +50,7 @@ class ItemValues:
         self._tables: dict[str, list[Mapping[str, Tensor | Sequence[Any]]]] = {}
         self._tensors: dict[tuple[str, str], list[Tensor]] = {}
         self._undefined: dict[Key, str] = {}
+        self._designs: dict[_Entry | tuple[Key, str], list[Design]] = {}
 
     def add(
         self, key: Key, values: "Tensor", *, axes: tuple[Axis, ...] = (), first_position: int = 0
@@ -112,6 +114,17 @@ class ItemValues:
         """Says that a metric has no value here, and why."""
         self._undefined[key] = reason
 
+    def belong_together(self, design: Design) -> None:
+        """Says which items of this batch belong together; each is independent otherwise.
+
+        Args:
+            design: of the batch's items. What has values of fewer has those of the first.
+        """
+        for entry, (values,) in self._values.items():
+            self._designs[entry] = [design.part(slice(len(values)))]
+        for ratio, ((above, _),) in self._ratios.items():
+            self._designs[ratio] = [design.part(slice(len(above)))]
+
     def check(self, extent: Extent) -> None:
         """Checks that this batch's values belong to existing items, layers, heads and positions.
 
@@ -157,6 +170,8 @@ class ItemValues:
             self._tables.setdefault(table, []).extend(columns)
         for name, tensors in batch._tensors.items():
             self._tensors.setdefault(name, []).extend(tensors)
+        for what, designs in batch._designs.items():
+            self._designs.setdefault(what, []).extend(designs)
         self._undefined.update(batch._undefined)
 
     def rows(self, *, keep_items: bool) -> Rows:
@@ -173,20 +188,21 @@ class ItemValues:
                     f"{entry.key.metric}: axis {entry.axes[0]}:"
                     f" batches have values of shapes {found}"
                 )
-            array = np.concatenate([_array(part) for part in parts])
+            array, design = np.concatenate([_array(part) for part in parts]), self._design(entry)
             for key, column in _columns(entry, array):
                 if keep_items and "position" not in entry.axes:
                     rows.add_items(
-                        key, column, blocks=HEAD_BLOCKS if "head" in entry.axes else None
+                        key, column, design, blocks=HEAD_BLOCKS if "head" in entry.axes else None
                     )
                 else:
-                    rows.add_mean(key, column)
+                    rows.add_mean(key, column, design)
         for (key, name), pairs in self._ratios.items():
             above, below = (
                 np.concatenate([_array(part) for part in parts])
                 for parts in zip(*pairs, strict=True)
             )
-            rows.add_ratio(key, guarded_ratio(above, below, name, positive=True))
+            design = self._design((key, name))
+            rows.add_found(key, guarded_ratio(above, below, name, positive=True, design=design))
             if keep_items and below.any():
                 rows.items += [
                     Item(key, i, 1, float(value)) for i, value in enumerate(above / below.mean())
@@ -207,6 +223,9 @@ class ItemValues:
         for file, arrays in files.items():
             rows.tensors(file, arrays)
         return rows
+
+    def _design(self, what: "_Entry | tuple[Key, str]") -> Design | None:
+        return Design.joined(self._designs[what]) if what in self._designs else None
 
 
 def _list(column: "Tensor | Sequence[Any]") -> Sequence[Any]:

@@ -88,7 +88,7 @@ RULES = Rules(
         "bench": ("jaxtyping", "torch"),
         "dashboard": ("jinja2", "pandas", "plotly"),
         "data": ("tokenizers",),
-        "engines": ("einops", "jaxtyping", "torch", "transformer_lens"),
+        "engines": ("einops", "jaxtyping", "scipy", "torch", "transformer_lens"),
         "experiments": ("torch", "transformer_lens"),
         "hub": ("httpx2", "huggingface_hub"),
         "models": ("jaxtyping", "tokenizers", "torch", "transformer_lens", "transformers"),

@@ -10,6 +10,7 @@ import numpy as np
 from annotated_types import Len
 from pydantic import BeforeValidator
 
+from pythia_traj.engines.streams import stream
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import Count, Data, Vocabulary
 
@@ -96,7 +97,7 @@ class BoundPromptTexts:
             self._encode(vocabulary, number, tokens, bos) for number in range(len(self.prompts))
         ]
         self.lengths = [len(ids) for ids in encoded]
-        rng = np.random.default_rng(seed)
+        rng = stream(seed, "prompts")
         rows = np.full(
             (2, len(encoded), max(self.lengths)), vocabulary.bos_token_id, dtype=np.int64
         )

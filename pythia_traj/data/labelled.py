@@ -17,6 +17,7 @@ from pythia_traj.data import documents
 from pythia_traj.data.labels import TASKS, own
 from pythia_traj.data.labels.alignment import Labels, labels_of, tokenise
 from pythia_traj.data.labels.python_syntax import NotPythonError
+from pythia_traj.engines.streams import stream
 from pythia_traj.errors import DataError, nearest
 from pythia_traj.experiment import AtLeastTwo, Count, Data, Vocabulary
 
@@ -157,7 +158,7 @@ class BoundLabelledTokens:
         vocabulary.check_length("a sequence", length, "length", vocabulary.n_ctx)
         if length < 1 + int(bos):
             raise DataError("a sequence of BOS alone has no labels: set length to at least 2")
-        rng = np.random.default_rng(seed)
+        rng = stream(seed, "labelled-tokens")
         self._skipped = 0
         by_document = self._read(vocabulary)
         drawn = _draw(rng, by_document, n)

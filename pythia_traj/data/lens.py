@@ -9,6 +9,7 @@ from annotated_types import Ge
 from pythia_traj.data.text import (
     TextData,
     cut,
+    designs,
     draw,
     draw_positions,
     heldout,
@@ -18,6 +19,7 @@ from pythia_traj.data.text import (
     training,
     with_shuffled,
 )
+from pythia_traj.engines.streams import stream
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import Count, Vocabulary
 
@@ -63,6 +65,7 @@ class BoundLensText:
     Attributes:
         parameters: what was asked for.
         groups: `text` and `shuffled` as in TextTokens: int64 [item, pos].
+        designs: of each group, which sequences are of one document.
         train: where there is training, its sequences in the order of their updates:
             int64 [item, pos]; none otherwise.
         positions: of each group's sequences, and of `train`, those whose next token's prediction is
@@ -76,16 +79,17 @@ class BoundLensText:
         corpus, column, bos = parameters.corpus, parameters.column, parameters.bos
         positions, updates, batch = parameters.positions, parameters.updates, parameters.batch
         length = length_for(vocabulary, parameters.length)
-        rng = np.random.default_rng(seed)
+        rng = stream(seed, "text")
         texts, what = (
             (heldout(corpus, column), heldout_of(corpus))
             if updates
             else (measured(corpus, column), corpus)
         )
-        tokens = draw(
-            vocabulary, texts, what, n=parameters.n, length=length, bos=bos, rng=rng
-        ).tokens
-        self.groups = with_shuffled(vocabulary, tokens, parameters.null_n, bos, rng)
+        drawn = draw(vocabulary, texts, what, n=parameters.n, length=length, bos=bos, rng=rng)
+        self.groups = with_shuffled(vocabulary, drawn.tokens, parameters.null_n, bos, rng)
+        self.designs = designs(self.groups, drawn.documents)
+        # What follows is the lens's own; the sequences are those of other experiments on text.
+        rng = stream(seed, "lens")
         self.train = np.empty((0, length), dtype=np.int64)
         self.facts: dict[str, int] = {}
         if updates:
@@ -102,8 +106,8 @@ class BoundLensText:
             order = np.concatenate([rng.permutation(len(found)) for _ in range(rounds)])[
                 : updates * batch
             ]
-            drawn = found[order]
-            self.train = vocabulary.with_bos(drawn) if bos else drawn
+            ordered = found[order]
+            self.train = vocabulary.with_bos(ordered) if bos else ordered
             self.facts = {
                 "training_tokens": updates * batch * length,
                 "training_positions": updates * batch * positions,

@@ -18,6 +18,7 @@ import numpy as np
 
 from pythia_traj.data.text import (
     TextData,
+    designs,
     draw,
     draw_positions,
     heldout,
@@ -26,6 +27,7 @@ from pythia_traj.data.text import (
     training,
     with_shuffled,
 )
+from pythia_traj.engines.streams import stream
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import Count, Vocabulary
 
@@ -220,6 +222,7 @@ class BoundNGramText:
         groups: `text`, and by the names of ORDERS what was sampled from each; of every one also
             `<name>/shuffled`, the first null_n sequences with their tokens permuted:
             int64 [item, pos].
+        designs: of text, which sequences are of one document; samples are independent.
         positions: of each group's sequences, those whose next token's prediction is read:
             int64 [item, read], ascending. Of text, some of those that have two tokens up to them,
             BOS not counted; of what is sampled all.
@@ -242,8 +245,8 @@ class BoundNGramText:
                 f" {2 + int(bos)}"
             )
         vocabulary.check_length("a sample", sampled, "sampled", vocabulary.n_ctx)
-        rng = np.random.default_rng(seed)
-        tokens = draw(
+        rng = stream(seed, "text")
+        text = draw(
             vocabulary,
             heldout(corpus, column),
             heldout_of(corpus),
@@ -251,10 +254,12 @@ class BoundNGramText:
             length=length,
             bos=bos,
             rng=rng,
-        ).tokens
-        # Drawn first, so that it is the same text as in other experiments with this seed.
-        both = with_shuffled(vocabulary, tokens, null_n, bos, rng)
+        )
+        both = with_shuffled(vocabulary, text.tokens, null_n, bos, rng)
         self.groups = {"text": both["text"], "text/shuffled": both["shuffled"]}
+        self.designs = designs(self.groups, text.documents)
+        # What follows is its own; the text is that of other experiments with this seed.
+        rng = stream(seed, "ngrams")
         among = range(1 + int(bos), length - 1)
         self.positions = {
             name: draw_positions(len(ids), parameters.positions, among, rng)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pythia_traj.data import documents
+from pythia_traj.engines.streams import stream
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import AtLeastTwo, Data, Vocabulary
 
@@ -71,7 +72,7 @@ class BoundPassages:
         n, length = parameters.n, parameters.length
         corpus, column = parameters.corpus, parameters.column
         vocabulary.check_length("a passage", length, "length", vocabulary.n_ctx)
-        rng = np.random.default_rng(seed)
+        rng = stream(seed, "passages")
         found: list[np.ndarray] = []
         for text in documents.read(corpus, column):
             ids = vocabulary.encode(text, enough=max(length, _BEGINNING))

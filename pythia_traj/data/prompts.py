@@ -6,14 +6,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
 from pythia_traj.data import documents
 from pythia_traj.data import tasks as folder_of_tasks
 from pythia_traj.data.containers import is_table
 from pythia_traj.data.tasks import own
-from pythia_traj.data.tasks.prompt import Dropped, TaskBatch, encode
-from pythia_traj.data.tasks.task import Task
+from pythia_traj.data.tasks.prompt import Dropped, TaskBatch
+from pythia_traj.data.tasks.task import Asked, Task, as_batches
 from pythia_traj.errors import DataError, nearest
 from pythia_traj.experiment import AtLeastTwo, Count, Data, Vocabulary
 from pythia_traj.folder import defined_in
@@ -34,27 +32,28 @@ class TaskPrompts(Data["BoundTaskPrompts"]):
     Attributes:
         task: ioi, ioi_abc, greater_than, agreement, agreement_attractor, pronoun, repeats, or a
             .jsonl or .parquet file of your own.
-        n: prompts.
+        n: prompts, all of them distinct; as many as there are, but at most 100, if not given.
         bos: whether BOS is prepended.
     """
 
     identified: ClassVar = ("task",)
 
     task: str = "ioi"
-    n: Count = 100
+    n: Count | None = None
     bos: bool = False
 
     def spec(self, *, seed: int) -> dict[str, Any]:
-        """The task and the seed of the draw; of a file, its content."""
+        """The task, or the content of a file, and the seed of the draw."""
         if self.task in tasks():
-            return {"source": f"task:{self.task}", "version": 1, "seed": seed}
-        return documents.identify(str(_file(self.task)))
+            return {"source": f"task:{self.task}", "version": 2, "seed": seed}
+        return {**documents.identify(str(_file(self.task))), "version": 2, "seed": seed}
 
     def bind(self, vocabulary: Vocabulary, *, seed: int) -> "BoundTaskPrompts":
         """Draws the prompts, or reads the file.
 
         Raises:
-            DataError: the task is unknown, or none of its items can be used with this model.
+            DataError: the task is unknown, none of its items can be used with this model, or fewer
+                than n.
         """
         return BoundTaskPrompts(self, vocabulary, seed=seed)
 
@@ -64,10 +63,11 @@ class HalvedTaskPrompts(TaskPrompts):
     """Prompts of a task, one half to choose something on, the other to measure it on.
 
     Attributes:
-        n: prompts of both halves.
+        n: prompts of both halves, all of them distinct; as many as there are, but at most 100, if
+            not given.
     """
 
-    n: AtLeastTwo = 32
+    n: AtLeastTwo | None = None
 
 
 class BoundTaskPrompts:
@@ -91,6 +91,11 @@ class BoundTaskPrompts:
         if not self.batches:
             reasons = f"all were dropped, {self.dropped}" if self.dropped else "there were none"
             raise DataError(f"task {task} has no items for this model's tokenizer: {reasons}")
+        if parameters.n is not None and self.n < parameters.n:
+            raise DataError(
+                f"task {task} has {self.n} distinct prompts for this model's tokenizer,"
+                f" {parameters.n} were asked for: set n to at most {self.n}, or leave it out"
+            )
         if self.dropped:
             log.warning(
                 "task %s: %d prompts are not used: %s", task, self.dropped.total(), self.dropped
@@ -107,11 +112,14 @@ class BoundTaskPrompts:
 def _batches(
     vocabulary: Vocabulary, seed: int, asked: TaskPrompts
 ) -> tuple[list[TaskBatch], Dropped]:
-    task, n, bos = asked.task, asked.n, asked.bos
+    task = asked.task
+    how = Asked(task, seed, asked.n, asked.bos)
     if task in tasks():
-        return tasks()[task].draw(vocabulary, seed, n, bos)
-    prompts = own.prompts(_file(task), vocabulary.d_vocab)
-    return encode(prompts, vocabulary, n, bos, np.random.default_rng(seed))
+        return tasks()[task].draw(vocabulary, how)
+    # The stream of a file's null has one name, wherever the file lies.
+    return as_batches(
+        own.prompts(_file(task), vocabulary.d_vocab), vocabulary, how._replace(name="own")
+    )
 
 
 def _file(task: str) -> Path:

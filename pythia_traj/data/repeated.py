@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from pythia_traj.engines.streams import stream
 from pythia_traj.experiment import AtLeastTwo, Count, Data, Vocabulary
 
 OLSSON_LENGTH, OLSSON_COPIES = 25, 4
@@ -39,7 +40,7 @@ class RepeatedTokens(Data["BoundRepeatedTokens"]):
 
     def spec(self, *, seed: int) -> dict[str, Any]:
         """Random numbers alone: a seed identifies them."""
-        return {"source": "repeated-tokens", "version": 1, "seed": seed}
+        return {"source": "repeated-tokens", "version": 2, "seed": seed}
 
     def bind(self, vocabulary: Vocabulary, *, seed: int) -> "BoundRepeatedTokens":
         """Draws the sequences.
@@ -72,7 +73,7 @@ class BoundRepeatedTokens:
             "length",
             (vocabulary.n_ctx - self.start) // 2,
         )
-        rng = np.random.default_rng(seed)
+        rng = stream(seed, "repeated-tokens")
         halves = rng.integers(0, vocabulary.d_vocab, (n, length))
         tokens = np.tile(halves, (1, 2))
         self.groups = _with_control(

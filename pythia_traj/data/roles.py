@@ -206,6 +206,8 @@ def _name_prompts(batch: TaskBatch, start: int, rng: np.random.Generator) -> Nam
         candidates=batch.candidates,
         is_right=batch.is_right,
         item=batch.item,
+        cluster=batch.cluster,
+        half=batch.half,
         templates=batch.templates,
         shuffled_twin=np.take_along_axis(batch.corrupted, order, 1),
         io=(batch.clean == io).argmax(1),

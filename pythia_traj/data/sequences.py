@@ -24,6 +24,8 @@ import numpy as np
 
 from pythia_traj.data import documents, stdlib
 from pythia_traj.data.containers import is_table, is_there, rows, shown_names
+from pythia_traj.engines.means import Design
+from pythia_traj.engines.streams import stream
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import AtLeastTwo, Count, Data, Vocabulary
 from pythia_traj.outside import in_one_line, shown
@@ -80,6 +82,7 @@ class BoundTrainingSequences:
     Attributes:
         parameters: what was asked for.
         groups: `sequences` int64 [item, pos].
+        design: which of them are of one document of text; rows of token ids are independent.
         facts: how many there were to draw from.
     """
 
@@ -94,13 +97,15 @@ class BoundTrainingSequences:
             "prompt + continuation",
             vocabulary.n_ctx,
         )
-        found = _rows(vocabulary, corpus, column, parameters.row_length, length, _ENOUGH * n)
+        found, of_document = _rows(
+            vocabulary, corpus, column, parameters.row_length, length, _ENOUGH * n
+        )
         if len(found) < n:
             raise DataError(
                 f"{corpus} holds {len(found)} sequences of {length} tokens, {n} were asked for: set"
                 " n lower"
             )
-        drawn = np.sort(np.random.default_rng(seed).permutation(len(found))[:n])
+        drawn = np.sort(stream(seed, "training-sequences").permutation(len(found))[:n])
         tokens = found[drawn, :length].astype(np.int64)
         if tokens.min() < 0 or tokens.max() >= vocabulary.d_vocab:
             raise DataError(
@@ -108,6 +113,7 @@ class BoundTrainingSequences:
                 f" {vocabulary.d_vocab} embeddings: they were not made for this model"
             )
         self.groups = {"sequences": tokens}
+        self.design = Design.of(of_document[drawn])
         self.facts = {"sequences_to_draw_from": len(found)}
 
 
@@ -137,8 +143,11 @@ def _holds_ids(path: Path) -> bool:
 
 def _rows(
     vocabulary: Vocabulary, corpus: str, column: str, row_length: int, length: int, enough: int
-) -> np.ndarray:
-    """Sequences of at least `length` tokens [sequence, pos], in the file where it holds ids."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sequences of at least `length` tokens [sequence, pos], in the file where it holds ids.
+
+    With them the document or row that each is from [sequence].
+    """
     path = Path(corpus)
     if _holds_ids(path):
         ids = _numpy_rows(path) if path.suffix.lower() == ".npy" else _plain_rows(path, row_length)
@@ -147,18 +156,17 @@ def _rows(
                 f"{corpus} has rows of {ids.shape[1]} tokens, {length} are needed: set prompt or"
                 " continuation lower"
             )
-        return ids
-    found: list[np.ndarray] = []
-    count = 0
+        return ids, np.arange(len(ids))
+    found = [np.empty((0, length), dtype=np.int64)]
+    counts: list[int] = []
     for ids in _documents(vocabulary, corpus, column, enough * length):
-        pieces = ids[: len(ids) // length * length].reshape(-1, length)
-        found.append(pieces)
-        count += len(pieces)
+        found.append(ids[: len(ids) // length * length].reshape(-1, length))
+        counts.append(len(found[-1]))
         # The library's modules are in the order of their names: all of them are read, so that the
         # draw is mixed.
-        if count >= enough and corpus != "stdlib":
+        if sum(counts) >= enough and corpus != "stdlib":
             break
-    return np.concatenate(found) if found else np.empty((0, length), dtype=np.int64)
+    return np.concatenate(found), np.repeat(np.arange(len(counts)), counts)
 
 
 def _numpy_rows(path: Path) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import copy
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -12,6 +12,8 @@ from tokenizers import Tokenizer
 
 from pythia_traj.data import documents, stdlib
 from pythia_traj.data.token_bytes import bytes_of_tokens, given_bytes
+from pythia_traj.engines.means import Design
+from pythia_traj.engines.streams import stream
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import Count, D_co, Data, Vocabulary
 
@@ -104,6 +106,7 @@ class BoundTextTokens:
         groups: `text` int64 [item, pos], and `shuffled` [null_n, pos]: the first of them with
             tokens permuted within each sequence, which keeps their types and takes away their
             order. BOS stays in front.
+        designs: of each group, which sequences are of one document.
         text_bytes: of each group, how many bytes of the text as it was given each token stands for,
             int64 as the group; 0 of BOS.
     """
@@ -112,7 +115,7 @@ class BoundTextTokens:
         self.parameters, self._vocabulary = parameters, vocabulary
         corpus, column, bos = parameters.corpus, parameters.column, parameters.bos
         null_n = parameters.null_n
-        rng = np.random.default_rng(seed)
+        rng = stream(seed, "text")
         self._own_bytes = _own_bytes(vocabulary)
         drawn = draw(
             vocabulary,
@@ -127,6 +130,7 @@ class BoundTextTokens:
         # The same draws order the bytes as they do the tokens.
         again = copy.deepcopy(rng)
         self.groups = with_shuffled(vocabulary, drawn.tokens, null_n, bos, rng)
+        self.designs = designs(self.groups, drawn.documents)
         shuffled = again.permuted(drawn.sizes[:null_n], axis=1)
         self.text_bytes = {
             name: np.pad(sizes, ((0, 0), (int(bos), 0)))
@@ -224,13 +228,22 @@ def _hash(text: str) -> bytes:
 
 
 class Sequences(NamedTuple):
-    """Sequences, and how many bytes of the text each of their tokens stands for.
+    """Sequences, each from one document.
 
-    Both are int64 [sequence, pos]; the bytes are 0 if they were not asked for.
+    Attributes:
+        tokens: int64 [sequence, pos].
+        sizes: how many bytes of the text each token stands for, int64 [sequence, pos]; 0 if they
+            were not asked for.
+        documents: numbers of the documents [sequence].
     """
 
     tokens: np.ndarray
     sizes: np.ndarray
+    documents: np.ndarray
+
+    def part(self, sequences: slice | np.ndarray) -> "Sequences":
+        """Some of them."""
+        return Sequences(*(field[sequences] for field in self))
 
 
 def draw(
@@ -269,7 +282,17 @@ def draw(
             " for: set n or length lower"
         )
     drawn = np.sort(rng.permutation(len(found.tokens))[:n])
-    return Sequences(found.tokens[drawn], found.sizes[drawn])
+    return found.part(drawn)
+
+
+def designs(groups: Mapping[str, np.ndarray], documents: np.ndarray) -> dict[str, Design]:
+    """Which sequences of each group are of one document.
+
+    Args:
+        groups: sequences; each group has the first of them, as they are or shuffled.
+        documents: numbers of the documents [sequence].
+    """
+    return {name: Design.of(documents[: len(group)]) for name, group in groups.items()}
 
 
 def with_shuffled(
@@ -310,19 +333,22 @@ def cut(
     Raises:
         DataError: the model has no tokenizer, or one of another model.
     """
-    tokens, sizes = [np.empty((0, length), dtype=np.int64)], [np.empty((0, length), dtype=np.int64)]
+    none = np.empty((0, length), dtype=np.int64)
+    tokens, sizes, documents = [none], [none], [none[:, 0]]
     left = enough
-    for text in texts:
+    for number, text in enumerate(texts):
         ids = vocabulary.encode(text, enough=left * length)
         tokens.append(_in_rows(ids, length))
         given = (
             np.zeros_like(ids) if of_token is None else given_bytes(vocabulary, text, ids, of_token)
         )
         sizes.append(_in_rows(given, length))
+        documents.append(np.full(len(tokens[-1]), number))
         left -= len(tokens[-1])
         if left <= 0:
             break
-    return Sequences(np.concatenate(tokens)[:enough], np.concatenate(sizes)[:enough])
+    found = Sequences(*(np.concatenate(field) for field in (tokens, sizes, documents)))
+    return found.part(slice(enough))
 
 
 def _in_rows(of_tokens: np.ndarray, length: int) -> np.ndarray:

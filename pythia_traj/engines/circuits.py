@@ -26,7 +26,8 @@ from pythia_traj.engines.edges import (
     memory_budget,
 )
 from pythia_traj.engines.kept import Batches, Hooks, KeptPass, Stream, keep_pass, keeping, score
-from pythia_traj.engines.ratios import Ratio, guarded_ratio
+from pythia_traj.engines.means import Design, Mean
+from pythia_traj.engines.ratios import guarded_ratio
 
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
@@ -292,7 +293,9 @@ def _run_mlp(
     )
 
 
-def normalised(circuit: PerItem, full: PerItem, corrupted: PerItem) -> Ratio:
+def normalised(
+    circuit: PerItem, full: PerItem, corrupted: PerItem, design: Design | None = None
+) -> Mean:
     """(M(circuit) - M(corrupted)) / (M(full) - M(corrupted)).
 
     It is 1 for the whole model, 0 for none of it.
@@ -301,18 +304,21 @@ def normalised(circuit: PerItem, full: PerItem, corrupted: PerItem) -> Ratio:
         (circuit - corrupted).cpu().numpy(),
         (full - corrupted).cpu().numpy(),
         "M(full) - M(corrupted)",
+        design=design,
     )
 
 
-def ratio(circuit: PerItem, full: PerItem, metric: str) -> Ratio:
+def ratio(circuit: PerItem, full: PerItem, metric: str, design: Design | None = None) -> Mean:
     """M(circuit) / M(full).
 
     It is not defined where M(full) is not positive, nor for a loss, because a circuit's loss does
     not start from 0.
     """
     if metric == "nll":
-        return Ratio(None, reason="a ratio of losses means nothing")
-    return guarded_ratio(circuit.cpu().numpy(), full.cpu().numpy(), "M(full)", positive=True)
+        return Mean(None, reason="a ratio of losses means nothing")
+    return guarded_ratio(
+        circuit.cpu().numpy(), full.cpu().numpy(), "M(full)", positive=True, design=design
+    )
 
 
 PRECISION = 0.02

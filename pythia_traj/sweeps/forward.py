@@ -87,6 +87,9 @@ class Reader:
             values.check(
                 Extent(model.cfg.n_layers, model.cfg.n_heads, tokens.shape[1], len(tokens))
             )
+            design = getattr(self.data, "designs", {}).get(group)
+            if design is not None:
+                values.belong_together(design.part(slice(first, first + len(tokens))))
             self._found.setdefault(group, ItemValues()).extend(values)
         except (StoreError, DeviceError, DataError):
             raise

@@ -33,21 +33,35 @@ VERBS = ((" is", " are"), (" was", " were"), (" has", " have"))
 
 
 def prompts(rng: np.random.Generator, *, attractor: bool) -> Iterator[Prompt]:
-    """Endless items, singular and plural subjects in turn.
+    """All items: of each subject in turn the singular and the plural.
 
-    The twin's subject has the other number, and all else is alike.
+    The twin's subject has the other number, and all else is alike. A subject's items are one
+    cluster. Where there is an attractor, each subject has one at a time, in an order of its own.
     """
-    for i in range(10**9):
-        number = i % 2
-        subject, other = (NOUNS[j] for j in rng.choice(len(NOUNS), 2, replace=False))
-        tail = (
-            f" {PREPOSITIONS[rng.integers(len(PREPOSITIONS))]} the {other[1 - number]}"
-            if attractor
-            else ""
-        )
-        right, wrong = (tuple(pair[which] for pair in VERBS) for which in (number, 1 - number))
-        clean, corrupted = (f"The {subject[which]}{tail}" for which in (number, 1 - number))
-        yield Prompt(clean, corrupted, right, wrong, ("singular", "plural")[number])
+    subjects = rng.permutation(len(NOUNS))
+    tails = [rng.permutation(_tails(i)) if attractor else np.zeros((1, 2), int) for i in subjects]
+    for turn in range(len(tails[0])):
+        for subject, of_subject in zip(subjects, tails, strict=True):
+            preposition, other = of_subject[turn]
+            for number, template in enumerate(("singular", "plural")):
+                tail = (
+                    f" {PREPOSITIONS[preposition]} the {NOUNS[other][1 - number]}"
+                    if attractor
+                    else ""
+                )
+                yield _prompt(NOUNS[subject], number, tail, template)
+
+
+def _tails(subject: int) -> np.ndarray:
+    """Each preposition with each noun but the subject [tail, 2]."""
+    others = [noun for noun in range(len(NOUNS)) if noun != subject]
+    return np.array([(i, noun) for i in range(len(PREPOSITIONS)) for noun in others])
+
+
+def _prompt(noun: tuple[str, str], number: int, tail: str, template: str) -> Prompt:
+    right, wrong = (tuple(pair[which] for pair in VERBS) for which in (number, 1 - number))
+    clean, corrupted = (f"The {noun[which]}{tail}" for which in (number, 1 - number))
+    return Prompt(clean, corrupted, right, wrong, template, cluster=noun[0])
 
 
 TASK = (

@@ -23,24 +23,31 @@ YEARS = tuple(f"{year:02d}" for year in range(100))
 
 
 def prompts(rng: np.random.Generator) -> Iterator[Prompt]:
-    """Endless items: a noun and a year from 02 to 98.
+    """All items: the nouns in turn, each with years from 02 to 98 in an order of its own.
 
-    The twin began in 01, after which nearly every year is later.
+    The twin began in 01, after which nearly every year is later. A noun's items are one cluster.
     """
-    while True:
-        noun, year = NOUNS[rng.integers(len(NOUNS))], int(rng.integers(2, 99))
-        start = f"{year:02d}"
-        yield Prompt(
-            clean=_sentence(noun, start),
-            corrupted=_sentence(noun, "01"),
-            right=YEARS[year + 1 :],
-            wrong=YEARS[: year + 1],
-            template="lasted",
-            splits=(
-                (f" {CENTURY}{start}", (f" {CENTURY}", start)),
-                (f" {CENTURY}01", (f" {CENTURY}", "01")),
-            ),
-        )
+    nouns: list[str] = rng.permutation(NOUNS).tolist()
+    years = [rng.permutation(np.arange(2, 99)) for _ in nouns]
+    for turn in range(len(years[0])):
+        for noun, of_noun in zip(nouns, years, strict=True):
+            yield _prompt(noun, int(of_noun[turn]))
+
+
+def _prompt(noun: str, year: int) -> Prompt:
+    start = f"{year:02d}"
+    return Prompt(
+        clean=_sentence(noun, start),
+        corrupted=_sentence(noun, "01"),
+        right=YEARS[year + 1 :],
+        wrong=YEARS[: year + 1],
+        template="lasted",
+        cluster=noun,
+        splits=(
+            (f" {CENTURY}{start}", (f" {CENTURY}", start)),
+            (f" {CENTURY}01", (f" {CENTURY}", "01")),
+        ),
+    )
 
 
 def _sentence(noun: str, year: str) -> str:

@@ -39,7 +39,7 @@ THINGS = ("book", "ring", "drink", "letter", "ball", "key", "pen", "picture")
 
 
 def prompts(rng: np.random.Generator, corruption: str) -> Iterator[Prompt]:
-    """Endless items.
+    """Endless items, each independent of the others.
 
     Args:
         corruption: `abba` swaps who gives, so that the right answer becomes the wrong one; `abc`

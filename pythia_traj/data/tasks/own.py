@@ -2,7 +2,9 @@
 
 Its columns are `clean`, `corrupted`, `answer` and `wrong`. Prompts are text or lists of token ids;
 `answer` and `wrong` are one continuation each, text or a token id. A column `template` may name the
-wording that a row belongs to; results have that name in their column `part`.
+wording that a row belongs to; results have that name in their column `part`. A column `cluster` may
+name what rows share, such as a subject: they are not independent, and stay in one half. Without it
+rows are a cluster where their `clean` is the same.
 """
 
 from collections.abc import Iterator
@@ -35,11 +37,18 @@ def prompts(path: Path, d_vocab: int) -> Iterator[Prompt]:
     """
     for where, row in rows(path, COLUMNS):
         given = {name: row[name] for name in COLUMNS}
-        item = checked(_Item, {**given, "template": row.get("template")}, where, error=DataError)
+        more = {name: row.get(name) for name in ("template", "cluster")}
+        item = checked(_Item, {**given, **more}, where, error=DataError)
         for name in COLUMNS:
             _check_ids(getattr(item, name), d_vocab, f"{where}: {name}")
         yield Prompt(
-            item.clean, item.corrupted, (item.answer,), (item.wrong,), item.template, where=where
+            item.clean,
+            item.corrupted,
+            (item.answer,),
+            (item.wrong,),
+            item.template,
+            item.cluster,
+            where=where,
         )
 
 
@@ -69,12 +78,16 @@ def _text(value: Any) -> Text:
     return tuple(ids)
 
 
-def _template(value: Any) -> str:
+def _name(value: Any) -> str:
     if value is None:
         return ""
     if type(value) not in (str, int):
-        raise PydanticCustomError("template", "a template is named by text or a whole number")
-    name = _plain(str(value))
+        raise PydanticCustomError("name", "it is named by text or a whole number")
+    return _plain(str(value))
+
+
+def _template(value: Any) -> str:
+    name = _name(value)
     # Key refuses a colon, but only at the end of a step: with one, a column would hold two things.
     if ":" in name or len(name) > _LONGEST_NAME:
         raise PydanticCustomError(
@@ -97,3 +110,4 @@ class _Item(BaseModel):
     answer: _Text
     wrong: _Text
     template: Annotated[str, PlainValidator(_template)]
+    cluster: Annotated[str, PlainValidator(_name)]

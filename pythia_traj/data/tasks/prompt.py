@@ -1,7 +1,7 @@
 """What an item of a task is, and how items become token batches of one length."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal, Self
 
@@ -26,6 +26,9 @@ class Prompt:
         right, wrong: the continuations that are right for the clean prompt, and those that compete
             with them.
         template: which of the task's wordings it is.
+        cluster: what it shares with other items that are not independent of it: a name, a subject;
+            its own prompt if not given.
+        family: what else is measured on the same half as it; its cluster if not given.
         splits: texts that must become exactly these tokens for the task to work:
             (" 1732", (" 17", "32")).
         where: the file and row it is from, for messages; empty where a program made it.
@@ -36,6 +39,8 @@ class Prompt:
     right: tuple[Text, ...]
     wrong: tuple[Text, ...]
     template: str = ""
+    cluster: str = ""
+    family: str = ""
     splits: tuple[tuple[str, tuple[str, ...]], ...] = ()
     where: str = ""
 
@@ -53,6 +58,10 @@ class TaskBatch:
         candidates: token ids of the continuations [item, read, candidate].
         is_right: which of them are right [item, read, candidate].
         item: the items' numbers in the task, from 0 [item].
+        cluster: numbers of what is independent: equal ones mean items that resemble each other
+            [item].
+        half: SELECTION or EVALUATION, for what is chosen on some items and measured on others
+            [item]. A cluster is in one half.
         templates: each item's template.
     """
 
@@ -63,6 +72,8 @@ class TaskBatch:
     candidates: np.ndarray
     is_right: np.ndarray
     item: np.ndarray
+    cluster: np.ndarray
+    half: np.ndarray
     templates: tuple[str, ...]
 
     def part(self, items: slice | np.ndarray) -> Self:
@@ -107,49 +118,37 @@ class Dropped(Counter[str]):
         )
 
 
+class UnusableError(Exception):
+    """Why a prompt cannot be used with this tokenizer."""
+
+
 @dataclass(frozen=True)
-class _Encoded:
+class Encoded:
+    """A prompt as token ids."""
+
+    prompt: Prompt
     clean: np.ndarray
     corrupted: np.ndarray
     right: tuple[int, ...]
     wrong: tuple[int, ...]
-    template: str
 
 
-def encode(
-    prompts: Iterable[Prompt], vocabulary: Vocabulary, n: int, bos: bool, rng: np.random.Generator
-) -> tuple[list[TaskBatch], Dropped]:
-    """The first n prompts that the tokenizer allows, as batches, and why the others were dropped.
+def encoded(prompt: Prompt, vocabulary: Vocabulary, *, bos: bool) -> Encoded:
+    """A prompt as token ids, if the tokenizer allows it.
 
     A continuation has to be one token, the twins of one length. Where there is one right and one
     wrong continuation, neither may merge with the end of the prompt (both are encoded together to
     see).
 
     Args:
+        prompt: the item.
         vocabulary: of the model in use; without a tokenizer prompts are ids.
         bos: whether BOS is prepended; what begins with it keeps its own.
-        rng: shuffles the null.
 
     Raises:
-        DataError: a prompt exceeds the context, or the tokenizer yields ids that the model lacks.
+        UnusableError: the tokenizer does not allow it.
+        DataError: it exceeds the context, or the tokenizer yields ids that the model lacks.
     """
-    dropped = Dropped()
-    kept: list[_Encoded] = []
-    for prompt in prompts:
-        if len(kept) == n:
-            break
-        try:
-            kept.append(_encode(prompt, vocabulary, bos))
-        except _UnusableError as reason:
-            dropped.add(str(reason), prompt.where)
-    return list(_batches(kept, int(bos), rng)), dropped
-
-
-class _UnusableError(Exception):
-    """Why a prompt cannot be used with this tokenizer."""
-
-
-def _encode(prompt: Prompt, vocabulary: Vocabulary, bos: bool) -> _Encoded:
     ids = _encoder(vocabulary, prompt.where or "a prompt")
     clean, corrupted = (
         np.array(ids(text), dtype=np.int64) for text in (prompt.clean, prompt.corrupted)
@@ -157,17 +156,17 @@ def _encode(prompt: Prompt, vocabulary: Vocabulary, bos: bool) -> _Encoded:
     if bos:
         clean, corrupted = vocabulary.text_with_bos(clean), vocabulary.text_with_bos(corrupted)
     if len(clean) != len(corrupted):
-        raise _UnusableError("clean and corrupted prompt differ in length")
+        raise UnusableError("clean and corrupted prompt differ in length")
     if not len(clean) or any(
         isinstance(text, str) and not text.strip() for text in (prompt.clean, prompt.corrupted)
     ):
-        raise _UnusableError("the prompt is empty")
+        raise UnusableError("the prompt is empty")
     vocabulary.check_length(prompt.where or "a prompt", len(clean), "prompt")
     for whole, pieces in prompt.splits:
         if ids(whole) != tuple(token for piece in pieces for token in ids(piece)) or len(
             ids(whole)
         ) != len(pieces):
-            raise _UnusableError("a word of it is not split as the task needs")
+            raise UnusableError("a word of it is not split as the task needs")
     right, wrong = (
         [_answer(text, ids) for text in texts] for texts in (prompt.right, prompt.wrong)
     )
@@ -175,8 +174,8 @@ def _encode(prompt: Prompt, vocabulary: Vocabulary, bos: bool) -> _Encoded:
         for text in (*prompt.right, *prompt.wrong):
             _check_boundary(prompt.clean, text, ids)
     if set(right) & set(wrong):
-        raise _UnusableError("an answer is right and wrong")
-    return _Encoded(clean, corrupted, tuple(right), tuple(wrong), prompt.template)
+        raise UnusableError("an answer is right and wrong")
+    return Encoded(prompt, clean, corrupted, tuple(right), tuple(wrong))
 
 
 def _encoder(vocabulary: Vocabulary, where: str) -> Callable[[Text], tuple[int, ...]]:
@@ -184,7 +183,7 @@ def _encoder(vocabulary: Vocabulary, where: str) -> Callable[[Text], tuple[int, 
         if not isinstance(text, str):
             return tuple(text)
         if vocabulary.tokenizer is None:
-            raise _UnusableError("it is text, and the model has no tokenizer")
+            raise UnusableError("it is text, and the model has no tokenizer")
         try:
             return tuple(vocabulary.encode(text, enough=vocabulary.n_ctx + 1).tolist())
         except DataError as error:
@@ -196,9 +195,9 @@ def _encoder(vocabulary: Vocabulary, where: str) -> Callable[[Text], tuple[int, 
 def _answer(text: Text, ids: Callable[[Text], tuple[int, ...]]) -> int:
     answer = ids(text)
     if not answer:
-        raise _UnusableError("an answer is empty")
+        raise UnusableError("an answer is empty")
     if len(answer) != 1:
-        raise _UnusableError("an answer is more than one token")
+        raise UnusableError("an answer is more than one token")
     return answer[0]
 
 
@@ -208,29 +207,44 @@ def _check_boundary(prompt: Text, answer: Text, ids: Callable[[Text], tuple[int,
         and isinstance(answer, str)
         and ids(prompt + answer) != (*ids(prompt), *ids(answer))
     ):
-        raise _UnusableError("an answer merges with the end of the prompt")
+        raise UnusableError("an answer merges with the end of the prompt")
 
 
-def _batches(
-    encoded: Sequence[_Encoded], start: int, rng: np.random.Generator
+def batches(
+    items: Sequence[Encoded], halves: np.ndarray, *, bos: bool, rng: np.random.Generator
 ) -> Iterator[TaskBatch]:
-    """Items grouped by length and number of candidates, in their order."""
+    """Items grouped by length and number of candidates, in their order.
+
+    Args:
+        items: the items; their numbers are their places.
+        halves: which half each is in [item].
+        bos: whether they begin with BOS.
+        rng: shuffles the null.
+    """
     groups: dict[tuple[int, int], list[int]] = {}
-    for i, item in enumerate(encoded):
+    for i, item in enumerate(items):
         groups.setdefault((len(item.clean), len(item.right) + len(item.wrong)), []).append(i)
+    clusters: dict[Text, int] = {}
+    for item in items:
+        clusters.setdefault(item.prompt.cluster or item.prompt.clean, len(clusters))
     for (_, candidates), members in sorted(groups.items()):
-        items = [encoded[i] for i in members]
-        n_right = np.array([[len(item.right)] for item in items])
-        clean = np.array([item.clean for item in items], dtype=np.int64)
+        some = [items[i] for i in members]
+        n_right = np.array([[len(item.right)] for item in some])
+        clean = np.array([item.clean for item in some], dtype=np.int64)
         yield TaskBatch(
             clean=clean,
-            corrupted=np.array([item.corrupted for item in items], dtype=np.int64),
-            shuffled=permuted(clean, start, rng),
+            corrupted=np.array([item.corrupted for item in some], dtype=np.int64),
+            shuffled=permuted(clean, int(bos), rng),
             reads=np.array([clean.shape[1] - 1]),
-            candidates=np.array([[(*item.right, *item.wrong)] for item in items], dtype=np.int64),
+            candidates=np.array([[(*item.right, *item.wrong)] for item in some], dtype=np.int64),
             is_right=(np.arange(candidates) < n_right)[:, None],
             item=np.array(members, dtype=np.int64),
-            templates=tuple(item.template for item in items),
+            cluster=np.array(
+                [clusters[item.prompt.cluster or item.prompt.clean] for item in some],
+                dtype=np.int64,
+            ),
+            half=halves[members],
+            templates=tuple(item.prompt.template for item in some),
         )
 
 
@@ -241,12 +255,3 @@ def permuted(tokens: np.ndarray, start: int, rng: np.random.Generator) -> np.nda
 
 SELECTION, EVALUATION = 0, 1
 """The halves of a task's items: what is chosen on one is measured on the other."""
-
-
-def half_of(item: np.ndarray) -> np.ndarray:
-    """Which half items belong to, by their numbers: 0, 1, 1, 0, and again.
-
-    Not every other item: tasks alternate two kinds of items, and each half must have both.
-    """
-    halves: np.ndarray = (item + item // 2) % 2
-    return halves

@@ -20,12 +20,16 @@ WOMEN = (
 
 
 def prompts(rng: np.random.Generator) -> Iterator[Prompt]:
-    """Endless items, men and women in turn; the twin has a name of the other kind."""
-    for i in range(10**9):
-        man, woman = MEN[rng.integers(len(MEN))], WOMEN[rng.integers(len(WOMEN))]
-        pairs = [(man, " he"), (woman, " she")]
-        (name, right), (other, wrong) = pairs if i % 2 == 0 else reversed(pairs)
-        yield Prompt(_sentence(name), _sentence(other), (right,), (wrong,), right.strip())
+    """All items: each name once, men and women in turn.
+
+    Men and women are paired: each is the other's twin, so both are in one half.
+    """
+    for man, woman in zip(
+        *(rng.permutation(names).tolist() for names in (MEN, WOMEN)), strict=True
+    ):
+        pair = f"{man} {woman}"
+        yield Prompt(_sentence(man), _sentence(woman), (" he",), (" she",), "he", man, pair)
+        yield Prompt(_sentence(woman), _sentence(man), (" she",), (" he",), "she", woman, pair)
 
 
 def _sentence(name: str) -> str:

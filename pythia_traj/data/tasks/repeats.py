@@ -8,8 +8,9 @@ long before it can continue a sequence.
 
 import numpy as np
 
+from pythia_traj.data.tasks.drawing import MOST, alternating
 from pythia_traj.data.tasks.prompt import Dropped, TaskBatch, permuted
-from pythia_traj.data.tasks.task import Task
+from pythia_traj.data.tasks.task import Asked, Task
 from pythia_traj.experiment import Vocabulary
 
 LENGTH = 25
@@ -38,12 +39,15 @@ def batch(vocabulary: Vocabulary, rng: np.random.Generator, n: int, *, bos: bool
         candidates=copy[:, :, None].astype(np.int64),
         is_right=np.ones((n, LENGTH, 1), dtype=bool),
         item=np.arange(n),
+        cluster=np.arange(n),
+        half=alternating(n),
         templates=("",) * n,
     )
 
 
-def _draw(vocabulary: Vocabulary, seed: int, n: int, bos: bool) -> tuple[list[TaskBatch], Dropped]:
-    return [batch(vocabulary, np.random.default_rng(seed), n, bos=bos)], Dropped()
+def _draw(vocabulary: Vocabulary, asked: Asked) -> tuple[list[TaskBatch], Dropped]:
+    n = MOST if asked.n is None else asked.n
+    return [batch(vocabulary, asked.rng(), n, bos=asked.bos)], Dropped()
 
 
 TASK = Task("repeats", _draw, metric="nll")

@@ -3,20 +3,41 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 
-from pythia_traj.data.tasks.prompt import Dropped, Prompt, TaskBatch, encode
+from pythia_traj.data.tasks.drawing import MOST, draw
+from pythia_traj.data.tasks.prompt import Dropped, Prompt, TaskBatch, batches
+from pythia_traj.engines.streams import stream
 from pythia_traj.experiment import Vocabulary
 
 _TRIES = 20
 """Prompts that are tried for each requested one before giving up on the tokenizer."""
 
-Draw = Callable[[Vocabulary, int, int, bool], tuple[list[TaskBatch], Dropped]]
-"""Vocabulary, seed, number of items and whether BOS is prepended -> items of one length together.
 
-With them the prompts that the tokenizer does not allow, by reason.
-"""
+class Asked(NamedTuple):
+    """How many items are drawn, and how.
+
+    Attributes:
+        name: the task's, which names its streams of random numbers.
+        seed: of the draws.
+        n: items; all distinct ones, but at most MOST, if not given.
+        bos: whether BOS is prepended.
+    """
+
+    name: str
+    seed: int
+    n: int | None
+    bos: bool
+
+    def rng(self, number: int = 0) -> np.random.Generator:
+        """One of the task's streams of random numbers."""
+        return stream(self.seed, f"task:{self.name}", number)
+
+
+Draw = Callable[[Vocabulary, Asked], tuple[list[TaskBatch], Dropped]]
+"""Items of one length together, and the prompts that the tokenizer does not allow, by reason."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +59,20 @@ def in_words(prompts: Callable[[np.random.Generator], Iterator[Prompt]]) -> Draw
     """Items of prompts in words, as many as the tokenizer allows up to the number asked for.
 
     Args:
-        prompts: endless items, drawn with a generator of random numbers.
+        prompts: all of a task in random order, or endless ones, drawn with a generator of random
+            numbers; first items of as many clusters and templates as there are.
     """
 
-    def draw(
-        vocabulary: Vocabulary, seed: int, n: int, bos: bool
-    ) -> tuple[list[TaskBatch], Dropped]:
-        candidates = islice(prompts(np.random.default_rng(seed)), _TRIES * n)
-        return encode(candidates, vocabulary, n, bos, np.random.default_rng(seed))
+    def drawn(vocabulary: Vocabulary, asked: Asked) -> tuple[list[TaskBatch], Dropped]:
+        some = islice(prompts(asked.rng()), _TRIES * max(asked.n or 0, MOST))
+        return as_batches(some, vocabulary, asked)
 
-    return draw
+    return drawn
+
+
+def as_batches(
+    prompts: Iterator[Prompt], vocabulary: Vocabulary, asked: Asked
+) -> tuple[list[TaskBatch], Dropped]:
+    """Prompts, drawn and put together as batches."""
+    items, halves, dropped = draw(prompts, vocabulary, asked.n, bos=asked.bos)
+    return list(batches(items, halves, bos=asked.bos, rng=asked.rng(1))), dropped
