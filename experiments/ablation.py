@@ -109,7 +109,7 @@ def passes(
 @experiment(
     version=2,
     cites="Wang et al. 2023",
-    data=TaskPrompts(n=16),
+    data=TaskPrompts(),
     items=True,
     tables={"sets": SETS},
     passes=passes,

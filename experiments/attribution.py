@@ -91,7 +91,7 @@ def passes(
 @experiment(
     version=2,
     cites="Hanna et al. 2024",
-    data=HalvedTaskPrompts(n=32),
+    data=HalvedTaskPrompts(),
     items=True,
     tables={"edges": EDGES},
     passes=passes,

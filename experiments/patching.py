@@ -68,9 +68,7 @@ def passes(
     return Passes(3, 3) * prompts.n + patched
 
 
-@experiment(
-    version=2, cites="Zhang and Nanda 2024", data=TaskPrompts(n=8), items=True, passes=passes
-)
+@experiment(version=2, cites="Zhang and Nanda 2024", data=TaskPrompts(), items=True, passes=passes)
 def patching(
     model: HookedTransformer,
     prompts: BoundTaskPrompts,

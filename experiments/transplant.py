@@ -50,7 +50,7 @@ def passes(
 @experiment(
     version=2,
     cites="Wang et al. 2023",
-    data=TaskPrompts(n=16),
+    data=TaskPrompts(),
     processing=RAW,
     items=True,
     passes=passes,

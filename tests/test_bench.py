@@ -10,8 +10,9 @@ import torch
 import pythia_traj as pt
 from pythia_traj.bench import CONTROLS, METRICS, TaskBench, add_effect
 from pythia_traj.data.prompts import TaskPrompts
-from pythia_traj.data.tasks.prompt import EVALUATION, SELECTION, half_of
+from pythia_traj.data.tasks.prompt import EVALUATION, SELECTION
 from pythia_traj.engines.answers import answer_scores
+from pythia_traj.engines.means import Design
 from pythia_traj.experiment import Vocabulary
 from pythia_traj.values import HEAD_BLOCKS, Key, Rows
 
@@ -88,13 +89,13 @@ def test_values_are_in_the_order_of_the_items(model, batches, items_at_once):
 
 def test_halves_share_no_item_and_leave_none_out(model, batches):
     whole = TaskBench(model, batches, 2)
-    np.testing.assert_array_equal(whole.half, half_of(np.arange(12)))
+    assert sorted(whole.half) == [SELECTION] * 6 + [EVALUATION] * 6
     numbers = {}
     for half in (SELECTION, EVALUATION):
         bench = TaskBench(model, batches, 2, half=half)
         assert set(bench.half) == {half}
         numbers[half] = bench.over(lengths)["twice"][0].tolist()
-        assert numbers[half] == [item for item in range(12) if half_of(np.array(item)) == half]
+        assert numbers[half] == np.flatnonzero(whole.half == half).tolist()
         in_parts = np.concatenate([part.items.item for part in bench.parts])
         assert in_parts[bench.order].tolist() == numbers[half]
     assert sorted(numbers[SELECTION] + numbers[EVALUATION]) == list(range(12))
@@ -182,7 +183,7 @@ def test_items_of_a_head_are_kept_in_blocks():
     values = np.arange(40, dtype=np.float32)
     for key, n in ((Key("effect", layer=0, head=1), HEAD_BLOCKS), (Key("effect", layer=0), 40)):
         rows = Rows()
-        add_effect(rows, key, values)
+        add_effect(rows, key, values, Design.independent(40))
         assert len(rows.items) == n
         assert rows.metrics[0].value == values.mean()
         assert sum(item.n for item in rows.items) == 40

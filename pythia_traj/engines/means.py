@@ -11,8 +11,8 @@ a cluster of its own and there is one stratum, it is the standard deviation over
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import sqrt
-from typing import Self
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -36,37 +36,73 @@ class Design:
     cluster: Int[np.ndarray, " item"]
     stratum: Int[np.ndarray, " item"]
 
-    @classmethod
-    def of(cls, cluster: np.ndarray, stratum: Sequence[str] | np.ndarray | None = None) -> Self:
+    @staticmethod
+    def of(cluster: np.ndarray, stratum: Sequence[str] | np.ndarray | None = None) -> "Design":
         """Clusters, and strata by any names; one stratum if not given."""
         strata = (
             np.zeros(len(cluster), dtype=np.int64)
             if stratum is None
             else np.unique(np.asarray(stratum), return_inverse=True)[1].astype(np.int64)
         )
-        return cls(np.asarray(cluster, dtype=np.int64), strata)
+        return Design(np.asarray(cluster, dtype=np.int64), strata)
 
-    @classmethod
-    def independent(cls, n: int) -> Self:
+    @staticmethod
+    def independent(n: int) -> "Design":
         """Items each of which is a cluster."""
-        return cls.of(np.arange(n))
+        return Design.of(np.arange(n))
 
-    def part(self, items: slice | np.ndarray) -> Self:
+    def part(self, items: slice | np.ndarray) -> "Design":
         """That of some of the items: a slice of them, or where an array is true."""
-        return type(self)(self.cluster[items], self.stratum[items])
+        return Design(self.cluster[items], self.stratum[items])
 
-    @classmethod
-    def joined(cls, designs: Sequence[Self]) -> Self:
+    @staticmethod
+    def joined(designs: "Sequence[Design]") -> "Design":
         """That of items one after the other; equal numbers mean equal clusters and strata."""
-        return cls(
+        return Design(
             np.concatenate([design.cluster for design in designs]),
             np.concatenate([design.stratum for design in designs]),
         )
 
-    @property
+    @cached_property
     def n_clusters(self) -> int:
         """How many clusters there are."""
         return len(np.unique(self.cluster))
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether all items are independent, and of one stratum."""
+        return self.n_clusters == len(self.cluster) and len(np.unique(self.stratum)) <= 1
+
+    @cached_property
+    def cells(self) -> "_Cells":
+        """What the jackknife leaves out."""
+        return _Cells.of(self.cluster, _strata_with_spread(self))
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """The items of one cluster in one stratum, cell by cell.
+
+    Attributes:
+        stratum: of each item, from 0 [item].
+        cell: of each item, from 0 [item].
+        cluster: of each cell, from 0 [cell].
+        factor: how far the mean of the stratum moves without the cell, for each unit of the sum of
+            its residuals, times the stratum's items [cell].
+    """
+
+    stratum: Int[np.ndarray, " item"]
+    cell: Int[np.ndarray, " item"]
+    cluster: Int[np.ndarray, " cell"]
+    factor: Float[np.ndarray, " cell"]
+
+    @staticmethod
+    def of(cluster: np.ndarray, stratum: np.ndarray) -> "_Cells":
+        numbers = np.unique(cluster, return_inverse=True)[1]
+        cells, cell = np.unique(np.stack([stratum, numbers]), axis=1, return_inverse=True)
+        left = 1 - np.bincount(cell) / np.bincount(stratum)[cells[0]]
+        factor = np.sqrt(1 - 1 / np.bincount(cells[0])[cells[0]]) / left
+        return _Cells(stratum, cell, cells[1], factor)
 
 
 @dataclass(frozen=True)
@@ -135,22 +171,12 @@ def standard_error(values: PerItem, design: Design | None = None) -> float | Non
     n = len(values)
     if _clusters(values, design) < 2:
         return None
-    if design is None or _is_plain(design):
+    if design is None or design.is_plain:
         return float(values.std(ddof=1)) / sqrt(n)
-    stratum = _strata_with_spread(design)
-    cluster = np.unique(design.cluster, return_inverse=True)[1]
-    cells, cell = np.unique(np.stack([stratum, cluster]), axis=1, return_inverse=True)
-    in_stratum, clusters = np.bincount(stratum), np.bincount(cells[0])
-    residual = values - (np.bincount(stratum, values) / in_stratum)[stratum]
-    # Without a cluster the mean of its stratum moves by its residuals over the items that are left.
-    left = 1 - np.bincount(cell) / in_stratum[cells[0]]
-    factor = np.sqrt(1 - 1 / clusters[cells[0]]) / left
-    moved = np.bincount(cells[1], np.bincount(cell, residual) * factor)
+    cells, stratum = design.cells, design.cells.stratum
+    residual = values - (np.bincount(stratum, values) / np.bincount(stratum))[stratum]
+    moved = np.bincount(cells.cluster, np.bincount(cells.cell, residual) * cells.factor)
     return float(np.sqrt((moved**2).sum())) / n
-
-
-def _is_plain(design: Design) -> bool:
-    return design.n_clusters == len(design.cluster) and len(np.unique(design.stratum)) == 1
 
 
 def _strata_with_spread(design: Design) -> Int[np.ndarray, " item"]:

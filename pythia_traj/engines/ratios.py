@@ -29,7 +29,10 @@ def guarded_ratio(
     above, below = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
     mean, error = float(below.mean()), standard_error(below, design)
     if error is None:
-        return Mean(None, reason="one independent item has no standard error")
+        # Of one document, say: its items are what there is to judge the denominator by.
+        error = standard_error(below)
+    if error is None:
+        return Mean(None, reason="one item has no standard error")
     if (mean if positive else abs(mean)) <= GUARD * error:
         where = "not above" if positive else "within"
         return Mean(
@@ -37,6 +40,6 @@ def guarded_ratio(
         )
     value = float(above.mean()) / mean
     of_residuals = standard_error(above - value * below, design)
-    assert of_residuals is not None  # there are two clusters
+    stderr = None if of_residuals is None else of_residuals / abs(mean)
     clusters = len(below) if design is None else design.n_clusters
-    return with_error(value, of_residuals / abs(mean), len(below), clusters)
+    return with_error(value, stderr, len(below), clusters)

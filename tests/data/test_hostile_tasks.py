@@ -59,15 +59,15 @@ REFUSED = {
     "half of a pair": ({**TEXT, "clean": "a\ud800"}, "holds half of a surrogate pair"),
     "a template that is true": (
         {**TEXT, "template": True},
-        "template is True: a template is named by text or",
+        "template is True: its name is text or",
     ),
     "a template that is a broken number": (
         {**TEXT, "template": 0.5},
-        "template is 0.5: a template is named by text or",
+        "template is 0.5: its name is text or",
     ),
     "a template that is a list": (
         {**TEXT, "template": ["a"]},
-        "template is .*: a template is named by text or",
+        "template is .*: its name is text or",
     ),
     "a template of two names": (
         {**TEXT, "template": "went:baba"},

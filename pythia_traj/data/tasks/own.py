@@ -82,7 +82,7 @@ def _name(value: Any) -> str:
     if value is None:
         return ""
     if type(value) not in (str, int):
-        raise PydanticCustomError("name", "it is named by text or a whole number")
+        raise PydanticCustomError("name", "its name is text or a whole number")
     return _plain(str(value))
 
 
