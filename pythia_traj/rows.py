@@ -23,7 +23,7 @@ class Row:
     """One value of one metric.
 
     An undefined `value` is None, and then `reason` says why. Beside a value, `reason` says why
-    there is no standard error.
+    the standard error is missing.
     """
 
     key: Key

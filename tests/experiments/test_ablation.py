@@ -8,7 +8,8 @@ import torch
 
 import pythia_traj as pt
 from pythia_traj.data.prompts import TaskPrompts
-from pythia_traj.data.tasks.prompt import EVALUATION, SELECTION, half_of
+from pythia_traj.data.tasks.drawing import alternating
+from pythia_traj.data.tasks.prompt import EVALUATION, SELECTION
 from pythia_traj.engines.answers import answer_scores
 from pythia_traj.errors import ConfigError, DataError
 from pythia_traj.experiment import Vocabulary
@@ -160,19 +161,15 @@ def test_the_most_harmful_heads_are_chosen_on_one_half_and_measured_on_the_other
     chosen = pt.load(run, label="repeats", table="sets")
     assert chosen[["kind", "set"]].drop_duplicates().to_numpy().tolist() == [["mean", "top1"]]
     items = pt.load(run, label="repeats", table="items", metric="effect", variant="mean")
-    heads = items[items.component == "head"]
-    harm = (
-        heads[half_of(heads["item"].to_numpy()) == SELECTION]
-        .groupby(["layer", "head"])
-        .value.mean()
-    )
+    heads, half = items[items.component == "head"], alternating(1 + items["item"].max())
+    harm = heads[half[heads["item"]] == SELECTION].groupby(["layer", "head"]).value.mean()
     assert harm.idxmax() == (chosen["layer"].item(), chosen["head"].item())
     top = items[(items.component == "set") & (items.part == "top1")].value.to_numpy()
     other = heads[
         (heads.layer == chosen["layer"].item()) & (heads["head"] == chosen["head"].item())
     ]
     assert top == pytest.approx(
-        other[half_of(other["item"].to_numpy()) == EVALUATION].sort_values("item").value.to_numpy(),
+        other[half[other["item"]] == EVALUATION].sort_values("item").value.to_numpy(),
         abs=1e-5,
     )
 

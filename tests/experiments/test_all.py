@@ -5,6 +5,7 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -12,7 +13,9 @@ import pythia_traj as pt
 from pythia_traj import schema
 from pythia_traj.data.prompts import tasks
 from pythia_traj.data.tasks.prompt import Dropped
+from pythia_traj.data.tasks.task import Asked
 from pythia_traj.discovery import describe, discover
+from pythia_traj.engines.means import FEWEST_CLUSTERS
 from pythia_traj.store.parquet import arrow_schema
 from pythia_traj.vocabulary import Vocabulary
 
@@ -141,7 +144,8 @@ def test_it_yields_finite_numbers_or_says_why_not(runs, name):
     assert set(rows.experiment) == {name}
     for row in rows.itertuples():
         assert math.isfinite(row.value) or isinstance(row.reason, str)
-        assert math.isnan(row.value) == isinstance(row.reason, str)
+        says_why = math.isnan(row.value) or row.clusters < FEWEST_CLUSTERS
+        assert says_why == isinstance(row.reason, str)
     keys = ["step", *(column.name for column in schema.KEY_COLUMNS)]
     assert not rows.duplicated(keys).any()
 
@@ -188,12 +192,12 @@ def test_no_word_of_the_schema_is_dead(runs, kinds, column):
 def test_each_template_of_a_task_is_a_word(task, monkeypatch):
     seen = []
 
-    def encode(prompts, *_):
+    def draw(prompts, *_, **__):
         seen.extend(prompt.template for prompt in prompts)
-        return [], Dropped()
+        return [], np.empty(0), Dropped()
 
-    monkeypatch.setattr("pythia_traj.data.tasks.task.encode", encode)
-    tasks()[task].draw(Vocabulary(300, 128), 0, 3, False)
+    monkeypatch.setattr("pythia_traj.data.tasks.task.draw", draw)
+    tasks()[task].draw(Vocabulary(300, 128), Asked(task, 0, 3, False))
     assert bool(seen) == (task != "repeats")
     assert set(seen) <= set(schema.WORDS["part"])
 

@@ -1,13 +1,17 @@
 """Attribution as an experiment: halves, nulls, sizes, other steps' circuits, the table of edges."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pythia_traj.experiments.attribution import attribution
 
 import pythia_traj as pt
-from pythia_traj.data.tasks.prompt import half_of
+from pythia_traj.data.prompts import HalvedTaskPrompts
+from pythia_traj.data.tasks.drawing import alternating
 from pythia_traj.errors import DataError
+from pythia_traj.vocabulary import Vocabulary
 from tests.support import publish_suite
 
 OWN = str(Path(__file__).with_name("own_task.jsonl"))
@@ -190,31 +194,33 @@ def test_a_circuit_transferred_to_its_own_step_is_the_own_circuit(run):
 
 
 def test_both_halves_have_both_of_two_kinds_in_turn():
-    item = np.arange(40)
-    half = half_of(item)
+    item, half = np.arange(40), alternating(40)
     assert half.sum() == 20
     for kind in (item % 2, item // 2 % 5, item % 10):
         for which in set(kind.tolist()):
             assert half[kind == which].sum() * 2 == (kind == which).sum()
 
 
-def test_a_circuit_grows_from_nothing_to_the_model(suite, tmp_path):
+def test_a_circuit_grows_from_nothing_to_the_model(suite):
     """Items that are all alike have no standard error, so that every ratio is defined."""
-    alike = tmp_path / "alike.jsonl"
-    alike.write_text((Path(OWN).read_text().splitlines()[0] + "\n") * 6)
-    own = {"attribution": {"task": str(alike), "sizes": (1, 50, 100, 102)}}
-    config = pt.SweepConfig(
-        model=str(suite), steps="4", experiments=own, out=tmp_path / "run", device="cpu"
-    )
-    assert not pt.sweep(config).failed
+    (ckpt,) = pt.checkpoints(suite, steps="4", device="cpu")
+    data = HalvedTaskPrompts(task=OWN).bind(Vocabulary(300, 128), seed=0)
+    alike = data.batches[0].part(np.zeros(6, dtype=np.int64))
+    numbers = np.arange(6)
+    data.batches = [replace(alike, item=numbers, cluster=numbers, half=alternating(6))]
+    rows = attribution(ckpt.model, data, {}, sizes=(1, 50, 100, 102)).metrics
     for control in (None, "random"):
-        rows = pt.load(tmp_path / "run", metric="faithfulness_normalised", control=control)
-        curve = rows.set_index("size").value
+        of_it = [row for row in rows if row.key.control == control]
+        curve = {
+            row.key.size: row.value for row in of_it if row.key.metric == "faithfulness_normalised"
+        }
         assert curve[1] == pytest.approx(0, abs=1e-4)
         assert curve[102] == pytest.approx(1, abs=1e-4)
-        size = pt.load(tmp_path / "run", metric="circuit_size", control=control).value.item()
-        left = pt.load(tmp_path / "run", metric="edges_left", control=control, size=None)
-        assert 1 < left.value.item() <= size <= 102
+        (size,) = (row.value for row in of_it if row.key.metric == "circuit_size")
+        (left,) = (
+            row.value for row in of_it if row.key.metric == "edges_left" and row.key.size is None
+        )
+        assert 1 < left <= size <= 102
 
 
 def test_one_item_cannot_be_halved(suite, tmp_path):

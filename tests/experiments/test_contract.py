@@ -279,7 +279,11 @@ RIGHT_VALUES = {
 def test_values_that_fit_are_stored(suite, tmp_path, code, count):
     rows = sweep(suite, tmp_path, READER.format(groups="", code=code))
     assert len(rows) == count
-    assert (rows.value.isna() == rows.reason.notna()).all()
+    undefined = rows.value.isna()
+    assert (undefined == (code == RIGHT_VALUES["no number"][0])).all()
+    assert rows.reason[undefined].notna().all()
+    assert rows.stderr.isna().all(), "the batch has fewer than six items"
+    assert rows.reason[~undefined].str.startswith("no standard error: ").all()
 
 
 WRONG_ROWS = {

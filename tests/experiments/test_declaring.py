@@ -165,7 +165,7 @@ def test_data_of_ones_own_is_bound_once_and_documented():
 
 SWAPPED = {
     "loss.py": ("data=TextTokens(n=16)", "data=TaskPrompts()"),
-    "behaviour.py": ("data=TaskPrompts(n=100)", "data=TextTokens()"),
+    "behaviour.py": ("data=TaskPrompts()", "data=TextTokens()"),
     "induction.py": ("data=RepeatedTokens(n=50, length=50)", "data=TextTokens()"),
     "memorization.py": ("data=TrainingSequences()", "data=Passages()"),
 }

@@ -95,8 +95,8 @@ def test_items_are_documents_whose_weighted_mean_is_the_value(model, python_toke
         for control in (None, "control_task"):
             row = row_of(rows, metric, "logistic", "resid_post", 1, control=control)
             items = [item for item in rows.items if item.key == row.key]
-            assert row.n == len(items)
-            assert sum(item.n for item in items) == python_tokens.sizes[2]
+            assert row.clusters == len(items)
+            assert sum(item.n for item in items) == row.n == python_tokens.sizes[2]
             mean = np.average([item.value for item in items], weights=[item.n for item in items])
             assert row.value == pytest.approx(mean, abs=1e-6)
 

@@ -10,6 +10,7 @@ import torch
 
 import pythia_traj as pt
 from pythia_traj.data.text import FREQUENCY_BANDS, TOKEN_CLASSES
+from pythia_traj.engines.means import standard_error
 from pythia_traj.suites.local import LocalModel
 from pythia_traj.sweeps.datasets import Datasets
 from tests.support import publish_suite, random_model
@@ -19,26 +20,27 @@ def test_it_is_the_mean_loss_of_hugging_faces_model(suite, tmp_path):
     config = pt.SweepConfig(
         model=str(suite),
         steps="4",
-        experiments={"loss": {"length": 50, "n": 7, "null_n": 3}},
+        experiments={"loss": {"length": 50, "n": 12, "null_n": 3}},
         out=tmp_path / "run",
         device="cpu",
     )
     pt.sweep(config)
     rows = pt.load(tmp_path / "run")
-    tokens = torch.from_numpy(
-        Datasets(config, LocalModel.open(suite).checkpoint(4)).get("loss").groups["text"]
-    )
+    data = Datasets(config, LocalModel.open(suite).checkpoint(4)).get("loss")
+    tokens = torch.from_numpy(data.groups["text"])
     model = random_model(4).half().float()
     with torch.no_grad():
         logits = model(tokens).logits
     nll = torch.nn.functional.cross_entropy(
         logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), reduction="none"
-    ).view(7, 49)
+    ).view(12, 49)
     text = rows[rows.control.isna()]
     mean = text[(text.metric == "nll") & text.position.isna()].iloc[0]
     assert mean.value == pytest.approx(nll.mean().item(), abs=1e-4)
-    assert mean.stderr == pytest.approx((nll.mean(1).std() / 7**0.5).item(), abs=1e-4)
-    assert mean.n == 7
+    expected = standard_error(nll.mean(1).double().numpy(), data.designs["text"])
+    assert mean.clusters == data.designs["text"].n_clusters
+    assert mean.stderr == pytest.approx(expected, abs=1e-4)
+    assert mean.n == 12
     per_position = text[(text.metric == "nll") & text.position.notna()].sort_values("position")
     assert per_position.position.tolist() == list(range(1, 50))
     assert per_position.value.tolist() == pytest.approx(nll.mean(0).tolist(), abs=1e-4)
@@ -151,12 +153,12 @@ def test_surprisal_is_the_mean_over_all_tokens_of_a_kind(by_kind, names, table):
         share, surprisal = text.loc["share", name], text.loc["surprisal", name]
         assert share.value == pytest.approx((kinds == kind).mean(), abs=1e-6)
         counts = (kinds == kind).sum(1)
-        error = counts.std(ddof=1) / 7**0.5
+        error = standard_error(counts.astype(float), data.designs["text"])
         if counts.mean() > 3 * error:
             assert surprisal.value == pytest.approx(nll[kinds == kind].mean(), rel=1e-5)
             residuals = np.where(kinds == kind, nll, 0).sum(1) - surprisal.value * counts
             assert surprisal.stderr == pytest.approx(
-                residuals.std(ddof=1) / 7**0.5 / counts.mean(), rel=1e-4
+                standard_error(residuals, data.designs["text"]) / counts.mean(), rel=1e-4
             )
         else:
             assert surprisal.reason.startswith("the number of tokens of this kind is ")

@@ -18,6 +18,7 @@ from safetensors import safe_open
 
 import pythia_traj as pt
 from pythia_traj import schema
+from pythia_traj.engines.means import Design
 from pythia_traj.errors import StoreError
 from pythia_traj.schema import Column
 from pythia_traj.store.layout import Run
@@ -206,12 +207,22 @@ def test_a_run_without_rows_is_an_empty_frame_of_the_same_types(run, tmp_path):
 
 def test_means_and_standard_errors_are_over_items():
     made = Rows()
-    made.add_items(Key("m"), [1.0, 2.0, 3.0, 6.0])
+    values = [1.0, 2.0, 3.0, 6.0, 4.0, 2.0]
+    made.add_items(Key("m"), values)
     made.add_items(Key("one"), [5.0])
     row, one = made.metrics
-    assert (row.value, row.n) == (3.0, 4)
-    assert row.stderr == pytest.approx(pd.Series([1, 2, 3, 6]).sem())
-    assert (one.value, one.stderr, one.n) == (5.0, None, 1)
+    assert (row.value, row.n, row.clusters) == (3.0, 6, 6)
+    assert row.stderr == pytest.approx(pd.Series(values).sem())
+    assert (one.value, one.stderr, one.n, one.clusters) == (5.0, None, 1, 1)
+    assert one.reason == "no standard error: 1 independent item, 6 are needed"
+
+
+def test_blocks_of_items_divide_no_cluster():
+    made = Rows()
+    cluster = np.array([3, 3, 1, 1, 1, 0, 7, 7, 8, 9])
+    made.add_items(Key("m"), np.arange(10.0), Design.of(cluster), blocks=3)
+    assert [(item.n, item.value) for item in made.items] == [(5, 2.0), (3, 6.0), (2, 8.5)]
+    assert made.metrics[0].clusters == 6
 
 
 def test_a_value_that_is_not_finite_is_null_with_a_reason():

@@ -76,11 +76,11 @@ def draw(
     for number, prompt in enumerate(prompts):
         if all(len(found[half]) >= enough[half] for half in found):
             break
-        what = (prompt.clean, prompt.corrupted, prompt.right, prompt.wrong)
         try:
+            item = encoded(prompt, vocabulary, bos=bos)
+            what = (item.clean.tobytes(), item.corrupted.tobytes(), item.right, item.wrong)
             if what in seen:
                 raise UnusableError("it repeats an earlier one")
-            item = encoded(prompt, vocabulary, bos=bos)
         except UnusableError as reason:
             dropped.add(str(reason), prompt.where)
             continue
