@@ -44,8 +44,8 @@ DEFAULT_LENGTH = 550
 It is the shortest at which both in-context learning scores exist.
 """
 
-_ENOUGH = 16
-"""Sequences to choose from for each that is asked for, before reading of the corpus stops."""
+_DOCUMENTS = 4
+"""Documents to choose from for each sequence that is asked for, before reading stops."""
 
 _COUNTED_CHARACTERS = 1 << 20
 """Text to count frequencies in, before reading of the corpus stops: some 300,000 tokens."""
@@ -84,8 +84,9 @@ class TextTokens(TextData["BoundTextTokens"]):
     """Sequences of text, each from one document.
 
     Documents are tokenised and cut into consecutive sequences; what is left of a document at its
-    end is dropped. From all of them (or the first 16 n, of a large corpus) n are drawn without
-    replacement.
+    end is dropped. Sequences are drawn without replacement: one from each of all documents (or the
+    first 4 n, of a large corpus), then a second from each, until there are n. Those of one document
+    resemble each other, so they come from as many documents as possible.
     """
 
     def bind(self, vocabulary: Vocabulary, *, seed: int) -> "BoundTextTokens":
@@ -241,6 +242,17 @@ class Sequences(NamedTuple):
     sizes: np.ndarray
     documents: np.ndarray
 
+    @staticmethod
+    def none(length: int) -> "Sequences":
+        """No sequences of a length."""
+        tokens = np.empty((0, length), dtype=np.int64)
+        return Sequences(tokens, tokens, tokens.sum(1))
+
+    @staticmethod
+    def joined(parts: "Iterable[Sequences]") -> "Sequences":
+        """One after the other."""
+        return Sequences(*(np.concatenate(field) for field in zip(*parts, strict=True)))
+
     def part(self, sequences: slice | np.ndarray) -> "Sequences":
         """Some of them."""
         return Sequences(*(field[sequences] for field in self))
@@ -259,7 +271,7 @@ def draw(
 ) -> Sequences:
     """Sequences of texts, drawn without replacement and in their order: [n, length - bos].
 
-    They are without BOS.
+    They are without BOS, and of as many documents as possible (see TextTokens).
 
     Args:
         corpus: the texts' name in the message that there are too few of them.
@@ -275,14 +287,47 @@ def draw(
         raise DataError(
             f"sequences of {length} tokens predict nothing: set length to at least {2 + int(bos)}"
         )
-    found = cut(vocabulary, texts, text_length, _ENOUGH * n, of_token)
+    found = _candidates(vocabulary, texts, text_length, n, of_token)
     if len(found.tokens) < n:
         raise DataError(
             f"{corpus} holds {len(found.tokens)} sequences of {text_length} tokens, {n} were asked"
             " for: set n or length lower"
         )
-    drawn = np.sort(rng.permutation(len(found.tokens))[:n])
-    return found.part(drawn)
+    return found.part(_spread(found.documents, n, rng))
+
+
+def _candidates(
+    vocabulary: Vocabulary,
+    texts: Iterable[str],
+    length: int,
+    n: int,
+    of_token: list[bytes] | None,
+) -> "Sequences":
+    """The sequences to draw n from.
+
+    Of a document they are its first ones: twice as many as would be its share if it were the last,
+    and as many as are still lacking, so that one long document among short ones is enough.
+    """
+    found = [Sequences.none(length)]
+    documents = count = 0
+    for number, text in enumerate(texts):
+        most = max(2 * -(-n // (documents + 1)), n - count)
+        found.append(_of_document(vocabulary, text, number, length, most, of_token))
+        count += len(found[-1].tokens)
+        documents += bool(len(found[-1].tokens))
+        if documents == _DOCUMENTS * n:
+            break
+    return Sequences.joined(found)
+
+
+def _spread(documents: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """N of all sequences, one from each document, then a second from each: ascending [n]."""
+    order = rng.permutation(len(documents))
+    by_document = np.argsort(documents[order], kind="stable")
+    counts = np.unique(documents, return_counts=True)[1]
+    turn = np.empty(len(order), dtype=np.int64)
+    turn[by_document] = np.concatenate([np.arange(count) for count in counts])
+    return np.sort(order[np.argsort(turn, kind="stable")[:n]])
 
 
 def designs(groups: Mapping[str, np.ndarray], documents: np.ndarray) -> dict[str, Design]:
@@ -333,22 +378,29 @@ def cut(
     Raises:
         DataError: the model has no tokenizer, or one of another model.
     """
-    none = np.empty((0, length), dtype=np.int64)
-    tokens, sizes, documents = [none], [none], [none[:, 0]]
+    found = [Sequences.none(length)]
     left = enough
     for number, text in enumerate(texts):
-        ids = vocabulary.encode(text, enough=left * length)
-        tokens.append(_in_rows(ids, length))
-        given = (
-            np.zeros_like(ids) if of_token is None else given_bytes(vocabulary, text, ids, of_token)
-        )
-        sizes.append(_in_rows(given, length))
-        documents.append(np.full(len(tokens[-1]), number))
-        left -= len(tokens[-1])
+        found.append(_of_document(vocabulary, text, number, length, left, of_token))
+        left -= len(found[-1].tokens)
         if left <= 0:
             break
-    found = Sequences(*(np.concatenate(field) for field in (tokens, sizes, documents)))
-    return found.part(slice(enough))
+    return Sequences.joined(found)
+
+
+def _of_document(
+    vocabulary: Vocabulary,
+    text: str,
+    number: int,
+    length: int,
+    most: int,
+    of_token: list[bytes] | None,
+) -> Sequences:
+    """The first sequences of a document, at most so many."""
+    ids = vocabulary.encode(text, enough=most * length)[: most * length]
+    tokens = _in_rows(ids, length)
+    given = np.zeros_like(ids) if of_token is None else given_bytes(vocabulary, text, ids, of_token)
+    return Sequences(tokens, _in_rows(given, length), np.full(len(tokens), number))
 
 
 def _in_rows(of_tokens: np.ndarray, length: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from pythia_traj.data.prompts import TaskPrompts
 from pythia_traj.data.tasks.drawing import alternating
 from pythia_traj.data.tasks.prompt import EVALUATION, SELECTION
 from pythia_traj.engines.answers import answer_scores
+from pythia_traj.engines.means import Design, standard_error
 from pythia_traj.errors import ConfigError, DataError
 from pythia_traj.experiment import Vocabulary
 
@@ -46,6 +47,16 @@ def run(suite, tmp_path_factory):
     out = tmp_path_factory.mktemp("ablation") / "run"
     assert not pt.sweep(request(suite, out, EXPERIMENTS)).failed
     return out
+
+
+def design_of(prompts):
+    numbers, clusters = (
+        np.concatenate([getattr(batch, field) for batch in prompts.batches])
+        for field in ("item", "cluster")
+    )
+    templates = [template for batch in prompts.batches for template in batch.templates]
+    order = np.argsort(numbers)
+    return Design.of(clusters[order], [templates[i] for i in order])
 
 
 def by_item(suite, prompts, hook_name=None, hook=None):
@@ -93,7 +104,7 @@ def test_an_effect_is_paired_and_so_is_its_error(run, suite, prompts):
     difference = without - clean
     assert row.value.item() == pytest.approx(difference.mean(), abs=1e-5)
     assert row.stderr.item() == pytest.approx(
-        difference.std(ddof=1) / len(difference) ** 0.5, abs=1e-5
+        standard_error(difference, design_of(prompts)), abs=1e-5
     )
     assert row.n.item() == len(clean) == prompts.n
     as_it_is = pt.load(run, label="all", metric="logit_diff")

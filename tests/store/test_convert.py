@@ -19,6 +19,7 @@ from safetensors.numpy import load_file
 
 import pythia_traj as pt
 from pythia_traj import schema
+from pythia_traj.discovery import find
 from pythia_traj.errors import StoreError
 from pythia_traj.store.layout import CONVERSION, Run
 from pythia_traj.store.parquet import FOOTER_KEY, arrow_schema, write_parquet
@@ -258,21 +259,24 @@ Their numbers have changed since, so today's version would measure them again.
 """
 
 
-def of_old_versions(config):
-    """The request, as if the numbers of some experiments had not changed since the old run."""
-    experiments = dict(config.experiments)
-    for label, version in UNCHANGED.items():
-        asked = experiments[label]
-        assert asked.experiment.version > version
-        experiment = dataclasses.replace(asked.experiment, version=version)
-        experiments[label] = dataclasses.replace(asked, experiment=experiment)
-    return config.model_copy(update={"experiments": experiments})
+@pytest.fixture
+def of_old_versions(monkeypatch):
+    """As if the numbers of some experiments had not changed since the old run."""
+
+    def found(name):
+        experiment = find(name)
+        if name not in UNCHANGED:
+            return experiment
+        assert experiment.version > UNCHANGED[name]
+        return dataclasses.replace(experiment, version=UNCHANGED[name])
+
+    monkeypatch.setattr("pythia_traj.config.find", found)
 
 
 def test_units_are_done_where_experiment_parameters_and_files_are_those_of_today(
-    tmp_path, request_of_today
+    tmp_path, request_of_today, of_old_versions
 ):
-    config = of_old_versions(request_of_today(tmp_path / "new"))
+    config = request_of_today(tmp_path / "new")
     plan, (published,) = plan_sweep(config)
     assert len(plan.todo) == 3 * 17
     old = Path(shutil.copytree(OLD, tmp_path / "old"))
