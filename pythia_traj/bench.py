@@ -106,7 +106,7 @@ class TaskBench(Generic[Batch]):
                 self.parts.append(Part(items, number, Question.of(items, device), device))
         self.order = np.argsort(self._of_items("item"))
         self.half = self._of_items("half")[self.order]
-        self.design = Design.of(self._of_items("cluster")[self.order], self.templates)
+        self.design = design_of([part.items for part in self.parts])
         self._baselines: dict[PromptKind, dict[str, np.ndarray]] = {}
 
     def _of_items(self, field: str) -> np.ndarray:
@@ -182,6 +182,31 @@ class TaskBench(Generic[Batch]):
         values = self.baseline(kind)[metric]
         rows.add_items(Key(metric, control=CONTROLS[kind]), values, self.design)
         return values
+
+
+def design_of(batches: Sequence[TaskBatch], half: int | None = None) -> Design:
+    """Which items are independent, in the order of their numbers; templates are strata.
+
+    Args:
+        batches: the items.
+        half: for the items of one half alone.
+    """
+    items = sorted(
+        item
+        for batch in batches
+        for item in zip(
+            batch.item.tolist(),
+            batch.cluster.tolist(),
+            batch.templates,
+            batch.half.tolist(),
+            strict=True,
+        )
+        if half is None or item[-1] == half
+    )
+    return Design.of(
+        np.array([cluster for _, cluster, *_ in items], dtype=np.int64),
+        [template for *_, template, _ in items],
+    )
 
 
 def add_effect(rows: Rows, key: Key, values: np.ndarray, design: Design) -> None:

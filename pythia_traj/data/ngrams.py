@@ -186,7 +186,7 @@ class NGramText(TextData["BoundNGramText"]):
         n: sequences of text, and of samples of each order.
         length: tokens of a sequence of text, BOS included; 550, or the model's context if that is
             shorter, if not given.
-        null_n: sequences of each whose tokens are shuffled.
+        null_n: sequences of each whose tokens are shuffled, evenly spaced.
         positions: of each sequence of text that are read, at most, drawn at random.
         sampled: tokens of a sample, BOS included; all of its positions are read.
         train_tokens: of the corpus that are counted, at most.
@@ -220,7 +220,7 @@ class BoundNGramText:
         parameters: what was asked for.
         counts: the models.
         groups: `text`, and by the names of ORDERS what was sampled from each; of every one also
-            `<name>/shuffled`, the first null_n sequences with their tokens permuted:
+            `<name>/shuffled`, null_n of the sequences with their tokens permuted:
             int64 [item, pos].
         designs: of text, which sequences are of one document; samples are independent.
         positions: of each group's sequences, those whose next token's prediction is read:

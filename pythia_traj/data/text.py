@@ -59,7 +59,7 @@ class TextData(Data[D_co]):
         n: sequences of text, in the same order at every step.
         length: tokens of a sequence, BOS included; 550, or the model's context if that is shorter,
             if not given.
-        null_n: sequences whose tokens are shuffled.
+        null_n: sequences whose tokens are shuffled: so many of the n, evenly spaced.
         corpus: what text: stdlib, a .txt, .jsonl or .parquet file, hf:org/name@commit, hf:DIR.
         column: the column of a table that holds it.
         bos: whether BOS is prepended.
@@ -69,7 +69,7 @@ class TextData(Data[D_co]):
 
     n: Count = 16
     length: Count | None = None
-    null_n: Count = 4
+    null_n: Count = 8
     corpus: str = "stdlib"
     column: str = "text"
     bos: bool = False
@@ -104,7 +104,7 @@ class BoundTextTokens:
 
     Attributes:
         parameters: what was asked for.
-        groups: `text` int64 [item, pos], and `shuffled` [null_n, pos]: the first of them with
+        groups: `text` int64 [item, pos], and `shuffled` [null_n, pos]: some of them with
             tokens permuted within each sequence, which keeps their types and takes away their
             order. BOS stays in front.
         designs: of each group, which sequences are of one document.
@@ -132,7 +132,7 @@ class BoundTextTokens:
         again = copy.deepcopy(rng)
         self.groups = with_shuffled(vocabulary, drawn.tokens, null_n, bos, rng)
         self.designs = designs(self.groups, drawn.documents)
-        shuffled = again.permuted(drawn.sizes[:null_n], axis=1)
+        shuffled = again.permuted(drawn.sizes[spaced(len(drawn.sizes), null_n)], axis=1)
         self.text_bytes = {
             name: np.pad(sizes, ((0, 0), (int(bos), 0)))
             for name, sizes in (("text", drawn.sizes), ("shuffled", shuffled))
@@ -334,20 +334,30 @@ def designs(groups: Mapping[str, np.ndarray], documents: np.ndarray) -> dict[str
     """Which sequences of each group are of one document.
 
     Args:
-        groups: sequences; each group has the first of them, as they are or shuffled.
+        groups: sequences, as they are or shuffled; each group has all of them, or some that are
+            evenly spaced.
         documents: numbers of the documents [sequence].
     """
-    return {name: Design.of(documents[: len(group)]) for name, group in groups.items()}
+    return {
+        name: Design.of(documents[spaced(len(documents), len(group))])
+        for name, group in groups.items()
+    }
+
+
+def spaced(n: int, some: int) -> np.ndarray:
+    """The places of some of n sequences, evenly spaced; all if there are no more [place]."""
+    places: np.ndarray = np.arange(min(n, some)) * n // min(n, some)
+    return places
 
 
 def with_shuffled(
     vocabulary: Vocabulary, tokens: np.ndarray, null_n: int, bos: bool, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """`text`, and `shuffled`: the first null_n sequences, each with its tokens permuted.
+    """`text`, and `shuffled`: null_n of the sequences, each with its tokens permuted.
 
     BOS is put in front of both, if it is asked for.
     """
-    shuffled = rng.permuted(tokens[:null_n], axis=1)
+    shuffled = rng.permuted(tokens[spaced(len(tokens), null_n)], axis=1)
     return {
         name: vocabulary.with_bos(group) if bos else group
         for name, group in (("text", tokens), ("shuffled", shuffled))

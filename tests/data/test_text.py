@@ -18,6 +18,7 @@ from pythia_traj.data.text import (
     bands,
     bytes_of_tokens,
     class_of,
+    spaced,
 )
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import Vocabulary
@@ -101,8 +102,8 @@ def test_sequences_are_pieces_of_documents_and_the_null_is_them_shuffled(corpora
     joined = "".join(TEXTS)
     for row in text:
         assert VOCABULARY.tokenizer.decode(row.tolist()) in joined
-    assert (np.sort(shuffled) == np.sort(text[:2])).all()
-    assert (shuffled != text[:2]).any()
+    assert (np.sort(shuffled) == np.sort(text[spaced(4, 2)])).all()
+    assert (shuffled != text[spaced(4, 2)]).any()
 
 
 def test_bos_stands_in_front_of_text_and_null(corpora):
@@ -221,3 +222,45 @@ def test_frequencies_are_counted_in_training_documents_or_in_the_corpus_itself(c
 def test_python_of_this_machine_is_what_the_digest_speaks_of():
     assert len(stdlib.documents("all")) > 300, sys.version
     assert documents.identify("stdlib") == documents.identify("stdlib")
+
+
+def lettered(tmp_path, lengths):
+    """A corpus of documents of so many characters; each has a letter of its own."""
+    file = tmp_path / "letters.jsonl"
+    texts = [chr(ord("a") + i % 26) * length for i, length in enumerate(lengths)]
+    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "n", "counts"),
+    [
+        ([400] * 8, 8, [1] * 8),
+        ([400] * 8, 20, [2] * 4 + [3] * 4),
+        ([4000] + [20] * 5, 9, [1] * 5 + [4]),
+        ([20] * 5 + [4000], 9, [1] * 5 + [4]),
+        ([4000], 12, [12]),
+        ([400] * 200, 6, [1] * 6),
+    ],
+)
+def test_sequences_are_of_as_many_documents_as_there_are(tmp_path, lengths, n, counts):
+    data = TextTokens(corpus=lettered(tmp_path, lengths), n=n, length=20, null_n=6)
+    bound = data.bind(VOCABULARY, seed=0)
+    cluster = bound.designs["text"].cluster
+    assert sorted(np.unique(cluster, return_counts=True)[1].tolist()) == counts
+    for name, group in bound.groups.items():
+        letters = {
+            number: set(group[bound.designs[name].cluster == number].ravel())
+            for number in bound.designs[name].cluster
+        }
+        assert all(len(found) == 1 for found in letters.values())
+    assert bound.designs["shuffled"].n_clusters >= min(6, len(counts)) - 2
+    other = data.bind(VOCABULARY, seed=1)
+    if len(lengths) > n:
+        assert not np.array_equal(other.groups["text"], bound.groups["text"])
+
+
+def test_one_long_document_among_short_ones_is_enough(tmp_path):
+    for lengths in ([10] * 30 + [4000], [4000] + [10] * 30):
+        data = TextTokens(corpus=lettered(tmp_path, lengths), n=15, length=20)
+        assert data.bind(VOCABULARY, seed=0).designs["text"].n_clusters == 1
