@@ -1,7 +1,8 @@
 """What experiments run on: tokens, made once per sweep and the same at every step.
 
 repeated.py      random tokens that repeat, and the same shuffled
-text.py          token sequences cut from documents, and what kind of tokens they are made of
+cutting.py       documents cut into sequences, drawn from as many documents as possible
+text.py          sequences of text, and what kind of tokens they are made of
 ngrams.py        n-gram models of a corpus, and text sampled from them
 documents.py     where documents come from: the standard library, a file, a Hugging Face dataset
 containers.py    what a file of documents or rows is, by its name

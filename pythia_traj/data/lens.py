@@ -6,18 +6,14 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge
 
+from pythia_traj.data.cutting import cut, designs, draw, draw_positions, with_shuffled
 from pythia_traj.data.text import (
     TextData,
-    cut,
-    designs,
-    draw,
-    draw_positions,
     heldout,
     heldout_of,
     length_for,
     measured,
     training,
-    with_shuffled,
 )
 from pythia_traj.engines.streams import stream
 from pythia_traj.errors import DataError

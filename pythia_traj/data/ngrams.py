@@ -16,16 +16,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pythia_traj.data.cutting import designs, draw, draw_positions, with_shuffled
 from pythia_traj.data.text import (
     TextData,
-    designs,
-    draw,
-    draw_positions,
     heldout,
     heldout_of,
     length_for,
     training,
-    with_shuffled,
 )
 from pythia_traj.engines.streams import stream
 from pythia_traj.errors import DataError

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pythia_traj.data import text as text_module
+from pythia_traj.data.cutting import spaced
 from pythia_traj.data.ngrams import ORDERS, NGramCounts, NGramText
-from pythia_traj.data.text import spaced
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import Vocabulary
 from tests.support import byte_tokenizer

@@ -11,6 +11,7 @@ import pytest
 from tokenizers import Tokenizer, models
 
 from pythia_traj.data import documents, stdlib
+from pythia_traj.data.cutting import spaced
 from pythia_traj.data.text import (
     FREQUENCY_BANDS,
     TOKEN_CLASSES,
@@ -18,7 +19,6 @@ from pythia_traj.data.text import (
     bands,
     bytes_of_tokens,
     class_of,
-    spaced,
 )
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import Vocabulary
