@@ -112,7 +112,8 @@ def linear_probe(
     that on the control tasks; `accuracy_unseen` on types that are not in the training documents.
     The control `control_task` is the same on the control tasks, the mean of them; their
     `selectivity` is what the first has over the others. `low` and `high` are the ends of the 95 %
-    interval of a bootstrap over documents, the standard error is its too, `n` counts documents.
+    interval of a bootstrap over documents, the standard error is its too; `n` counts tokens,
+    `clusters` documents.
     Items are documents, with their tokens as `n`. The table `probes` has the strengths that were
     chosen on validation documents, `features` the dimensions of the k-sparse probes.
 

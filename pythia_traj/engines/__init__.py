@@ -7,6 +7,7 @@ direct.py           direct effects on a difference of logits
 measures.py         what is measured on logits and distributions
 heads.py            what is measured on attention patterns
 streams.py          streams of random numbers by name
+means.py            means over clusters of items, their errors and intervals
 ratios.py           ratios of means, guarded
 kept.py             a forward pass that is kept, and passes that begin in the middle of it
 last_block.py       the last layer at the positions that are read
