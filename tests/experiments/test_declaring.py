@@ -191,6 +191,7 @@ def checked_by_mypy(folder):
     ).stdout
 
 
+@pytest.mark.slow
 def test_a_type_checker_sees_that_data_was_swapped(tmp_path):
     for kind in ("right", "swapped"):
         (tmp_path / kind).mkdir()

@@ -273,6 +273,7 @@ def test_offline_uses_what_another_tool_downloaded_by_branch(
     assert hub.requests == []
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_is_down_is_one_line(serve, tiny, tmp_path, monkeypatch):
     serve(tiny)
     point_to(monkeypatch, "http://127.0.0.1:9")
