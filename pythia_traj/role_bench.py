@@ -5,7 +5,7 @@ control, and on those of selection shuffled, which is its null; at the first ste
 selection as they are, too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,22 +16,37 @@ from torch import Tensor
 
 from pythia_traj.bench import TaskBench
 from pythia_traj.data.roles import FOLDS, ON_NAMES, ON_REPEATED, BoundRolePrompts
-from pythia_traj.engines import roles
-from pythia_traj.engines.ablation import Head
+from pythia_traj.engines import heads, roles
+from pythia_traj.engines.ablation import Head, Means
 from pythia_traj.engines.kept import keep_pass
-from pythia_traj.engines.role_measurements import (
-    ITEMS_AT_ONCE,
-    Collected,
-    attention_roles,
-    copy_suppression,
-)
-from pythia_traj.engines.role_scores import COPYING, Arrays, Role
+from pythia_traj.engines.role_scores import COPYING, UNIFORM, Arrays, Role, sets_of, suppresses
 
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
 
 SUPPRESSION_READS = 4
 """Queries of a sequence for copy suppression: the last ones whose continuation is still in it."""
+
+ITEMS_AT_ONCE = 64
+
+
+class Collected:
+    """Values of heads, gathered batch by batch."""
+
+    def __init__(self) -> None:
+        """Nothing so far."""
+        self._parts: dict[str, list[Tensor]] = {}
+
+    def add(self, metric: str, values: Tensor) -> None:
+        """Adds the values of a batch [item, layer, head]."""
+        self._parts.setdefault(metric, []).append(values)
+
+    def arrays(self, order: np.ndarray | slice = slice(None)) -> Arrays:
+        """All values, the items in an order; from the device once each."""
+        return {
+            metric: torch.cat(parts).float().cpu().numpy()[order]
+            for metric, parts in self._parts.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -99,10 +114,17 @@ def _on_items(
     )
 
 
+def _parts(model: "HookedTransformer", tokens: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
+    for start in range(0, len(tokens), ITEMS_AT_ONCE):
+        part = slice(start, start + ITEMS_AT_ONCE)
+        yield part, torch.from_numpy(tokens[part]).to(model.W_E.device)
+
+
 def _group(shuffled: bool) -> str:
     return "two_halves/shuffled" if shuffled else "two_halves"
 
 
+@torch.inference_mode()
 def _attention(
     model: "HookedTransformer", prompts: BoundRolePrompts, shuffled: bool, items: slice
 ) -> Arrays:
@@ -110,19 +132,68 @@ def _attention(
 
     Tokens mean nothing to a previous-token head: in its control the targets are random.
     """
-    tokens = prompts.repeated.groups[_group(shuffled)][items]
-    keys = prompts.random_keys[items] if shuffled else None
-    return attention_roles(model, tokens, prompts.repeated.length, prompts.repeated.start, keys)
+    length = prompts.repeated.length
+    second = prompts.repeated.start + length
+    offsets = {"previous_token": 1, "duplicate_token": length, "induction": length - 1}
+    random_keys, collected = prompts.random_keys[items], Collected()
+    for part, tokens in _parts(model, prompts.repeated.groups[_group(shuffled)][items]):
+        patterns = keep_pass(model, tokens, patterns=True).pattern
+        keys = torch.from_numpy(random_keys[part]).to(tokens.device)
+        for role, offset in offsets.items():
+            values = [
+                roles.attention_to_keys(pattern, keys, second)
+                if shuffled and role == "previous_token"
+                else heads.attention_at_offset(pattern, offset, second)
+                for pattern in patterns
+            ]
+            collected.add(role, torch.stack(values, 1))
+    return collected.arrays()
 
 
 def _suppression(
     model: "HookedTransformer", prompts: BoundRolePrompts, shuffled: bool, items: slice
 ) -> Arrays:
-    """Copy suppression on repeated tokens."""
+    """Copy suppression on repeated tokens; always n items together, with means of their own."""
+    tokens, n = prompts.short.groups[_group(shuffled)][items], prompts.parameters.n
+    found = [
+        _suppressed(model, prompts, tokens[start : start + n]) for start in range(0, len(tokens), n)
+    ]
+    return {name: np.concatenate([arrays[name] for arrays in found]) for name in found[0]}
+
+
+@torch.inference_mode()
+def _suppressed(
+    model: "HookedTransformer", prompts: BoundRolePrompts, tokens: np.ndarray
+) -> Arrays:
+    """Only heads that pass the first two conditions, in a set or in all items, are ablated.
+
+    The others have no rise.
+    """
     last = prompts.short.start + 2 * prompts.short.length - 1
     reads = torch.arange(last - SUPPRESSION_READS, last, device=model.W_E.device)
-    tokens = prompts.short.groups[_group(shuffled)][items]
-    return copy_suppression(model, tokens, reads, prompts.fold, FOLDS)
+    bases = [keep_pass(model, part, patterns=True) for _, part in _parts(model, tokens)]
+    found = [roles.suppression(model, base, reads) for base in bases]
+    collected, means = Collected(), Means(by_position=False)
+    for base, parts_of_it in zip(bases, found, strict=True):
+        means.add(base)
+        collected.add("suppression_attention", parts_of_it.attention)
+        collected.add("suppression_direct", parts_of_it.direct)
+        collected.add(UNIFORM, parts_of_it.uniform[:, None, None])
+    arrays = collected.arrays()
+    passing = [suppresses(arrays, items) for items in (slice(None), *sets_of(arrays, prompts.fold))]
+    ablated: list[Head] = [
+        (int(layer), int(head)) for layer, head in np.argwhere(np.any(passing, axis=0))
+    ]
+    arrays["suppression_rise"] = np.full_like(arrays["suppression_direct"], np.nan)
+    if ablated:
+        rises = [
+            roles.ablation_rise(model, base, reads, parts_of_it.favoured, ablated, means)
+            for base, parts_of_it in zip(bases, found, strict=True)
+        ]
+        by_head = torch.cat(rises, 1).float().cpu().numpy()
+        for (layer, head), rise in zip(ablated, by_head, strict=True):
+            arrays["suppression_rise"][:, layer, head] = rise
+    return arrays
 
 
 def _on_names(

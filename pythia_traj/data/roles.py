@@ -161,10 +161,9 @@ class BoundRolePrompts:
         short: `two_halves` of SUPPRESSION_LENGTH tokens, for copy suppression.
         random_keys: for each query of the second half of `repeated` an earlier position, or its own
             [item, query].
-        names: prompts with names by length; empty where the tokenizer has none, and then `no_names`
-            says why.
-        ordered: tasks of words with an order; empty where the tokenizer has none, and then
-            `no_ordered` says why.
+        names: prompts with names by length; empty where the tokenizer has none or no role needs
+            them, and then `no_names` says why.
+        ordered: tasks of words with an order; empty likewise, and then `no_ordered` says why.
         words: the words of all tasks, numbered one task after the other, in random order and as
             three sets: the folds and selection, which has one set alone as words are few
             [set, item]. At most two words are left out.
@@ -187,8 +186,13 @@ class BoundRolePrompts:
         self.random_keys = stream(seed, NAME, 0).integers(
             0, np.arange(second, second + length) + 1, (items, length)
         )
-        self.names, self.no_names = _names(vocabulary, seed, items, bos)
-        self.ordered, self.no_ordered = _ordered(vocabulary, seed, parameters.draws)
+        self.names: list[NamePrompts] = []
+        self.ordered: list[OrderedWords] = []
+        self.no_names = self.no_ordered = "not asked for"
+        if self.has(*ON_NAMES):
+            self.names, self.no_names = _names(vocabulary, seed, items, bos)
+        if self.has("successor"):
+            self.ordered, self.no_ordered = _ordered(vocabulary, seed, parameters.draws)
         self.words = _thirds(sum(len(task.words) for task in self.ordered), seed)
         self._refuse_what_is_missing()
         self.groups = {
@@ -228,7 +232,7 @@ class BoundRolePrompts:
         reasons = {**dict.fromkeys(ON_NAMES, self.no_names), "successor": self.no_ordered}
         for role in self.parameters.roles or ():
             if reason := reasons.get(role):
-                raise DataError(f"roles: {role} cannot be measured: {reason}")
+                raise DataError(f"role {role} cannot be measured: {reason}")
 
 
 def _names(

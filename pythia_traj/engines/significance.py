@@ -2,6 +2,10 @@
 
 import numpy as np
 
+CLOSE = 1e-6
+"""Values that differ by less than this share are equal: means of the same shares in another order.
+"""
+
 
 def p_values(values: np.ndarray, null: np.ndarray) -> np.ndarray:
     """The share of the null that is as large as each value, the value itself among it, in (0, 1].
@@ -15,7 +19,7 @@ def p_values(values: np.ndarray, null: np.ndarray) -> np.ndarray:
         null: any number of them, pooled, finite.
     """
     pooled = np.sort(null, axis=None)
-    as_large = len(pooled) - np.searchsorted(pooled, values, side="left")
+    as_large = len(pooled) - np.searchsorted(pooled, values - CLOSE * np.abs(values), side="left")
     p: np.ndarray = (1 + as_large) / (1 + len(pooled))
     return p
 
