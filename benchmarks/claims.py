@@ -13,7 +13,9 @@
 - `demo_undefined`: the share of its results of roles, (role, step), that are undefined: at most
   0.1.
 
-`seconds` holds what they took, and beside them which roles were called and which heads have one.
+`seconds` holds what they took, and beside them on how many random models a head was called, by
+role, and by the number of draws of the first step that the null has beside the shuffled ones; and
+which heads of the demo have a role at the last step.
 """
 
 import argparse
@@ -31,13 +33,13 @@ from harness import emit
 def roles(root: Path, models: int) -> tuple[dict[str, float], dict[str, object]]:
     """Figures of `head_roles`, and what stands beside them."""
     start = time.perf_counter()
-    share, by_role = claims_of_roles.on_random_models(root / "random", models)
+    share, counts = claims_of_roles.on_random_models(root / "random", models)
     random = time.perf_counter()
     figures, heads = claims_of_roles.on_the_demo(root)
     beside = {
         "random models": round(random - start, 1),
         "demo": round(time.perf_counter() - random, 1),
-        "random models, by role": by_role,
+        **{f"random models, {name}": count for name, count in counts.items()},
         "demo, last step": heads,
     }
     return {"random_models_with_a_role": share, **figures}, beside

@@ -17,15 +17,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import pandas as pd
-from pythia_traj.experiments.head_roles import head_roles
+from pythia_traj.experiments.head_roles import N_RECEIVERS, RATE, head_roles
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformer_lens import HookedTransformer
 
 import pythia_traj as pt
-from pythia_traj.data.roles import ORDERED, RolePrompts
+from pythia_traj.data.roles import ORDERED, BoundRolePrompts, RolePrompts
 from pythia_traj.data.tasks import ioi
+from pythia_traj.engines.role_scores import scores_of_sets
+from pythia_traj.engines.significance import discoveries, p_values
 from pythia_traj.experiment import Vocabulary
+from pythia_traj.rolebench import measure_roles, strongest_heads
 from pythia_traj.toy.recipe import Recipe
 from pythia_traj.toy.train import initialised, save, train
 from pythia_traj.values import Rows
@@ -34,6 +38,9 @@ T = TypeVar("T")
 
 INDUCTION_HEADS = ((1, 1), (1, 2))
 """Layer and head, of the demo at its last step."""
+
+FIRST_STEP_DRAWS = (0, 1, 20)
+"""Nulls that are compared; the last one is that of `head_roles`."""
 
 EARLY = 64
 """At the demo's steps up to this one no head has a role."""
@@ -77,16 +84,40 @@ def random_models(root: Path, seeds: range) -> Iterator[tuple[int, HookedTransfo
         yield checkpoint.step, checkpoint.model
 
 
-def called(model: HookedTransformer, seed: int) -> pd.DataFrame:
-    """The heads of a model that have a role where its weights stand at two steps in a row."""
+def prompts_of(seed: int) -> BoundRolePrompts:
+    """The items of one model."""
     recipe = Recipe()
     vocabulary = Vocabulary(recipe.vocab_size, recipe.context, word_tokenizer())
-    prompts = RolePrompts().bind(vocabulary, seed=seed)
+    return RolePrompts().bind(vocabulary, seed=seed)
+
+
+def called(model: HookedTransformer, seed: int) -> pd.DataFrame:
+    """The heads of a model that have a role where its weights stand at two steps in a row."""
+    prompts = prompts_of(seed)
     first = frame(head_roles(model, prompts, Itself(model), {}), 0)
     again = frame(head_roles(model, prompts, Itself(model), {"init": first}), 1)
     timeline = pt.role_timeline(pd.concat([first, again]))
     assert timeline["role"].nunique() == len(prompts.roles)
     return timeline[timeline["has_role"]]
+
+
+def called_by_null(model: HookedTransformer, seed: int) -> dict[int, bool]:
+    """Whether any head is called where the null has so many draws of the first step."""
+    prompts = prompts_of(seed)
+    receivers = strongest_heads(model, prompts, N_RECEIVERS)
+    measured = measure_roles(model, prompts, receivers, b_V=False, is_first=True)
+    by_draws = dict.fromkeys(FIRST_STEP_DRAWS, False)
+    for role, found in measured.items():
+        assert not isinstance(found, str)
+        size = len(next(iter(found.clean.values()))) // 2
+        folds, shuffled, first = (
+            scores_of_sets(role, arrays, size) for arrays in (found.clean, found.null, found.init)
+        )
+        for draws in by_draws:
+            null = np.concatenate([shuffled, first[:draws]])
+            before, now = (discoveries(p_values(scores, null), RATE) for scores in folds)
+            by_draws[draws] |= bool((before & now).any())
+    return by_draws
 
 
 def frame(rows: Rows, step: int) -> pd.DataFrame:
@@ -98,14 +129,18 @@ def frame(rows: Rows, step: int) -> pd.DataFrame:
     return pd.DataFrame(values).assign(model="m", label="roles", step=step)
 
 
-def on_random_models(root: Path, n: int) -> tuple[float, dict[str, int]]:
-    """The share of models with any head called, and how many of them have one by role."""
-    by_role, with_any = Counter[str](), 0
+def on_random_models(root: Path, n: int) -> tuple[float, dict[str, object]]:
+    """The share of models with any head called; by role, and by null, how many of them have one."""
+    by_role, by_null, with_any = Counter[str](), Counter[int](), 0
     for seed, model in random_models(root, range(n)):
         found = set(called(model, seed)["role"])
         by_role.update(found)
         with_any += bool(found)
-    return with_any / n, dict(by_role)
+        by_null.update(draws for draws, some in called_by_null(model, seed).items() if some)
+    return with_any / n, {
+        "by role": dict(by_role),
+        "by draws of the first step": {draws: by_null[draws] for draws in FIRST_STEP_DRAWS},
+    }
 
 
 def on_the_demo(root: Path) -> tuple[dict[str, float], dict[str, str]]:

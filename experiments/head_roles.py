@@ -32,7 +32,7 @@ from pythia_traj.experiment import (
     experiment,
 )
 from pythia_traj.processing import Processing
-from pythia_traj.role_bench import Measured, Undefined, measure_roles, strongest_heads
+from pythia_traj.rolebench import Measured, Undefined, measure_roles, strongest_heads
 from pythia_traj.schema import Column
 from pythia_traj.values import Key, Rows
 

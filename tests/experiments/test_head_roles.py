@@ -24,7 +24,7 @@ from pythia_traj.engines.significance import discoveries, p_values
 from pythia_traj.errors import ConfigError, DataError
 from pythia_traj.experiment import Vocabulary
 from pythia_traj.models.tokenizer import read_tokenizer
-from pythia_traj.role_bench import strongest_heads
+from pythia_traj.rolebench import strongest_heads
 from tests.data.test_roles import word_tokenizer
 from tests.support import publish_suite
 
