@@ -36,7 +36,7 @@ from pythia_traj.rolebench import Measured, Undefined, measure_roles, strongest_
 from pythia_traj.schema import Column
 from pythia_traj.values import Key, Rows
 
-SHUFFLED = "shuffled"
+SHUFFLED, INIT = "shuffled", "init"
 
 RATE = 0.05
 """The false discovery rate among a model's heads, of a role on a fold."""
@@ -102,14 +102,14 @@ def head_roles(
     (`target`: the role) is the share of the null that is as large as the head's score, and `n` how
     many values the null has: `draws` of every head, pooled, from further items with tokens, targets
     or successors shuffled (control `shuffled`, measured on the folds too), and as many from the
-    first step, whose scores of them have the `part` `selection_1` and so on (of ordered words there
-    is one). `significant` is 1 for the heads that Benjamini-Hochberg finds at a false discovery
-    rate of 5 % among the model's heads, `heads_significant` counts them; their control `shuffled`
-    says the same of shuffled input. A head has a role where it is significant on `fold_1` at a
-    measured step and on `fold_2` at the next. By chance a successor is found as often as its
-    control `chance` says, and a head that attends alike to all has the attention of the control
-    `uniform`. A role that the tokenizer does not allow is null, with the reason. The table
-    `receivers` has those of S-inhibition.
+    first step as it is, which has them as the control `init`, `part` `selection_1` and so on (of
+    ordered words there is one). `significant` is 1 for the heads that Benjamini-Hochberg finds at a
+    false discovery rate of 5 % among the model's heads, `heads_significant` counts them; the
+    control `shuffled` of these says the same of shuffled input. A head has a role where it is
+    significant on `fold_1` at a measured step and on `fold_2` at the next. By chance a successor is
+    found as often as its control `chance` says, and a head that attends alike to all has the
+    attention of the control `uniform`. A role that the tokenizer does not allow is null, with the
+    reason. The table `receivers` has those of S-inhibition.
 
     Args:
         b_V: whether a head's OV has its value bias, in name_mover and successor.
@@ -210,14 +210,14 @@ def _add_role(rows: Rows, role: Role, measured: Measured, init: Any) -> None:
 def _add_selection(rows: Rows, role: Role, scores: np.ndarray) -> None:
     """The first step's draws of the null, which later steps need."""
     for number, layer, head in np.ndindex(scores.shape):
-        key = replace(_key(role, None), layer=layer, head=head, part=f"selection_{number + 1}")
+        key = replace(_key(role, INIT), layer=layer, head=head, part=f"selection_{number + 1}")
         rows.add(key, float(scores[number, layer, head]))
 
 
 def _selected(init: Any, role: Role) -> np.ndarray:
     """The same, from the rows of the first step."""
-    is_draw = init["part"].astype(str).str.startswith("selection_")
-    return np.asarray(init.loc[is_draw & (init["metric"] == role), "value"], dtype=np.float64)
+    is_draw = (init["metric"] == role) & (init["control"] == INIT)
+    return np.asarray(init.loc[is_draw, "value"], dtype=np.float64)
 
 
 def _undefined(values: np.ndarray, null: np.ndarray, at_init: np.ndarray) -> str:
@@ -236,18 +236,15 @@ def _add_tests(
     significant = discoveries(p, RATE)
     for layer, head in np.ndindex(p.shape):
         key = Key("p_value", None, "head", layer, head, control=control, part=part, target=role)
-        if control is None:
-            rows.add(key, float(p[layer, head]), n=len(null))
+        rows.add(key, float(p[layer, head]), n=len(null))
         rows.add(replace(key, metric="significant"), float(significant[layer, head]))
     counted = Key("heads_significant", control=control, part=part, target=role)
     rows.add(counted, float(significant.sum()), n=significant.size)
 
 
 def _add_untested(rows: Rows, role: Role, control: str | None, part: str, reason: str) -> None:
-    of_heads = replace(_key("significant", control), part=part, target=role)
-    if control is None:
-        rows.undefined(replace(of_heads, metric="p_value"), reason)
-    rows.undefined(of_heads, reason)
+    for metric in ("p_value", "significant"):
+        rows.undefined(Key(metric, None, "head", control=control, part=part, target=role), reason)
     rows.undefined(Key("heads_significant", control=control, part=part, target=role), reason)
 
 

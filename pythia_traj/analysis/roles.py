@@ -28,7 +28,7 @@ def heads_with_role(rows: pd.DataFrame) -> pd.DataFrame:
     counted = decided.assign(value=heads.astype(float))
     # A role without items has a row of no head, which says why.
     undefined = chosen[chosen["layer"].isna()]
-    found = pd.concat([counted, undefined]).drop_duplicates([*keys, "step"])
+    found = pd.concat([counted, undefined]).drop_duplicates([*keys, "step"], ignore_index=True)
     return found.assign(what=found["target"].str.replace("_", " "))[[*chosen, "what"]]
 
 

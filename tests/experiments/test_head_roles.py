@@ -161,7 +161,7 @@ def test_the_null_is_of_other_items_shuffled_and_as_they_are_at_the_first_step(
     null = null_of(rows, role, step, named_suite, data)
     assert null.shape == (2 * DRAWS, LAYERS, HEADS)
     for part in PARTS:
-        p = only(rows, metric="p_value", target=role, step=step, part=part)
+        p = only(rows, metric="p_value", target=role, step=step, part=part, control=None)
         assert p.n.unique().tolist() == [null.size]
         found = per_head(only(rows, target=role), "p_value", None, step, part)
         expected = p_values(per_head(rows, role, None, step, part), null)
@@ -185,13 +185,13 @@ def test_the_heads_that_are_significant_are_those_of_benjamini_and_hochberg(swep
 
 
 def test_only_the_first_step_has_the_scores_of_selection(swept):
-    rows = pt.load(swept)
-    drawn = rows[rows.part.astype(str).str.startswith("selection_")]
+    drawn = pt.load(swept, control="init")
+    assert drawn.part.unique().tolist() == [f"selection_{i}" for i in range(1, DRAWS + 1)]
     assert drawn.step.unique().tolist() == [0]
     parts = drawn.groupby("metric", observed=True).part.nunique().to_dict()
     # Of words there are only so many.
     assert parts == {**dict.fromkeys(ROLES, DRAWS), "successor": 1}
-    assert only(rows, metric="p_value", target="successor").n.unique().tolist() == [
+    assert pt.load(swept, metric="p_value", target="successor").n.unique().tolist() == [
         (DRAWS + 1) * LAYERS * HEADS
     ]
 
