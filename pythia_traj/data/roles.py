@@ -120,8 +120,8 @@ class RolePrompts(Data["BoundRolePrompts"]):
     Attributes:
         roles: which roles; all that the tokenizer allows if not given. One that is asked for by
             name and has no items is refused.
-        n: sequences, and prompts with names, that heads are measured on: half of them are one
-            fold, half the other.
+        n: sequences, and prompts with names, that heads are measured on, an even number: half of
+            them are one fold, half the other.
         draws: sets of further items, as many as a fold has: shuffled, and at the first step as they
             are, each is a draw of every head for the null.
         length: tokens of one half of the repeated tokens.
