@@ -1,50 +1,49 @@
 """What does each head do?
 
-Each head has a score for each of seven roles: does it stand out from its control?
+Each head has a score for each of seven roles: is it larger than where there is nothing to find?
 
-A fixed cut finds heads of some roles in a model that has learnt nothing. Here a head stands out
-where its score exceeds the 99.9th percentile of the same score where there is nothing to find: at
-the first step, and with what it depends on shuffled.
+A fixed cut finds heads of some roles in a model that has learnt nothing. Here a head is tested: its
+p-value is that of its score among the same scores of all heads on other items, with what they
+depend on shuffled, and as they are at the first step. Shuffled input alone would not do: a head of
+random weights prefers its own token, say, a little, always, and shuffling hides it.
 
-Thresholds are set on one half of the items, scores measured on the other.
+A head has a role where it is significant at two measured steps in a row, on items that the two do
+not share: with the same items, weights that hardly change repeat the same accident.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 from annotated_types import Len
-from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from pythia_traj.bench import TaskBench, add_effect
-from pythia_traj.data.roles import BoundRolePrompts, RolePrompts
-from pythia_traj.data.tasks.drawing import alternating
-from pythia_traj.engines import heads, roles
-from pythia_traj.engines.ablation import Head, Means
-from pythia_traj.engines.kept import KeptPass, keep_pass
+from pythia_traj.bench import add_effect
+from pythia_traj.data.roles import FOLDS, ON_NAMES, ON_REPEATED, BoundRolePrompts, RolePrompts
+from pythia_traj.engines.ablation import Head
 from pythia_traj.engines.means import Design
-from pythia_traj.engines.role_scores import COPYING, ROLES, UNIFORM, Arrays, suppresses
-from pythia_traj.experiment import COMMA_SEPARATED, Passes, ReferenceRows, Shape, experiment
+from pythia_traj.engines.role_scores import ROLES, UNIFORM, Role, scores_of_sets, sets_of
+from pythia_traj.engines.significance import discoveries, p_values
+from pythia_traj.experiment import (
+    COMMA_SEPARATED,
+    Passes,
+    ReferenceModels,
+    ReferenceRows,
+    Shape,
+    experiment,
+)
 from pythia_traj.processing import Processing
+from pythia_traj.rolebench import Measured, Undefined, measure_roles, strongest_heads
 from pythia_traj.schema import Column
 from pythia_traj.values import Key, Rows
 
-SHUFFLED, SELECTION = "shuffled", "selection"
+SHUFFLED, INIT = "shuffled", "init"
 
-QUANTILE = 0.999
-"""Of the scores where there is nothing to find; a head with a larger one stands out."""
+RATE = 0.05
+"""The false discovery rate among a model's heads, of a role on a fold."""
 
 N_RECEIVERS = 4
 """S-inhibition is measured on the attention of this many heads."""
-
-SUPPRESSION_READS = 4
-"""Queries of a sequence for copy suppression: the last ones whose continuation is still in it."""
-
-ITEMS_AT_ONCE = 64
 
 RECEIVERS = (
     Column("layer", "int16", False, "layer of a head whose attention S-inhibition is measured on"),
@@ -53,54 +52,33 @@ RECEIVERS = (
 """Columns of `tables/receivers/`: a row a head, the one with the largest effect first."""
 
 
-@dataclass
-class Measured:
-    """What one role was measured to be.
-
-    Attributes:
-        clean, shuffled: the measurements, and the same where there is nothing to find.
-        undefined: why there are none.
-    """
-
-    clean: Arrays = field(default_factory=dict)
-    shuffled: Arrays = field(default_factory=dict)
-    undefined: str = ""
-
-
-class Collected:
-    """Values of heads, gathered batch by batch."""
-
-    def __init__(self) -> None:
-        self._parts: dict[str, list[Tensor]] = {}
-
-    def add(self, metric: str, values: Tensor) -> None:
-        """Adds the values of a batch [item, layer, head]."""
-        self._parts.setdefault(metric, []).append(values)
-
-    def arrays(self, order: np.ndarray | slice = slice(None)) -> Arrays:
-        """All values, the items in an order; from the device once each."""
-        return {
-            metric: torch.cat(parts).float().cpu().numpy()[order]
-            for metric, parts in self._parts.items()
-        }
-
-
 def passes(shape: Shape, prompts: BoundRolePrompts, **_: object) -> Passes:
-    """Kept passes, reads for what heads copy, and ablations.
+    """Kept passes, reads for what heads copy, and ablations, at any step but the first.
 
-    One head in four is counted as ablated: which ones must be is known only later.
+    One head in four is counted as ablated in the folds, one in sixteen in the null: which ones must
+    be is known only later. At the first step selection is measured as it is, too.
     """
-    names = sum(len(batch.clean) for batch in prompts.names)
-    short = sum(len(tokens) for tokens in prompts.short.groups.values())
-    repeated = sum(len(tokens) for tokens in prompts.repeated.groups.values())
-    ablated = Passes((shape.n_layers - 1) / 2, shape.n_layers) * (shape.n_heads * short / 4)
-    copied = Passes(0, 3 * shape.n_layers * shape.n_heads) * names
-    return Passes(1, 0) * (5 * names + short + repeated) + ablated + copied
+    n, fold, null = (
+        prompts.parameters.n,
+        prompts.fold,
+        prompts.fold * prompts.parameters.draws,
+    )
+    total = Passes(0, 0)
+    if prompts.has(*ON_REPEATED):
+        total += Passes(1, 0) * (2 * n + null)
+    if prompts.has(*ON_NAMES) and prompts.names:
+        total += Passes(1, 0) * (5 * n + 2 * null + fold)
+        total += Passes(0, 3 * shape.n_layers * shape.n_heads) * (n + fold)
+    if prompts.has("copy_suppression"):
+        ablated = Passes((shape.n_layers - 1) / 2, shape.n_layers) * shape.n_heads
+        total += Passes(1, 0) * (2 * n + null) + ablated * (2 * n / 4 + null / 16)
+    return total
 
 
 @experiment(
-    version=1,
-    cites="Wang et al. 2023; Olsson et al. 2022; Gould et al. 2024; McDougall et al. 2023",
+    version=2,
+    cites="Wang et al. 2023; Olsson et al. 2022; Gould et al. 2024; McDougall et al. 2023;"
+    " Benjamini and Hochberg 1995",
     data=RolePrompts(),
     processing=Processing(fold_value_biases=False),
     row_references=("init",),
@@ -111,24 +89,28 @@ def passes(shape: Shape, prompts: BoundRolePrompts, **_: object) -> Passes:
 def head_roles(
     model: HookedTransformer,
     prompts: BoundRolePrompts,
-    reference_models: Mapping[str, HookedTransformer],
+    reference_models: ReferenceModels,
     reference_rows: ReferenceRows,
     *,
     b_V: bool = False,
     references: Annotated[tuple[str, ...], COMMA_SEPARATED, Len(1, 1)] = ("final",),
 ) -> Rows:
-    """Each head's scores for seven roles, and whether they stand out from those of their controls.
+    """Each head's scores for seven roles, and which of them are significant.
 
     The roles are `previous_token`, `duplicate_token`, `induction`, `name_mover`, `s_inhibition`,
-    `successor` and `copy_suppression`: a metric each, with a row per head. `above_null` (`target`:
-    the role) is 1 where the score exceeds `role_threshold`, and `heads_above_null` counts those
-    heads. The threshold is the 99.9th percentile of all scores where there is nothing to find: with
-    tokens, targets or successors shuffled (control `shuffled`), and at the first step (of which
-    `role_threshold` alone has a control, `init`). Thresholds come from one half of the items, whose
-    scores have the `part` `selection`, and scores from the other. By chance a successor is found as
-    often as its control `chance` says, and a head that attends alike to all has the attention of
-    the control `uniform`. A role that the tokenizer does not allow is null, with the reason. The
-    table `receivers` has those of S-inhibition.
+    `successor` and `copy_suppression`: a metric each, with a row per head, on all `n` items and on
+    the two halves of them that share no item (`part`: `fold_1`, `fold_2`). On each fold, `p_value`
+    (`target`: the role) is the share of the null that is as large as the head's score, and `n` how
+    many values the null has: `draws` of every head, pooled, from further items with tokens, targets
+    or successors shuffled (control `shuffled`, measured on the folds too), and as many from the
+    first step as it is, which has them as the control `init`, `part` `selection_1` and so on (of
+    ordered words there is one). `significant` is 1 for the heads that Benjamini-Hochberg finds at a
+    false discovery rate of 5 % among the model's heads, `heads_significant` counts them; the
+    control `shuffled` of these says the same of shuffled input. A head has a role where it is
+    significant on `fold_1` at a measured step and on `fold_2` at the next. By chance a successor is
+    found as often as its control `chance` says, and a head that attends alike to all has the
+    attention of the control `uniform`. A role that the tokenizer does not allow is null, with the
+    reason. The table `receivers` has those of S-inhibition.
 
     Args:
         b_V: whether a head's OV has its value bias, in name_mover and successor.
@@ -136,207 +118,44 @@ def head_roles(
             previous or step:512.
     """
     (reference,) = references
-    rows = Rows()
-    measured = {
-        **_on_repeated_tokens(model, prompts),
-        **_on_names(
-            model, prompts, b_V, partial(_receivers, reference_models, reference, prompts), rows
-        ),
-        "successor": _successor(model, prompts, b_V),
-        "copy_suppression": _suppression(model, prompts),
-    }
-    for role, (metrics, score) in ROLES.items():
-        if measured[role].undefined:
-            _add_undefined(rows, role, metrics, measured[role].undefined)
+    rows, init = Rows(), reference_rows.get("init")
+    receivers = _receivers(reference_models, reference, prompts)
+    if not isinstance(receivers, Undefined):
+        columns = zip(*receivers, strict=True)
+        rows.table("receivers", dict(zip(("layer", "head"), map(list, columns), strict=True)))
+    # The first step is the one that has no rows of it to compare with.
+    measured = measure_roles(model, prompts, receivers, b_V=b_V, is_first=init is None)
+    for role, found in measured.items():
+        if isinstance(found, Undefined):
+            _add_undefined(rows, role, found)
             continue
-        _add_parts(rows, metrics, measured[role])
-        _add_role(rows, role, score, measured[role], reference_rows.get("init"))
-    if prompts.ordered:
+        _add_parts(rows, role, found)
+        _add_role(rows, role, found, init)
+    if not isinstance(measured.get("successor", ""), Undefined):
         rows.add_mean(Key("successor", control="chance"), prompts.chances)
     return rows
 
 
-def _parts(model: HookedTransformer, tokens: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
-    for start in range(0, len(tokens), ITEMS_AT_ONCE):
-        part = slice(start, start + ITEMS_AT_ONCE)
-        yield part, torch.from_numpy(tokens[part]).to(model.W_E.device)
-
-
-@torch.inference_mode()
-def _on_repeated_tokens(model: HookedTransformer, prompts: BoundRolePrompts) -> dict[str, Measured]:
-    """The roles that attention shows.
-
-    Tokens mean nothing to a previous-token head: in its control the targets are random.
-    """
-    length = prompts.repeated.length
-    second = prompts.repeated.start + length
-    found = {}
-    for name in ("two_halves", "two_halves/shuffled"):
-        collected = Collected()
-        for part, tokens in _parts(model, prompts.repeated.groups[name]):
-            patterns = keep_pass(model, tokens, patterns=True).pattern
-            keys = torch.from_numpy(prompts.random_keys[part]).to(tokens.device)
-            for role, offset in (
-                ("previous_token", 1),
-                ("duplicate_token", length),
-                ("induction", length - 1),
-            ):
-                values = [
-                    heads.attention_at_offset(pattern, offset, second) for pattern in patterns
-                ]
-                collected.add(role, torch.stack(values, 1))
-            values = [roles.attention_to_keys(pattern, keys, second) for pattern in patterns]
-            collected.add("random", torch.stack(values, 1))
-        found[name] = collected.arrays()
-    clean, shuffled = found.values()
-    shuffled["previous_token"] = clean["random"]
-    names = ("previous_token", "duplicate_token", "induction")
-    return {role: Measured({role: clean[role]}, {role: shuffled[role]}) for role in names}
-
-
-def _on_names(
-    model: HookedTransformer,
-    prompts: BoundRolePrompts,
-    b_V: bool,
-    receivers: Callable[[], list[Head] | str],
-    rows: Rows,
-) -> dict[str, Measured]:
-    """Name movers and S-inhibition, on prompts with names.
-
-    In the control they are measured at the same positions of the shuffled prompts.
-
-    What a head copies is a matter of its weights, which shuffling leaves: the control of a name
-    mover is what it copies, and where it attends to in shuffled prompts. That of copying by itself
-    asks for the names of the twin.
-    """
-    if not prompts.names:
-        return {
-            role: Measured(undefined=prompts.no_names) for role in ("name_mover", "s_inhibition")
-        }
-    chosen = receivers()
-    if not isinstance(chosen, str):
-        rows.table(
-            "receivers",
-            {"layer": [layer for layer, _ in chosen], "head": [head for _, head in chosen]},
-        )
-    collected = {control: Collected() for control in (None, SHUFFLED)}
-    bench = TaskBench(model, prompts.names, ITEMS_AT_ONCE)
-    for part in bench.parts:
-        items = part.items
-        places = part.on_device(np.stack([items.io, items.s1, items.s2]))
-        for control, both in (
-            (None, (items.clean, items.corrupted)),
-            (SHUFFLED, (items.shuffled, items.shuffled_twin)),
-        ):
-            tokens, twin = (part.on_device(array) for array in both)
-            base, found = keep_pass(model, tokens, patterns=True), collected[control]
-            for name, place in zip(("io", "s1", "s2"), places, strict=True):
-                found.add(f"attention_to_{name}", roles.attention_from_last(base.pattern, place))
-            if control is None:
-                own, other = roles.copied_share(
-                    model, base, places.T, twin.gather(1, places.T), b_V=b_V
-                )
-                found.add("name_copying", own)
-                collected[SHUFFLED].add("name_copying", other)
-                collected[SHUFFLED].add(COPYING, own)
-            if not isinstance(chosen, str):
-                rises = roles.inhibition(
-                    model, base, keep_pass(model, twin), part.question, chosen, places[[2, 0]]
-                )
-                found.add("s_inhibition", rises)
-    clean, shuffled = (found.arrays(bench.order) for found in collected.values())
-    return {
-        "name_mover": Measured(clean, shuffled),
-        "s_inhibition": Measured(clean, shuffled, chosen if isinstance(chosen, str) else ""),
-    }
-
-
-@torch.inference_mode()
 def _receivers(
-    models: Mapping[str, HookedTransformer], name: str, prompts: BoundRolePrompts
-) -> list[Head] | str:
-    """The heads of the named step that write most towards the right name, on the selection half.
-
-    Where there are none, the result is a text that says why.
-    """
+    models: ReferenceModels, name: str, prompts: BoundRolePrompts
+) -> list[Head] | Undefined:
+    """Those of S-inhibition, chosen at the named step; where there are none, why."""
+    if not (prompts.names and prompts.has("s_inhibition")):
+        return prompts.no_names
     if name not in models:
         return (
             f"its receivers are chosen at the reference {name}, which there is none of at this step"
         )
-    bench, collected = TaskBench(models[name], prompts.names, ITEMS_AT_ONCE), Collected()
-    for part in bench.parts:
-        base = bench.keep(part, "clean")
-        collected.add("effect", roles.answer_effects(bench.model, base, part.question))
-    effects = collected.arrays(bench.order)["effect"]
-    mean = effects[_selection(len(effects))].mean(0)
-    best = np.argsort(-mean, axis=None, kind="stable")[:N_RECEIVERS]
-    return [(int(i) // mean.shape[1], int(i) % mean.shape[1]) for i in best]
+    return models.once(name, lambda model: strongest_heads(model, prompts, N_RECEIVERS))
 
 
-def _successor(model: HookedTransformer, prompts: BoundRolePrompts, b_V: bool) -> Measured:
-    """Successors of ordered words; in the control each word's right target is another one's."""
-    if not prompts.ordered:
-        return Measured(undefined=prompts.no_ordered)
-    clean, shuffled = Collected(), Collected()
-    for task in prompts.ordered:
-        arrays = (task.words, task.targets, np.arange(len(task.words)), task.shuffled)
-        words, targets, *orders = (torch.from_numpy(array).to(model.W_E.device) for array in arrays)
-        for kind, metric in roles.SUCCESSOR_KINDS.items():
-            right, exchanged = roles.is_succeeded(model, words, targets, orders, kind, b_V=b_V)
-            clean.add(metric, right)
-            shuffled.add(metric, exchanged)
-    return Measured(clean.arrays(), shuffled.arrays())
-
-
-def _suppression(model: HookedTransformer, prompts: BoundRolePrompts) -> Measured:
-    """Copy suppression on repeated tokens.
-
-    Only heads that pass the first two conditions are ablated; the others have no rise.
-    """
-    measured = Measured()
-    last = prompts.short.start + 2 * prompts.short.length - 1
-    for name, arrays in (
-        ("two_halves", measured.clean),
-        ("two_halves/shuffled", measured.shuffled),
-    ):
-        parts = list(_parts(model, prompts.short.groups[name]))
-        reads = torch.arange(last - SUPPRESSION_READS, last, device=model.W_E.device)
-        bases: list[KeptPass] = [keep_pass(model, tokens, patterns=True) for _, tokens in parts]
-        found = [roles.suppression(model, base, reads) for base in bases]
-        collected, means = Collected(), Means(by_position=False)
-        for base, parts_of_it in zip(bases, found, strict=True):
-            means.add(base)
-            collected.add("suppression_attention", parts_of_it.attention)
-            collected.add("suppression_direct", parts_of_it.direct)
-            collected.add(UNIFORM, parts_of_it.uniform[:, None, None])
-        arrays |= collected.arrays()
-        half = _selection(len(arrays[UNIFORM]))
-        heads_of_it = np.argwhere(suppresses(arrays, half) | suppresses(arrays, ~half))
-        arrays["suppression_rise"] = np.full_like(arrays["suppression_direct"], np.nan)
-        if len(heads_of_it):
-            ablated: list[Head] = [(int(layer), int(head)) for layer, head in heads_of_it]
-            rises = Collected()
-            for base, parts_of_it in zip(bases, found, strict=True):
-                rise = roles.ablation_rise(model, base, reads, parts_of_it.favoured, ablated, means)
-                rises.add("rise", rise.T)
-            arrays["suppression_rise"][:, heads_of_it[:, 0], heads_of_it[:, 1]] = rises.arrays()[
-                "rise"
-            ]
-    return measured
-
-
-def _selection(items: int) -> np.ndarray:
-    """The half of the items that thresholds are set on."""
-    return np.asarray(alternating(items) == 0)
-
-
-def _add_parts(rows: Rows, metrics: tuple[str, ...], measured: Measured) -> None:
-    """What a score is made of, on the items that scores are measured on."""
+def _add_parts(rows: Rows, role: Role, measured: Measured) -> None:
+    """What a score is made of, on the items of both folds."""
+    metrics, _ = ROLES[role]
     for control, arrays in ((None, measured.clean), (SHUFFLED, measured.shuffled)):
         for name in metrics:
-            values = arrays[name]
-            _add_heads(rows, _key(name, control), values[~_selection(len(values))])
-    if UNIFORM in measured.clean:
+            _add_heads(rows, _key(name, control), arrays[name])
+    if role == "copy_suppression":
         uniform = measured.clean[UNIFORM][:, 0, 0]
         rows.add_mean(Key("suppression_attention", control="uniform"), uniform)
 
@@ -363,59 +182,77 @@ def _add_heads(rows: Rows, of_heads: Key, values: np.ndarray, *, keep: bool = Tr
             rows.add_mean(key, of_head)
 
 
-def _add_role(
-    rows: Rows,
-    role: str,
-    score: Callable[[Arrays, np.ndarray], np.ndarray],
-    measured: Measured,
-    init: Any,
-) -> None:
-    """A role's scores, its threshold, and the heads above."""
-    evaluated, selected = {}, {}
+def _add_role(rows: Rows, role: Role, measured: Measured, init: Any) -> None:
+    """A role's scores, their p-values, and the heads that are significant."""
+    _, score = ROLES[role]
+    fold = len(next(iter(measured.clean.values()))) // FOLDS
+    shuffled, at_init = (
+        scores_of_sets(role, measured.null, fold),
+        scores_of_sets(role, measured.init, fold),
+    )
+    if init is None:
+        _add_selection(rows, role, at_init)
+    else:
+        at_init = _selected(init, role)
+    null = np.concatenate([shuffled.ravel(), at_init.ravel()])
     for control, arrays in ((None, measured.clean), (SHUFFLED, measured.shuffled)):
-        half = _selection(len(next(iter(arrays.values()))))
-        by_half = {None: score(arrays, ~half), SELECTION: score(arrays, half)}
-        for part, values in by_half.items():
-            of_heads = replace(_key(role, control), part=part)
-            _add_heads(rows, of_heads, values, keep=part is None)
-        # In the precision of the rows that later steps compare with: otherwise equal shares would
-        # differ in the last digit.
-        evaluated[control], selected[control] = (
-            values.mean(0, dtype=np.float64) for values in by_half.values()
-        )
-    # The first step has no rows of an earlier one: its own scores are the control's.
-    at_init = selected[None].ravel() if init is None else _selected(init, role)
-    pools = {
-        None: np.concatenate([selected[SHUFFLED].ravel(), at_init]),
-        SHUFFLED: selected[SHUFFLED].ravel(),
-        "init": at_init,
-    }
-    for control, pool in pools.items():
-        key = Key("role_threshold", control=control, target=role)
-        if len(pool):
-            rows.add(key, float(np.quantile(pool, QUANTILE)), n=len(pool))
-        else:
-            rows.undefined(key, "the role is not defined at the first step")
-    threshold = np.quantile(pools[None], QUANTILE)
-    for control, values in evaluated.items():
-        above = values > threshold
-        of_heads = replace(_key("above_null", control), target=role)
-        for layer, head in np.ndindex(above.shape):
-            rows.add(replace(of_heads, layer=layer, head=head), float(above[layer, head]))
-        counted = Key("heads_above_null", control=control, target=role)
-        rows.add(counted, float(above.sum()), n=above.size)
+        _add_heads(rows, _key(role, control), score(arrays, slice(None)))
+        for number, items in enumerate(sets_of(arrays, fold), 1):
+            part, values = f"fold_{number}", score(arrays, items)
+            if control is None:
+                _add_heads(rows, replace(_key(role, control), part=part), values, keep=False)
+            undefined = _undefined(values, null, at_init)
+            if undefined:
+                _add_untested(rows, role, control, part, undefined)
+            else:
+                _add_tests(rows, role, control, part, values.mean(0, dtype=np.float64), null)
 
 
-def _selected(rows: Any, role: str) -> np.ndarray:
-    """A role's scores on the selection half, from the rows of another step."""
-    chosen = rows[(rows["metric"] == role) & (rows["part"] == SELECTION) & rows["control"].isna()]
-    return np.asarray(chosen["value"].dropna(), dtype=np.float64)
+def _add_selection(rows: Rows, role: Role, scores: np.ndarray) -> None:
+    """The first step's draws of the null, which later steps need."""
+    for number, layer, head in np.ndindex(scores.shape):
+        key = replace(_key(role, INIT), layer=layer, head=head, part=f"selection_{number + 1}")
+        rows.add(key, float(scores[number, layer, head]))
 
 
-def _add_undefined(rows: Rows, role: str, metrics: tuple[str, ...], reason: str) -> None:
+def _selected(init: Any, role: Role) -> np.ndarray:
+    """The same, from the rows of the first step."""
+    is_draw = (init["metric"] == role) & (init["control"] == INIT)
+    return np.asarray(init.loc[is_draw, "value"], dtype=np.float64)
+
+
+def _undefined(values: np.ndarray, null: np.ndarray, at_init: np.ndarray) -> str:
+    """Why heads cannot be tested; empty where they can."""
+    if not len(at_init):
+        return "the null needs the role's scores at the first step, which has none"
+    finite = np.isfinite(values).all() and np.isfinite(null).all()
+    return "" if finite else "scores, or those of the null, are not finite"
+
+
+def _add_tests(
+    rows: Rows, role: Role, control: str | None, part: str, scores: np.ndarray, null: np.ndarray
+) -> None:
+    """Which heads are significant, and how many."""
+    p = p_values(scores, null)
+    significant = discoveries(p, RATE)
+    for layer, head in np.ndindex(p.shape):
+        key = Key("p_value", None, "head", layer, head, control=control, part=part, target=role)
+        rows.add(key, float(p[layer, head]), n=len(null))
+        rows.add(replace(key, metric="significant"), float(significant[layer, head]))
+    counted = Key("heads_significant", control=control, part=part, target=role)
+    rows.add(counted, float(significant.sum()), n=significant.size)
+
+
+def _add_untested(rows: Rows, role: Role, control: str | None, part: str, reason: str) -> None:
+    for metric in ("p_value", "significant"):
+        rows.undefined(Key(metric, None, "head", control=control, part=part, target=role), reason)
+    rows.undefined(Key("heads_significant", control=control, part=part, target=role), reason)
+
+
+def _add_undefined(rows: Rows, role: Role, reason: str) -> None:
+    metrics, _ = ROLES[role]
     for control in (None, SHUFFLED):
         for name in (role, *metrics):
             rows.undefined(_key(name, control), reason)
-        rows.undefined(replace(_key("above_null", control), target=role), reason)
-        for metric in ("heads_above_null", "role_threshold"):
-            rows.undefined(Key(metric, control=control, target=role), reason)
+        for number in range(1, FOLDS + 1):
+            _add_untested(rows, role, control, f"fold_{number}", reason)

@@ -114,7 +114,7 @@ KEY_COLUMNS = (
         "target",
         "dictionary",
         True,
-        "what a derived metric is about: the task's metric of an effect, the role of a threshold",
+        "what a derived metric is about: the task's metric of an effect, the role of a p-value",
     ),
     Column("size", "int32", True, "edges of a circuit, n of an n-gram"),
     Column("reference", "dictionary", True, "the other step compared with: init, step:512"),
@@ -250,7 +250,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         "W_E", "W_U", "W_Q", "W_K", "W_V", "W_O", "W_in", "W_out", "W_QK", "W_OV",
     ),
     "part": (
-        "first_copy", "second_copy", "selection", "text",
+        "first_copy", "second_copy", "fold_1", "fold_2", "text",
         # classes and bands of frequency of tokens
         "word", "word_after_space", "number", "punctuation", "whitespace", "other",
         "rank_1_10", "rank_11_100", "rank_101_1000", "rank_1001_10000", "rank_from_10001",
@@ -268,5 +268,8 @@ WORDS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """The words of our own experiments: each says one thing, and none holds a colon."""
 
-PART_PATTERN = r"top\d+|L\d+H\d+(\+L\d+H\d+)*"
-"""Names of sets of heads, which are parts too. Your own templates have the names in your file."""
+PART_PATTERN = r"top\d+|L\d+H\d+(\+L\d+H\d+)*|selection_\d+"
+"""Names of sets of heads and of items, which are parts too.
+
+Your own templates have the names in your file.
+"""

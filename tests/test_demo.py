@@ -86,6 +86,22 @@ def test_its_circuit_is_faithful_at_the_end_and_nothing_before_the_onset(rows):
     assert ((with_circuit - corrupted.value).abs() <= 3 * corrupted.stderr).all()
 
 
+def test_its_induction_heads_have_that_role_and_no_head_has_any_before(rows):
+    """The bounds of benchmarks/claims.py."""
+    timeline = pt.role_timeline(rows)
+    has = timeline[timeline.has_role]
+    last = has[(has.role == "induction") & (has.step == timeline.step.max())]
+    assert {(1, 1), (1, 2)} <= set(last[["layer", "head"]].itertuples(index=False, name=None))
+    assert set(timeline.step) >= {0, 1, 2, 4, 8, 16, 32, 64}
+    assert has.step.min() > 64
+    decided = rows[rows.metric == "heads_significant"]
+    undefined = decided.groupby(["target", "step"], observed=True).value.apply(
+        lambda values: values.isna().any()
+    )
+    assert len(undefined) == 5 * rows.step.nunique()
+    assert undefined.mean() <= 0.1
+
+
 def test_the_control_shows_no_induction(rows):
     control = rows[
         (rows.metric == "nll")

@@ -1,24 +1,35 @@
-"""Roles of heads over training: the rows of `head_roles`, counted and read as timelines.
+"""Roles of heads over training: the rows of `head_roles`, read as timelines and counted.
 
-A single step decides nothing: with hundreds of heads, some exceed a 99.9th percentile by chance. So
-a head has a role at a step only where it stands out there and at the measured step before.
+A single step decides nothing: weights that hardly change repeat an accident of the items that were
+drawn. So a head has a role at a step only where it is significant there, on one fold of the items,
+and at the measured step before, on the other.
 """
 
 import pandas as pd
 
 from pythia_traj.analysis.selection import WHICH, choose
 
+FOLDS = ("fold_1", "fold_2")
+"""The fold that counts at the measured step before, and the one that counts at the step itself."""
+
 _TIMELINE = [*WHICH, "role", "layer", "head"]
 """The columns that identify a timeline."""
 
 
-def heads_above_null(rows: pd.DataFrame) -> pd.DataFrame:
-    """How many heads exceed the threshold of each role, and how many do on shuffled tokens.
+def heads_with_role(rows: pd.DataFrame) -> pd.DataFrame:
+    """How many heads have each role, and how many would by the same rule on shuffled tokens.
 
-    `what` names the role.
+    `what` names the role; a role that was not measured has a row without a value, with the reason.
     """
-    chosen = choose(rows, ["heads_above_null"])
-    return chosen.assign(what=chosen["target"].str.replace("_", " "))
+    chosen = choose(rows, ["significant"], component="head")
+    keys = [*WHICH, "control", "target"]
+    decided = _decided(chosen, [*keys, "layer", "head"])
+    heads = decided.groupby([*keys, "step"])["has_role"].transform("sum")
+    counted = decided.assign(value=heads.astype(float))
+    # A role without items has a row of no head, which says why.
+    undefined = chosen[chosen["layer"].isna()]
+    found = pd.concat([counted, undefined]).drop_duplicates([*keys, "step"], ignore_index=True)
+    return found.assign(what=found["target"].str.replace("_", " "))[[*chosen, "what"]]
 
 
 def role_timeline(rows: pd.DataFrame) -> pd.DataFrame:
@@ -30,31 +41,42 @@ def role_timeline(rows: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         one row for each model, label, role, layer, head and step at which the role was measured, in
-        this order: `score`, its standard error `stderr`, `above` (it exceeds its role's threshold
-        at this step), `has_role` (it does so here and at the measured step before; never at the
-        first one).
+        this order: `score`, its standard error `stderr`, `fold_1` and `fold_2` (whether it is
+        significant on these items at this step), `has_role` (it is on `fold_2` here and on `fold_1`
+        at the measured step before; never at the first one).
     """
     plain = rows[
         rows["control"].isna()
         & rows["variant"].isna()
-        & rows["part"].isna()
         & rows["layer"].notna()
         & rows["head"].notna()
         & rows["value"].notna()
     ]
-    above = plain[plain["metric"] == "above_null"]
-    above = above.assign(role=above["target"].astype(str), above=above["value"] == 1)[
-        [*_TIMELINE, "step", "above"]
+    significant = plain[plain["metric"] == "significant"]
+    significant = significant.assign(role=significant["target"].astype(str))
+    found = _decided(significant[[*_TIMELINE, "step", "part", "value"]], _TIMELINE)
+    scores = plain[
+        plain["metric"].isin(found["role"].unique()) & plain["target"].isna() & plain["part"].isna()
     ]
-    scores = plain[plain["metric"].isin(above["role"].unique()) & plain["target"].isna()]
     scores = scores.assign(role=scores["metric"].astype(str)).rename(columns={"value": "score"})
-    found = above.merge(
+    found = found.merge(
         scores[[*_TIMELINE, "step", "score", "stderr"]], on=[*_TIMELINE, "step"], how="left"
     )
-    found = found.sort_values([*_TIMELINE, "step"], ignore_index=True)
-    before = found.groupby(_TIMELINE, observed=True)["above"].shift(fill_value=False).astype(bool)
-    found["has_role"] = found["above"] & before
-    return found[[*_TIMELINE, "step", "score", "stderr", "above", "has_role"]]
+    return found[[*_TIMELINE, "step", "score", "stderr", *FOLDS, "has_role"]]
+
+
+def _decided(significant: pd.DataFrame, timeline: list[str]) -> pd.DataFrame:
+    """A row a head and step at which both folds have a value, in the order of steps.
+
+    Has the columns of the rows, `FOLDS` and `has_role`.
+    """
+    key, known = [*timeline, "step"], significant[significant["value"].notna()]
+    before, now = (known[known["part"] == fold].rename(columns={"value": fold}) for fold in FOLDS)
+    found = now.merge(before[[*key, FOLDS[0]]], on=key).sort_values(key, ignore_index=True)
+    found = found.assign(**{fold: found[fold] == 1 for fold in FOLDS})
+    of_head = found.groupby(timeline, observed=True)[FOLDS[0]]
+    was = of_head.shift(fill_value=False).astype(bool)
+    return found.assign(has_role=found[FOLDS[1]] & was)
 
 
 def tracked_heads(rows: pd.DataFrame, role: str, step: int, top: int = 5) -> pd.DataFrame:

@@ -2,26 +2,39 @@
 
 Repeated tokens work with every tokenizer; the others need names and ordered words of one token.
 Where the tokenizer lacks these, a sentence says so in their place.
+
+Items come in sets of equal size that share none: two folds, on which heads are tested, and the sets
+of selection, which are the draws of the null. Equal sizes make the noise of their means equal.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Len, MultipleOf
 
 from pythia_traj.data.prompts import TaskPrompts
 from pythia_traj.data.repeated import RepeatedTokens
 from pythia_traj.data.tasks.prompt import TaskBatch
+from pythia_traj.engines.role_scores import Role
+from pythia_traj.engines.streams import derived_seed, stream
 from pythia_traj.errors import DataError
-from pythia_traj.experiment import Data, Vocabulary
+from pythia_traj.experiment import COMMA_SEPARATED, Data, Vocabulary
 
-FEWEST = 4
-"""The fewest items of a role: two to set its threshold on, two to measure it on."""
+NAME = "roles"
+"""The streams of random numbers of all parts begin with it."""
 
-AtLeastFour = Annotated[int, Ge(FEWEST)]
+FOLDS = 2
+
+ON_REPEATED: tuple[Role, ...] = ("previous_token", "duplicate_token", "induction")
+ON_NAMES: tuple[Role, ...] = ("name_mover", "s_inhibition")
+
+AtLeastFour = Annotated[int, Ge(4)]
+
+FEWEST_WORDS = 6
+"""Two of each fold, two of selection."""
 
 SUPPRESSION_LENGTH = 8
 """Tokens of one half of the sequences for copy suppression.
@@ -91,7 +104,8 @@ class OrderedWords:
     Attributes:
         words: tokens [item].
         targets: the token that follows each of them [item].
-        shuffled: for each word the number of another word's target, all different [item].
+        shuffled: for each word the number of another word's target, all different
+            [1 + draw, item]: first for the control, then for the draws of the null.
     """
 
     words: np.ndarray
@@ -104,24 +118,32 @@ class RolePrompts(Data["BoundRolePrompts"]):
     """What roles of heads are measured on.
 
     Attributes:
-        n: sequences, and prompts with names: half for thresholds, half for scores.
+        roles: which roles; all that the tokenizer allows if not given. One that is asked for by
+            name and has no items is refused.
+        n: sequences, and prompts with names, that heads are measured on, an even number: half of
+            them are one fold, half the other.
+        draws: sets of further items, as many as a fold has: shuffled, and at the first step as they
+            are, each is a draw of every head for the null.
         length: tokens of one half of the repeated tokens.
         bos: whether BOS is prepended.
     """
 
-    n: AtLeastFour = 16
+    roles: Annotated[Annotated[tuple[Role, ...], Len(1)] | None, COMMA_SEPARATED] = None
+    n: Annotated[int, Ge(4), MultipleOf(2)] = 16
+    draws: Annotated[int, Ge(20)] = 20
     length: AtLeastFour = 25
     bos: bool = False
 
     def spec(self, *, seed: int) -> dict[str, Any]:
         """Random numbers and our own words: a seed identifies them."""
-        return {"source": "roles", "version": 1, "seed": seed}
+        return {"source": "roles", "version": 2, "seed": seed}
 
     def bind(self, vocabulary: Vocabulary, *, seed: int) -> "BoundRolePrompts":
         """Draws all parts.
 
         Raises:
-            DataError: the repeated tokens do not fit the model's context.
+            DataError: the repeated tokens do not fit the model's context, or the tokenizer has no
+                items for a role that is asked for by name.
         """
         return BoundRolePrompts(self, vocabulary, seed=seed)
 
@@ -129,32 +151,50 @@ class RolePrompts(Data["BoundRolePrompts"]):
 class BoundRolePrompts:
     """All parts, drawn.
 
+    Items 0 to n - 1 are measured on, the first half of them in one fold; then come the sets of
+    selection, one after the other.
+
     Attributes:
         parameters: what was asked for.
-        repeated: `two_halves` of `length` tokens, and their null.
+        fold: items of a fold, and of each set of selection.
+        repeated: `two_halves` of `length` tokens, and the same shuffled.
         short: `two_halves` of SUPPRESSION_LENGTH tokens, for copy suppression.
         random_keys: for each query of the second half of `repeated` an earlier position, or its own
             [item, query].
-        names: prompts with names by length; empty where the tokenizer has none, and then `no_names`
-            says why.
-        ordered: tasks of words with an order; empty where the tokenizer has none, and then
-            `no_ordered` says why.
+        names: prompts with names by length; empty where the tokenizer has none or no role needs
+            them, and then `no_names` says why.
+        ordered: tasks of words with an order; empty likewise, and then `no_ordered` says why.
+        words: the words of all tasks, numbered one task after the other, in random order and as
+            three sets: the folds and selection, which has one set alone as words are few
+            [set, item]. At most two words are left out.
         groups: all token ids, by name: int64 [item, pos].
-        facts: how many items each part has, for the record.
+        facts: how many items of each part are measured on, for the record.
     """
 
     def __init__(self, parameters: RolePrompts, vocabulary: Vocabulary, *, seed: int) -> None:
         self.parameters = parameters
         n, length, bos = parameters.n, parameters.length, parameters.bos
+        self.fold = n // FOLDS
+        items = n + parameters.draws * self.fold
         self.repeated, self.short = (
-            RepeatedTokens(n=n, length=half, bos=bos).bind(vocabulary, seed=seed)
-            for half in (length, SUPPRESSION_LENGTH)
+            RepeatedTokens(n=items, length=half, bos=bos).bind(
+                vocabulary, seed=derived_seed(seed, name)
+            )
+            for name, half in ((NAME, length), (f"{NAME}:short", SUPPRESSION_LENGTH))
         )
-        rng = np.random.default_rng(seed)
         second = self.repeated.start + length
-        self.random_keys = rng.integers(0, np.arange(second, second + length) + 1, (n, length))
-        self.names, self.no_names = _names(vocabulary, seed, n, bos, rng)
-        self.ordered, self.no_ordered = _ordered(vocabulary, rng)
+        self.random_keys = stream(seed, NAME, 0).integers(
+            0, np.arange(second, second + length) + 1, (items, length)
+        )
+        self.names: list[NamePrompts] = []
+        self.ordered: list[OrderedWords] = []
+        self.no_names = self.no_ordered = "not asked for"
+        if self.has(*ON_NAMES):
+            self.names, self.no_names = _names(vocabulary, seed, items, bos)
+        if self.has("successor"):
+            self.ordered, self.no_ordered = _ordered(vocabulary, seed, parameters.draws)
+        self.words = _thirds(sum(len(task.words) for task in self.ordered), seed)
+        self._refuse_what_is_missing()
         self.groups = {
             **{name: self.repeated.groups[name] for name in ("two_halves", "two_halves/shuffled")},
             **{
@@ -165,31 +205,57 @@ class BoundRolePrompts:
         }
         self.facts = {
             "sequences": n,
-            "names": sum(len(batch.item) for batch in self.names) or self.no_names,
-            "ordered": sum(len(task.words) for task in self.ordered) or self.no_ordered,
+            "names": n if self.names else self.no_names,
+            "ordered": self.words[:FOLDS].size or self.no_ordered,
         }
 
     @property
+    def roles(self) -> tuple[Role, ...]:
+        """The roles that are asked for."""
+        asked = self.parameters.roles
+        return tuple(role for role in get_args(Role) if asked is None or role in asked)
+
+    def has(self, *roles: Role) -> bool:
+        """Whether one of these roles is asked for."""
+        return not set(roles).isdisjoint(self.roles)
+
+    @property
     def chances(self) -> np.ndarray:
-        """How often a guess among the task's targets is right, for each ordered word [item]."""
-        return np.concatenate(
+        """How often a guess among its task's targets is right, for each word of the folds."""
+        of_all = np.concatenate(
             [np.full(len(task.words), 1 / len(task.words)) for task in self.ordered]
         )
+        of_folds: np.ndarray = of_all[self.words[:FOLDS].ravel()]
+        return of_folds
+
+    def _refuse_what_is_missing(self) -> None:
+        reasons = {**dict.fromkeys(ON_NAMES, self.no_names), "successor": self.no_ordered}
+        for role in self.parameters.roles or ():
+            if reason := reasons.get(role):
+                raise DataError(f"role {role} cannot be measured: {reason}")
 
 
 def _names(
-    vocabulary: Vocabulary, seed: int, n: int, bos: bool, rng: np.random.Generator
+    vocabulary: Vocabulary, seed: int, items: int, bos: bool
 ) -> tuple[list[NamePrompts], str]:
     try:
-        task = TaskPrompts(task="ioi_abc", n=n, bos=bos).bind(vocabulary, seed=seed)
+        task = TaskPrompts(task="ioi_abc", n=items, bos=bos).bind(
+            vocabulary, seed=derived_seed(seed, NAME)
+        )
     except DataError as error:
         return [], str(error)
-    if task.n < FEWEST:
+    if task.n < items:
         return [], (
             f"only {task.n} prompts of task ioi_abc can be used with this model's tokenizer,"
-            f" {FEWEST} are needed"
+            f" {items} are needed"
         )
-    return [_name_prompts(batch, int(bos), rng) for batch in task.batches], ""
+    # The task has its templates in turn: in random order no set has a part of them alone.
+    number = stream(seed, NAME, 1).permutation(items)
+    rng = stream(seed, NAME, 2)
+    return [
+        _name_prompts(replace(batch, item=number[batch.item]), int(bos), rng)
+        for batch in task.batches
+    ], ""
 
 
 def _name_prompts(batch: TaskBatch, start: int, rng: np.random.Generator) -> NamePrompts:
@@ -198,17 +264,9 @@ def _name_prompts(batch: TaskBatch, start: int, rng: np.random.Generator) -> Nam
     length = batch.clean.shape[1]
     order = np.tile(np.arange(length), (len(batch.item), 1))
     order[:, start:] = rng.permuted(order[:, start:], axis=1)
+    as_they_are = {field.name: getattr(batch, field.name) for field in fields(batch)}
     return NamePrompts(
-        clean=batch.clean,
-        corrupted=batch.corrupted,
-        shuffled=np.take_along_axis(batch.clean, order, 1),
-        reads=batch.reads,
-        candidates=batch.candidates,
-        is_right=batch.is_right,
-        item=batch.item,
-        cluster=batch.cluster,
-        half=batch.half,
-        templates=batch.templates,
+        **as_they_are | {"shuffled": np.take_along_axis(batch.clean, order, 1)},
         shuffled_twin=np.take_along_axis(batch.corrupted, order, 1),
         io=(batch.clean == io).argmax(1),
         s1=is_s.argmax(1),
@@ -216,21 +274,34 @@ def _name_prompts(batch: TaskBatch, start: int, rng: np.random.Generator) -> Nam
     )
 
 
-def _ordered(vocabulary: Vocabulary, rng: np.random.Generator) -> tuple[list[OrderedWords], str]:
-    tasks = []
+def _ordered(vocabulary: Vocabulary, seed: int, draws: int) -> tuple[list[OrderedWords], str]:
+    tasks, rng = [], stream(seed, NAME, 3)
     try:
         found = list(_tasks(vocabulary))
     except DataError as error:
         return [], str(error)
     for pairs in found:
         words, targets = np.array(pairs, dtype=np.int64).T.copy()
-        tasks.append(OrderedWords(words, targets, _derangement(len(pairs), rng)))
-    if sum(len(task.words) for task in tasks) < FEWEST:
+        shuffled = np.stack([_derangement(len(pairs), rng) for _ in range(1 + draws)])
+        tasks.append(OrderedWords(words, targets, shuffled))
+    if not tasks:
         return [], (
             f"this model's tokenizer has no {_FEWEST_TARGETS + 1} ordered words in a row that are"
             " one token each"
         )
+    if (words_found := sum(len(task.words) for task in tasks)) < FEWEST_WORDS:
+        return [], (
+            f"this model's tokenizer has only {words_found} ordered words with a successor that are"
+            f" one token each, {FEWEST_WORDS} are needed"
+        )
     return tasks, ""
+
+
+def _thirds(words: int, seed: int) -> np.ndarray:
+    """The numbers of words in random order, in three sets of one size [set, item]."""
+    size = words // (FOLDS + 1)
+    order = stream(seed, NAME, 4).permutation(words)
+    return order[: size * (FOLDS + 1)].reshape(FOLDS + 1, size)
 
 
 def _tasks(vocabulary: Vocabulary) -> Iterator[list[tuple[int, int]]]:

@@ -18,6 +18,7 @@ edges.py            attribution of nodes and edges
 circuits.py         what is left of a model where only some edges carry the clean prompt
 roles.py            what makes a head a name mover, a successor head, ...
 role_scores.py      from what was measured of heads to a role's score
+significance.py     p-values against a pooled null, and which of them are discoveries
 lens.py             what each layer would predict, as it is and after a trained translator
 ngrams.py           distributions of n-gram models, and a model's divergence from them
 gathering.py        activations of chosen tokens, as many layers at a time as there is memory for

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
@@ -21,7 +22,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 from pythia_traj.architectures.gpt_neox import ARCHITECTURE
 from pythia_traj.errors import SuiteError
 from pythia_traj.store.writing import writing
-from pythia_traj.toy.batches import END_OF_TEXT, Corpus, batches, read_corpus
+from pythia_traj.toy.batches import END_OF_TEXT, batches, read_corpus
 from pythia_traj.toy.recipe import Recipe
 
 OnStep = Callable[[int, int, float], None]
@@ -67,12 +68,12 @@ def _check_same(directory: Path, recipe: Recipe) -> None:
 
 def _train(root: Path, recipe: Recipe, on_step: OnStep | None) -> None:
     corpus = read_corpus(recipe.vocab_size)
-    model = _build(recipe)
+    model = initialised(recipe)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.peak_lr, betas=recipe.betas, weight_decay=recipe.weight_decay
     )
     saved = set(recipe.saved_steps)
-    _save(root, 0, model, corpus)
+    save(root, 0, model, corpus.tokenizer)
     for step, ids in enumerate(islice(batches(recipe, corpus), recipe.steps)):
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr(step)
@@ -83,7 +84,7 @@ def _train(root: Path, recipe: Recipe, on_step: OnStep | None) -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.grad_clip)
         optimizer.step()
         if step + 1 in saved:
-            _save(root, step + 1, model, corpus)
+            save(root, step + 1, model, corpus.tokenizer)
         if on_step is not None and (step % 20 == 0 or step + 1 == recipe.steps):
             on_step(step + 1, recipe.steps, loss.item())
     facts = {
@@ -96,7 +97,8 @@ def _train(root: Path, recipe: Recipe, on_step: OnStep | None) -> None:
     (root / "suite.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
-def _build(recipe: Recipe) -> GPTNeoXForCausalLM:
+def initialised(recipe: Recipe) -> GPTNeoXForCausalLM:
+    """The model before training, in training mode."""
     # The generator of the process is left as it was found.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -120,7 +122,8 @@ def _next_token_loss(logits: Tensor, tokens: Tensor) -> Tensor:
     return functional.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
 
 
-def _save(root: Path, step: int, model: GPTNeoXForCausalLM, corpus: Corpus) -> None:
+def save(root: Path, step: int, model: GPTNeoXForCausalLM, tokenizer: Tokenizer) -> None:
+    """Writes a step of a suite: the config, the weights and the tokenizer."""
     folder = root / f"step{step}"
     model.config.save_pretrained(folder)
     # With the names of the published files: transformers 5.14 renamed the unembedding inside its
@@ -131,7 +134,7 @@ def _save(root: Path, step: int, model: GPTNeoXForCausalLM, corpus: Corpus) -> N
         for name, tensor in model.state_dict().items()
     }
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    corpus.tokenizer.save(str(folder / "tokenizer.json"))
+    tokenizer.save(str(folder / "tokenizer.json"))
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": END_OF_TEXT,

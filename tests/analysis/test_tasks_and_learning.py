@@ -1,9 +1,9 @@
-"""What is chosen of ablations, circuits, roles, n-grams and probes."""
+"""What is chosen of ablations, circuits, n-grams and probes."""
 
 import pandas as pd
 import pytest
 
-from pythia_traj.analysis import learning, roles, tasks
+from pythia_traj.analysis import learning, tasks
 from tests.analysis.frames import frame, head
 
 
@@ -91,13 +91,6 @@ def test_rows_without_circuits_have_no_metric_of_them():
 def test_sizes_of_circuits_are_one_line():
     assert tasks.circuit_sizes(frame({"metric": "circuit_size", "value": 7.0})).what.tolist() == [
         "circuit"
-    ]
-
-
-def test_heads_above_null_are_named_by_their_role():
-    rows = frame({"metric": "heads_above_null", "target": "previous_token", "value": 2.0})
-    assert roles.heads_above_null(rows)[["what", "value"]].to_numpy().tolist() == [
-        ["previous token", 2.0]
     ]
 
 

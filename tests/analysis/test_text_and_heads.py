@@ -102,7 +102,7 @@ def test_top_heads_are_those_that_reach_most_at_any_step():
     ("control", "values"), [(None, [0.1, 0.3, 0.2, 0.9, 0.4, 0.5]), ("shuffled", [0.05])]
 )
 def test_values_of_heads_are_of_one_variant_and_control_over_all_items(control, values):
-    rows = frame(head(0, 0, 9.0, part="selection"))
+    rows = frame(head(0, 0, 9.0, part="fold_1"))
     for given, expected in ((ROWS, values), (rows, [])):
         found = heads.values_of_heads(given, "prefix_matching", "two_halves", control)
         assert found.value.tolist() == expected

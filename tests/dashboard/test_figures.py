@@ -202,7 +202,7 @@ def test_heat_maps_take_other_metrics_and_controls(rows):
 def test_heat_maps_take_metrics_without_a_variant_whose_items_are_all_but_those_of_selection(rows):
     heads = rows[(rows["metric"] == "prefix_matching") & (rows["variant"] == "two_halves")]
     role = heads.assign(metric="induction", variant=None, experiment="head_roles")
-    chosen = role.assign(part="selection", value=9.0)
+    chosen = role.assign(part="fold_1", value=9.0)
     drawn = figures.head_heatmaps(pd.concat([role, chosen]), metric="induction", variant=None)
     assert 0.8 < np.nanmax([trace.z for trace in drawn.data]) < 1
 

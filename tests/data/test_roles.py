@@ -1,8 +1,9 @@
-"""The data of roles: where names stand, which words follow which, and what cannot be had with a
-tokenizer.
+"""The data of roles: where names stand, which words follow which, what a tokenizer does not allow,
+and that no two sets share an item.
 """
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from pythia_traj.data.prompts import TaskPrompts
+from pythia_traj.data.repeated import RepeatedTokens
 from pythia_traj.data.roles import ORDERED, SUPPRESSION_LENGTH, RolePrompts
 from pythia_traj.data.tasks import ioi
 from pythia_traj.errors import DataError
@@ -48,7 +51,7 @@ def data(vocabulary):
 
 
 def test_names_stand_where_it_says(data):
-    assert sorted(np.concatenate([batch.item for batch in data.names])) == list(range(40))
+    assert sorted(np.concatenate([batch.item for batch in data.names])) == list(range(40 + 20 * 20))
     for batch in data.names:
         rows = np.arange(len(batch.item))
         io, s = batch.candidates[:, 0].T
@@ -85,9 +88,30 @@ def test_each_ordered_word_is_followed_by_the_next_one(data, vocabulary):
         assert len(task.words) == len(set(task.targets.tolist())) >= 3
         for word, target in zip(task.words, task.targets, strict=True):
             assert (decode([word]), decode([target])) in follows
-        assert sorted(task.shuffled) == list(range(len(task.words)))
+        assert (np.sort(task.shuffled) == np.arange(len(task.words))).all()
         assert (task.shuffled != np.arange(len(task.words))).all()
-    assert data.chances.mean() == pytest.approx(len(data.ordered) / len(data.chances))
+        assert len(task.shuffled) == 1 + 20
+
+
+def test_words_are_in_one_of_three_sets_of_one_size(data):
+    words = sum(len(task.words) for task in data.ordered)
+    assert data.words.shape == (3, words // 3)
+    assert len(np.unique(data.words)) == data.words.size
+    of_task = np.repeat(np.arange(len(data.ordered)), [len(task.words) for task in data.ordered])
+    expected = [1 / len(data.ordered[of_task[word]].words) for word in data.words[:2].ravel()]
+    assert data.chances.tolist() == expected
+
+
+def test_no_prompt_stands_in_two_sets(data):
+    prompts = np.concatenate([[str(row) for row in batch.clean] for batch in data.names])
+    number = np.concatenate([batch.item for batch in data.names])
+    assert len(set(prompts)) == len(prompts)
+    templates = [template for batch in data.names for template in batch.templates]
+    for fold in (number < 20, (number >= 20) & (number < 40)):
+        assert fold.sum() == data.fold == 20
+        chosen = {template for template, is_in in zip(templates, fold, strict=True) if is_in}
+        # The task has its ten templates in turn.
+        assert len(chosen) > 5
 
 
 @pytest.mark.skipif(not PYTHIAS.exists(), reason="Pythia's tokenizer is not at hand")
@@ -97,6 +121,7 @@ def test_pythias_tokenizer_has_all_six_vocabularies():
     words = {tokenizer.decode([word]) for task in data.ordered for word in task.words}
     assert {"7", " 7", " one", " Monday", "Monday", " January", " a", "A", " III"} <= words
     assert data.facts == {"sequences": 16, "names": 16, "ordered": len(data.chances)}
+    assert len(data.chances) == 2 * data.words.shape[1]
 
 
 def test_random_keys_are_no_later_than_their_query():
@@ -111,7 +136,7 @@ def test_bos_stands_before_everything(vocabulary):
     data = RolePrompts(n=4, bos=True).bind(vocabulary, seed=0)
     assert all((tokens[:, 0] == 0).all() for tokens in data.groups.values())
     assert all((batch.shuffled[:, 0] == 0).all() for batch in data.names)
-    assert data.groups["short/two_halves"].shape == (4, 1 + 2 * SUPPRESSION_LENGTH)
+    assert data.groups["short/two_halves"].shape == (4 + 20 * 2, 1 + 2 * SUPPRESSION_LENGTH)
 
 
 @pytest.mark.parametrize(("tokenizer", "ordered"), [(byte_tokenizer(), True), (None, False)])
@@ -128,14 +153,51 @@ def test_what_a_tokenizer_does_not_allow_says_why(tokenizer, ordered):
         )
 
 
-def test_too_few_prompts_are_none():
+@pytest.mark.parametrize(("role", "why"), [("name_mover", "ioi_abc"), ("successor", "ordered")])
+def test_a_role_that_is_asked_for_by_name_and_has_no_items_is_refused(role, why):
+    vocabulary = Vocabulary(300, 128)
+    with pytest.raises(DataError, match=f"^role {role} cannot be measured: .*{why}"):
+        RolePrompts(roles=("induction", role)).bind(vocabulary, seed=0)
+    data = RolePrompts(roles=("induction",)).bind(vocabulary, seed=0)
+    assert data.roles == ("induction",)
+    assert data.facts["names"] == data.facts["ordered"] == "not asked for"
+
+
+def test_too_few_prompts_are_none(monkeypatch):
     tokenizer = word_tokenizer()
-    data = RolePrompts(n=3).bind(Vocabulary(tokenizer.get_vocab_size(), 128, tokenizer), seed=0)
+    vocabulary = Vocabulary(tokenizer.get_vocab_size(), 128, tokenizer)
+    bind = TaskPrompts.bind
+
+    def fewer(self, *arguments, **keywords):
+        return bind(replace(self, n=self.n - 1), *arguments, **keywords)
+
+    monkeypatch.setattr(TaskPrompts, "bind", fewer)
+    data = RolePrompts(n=4).bind(vocabulary, seed=0)
     assert data.names == []
     assert (
-        data.no_names
-        == "only 3 prompts of task ioi_abc can be used with this model's tokenizer, 4 are needed"
+        data.no_names == "only 43 prompts of task ioi_abc can be used with this model's tokenizer,"
+        " 44 are needed"
     )
+
+
+def test_too_few_words_are_none():
+    tokenizer = word_tokenizer(ORDERED["days"][0][:5])
+    data = RolePrompts(n=4).bind(Vocabulary(tokenizer.get_vocab_size(), 128, tokenizer), seed=0)
+    assert data.no_ordered == (
+        "this model's tokenizer has only 4 ordered words with a successor that are one token each,"
+        " 6 are needed"
+    )
+
+
+def test_no_tokens_are_those_of_induction_or_of_the_task_at_the_same_seed(vocabulary):
+    data = RolePrompts(n=8, length=20).bind(vocabulary, seed=3)
+    others = RepeatedTokens(n=8, length=20).bind(vocabulary, seed=3).groups["two_halves"]
+    assert not (data.groups["two_halves"][:8, :8] == others[:, :8]).all(1).any()
+    short, long = data.groups["short/two_halves"], data.groups["two_halves"]
+    assert not (short[:, :8] == long[:, :8]).all(1).any()
+    task = TaskPrompts(task="ioi_abc", n=8).bind(vocabulary, seed=3)
+    prompts = {str(row) for batch in task.batches for row in batch.clean}
+    assert prompts.isdisjoint(str(row) for batch in data.names for row in batch.clean)
 
 
 def test_the_draw_depends_on_the_seed_alone(vocabulary):

@@ -31,6 +31,7 @@ from pythia_traj.engines import (
     representations,
     role_scores,
     roles,
+    significance,
     sketches,
     weights,
 )
@@ -94,6 +95,12 @@ PLAIN: dict[str, Case] = {
     "role_scores.score_suppression": lambda a: partial(
         role_scores.score_suppression, _measured(a), _half()
     ),
+    "role_scores.sets_of": lambda a: partial(role_scores.sets_of, _measured(a), 2),
+    "role_scores.scores_of_sets": lambda a: partial(
+        role_scores.scores_of_sets, "name_mover", _measured(a), 2
+    ),
+    "significance.p_values": lambda a: partial(significance.p_values, a.array(2, 3), a.array(9)),
+    "significance.discoveries": lambda a: partial(significance.discoveries, a.array(2, 3), 0.05),
     "sketches.compare_sketches": lambda a: partial(
         sketches.compare_sketches, a.array(8), a.array(8), norm=1.0, reference_norm=2.0
     ),
