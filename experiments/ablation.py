@@ -110,6 +110,7 @@ def passes(
     cites="Wang et al. 2023",
     data=TaskPrompts(n=16),
     items=True,
+    softmax="all",
     tables={"sets": SETS},
     passes=passes,
 )

@@ -23,7 +23,14 @@ def passes(shape: Shape, prompts: BoundTaskPrompts, **_: object) -> Passes:
     return Passes(1, 1) * (len(CONTROLS) * prompts.n)
 
 
-@experiment(version=1, cites="Wang et al. 2023", data=TaskPrompts(n=100), items=True, passes=passes)
+@experiment(
+    version=1,
+    cites="Wang et al. 2023",
+    data=TaskPrompts(n=100),
+    items=True,
+    softmax="all",
+    passes=passes,
+)
 def behaviour(
     model: HookedTransformer,
     prompts: BoundTaskPrompts,

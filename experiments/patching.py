@@ -68,7 +68,12 @@ def passes(
 
 
 @experiment(
-    version=1, cites="Zhang and Nanda 2024", data=TaskPrompts(n=8), items=True, passes=passes
+    version=1,
+    cites="Zhang and Nanda 2024",
+    data=TaskPrompts(n=8),
+    items=True,
+    softmax="all",
+    passes=passes,
 )
 def patching(
     model: HookedTransformer,

@@ -53,6 +53,7 @@ def passes(
     data=TaskPrompts(n=16),
     processing=RAW,
     items=True,
+    softmax="all",
     passes=passes,
 )
 def transplant(

@@ -69,6 +69,12 @@ T = TypeVar("T")
 Groups = tuple[str, ...] | Literal["first", "every"]
 """Which groups of its data an experiment that reads is called for, each in separate batches."""
 
+Softmax = Literal["all"] | Callable[[Any], int] | None
+"""Over which rows of the vocabulary an experiment takes a softmax.
+
+Over all, padding included; over the first so many, by its data; or over none.
+"""
+
 D_co = TypeVar("D_co", covariant=True)
 
 
@@ -185,6 +191,7 @@ class Experiment:
     references: tuple[str, ...]
     row_references: tuple[str, ...]
     items: bool
+    softmax: Softmax = field(repr=False)
     tables: Mapping[str, tuple[Column, ...]] = field(repr=False)
     requires: tuple[str, ...]
     passes: Callable[..., Passes] | None = field(repr=False)
@@ -227,6 +234,13 @@ class Experiment:
         """What it reads with a request's parameters."""
         return self.reads(**self.own(parameters)) if callable(self.reads) else self.reads
 
+    def softmax_rows(self, parameters: Mapping[str, Any], data: Any, d_vocab: int) -> int | None:
+        """How many rows of the vocabulary its softmax is over; None where it takes none."""
+        if callable(self.softmax):
+            return self.softmax(data)
+        is_over_all = self.softmax or {"loss", "correct"} & set(self.reads_with(parameters))
+        return d_vocab if is_over_all else None
+
     @property
     def positional(self) -> tuple[str, ...]:
         """The names of the positional parameters: what the experiment receives."""
@@ -247,6 +261,7 @@ class Declared(TypedDict, total=False):
     references: tuple[str, ...]
     row_references: tuple[str, ...]
     items: bool
+    softmax: Softmax
     tables: Mapping[str, tuple[Column, ...]]
     requires: tuple[str, ...]
 
@@ -310,6 +325,9 @@ def experiment(
             is not given.
             `row_references`: other steps whose rows it compares with, with the same names.
             `items`: per-item values are kept in `tables/items`.
+            `softmax`: over which rows of the vocabulary it takes one, for the record: "all",
+            padding included; a function of its data that says how many are left of those that it
+            cuts; not given where it takes none. Reading `loss` or `correct` says "all".
             `tables`: the columns of each table that it may have beside its rows, by the table's
             name, so that every step's file has the same types, whatever it holds.
             `requires`: distributions it needs in addition to the project's.
@@ -342,6 +360,7 @@ def experiment(
             references=references,
             row_references=row_references,
             items=declared.get("items", False),
+            softmax=declared.get("softmax"),
             tables=_checked_tables(name, declared.get("tables", {})),
             requires=declared.get("requires", ()),
             passes=passes,

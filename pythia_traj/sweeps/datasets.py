@@ -112,6 +112,13 @@ class Datasets:
         """The `facts` of a label's data, for the record; empty without any."""
         return dict(getattr(self.get(label), "facts", {}))
 
+    def softmax(self, label: str) -> int | None:
+        """How many rows of the vocabulary a label's softmax is over; None where it takes none."""
+        request = self._config.experiments[label]
+        return request.experiment.softmax_rows(
+            request.parameters, self.get(label), self._vocabulary.d_vocab
+        )
+
 
 def _arguments(data: Data[Any] | None) -> dict[str, Any]:
     """The values of its fields."""

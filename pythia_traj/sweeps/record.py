@@ -88,6 +88,7 @@ class Circumstances:
         fetched: bytes of the weight files that were opened for them.
         waited_for: what took longer: `network`, `disk` or `compute`.
         labels: those of all units that shared the pass.
+        softmax: by label, over how many rows of the vocabulary its softmax was; None over none.
         origin: where the model was published.
     """
 
@@ -98,6 +99,7 @@ class Circumstances:
     fetched: int
     waited_for: str
     labels: Sequence[str]
+    softmax: Mapping[str, int | None]
     origin: str
 
 
@@ -242,7 +244,7 @@ class Recorder:
             "vocabulary": {
                 "rows": vocabulary.d_vocab,
                 "tokenizer": tokenizer.get_vocab_size() if tokenizer else None,
-                "softmax": vocabulary.d_vocab,
+                "softmax": under.softmax[unit.label],
             },
             **under.device,
             "versions": self._versions,

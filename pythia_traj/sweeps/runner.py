@@ -273,6 +273,7 @@ class _ModelSweep:
             fetched=traffic.bytes,
             waited_for=traffic.medium if traffic.seconds.get("wait", 0.0) > compute else "compute",
             labels=labels,
+            softmax={label: data.softmax(label) for label in labels},
             origin=self.published.origin,
         )
         for unit in together:
