@@ -110,7 +110,7 @@ def passes(
     cites="Wang et al. 2023",
     data=TaskPrompts(n=16),
     items=True,
-    softmax="all",
+    softmax=True,
     tables={"sets": SETS},
     passes=passes,
 )

@@ -94,7 +94,7 @@ def passes(
     cites="Hanna et al. 2024",
     data=HalvedTaskPrompts(n=32),
     items=True,
-    softmax="all",
+    softmax=True,
     tables={"edges": EDGES},
     passes=passes,
 )

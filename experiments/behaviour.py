@@ -28,7 +28,7 @@ def passes(shape: Shape, prompts: BoundTaskPrompts, **_: object) -> Passes:
     cites="Wang et al. 2023",
     data=TaskPrompts(n=100),
     items=True,
-    softmax="all",
+    softmax=True,
     passes=passes,
 )
 def behaviour(

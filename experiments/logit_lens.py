@@ -42,7 +42,7 @@ def passes(shape: Shape, text: BoundLensText, **_: object) -> Passes:
     groups="every",
     processing=RAW,
     items=True,
-    softmax="all",
+    softmax=True,
     passes=passes,
 )
 def logit_lens(

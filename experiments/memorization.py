@@ -32,7 +32,7 @@ def passes(_shape: Shape, data: BoundTrainingSequences, **_: object) -> Passes:
     cites="Biderman et al. 2023",
     data=TrainingSequences(),
     items=True,
-    softmax="all",
+    softmax=True,
     passes=passes,
 )
 def memorization(

@@ -72,7 +72,7 @@ def passes(
     cites="Zhang and Nanda 2024",
     data=TaskPrompts(n=8),
     items=True,
-    softmax="all",
+    softmax=True,
     passes=passes,
 )
 def patching(

@@ -53,7 +53,7 @@ def passes(
     data=TaskPrompts(n=16),
     processing=RAW,
     items=True,
-    softmax="all",
+    softmax=True,
     passes=passes,
 )
 def transplant(

@@ -69,10 +69,10 @@ T = TypeVar("T")
 Groups = tuple[str, ...] | Literal["first", "every"]
 """Which groups of its data an experiment that reads is called for, each in separate batches."""
 
-Softmax = Literal["all"] | Callable[[Any], int] | None
-"""Over which rows of the vocabulary an experiment takes a softmax.
+Softmax = bool | Callable[[Any], int]
+"""Whether an experiment takes a softmax over the vocabulary's rows, padding included.
 
-Over all, padding included; over the first so many, by its data; or over none.
+A function of its data says that it is over fewer, and over how many.
 """
 
 D_co = TypeVar("D_co", covariant=True)
@@ -325,9 +325,9 @@ def experiment(
             is not given.
             `row_references`: other steps whose rows it compares with, with the same names.
             `items`: per-item values are kept in `tables/items`.
-            `softmax`: over which rows of the vocabulary it takes one, for the record: "all",
-            padding included; a function of its data that says how many are left of those that it
-            cuts; not given where it takes none. Reading `loss` or `correct` says "all".
+            `softmax`: whether it takes one over the vocabulary, for the record: True where it is
+            over all rows, padding included; a function of its data that says over how many, where
+            it cuts the others off. Reading `loss` or `correct` says True.
             `tables`: the columns of each table that it may have beside its rows, by the table's
             name, so that every step's file has the same types, whatever it holds.
             `requires`: distributions it needs in addition to the project's.
@@ -360,7 +360,7 @@ def experiment(
             references=references,
             row_references=row_references,
             items=declared.get("items", False),
-            softmax=declared.get("softmax"),
+            softmax=declared.get("softmax", False),
             tables=_checked_tables(name, declared.get("tables", {})),
             requires=declared.get("requires", ()),
             passes=passes,
