@@ -106,7 +106,7 @@ def passes(
 
 
 @experiment(
-    version=1,
+    version=2,
     cites="Wang et al. 2023",
     data=TaskPrompts(n=16),
     items=True,

@@ -90,7 +90,7 @@ def passes(
 
 
 @experiment(
-    version=1,
+    version=2,
     cites="Hanna et al. 2024",
     data=HalvedTaskPrompts(n=32),
     items=True,

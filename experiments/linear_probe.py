@@ -80,7 +80,7 @@ def passes(_shape: Shape, data: BoundLabelledTokens, **_: object) -> Passes:
 
 
 @experiment(
-    version=2,
+    version=3,
     cites="Alain and Bengio 2016; Hewitt and Liang 2019",
     data=LabelledTokens(),
     items=True,

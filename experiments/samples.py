@@ -42,7 +42,7 @@ def passes(
 
 
 @experiment(
-    version=3,
+    version=4,
     cites="Holtzman et al. 2020",
     data=PromptTexts(),
     items=True,
@@ -113,7 +113,7 @@ def _continuations(
     if temperature:
         # A prompt's draws are its own, whatever other prompts there are.
         draws = torch.cat(
-            [uniform_draws(seed + number, times, tokens) for number in numbers] * 2
+            [uniform_draws(seed, number, times, tokens) for number in numbers] * 2
         ).to(both.device)
     made = continued(
         model,

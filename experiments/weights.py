@@ -15,6 +15,7 @@ from transformer_lens import HookedTransformer
 
 from pythia_traj.engines import weights as engine
 from pythia_traj.engines.sketches import project, project_product
+from pythia_traj.engines.streams import stream
 from pythia_traj.experiment import COMMA_SEPARATED, ReferenceModels, experiment
 from pythia_traj.processing import RAW
 from pythia_traj.schema import Column
@@ -54,7 +55,7 @@ class Place:
 
 
 @experiment(
-    version=1,
+    version=2,
     cites="Elhage et al. 2021; Roy and Vetterli 2007",
     processing=RAW,
     tables={"spectra": SPECTRA, "sketches": SKETCHES},
@@ -111,13 +112,12 @@ def _spectra(rows: Rows, model: HookedTransformer, *, heads: bool, seed: int) ->
     for component, layer, matrix in engine.matrices(model):
         places.append(Place(component, layer))
         spectra.append(engine.singular_values(matrix))
-        drawn.append(engine.gaussian_spectrum(*matrix.shape, seed))
+        drawn.append(engine.gaussian_spectrum(*matrix.shape, seed, 0))
     for component, layer, (left, right) in engine.circuits(model) if heads else ():
         places += [Place(component, layer, head) for head in range(len(left))]
         spectra += engine.product_singular_values((left, right))
-        drawn += [engine.gaussian_product_spectrum(*left.shape[1:], right.shape[-1], seed)] * len(
-            left
-        )
+        shape = (*left.shape[1:], right.shape[-1])
+        drawn += [engine.gaussian_product_spectrum(*shape, seed, 0)] * len(left)
     found = [values.cpu() for values in spectra]
     for place, values, gaussian in zip(places, found, drawn, strict=True):
         for control, spectrum in (
@@ -138,7 +138,7 @@ def _copying(rows: Rows, model: HookedTransformer, seed: int) -> None:
     loop = engine.vocabulary_loop(model)
     for layer, block in enumerate(model.blocks):
         w_v, w_o = engine.folded_values(block), block.attn.W_O.float()
-        drawn = engine.gaussian_values(seed + 2 * layer, w_v.shape)
+        drawn = engine.gaussian_values(stream(seed, "copying", layer), w_v.shape)
         drawn_v, drawn_o = (factor.to(w_v.device) for factor in drawn)
         for name, by in (("ov", None), ("full", loop)):
             gaussian = engine.copying_eigenvalue(drawn_v, drawn_o, by)
@@ -179,21 +179,25 @@ def _distances(
     for (component, layer, matrix), (_, _, theirs) in zip(
         engine.matrices(model), engine.matrices(other), strict=True
     ):
-        pair = [
-            engine.distance(matrix, theirs),
-            engine.distance(matrix, engine.rolled(theirs, seed)),
-        ]
+        moved = engine.rolled(theirs, _places(seed, component, layer, theirs.numel()))
+        pair = [engine.distance(matrix, theirs), engine.distance(matrix, moved)]
         yield Place(component, layer), torch.stack(pair)
     if not heads:
         return
     for (component, layer, own), (_, _, factors) in zip(
         engine.circuits(model), engine.circuits(other), strict=True
     ):
-        moved = engine.rolled_factors(factors, seed)
+        places = _places(seed, component, layer, factors[0][0].numel())
+        rolled = engine.rolled_factors(factors, places)
         both = torch.stack(
-            [engine.product_distance(own, factors), engine.product_distance(own, moved)], 1
+            [engine.product_distance(own, factors), engine.product_distance(own, rolled)], 1
         )
         yield from ((Place(component, layer, head), pair) for head, pair in enumerate(both))
+
+
+def _places(seed: int, component: str, layer: int | None, entries: int) -> int:
+    """By how many places the reference's entries are moved for the control."""
+    return int(stream(seed, f"rolled {component}", layer or 0).integers(1, entries))
 
 
 def _sketches(rows: Rows, model: HookedTransformer, size: int, *, heads: bool, seed: int) -> None:

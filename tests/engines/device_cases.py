@@ -34,6 +34,7 @@ from pythia_traj.engines import (
     sketches,
     weights,
 )
+from pythia_traj.engines.streams import stream
 from tests.engines.device_arguments import (
     D_HEAD,
     HEAD_AND_MLP,
@@ -143,7 +144,7 @@ OF_TENSORS: dict[str, Case] = {
         circuits.normalised, a.floats(9), 5 + a.floats(9), a.floats(9)
     ),
     "circuits.ratio": lambda a: partial(circuits.ratio, a.floats(9), 5 + a.floats(9), "logit_diff"),
-    "decoding.uniform_draws": lambda a: partial(decoding.uniform_draws, 0, 3, 4),
+    "decoding.uniform_draws": lambda a: partial(decoding.uniform_draws, 0, 1, 3, 4),
     "decoding.matches": lambda a: partial(decoding.matches, a.tokens, a.tokens),
     "direct.answer_weights": lambda a: partial(
         direct.answer_weights, a.on([[True, False], [True, True]])
@@ -266,9 +267,9 @@ OF_TENSORS: dict[str, Case] = {
     "weights.spectral_statistics": lambda a: partial(
         weights.spectral_statistics, a.floats(2, 5).abs()
     ),
-    "weights.gaussian_spectrum": lambda a: partial(weights.gaussian_spectrum, 9, 4, 0),
+    "weights.gaussian_spectrum": lambda a: partial(weights.gaussian_spectrum, 9, 4, 0, 1),
     "weights.gaussian_product_spectrum": lambda a: partial(
-        weights.gaussian_product_spectrum, 9, 4, 9, 0
+        weights.gaussian_product_spectrum, 9, 4, 9, 0, 1
     ),
     "weights.distance": lambda a: partial(weights.distance, a.floats(3, 4), a.floats(3, 4)),
     "weights.product_distance": lambda a: partial(
@@ -276,8 +277,8 @@ OF_TENSORS: dict[str, Case] = {
     ),
     "weights.product_norm": lambda a: partial(weights.product_norm, a.factors()),
     "weights.relative": lambda a: partial(weights.relative, a.floats(5, 3)),
-    "weights.rolled": lambda a: partial(weights.rolled, a.floats(3, 4), 0),
-    "weights.rolled_factors": lambda a: partial(weights.rolled_factors, a.factors(), 0),
+    "weights.rolled": lambda a: partial(weights.rolled, a.floats(3, 4), 5),
+    "weights.rolled_factors": lambda a: partial(weights.rolled_factors, a.factors(), 5),
     "weights.copying_eigenvalue": lambda a: each(
         *(
             partial(weights.copying_eigenvalue, *a.factors(), loop)
@@ -285,7 +286,7 @@ OF_TENSORS: dict[str, Case] = {
         )
     ),
     "weights.gaussian_values": lambda a: partial(
-        weights.gaussian_values, 0, (HEADS, WIDTH, D_HEAD)
+        weights.gaussian_values, stream(0, "copying"), (HEADS, WIDTH, D_HEAD)
     ),
 }
 
