@@ -138,7 +138,8 @@ def ablation(
     corrupted and after shuffled prompts.
 
     Args:
-        kinds: of ablation: zero, mean (over items and positions), positional_mean, resample (from
+        kinds: of ablation: zero (without b_V and W_V times the LayerNorm's bias, which folding has
+            moved out of the head), mean (over items and positions), positional_mean, resample (from
             the corrupted prompt), pattern_preserving (zero, later attention frozen), direct
             (resample, along the path to the logits alone).
         components: what is removed one by one: head, attn (all heads of a layer), mlp.
@@ -256,15 +257,12 @@ class _Removal:
             matched, n = replace(key, control="matched"), means.shape[1]
             add_effect(self._rows, key, real[i])
             if n:
-                self._rows.add(matched, float(means[i].mean()), n=n)
-                self._rows.add(replace(key, metric="effect_rank"), float(worse[i] + 1), n=n + 1)
+                self._rows.add_draws(matched, means[i])
+                self._rows.add_rank(key, int(worse[i]), n)
             elif tested.component not in ("attn", "mlp"):
                 self._rows.undefined(
                     matched, "there is no other set of as many heads in these layers"
                 )
-            if n > 1:
-                sd = float(means[i].std(ddof=1))
-                self._rows.add(replace(matched, metric="effect_sd"), sd, n=n)
 
 
 class _Sources:
