@@ -65,6 +65,7 @@ PLAIN: dict[str, Case] = {
     "ablation.disjoint_sets": lambda a: (
         lambda: [ablation.disjoint_sets(TWO_HEADS, 4, n, 0) for n in (2, 100)]
     ),
+    "representations.shifts": lambda a: partial(representations.shifts, 9, 3),
     "circuits.expected_jaccard": lambda a: partial(circuits.expected_jaccard, 3, 10),
     "circuits.grid_of": lambda a: partial(circuits.grid_of, (1, 5, 50), 20),
     "circuits.smallest_size": lambda a: partial(
