@@ -105,6 +105,17 @@ def passes(
     return found * prompts.n
 
 
+def check(shape: Shape, _prompts: BoundTaskPrompts, *, sets: Sequence[str], **_: object) -> None:
+    """Refuses sets with heads that the model lacks."""
+    for name in sets:
+        heads = named_heads(name).heads
+        if any(layer >= shape.n_layers or head >= shape.n_heads for layer, head in heads):
+            raise DataError(
+                f"set {name}: the model has {shape.n_layers} layers of {shape.n_heads} heads: leave"
+                " it out of sets"
+            )
+
+
 @experiment(
     version=2,
     cites="Wang et al. 2023",
@@ -113,6 +124,7 @@ def passes(
     softmax=True,
     tables={"sets": SETS},
     passes=passes,
+    check=check,
 )
 def ablation(
     model: HookedTransformer,
@@ -151,7 +163,7 @@ def ablation(
     rows = Rows()
     removal = _Removal(model, prompts, rows, controls)
     single = one_by_one(model.cfg.n_layers, model.cfg.n_heads, components)
-    named = {name: _in_model(name, model) for name in sets}
+    named = {name: named_heads(name) for name in sets}
     chosen: dict[str, list[object]] = {"kind": [], "set": [], "layer": [], "head": []}
     for kind in kinds:
         effects = removal.effects(kind, list(single.values()))
@@ -176,18 +188,6 @@ def ablation(
     if chosen["kind"]:
         rows.table("sets", chosen)
     return rows
-
-
-def _in_model(name: str, model: HookedTransformer) -> Components:
-    target = named_heads(name)
-    if any(
-        layer >= model.cfg.n_layers or head >= model.cfg.n_heads for layer, head in target.heads
-    ):
-        raise DataError(
-            f"ablation: set {name}: the model has {model.cfg.n_layers} layers of"
-            f" {model.cfg.n_heads} heads"
-        )
-    return target
 
 
 class _Removal:

@@ -15,7 +15,13 @@ from transformer_lens import HookedTransformer
 
 from pythia_traj.bench import TaskBench, add_effect
 from pythia_traj.data.prompts import BoundTaskPrompts, HalvedTaskPrompts
-from pythia_traj.data.tasks.prompt import EVALUATION, SELECTION, PromptKind, TaskBatch
+from pythia_traj.data.tasks.prompt import (
+    EVALUATION,
+    SELECTION,
+    PromptKind,
+    TaskBatch,
+    half_of,
+)
 from pythia_traj.engines.circuits import (
     CircuitEvaluator,
     Size,
@@ -93,6 +99,16 @@ def passes(
     return (attributions + circuits + Passes(3, 2)) * ((prompts.n + 1) / 2)
 
 
+def check(_shape: Shape, prompts: BoundTaskPrompts, **_: object) -> None:
+    """Refuses prompts of which one half would be empty."""
+    halves = {int(half) for batch in prompts.batches for half in half_of(batch.item)}
+    if halves != {SELECTION, EVALUATION}:
+        raise DataError(
+            f"edges are chosen on one half of the items: {prompts.n} cannot be halved: set n"
+            " higher, or give a task with more items"
+        )
+
+
 @experiment(
     version=2,
     cites="Hanna et al. 2024",
@@ -101,6 +117,7 @@ def passes(
     softmax=True,
     tables={"edges": EDGES},
     passes=passes,
+    check=check,
 )
 def attribution(
     model: HookedTransformer,
@@ -204,13 +221,7 @@ class _Plan:
 
     def bench(self, model: HookedTransformer, half: int) -> TaskBench[TaskBatch]:
         """A half of the items on a model, those of one length together."""
-        bench = TaskBench(model, self.prompts.batches, half=half)
-        if not bench.parts:
-            raise DataError(
-                "attribution chooses edges on one half of the items:"
-                f" {self.prompts.n} cannot be halved"
-            )
-        return bench
+        return TaskBench(model, self.prompts.batches, half=half)
 
 
 def _twins(bench: TaskBench[TaskBatch], kind: PromptKind = "clean") -> list[Twins]:

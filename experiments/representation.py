@@ -63,6 +63,24 @@ def passes(
     return Passes(len(data.groups["text"]) * (1 + controls + len(references)), 0)
 
 
+def check(
+    shape: Shape, data: BoundPassages, *, sites: Sequence[Site], skip: int, **_: object
+) -> None:
+    """Refuses a model without one of the sites, and a `skip` that leaves too few tokens."""
+    n, length = data.parameters.n, data.parameters.length
+    if n * (length - skip) < _FEWEST_TOKENS or skip >= length:
+        raise DataError(
+            f"{n} passages of {length} tokens without the first {skip} leave too few: set skip"
+            " lower"
+        )
+    lacking = next((site for site in sites if not shape.has(site)), None)
+    if lacking is not None:
+        raise DataError(
+            f"this model has no {lacking}: in a parallel model attention and MLP read the same"
+            " residual stream: leave it out of sites"
+        )
+
+
 @experiment(
     version=2,
     cites="Kornblith et al. 2019; Nguyen et al. 2021; Ethayarajh 2019",
@@ -70,6 +88,7 @@ def passes(
     processing=RAW,
     items=True,
     passes=passes,
+    check=check,
 )
 def representation(
     model: HookedTransformer,
@@ -100,12 +119,6 @@ def representation(
             those at most half as many as there are passages.
         seed: of the passages and the shuffled ones; the sweep's if not given.
     """
-    n, length = data.parameters.n, data.parameters.length
-    if n * (length - skip) < _FEWEST_TOKENS or skip >= length:
-        raise DataError(
-            f"representation: {n} passages of {length} tokens without the first {skip} leave too"
-            " few: set skip lower"
-        )
     rows = Rows()
     places = _places(model, sites)
     with torch.inference_mode():
@@ -119,7 +132,7 @@ def representation(
                 for tokens in _shuffled(data.groups["shuffled"], controls)
             ),
         )
-        moved = shifts(n, controls)
+        moved = shifts(data.parameters.n, controls)
         for reference in references:
             # The first step has no `previous`.
             if reference in reference_models:
@@ -131,20 +144,11 @@ def representation(
 
 
 def _places(model: HookedTransformer, sites: Sequence[Site]) -> Places:
-    places: Places = {
+    return {
         get_act_name(site, layer): (site, layer)
         for site in sites
         for layer in range(model.cfg.n_layers)
     }
-    lacking = next(
-        (site for name, (site, _) in places.items() if name not in model.hook_dict), None
-    )
-    if lacking is not None:
-        raise DataError(
-            f"representation: this model has no {lacking}: in a parallel model attention and MLP"
-            " read the same residual stream"
-        )
-    return places
 
 
 def _activations(

@@ -53,6 +53,7 @@ from pythia_traj.parameters import Parameter, of_data, of_function, positional
 from pythia_traj.processing import FOLDED, Processing
 from pythia_traj.reads import Activations as Activations
 from pythia_traj.reads import Reads, unknown
+from pythia_traj.reads import Shape as Shape
 from pythia_traj.schema import Column, check_columns, check_table_name
 from pythia_traj.vocabulary import Vocabulary as Vocabulary
 
@@ -168,14 +169,6 @@ class Passes:
 
 
 @dataclass(frozen=True)
-class Shape:
-    """The part of a model's shape that an experiment's cost depends on."""
-
-    n_layers: int
-    n_heads: int
-
-
-@dataclass(frozen=True)
 class Experiment:
     """A measurement that can be run on the model at one step; calling it calls the function."""
 
@@ -195,6 +188,7 @@ class Experiment:
     tables: Mapping[str, tuple[Column, ...]] = field(repr=False)
     requires: tuple[str, ...]
     passes: Callable[..., Passes] | None = field(repr=False)
+    check: Callable[..., None] | None = field(repr=False)
     parameters: Mapping[str, Parameter]
     """A request's parameters: the fields of its data, then the function's own."""
 
@@ -273,6 +267,7 @@ def experiment(
     data: Data[G],
     reads: Reads,
     passes: Callable[Concatenate[Shape, G, ...], Passes] | None = None,
+    check: Callable[Concatenate[Shape, G, ...], None] | None = None,
     **declared: Unpack[Declared],
 ) -> "Callable[[Callable[Concatenate[Activations[G], ...], ItemValues]], Experiment]": ...
 
@@ -283,6 +278,7 @@ def experiment(
     version: int,
     data: Data[D],
     passes: Callable[Concatenate[Shape, D, ...], Passes] | None = None,
+    check: Callable[Concatenate[Shape, D, ...], None] | None = None,
     **declared: Unpack[Declared],
 ) -> "Callable[[Callable[Concatenate[HookedTransformer, D, ...], Rows]], Experiment]": ...
 
@@ -299,6 +295,7 @@ def experiment(
     data: Data[Any] | None = None,
     reads: Reads = (),
     passes: Callable[..., Passes] | None = None,
+    check: Callable[..., None] | None = None,
     **declared: Unpack[Declared],
 ) -> Callable[[Callable[..., Any]], Experiment]:
     """Makes a function an experiment.
@@ -314,6 +311,8 @@ def experiment(
         passes: its cost, for an experiment that gets the model, or whose cost is not one pass over
             all it reads. It is called with a Shape, its data and its own parameters by name, and
             returns an upper bound.
+        check: refuses what it cannot measure, before any weights are fetched: called as `passes`,
+            it raises DataError. What data and layers it reads is checked without it.
         **declared: further settings, all optional:
             `cites`: where the measure comes from.
             `groups`: the groups of its data that it is called for, if it reads: "first", the
@@ -364,6 +363,7 @@ def experiment(
             tables=_checked_tables(name, declared.get("tables", {})),
             requires=declared.get("requires", ()),
             passes=passes,
+            check=check,
             parameters=_parameters(name, function, data),
         )
 

@@ -88,7 +88,6 @@ class Circumstances:
         fetched: bytes of the weight files that were opened for them.
         waited_for: what took longer: `network`, `disk` or `compute`.
         labels: those of all units that shared the pass.
-        softmax: by label, over how many rows of the vocabulary its softmax was; None over none.
         origin: where the model was published.
     """
 
@@ -99,7 +98,6 @@ class Circumstances:
     fetched: int
     waited_for: str
     labels: Sequence[str]
-    softmax: Mapping[str, int | None]
     origin: str
 
 
@@ -162,12 +160,15 @@ class Recorder:
         files: tuple[Mapping[str, Any], Integrity],
         data: Mapping[str, Any],
         under: Circumstances,
+        *,
+        softmax: int | None,
     ) -> None:
         """Writes a measured unit.
 
         Args:
             files: what identifies the files it was measured on, and their known defects.
             data: the facts of its data.
+            softmax: over how many rows of the vocabulary its softmax was; None over none.
 
         Raises:
             StoreError: the disk is full, read-only or forbidden.
@@ -187,7 +188,7 @@ class Recorder:
         shared = [label for label in under.labels if label != unit.label]
         start = time.perf_counter()
         source, integrity = files
-        footer = self._footer(unit, source, integrity, under)
+        footer = self._footer(unit, source, integrity, under, softmax)
         footer |= {"data": data, "seconds": seconds, "shared_with": shared}
         path = write_unit(self._run, identity, rows, footer, tables=unit.tables, cached=unit.cached)
         seconds["write"] = round(time.perf_counter() - start, 4)
@@ -228,7 +229,12 @@ class Recorder:
             self._observer.ended(unit, reason)
 
     def _footer(
-        self, unit: Unit, source: Mapping[str, Any], integrity: Integrity, under: Circumstances
+        self,
+        unit: Unit,
+        source: Mapping[str, Any],
+        integrity: Integrity,
+        under: Circumstances,
+        softmax: int | None,
     ) -> dict[str, Any]:
         """Provenance: what the unit was made of, from which files, where and how."""
         vocabulary, tokenizer = under.vocabulary, under.vocabulary.tokenizer
@@ -244,7 +250,7 @@ class Recorder:
             "vocabulary": {
                 "rows": vocabulary.d_vocab,
                 "tokenizer": tokenizer.get_vocab_size() if tokenizer else None,
-                "softmax": under.softmax[unit.label],
+                "softmax": softmax,
             },
             **under.device,
             "versions": self._versions,
