@@ -57,9 +57,18 @@ CASES = {
         "upos",
     ),
     "a file that is not there": ({"use": "linear_probe", "task": "absent.jsonl"}, "absent.jsonl"),
-    "a site that the model lacks": ({"use": "linear_probe", "sites": "resid_mid"}, "sites"),
-    "too many dimensions": ({"use": "linear_probe", "k": 33}, "k=33: an activation has 32"),
-    "a buffer without room": ({"use": "linear_probe", "buffer": 9}, "set buffer higher"),
+    "a site that the model lacks": (
+        {"use": "linear_probe", "n": 600, "length": 64, "sites": "resid_mid"},
+        "sites",
+    ),
+    "too many dimensions": (
+        {"use": "linear_probe", "n": 600, "length": 64, "k": 33},
+        "k=33: an activation has 32",
+    ),
+    "a buffer without room": (
+        {"use": "linear_probe", "n": 600, "length": 64, "buffer": 9},
+        "set buffer higher",
+    ),
     "positions that are all left out": (
         {"use": "representation", "length": 24, "skip": 24},
         "set skip lower",
