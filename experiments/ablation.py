@@ -106,13 +106,26 @@ def passes(
     return found * prompts.n
 
 
+def check(shape: Shape, _prompts: BoundTaskPrompts, *, sets: Sequence[str], **_: object) -> None:
+    """Refuses sets with heads that the model lacks."""
+    for name in sets:
+        heads = named_heads(name).heads
+        if any(layer >= shape.n_layers or head >= shape.n_heads for layer, head in heads):
+            raise DataError(
+                f"set {name}: the model has {shape.n_layers} layers of {shape.n_heads} heads: leave"
+                " it out of sets"
+            )
+
+
 @experiment(
     version=2,
     cites="Wang et al. 2023",
     data=TaskPrompts(),
     items=True,
+    softmax=True,
     tables={"sets": SETS},
     passes=passes,
+    check=check,
 )
 def ablation(
     model: HookedTransformer,
@@ -138,7 +151,8 @@ def ablation(
     corrupted and after shuffled prompts.
 
     Args:
-        kinds: of ablation: zero, mean (over items and positions), positional_mean, resample (from
+        kinds: of ablation: zero (without b_V and W_V times the LayerNorm's bias, which folding has
+            moved out of the head), mean (over items and positions), positional_mean, resample (from
             the corrupted prompt), pattern_preserving (zero, later attention frozen), direct
             (resample, along the path to the logits alone).
         components: what is removed one by one: head, attn (all heads of a layer), mlp.
@@ -150,7 +164,7 @@ def ablation(
     rows = Rows()
     removal = _Removal(model, prompts, rows, controls)
     single = one_by_one(model.cfg.n_layers, model.cfg.n_heads, components)
-    named = {name: _in_model(name, model) for name in sets}
+    named = {name: named_heads(name) for name in sets}
     chosen: dict[str, list[object]] = {"kind": [], "set": [], "layer": [], "head": []}
     for kind in kinds:
         effects = removal.effects(kind, list(single.values()))
@@ -175,18 +189,6 @@ def ablation(
     if chosen["kind"]:
         rows.table("sets", chosen)
     return rows
-
-
-def _in_model(name: str, model: HookedTransformer) -> Components:
-    target = named_heads(name)
-    if any(
-        layer >= model.cfg.n_layers or head >= model.cfg.n_heads for layer, head in target.heads
-    ):
-        raise DataError(
-            f"ablation: set {name}: the model has {model.cfg.n_layers} layers of"
-            f" {model.cfg.n_heads} heads"
-        )
-    return target
 
 
 class _Removal:
@@ -261,15 +263,12 @@ class _Removal:
             matched, n = replace(key, control="matched"), means.shape[1]
             add_effect(self._rows, key, real[i], design)
             if n:
-                self._rows.add(matched, float(means[i].mean()), n=n)
-                self._rows.add(replace(key, metric="effect_rank"), float(worse[i] + 1), n=n + 1)
+                self._rows.add_draws(matched, means[i])
+                self._rows.add_rank(key, int(worse[i]), n)
             elif tested.component not in ("attn", "mlp"):
                 self._rows.undefined(
                     matched, "there is no other set of as many heads in these layers"
                 )
-            if n > 1:
-                sd = float(means[i].std(ddof=1))
-                self._rows.add(replace(matched, metric="effect_sd"), sd, n=n)
 
 
 class _Sources:

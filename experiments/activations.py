@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 import torch
 from annotated_types import Ge, Len
 from torch import Tensor
-from transformer_lens import HookedTransformer
 from transformer_lens.utilities import get_act_name
 
 from pythia_traj.data.text import BoundTextTokens, TextTokens
@@ -38,6 +37,25 @@ def passes(shape: Shape, data: BoundTextTokens, *, layers: Sequence[int], **_: o
     return Passes(sum(len(group) for group in data.groups.values()) * min(share, 1.0), 0)
 
 
+def check(
+    shape: Shape,
+    data: BoundTextTokens,
+    *,
+    sites: Sequence[Site],
+    layers: Sequence[int],
+    budget: int,
+    file_type: FileType,
+    **_: object,
+) -> None:
+    """Refuses a budget that holds no sequence."""
+    each = _bytes_of_a_sequence(shape, data.groups["text"].shape[1], sites, layers, file_type)
+    if each > budget:
+        raise DataError(
+            f"one sequence takes {each} bytes, the budget is {budget}: read fewer sites or layers,"
+            " or raise budget"
+        )
+
+
 @experiment(
     version=3,
     cites="Bricken et al. 2023",
@@ -47,6 +65,7 @@ def passes(shape: Shape, data: BoundTextTokens, *, layers: Sequence[int], **_: o
     processing=RAW,
     items=True,
     passes=passes,
+    check=check,
 )
 def activations(
     acts: Activations[BoundTextTokens],
@@ -79,7 +98,9 @@ def activations(
     is_written = acts.group == "text"
     tokens = acts.tokens
     if is_written:
-        tokens = tokens[: max(0, _fitting(acts, sites, layers, budget, file_type) - acts.first)]
+        shape, length = Shape.of(acts.model), tokens.shape[1]
+        each = _bytes_of_a_sequence(shape, length, sites, layers, file_type)
+        tokens = tokens[: max(0, budget // each - acts.first)]
     values = ItemValues(items=len(tokens))
     if not len(tokens):
         return values
@@ -97,31 +118,18 @@ def activations(
     return values
 
 
-def _fitting(
-    acts: Activations[BoundTextTokens],
-    sites: Sequence[Site],
-    layers: Sequence[int],
-    budget: int,
-    file_type: FileType,
+def _bytes_of_a_sequence(
+    shape: Shape, length: int, sites: Sequence[Site], layers: Sequence[int], file_type: FileType
 ) -> int:
-    """How many sequences fit the budget, with their tokens."""
-    width = (len(layers) or acts.model.cfg.n_layers) * sum(
-        _width(acts.model, site) for site in sites
-    )
-    each = acts.tokens.shape[1] * (width * _TYPES[file_type].itemsize + 4)
-    if each > budget:
-        raise DataError(
-            f"activations: one sequence takes {each} bytes, the budget is {budget}: read fewer"
-            " sites or layers, or raise it"
-        )
-    return budget // each
+    """In the file, with its tokens."""
+    width = (len(set(layers)) or shape.n_layers) * sum(_width(shape, site) for site in set(sites))
+    return length * (width * _TYPES[file_type].itemsize + 4)
 
 
-def _width(model: HookedTransformer, site: Site) -> int:
-    cfg = model.cfg
+def _width(shape: Shape, site: Site) -> int:
     if site in ("pre", "post"):
-        return int(cfg.d_mlp)
-    return int(cfg.n_heads * cfg.d_head if site in ("q", "k", "v", "z") else cfg.d_model)
+        return shape.d_mlp
+    return shape.n_heads * shape.d_head if site in ("q", "k", "v", "z") else shape.d_model
 
 
 def _made(activation: Tensor, file_type: FileType) -> Tensor:

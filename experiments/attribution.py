@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
+import numpy as np
 from annotated_types import Ge, Le, MinLen
 from torch import Tensor
 from transformer_lens import HookedTransformer
@@ -46,6 +47,9 @@ from pythia_traj.values import Key, Rows
 RANDOM = "random"
 """The control that circuits have: others of the same size, whose edges are drawn at random."""
 
+Ranking = int | None
+"""Which order of the edges: None by their scores, or the number of a random one."""
+
 EDGES = (
     Column("method", "dictionary", False, "how it was scored: the variant of the unit's rows"),
     Column("sender", "dictionary", False, "where the edge begins: embed, head or mlp"),
@@ -66,7 +70,7 @@ EDGES = (
 """Columns of `tables/edges/`: a row for each edge, the largest absolute scores first."""
 
 SEED = 0
-"""Seed of the random order of edges for the control's circuits: the same order at all steps."""
+"""Seed of the random orders of edges for the control's circuits: the same orders at all steps."""
 
 
 def passes(
@@ -76,16 +80,31 @@ def passes(
     method: str,
     points: int,
     sizes: Sequence[int],
+    controls: int,
     references: Sequence[str],
     **_: object,
 ) -> Passes:
     """Two kept passes and one with gradients a point for each attribution.
 
-    A circuit counts as a pass; there are six more of them in the bisection.
+    A circuit counts as a pass; of each ranking there are six more of them in the bisection.
     """
     attributions = Passes(2 + 3 * (points if method == "eap_ig" else 1), 3) * (2 + len(references))
-    circuits = Passes(1, 1) * (2 * (len(sizes) + 1 + 6) + len(references))
-    return (attributions + circuits + Passes(3, 2)) * ((prompts.n + 1) / 2)
+    circuits = Passes(1, 1) * ((1 + controls) * (len(sizes) + 1 + 6) + len(references))
+    half = max(
+        sum((batch.half == which).sum() for batch in prompts.batches)
+        for which in (SELECTION, EVALUATION)
+    )
+    return (attributions + circuits + Passes(3, 2)) * float(half)
+
+
+def check(_shape: Shape, prompts: BoundTaskPrompts, **_: object) -> None:
+    """Refuses prompts of which one half would be empty."""
+    halves = {int(half) for batch in prompts.batches for half in batch.half}
+    if halves != {SELECTION, EVALUATION}:
+        raise DataError(
+            f"edges are chosen on one half of the items: {prompts.n} cannot be halved: set n"
+            " higher, or give a task with more items"
+        )
 
 
 @experiment(
@@ -93,8 +112,10 @@ def passes(
     cites="Hanna et al. 2024",
     data=HalvedTaskPrompts(),
     items=True,
+    softmax=True,
     tables={"edges": EDGES},
     passes=passes,
+    check=check,
 )
 def attribution(
     model: HookedTransformer,
@@ -119,6 +140,7 @@ def attribution(
     threshold: Annotated[float, Ge(0), Le(1)] = 0.8,
     circuit: Count = 200,
     edges: Count = 5000,
+    controls: Count = 5,
     references: Annotated[tuple[str, ...], COMMA_SEPARATED] = (),
 ) -> Rows:
     """Attribution patching of nodes and edges, and the circuit they make, here and at other steps.
@@ -127,21 +149,28 @@ def attribution(
     the approximate effect of replacing a node's output, `tables/edges` has the same for edges;
     `faithfulness_normalised` and `faithfulness_ratio` are what circuits of `size` edges keep of the
     metric, `circuit_size` is how many it takes. Rows with a `reference` are of that step's circuit
-    at this one. The control `shuffled` attributes the prompts' tokens in random order, `random` are
-    circuits of random edges; all of these have the method as `variant`. The metric without one is
-    that of the whole model, with the control `corrupted` on the corrupted prompts. Edges are chosen
-    on half of the prompts, circuits measured on the other half.
+    at this one. The control `shuffled` attributes the prompts' tokens in random order. The control
+    `random` is the mean over circuits of random edges, `n` of them, with their spread under the
+    metric's name and `_sd`; `faithfulness_normalised_rank` and `transfer_faithfulness_rank` are the
+    circuit's place among them, 1 where it is more faithful than each. All of these have the method
+    as `variant`. The metric without one is that of the whole model, with the control `corrupted` on
+    the corrupted prompts. Edges are chosen on half of the prompts, circuits measured on the other
+    half.
 
     Args:
         method: eap_ig averages gradients between the prompts' embeddings, eap takes that of the
             clean, eap_denoising of the corrupted ones.
         points: of eap_ig.
-        grid: midpoint, or endpoint as published.
+        grid: midpoint, or endpoint: k/m of the way from the corrupted to the clean prompt with k =
+            1..m, the clean one among them, as in the code that Hanna et al. 2024 used; since
+            February 2025 that code has k = 0..m-1, the corrupted one among them.
         metric: what circuits are judged by; task is the task's own.
         sizes: the grid of circuit sizes, in edges; it ends with all edges where there are fewer.
         threshold: the normalised faithfulness that is enough for circuit_size.
         circuit: edges of the circuit that is compared with those of references.
         edges: how many go into the table, from the largest absolute score down.
+        controls: random orders of the edges, each with circuits of all sizes; few, since each takes
+            as many passes as the circuits that are tested.
         references: steps whose circuits are evaluated at this one: init, final, previous, step:512.
     """
     plan = _Plan(
@@ -158,11 +187,9 @@ def attribution(
         key = Key("attribution", method, control=control)
         _add_attribution(rows, key, scores, graph, plan.bench(model, SELECTION))
     _add_table(rows, method, found, graph, ranking[:edges])
-    measured = _Circuits(
-        rows, plan, model, {None: ranking, RANDOM: at_random(graph.exists(), SEED)}
-    )
-    for control in measured.rankings:
-        measured.add_sizes(control, sizes, threshold, also=circuit)
+    drawn = [at_random(graph.exists(), SEED, number) for number in range(controls)]
+    measured = _Circuits(rows, plan, model, {None: ranking, **dict(enumerate(drawn))})
+    measured.add_sizes(sizes, threshold, also=circuit)
     for name in references:
         other = reference_models.once(name, plan.attribution) if name in reference_models else None
         measured.add_transfer(name, circuit, other)
@@ -192,13 +219,7 @@ class _Plan:
 
     def bench(self, model: HookedTransformer, half: int) -> TaskBench[TaskBatch]:
         """A half of the items on a model, those of one length together."""
-        bench = TaskBench(model, self.prompts.batches, half=half)
-        if not bench.parts:
-            raise DataError(
-                "attribution chooses edges on one half of the items:"
-                f" {self.prompts.n} cannot be halved"
-            )
-        return bench
+        return TaskBench(model, self.prompts.batches, half=half)
 
 
 def _twins(bench: TaskBench[TaskBatch], kind: PromptKind = "clean") -> list[Twins]:
@@ -246,8 +267,8 @@ def _add_table(rows: Rows, method: str, found: Attribution, graph: Graph, rankin
 class _Circuits:
     """Circuits measured on the items of evaluation, as rows.
 
-    They are of the edges' own ranking, None, and of a control's. No circuit of a ranking is run
-    twice.
+    They are of the edges' own ranking, beside the mean and the spread of those of random ones. No
+    circuit of a ranking is run twice.
     """
 
     def __init__(
@@ -255,15 +276,15 @@ class _Circuits:
         rows: Rows,
         plan: _Plan,
         model: HookedTransformer,
-        rankings: Mapping[str | None, Tensor],
+        rankings: Mapping[Ranking, Tensor],
     ) -> None:
-        self.rankings = rankings
+        self._rankings = rankings
         self._rows, self._metric, self._graph = rows, plan.metric, Graph.of(model)
         self._method = plan.method
         bench = plan.bench(model, EVALUATION)
         self._evaluator = CircuitEvaluator(model, _twins(bench), plan.metric)
         self._order, self._design = bench.order, bench.design
-        self._known: dict[tuple[str | None, int], Tensor] = {}
+        self._known: dict[tuple[Ranking, int], Tensor] = {}
         self._full, self._corrupted = (
             self._in_order(self._evaluator.clean()),
             self._in_order(self._evaluator.corrupted()),
@@ -271,94 +292,127 @@ class _Circuits:
         for control, values in ((None, self._full), ("corrupted", self._corrupted)):
             rows.add_items(Key(plan.metric, control=control), values.numpy(), self._design)
 
-    def add_sizes(
-        self, control: str | None, sizes: Sequence[int], threshold: float, also: int
-    ) -> None:
+    def add_sizes(self, sizes: Sequence[int], threshold: float, also: int) -> None:
         """Circuits of the grid's sizes and of one more size, and how many edges are enough."""
-        grid = grid_of(sizes, len(self.rankings[control]))
+        grid = grid_of(sizes, len(self._rankings[None]))
         for size in sorted({*grid, self._cut(also)}):
-            values, key = self._values(control, size), self._key(control, size=size)
-            self._rows.add_items(key, values.numpy(), self._design)
-            self._rows.add_found(
-                replace(key, metric="faithfulness_normalised"), self._normalised(values)
-            )
-            self._rows.add_found(
+            key = self._key(size=size)
+            values = [self._values(ranking, size) for ranking in self._rankings]
+            self._add_faithfulness(key, "faithfulness_normalised", values)
+            self._add_ratios(
                 replace(key, metric="faithfulness_ratio"),
-                ratio(values, self._full, self._metric, self._design),
+                [ratio(one, self._full, self._metric, self._design) for one in values],
             )
-            self._rows.add(replace(key, metric="edges_left"), self._edges_left(control, size))
-        self._add_smallest(control, grid, threshold)
-
-    def _add_smallest(self, control: str | None, grid: Sequence[int], threshold: float) -> None:
-        def faithfulness(size: int) -> float:
-            return self._normalised(self._values(control, size)).value or 0.0
-
-        # Whether it is defined is a matter of the items, not of the circuit.
-        whole = self._normalised(self._full)
-        found = (
-            Size(None, reason=whole.reason)
-            if whole.value is None
-            else smallest_size(faithfulness, grid, threshold)
-        )
-        keys = [
-            replace(self._key(control), metric=name)
-            for name in ("circuit_size", "edges_left", "circuit_falls")
-        ]
-        if found.edges is None:
-            for key in keys:
-                self._rows.undefined(key, found.reason or "")
-            return
-        values = (found.edges, self._edges_left(control, found.edges), found.falls or 0)
-        for key, value in zip(keys, values, strict=True):
-            self._rows.add(key, value, n=len(self._full))
+            own, *drawn = (self._edges_left(ranking, size) for ranking in self._rankings)
+            left = replace(key, metric="edges_left")
+            self._rows.add(left, own)
+            self._rows.add_draws(replace(left, control=RANDOM), drawn)
+        self._add_smallest(grid, threshold)
 
     def add_transfer(self, name: str, size: int, other: Attribution | None) -> None:
         """A reference's circuit of this size here, and how much of it is this model's own."""
-        size = self._cut(size)
-        keys = {control: self._key(control, reference=name) for control in (None, RANDOM)}
+        size, key = self._cut(size), self._key(reference=name)
+        share = replace(key, metric="jaccard")
         if other is None:
-            for metric in ("transfer_faithfulness", "jaccard"):
-                for key in keys.values():
+            for one in (share, replace(key, metric="transfer_faithfulness")):
+                for control in (None, RANDOM):
                     self._rows.undefined(
-                        replace(key, metric=metric), "there is no such reference at this step"
+                        replace(one, control=control), "there is no such reference at this step"
                     )
             return
-        own = self._circuit(self.rankings[None], size)
-        theirs = self._circuit(ranked(other.edges, self._graph.exists()), size)
-        for control, values in ((None, self._run(theirs)), (RANDOM, self._values(RANDOM, size))):
-            self._rows.add_items(keys[control], values.numpy(), self._design)
-            self._rows.add_found(
-                replace(keys[control], metric="transfer_faithfulness"), self._normalised(values)
-            )
-        at_chance = expected_jaccard(size, len(self.rankings[None]))
-        for control, value in ((None, jaccard(own, theirs)), (RANDOM, at_chance)):
-            self._rows.add(replace(keys[control], metric="jaccard"), value)
+        own = self._circuit(None, size)
+        theirs = first(ranked(other.edges, self._graph.exists()), size, self._graph)
+        drawn = [self._values(ranking, size) for ranking in self._rankings if ranking is not None]
+        self._add_faithfulness(key, "transfer_faithfulness", [self._run(theirs), *drawn])
+        self._rows.add(share, jaccard(own, theirs))
+        at_chance = expected_jaccard(size, len(self._rankings[None]))
+        self._rows.add(replace(share, control=RANDOM), at_chance)
 
-    def _key(
-        self, control: str | None, *, size: int | None = None, reference: str | None = None
-    ) -> Key:
+    def _add_faithfulness(self, key: Key, name: str, values: Sequence[Tensor]) -> None:
+        """The metric of a circuit and of random ones [item], and how faithful they are."""
+        self._rows.add_items(key, values[0].numpy(), self._design)
+        drawn = np.stack([one.double().numpy() for one in values[1:]])
+        self._rows.add_draws(replace(key, control=RANDOM), drawn)
+        key = replace(key, metric=name)
+        shares = [self._normalised(one) for one in values]
+        self._add_ratios(key, shares)
+        own, *others = (share.value for share in shares)
+        if own is None:
+            self._rows.undefined(replace(key, metric=f"{name}_rank"), shares[0].reason or "")
+        else:
+            as_good = sum(other is not None and other >= own for other in others)
+            self._rows.add_rank(key, as_good, len(others))
+
+    def _add_ratios(self, key: Key, found: Sequence[Mean]) -> None:
+        """Those of a circuit, and of random ones.
+
+        Whether they have a value is a matter of the denominator, which all of them share.
+        """
+        self._rows.add_found(key, found[0])
+        control = replace(key, control=RANDOM)
+        defined = [one.value for one in found[1:] if one.value is not None]
+        if len(defined) < len(found) - 1:
+            self._rows.undefined(control, found[1].reason or "")
+        else:
+            self._rows.add_draws(control, defined)
+
+    def _add_smallest(self, grid: Sequence[int], threshold: float) -> None:
+        """How many edges are enough, of this ranking and of random ones."""
+        found = {ranking: self._smallest(ranking, grid, threshold) for ranking in self._rankings}
+        of_each = {
+            ranking: (size.edges, self._edges_left(ranking, size.edges), size.falls or 0)
+            for ranking, size in found.items()
+            if size.edges is not None
+        }
+        drawn = [values for ranking, values in of_each.items() if ranking is not None]
+        n = len(self._rankings) - 1
+        for i, metric in enumerate(("circuit_size", "edges_left", "circuit_falls")):
+            key = replace(self._key(), metric=metric)
+            if None in of_each:
+                self._rows.add(key, of_each[None][i], n=len(self._full))
+            else:
+                self._rows.undefined(key, found[None].reason or "")
+            control = replace(key, control=RANDOM)
+            if len(drawn) == n:
+                self._rows.add_draws(control, [values[i] for values in drawn])
+            else:
+                reason = next(one.reason for one in [*found.values()][1:] if one.edges is None)
+                which = f"{n - len(drawn)} of {n} random orders: " if drawn else ""
+                self._rows.undefined(control, f"{which}{reason}")
+
+    def _smallest(self, ranking: Ranking, grid: Sequence[int], threshold: float) -> Size:
+        def faithfulness(size: int) -> float:
+            return self._normalised(self._values(ranking, size)).value or 0.0
+
+        # Whether it is defined is a matter of the items, not of the circuit.
+        whole = self._normalised(self._full)
+        if whole.value is None:
+            return Size(None, reason=whole.reason)
+        return smallest_size(faithfulness, grid, threshold)
+
+    def _key(self, *, size: int | None = None, reference: str | None = None) -> Key:
         """That of the metric on a circuit, of which those of the other metrics are made."""
-        return Key(self._metric, self._method, control=control, size=size, reference=reference)
+        return Key(self._metric, self._method, size=size, reference=reference)
 
     def _normalised(self, values: Tensor) -> Mean:
         return normalised(values, self._full, self._corrupted, self._design)
 
-    def _values(self, control: str | None, size: int) -> Tensor:
-        if (control, size) not in self._known:
-            self._known[control, size] = self._run(self._circuit(self.rankings[control], size))
-        return self._known[control, size]
+    def _values(self, ranking: Ranking, size: int) -> Tensor:
+        if (ranking, size) not in self._known:
+            self._known[ranking, size] = self._run(self._circuit(ranking, size))
+        return self._known[ranking, size]
 
     def _run(self, edges: Tensor) -> Tensor:
         return self._in_order(self._evaluator.circuit(edges))
 
-    def _circuit(self, ranking: Tensor, size: int) -> Tensor:
-        return first(ranking, size, self._graph)
+    def _circuit(self, ranking: Ranking, size: int) -> Tensor:
+        return first(self._rankings[ranking], size, self._graph)
 
-    def _edges_left(self, control: str | None, size: int) -> int:
-        return int(pruned(self._circuit(self.rankings[control], size), self._graph).sum())
+    def _edges_left(self, ranking: Ranking, size: int) -> int:
+        return int(pruned(self._circuit(ranking, size), self._graph).sum())
 
     def _cut(self, size: int) -> int:
-        return min(size, *(len(ranking) for ranking in self.rankings.values()))
+        return min(size, len(self._rankings[None]))
 
     def _in_order(self, values: Tensor) -> Tensor:
         return values.cpu()[self._order]

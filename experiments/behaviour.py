@@ -23,7 +23,14 @@ def passes(shape: Shape, prompts: BoundTaskPrompts, **_: object) -> Passes:
     return Passes(1, 1) * (len(CONTROLS) * prompts.n)
 
 
-@experiment(version=2, cites="Wang et al. 2023", data=TaskPrompts(), items=True, passes=passes)
+@experiment(
+    version=2,
+    cites="Wang et al. 2023",
+    data=TaskPrompts(),
+    items=True,
+    softmax=True,
+    passes=passes,
+)
 def behaviour(
     model: HookedTransformer,
     prompts: BoundTaskPrompts,

@@ -80,6 +80,27 @@ def passes(_shape: Shape, data: BoundLabelledTokens, **_: object) -> Passes:
     return Passes(sum(len(tokens) for tokens in data.groups.values()), 0)
 
 
+def check(
+    shape: Shape,
+    data: BoundLabelledTokens,
+    *,
+    sites: Sequence[Site],
+    kinds: Sequence[Kind],
+    k: int,
+    buffer: int,
+    **_: object,
+) -> None:
+    """Refuses sites that the model lacks, a `buffer` too small for a layer, a `k` too large."""
+    if not any(_read(shape, sites)):
+        raise DataError(
+            f"sites {', '.join(sites)}: this model has none of them; a parallel model has no"
+            " resid_mid"
+        )
+    if "k_sparse" in kinds and k > shape.d_model:
+        raise DataError(f"k={k}: an activation has {shape.d_model} dimensions: set k lower")
+    _layers_at_once(shape, data, _read(shape, sites), buffer)
+
+
 @experiment(
     version=3,
     cites="Alain and Bengio 2016; Hewitt and Liang 2019",
@@ -87,6 +108,7 @@ def passes(_shape: Shape, data: BoundLabelledTokens, **_: object) -> Passes:
     items=True,
     tables={"probes": PROBES, "features": FEATURES},
     passes=passes,
+    check=check,
 )
 def linear_probe(
     model: HookedTransformer,
@@ -164,6 +186,49 @@ class _Found:
     shares: np.ndarray | None = None
 
 
+def _alias(sites: Sequence[Site], site: Site, layer: int) -> Where:
+    """The stream before a layer is the stream after the one below: it is read once."""
+    is_twice = site == "resid_pre" and layer and "resid_post" in sites
+    return ("resid_post", layer - 1) if is_twice else (site, layer)
+
+
+def _read(shape: Shape, sites: Sequence[Site]) -> list[list[Where]]:
+    """What is read of each layer."""
+    return [
+        [
+            (site, layer)
+            for site in sites
+            if shape.has(site) and _alias(sites, site, layer) == (site, layer)
+        ]
+        for layer in range(shape.n_layers)
+    ]
+
+
+def _layers_at_once(
+    shape: Shape, data: BoundLabelledTokens, read: Sequence[Sequence[Where]], buffer: int
+) -> list[range]:
+    """Consecutive layers whose activations fit the buffer, beside the streams kept for later.
+
+    The next layers go on from those streams.
+
+    Raises:
+        DataError: it does not hold one layer.
+    """
+    one = 4 * shape.d_model * len(data.labels)
+    counts = [len(where) for where in read]
+    if sum(counts) * one <= buffer:
+        return [range(shape.n_layers)]
+    tokens = sum(tokens.size for tokens in data.groups.values())
+    kept = tokens * shape.d_model * shape.element_size
+    most = (buffer - kept) // one
+    if max(counts) > most:
+        raise DataError(
+            f"buffer of {buffer} bytes: the activations of one layer take"
+            f" {max(counts) * one + kept}; set buffer higher, n lower, or fewer sites"
+        )
+    return layers_at_once(counts, most)
+
+
 class _Stream:
     """Activations of labelled tokens, as many layers at a time as the buffer holds."""
 
@@ -175,29 +240,13 @@ class _Stream:
         buffer: int,
     ) -> None:
         self._model, self._data, self._sites = model, data, sites
-        layers = range(model.cfg.n_layers)
-        self._read: list[list[Where]] = [
-            [
-                (site, layer)
-                for site in sites
-                if self._exists(site, layer) and self.alias(site, layer) == (site, layer)
-            ]
-            for layer in layers
-        ]
-        if not any(self._read):
-            raise DataError(
-                f"sites {', '.join(sites)}: this model has none of them; a parallel model has no"
-                " resid_mid"
-            )
-        self._chunks = self._layers_at_once(buffer)
+        shape = Shape.of(model)
+        self._read = _read(shape, sites)
+        self._chunks = _layers_at_once(shape, data, self._read, buffer)
 
     def alias(self, site: Site, layer: int) -> Where:
-        """The stream before a layer is the stream after the one below: it is read once."""
-        return (
-            ("resid_post", layer - 1)
-            if site == "resid_pre" and layer and "resid_post" in self._sites
-            else (site, layer)
-        )
+        """Where an activation is read."""
+        return _alias(self._sites, site, layer)
 
     def chunks(self) -> Iterator[tuple[list[Where], Tensor]]:
         """Site and layer, and float32 activations [site and layer, token, d_model].
@@ -205,35 +254,6 @@ class _Stream:
         The next chunk overwrites the activations.
         """
         return gather(self._model, list(self._batches()), self._chunks, self._read)
-
-    def _exists(self, site: Site, layer: int) -> bool:
-        return f"blocks.{layer}.hook_{site}" in self._model.hook_dict
-
-    def _layers_at_once(self, buffer: int) -> list[range]:
-        """Consecutive layers whose activations fit the buffer, beside the streams kept for later.
-
-        The next layers go on from those streams.
-
-        Raises:
-            DataError: it does not hold one layer.
-        """
-        cfg = self._model.cfg
-        one = 4 * cfg.d_model * len(self._data.labels)
-        counts = [len(where) for where in self._read]
-        if sum(counts) * one <= buffer:
-            return [range(cfg.n_layers)]
-        kept = (
-            sum(tokens.size for tokens in self._data.groups.values())
-            * cfg.d_model
-            * self._model.W_E.element_size()
-        )
-        most = (buffer - kept) // one
-        if max(counts) > most:
-            raise DataError(
-                f"buffer of {buffer} bytes: the activations of one layer take"
-                f" {max(counts) * one + kept}; set buffer higher, n lower, or fewer sites"
-            )
-        return layers_at_once(counts, most)
 
     def _batches(self) -> Iterator[Batch]:
         device = self._model.W_E.device

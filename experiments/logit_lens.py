@@ -42,6 +42,7 @@ def passes(shape: Shape, text: BoundLensText, **_: object) -> Passes:
     groups="every",
     processing=RAW,
     items=True,
+    softmax=True,
     passes=passes,
 )
 def logit_lens(

@@ -28,7 +28,12 @@ def passes(_shape: Shape, data: BoundTrainingSequences, **_: object) -> Passes:
 
 
 @experiment(
-    version=2, cites="Biderman et al. 2023", data=TrainingSequences(), items=True, passes=passes
+    version=2,
+    cites="Biderman et al. 2023",
+    data=TrainingSequences(),
+    items=True,
+    softmax=True,
+    passes=passes,
 )
 def memorization(
     model: HookedTransformer,

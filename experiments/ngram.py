@@ -7,6 +7,7 @@ Models learn the statistics of short contexts first, and then leave them behind 
 """
 
 from collections.abc import Iterator
+from operator import attrgetter
 
 import numpy as np
 import torch
@@ -41,6 +42,7 @@ def passes(_shape: Shape, text: BoundNGramText, **_: object) -> Passes:
     groups="every",
     processing=RAW,
     items=True,
+    softmax=attrgetter("counts.size"),
     passes=passes,
 )
 def ngram(

@@ -68,7 +68,14 @@ def passes(
     return Passes(3, 3) * prompts.n + patched
 
 
-@experiment(version=2, cites="Zhang and Nanda 2024", data=TaskPrompts(), items=True, passes=passes)
+@experiment(
+    version=2,
+    cites="Zhang and Nanda 2024",
+    data=TaskPrompts(),
+    items=True,
+    softmax=True,
+    passes=passes,
+)
 def patching(
     model: HookedTransformer,
     prompts: BoundTaskPrompts,

@@ -6,10 +6,11 @@ The tokens are the same at every step, one passage a document. The first positio
 attend to it when they have nothing to do, and its norm is far larger than all others.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
 from annotated_types import Ge
 from torch import Tensor
@@ -25,10 +26,19 @@ from pythia_traj.engines.representations import (
     cosine,
     hsic,
     participation_ratio,
+    shifts,
     standardised,
 )
+from pythia_traj.engines.streams import stream
 from pythia_traj.errors import DataError
-from pythia_traj.experiment import COMMA_SEPARATED, Passes, ReferenceModels, Shape, experiment
+from pythia_traj.experiment import (
+    COMMA_SEPARATED,
+    Count,
+    Passes,
+    ReferenceModels,
+    Shape,
+    experiment,
+)
 from pythia_traj.processing import RAW
 from pythia_traj.values import Key, Rows
 
@@ -37,16 +47,39 @@ Site = Literal["resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"]
 Places = dict[str, tuple[Site, int]]
 """Site and layer by the name of its hook."""
 
+PERMUTED, SHUFFLED = "permuted", "shuffled"
+"""The controls in which passages are compared with others, and their tokens are shuffled."""
+
 _FEWEST_TOKENS = 4
 """The unbiased estimator divides by n - 3."""
 
 
-def passes(shape: Shape, data: BoundPassages, *, references: Sequence[str], **_: object) -> Passes:
-    """One pass over the passages, one over them shuffled.
+def passes(
+    shape: Shape, data: BoundPassages, *, references: Sequence[str], controls: int, **_: object
+) -> Passes:
+    """One pass over the passages, and one over each way of shuffling them.
 
     At a sweep's first step there is one more pass for each reference. The logits are not made.
     """
-    return Passes(len(data.groups["text"]) * (2 + len(references)), 0)
+    return Passes(len(data.groups["text"]) * (1 + controls + len(references)), 0)
+
+
+def check(
+    shape: Shape, data: BoundPassages, *, sites: Sequence[Site], skip: int, **_: object
+) -> None:
+    """Refuses a model without one of the sites, and a `skip` that leaves too few tokens."""
+    n, length = data.parameters.n, data.parameters.length
+    if n * (length - skip) < _FEWEST_TOKENS or skip >= length:
+        raise DataError(
+            f"{n} passages of {length} tokens without the first {skip} leave too few: set skip"
+            " lower"
+        )
+    lacking = next((site for site in sites if not shape.has(site)), None)
+    if lacking is not None:
+        raise DataError(
+            f"this model has no {lacking}: in a parallel model attention and MLP read the same"
+            " residual stream: leave it out of sites"
+        )
 
 
 @experiment(
@@ -56,6 +89,7 @@ def passes(shape: Shape, data: BoundPassages, *, references: Sequence[str], **_:
     processing=RAW,
     items=True,
     passes=passes,
+    check=check,
 )
 def representation(
     model: HookedTransformer,
@@ -65,6 +99,7 @@ def representation(
     references: Annotated[tuple[str, ...], COMMA_SEPARATED] = ("init", "final"),
     sites: Annotated[tuple[Site, ...], COMMA_SEPARATED] = ("resid_post",),
     skip: Annotated[int, Ge(0)] = 1,
+    controls: Count = 5,
     seed: Annotated[int, Ge(0)] | None = None,
 ) -> Rows:
     """CKA and cosine of layers' activations with named steps', participation ratio and anisotropy.
@@ -72,86 +107,113 @@ def representation(
     `cka` and `mean_cosine` are with the `reference`, `cka` also `biased`; their control `permuted`
     compares each token with the one at its position in another passage. `participation_ratio` is
     `centred` or `uncentred`; `anisotropy` is the mean cosine between tokens of different documents;
-    the control of both, `shuffled`, is the same on shuffled tokens. `component` is the site;
-    weights are as trained, so that the residual stream is that of other libraries.
+    the control of both, `shuffled`, is the same on tokens that are shuffled in each passage. A
+    control is the mean over `n` ways to pair or to shuffle, its spread is under the metric's name
+    and `_sd`. `component` is the site; weights are as trained, so that the residual stream is that
+    of other libraries.
 
     Args:
         references: steps to compare with: init, final, previous, step:512.
         sites: whose activations: resid_pre, resid_mid, resid_post, attn_out, mlp_out.
         skip: so many positions at the beginning of a passage are left out.
-        seed: of the passages and the control; the sweep's if not given.
+        controls: ways to shuffle passages, one more pass each, and to pair them with others: of
+            those at most half as many as there are passages.
+        seed: of the passages and the shuffled ones; the sweep's if not given.
     """
-    n, length = data.parameters.n, data.parameters.length
-    if n * (length - skip) < _FEWEST_TOKENS or skip >= length:
-        raise DataError(
-            f"representation: {n} passages of {length} tokens without the first {skip} leave too"
-            " few: set skip lower"
-        )
     rows = Rows()
     places = _places(model, sites)
     with torch.inference_mode():
-        own = _activations(model, data, "text", places, skip)
-        _shape(rows, own, places, control=None)
-        shuffled = _activations(model, data, "shuffled", places, skip)
-        _shape(rows, shuffled, places, control="shuffled")
-        # The same position of another passage, half of all passages further on.
-        moved = n // 2
+        own = _activations(model, data.groups["text"], places, skip)
+        _add_shape(rows, places, own)
+        _add_shuffled(
+            rows,
+            places,
+            (
+                _activations(model, tokens, places, skip)
+                for tokens in _shuffled(data.groups["shuffled"], controls)
+            ),
+        )
+        moved = shifts(data.parameters.n, controls)
         for reference in references:
             # The first step has no `previous`.
             if reference in reference_models:
                 theirs = reference_models.once(
-                    reference, lambda other: _activations(other, data, "text", places, skip)
+                    reference, lambda other: _activations(other, data.groups["text"], places, skip)
                 )
                 _compare(rows, own, theirs, places, reference, moved)
     return rows
 
 
 def _places(model: HookedTransformer, sites: Sequence[Site]) -> Places:
-    places: Places = {
+    return {
         get_act_name(site, layer): (site, layer)
         for site in sites
         for layer in range(model.cfg.n_layers)
     }
-    lacking = next(
-        (site for name, (site, _) in places.items() if name not in model.hook_dict), None
-    )
-    if lacking is not None:
-        raise DataError(
-            f"representation: this model has no {lacking}: in a parallel model attention and MLP"
-            " read the same residual stream"
-        )
-    return places
 
 
 def _activations(
-    model: HookedTransformer, data: BoundPassages, group: str, places: Places, skip: int
+    model: HookedTransformer, tokens: np.ndarray, places: Places, skip: int
 ) -> dict[str, Tensor]:
-    tokens = torch.from_numpy(data.groups[group]).to(model.W_E.device)
-    return {name: found[:, skip:] for name, found in collect(model, tokens, list(places)).items()}
+    on_device = torch.from_numpy(tokens).to(model.W_E.device)
+    found = collect(model, on_device, list(places))
+    return {name: found[name][:, skip:] for name in places}
 
 
-def _shape(
-    rows: Rows, activations: Mapping[str, Tensor], places: Places, *, control: str | None
-) -> None:
+def _shuffled(tokens: np.ndarray, controls: int) -> Iterator[np.ndarray]:
+    """The passages in random order of their tokens, in so many ways.
+
+    What is shuffled already, and the same shuffled again.
+    """
+    yield tokens
+    for number in range(1, controls):
+        yield stream(0, "shuffled passages", number).permuted(tokens, axis=1)
+
+
+def _participation_ratios(activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of each site and layer, centred and uncentred [place]."""
+    kinds = {"centred": True, "uncentred": False}
+    return {
+        kind: torch.stack(
+            [participation_ratio(x.flatten(0, 1), centred=centred) for x in activations.values()]
+        )
+        for kind, centred in kinds.items()
+    }
+
+
+def _anisotropies(activations: Mapping[str, Tensor]) -> Tensor:
+    """Of each site and layer and of each document [place, document]."""
+    return torch.stack([anisotropy(x) for x in activations.values()]).cpu()
+
+
+def _add_shape(rows: Rows, places: Places, activations: Mapping[str, Tensor]) -> None:
     """Rows of the measures of one set of activations."""
-    measures: dict[str, Callable[[Tensor], Tensor]] = {
-        "centred": lambda x: participation_ratio(x.flatten(0, 1)),
-        "uncentred": lambda x: participation_ratio(x.flatten(0, 1), centred=False),
-    }
-    ratios = {
-        kind: torch.stack([measure(x) for x in activations.values()]).tolist()
-        for kind, measure in measures.items()
-    }
-    documents = torch.stack([anisotropy(x) for x in activations.values()]).cpu()
-    for i, (site, layer) in enumerate(places[name] for name in activations):
-        for kind, values in ratios.items():
-            rows.add(Key("participation_ratio", kind, site, layer, control=control), values[i])
-        n = documents.shape[1]
+    ratios = {kind: of.tolist() for kind, of in _participation_ratios(activations).items()}
+    for i, (values, place) in enumerate(
+        zip(_anisotropies(activations), places.values(), strict=True)
+    ):
+        for kind, found in ratios.items():
+            rows.add(Key("participation_ratio", kind, *place), found[i])
         # A mean over pairs: each document is also in the values of all others, which doubles the
         # standard error.
-        stderr = 2 * float(documents[i].std()) / n**0.5
-        key = Key("anisotropy", None, site, layer, control=control)
-        rows.add_found(key, with_error(float(documents[i].mean()), stderr, n, clusters=n))
+        n = len(values)
+        stderr = 2 * float(values.std()) / n**0.5
+        of_pairs = with_error(float(values.mean()), stderr, n, clusters=n)
+        rows.add_found(Key("anisotropy", None, *place), of_pairs)
+
+
+def _add_shuffled(rows: Rows, places: Places, draws: Iterator[Mapping[str, Tensor]]) -> None:
+    """Rows of the same measures of shuffled tokens, over several ways to shuffle them."""
+    ratios, documents = [], []
+    for activations in draws:
+        ratios.append(_participation_ratios(activations))
+        documents.append(_anisotropies(activations).double().mean(1))
+    for i, place in enumerate(places.values()):
+        for kind in ratios[0]:
+            key = Key("participation_ratio", kind, *place, control=SHUFFLED)
+            rows.add_draws(key, [float(found[kind][i]) for found in ratios])
+        key = Key("anisotropy", None, *place, control=SHUFFLED)
+        rows.add_draws(key, [float(means[i]) for means in documents])
 
 
 def _compare(
@@ -160,7 +222,7 @@ def _compare(
     theirs: Mapping[str, Tensor],
     places: Places,
     reference: str,
-    moved: int,
+    moved: Sequence[int],
 ) -> None:
     """Rows of the similarity of two models' activations, and of one token's to another's."""
     for name, x in own.items():
@@ -168,17 +230,25 @@ def _compare(
         y = theirs[name]
         ours, others = (standardised(one.flatten(0, 1)) for one in (x, y))
         alone = hsic(ours, ours), hsic(others, others)
-        pairs = {
-            None: (y, others),
-            "permuted": (y.roll(moved, 0), others.roll(moved * y.shape[1], 0)),
-        }
-        for control, (activation, features) in pairs.items():
-            cosines = Key("mean_cosine", None, site, layer, control=control, reference=reference)
-            found = cka(hsic(ours, features), *alone).tolist()
-            for kind, value in zip((None, "biased"), found, strict=True):
-                key = replace(cosines, metric="cka", variant=kind)
-                if value == value:
-                    rows.add(key, value)
-                else:
-                    rows.undefined(key, "the activations of one of the two do not vary")
-            rows.add_items(cosines, cosine(x, activation).mean(1).cpu().numpy())
+        cosines = Key("mean_cosine", None, site, layer, reference=reference)
+        rows.add_items(cosines, cosine(x, y).mean(1).cpu().numpy())
+        drawn = [cosine(x, y.roll(by, 0)).mean(1).double() for by in moved]
+        rows.add_draws(replace(cosines, control=PERMUTED), torch.stack(drawn).cpu().numpy())
+        # [the same passage and others, unbiased and biased]
+        found = torch.stack(
+            [cka(hsic(ours, others.roll(by * y.shape[1], 0)), *alone) for by in (0, *moved)]
+        ).cpu()
+        for kind, values in zip((None, "biased"), found.double().numpy().T, strict=True):
+            key = replace(cosines, metric="cka", variant=kind)
+            _add(rows, key, values[:1])
+            _add(rows, replace(key, control=PERMUTED), values[1:])
+
+
+def _add(rows: Rows, key: Key, values: np.ndarray) -> None:
+    """A measurement, or the draws of its control."""
+    if np.isnan(values).any():
+        rows.undefined(key, "the activations of one of the two do not vary")
+    elif key.control is None:
+        rows.add(key, float(values[0]))
+    else:
+        rows.add_draws(key, values)

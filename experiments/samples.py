@@ -3,6 +3,7 @@
 Continuations of prompts, for people to read: the first thing to look at in a checkpoint.
 """
 
+from operator import attrgetter
 from typing import Annotated
 
 import numpy as np
@@ -45,6 +46,7 @@ def passes(
     cites="Holtzman et al. 2020",
     data=PromptTexts(),
     items=True,
+    softmax=attrgetter("entries"),
     tables={"samples": SAMPLES},
     passes=passes,
 )
@@ -111,7 +113,7 @@ def _continuations(
     if temperature:
         # A prompt's draws are its own, whatever other prompts there are.
         draws = torch.cat(
-            [uniform_draws(seed + number, times, tokens) for number in numbers] * 2
+            [uniform_draws(seed, number, times, tokens) for number in numbers] * 2
         ).to(both.device)
     made = continued(
         model,

@@ -53,6 +53,7 @@ def passes(
     data=TaskPrompts(),
     processing=RAW,
     items=True,
+    softmax=True,
     passes=passes,
 )
 def transplant(

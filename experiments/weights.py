@@ -4,8 +4,8 @@ Parameters are as they were trained. Every value belongs to one matrix, or to on
 two. A comparison with another step names it; sketches allow comparisons with any step.
 """
 
-from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass, replace
 from typing import Annotated
 
 import torch
@@ -15,7 +15,8 @@ from transformer_lens import HookedTransformer
 
 from pythia_traj.engines import weights as engine
 from pythia_traj.engines.sketches import project, project_product
-from pythia_traj.experiment import COMMA_SEPARATED, ReferenceModels, experiment
+from pythia_traj.engines.streams import stream
+from pythia_traj.experiment import COMMA_SEPARATED, Count, ReferenceModels, experiment
 from pythia_traj.processing import RAW
 from pythia_traj.schema import Column
 from pythia_traj.values import Key, Rows
@@ -54,7 +55,7 @@ class Place:
 
 
 @experiment(
-    version=1,
+    version=2,
     cites="Elhage et al. 2021; Roy and Vetterli 2007",
     processing=RAW,
     tables={"spectra": SPECTRA, "sketches": SKETCHES},
@@ -66,6 +67,7 @@ def weights(
     references: Annotated[tuple[str, ...], COMMA_SEPARATED] = (),
     heads: bool = True,
     sketch: Annotated[int, Ge(0)] = 1024,
+    controls: Count = 5,
     seed: Annotated[int, Ge(0)] = 0,
 ) -> Rows:
     """Norms, spectra, ranks and sketches of every matrix and head, and distances from named steps.
@@ -78,77 +80,110 @@ def weights(
     norm. `cosine` and `relative_distance` (Frobenius, by the reference's norm) are with the
     `reference`, and in the control `rolled` with the reference's entries moved.
     `copying_eigenvalue` is Re(sum lambda) / sum |lambda| of W_V W_O (`ov`) or W_E W_V W_O W_U
-    (`full`) with LayerNorms folded in; its control has Gaussian W_V and W_O. The table `spectra`
-    has all singular values, `sketches` random projections (engines.sketches).
+    (`full`) with LayerNorms folded in; its control has Gaussian W_V and W_O. A control is the mean
+    over `n` draws, its spread is under the metric's name and `_sd`. The table `spectra` has all
+    singular values, `sketches` random projections (engines.sketches).
 
     Args:
         references: steps to compare with: init, final, previous, step:512.
         heads: whether each head's products are measured too.
         sketch: numbers of a sketch; a distance has a relative standard error of 1 / sqrt(2 sketch).
             0 for none.
+        controls: draws of each control.
         seed: of the sketches and the controls.
     """
-    rows = Rows()
+    rows, draws = Rows(), _Draws(seed, controls)
     with torch.inference_mode():
-        _spectra(rows, model, heads=heads, seed=seed)
+        _spectra(rows, model, draws, heads=heads)
         if heads:
-            _copying(rows, model, seed)
+            _copying(rows, model, draws)
         for reference in references:
             # The first step has no `previous`.
             if reference in reference_models:
-                _compare(
-                    rows, model, reference_models[reference], reference, heads=heads, seed=seed
-                )
+                _compare(rows, model, reference_models[reference], reference, draws, heads=heads)
         if sketch:
             _sketches(rows, model, sketch, heads=heads, seed=seed)
     return rows
 
 
-def _spectra(rows: Rows, model: HookedTransformer, *, heads: bool, seed: int) -> None:
+@dataclass(frozen=True)
+class _Draws:
+    """The draws of the controls: the same ones at every step."""
+
+    seed: int
+    n: int
+
+    def spectra(self, matrix: Tensor) -> Tensor:
+        """Of Gaussian matrices of this shape, with norm 1 [draw, rank]."""
+        rows, columns = matrix.shape
+        return torch.stack(
+            [engine.gaussian_spectrum(rows, columns, self.seed, i) for i in range(self.n)]
+        )
+
+    def product_spectra(self, left: Tensor, right: Tensor) -> Tensor:
+        """Of products of two Gaussian matrices of these shapes, with norm 1 [draw, d_head]."""
+        (d_in, d_head), d_out = left.shape[-2:], right.shape[-1]
+        return torch.stack(
+            [
+                engine.gaussian_product_spectrum(d_in, d_head, d_out, self.seed, i)
+                for i in range(self.n)
+            ]
+        )
+
+    def values(self, layer: int, like: Tensor) -> Iterator[engine.Factors]:
+        """Gaussian W_V and W_O of a layer, draw by draw."""
+        rng = stream(self.seed, "copying", layer)
+        for _ in range(self.n):
+            left, right = engine.gaussian_values(rng, like.shape)
+            yield left.to(like.device), right.to(like.device)
+
+    def places(self, component: str, layer: int | None, entries: int) -> list[int]:
+        """By how many places the reference's entries are moved on [draw]."""
+        rng = stream(self.seed, f"rolled {component}", layer or 0)
+        found: list[int] = rng.integers(1, entries, self.n).tolist()
+        return found
+
+
+def _spectra(rows: Rows, model: HookedTransformer, draws: _Draws, *, heads: bool) -> None:
     places: list[Place] = []
     spectra: list[Tensor] = []
     drawn: list[Tensor] = []
     for component, layer, matrix in engine.matrices(model):
         places.append(Place(component, layer))
         spectra.append(engine.singular_values(matrix))
-        drawn.append(engine.gaussian_spectrum(*matrix.shape, seed))
+        drawn.append(draws.spectra(matrix))
     for component, layer, (left, right) in engine.circuits(model) if heads else ():
         places += [Place(component, layer, head) for head in range(len(left))]
         spectra += engine.product_singular_values((left, right))
-        drawn += [engine.gaussian_product_spectrum(*left.shape[1:], right.shape[-1], seed)] * len(
-            left
-        )
+        drawn += [draws.product_spectra(left, right)] * len(left)
     found = [values.cpu() for values in spectra]
     for place, values, gaussian in zip(places, found, drawn, strict=True):
-        for control, spectrum in (
-            (None, values),
-            ("gaussian", gaussian * torch.linalg.vector_norm(values)),
-        ):
-            statistics = engine.spectral_statistics(spectrum).tolist()
-            for i, (name, value) in enumerate(zip(engine.STATISTICS, statistics, strict=True)):
-                metric, variant = ("norm", name) if i < _NORMS else (name, None)
-                key = Key(metric, variant, *astuple(place), control=control)
-                _add(rows, key, value, "the matrix is 0")
+        own = engine.spectral_statistics(values).tolist()
+        of_draws = engine.spectral_statistics(gaussian * torch.linalg.vector_norm(values)).T
+        for i, name in enumerate(engine.STATISTICS):
+            metric, variant = ("norm", name) if i < _NORMS else (name, None)
+            key = Key(metric, variant, *astuple(place))
+            _add(rows, key, own[i], ("gaussian", of_draws[i].tolist()), "the matrix is 0")
     rows.table(
         "spectra", _columns(places) | {"singular_values": [values.numpy() for values in found]}
     )
 
 
-def _copying(rows: Rows, model: HookedTransformer, seed: int) -> None:
+def _copying(rows: Rows, model: HookedTransformer, draws: _Draws) -> None:
     loop = engine.vocabulary_loop(model)
     for layer, block in enumerate(model.blocks):
         w_v, w_o = engine.folded_values(block), block.attn.W_O.float()
-        drawn = engine.gaussian_values(seed + 2 * layer, w_v.shape)
-        drawn_v, drawn_o = (factor.to(w_v.device) for factor in drawn)
-        for name, by in (("ov", None), ("full", loop)):
-            gaussian = engine.copying_eigenvalue(drawn_v, drawn_o, by)
-            for control, values in (
-                (None, engine.copying_eigenvalue(w_v, w_o, by)),
-                ("gaussian", gaussian),
-            ):
-                for head, value in enumerate(values.tolist()):
-                    key = Key("copying_eigenvalue", name, "head", layer, head, control=control)
-                    _add(rows, key, value, "all eigenvalues are 0")
+        variants = {"ov": None, "full": loop}
+        own = {name: engine.copying_eigenvalue(w_v, w_o, by) for name, by in variants.items()}
+        drawn: dict[str, list[Tensor]] = {name: [] for name in variants}
+        for pair in draws.values(layer, w_v):
+            for name, by in variants.items():
+                drawn[name].append(engine.copying_eigenvalue(*pair, by))
+        for name, values in own.items():
+            of_heads = torch.stack(drawn[name], 1).tolist()
+            for head, (value, others) in enumerate(zip(values.tolist(), of_heads, strict=True)):
+                key = Key("copying_eigenvalue", name, "head", layer, head)
+                _add(rows, key, value, ("gaussian", others), "all eigenvalues are 0")
 
 
 def _compare(
@@ -156,44 +191,43 @@ def _compare(
     model: HookedTransformer,
     other: HookedTransformer,
     reference: str,
+    draws: _Draws,
     *,
     heads: bool,
-    seed: int,
 ) -> None:
     places: list[Place] = []
     found: list[Tensor] = []
-    for place, distances in _distances(model, other, heads=heads, seed=seed):
+    for place, distances in _distances(model, other, draws, heads=heads):
         places.append(place)
         found.append(engine.relative(distances))
-    for place, values in zip(places, torch.stack(found).tolist(), strict=True):
-        for control, pair in zip((None, "rolled"), values, strict=True):
-            for metric, value in zip(("relative_distance", "cosine"), pair, strict=True):
-                key = Key(metric, None, *astuple(place), control=control, reference=reference)
-                _add(rows, key, value, "one of the two is 0")
+    # [place, distance and cosine, the reference and the draws]
+    for place, values in zip(places, torch.stack(found).mT.tolist(), strict=True):
+        for metric, (own, *others) in zip(("relative_distance", "cosine"), values, strict=True):
+            key = Key(metric, None, *astuple(place), reference=reference)
+            _add(rows, key, own, ("rolled", others), "one of the two is 0")
 
 
 def _distances(
-    model: HookedTransformer, other: HookedTransformer, *, heads: bool, seed: int
+    model: HookedTransformer, other: HookedTransformer, draws: _Draws, *, heads: bool
 ) -> Iterator[tuple[Place, Tensor]]:
-    """Distances from the other step's weights and from the same moved: [2, 3] a place."""
+    """Distances from the other step's weights, and from the same moved: [1 + draw, 3] a place."""
     for (component, layer, matrix), (_, _, theirs) in zip(
         engine.matrices(model), engine.matrices(other), strict=True
     ):
-        pair = [
-            engine.distance(matrix, theirs),
-            engine.distance(matrix, engine.rolled(theirs, seed)),
-        ]
-        yield Place(component, layer), torch.stack(pair)
+        distances = [engine.distance(matrix, theirs)]
+        for places in draws.places(component, layer, theirs.numel()):
+            distances.append(engine.distance(matrix, engine.rolled(theirs, places)))
+        yield Place(component, layer), torch.stack(distances)
     if not heads:
         return
     for (component, layer, own), (_, _, factors) in zip(
         engine.circuits(model), engine.circuits(other), strict=True
     ):
-        moved = engine.rolled_factors(factors, seed)
-        both = torch.stack(
-            [engine.product_distance(own, factors), engine.product_distance(own, moved)], 1
-        )
-        yield from ((Place(component, layer, head), pair) for head, pair in enumerate(both))
+        distances = [engine.product_distance(own, factors)]
+        for places in draws.places(component, layer, factors[0][0].numel()):
+            distances.append(engine.product_distance(own, engine.rolled_factors(factors, places)))
+        of_heads = torch.stack(distances, 1)
+        yield from ((Place(component, layer, head), one) for head, one in enumerate(of_heads))
 
 
 def _sketches(rows: Rows, model: HookedTransformer, size: int, *, heads: bool, seed: int) -> None:
@@ -218,9 +252,17 @@ def _columns(places: list[Place]) -> dict[str, list[object]]:
     }
 
 
-def _add(rows: Rows, key: Key, value: float, reason: str) -> None:
-    """A NaN comes from a matrix of zeros, and its row says so."""
+def _add(
+    rows: Rows, key: Key, value: float, control: tuple[str, Sequence[float]], reason: str
+) -> None:
+    """A value and the draws of its control; a NaN comes from a matrix of zeros: its row says so."""
     if value == value:
         rows.add(key, value)
+    else:
+        rows.undefined(key, reason)
+    name, drawn = control
+    key = replace(key, control=name)
+    if all(one == one for one in drawn):
+        rows.add_draws(key, drawn)
     else:
         rows.undefined(key, reason)

@@ -53,6 +53,7 @@ from pythia_traj.parameters import Parameter, of_data, of_function, positional
 from pythia_traj.processing import FOLDED, Processing
 from pythia_traj.reads import Activations as Activations
 from pythia_traj.reads import Reads, unknown
+from pythia_traj.reads import Shape as Shape
 from pythia_traj.schema import Column, check_columns, check_table_name
 from pythia_traj.vocabulary import Vocabulary as Vocabulary
 
@@ -68,6 +69,12 @@ T = TypeVar("T")
 
 Groups = tuple[str, ...] | Literal["first", "every"]
 """Which groups of its data an experiment that reads is called for, each in separate batches."""
+
+Softmax = bool | Callable[[Any], int]
+"""Whether an experiment takes a softmax over the vocabulary's rows, padding included.
+
+A function of its data says that it is over fewer, and over how many.
+"""
 
 D_co = TypeVar("D_co", covariant=True)
 
@@ -162,14 +169,6 @@ class Passes:
 
 
 @dataclass(frozen=True)
-class Shape:
-    """The part of a model's shape that an experiment's cost depends on."""
-
-    n_layers: int
-    n_heads: int
-
-
-@dataclass(frozen=True)
 class Experiment:
     """A measurement that can be run on the model at one step; calling it calls the function."""
 
@@ -185,9 +184,11 @@ class Experiment:
     references: tuple[str, ...]
     row_references: tuple[str, ...]
     items: bool
+    softmax: Softmax = field(repr=False)
     tables: Mapping[str, tuple[Column, ...]] = field(repr=False)
     requires: tuple[str, ...]
     passes: Callable[..., Passes] | None = field(repr=False)
+    check: Callable[..., None] | None = field(repr=False)
     parameters: Mapping[str, Parameter]
     """A request's parameters: the fields of its data, then the function's own."""
 
@@ -227,6 +228,13 @@ class Experiment:
         """What it reads with a request's parameters."""
         return self.reads(**self.own(parameters)) if callable(self.reads) else self.reads
 
+    def softmax_rows(self, parameters: Mapping[str, Any], data: Any, d_vocab: int) -> int | None:
+        """How many rows of the vocabulary its softmax is over; None where it takes none."""
+        if callable(self.softmax):
+            return self.softmax(data)
+        is_over_all = self.softmax or {"loss", "correct"} & set(self.reads_with(parameters))
+        return d_vocab if is_over_all else None
+
     @property
     def positional(self) -> tuple[str, ...]:
         """The names of the positional parameters: what the experiment receives."""
@@ -247,6 +255,7 @@ class Declared(TypedDict, total=False):
     references: tuple[str, ...]
     row_references: tuple[str, ...]
     items: bool
+    softmax: Softmax
     tables: Mapping[str, tuple[Column, ...]]
     requires: tuple[str, ...]
 
@@ -258,6 +267,7 @@ def experiment(
     data: Data[G],
     reads: Reads,
     passes: Callable[Concatenate[Shape, G, ...], Passes] | None = None,
+    check: Callable[Concatenate[Shape, G, ...], None] | None = None,
     **declared: Unpack[Declared],
 ) -> "Callable[[Callable[Concatenate[Activations[G], ...], ItemValues]], Experiment]": ...
 
@@ -268,6 +278,7 @@ def experiment(
     version: int,
     data: Data[D],
     passes: Callable[Concatenate[Shape, D, ...], Passes] | None = None,
+    check: Callable[Concatenate[Shape, D, ...], None] | None = None,
     **declared: Unpack[Declared],
 ) -> "Callable[[Callable[Concatenate[HookedTransformer, D, ...], Rows]], Experiment]": ...
 
@@ -284,6 +295,7 @@ def experiment(
     data: Data[Any] | None = None,
     reads: Reads = (),
     passes: Callable[..., Passes] | None = None,
+    check: Callable[..., None] | None = None,
     **declared: Unpack[Declared],
 ) -> Callable[[Callable[..., Any]], Experiment]:
     """Makes a function an experiment.
@@ -299,6 +311,8 @@ def experiment(
         passes: its cost, for an experiment that gets the model, or whose cost is not one pass over
             all it reads. It is called with a Shape, its data and its own parameters by name, and
             returns an upper bound.
+        check: refuses what it cannot measure, before any weights are fetched: called as `passes`,
+            it raises DataError. What data and layers it reads is checked without it.
         **declared: further settings, all optional:
             `cites`: where the measure comes from.
             `groups`: the groups of its data that it is called for, if it reads: "first", the
@@ -310,6 +324,9 @@ def experiment(
             is not given.
             `row_references`: other steps whose rows it compares with, with the same names.
             `items`: per-item values are kept in `tables/items`.
+            `softmax`: whether it takes one over the vocabulary, for the record: True where it is
+            over all rows, padding included; a function of its data that says over how many, where
+            it cuts the others off. Reading `loss` or `correct` says True.
             `tables`: the columns of each table that it may have beside its rows, by the table's
             name, so that every step's file has the same types, whatever it holds.
             `requires`: distributions it needs in addition to the project's.
@@ -342,9 +359,11 @@ def experiment(
             references=references,
             row_references=row_references,
             items=declared.get("items", False),
+            softmax=declared.get("softmax", False),
             tables=_checked_tables(name, declared.get("tables", {})),
             requires=declared.get("requires", ()),
             passes=passes,
+            check=check,
             parameters=_parameters(name, function, data),
         )
 

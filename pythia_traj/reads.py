@@ -1,4 +1,4 @@
-"""What an experiment reads of a forward pass, and how it receives it."""
+"""What an experiment reads of a forward pass, how it receives it, and which models have it."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -109,3 +109,32 @@ class Activations(Generic[D]):
         if name not in self._made:
             self._made[name] = make()
         return cast("T", self._made[name])
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is known of a model before any of its weights.
+
+    Attributes:
+        element_size: bytes of one of its numbers.
+        hooks: the names of its hooks, such as `blocks.3.hook_resid_post`.
+    """
+
+    n_layers: int
+    n_heads: int
+    d_model: int
+    d_head: int
+    d_mlp: int
+    element_size: int
+    hooks: frozenset[str] = field(repr=False)
+
+    @classmethod
+    def of(cls, model: "HookedTransformer") -> "Shape":
+        """That of a model with its weights."""
+        cfg, hooks = model.cfg, frozenset(model.hook_dict)
+        sizes = cfg.n_layers, cfg.n_heads, cfg.d_model, cfg.d_head, int(cfg.d_mlp or 0)
+        return cls(*sizes, element_size=model.W_E.element_size(), hooks=hooks)
+
+    def has(self, site: str) -> bool:
+        """Whether its layers have an activation, by TransformerLens's short name."""
+        return hooks_of(site, 1)[0] in self.hooks

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -157,6 +157,35 @@ class Rows:
                 clusters=found.clusters,
                 reason=found.reason,
             )
+
+    def add_draws(self, key: Key, values: "Sequence[float] | np.ndarray") -> None:
+        """Adds a control that was drawn several times: its mean over draws, and their spread.
+
+        `n` is the number of draws. The standard deviation among them is a row of its own: its
+        metric has the same name with `_sd`.
+
+        Args:
+            values: of each draw, or [draw, item]: then each item's mean over draws is kept.
+        """
+        array = np.asarray(values)
+        draws = array if array.ndim == 1 else array.mean(1)
+        self.add(key, float(draws.mean()), n=len(draws))
+        if len(draws) > 1:
+            spread = replace(key, metric=f"{key.metric}_sd")
+            self.add(spread, float(draws.std(ddof=1)), n=len(draws))
+        if array.ndim > 1:
+            means = enumerate(array.mean(0))
+            self.items += [Item(key, i, 1, float(value)) for i, value in means]
+
+    def add_rank(self, key: Key, as_good: int, n: int) -> None:
+        """Adds the place of a measurement among its draws: 1 where no draw is as good.
+
+        Args:
+            key: of the measurement; the rank's metric has the same name with `_rank`.
+            as_good: how many draws are at least as good.
+            n: how many draws there are.
+        """
+        self.add(replace(key, metric=f"{key.metric}_rank"), as_good + 1, n=n + 1)
 
     def check(self, extent: Extent) -> None:
         """Checks that all rows and items belong to existing layers, heads and positions.

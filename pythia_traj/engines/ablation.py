@@ -4,7 +4,6 @@ A head's output is its z, before W_O; an attention layer is all its heads; an ML
 it adds to the stream. What it is replaced by engines.ablations says.
 """
 
-import random
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from pythia_traj.engines.kept import (
     leave_layer,
     score,
 )
+from pythia_traj.engines.streams import stream
 
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
@@ -334,13 +334,13 @@ def disjoint_sets(target: Components, n_heads: int, at_most: int, seed: int) -> 
         for choice in choices:
             found = {one | other for one in found for other in choice}
         return [Components(heads) for heads in sorted(found, key=sorted)]
-    rng = random.Random(f"{seed} {sorted(target.heads)}")  # noqa: S311 - nothing secret
+    rng = stream(seed, f"matched {sorted(target.heads)}")
     drawn: dict[frozenset[Head], None] = {}
     while len(drawn) < at_most:
         heads = (
             (layer, head)
             for layer, size in sizes.items()
-            for head in sorted(rng.sample(others[layer], size))
+            for head in sorted(rng.choice(others[layer], size, replace=False).tolist())
         )
         drawn[frozenset(heads)] = None
     return [Components(heads) for heads in drawn]

@@ -28,6 +28,7 @@ from pythia_traj.engines.edges import (
 from pythia_traj.engines.kept import Batches, Hooks, KeptPass, Stream, keep_pass, keeping, score
 from pythia_traj.engines.means import Design, Mean
 from pythia_traj.engines.ratios import guarded_ratio
+from pythia_traj.engines.streams import stream
 
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
@@ -45,13 +46,14 @@ def ranked(scores: EdgeScores, exists: EdgeSet) -> Tensor:
     return numbers[order]
 
 
-def at_random(exists: EdgeSet, seed: int) -> Tensor:
-    """The edges in random order, numbered as in `ranked`.
+def at_random(exists: EdgeSet, seed: int, number: int = 0) -> Tensor:
+    """The edges in one of several random orders, numbered as in `ranked`.
 
     The order is the same for every model of this shape.
     """
     numbers = exists.flatten().nonzero().squeeze(-1)
-    return numbers[torch.randperm(len(numbers), generator=torch.Generator().manual_seed(seed))]
+    order = stream(seed, "random circuits", number).permutation(len(numbers))
+    return numbers[torch.from_numpy(order)]
 
 
 def first(ranking: Tensor, size: int, graph: Graph) -> EdgeSet:

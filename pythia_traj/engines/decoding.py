@@ -16,6 +16,7 @@ from torch import Tensor
 from transformer_lens import TransformerLensKeyValueCache
 
 from pythia_traj.engines.kept import CPU_BUDGET, bytes_per_row
+from pythia_traj.engines.streams import stream
 
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
@@ -162,12 +163,13 @@ def _drawn(
     return chosen.clamp(max=logits.shape[-1] - 1)
 
 
-def uniform_draws(seed: int, rows: int, new: int) -> Float[Tensor, "row new"]:
-    """The uniform numbers of a seed.
+def uniform_draws(seed: int, prompt: int, rows: int, new: int) -> Float[Tensor, "row new"]:
+    """The uniform numbers of one prompt's continuations.
 
     Those of the first rows do not depend on how many rows there are.
     """
-    return torch.from_numpy(np.random.default_rng(seed).random((rows, new), dtype=np.float32))
+    rng = stream(seed, "samples", prompt)
+    return torch.from_numpy(rng.random((rows, new), dtype=np.float32))
 
 
 def matches(

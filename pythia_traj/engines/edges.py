@@ -193,8 +193,10 @@ def fractions(method: Method, points: int, grid: Grid) -> tuple[float, ...]:
     """Where gradients are taken, as fractions of the way between two prompts' embeddings.
 
     The way leads from the own prompt to the other one. `midpoint` are the middles of equal parts of
-    the way; `endpoint` are the ends of those parts as published, which count from the other prompt:
-    the own prompt is one of the points, the other one is not.
+    the way. `endpoint` are ends of those parts, k/m of the way back from the other prompt with k =
+    1..m: the own prompt is one of the points, the other one is not. So has it the code that Hanna
+    et al. 2024 used; the same repository (hannamw/EAP-IG) has had k = 0..m-1 since February 2025,
+    with the other prompt and without the own one.
     """
     if method != "eap_ig":
         return (0.0,)

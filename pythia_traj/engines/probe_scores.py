@@ -8,6 +8,8 @@ with each document once, the others drawn with replacement.
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from pythia_traj.engines.streams import stream
+
 Draws = Float[np.ndarray, " resample"]
 
 
@@ -23,9 +25,8 @@ class Documents:
         numbers, which = np.unique(documents, return_inverse=True)
         self.n = len(numbers)
         self._membership = (which == np.arange(self.n)[:, None]).astype(np.float64)
-        draws = np.random.default_rng(0).multinomial(
-            self.n, np.full(self.n, 1 / self.n), size=resamples
-        )
+        rng = stream(0, "bootstrap of documents")
+        draws = rng.multinomial(self.n, np.full(self.n, 1 / self.n), size=resamples)
         self._weights = np.concatenate([np.ones((1, self.n)), draws])
         self.tokens: Int[np.ndarray, " document"] = self._membership.sum(1).astype(int)
 

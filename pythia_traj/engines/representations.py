@@ -107,6 +107,17 @@ def cosine(
     return 1 - (x - y).square().sum(-1) / 2
 
 
+def shifts(items: int, at_most: int) -> list[int]:
+    """By how many places items are moved on, to pair each with others: at most half of them.
+
+    Beyond half of them the same two items meet again. Spread evenly; where every item is as good a
+    partner as any other, nothing need be drawn.
+    """
+    most = items // 2
+    numbers = min(at_most, most)
+    return [(number + 1) * most // numbers for number in range(numbers)]
+
+
 def participation_ratio(x: Features, *, centred: bool = True) -> Float[Tensor, ""]:
     """How many dimensions the variance fills, 1 to the number of features.
 

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from pythia_traj.engines.streams import stream
 from pythia_traj.engines.weights import Factors
 
 _CHUNK = 1 << 20
@@ -79,7 +80,7 @@ def project_product(factors: Factors, size: int, seed: int) -> Float[Tensor, "he
 @lru_cache(maxsize=8)
 def _pattern(entries: int, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Signs as packed bits, and by how many places each block is turned."""
-    rng = np.random.Generator(np.random.PCG64([seed, entries, size]))
+    rng = stream(seed, f"sketch of {entries} entries", size)
     turns = rng.integers(0, size, -(-entries // size))
     return np.frombuffer(rng.bytes(-(-entries // 8)), np.uint8), turns
 

@@ -9,10 +9,13 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
+
+from pythia_traj.engines.streams import stream
 
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
@@ -137,24 +140,25 @@ def _entropy(shares: Float[Tensor, "*batch rank"]) -> Float[Tensor, "*batch"]:
     return terms.sum(-1)
 
 
-@lru_cache(maxsize=16)
-def gaussian_spectrum(rows: int, columns: int, seed: int) -> Float[Tensor, " rank"]:
-    """Singular values of a Gaussian matrix, with Frobenius norm 1.
+@lru_cache(maxsize=1024)
+def gaussian_spectrum(rows: int, columns: int, seed: int, number: int) -> Float[Tensor, " rank"]:
+    """Singular values of one of several Gaussian matrices, with Frobenius norm 1.
 
     This is the spectrum of that shape where nothing was learnt. It is drawn on the CPU, so that
     every device has the same; and once, because every step has the same.
     """
-    return _with_norm_1(singular_values(_gaussian(seed, rows, columns)))
+    rng = stream(seed, f"gaussian {rows} x {columns}", number)
+    return _with_norm_1(singular_values(_gaussian(rng, rows, columns)))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=1024)
 def gaussian_product_spectrum(
-    d_in: int, d_head: int, d_out: int, seed: int
+    d_in: int, d_head: int, d_out: int, seed: int, number: int
 ) -> Float[Tensor, " d_head"]:
     """The same of a product of two Gaussian factors."""
-    return _with_norm_1(
-        product_singular_values((_gaussian(seed, d_in, d_head), _gaussian(seed + 1, d_head, d_out)))
-    )
+    rng = stream(seed, f"gaussian {d_in} x {d_head} x {d_out}", number)
+    factors = _gaussian(rng, d_in, d_head), _gaussian(rng, d_head, d_out)
+    return _with_norm_1(product_singular_values(factors))
 
 
 def _with_norm_1(values: Tensor) -> Tensor:
@@ -162,8 +166,8 @@ def _with_norm_1(values: Tensor) -> Tensor:
     return values / norm
 
 
-def _gaussian(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+def _gaussian(rng: np.random.Generator, *shape: int) -> Tensor:
+    return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
 
 
 Distance = Float[Tensor, "*batch 3"]
@@ -205,20 +209,18 @@ def relative(distances: Distance) -> Float[Tensor, "*batch 2"]:
     return torch.stack([apart / other, cosine], -1)
 
 
-def rolled(matrix: Float[Tensor, "row col"], seed: int) -> Float[Tensor, "row col"]:
-    """The same entries, each moved on by one seeded number of places.
+def rolled(matrix: Float[Tensor, "row col"], places: int) -> Float[Tensor, "row col"]:
+    """The same entries, each moved on by so many places, from 1 to one less than there are.
 
     That is a matrix of the same distribution and norm, unrelated to the given one.
     """
-    offset = torch.randint(1, matrix.numel(), (), generator=torch.Generator().manual_seed(seed))
-    return matrix.flatten().roll(int(offset)).view_as(matrix)
+    return matrix.flatten().roll(places).view_as(matrix)
 
 
-def rolled_factors(factors: Factors, seed: int) -> Factors:
+def rolled_factors(factors: Factors, places: int) -> Factors:
     """The same for the left factor of each head: its product is then unrelated to the old one."""
     left, right = factors
-    offset = torch.randint(1, left[0].numel(), (), generator=torch.Generator().manual_seed(seed))
-    return left.flatten(-2).roll(int(offset), -1).view_as(left), right
+    return left.flatten(-2).roll(places, -1).view_as(left), right
 
 
 def vocabulary_loop(model: "HookedTransformer") -> Float[Tensor, "d_model d_model"]:
@@ -249,13 +251,13 @@ def folded_values(block: Any) -> Left:
     return _centred(_gain(block.ln1, w_v) * w_v)
 
 
-def gaussian_values(seed: int, like: Sequence[int]) -> Factors:
+def gaussian_values(rng: np.random.Generator, like: Sequence[int]) -> Factors:
     """Gaussian W_V and W_O of a layer: heads that have learnt nothing.
 
     `like` is their [head_index, d_model, d_head].
     """
     heads, d_model, d_head = like
-    return _gaussian(seed, heads, d_model, d_head), _gaussian(seed + 1, heads, d_head, d_model)
+    return _gaussian(rng, heads, d_model, d_head), _gaussian(rng, heads, d_head, d_model)
 
 
 def _centred(matrix: Float[Tensor, "*head d_model col"]) -> Float[Tensor, "*head d_model col"]:

@@ -3,11 +3,12 @@
 No Hugging Face config object is needed: `architectures/` says what a config means.
 """
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from transformer_lens import HookedTransformerConfig
+from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 from pythia_traj.architectures.finding import architecture_of
 from pythia_traj.architectures.settings import shape
@@ -43,3 +44,20 @@ def hooked_config(
         dtype=dtype,
         device=str(device),
     )
+
+
+def hook_names(config: Mapping[str, Any]) -> frozenset[str]:
+    """The hooks of a checkpoint's model, without memory for its weights.
+
+    Raises:
+        CheckpointError: as `hooked_config`.
+    """
+    nowhere = torch.device("meta")
+    cfg = hooked_config(
+        config, model="", dtype=torch.float32, device=nowhere, default_prepend_bos=None
+    )
+    with nowhere, warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="HookedTransformer is deprecated", category=DeprecationWarning
+        )
+        return frozenset(HookedTransformer(cfg, move_to_device=False).hook_dict)

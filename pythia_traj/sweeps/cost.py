@@ -56,7 +56,7 @@ def estimate(
 
     Raises:
         CheckpointError: no step's config and tokenizer can be read.
-        DataError: the data cannot be made for this model.
+        DataError: the data cannot be made for this model, or not be measured on it.
         DeviceError: the model does not fit.
     """
     todo = list(units)
@@ -67,18 +67,17 @@ def estimate(
     checkpoint = agreement.pattern
     if checkpoint is None:
         raise CheckpointError(next(iter(agreement.refused.values())))
-    swappable = SwappableModel(checkpoint, device=device, dtype=DTYPES[config.dtype])
-    swappable.fill_randomly()
     datasets = Datasets(config, checkpoint)
     costs: dict[str, Cost] = {}
     labels = list(dict.fromkeys(unit.label for unit in todo))
+    datasets.prepare(labels)
+    swappable = SwappableModel(checkpoint, device=device, dtype=DTYPES[config.dtype])
+    swappable.fill_randomly()
     for label in labels:
         data = datasets.get(label)
         request = config.experiments[label]
         groups = datasets.groups(label) if request.experiment.reads else getattr(data, "groups", {})
-        passes = _passes(
-            request, data, groups, Shape(swappable.model.cfg.n_layers, swappable.model.cfg.n_heads)
-        )
+        passes = _passes(request, data, groups, datasets.shape)
         if passes is not None:
             costs[label] = _measured(swappable.model, data, groups, passes)
     for together in datasets.sharing(labels):

@@ -5,6 +5,7 @@ Labels that ask for the same data share it.
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
@@ -16,9 +17,12 @@ from pythia_traj.architectures.settings import shape
 from pythia_traj.checkpoint import Checkpoint
 from pythia_traj.config import ExperimentRequest, SweepConfig
 from pythia_traj.errors import DataError
-from pythia_traj.experiment import Data, Experiment, Vocabulary
+from pythia_traj.experiment import Data, Experiment, Shape, Vocabulary
+from pythia_traj.models.architecture import hook_names
+from pythia_traj.models.device import DTYPES
 from pythia_traj.models.tokenizer import bos_token_id, eos_token_ids, read_tokenizer
 from pythia_traj.parameters import of_data
+from pythia_traj.reads import ACTIVATION_READS, OUTPUT_READS, layer_of
 from pythia_traj.sweeps.plan import data_seed
 
 _BYTES_A_TOKEN = 80
@@ -37,6 +41,29 @@ class Datasets:
     def vocabulary(self) -> Vocabulary:
         """The vocabulary that the data was made for."""
         return self._vocabulary
+
+    @cached_property
+    def shape(self) -> Shape:
+        """The model's shape."""
+        return read_shape(self._checkpoint, DTYPES[self._config.dtype].itemsize)
+
+    def prepare(self, labels: Iterable[str]) -> None:
+        """Makes the data of labels, and refuses what cannot be measured on a model of this shape.
+
+        All of it is known before any weights are read.
+
+        Raises:
+            DataError: the message begins with the label.
+        """
+        for label in labels:
+            data, request = self.get(label), self._config.experiments[label]
+            try:
+                _check_reads(request, self.shape)
+                if request.experiment.check is not None:
+                    own = request.experiment.own(request.parameters)
+                    request.experiment.check(self.shape, data, **own)
+            except DataError as error:
+                raise DataError(f"{label}: {error}") from None
 
     def _key(self, request: ExperimentRequest) -> str:
         """Labels with the same key share their data."""
@@ -112,6 +139,13 @@ class Datasets:
         """The `facts` of a label's data, for the record; empty without any."""
         return dict(getattr(self.get(label), "facts", {}))
 
+    def softmax(self, label: str) -> int | None:
+        """How many rows of the vocabulary a label's softmax is over; None where it takes none."""
+        request = self._config.experiments[label]
+        return request.experiment.softmax_rows(
+            request.parameters, self.get(label), self._vocabulary.d_vocab
+        )
+
 
 def _arguments(data: Data[Any] | None) -> dict[str, Any]:
     """The values of its fields."""
@@ -161,12 +195,60 @@ def _check_groups(data: Any, label: str, experiment: Experiment, vocabulary: Voc
         vocabulary.check_length(group, ids.shape[1], "sequence")
 
 
+def _check_reads(request: ExperimentRequest, shape: Shape) -> None:
+    """Refuses layers and activations that a model lacks."""
+    try:
+        reads = request.experiment.reads_with(request.parameters)
+    except Exception:
+        # Experiments are third-party code: its own units fail where it is called again.
+        return
+    for name in reads:
+        if (layer_of(name) or 0) >= shape.n_layers:
+            raise DataError(
+                f"layer {layer_of(name)}: the model has {shape.n_layers} layers: give 0 to"
+                f" {shape.n_layers - 1}"
+            )
+        if name not in OUTPUT_READS and not shape.has(name):
+            short = name.rpartition(".")[2].removeprefix("hook_")
+            why = (
+                "in a parallel model attention and MLP read the same residual stream, resid_pre"
+                if short == "resid_mid"
+                else (
+                    f"give one of {', '.join((*ACTIVATION_READS, *OUTPUT_READS))}, or the name of a"
+                    " hook"
+                )
+            )
+            raise DataError(f"this model has no {short}: {why}")
+
+
 def token_digests(groups: Mapping[str, np.ndarray]) -> dict[str, str]:
     """A digest of each group's tokens, by name: equal digests mean equal tokens."""
     return {
         name: sha256(f"{ids.shape}".encode() + ids.tobytes()).hexdigest()
         for name, ids in groups.items()
     }
+
+
+def read_shape(checkpoint: Checkpoint, element_size: int) -> Shape:
+    """What is known of a model from its config.
+
+    Args:
+        element_size: bytes of a number of the dtype that it will have.
+
+    Raises:
+        CheckpointError: the config is missing, or is not that of a supported model.
+    """
+    config = checkpoint.config()
+    sizes = shape(config)
+    return Shape(
+        n_layers=sizes["n_layers"],
+        n_heads=sizes["n_heads"],
+        d_model=sizes["d_model"],
+        d_head=sizes["d_head"],
+        d_mlp=sizes["d_mlp"],
+        element_size=element_size,
+        hooks=hook_names(config),
+    )
 
 
 def read_vocabulary(checkpoint: Checkpoint) -> Vocabulary:

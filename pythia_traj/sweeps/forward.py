@@ -19,7 +19,7 @@ from transformer_lens import HookedTransformer
 from pythia_traj.engines.measures import is_top1, next_token_nll
 from pythia_traj.errors import DataError, DeviceError, StoreError
 from pythia_traj.keys import Extent
-from pythia_traj.reads import ACTIVATION_READS, OUTPUT_READS, Activations, hooks_of, layer_of
+from pythia_traj.reads import OUTPUT_READS, Activations, hooks_of, layer_of
 from pythia_traj.sweeps.datasets import token_digests
 from pythia_traj.sweeps.failure import Failure
 from pythia_traj.values import ItemValues
@@ -114,12 +114,7 @@ def measure_shared(model: HookedTransformer, readers: Sequence[Reader]) -> None:
     """Runs the readers' tokens through the model, equal tokens once.
 
     Every batch goes to all its readers.
-
-    Raises:
-        DataError: a reader reads what this model does not have.
     """
-    for reader in readers:
-        _check_reads(model, reader)
     for tokens, places in _shared(readers):
         for first, batch in _batches(model, tokens):
             _measure_batch(model, first, batch, places)
@@ -152,27 +147,6 @@ def _kept_by(readers: Iterable[Reader], n_layers: int) -> list[str]:
     reads = {name for reader in readers for name in reader.reads}
     hooks = {hook for name in reads - set(OUTPUT_READS) for hook in hooks_of(name, n_layers)}
     return sorted(reads & set(OUTPUT_READS)) + sorted(hooks)
-
-
-def _check_reads(model: HookedTransformer, reader: Reader) -> None:
-    n_layers = model.cfg.n_layers
-    for name in reader.reads:
-        if (layer_of(name) or 0) >= n_layers:
-            raise DataError(
-                f"{reader.label}: layer {layer_of(name)}: the model has {n_layers} layers: give 0"
-                f" to {n_layers - 1}"
-            )
-        if name not in OUTPUT_READS and hooks_of(name, 1)[0] not in model.hook_dict:
-            short = name.rpartition(".")[2].removeprefix("hook_")
-            why = (
-                "in a parallel model attention and MLP read the same residual stream, resid_pre"
-                if short == "resid_mid"
-                else (
-                    f"give one of {', '.join((*ACTIVATION_READS, *OUTPUT_READS))}, or the name of a"
-                    " hook"
-                )
-            )
-            raise DataError(f"{reader.label}: this model has no {short}: {why}")
 
 
 def _batches(model: HookedTransformer, ids: np.ndarray) -> Iterator[tuple[int, Tensor]]:

@@ -12,7 +12,7 @@ from pythia_traj import schema
 from pythia_traj.checkpoint import PublishedModel
 from pythia_traj.config import ExperimentRequest, SweepConfig
 from pythia_traj.discovery import Definition, definition
-from pythia_traj.errors import ConfigError, SuiteError
+from pythia_traj.errors import ConfigError, DataError, SuiteError
 from pythia_traj.steps import select
 from pythia_traj.store.records import digest
 
@@ -228,10 +228,17 @@ def data_seed(config: SweepConfig, request: ExperimentRequest) -> int:
 
 
 def data_spec(config: SweepConfig, label: str) -> dict[str, Any] | None:
-    """What identifies a label's data, without a model."""
+    """What identifies a label's data, without a model.
+
+    Raises:
+        DataError: a file that it names cannot be read; the message begins with the label.
+    """
     request = config.experiments[label]
     data = request.data
-    return None if data is None else data.spec(seed=data_seed(config, request))
+    try:
+        return None if data is None else data.spec(seed=data_seed(config, request))
+    except DataError as error:
+        raise DataError(f"{label}: {error}") from error
 
 
 def resolve_references(

@@ -160,12 +160,15 @@ class Recorder:
         files: tuple[Mapping[str, Any], Integrity],
         data: Mapping[str, Any],
         under: Circumstances,
+        *,
+        softmax: int | None,
     ) -> None:
         """Writes a measured unit.
 
         Args:
             files: what identifies the files it was measured on, and their known defects.
             data: the facts of its data.
+            softmax: over how many rows of the vocabulary its softmax was; None over none.
 
         Raises:
             StoreError: the disk is full, read-only or forbidden.
@@ -185,7 +188,7 @@ class Recorder:
         shared = [label for label in under.labels if label != unit.label]
         start = time.perf_counter()
         source, integrity = files
-        footer = self._footer(unit, source, integrity, under)
+        footer = self._footer(unit, source, integrity, under, softmax)
         footer |= {"data": data, "seconds": seconds, "shared_with": shared}
         path = write_unit(self._run, identity, rows, footer, tables=unit.tables, cached=unit.cached)
         seconds["write"] = round(time.perf_counter() - start, 4)
@@ -226,7 +229,12 @@ class Recorder:
             self._observer.ended(unit, reason)
 
     def _footer(
-        self, unit: Unit, source: Mapping[str, Any], integrity: Integrity, under: Circumstances
+        self,
+        unit: Unit,
+        source: Mapping[str, Any],
+        integrity: Integrity,
+        under: Circumstances,
+        softmax: int | None,
     ) -> dict[str, Any]:
         """Provenance: what the unit was made of, from which files, where and how."""
         vocabulary, tokenizer = under.vocabulary, under.vocabulary.tokenizer
@@ -242,7 +250,7 @@ class Recorder:
             "vocabulary": {
                 "rows": vocabulary.d_vocab,
                 "tokenizer": tokenizer.get_vocab_size() if tokenizer else None,
-                "softmax": vocabulary.d_vocab,
+                "softmax": softmax,
             },
             **under.device,
             "versions": self._versions,

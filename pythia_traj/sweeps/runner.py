@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from pythia_traj.sweeps.datasets import Datasets
     from pythia_traj.sweeps.measure import Measurer
 
+    Prepared = tuple[Agreement, Datasets | None]
+
 
 def plan_sweep(config: SweepConfig) -> tuple[Plan, list[PublishedModel]]:
     """What a sweep would do.
@@ -84,6 +86,7 @@ def sweep(config: SweepConfig, *, observer: Observer | None = None) -> SweepResu
     recorder = Recorder(run, observer, result, requested, plan.redone)
     try:
         with recorder.noting(), recorder.noting_refusal():
+            sweeps = []
             for published in models:
                 todo = [unit for unit in plan.todo if unit.model == published.model]
                 if todo:
@@ -91,9 +94,14 @@ def sweep(config: SweepConfig, *, observer: Observer | None = None) -> SweepResu
                     references = [step for unit in todo for step in unit.references.values()]
                     steps = (*plan.steps[published.model], *references)
                     published.expect(steps, defects=config.on_defect == "measure")
-                    _ModelSweep(config, run, device, published, steps, observer, recorder).measure(
-                        todo
+                    sweeps.append(
+                        _ModelSweep(config, run, device, published, steps, todo, observer, recorder)
                     )
+            for one in sweeps:
+                one.prepare()
+            while sweeps:
+                # Dropped with its data when it is done.
+                sweeps.pop(0).measure()
     except (Interrupted, KeyboardInterrupt) as stop:
         recorder.log.write("stopped", signal=getattr(stop, "signum", signal.SIGINT))
         raise
@@ -117,33 +125,54 @@ class _ModelSweep:
         device: "torch.device",
         published: PublishedModel,
         steps: Sequence[int],
+        todo: Sequence[Unit],
         observer: Observer,
         recorder: Recorder,
     ) -> None:
         """`steps` are all steps of the request, including those that are done."""
         self.config, self.run, self.device = config, run, device
-        self.published, self.steps = published, steps
+        self.published, self.steps, self.todo = published, steps, todo
         self.observer, self.recorder = observer, recorder
+        self._prepared: Prepared | PythiaTrajError | None = None
+        requests = [config.experiments[label] for label in {unit.label for unit in todo}]
+        self._references = {
+            name
+            for one in requests
+            if one.experiment.wants_reference_models
+            for name in one.references
+        }
 
-    def measure(self, todo: Sequence[Unit]) -> None:
+    def prepare(self) -> None:
+        """Makes the data; of all models, this comes before the first one's weights are read.
+
+        Other errors than those of the request are raised in this model's turn.
+
+        Raises:
+            DataError: the request cannot be met.
+        """
+        try:
+            self._prepared = self._prepare()
+        except DataError:
+            raise
+        except PythiaTrajError as error:
+            self._prepared = error
+
+    def measure(self) -> None:
         """All its units, step by step in the plan's order."""
         from pythia_traj.models.device import release_memory
         from pythia_traj.models.tensors import buffers_for
         from pythia_traj.stream.session import Session
         from pythia_traj.sweeps.measure import Measurer
 
-        requests = [self.config.experiments[label] for label in {unit.label for unit in todo}]
-        references = {
-            name
-            for one in requests
-            if one.experiment.wants_reference_models
-            for name in one.references
-        }
-        agreement, data = self._prepare(todo, copies=2 if references else 1)
-        for step, units in groupby(todo, key=lambda unit: unit.step):
+        if self._prepared is None or isinstance(self._prepared, PythiaTrajError):
+            raise self._prepared or RuntimeError("prepare comes first")
+        agreement, data = self._prepared
+        if data is not None and agreement.pattern is not None:
+            claim(self.run, self.published, facts_of(self.published, agreement.pattern.config()))
+        for step, units in groupby(self.todo, key=lambda unit: unit.step):
             if step in agreement.refused:
                 self.recorder.failed(list(units), Failure(agreement.refused[step]))
-        todo = [unit for unit in todo if unit.step not in agreement.refused]
+        todo = [unit for unit in self.todo if unit.step not in agreement.refused]
         if data is None or not todo:
             return
         room = Room(
@@ -161,7 +190,7 @@ class _ModelSweep:
                 self.config.dtype,
                 prefetcher,
                 agreement=agreement,
-                references=len(references),
+                references=len(self._references),
             )
             measurer = Measurer(self.config, self.run, session, data)
             try:
@@ -171,25 +200,26 @@ class _ModelSweep:
                 session.close()
                 release_memory(self.device)
 
-    def _prepare(self, todo: Sequence[Unit], *, copies: int) -> "tuple[Agreement, Datasets | None]":
+    def _prepare(self) -> "Prepared":
         """Finds the steps of one model, refuses a model that does not fit, then makes the data.
 
-        It does this before any weights are read. The data is None where no step's config and
-        tokenizer can be read.
+        The data is None where no step's config and tokenizer can be read.
         """
         from pythia_traj.stream.agreement import agree
         from pythia_traj.sweeps.datasets import Datasets
 
         agreement = agree(
-            self.published, self.steps, dtype=self.config.dtype, device=self.device, copies=copies
+            self.published,
+            self.steps,
+            dtype=self.config.dtype,
+            device=self.device,
+            copies=2 if self._references else 1,
         )
         if agreement.pattern is None:
             return agreement, None
         data = Datasets(self.config, agreement.pattern)
         self.observer.working("preparing data")
-        for label in dict.fromkeys(unit.label for unit in todo):
-            data.get(label)
-        claim(self.run, self.published, facts_of(self.published, agreement.pattern.config()))
+        data.prepare(dict.fromkeys(unit.label for unit in self.todo))
         return agreement, data
 
     def _measure_step(
@@ -285,7 +315,14 @@ class _ModelSweep:
                     sources[unit.label],
                     integrity_of(self.published, unit, measurer.flaws(unit)),
                 )
-                self.recorder.done(unit, found, files, data.facts(unit.label), under)
+                self.recorder.done(
+                    unit,
+                    found,
+                    files,
+                    data.facts(unit.label),
+                    under,
+                    softmax=data.softmax(unit.label),
+                )
             except PythiaTrajError:
                 raise
             except Exception as error:

@@ -35,6 +35,7 @@ from pythia_traj.engines import (
     sketches,
     weights,
 )
+from pythia_traj.engines.streams import stream
 from tests.engines.device_arguments import (
     D_HEAD,
     HEAD_AND_MLP,
@@ -65,6 +66,7 @@ PLAIN: dict[str, Case] = {
     "ablation.disjoint_sets": lambda a: (
         lambda: [ablation.disjoint_sets(TWO_HEADS, 4, n, 0) for n in (2, 100)]
     ),
+    "representations.shifts": lambda a: partial(representations.shifts, 9, 3),
     "circuits.expected_jaccard": lambda a: partial(circuits.expected_jaccard, 3, 10),
     "circuits.grid_of": lambda a: partial(circuits.grid_of, (1, 5, 50), 20),
     "circuits.smallest_size": lambda a: partial(
@@ -150,7 +152,7 @@ OF_TENSORS: dict[str, Case] = {
         circuits.normalised, a.floats(9), 5 + a.floats(9), a.floats(9)
     ),
     "circuits.ratio": lambda a: partial(circuits.ratio, a.floats(9), 5 + a.floats(9), "logit_diff"),
-    "decoding.uniform_draws": lambda a: partial(decoding.uniform_draws, 0, 3, 4),
+    "decoding.uniform_draws": lambda a: partial(decoding.uniform_draws, 0, 1, 3, 4),
     "decoding.matches": lambda a: partial(decoding.matches, a.tokens, a.tokens),
     "direct.answer_weights": lambda a: partial(
         direct.answer_weights, a.on([[True, False], [True, True]])
@@ -273,9 +275,9 @@ OF_TENSORS: dict[str, Case] = {
     "weights.spectral_statistics": lambda a: partial(
         weights.spectral_statistics, a.floats(2, 5).abs()
     ),
-    "weights.gaussian_spectrum": lambda a: partial(weights.gaussian_spectrum, 9, 4, 0),
+    "weights.gaussian_spectrum": lambda a: partial(weights.gaussian_spectrum, 9, 4, 0, 1),
     "weights.gaussian_product_spectrum": lambda a: partial(
-        weights.gaussian_product_spectrum, 9, 4, 9, 0
+        weights.gaussian_product_spectrum, 9, 4, 9, 0, 1
     ),
     "weights.distance": lambda a: partial(weights.distance, a.floats(3, 4), a.floats(3, 4)),
     "weights.product_distance": lambda a: partial(
@@ -283,8 +285,8 @@ OF_TENSORS: dict[str, Case] = {
     ),
     "weights.product_norm": lambda a: partial(weights.product_norm, a.factors()),
     "weights.relative": lambda a: partial(weights.relative, a.floats(5, 3)),
-    "weights.rolled": lambda a: partial(weights.rolled, a.floats(3, 4), 0),
-    "weights.rolled_factors": lambda a: partial(weights.rolled_factors, a.factors(), 0),
+    "weights.rolled": lambda a: partial(weights.rolled, a.floats(3, 4), 5),
+    "weights.rolled_factors": lambda a: partial(weights.rolled_factors, a.factors(), 5),
     "weights.copying_eigenvalue": lambda a: each(
         *(
             partial(weights.copying_eigenvalue, *a.factors(), loop)
@@ -292,7 +294,7 @@ OF_TENSORS: dict[str, Case] = {
         )
     ),
     "weights.gaussian_values": lambda a: partial(
-        weights.gaussian_values, 0, (HEADS, WIDTH, D_HEAD)
+        weights.gaussian_values, stream(0, "copying"), (HEADS, WIDTH, D_HEAD)
     ),
 }
 

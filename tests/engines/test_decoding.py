@@ -36,7 +36,7 @@ def test_greedy_decoding_with_a_cache_writes_what_it_writes_without(model):
 @pytest.mark.parametrize("temperature", [0.0, 1.5])
 def test_prompts_of_different_lengths_are_continued_as_each_alone(model, temperature):
     tokens, lengths = prompts(6, 9), [9, 3, 1, 9, 5, 8]
-    draws = uniform_draws(0, 6, 7) if temperature else None
+    draws = uniform_draws(0, 0, 6, 7) if temperature else None
     asked = {"temperature": temperature or 1.0}
     found = continued(model, tokens, 7, lengths=lengths, draws=draws, **asked)
     for row, length in enumerate(lengths):
@@ -59,7 +59,7 @@ def test_log_probabilities_are_those_of_the_whole_sequence(model):
 @pytest.mark.parametrize("temperature", [0.0, 5.0])
 def test_rows_that_pad_the_vocabulary_are_not_written(model, temperature):
     tokens = prompts(12, 6)
-    draws = uniform_draws(0, 12, 10) if temperature else None
+    draws = uniform_draws(0, 0, 12, 10) if temperature else None
     asked = {"draws": draws, "temperature": temperature or 1.0}
     assert continued(model, tokens, 10, **asked).tokens.max() >= 60
     found = continued(model, tokens, 10, **asked, entries=60)
@@ -99,7 +99,7 @@ def test_tokens_are_drawn_as_often_as_they_are_likely(model):
 
 
 def test_each_new_token_has_its_own_draw(model):
-    tokens, draws = prompts(8, 5), uniform_draws(0, 8, 3)
+    tokens, draws = prompts(8, 5), uniform_draws(0, 0, 8, 3)
     whole = continued(model, tokens, 3, draws=draws, temperature=3.0).tokens
     one_by_one = tokens
     for i in range(3):
@@ -116,8 +116,12 @@ def test_draws_at_the_ends_of_their_range_are_tokens(model):
 
 
 def test_draws_of_the_first_rows_do_not_depend_on_how_many_there_are():
-    assert torch.equal(uniform_draws(3, 5, 4)[:2], uniform_draws(3, 2, 4))
-    assert not torch.equal(uniform_draws(4, 2, 4), uniform_draws(3, 2, 4))
+    assert torch.equal(uniform_draws(3, 0, 5, 4)[:2], uniform_draws(3, 0, 2, 4))
+
+
+def test_all_first_draws_of_51_seeds_and_51_prompts_differ():
+    first = {uniform_draws(seed, prompt, 1, 1).item() for seed in range(51) for prompt in range(51)}
+    assert len(first) == 51 * 51
 
 
 def test_matches_are_shares_of_positions():

@@ -5,6 +5,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from pythia_traj.engines.probe_scores import Documents
+from pythia_traj.engines.streams import stream
 
 NUMBERS = np.array([7, 2, 2, 7, 7, 9, 2, 11, 9, 11, 11, 11])
 """The documents of twelve tokens, numbered as they come."""
@@ -15,7 +16,7 @@ RESAMPLES = 40
 @pytest.fixture(scope="module")
 def drawn():
     """Which tokens each resample holds; the first holds all of them once."""
-    rng = np.random.default_rng(0)
+    rng = stream(0, "bootstrap of documents")
     counts = rng.multinomial(4, np.full(4, 1 / 4), size=RESAMPLES)
     members = [np.flatnonzero(number == NUMBERS) for number in (2, 7, 9, 11)]
     resampled = [

@@ -9,6 +9,7 @@ from pythia_traj.engines.representations import (
     cosine,
     hsic,
     participation_ratio,
+    shifts,
     standardised,
 )
 
@@ -104,3 +105,13 @@ def test_anisotropy_is_the_mean_cosine_over_pairs_from_different_documents():
     ]
     assert anisotropy(x).mean().item() == pytest.approx(torch.stack(pairs).mean().item(), abs=1e-5)
     assert anisotropy(torch.ones(3, 2, 4)).tolist() == pytest.approx([1, 1, 1])
+
+
+@pytest.mark.parametrize("items", range(2, 40))
+def test_no_two_shifts_pair_the_same_items(items):
+    found = shifts(items, 5)
+    assert len(found) == min(5, items // 2)
+    pairs = [{frozenset((one, (one + by) % items)) for one in range(items)} for by in found]
+    for i, some in enumerate(pairs):
+        assert all(len(pair) == 2 for pair in some)
+        assert not any(some & others for others in pairs[:i])

@@ -81,11 +81,13 @@ def test_the_controls_have_the_variant_of_what_they_stand_beside(run):
     rows = pt.load(run, label="attribution", step=4, controls=True)
     found = rows.groupby("metric", observed=True).control.apply(lambda of: set(of.dropna()))
     of_nodes = {"attribution", "embed_edges", "effect", "completeness_gap"}
-    of_circuits = set(found.index) - of_nodes - {"logit_diff"}
+    ranks = {"faithfulness_normalised_rank", "transfer_faithfulness_rank"}
+    of_circuits = set(found.index) - of_nodes - ranks - {"logit_diff"}
     assert {"faithfulness_normalised", "circuit_size", "jaccard"} <= of_circuits
     assert found.to_dict() == {
         **{metric: {"shuffled"} for metric in of_nodes},
         **{metric: {"random"} for metric in of_circuits},
+        **{metric: set() for metric in ranks},
         "logit_diff": {"random", "corrupted"},
     }
     whole = rows[rows.variant.isna()]
@@ -193,6 +195,40 @@ def test_a_circuit_transferred_to_its_own_step_is_the_own_circuit(run):
         assert rows["size"].isna().all()
 
 
+def test_random_circuits_are_several_draws_with_their_spread(suite, tmp_path):
+    """The first of two draws is the one of one draw alone: mean and spread tell the second."""
+    common = {"use": "attribution", "task": OWN, "sizes": (20, 50), "circuit": 30, "points": 1}
+    config = pt.SweepConfig(
+        model=str(suite),
+        steps="4",
+        experiments={f"draws{n}": {**common, "controls": n} for n in (1, 2)},
+        out=tmp_path / "run",
+        device="cpu",
+    )
+    assert not pt.sweep(config).failed
+    for metric in ("logit_diff", "edges_left"):
+        for size in (20, 30, 50):
+            of = {"metric": metric, "control": "random", "size": size}
+            one = pt.load(tmp_path / "run", label="draws1", **of)
+            both = pt.load(tmp_path / "run", label="draws2", **of)
+            assert (one.n.item(), both.n.item()) == (1, 2)
+            other = 2 * both.value.item() - one.value.item()
+            spread = pt.load(tmp_path / "run", label="draws2", **{**of, "metric": f"{metric}_sd"})
+            assert spread.value.item() == pytest.approx(
+                abs(one.value.item() - other) / 2**0.5, abs=1e-6
+            )
+            assert spread.value.item() > 0
+    alone = pt.load(tmp_path / "run", label="draws1", controls=True)
+    assert not alone.metric.str.endswith("_sd").any()
+    items = pt.load(
+        tmp_path / "run", table="items", label="draws2", metric="logit_diff", control="random"
+    )
+    (mean,) = pt.load(
+        tmp_path / "run", label="draws2", metric="logit_diff", control="random", size=20
+    ).value
+    assert items[items["size"] == 20].value.mean() == pytest.approx(mean, abs=1e-6)
+
+
 def test_both_halves_have_both_of_two_kinds_in_turn():
     item, half = np.arange(40), alternating(40)
     assert half.sum() == 20
@@ -221,6 +257,11 @@ def test_a_circuit_grows_from_nothing_to_the_model(suite):
             row.value for row in of_it if row.key.metric == "edges_left" and row.key.size is None
         )
         assert 1 < left <= size <= 102
+    ranks = [row for row in rows if row.key.metric == "faithfulness_normalised_rank"]
+    assert {row.n for row in ranks} == {6}
+    assert all(1 <= row.value <= 6 for row in ranks)
+    # At the size of the whole model, all are the same to the bit.
+    assert [row.value for row in ranks if row.key.size == 102] == [6]
 
 
 def test_one_item_cannot_be_halved(suite, tmp_path):

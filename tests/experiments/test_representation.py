@@ -106,15 +106,25 @@ def test_values_are_those_of_the_activations(run, activations):
         participation_ratio(here.flatten(0, 1)).item(), rel=1e-4
     )
     assert value("anisotropy") == pytest.approx(anisotropy(here).mean().item(), abs=1e-5)
-    moved = there.roll(3, 0)
-    expected = torch.nn.functional.cosine_similarity(here, moved, dim=-1).mean().item()
-    found = value("mean_cosine", reference="init", control="permuted")
-    assert found == pytest.approx(expected, abs=1e-5)
+    # Of six passages, each meets others that are 1, 2 and 3 further on: all pairs there are.
+    drawn = [
+        torch.nn.functional.cosine_similarity(here, there.roll(by, 0), dim=-1).mean().item()
+        for by in (1, 2, 3)
+    ]
+    permuted = {"reference": "init", "control": "permuted"}
+    assert value("mean_cosine", **permuted) == pytest.approx(np.mean(drawn), abs=1e-5)
+    assert value("mean_cosine_sd", **permuted) == pytest.approx(np.std(drawn, ddof=1), abs=1e-5)
+    drawn = [
+        cka(hsic(x, z), hsic(x, x), hsic(z, z))[0].item()
+        for z in (standardised(there.roll(by, 0).flatten(0, 1)) for by in (1, 2, 3))
+    ]
+    assert value("cka", **permuted) == pytest.approx(np.mean(drawn), abs=1e-4)
+    assert value("cka_sd", **permuted) == pytest.approx(np.std(drawn, ddof=1), abs=1e-4)
 
 
 def test_controls_have_the_variant_and_reference_of_their_measurements(run):
     for control, metrics in (
-        ("permuted", {"cka", "mean_cosine"}),
+        ("permuted", {"cka", "mean_cosine", "cka_sd", "mean_cosine_sd"}),
         ("shuffled", {"participation_ratio", "anisotropy"}),
     ):
         rows = [
@@ -123,7 +133,7 @@ def test_controls_have_the_variant_and_reference_of_their_measurements(run):
             )
             for one in (None, control)
         ]
-        assert set(rows[0].index) == set(rows[1].index)
+        assert set(rows[0].index) == {key for key in rows[1].index if not key[0].endswith("_sd")}
         assert set(rows[1].index.get_level_values("metric")) == metrics
         assert len(rows[1]) == len(set(rows[1].index)) > 0
 

@@ -151,3 +151,30 @@ def test_heads_and_sketches_can_be_left_out(suite, tmp_path):
     assert not (tmp_path / "run" / "tables" / "sketches").exists()
     with pytest.raises(ConfigError, match="greater than or equal to 0"):
         request(suite, tmp_path, sketch=-1)
+
+
+def test_controls_are_several_draws_with_their_spread(run, suite, tmp_path):
+    """The first of two draws is the one of one draw alone: mean and spread tell the second."""
+    for n in (1, 2):
+        out = tmp_path / f"{n}"
+        assert not pt.sweep(
+            request(suite, out, steps="4", references="init", controls=n, sketch=0)
+        ).failed
+    keys = ["component", "layer", "head", "variant", "reference"]
+    for metric, control in (
+        ("effective_rank", "gaussian"),
+        ("copying_eigenvalue", "gaussian"),
+        ("cosine", "rolled"),
+    ):
+        one, both, spread = (
+            pt.load(tmp_path / f"{n}", metric=name, control=control).set_index(keys)
+            for n, name in ((1, metric), (2, metric), (2, f"{metric}_sd"))
+        )
+        assert set(one.n) == {1}
+        assert set(both.n) == set(spread.n) == {2}
+        assert len(one) == len(both) == len(spread) > 0
+        second = 2 * both.value - one.value
+        expected = ((one.value - second).abs() / 2**0.5).reindex(spread.index)
+        np.testing.assert_allclose(spread.value, expected, rtol=1e-2, atol=1e-5)
+        assert spread.value.mean() > 0
+    assert set(pt.load(run, metric="gini", control="gaussian").n) == {5}

@@ -91,10 +91,15 @@ def test_the_passes_that_are_announced_are_those_that_are_made(
         / len(result.done)
     )
     assert made <= cost.passes * 1.02, only
-    # What is found out on the way is taken to be as dear as can be: which heads are chosen, how
-    # many circuits are tried, what lives.
-    assert made >= cost.passes * (0.4 if case in ("ablation", "attribution", "head_roles") else 0.9)
+    assert made >= cost.passes * LEAST.get(case, 0.9)
 
+
+LEAST = {"ablation": 0.4, "attribution": 0.3, "head_roles": 0.4}
+"""The least share of the announced passes that is made, where it is far from all.
+
+What is found out on the way is taken to be as dear as can be: which heads are chosen, how many
+circuits are tried, what lives.
+"""
 
 FOLDED_LOSS = '''
 from pythia_traj.data.text import TextTokens

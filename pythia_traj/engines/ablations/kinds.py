@@ -1,11 +1,12 @@
 """The kinds of ablation.
 
-- `zero`: replaced by zeros.
+- `zero`: replaced by zeros. What folding moved out of a head stays: b_V (`fold_value_biases`), and
+  W_V times the bias of the LayerNorm that it reads through (`fold_ln`).
 - `mean`: by its mean over items and positions.
 - `positional_mean`: by its mean over items at the same position.
 - `resample`: by what it is in the corrupted prompt of the same item.
 - `pattern_preserving`: by zeros, all attention patterns of later layers frozen to those of the
-  clean prompt (Olsson et al. 2022).
+  clean prompt (Olsson et al. 2022); the same stays.
 - `direct`: as `resample`, but only along the path to the logits: nothing in between sees it.
 """
 
