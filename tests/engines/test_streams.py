@@ -17,8 +17,6 @@ EXEMPT = (
     "pythia_traj/engines/streams.py",
     # The toy suite is published under a seed: other numbers would be another suite.
     "pythia_traj/toy/",
-    # On its way there.
-    "pythia_traj/data/",
 )
 
 
