@@ -30,7 +30,7 @@ PIECES = r" ?[A-Za-z']+| ?\d{1,2}|[^\w\s]"
 
 
 def coverage() -> tuple[dict[str, float], dict[str, float]]:
-    """Shares of repetitions in which the interval covers, by what it is of.
+    """Shares of repetitions in which the interval covers, by what it is of and its clusters.
 
     Returns:
         those of at least FEWEST clusters, and those of fewer.
@@ -38,9 +38,8 @@ def coverage() -> tuple[dict[str, float], dict[str, float]]:
     enough: dict[str, float] = {}
     fewer: dict[str, float] = {}
     for name, designs in _designs():
-        share = covered(designs)
         clusters = min(design.n_clusters for design in designs)
-        (enough if clusters >= FEWEST else fewer)[f"{name} ({clusters} clusters)"] = share
+        (enough if clusters >= FEWEST else fewer)[f"{name}_of_{clusters}"] = covered(designs)
     return enough, fewer
 
 
@@ -69,15 +68,15 @@ def _designs() -> Iterator[tuple[str, list[Design]]]:
             whole = [design_of(data.batches) for data in drawn]
             halves = [design_of(data.batches, half=EVALUATION) for data in drawn]
             items = len(whole[0].cluster)
-            yield f"{task}, {items} items", whole
-            yield f"{task}, half of {items} items", halves
+            yield f"{task}_{items}", whole
+            yield f"{task}_half_of_{items}", halves
     of_bytes = Vocabulary(256, 2048, _bytes())
     for n, length in ((16, 550), (64, 550), (128, 64)):
         texts = [
             TextTokens(n=n, length=length).bind(of_bytes, seed=seed).designs["text"]
             for seed in range(SEEDS)
         ]
-        yield f"text, {n} sequences of {length}", texts
+        yield f"text_{n}_by_{length}", texts
 
 
 def _words() -> Vocabulary:
