@@ -23,6 +23,7 @@ from pythia_traj.engines import (
     heads,
     kept,
     lens,
+    means,
     measures,
     ngrams,
     probe_scores,
@@ -35,7 +36,7 @@ from pythia_traj.engines import (
     sketches,
     weights,
 )
-from pythia_traj.engines.streams import stream
+from pythia_traj.engines.streams import derived_seed, stream
 from tests.engines.device_arguments import (
     D_HEAD,
     HEAD_AND_MLP,
@@ -76,6 +77,18 @@ PLAIN: dict[str, Case] = {
         lambda: [edges.fractions(m, 3, "midpoint") for m in ("eap", "eap_ig")]
     ),
     "gathering.layers_at_once": lambda a: partial(gathering.layers_at_once, [2, 1, 3, 1], 3),
+    "means.Design.of": lambda a: partial(_design),
+    "means.Design.independent": lambda a: partial(means.Design.independent, 4),
+    "means.Design.part": lambda a: lambda: _design().part(slice(3)).n_clusters,
+    "means.Design.joined": lambda a: lambda: means.Design.joined([_design(), _design()]).cluster,
+    "means.mean": lambda a: (
+        lambda: [means.mean(a.array(9), design) for design in (None, _design())]
+    ),
+    "means.with_error": lambda a: partial(means.with_error, 1.0, 0.5, 9, 9),
+    "means.why_no_error": lambda a: partial(means.why_no_error, 3),
+    "means.standard_error": lambda a: partial(means.standard_error, a.array(9), _design()),
+    "streams.stream": lambda a: lambda: stream(0, "name", 1).random(3),
+    "streams.derived_seed": lambda a: partial(derived_seed, 0, "name"),
     "probe_scores.Documents.__init__": lambda a: partial(_documents),
     "probe_scores.Documents.means": lambda a: partial(_documents().means, a.array(9)),
     "probe_scores.Documents.share": lambda a: partial(
@@ -108,6 +121,11 @@ PLAIN: dict[str, Case] = {
     ),
 }
 """Without a tensor."""
+
+
+def _design() -> means.Design:
+    """Clusters that are in several strata, and strata of one cluster."""
+    return means.Design.of(np.arange(9) // 2, list("ababaabcd"))
 
 
 def _documents() -> probe_scores.Documents:
