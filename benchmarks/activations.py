@@ -3,7 +3,7 @@
     python benchmarks/activations.py [--json]
 
 Random weights of six layers, 400 sequences of 64 tokens, 1, 5 and 10 sites, each swept in a process
-of its own over one step. Counted is what `sweep --dry-run` prints as held: the activations of a
+of its own over one step. Counted is what `sweep --dry-run` prints as memory: the activations of a
 batch and the step's file. The peak is that of the process's resident memory, less that of the same
 sweep of one sequence: the interpreter, its libraries and the model. `peak_vs_counted` is to be at
 most 1.2.

@@ -84,7 +84,7 @@ def _as_text(request: "SweepConfig", plan: "Plan", costs: "Mapping[str, dict[str
             "done",
             "forward passes a step",
             "seconds a step",
-            "activations held",
+            "memory",
         ],
         table,
     )
