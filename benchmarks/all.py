@@ -19,6 +19,7 @@ BENCHMARKS = {
     "transfer": [],
     "overlap": [],
     "memory": [],
+    "activations": [],
     "growth": [],
     "ablation": [],
     "probing": [],

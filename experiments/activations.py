@@ -31,10 +31,22 @@ def reads(*, sites: Sequence[Site], layers: Sequence[int], **_: object) -> tuple
     return tuple(get_act_name(site, layer) for site in sites for layer in layers) or tuple(sites)
 
 
-def passes(shape: Shape, data: BoundTextTokens, *, layers: Sequence[int], **_: object) -> Passes:
-    """One pass over each sequence, up to the last layer that is read."""
+def passes(
+    shape: Shape,
+    data: BoundTextTokens,
+    *,
+    sites: Sequence[Site],
+    layers: Sequence[int],
+    budget: int,
+    file_type: FileType,
+    **_: object,
+) -> Passes:
+    """One pass over each sequence, up to the last layer that is read; the file is held."""
     share = (max(layers) + 1) / shape.n_layers if layers else 1.0
-    return Passes(sum(len(group) for group in data.groups.values()) * min(share, 1.0), 0)
+    n, length = data.groups["text"].shape
+    each = _bytes_of_a_sequence(shape, length, sites, layers, file_type)
+    sequences = sum(len(group) for group in data.groups.values())
+    return Passes(sequences * min(share, 1.0), 0, held=min(budget // each, n) * each)
 
 
 def check(

@@ -154,18 +154,20 @@ class Passes:
         layers: passes of one sequence through all layers; a pass that begins in the middle counts
             for its share, one with gradients for 3.
         reads: how often the positions of a sequence that are read are unembedded.
+        held: bytes that it holds in memory until they are written.
     """
 
     layers: float
     reads: float
+    held: int = 0
 
     def __add__(self, other: "Passes") -> "Passes":
         """Both."""
-        return Passes(self.layers + other.layers, self.reads + other.reads)
+        return Passes(self.layers + other.layers, self.reads + other.reads, self.held + other.held)
 
     def __mul__(self, times: float) -> "Passes":
         """The cost of so many times as much."""
-        return Passes(self.layers * times, self.reads * times)
+        return Passes(self.layers * times, self.reads * times, int(self.held * times))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What an experiment reads of a forward pass, how it receives it, and which models have it."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -127,6 +127,33 @@ class Shape:
     d_mlp: int
     element_size: int
     hooks: frozenset[str] = field(repr=False)
+
+    def bytes_per_item(self, length: int, reads: Iterable[str] = ()) -> int:
+        """The memory that counts for the activations of one sequence of a shared pass.
+
+        Attention patterns and two streams of all layers, read or not. Where what is read is more,
+        that, and what a layer makes on its way.
+        """
+        usual = self.n_layers * length * (self.n_heads * length + 2 * self.d_model)
+        names = (name for name in reads if name not in OUTPUT_READS)
+        hooks = {hook for name in names for hook in hooks_of(name, self.n_layers)}
+        kept = sum(self._entries(hook.rpartition(".hook_")[2], length) for hook in hooks)
+        # Scores, the same masked, and the pattern; before and after the non-linearity; the stream
+        # normalised, q, k, v, both rotated, z and what is added to the stream.
+        widths = 3 * self.n_heads * length, 2 * self.d_mlp, 8 * self.d_model
+        on_its_way = length * sum(widths)
+        return 4 * (usual if kept <= usual else kept + on_its_way)
+
+    def _entries(self, site: str, length: int) -> int:
+        """How many numbers of one sequence an activation of one layer holds."""
+        heads = self.n_heads * length
+        widths = {
+            **dict.fromkeys(("q", "k", "v", "z", "rot_q", "rot_k"), heads * self.d_head),
+            **dict.fromkeys(("pattern", "attn_scores"), heads * length),
+            **dict.fromkeys(("pre", "post"), self.d_mlp * length),
+            **dict.fromkeys(("result", "q_input", "k_input", "v_input"), heads * self.d_model),
+        }
+        return widths.get(site, self.d_model * length)
 
     @classmethod
     def of(cls, model: "HookedTransformer") -> "Shape":

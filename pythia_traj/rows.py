@@ -46,6 +46,10 @@ class Item:
     value: float
 
 
+Parts = Sequence[np.ndarray]
+"""A tensor in parts along its first axis, which are never joined in memory."""
+
+
 class Rows:
     """The rows of one unit, with the per-item values and further tables that belong to it."""
 
@@ -53,7 +57,7 @@ class Rows:
         self.metrics: list[Row] = []
         self.items: list[Item] = []
         self.tables: dict[str, Mapping[str, Sequence[Any]]] = {}
-        self.arrays: dict[str, Mapping[str, np.ndarray]] = {}
+        self.arrays: dict[str, Mapping[str, Parts]] = {}
 
     def add(
         self,
@@ -222,7 +226,7 @@ class Rows:
         _check_name(name, taken=self.arrays)
         self.tables[name] = columns
 
-    def tensors(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+    def tensors(self, name: str, arrays: Mapping[str, np.ndarray | Parts]) -> None:
         """Adds a safetensors file beside the metrics, where tables are.
 
         It holds data that is too large for rows, or does not have their shape.
@@ -230,14 +234,18 @@ class Rows:
         Args:
             name: as for a table, but not shared with one, because readers of a table's folder fail
                 on other files in it.
-            arrays: by their name in the file, of types that safetensors supports.
+            arrays: by their name in the file, of types that safetensors supports; each whole, or in
+                parts along its first axis.
 
         Raises:
             ValueError: the name is not a lower-case word, is one of the store's own tables, or is
                 taken by a table.
         """
         _check_name(name, taken=self.tables)
-        self.arrays[name] = arrays
+        self.arrays[name] = {
+            key: [array] if isinstance(array, np.ndarray) else array
+            for key, array in arrays.items()
+        }
 
 
 def _by_appearance(cluster: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from pythia_traj.keys import Axis, Extent, check_tensor, say_key
 from pythia_traj.keys import Key as Key
 from pythia_traj.rows import HEAD_BLOCKS as HEAD_BLOCKS
 from pythia_traj.rows import Item as Item
+from pythia_traj.rows import Parts
 from pythia_traj.rows import Row as Row
 from pythia_traj.rows import Rows as Rows
 
@@ -214,12 +215,9 @@ class ItemValues:
                 table,
                 {name: [v for batch in batches for v in _list(batch[name])] for name in batches[0]},
             )
-        files: dict[str, dict[str, np.ndarray]] = {}
-        while self._tensors:
-            # One tensor after the other, freeing its parts: all at once would be a second copy of
-            # the file.
-            (file, name), tensors = self._tensors.popitem()
-            files.setdefault(file, {})[name] = np.concatenate([part.numpy() for part in tensors])
+        files: dict[str, dict[str, Parts]] = {}
+        for (file, name), tensors in self._tensors.items():
+            files.setdefault(file, {})[name] = [part.numpy() for part in tensors]
         for file, arrays in files.items():
             rows.tensors(file, arrays)
         return rows

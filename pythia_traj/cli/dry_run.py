@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from rich.filesize import decimal
+
 from pythia_traj.cli.output import print_json, print_table, say
 from pythia_traj.errors import CheckpointError, DeviceError
 from pythia_traj.printable import one_line
@@ -68,12 +70,23 @@ def _as_text(request: "SweepConfig", plan: "Plan", costs: "Mapping[str, dict[str
             cost = costs[name].get(label)
             # The cost of what is done already is not estimated.
             passes = seconds = "not known" if counts[0] else "-"
+            memory = "-"
             if cost:
+                memory = "-" if cost.memory is None else decimal(cost.memory)
                 passes = f"{cost.passes:,.0f} of {cost.tokens:.0f} tokens"
                 seconds = f"{cost.seconds:.0f}" if cost.seconds >= 10 else f"{cost.seconds:.2g}"
-            table.append((name, label, *counts, passes, seconds))
+            table.append((name, label, *counts, passes, seconds, memory))
     print_table(
-        ["model", "label", "to do", "done", "forward passes a step", "seconds a step"], table
+        [
+            "model",
+            "label",
+            "to do",
+            "done",
+            "forward passes a step",
+            "seconds a step",
+            "memory",
+        ],
+        table,
     )
     sharing = {
         tuple(sorted((label, *cost.shared_with)))

@@ -8,11 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from safetensors.numpy import save_file
 
 from pythia_traj import schema
+from pythia_traj.rows import Parts
 from pythia_traj.store.layout import Run
 from pythia_traj.store.parquet import (
     FOOTER_KEY,
@@ -24,6 +23,7 @@ from pythia_traj.store.parquet import (
 )
 from pythia_traj.store.records import as_json
 from pythia_traj.store.tables import Declared, UnitId, items_table, metrics_table, own_table
+from pythia_traj.store.tensors import write_tensors
 from pythia_traj.store.writing import link_exclusively, writing
 from pythia_traj.values import Rows
 
@@ -67,9 +67,9 @@ def write_unit(
         for name, table in made.items():
             written.add(place(table=name))
             _write(run, place(table=name), table, footer)
-        for name, arrays in rows.arrays.items():
+        for name, tensors in rows.arrays.items():
             written.add(place(table=name, suffix=".safetensors"))
-            _write_tensors(run, place(table=name, suffix=".safetensors"), arrays, footer)
+            _write_tensors(run, place(table=name, suffix=".safetensors"), tensors, footer)
         for stale in run.unit_tables(unit.model, unit.label, unit.step, cached=cached) - written:
             stale.unlink(missing_ok=True)
         path = place()
@@ -117,9 +117,7 @@ def _write(run: Run, path: Path, table: pa.Table, footer: Mapping[str, Any]) -> 
 
 
 def _write_tensors(
-    run: Run, path: Path, arrays: Mapping[str, np.ndarray], footer: Mapping[str, Any]
+    run: Run, path: Path, tensors: Mapping[str, Parts], footer: Mapping[str, Any]
 ) -> None:
-    # safetensors writes an array's memory and ignores its strides.
-    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     with run.replacing(path) as temporary:
-        save_file(whole, temporary, metadata={FOOTER_KEY.decode(): as_json(footer)})
+        write_tensors(temporary, tensors, {FOOTER_KEY.decode(): as_json(footer)})

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformer_lens import HookedTransformer
 
 from pythia_traj.checkpoint import PublishedModel
 from pythia_traj.config import ExperimentRequest, SweepConfig
@@ -39,6 +40,8 @@ class Cost:
         tokens: of a sequence, on average.
         seconds: estimated, without computation besides the passes, and without fetching and
             swapping weights.
+        memory: bytes of activations that are held at once: those of a batch, and those that are
+            written when the step ends. None for an experiment that runs its own passes.
         shared_with: labels that read some of the same tokens, directly or through other labels;
             these tokens go through the model once.
     """
@@ -46,6 +49,7 @@ class Cost:
     passes: float
     tokens: float
     seconds: float
+    memory: int | None = None
     shared_with: tuple[str, ...] = ()
 
 
@@ -79,7 +83,9 @@ def estimate(
         groups = datasets.groups(label) if request.experiment.reads else getattr(data, "groups", {})
         passes = _passes(request, data, groups, datasets.shape)
         if passes is not None:
-            costs[label] = _measured(swappable.model, data, groups, passes)
+            cost = _measured(swappable.model, data, groups, passes)
+            held = _held(swappable.model, request, groups, passes)
+            costs[label] = replace(cost, memory=held)
     for together in datasets.sharing(labels):
         for label in together:
             others = tuple(other for other in together if other != label)
@@ -95,6 +101,20 @@ def _passes(request: ExperimentRequest, data: Any, groups: Groups, shape: Shape)
     sequences = sum(len(tokens) for tokens in groups.values())
     is_unembedded = {"loss", "correct"} & set(request.experiment.reads_with(request.parameters))
     return Passes(sequences, sequences if is_unembedded else 0)
+
+
+def _held(
+    model: HookedTransformer, request: ExperimentRequest, groups: Groups, passes: Passes
+) -> int | None:
+    if not request.experiment.reads:
+        return None
+    reads, shape = request.experiment.reads_with(request.parameters), Shape.of(model)
+    batches = [
+        min(len(ids), batch_size(model, ids.shape[1], model.W_E.device.type, reads))
+        * shape.bytes_per_item(ids.shape[1], reads)
+        for ids in groups.values()
+    ]
+    return max(batches) + passes.held
 
 
 @torch.inference_mode()

@@ -59,9 +59,11 @@ class Datasets:
             data, request = self.get(label), self._config.experiments[label]
             try:
                 _check_reads(request, self.shape)
+                own = request.experiment.own(request.parameters)
                 if request.experiment.check is not None:
-                    own = request.experiment.own(request.parameters)
                     request.experiment.check(self.shape, data, **own)
+                if request.experiment.passes is not None:
+                    _check_held(request.experiment.passes(self.shape, data, **own).held)
             except DataError as error:
                 raise DataError(f"{label}: {error}") from None
 
@@ -116,8 +118,8 @@ class Datasets:
     def sharing(self, labels: Iterable[str]) -> list[list[str]]:
         """Labels whose experiments read activations, grouped by shared tokens.
 
-        Two labels share tokens if they read the same ones with one processing, directly or through
-        other labels.
+        Two labels share tokens if they read the same ones with one processing, in batches of one
+        size, directly or through other labels.
 
         Raises:
             DataError: the data of one cannot be made.
@@ -127,8 +129,12 @@ class Datasets:
             experiment = self._config.experiments[label].experiment
             if not experiment.reads:
                 continue
-            digests = token_digests(self.groups(label)).values()
-            tokens = {f"{experiment.processing} {digest}" for digest in digests}
+            groups, reads = self.groups(label), _reads(self._config.experiments[label])
+            tokens = {
+                f"{experiment.processing} {digest}"
+                f" {self.shape.bytes_per_item(groups[name].shape[1], reads)}"
+                for name, digest in token_digests(groups).items()
+            }
             touching = [one for one in found if one[0] & tokens]
             together = [other for _, others in touching for other in others]
             found = [one for one in found if one not in touching]
@@ -169,6 +175,15 @@ def _check_memory(arguments: Mapping[str, Any]) -> None:
         )
 
 
+def _check_held(needed: int) -> None:
+    """Refuses to hold more than fits the memory, as what is written at a step's end is."""
+    if needed > (free := psutil.virtual_memory().available):
+        raise DataError(
+            f"{decimal(needed)} are held until they are written, {decimal(free)} of memory are"
+            " free: set budget or n lower"
+        )
+
+
 def _check_groups(data: Any, label: str, experiment: Experiment, vocabulary: Vocabulary) -> None:
     groups = getattr(data, "groups", None)
     arrays = list(groups.values()) if isinstance(groups, Mapping) else []
@@ -195,14 +210,18 @@ def _check_groups(data: Any, label: str, experiment: Experiment, vocabulary: Voc
         vocabulary.check_length(group, ids.shape[1], "sequence")
 
 
+def _reads(request: ExperimentRequest) -> tuple[str, ...]:
+    """What an experiment reads; nothing where it cannot say it."""
+    try:
+        return request.experiment.reads_with(request.parameters)
+    except Exception:
+        # Experiments are third-party code: its own units fail where it is asked again.
+        return ()
+
+
 def _check_reads(request: ExperimentRequest, shape: Shape) -> None:
     """Refuses layers and activations that a model lacks."""
-    try:
-        reads = request.experiment.reads_with(request.parameters)
-    except Exception:
-        # Experiments are third-party code: its own units fail where it is called again.
-        return
-    for name in reads:
+    for name in _reads(request):
         if (layer_of(name) or 0) >= shape.n_layers:
             raise DataError(
                 f"layer {layer_of(name)}: the model has {shape.n_layers} layers: give 0 to"

@@ -4,7 +4,8 @@ It does not matter which data the tokens belong to.
 
 The size of a batch depends only on the model's and the tokens' shapes, never on which experiments
 share the pass or on free memory. So a unit that is redone alone gives the same bits as one that was
-done with others.
+done with others. An experiment that reads more than is counted for all has smaller batches, and
+shares them only with those that read as much.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,16 +20,13 @@ from transformer_lens import HookedTransformer
 from pythia_traj.engines.measures import is_top1, next_token_nll
 from pythia_traj.errors import DataError, DeviceError, StoreError
 from pythia_traj.keys import Extent
-from pythia_traj.reads import OUTPUT_READS, Activations, hooks_of, layer_of
+from pythia_traj.reads import OUTPUT_READS, Activations, Shape, hooks_of, layer_of
 from pythia_traj.sweeps.datasets import token_digests
 from pythia_traj.sweeps.failure import Failure
 from pythia_traj.values import ItemValues
 
 _BATCH_BYTES = {"cpu": 512 << 20, "cuda": 4 << 30}
-"""The memory for the activations of a batch.
-
-It counts attention patterns and residual streams of all layers, read or not.
-"""
+"""The memory for the activations of a batch; `Shape.bytes_per_item` says what counts."""
 
 _LOGIT_BYTES = 128 << 20
 """The memory for the logits of a block of positions.
@@ -115,8 +113,8 @@ def measure_shared(model: HookedTransformer, readers: Sequence[Reader]) -> None:
 
     Every batch goes to all its readers.
     """
-    for tokens, places in _shared(readers):
-        for first, batch in _batches(model, tokens):
+    for tokens, size, places in _shared(model, readers):
+        for first, batch in _batches(model, tokens, size):
             _measure_batch(model, first, batch, places)
 
 
@@ -130,16 +128,21 @@ def _measure_batch(model: HookedTransformer, first: int, tokens: Tensor, places:
         reader.read(model, group, first, tokens, kept)
 
 
-def _shared(readers: Iterable[Reader]) -> Iterator[tuple[np.ndarray, Places]]:
-    """Distinct tokens, with their readers and the name of the group in each reader's data."""
-    tokens: dict[str, np.ndarray] = {}
-    places: dict[str, Places] = {}
+def _shared(
+    model: HookedTransformer, readers: Iterable[Reader]
+) -> Iterator[tuple[np.ndarray, int, Places]]:
+    """Distinct tokens, how many are a batch, their readers, and the group in each reader's data."""
+    device_type = model.W_E.device.type
+    tokens: dict[tuple[str, int], np.ndarray] = {}
+    places: dict[tuple[str, int], Places] = {}
     for reader in readers:
         for group, digest in token_digests(reader.groups).items():
-            tokens[digest] = reader.groups[group]
-            places.setdefault(digest, []).append((reader, group))
-    for digest, ids in tokens.items():
-        yield ids, places[digest]
+            ids = reader.groups[group]
+            size = batch_size(model, ids.shape[1], device_type, reader.reads)
+            tokens[digest, size] = ids
+            places.setdefault((digest, size), []).append((reader, group))
+    for (digest, size), ids in tokens.items():
+        yield ids, size, places[digest, size]
 
 
 def _kept_by(readers: Iterable[Reader], n_layers: int) -> list[str]:
@@ -149,22 +152,20 @@ def _kept_by(readers: Iterable[Reader], n_layers: int) -> list[str]:
     return sorted(reads & set(OUTPUT_READS)) + sorted(hooks)
 
 
-def _batches(model: HookedTransformer, ids: np.ndarray) -> Iterator[tuple[int, Tensor]]:
+def _batches(model: HookedTransformer, ids: np.ndarray, size: int) -> Iterator[tuple[int, Tensor]]:
     """The number of each batch's first item, and its tokens."""
     device = next(model.parameters()).device
-    size = batch_size(model, ids.shape[1], device.type)
     for start in range(0, len(ids), size):
         yield start, torch.from_numpy(ids[start : start + size]).to(device, non_blocking=True)
 
 
-def batch_size(model: HookedTransformer, length: int, device_type: str) -> int:
+def batch_size(
+    model: HookedTransformer, length: int, device_type: str, reads: Iterable[str] = ()
+) -> int:
     """Sequences of a batch, from shapes alone."""
-    cfg = model.cfg
-    patterns = cfg.n_layers * cfg.n_heads * length * length
-    streams = 2 * cfg.n_layers * length * cfg.d_model
-    per_item = 4 * (patterns + streams)
+    per_item = Shape.of(model).bytes_per_item(length, reads)
     budget = _BATCH_BYTES.get(device_type, _BATCH_BYTES["cpu"])
-    return max(1, min(int(budget // per_item), _MAX_BATCH_TOKENS // length))
+    return max(1, min(budget // per_item, _MAX_BATCH_TOKENS // length))
 
 
 def _pass(model: HookedTransformer, tokens: Tensor, names: Sequence[str]) -> dict[str, Tensor]:

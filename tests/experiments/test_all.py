@@ -94,6 +94,13 @@ FURTHER = {
 }
 """What the kinds that the experiments above leave out are named."""
 
+RANKS_AMONG_CONTROLS = {
+    "effect_rank",
+    "faithfulness_normalised_rank",
+    "transfer_faithfulness_rank",
+}
+"""The place of a measurement among the draws of its control: it has no control of its own."""
+
 
 @pytest.fixture(scope="module")
 def runs(suite, tmp_path_factory):
@@ -156,10 +163,7 @@ def test_it_yields_finite_numbers_or_says_why_not(runs, name):
 def test_every_metric_has_a_control_beside_it(runs, name):
     rows = pt.load(runs[0], label=name, controls=True)
     controlled = set(rows.metric[rows.control.notna()])
-    metrics = set(rows.metric)
-    # A rank is a place among controls: it has none of its own.
-    ranks = {name for name in metrics if name.removesuffix("_rank") in metrics - {name}}
-    assert metrics - ranks - {"effect_rank"} == controlled
+    assert set(rows.metric) - RANKS_AMONG_CONTROLS == controlled
 
 
 @pytest.mark.parametrize("name", discover())
