@@ -183,14 +183,15 @@ def test_ranking_is_by_absolute_score_and_knows_existing_edges_only():
 
 
 def test_ratios_are_of_means_and_have_a_standard_error():
-    full, corrupted = torch.tensor([4.0, 5.0, 6.0, 5.0]), torch.tensor([0.0, 1.0, 0.0, 1.0])
+    full = torch.tensor([4.0, 5.0, 6.0, 5.0, 4.0, 6.0])
+    corrupted = torch.tensor([0.0, 1.0, 0.0, 1.0, 1.0, 0.0])
     circuit = corrupted + 0.5 * (full - corrupted)
     assert normalised(circuit, full, corrupted).value == pytest.approx(0.5)
     assert normalised(circuit, full, corrupted).stderr == pytest.approx(0, abs=1e-12)
     found = ratio(circuit, full, "logit_diff")
     assert found.value == pytest.approx(float(circuit.mean() / full.mean()))
     residual = circuit - found.value * full
-    assert found.stderr == pytest.approx(float(residual.std() / 2 / full.mean()))
+    assert found.stderr == pytest.approx(float(residual.std() / 6**0.5 / full.mean()))
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from tests.hub.repository import Repository
 from tests.support import publish_suite
 
 OWN_TASK = Path(__file__).parents[1] / "experiments" / "own_task.jsonl"
+TEXTS = str(Path(__file__).parents[1] / "store" / "schema1" / "corpus.jsonl")
+PROBE = {"use": "linear_probe", "task": "starts_with_space", "corpus": TEXTS, "n": 200, "length": 32}
 
 OWN = '''
 from pythia_traj.data.text import TextTokens
@@ -51,22 +53,22 @@ CASES = {
     "continuations beyond the context": ({"use": "samples", "tokens": 500}, "set tokens"),
     "sequences beyond the context": ({"use": "memorization", "prompt": 100}, "prompt"),
     "passages beyond the context": ({"use": "representation", "length": 129}, "set length"),
-    "too much text": ({"use": "loss", "n": 10**9}, "set n"),
+    "too much text": ({"use": "loss", "n": 10**9, "corpus": TEXTS}, "set n"),
     "a missing label column": (
         {"use": "linear_probe", "task": "NO_LABELS", "labels": "upos"},
         "upos",
     ),
     "a file that is not there": ({"use": "linear_probe", "task": "absent.jsonl"}, "absent.jsonl"),
     "a site that the model lacks": (
-        {"use": "linear_probe", "n": 600, "length": 64, "sites": "resid_mid"},
+        {**PROBE, "sites": "resid_mid"},
         "sites",
     ),
     "too many dimensions": (
-        {"use": "linear_probe", "n": 600, "length": 64, "k": 33},
+        {**PROBE, "k": 33},
         "k=33: an activation has 32",
     ),
     "a buffer without room": (
-        {"use": "linear_probe", "n": 600, "length": 64, "buffer": 9},
+        {**PROBE, "buffer": 9},
         "set buffer higher",
     ),
     "positions that are all left out": (
@@ -81,10 +83,16 @@ CASES = {
         {"use": "ablation", "task": "repeats", "n": 4, "sets": "L7H1"},
         "leave it out of sets",
     ),
-    "a file without room": ({"use": "activations", "budget": 9}, "raise budget"),
-    "a layer that the model lacks": ({"use": "activations", "layers": "5"}, "give 0 to 1"),
+    "a file without room": (
+        {"use": "activations", "corpus": TEXTS, "length": 16, "n": 4, "budget": 9},
+        "raise budget",
+    ),
+    "a layer that the model lacks": (
+        {"use": "activations", "corpus": TEXTS, "length": 16, "n": 4, "layers": "5"},
+        "give 0 to 1",
+    ),
     "an activation that the model lacks": (
-        {"use": "activations", "sites": "resid_mid"},
+        {"use": "activations", "corpus": TEXTS, "length": 16, "n": 4, "sites": "resid_mid"},
         "this model has no resid_mid",
     ),
     "a read that the model lacks": ({"use": "OWN:middle"}, "this model has no resid_mid"),
