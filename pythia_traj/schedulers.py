@@ -115,7 +115,7 @@ def find_task(environment: Mapping[str, str], shards: int | None = None) -> Task
             f"{scheduler.index} does not say how many shards there are: give --shards N, or"
             f" {SHARDS}=N"
         )
-    more = f" ({', '.join(ignored)} ignored)" if ignored else ""
+    more = f"; {', '.join(ignored)} ignored" if ignored else ""
     return Task(index - first, count, told.said + more)
 
 

@@ -40,7 +40,7 @@ class Shard:
         """Checks the numbers.
 
         Raises:
-            ConfigError: there is no such shard.
+            ConfigError: the index is beyond the last.
         """
         if 0 <= self.index < self.count:
             return
@@ -57,7 +57,7 @@ class Shard:
         """Reads `0/4`.
 
         Raises:
-            ConfigError: it has another form, or there is no such shard.
+            ConfigError: it has another form, or the index is beyond the last.
         """
         match = _SHARD.fullmatch(text)
         if match is None:
