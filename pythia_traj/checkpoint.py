@@ -205,6 +205,9 @@ class PublishedModel(Protocol):
     def learning_rate(self, step: int) -> float | None:
         """The learning rate of the update that leads from this step to the next, if known."""
 
+    def weight_bytes(self, step: int) -> int | None:
+        """Roughly the bytes of a step's weight files, where that is known without a connection."""
+
     def facts(self) -> Mapping[str, Any]:
         """What is known of the model beside its config.
 

@@ -15,6 +15,7 @@ FLOORS = {
     "errors": 0,
     "printable": 0,
     "folder": 0,
+    "schedulers": 1,
     "outside": 1,
     "steps": 1,
     "schema": 1,
@@ -157,7 +158,14 @@ def test_figures_need_no_torch():
 
 
 @pytest.mark.parametrize(
-    "command", [["--help"], ["sweep", "--help"], ["steps", "{suite}"], ["status", "{suite}"]]
+    "command",
+    [
+        ["--help"],
+        ["sweep", "--help"],
+        ["worker", "{suite}", "--shard", "0/1"],
+        ["steps", "{suite}"],
+        ["status", "{suite}"],
+    ],
 )
 def test_commands_that_need_no_model_load_no_torch(command, suite):
     filled = [word.format(suite=suite) for word in command]

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from pythia_traj.sweeps.plan import Unit
     from pythia_traj.sweeps.record import SweepResult
 
+DEVICE_HELP = "auto, cpu, cuda, cuda:1."
+PREFETCH_HELP = "Checkpoints fetched ahead while experiments run."
+DISK_BUDGET_HELP = "Put checkpoints of the Hub on disk, in at most so many bytes: 20GB."
+KEEP_HELP = "Keep checkpoints of the Hub on disk."
+REFRESH_HELP = "Ask the Hub again where branches point, and redo what has moved."
+ON_DEFECT_HELP = "Steps that hold another's weights: skip, measure, fail."
+
 
 def sweep(
     config: Annotated[
@@ -40,30 +47,22 @@ def sweep(
     source: Annotated[
         str | None, typer.Option(help="hub, or a directory that holds the models' directories.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1.")] = None,
+    device: Annotated[str | None, typer.Option(help=DEVICE_HELP)] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, float16, bfloat16.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the experiments' data.")] = None,
-    prefetch: Annotated[
-        int | None, typer.Option(help="Checkpoints fetched ahead while experiments run.")
-    ] = None,
-    disk_budget: Annotated[
-        str | None,
-        typer.Option(help="Put checkpoints of the Hub on disk, in at most so many bytes: 20GB."),
-    ] = None,
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Keep checkpoints of the Hub on disk.")
-    ] = False,
-    refresh: Annotated[
-        bool,
-        typer.Option(
-            "--refresh", help="Ask the Hub again where branches point, and redo what has moved."
-        ),
-    ] = False,
-    on_defect: Annotated[
-        str | None, typer.Option(help="Steps that hold another's weights: skip, measure, fail.")
-    ] = None,
+    prefetch: Annotated[int | None, typer.Option(help=PREFETCH_HELP)] = None,
+    disk_budget: Annotated[str | None, typer.Option(help=DISK_BUDGET_HELP)] = None,
+    keep: Annotated[bool, typer.Option("--keep", help=KEEP_HELP)] = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help=REFRESH_HELP)] = False,
+    on_defect: Annotated[str | None, typer.Option(help=ON_DEFECT_HELP)] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")
+    ] = False,
+    record_only: Annotated[
+        bool,
+        typer.Option(
+            "--record-only", help="Write the request into the run for workers, measure nothing."
+        ),
     ] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
@@ -86,6 +85,11 @@ def sweep(
         "on_defect": on_defect,
     }
     request = read_request(config, given, experiment or [], assignments or [])
+    if dry_run and record_only:
+        raise ConfigError("--dry-run writes nothing: leave it out, or --record-only")
+    if record_only:
+        _record(request, as_json)
+        return
     if dry_run:
         from pythia_traj.cli.dry_run import say_plan
 
@@ -122,6 +126,19 @@ def read_request(
             " pythia-traj experiments)"
         )
     return SweepConfig(**override(settings, assignments))
+
+
+def _record(request: "SweepConfig", as_json: bool) -> None:
+    from pythia_traj.sweeps.runner import record
+
+    name, plan = record(request)
+    if as_json:
+        todo, done = len(plan.todo), len(plan.done)
+        print_json({"run": str(request.out), "request": name, "todo": todo, "done": done})
+        return
+    for warning in plan.warnings:
+        say(f"warning: {warning}", err=True)
+    say(f"request {name}: {len(plan.todo)} to do, {len(plan.done)} already there")
 
 
 def report_result(result: "SweepResult", as_json: bool) -> None:

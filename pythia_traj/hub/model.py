@@ -132,6 +132,10 @@ class HubModel:
         """Known for models of known suites."""
         return self.record.learning_rate(step) if self.record else None
 
+    def weight_bytes(self, step: int) -> int | None:
+        """Known for models of known suites, whose parameters are float16 in the files."""
+        return 2 * self.record.size.n_parameters if self.record else None
+
     def facts(self) -> dict[str, Any]:
         """The suite's facts about it, as columns of schema.MODELS."""
         return {"repo": self.repo, **(self.record.facts() if self.record else {})}

@@ -13,6 +13,7 @@ from typing import Any
 
 from pythia_traj.errors import StoreError
 from pythia_traj.outside import checked, open_file, parse_json
+from pythia_traj.schedulers import job_id
 from pythia_traj.store.layout import Run
 from pythia_traj.store.records import Event, as_json
 from pythia_traj.store.writing import writing
@@ -30,7 +31,7 @@ class EventLog:
     def __init__(self, run: Run) -> None:
         self._run = run
         self.host = socket.gethostname()
-        self.job = os.environ.get("SLURM_JOB_ID")
+        self.job = job_id(os.environ)
         self.worker = f"{self.host}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._path = run.path / "log" / f"{self.worker}.jsonl"
 

@@ -15,10 +15,11 @@ The first worker that needs a directory creates it; workers never wait for each 
 says how a file gets into it.
 """
 
+import os
 import re
 import uuid
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -175,13 +176,20 @@ class Run:
         return replacing(target, self.path / ".tmp")
 
     def record_request(self, request: Mapping[str, Any]) -> str:
-        """Writes a resolved request, once for each distinct one, and returns its name."""
+        """Writes a resolved request, once for each distinct one, and returns its name.
+
+        The file's time of change says when it was last asked for.
+        """
         text = as_json(request, indent=1) + "\n"
         name = sha256(text.encode()).hexdigest()[:16]
         target = self.path / "requests" / f"{name}.json"
         if not _holds(target, text):
             with writing(self.path), self.replacing(target) as temporary:
                 temporary.write_text(text, encoding="utf-8")
+        else:
+            # A finished run may be read-only, and its request can still be repeated.
+            with suppress(OSError):
+                os.utime(target)
         return name
 
     def remove_leftovers(self) -> None:

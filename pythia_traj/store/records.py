@@ -49,10 +49,16 @@ class RunFacts(_Record):
 
 
 class Request(_Record):
-    """`requests/<digest>.json`; status needs the units that it asks for."""
+    """`requests/<digest>.json`: what to measure, with all that decides which worker does it.
+
+    Attributes:
+        explicit_steps: of each model.
+        weight_bytes: of one step of each model; without those whose size is not known.
+    """
 
     explicit_steps: dict[str, list[Step]]
     experiments: dict[str, Any]
+    weight_bytes: dict[str, Annotated[int, Interval(ge=1, lt=2**53)] | None] = {}
 
     @property
     def is_possible(self) -> bool:

@@ -168,6 +168,10 @@ class LocalModel:
         """A directory does not say."""
         return
 
+    def weight_bytes(self, step: int) -> int | None:
+        """The size of the step's weight files; None where they cannot be looked at."""
+        return self.checkpoint(step).size() or None
+
     def facts(self) -> dict[str, Any]:
         """A directory does not say."""
         return {}

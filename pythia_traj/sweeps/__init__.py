@@ -4,12 +4,14 @@ existing.py    what a run holds already, compared with the request
 changes.py     how what a unit was made of differs from what it would be made of now, in words
 sources.py     what identifies the files of a unit, and their known defects
 plan.py        which units to do, in which order: config and what is done -> units, pure
+shards.py      a request's steps -> n parts of roughly equal cost, pure
+requests.py    a request in a run: written by whoever asks, read by workers
 cost.py        forward passes and seconds of a step, before it is begun
 datasets.py    the data of a sweep, built once, and which experiments read the same tokens
 forward.py     one forward pass for all experiments that read the same tokens
 measure.py     units of a step -> rows
 failure.py     an exception -> what is recorded of it
 record.py      what happened to a unit -> its files, the log, the result
-runner.py      the loop: swap, measure, write
+runner.py      a sweep, or a worker that does one shard; the loop: swap, measure, write
 status.py      how far a run is, from its files
 """

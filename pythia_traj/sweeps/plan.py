@@ -62,7 +62,7 @@ class Plan:
     """What a sweep has to do, and what is done already.
 
     Attributes:
-        steps: the selected steps of each model.
+        steps: the steps of each model that the request asks for, all shards' together.
         todo: units to do, in order; a unit that others compare with comes before them.
         done: units that exist already.
         redone: the units to do that exist but would differ now, each with the difference.
@@ -84,27 +84,39 @@ def make_plan(
     config: SweepConfig,
     models: Sequence[PublishedModel],
     why_todo: Callable[[Unit], str | None],
+    *,
+    steps: Mapping[str, Sequence[int]] | None = None,
+    part: Mapping[str, Sequence[int]] | None = None,
 ) -> Plan:
     """Expands a request into units and takes away those that are done.
+
+    What a unit compares with and the part does not have is planned too, for the run's cache: a part
+    needs no other part.
 
     Args:
         why_todo: says why a unit must be done: NEW, or how the existing one differs, in words. None
             where it is done.
+        steps: of each model, in place of those that the request's expression selects now.
+        part: the steps to do, of each model; None are all.
 
     Raises:
         StepsError: the steps are not published.
         SuiteError: two models have one name.
     """
     _refuse_one_name_for_two(models)
-    steps = {
-        m.model: select(config.steps, m.steps, tokens_per_step=m.tokens_per_step) for m in models
-    }
-    planner = _Planner(config, why_todo)
+    if steps is None:
+        steps = {
+            m.model: select(config.steps, m.steps, tokens_per_step=m.tokens_per_step)
+            for m in models
+        }
+    part = steps if part is None else part
+    planner = _Planner(config, why_todo, part)
     for published in models:
-        for step in steps[published.model]:
+        for step in part.get(published.model, ()):
             for label in config.experiments:
-                planner.add(published, step, label, cached=False)
-    return Plan(steps, tuple(planner.todo), tuple(planner.done), planner.redone)
+                planner.add(published, step, label)
+    explicit = {model: tuple(selected) for model, selected in steps.items()}
+    return Plan(explicit, tuple(planner.todo), tuple(planner.done), planner.redone)
 
 
 def _refuse_one_name_for_two(models: Sequence[PublishedModel]) -> None:
@@ -122,43 +134,55 @@ def _refuse_one_name_for_two(models: Sequence[PublishedModel]) -> None:
 
 
 class _Planner:
-    def __init__(self, config: SweepConfig, why_todo: Callable[[Unit], str | None]) -> None:
+    def __init__(
+        self,
+        config: SweepConfig,
+        why_todo: Callable[[Unit], str | None],
+        part: Mapping[str, Sequence[int]],
+    ) -> None:
         self.config, self.why_todo = config, why_todo
+        self._part = {model: frozenset(steps) for model, steps in part.items()}
         self.todo: list[Unit] = []
         self.done: list[Unit] = []
         self.redone: dict[Unit, str] = {}
         self._specs = {label: data_spec(config, label) for label in config.experiments}
         self._seen: set[tuple[str, int, str]] = set()
-        self._in_progress: list[tuple[str, int, str]] = []
 
-    def add(self, published: PublishedModel, step: int, label: str, *, cached: bool) -> None:
+    def add(self, published: PublishedModel, step: int, label: str) -> None:
         """Adds a unit once, after the units it compares with."""
-        name = (published.model, step, label)
-        if name in self._in_progress:
-            raise ConfigError(
-                f"{label}: its references lead from step {step} back to it: rows cannot be compared"
-                " in a circle"
-            )
-        if name in self._seen:
-            return
-        self._seen.add(name)
-        request = self.config.experiments[label]
-        unit = self._unit(published, step, label, request, cached)
+        # A stack of its own: a part may begin after thousands of steps that each compare with the
+        # step before.
+        stack: list[int | Unit] = [step]
+        in_progress: set[int] = set()
+        while stack:
+            top = stack.pop()
+            if isinstance(top, Unit):
+                in_progress.remove(top.step)
+                self.todo.append(top)
+            elif top in in_progress:
+                raise ConfigError(
+                    f"{label}: its references lead from step {top} back to it: rows cannot be"
+                    " compared in a circle"
+                )
+            elif (published.model, top, label) not in self._seen:
+                self._seen.add((published.model, top, label))
+                unit = self._not_done(published, top, label)
+                if unit is not None:
+                    in_progress.add(top)
+                    others = set(unit.row_references.values()) - {top}
+                    stack += [unit, *sorted(others, reverse=True)]
+
+    def _not_done(self, published: PublishedModel, step: int, label: str) -> Unit | None:
+        """The unit, if it has to be measured; else it is noted as done."""
+        cached = step not in self._part.get(published.model, ())
+        unit = self._unit(published, step, label, self.config.experiments[label], cached)
         why = self.why_todo(unit)
         if why is None:
             self.done.append(unit)
-            return
+            return None
         if why != NEW:
             self.redone[unit] = why
-        if unit.row_references:
-            selected = select(
-                self.config.steps, published.steps, tokens_per_step=published.tokens_per_step
-            )
-            self._in_progress.append(name)
-            for other in sorted(set(unit.row_references.values()) - {step}):
-                self.add(published, other, label, cached=other not in selected)
-            self._in_progress.pop()
-        self.todo.append(unit)
+        return unit
 
     def _unit(
         self,

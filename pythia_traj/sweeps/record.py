@@ -20,6 +20,7 @@ from pythia_traj.store.tables import UnitId
 from pythia_traj.store.unit import write_unit
 from pythia_traj.sweeps.failure import Failure
 from pythia_traj.sweeps.plan import Plan, Unit
+from pythia_traj.sweeps.shards import Shard
 from pythia_traj.values import Rows
 
 _VERSIONED = ("pythia-traj", "torch", "transformer-lens", "transformers", "numpy", "pyarrow")
@@ -111,10 +112,11 @@ class Recorder:
         result: SweepResult,
         request: str,
         redone: Mapping[Unit, str],
+        shard: Shard,
     ) -> None:
         """`request` is the name of the current request, `redone` is the plan's."""
         self._run, self._observer, self._result, self._request = run, observer, result, request
-        self._redone = redone
+        self._redone, self._shard = redone, shard
         self._attempts = Counter(
             event.get("unit") for event in read_events(run) if event.get("event") == "started"
         )
@@ -138,7 +140,8 @@ class Recorder:
         If the request turns out to be impossible, notes that none of its units are left. But once
         something was measured, a device that is too small or gone does not make it impossible.
         """
-        self.log.write("requested", request=self._request)
+        told = {"told_by": self._shard.told_by} if self._shard.told_by else {}
+        self.log.write("requested", request=self._request, shard=str(self._shard), **told)
         try:
             yield
         except (ConfigError, DataError, DeviceError, SuiteError) as error:
@@ -257,6 +260,7 @@ class Recorder:
             "host": self.log.host,
             "job": self.log.job,
             "worker": self.log.worker,
+            "shard": str(self._shard),
             "attempt": self._attempts[unit.name],
         }
 

@@ -27,6 +27,8 @@ from pythia_traj.sweeps.existing import Existing, claim, facts_of, renew_models
 from pythia_traj.sweeps.failure import Failure
 from pythia_traj.sweeps.plan import Plan, Unit, make_plan
 from pythia_traj.sweeps.record import Circumstances, Observer, Recorder, Silent, SweepResult
+from pythia_traj.sweeps.requests import Recorded, record_request
+from pythia_traj.sweeps.shards import WHOLE, Shard
 from pythia_traj.sweeps.sources import integrity_of, source_of
 
 if TYPE_CHECKING:
@@ -40,8 +42,10 @@ if TYPE_CHECKING:
     Prepared = tuple[Agreement, Datasets | None]
 
 
-def plan_sweep(config: SweepConfig) -> tuple[Plan, list[PublishedModel]]:
-    """What a sweep would do.
+def plan_sweep(
+    config: SweepConfig, recorded: Recorded | None = None, shard: Shard = WHOLE
+) -> tuple[Plan, list[PublishedModel]]:
+    """What a sweep would do, or a worker that does a shard of a recorded request.
 
     Writes nothing into the run, loads no model, and finds what is done without a connection.
 
@@ -50,8 +54,31 @@ def plan_sweep(config: SweepConfig) -> tuple[Plan, list[PublishedModel]]:
     """
     models = [open_model(name, config.source, refresh=config.refresh) for name in config.model]
     existing = Existing(Run.find(config.out), models)
-    plan = make_plan(config, models, existing.why_todo)
+    if recorded is None:
+        plan = make_plan(config, models, existing.why_todo)
+    else:
+        recorded.check_published(models)
+        plan = make_plan(
+            config,
+            models,
+            existing.why_todo,
+            steps=recorded.steps,
+            part=recorded.steps_of(shard),
+        )
     return replace(plan, warnings=existing.warnings(config, plan)), models
+
+
+def record(config: SweepConfig) -> tuple[str, Plan]:
+    """Writes a request into its run, for workers, and measures nothing.
+
+    Returns:
+        the request's name, and what there is to do.
+
+    Raises:
+        PythiaTrajError: the request is wrong, or writing fails.
+    """
+    plan, models = plan_sweep(config)
+    return record_request(Run.create(config.out), config, models, plan.steps), plan
 
 
 def sweep(config: SweepConfig, *, observer: Observer | None = None) -> SweepResult:
@@ -71,19 +98,46 @@ def sweep(config: SweepConfig, *, observer: Observer | None = None) -> SweepResu
     Raises:
         PythiaTrajError: the request is wrong, or writing fails.
     """
-    observer = observer or Silent()
-    plan, models = plan_sweep(config)
+    return _work(config, None, WHOLE, observer or Silent())
+
+
+def work(recorded: Recorded, shard: Shard, *, observer: Observer | None = None) -> SweepResult:
+    """Does one shard of a request that a run holds, as `sweep` does the whole.
+
+    It needs no other worker: what its units compare with in other shards is taken from the run, or
+    measured into the run's cache where it is missing.
+
+    Args:
+        recorded: see `requests.find_request`.
+        shard: its part.
+        observer: receives the progress.
+
+    Returns:
+        what was done, skipped and failed.
+
+    Raises:
+        PythiaTrajError: the request is wrong, or writing fails.
+    """
+    return _work(recorded.config, recorded, shard, observer or Silent())
+
+
+def _work(
+    config: SweepConfig, recorded: Recorded | None, shard: Shard, observer: Observer
+) -> SweepResult:
+    """The one path of `sweep` and `work`: a plan, and its units measured."""
+    plan, models = plan_sweep(config, recorded, shard)
     device = _device(config) if plan.todo else None
     run = Run.create(config.out)
     run.remove_leftovers()
-    explicit = {model: list(steps) for model, steps in plan.steps.items()}
-    requested = run.record_request({**config.requested(), "explicit_steps": explicit})
+    requested = (
+        record_request(run, config, models, plan.steps) if recorded is None else recorded.name
+    )
     renew_models(run, models)
     result = SweepResult(config.out, skipped=list(plan.done), warnings=list(plan.warnings))
     observer.planned(plan)
     if device is None:
         return result
-    recorder = Recorder(run, observer, result, requested, plan.redone)
+    recorder = Recorder(run, observer, result, requested, plan.redone, shard)
     try:
         with recorder.noting(), recorder.noting_refusal():
             sweeps = []
