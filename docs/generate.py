@@ -171,6 +171,7 @@ def _figures() -> str:
             " the last step, the largest head score of `two_halves` at length 25, the loss on the"
             " first and second copy of 25 random tokens, and the loss on held-out text (nats);"
             " `phase change` is the first saved step at which the largest score is above 0.5."
+            " The seconds of this run are those of a machine that did other work beside it."
         ),
         _table(tuple(seeds[0]), [tuple(row.values()) for row in seeds]),
         (

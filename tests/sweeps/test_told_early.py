@@ -19,7 +19,13 @@ from tests.support import publish_suite
 
 OWN_TASK = Path(__file__).parents[1] / "experiments" / "own_task.jsonl"
 TEXTS = str(Path(__file__).parents[1] / "store" / "schema1" / "corpus.jsonl")
-PROBE = {"use": "linear_probe", "task": "starts_with_space", "corpus": TEXTS, "n": 200, "length": 32}
+PROBE = {
+    "use": "linear_probe",
+    "task": "starts_with_space",
+    "corpus": TEXTS,
+    "n": 200,
+    "length": 32,
+}
 
 OWN = '''
 from pythia_traj.data.text import TextTokens
