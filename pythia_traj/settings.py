@@ -137,7 +137,7 @@ def _no_bool(value: Any) -> Any:
     return value
 
 
-Whole = Annotated[int, BeforeValidator(_no_bool), Ge(0), Le(_MOST)]
+Whole = Annotated[int, Ge(0), Le(_MOST), BeforeValidator(_no_bool)]
 """A whole number from 0 on that any table holds."""
 
 
