@@ -19,7 +19,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Le
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -36,6 +35,7 @@ from pythia_traj.errors import ConfigError, StepsError, SuiteError, nearest
 from pythia_traj.layers import Settings, by_label, by_name, read_yaml
 from pythia_traj.outside import shown
 from pythia_traj.settings import (
+    Ahead,
     Bytes,
     Whole,
     as_models,
@@ -86,7 +86,7 @@ class SweepConfig(BaseModel):
     device: str = "auto"
     dtype: Dtype = "float32"
     seed: Whole = 0
-    prefetch: Annotated[Whole, Le(1000)] = 2
+    prefetch: Ahead = 2
     disk_budget: Bytes | None = None
     keep: bool = False
     refresh: bool = False

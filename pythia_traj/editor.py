@@ -113,19 +113,18 @@ def _parameter(parameter: Parameter) -> Schema:
     return {**_plain(taken.json_schema()), "default": default, **described}
 
 
-_CALLED = {"ge": "minimum", "le": "maximum"}
-_CALLED_OF_LISTS = {"minLength": "minItems", "maxLength": "maxItems"}
-"""Keywords as JSON Schema has them.
+_OF_LISTS = {"minLength": "minItems", "maxLength": "maxItems"}
+"""What limits of a list are called.
 
-Pydantic calls them otherwise where a value is changed before its limits are checked.
+Pydantic has the names on the left where a word is split before the limits are checked.
 """
 
 
 def _plain(made: Any) -> Any:
-    """Pydantic's schema without titles, with the limits that it says in words of its own."""
+    """Pydantic's schema without titles, with lists' limits by their names."""
     if isinstance(made, list):
         return [_plain(one) for one in made]
     if not isinstance(made, dict):
         return made
-    called = _CALLED | (_CALLED_OF_LISTS if made.get("type") == "array" else {})
+    called = _OF_LISTS if made.get("type") == "array" else {}
     return {called.get(name, name): _plain(one) for name, one in made.items() if name != "title"}

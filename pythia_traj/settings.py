@@ -140,6 +140,9 @@ def _no_bool(value: Any) -> Any:
 Whole = Annotated[int, Ge(0), Le(_MOST), BeforeValidator(_no_bool)]
 """A whole number from 0 on that any table holds."""
 
+Ahead = Annotated[int, Ge(0), Le(1000), BeforeValidator(_no_bool)]
+"""How many checkpoints are fetched ahead."""
+
 
 def check_word(name: str, word: str) -> None:
     """Whether the system can take it for a path, which has no NUL or half of a surrogate pair."""
