@@ -43,7 +43,7 @@ check: dev
 bench: dev
 	$(BIN)/python benchmarks/all.py
 
-# The parts of the documentation that are made from the code.
+# The parts of the documentation, and the schema of configs, that are made from the code.
 docs: install
 	$(BIN)/python docs/generate.py
 

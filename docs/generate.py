@@ -4,7 +4,8 @@
 
 `reference.md`: the columns, their words, the experiments and their tables. `figures.md`: what the
 benchmarks measured, from benchmarks/results.json, benchmarks/toy_seeds.json and
-benchmarks/toy_circuits.json. In `experiments.md` the table of what a step costs.
+benchmarks/toy_circuits.json. In `experiments.md` the table of what a step costs. In `configs/` the
+schema by which editors check the files there.
 """
 
 import json
@@ -15,18 +16,21 @@ from typing import Any
 
 from pythia_traj import schema
 from pythia_traj.discovery import Unavailable, describe, discover
+from pythia_traj.editor import schema as schema_of_configs
 from pythia_traj.experiment import Experiment
 
 DOCS = Path(__file__).parent
-BENCHMARKS = DOCS.parent / "benchmarks"
+ROOT = DOCS.parent
+BENCHMARKS = ROOT / "benchmarks"
 
 
-def pages() -> dict[str, str]:
-    """The generated pages, by file name."""
+def files() -> dict[str, str]:
+    """The generated files, by their paths in the repository."""
     return {
-        "reference.md": _reference(),
-        "figures.md": _figures(),
-        "experiments.md": _experiments(),
+        "docs/reference.md": _reference(),
+        "docs/figures.md": _figures(),
+        "docs/experiments.md": _experiments(),
+        "configs/schema.json": json.dumps(schema_of_configs(), indent=1) + "\n",
     }
 
 
@@ -217,10 +221,10 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def main() -> None:
-    """Writes the pages."""
-    for name, text in pages().items():
-        (DOCS / name).write_text(text, encoding="utf-8")
-        sys.stdout.write(f"docs/{name}\n")
+    """Writes them."""
+    for name, text in files().items():
+        (ROOT / name).write_text(text, encoding="utf-8")
+        sys.stdout.write(f"{name}\n")
 
 
 if __name__ == "__main__":

@@ -11,15 +11,14 @@ YAML, command line or keyword arguments -> a frozen `SweepConfig`.
     base: other.yaml                # a file whose settings these are laid over
 
 All of it is checked before the first GPU hour: an unknown experiment, a misspelt parameter or a
-value of the wrong type fails here, and the message says what is allowed.
+value of the wrong type fails here. The message says what is allowed, and of a file's setting the
+file and the line.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Le
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -30,59 +29,29 @@ from pydantic import (
     model_validator,
 )
 
-from pythia_traj.discovery import find
-from pythia_traj.errors import ConfigError, nearest
-from pythia_traj.experiment import Data, Experiment
+from pythia_traj.entries import ExperimentRequest as ExperimentRequest
+from pythia_traj.entries import at, not_parameters, read_entry
+from pythia_traj.errors import ConfigError, StepsError, SuiteError, nearest
+from pythia_traj.layers import Settings, by_label, by_name, read_yaml
 from pythia_traj.outside import shown
-from pythia_traj.parameters import Parameter
 from pythia_traj.settings import (
+    Ahead,
     Bytes,
     Whole,
     as_models,
     as_steps,
     as_words,
-    check_value,
     check_word,
     reason,
     storable,
 )
+from pythia_traj.steps import check_steps
+from pythia_traj.suites.catalog import check_known
 from pythia_traj.suites.names import HUB
-from pythia_traj.yamlfile import parse_yaml, read_yaml
-
-_LABEL = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,99}")
-
-_CALLED_ONCE = {"source": "corpus"}
-"""Parameters by names that they had in earlier versions."""
+from pythia_traj.yamlfile import parse_yaml
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 OnDefect = Literal["skip", "measure", "fail"]
-
-
-class ExperimentRequest(BaseModel):
-    """An experiment under a label: which, and with what parameters (defaults filled in)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    use: str
-    parameters: dict[str, Any]
-
-    @property
-    def experiment(self) -> Experiment:
-        """The experiment itself."""
-        return find(self.use)
-
-    @property
-    def data(self) -> Data[Any] | None:
-        """The experiment's data, as the request asks for them."""
-        return self.experiment.data_with(self.parameters)
-
-    @property
-    def references(self) -> tuple[str, ...]:
-        """The steps whose weights it compares with.
-
-        They are the request's, where the experiment has a parameter for them.
-        """
-        return tuple(self.parameters.get("references", self.experiment.references))
 
 
 class SweepConfig(BaseModel):
@@ -117,22 +86,24 @@ class SweepConfig(BaseModel):
     device: str = "auto"
     dtype: Dtype = "float32"
     seed: Whole = 0
-    prefetch: Annotated[Whole, Le(1000)] = 2
+    prefetch: Ahead = 2
     disk_budget: Bytes | None = None
     keep: bool = False
     refresh: bool = False
     on_defect: OnDefect = "skip"
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, /, **settings: Any) -> None:
         """Checks all settings.
 
         Raises:
             ConfigError: one of them is wrong; the message says which and what is allowed.
         """
+        _check_names(settings)
         try:
             super().__init__(**settings)
         except ValidationError as error:
-            raise ConfigError(_sentence(error, type(self))) from None
+            first = error.errors()[0]
+            raise ConfigError(_sentence(first), first["loc"]) from None
 
     @field_validator("model", mode="before")
     @classmethod
@@ -143,14 +114,24 @@ class SweepConfig(BaseModel):
     @classmethod
     def _read_out(cls, value: Any) -> Any:
         if value == "":
-            raise ConfigError("out: it is empty: give the run's directory")
+            raise ConfigError("out: it is empty: give the run's directory", ("out",))
+        return value
+
+    @field_validator("steps")
+    @classmethod
+    def _read_steps(cls, value: str) -> str:
+        try:
+            check_steps(value)
+        except StepsError as error:
+            raise ConfigError(f"steps: {error}", ("steps",)) from None
         return value
 
     @field_validator("model", "source", "device", "out")
     @classmethod
     def _usable(cls, value: Any, info: ValidationInfo) -> Any:
         for word in value if isinstance(value, tuple) else (value,):
-            check_word(str(info.field_name), str(word))
+            with at(str(info.field_name)):
+                check_word(str(info.field_name), str(word))
         return value
 
     @field_validator("experiments", mode="before")
@@ -159,14 +140,23 @@ class SweepConfig(BaseModel):
         if isinstance(value, str | Path | list | tuple):
             value = by_name(as_words(value))
         if not isinstance(value, Mapping) or not value:
-            raise ConfigError("experiments: give at least one experiment, such as induction")
-        return {str(label): _request(str(label), settings) for label, settings in value.items()}
+            raise ConfigError(
+                "experiments: give at least one experiment, such as induction", ("experiments",)
+            )
+        for label in value:
+            if label in cls.model_fields:
+                raise ConfigError(
+                    f"label {label!r} is the name of a setting: choose another, with use: naming"
+                    " the experiment",
+                    ("experiments", label),
+                )
+        return {str(label): read_entry(str(label), settings) for label, settings in value.items()}
 
     @model_validator(mode="after")
     def _something_to_do(self) -> "SweepConfig":
         if not self.model:
             raise ConfigError(
-                "model: give at least one model, a directory of checkpoints or a name"
+                "model: give at least one model, a directory of checkpoints or a name", ("model",)
             )
         return self
 
@@ -177,7 +167,22 @@ class SweepConfig(BaseModel):
         Raises:
             ConfigError: the file cannot be read, or a setting is wrong.
         """
-        return cls(**{**read_yaml(path), **settings})
+        return cls.from_settings(read_config(path).under(settings))
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "SweepConfig":
+        """Checks settings, and of models that a file names whether there can be such models.
+
+        Raises:
+            ConfigError: one of them is wrong; the message says where it is written, if in a file.
+        """
+        try:
+            request = cls(**settings)
+            if ("model",) in settings.places:
+                _check_models(settings["model"], request.source)
+        except ConfigError as error:
+            raise settings.located(error) from None
+        return request
 
     def resolved(self) -> dict[str, Any]:
         """All settings as plain JSON values, defaults included."""
@@ -189,14 +194,35 @@ class SweepConfig(BaseModel):
         return dict(storable(self.model_dump(mode="json", exclude=where)))
 
 
-def override(settings: dict[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+def read_config(path: str | Path) -> Settings:
+    """The settings of a YAML file over those of its bases; only their names are checked.
+
+    Args:
+        path: a file, or the name of a config that comes with the package (`demo`).
+
+    Raises:
+        ConfigError: the file cannot be read, or has a setting that no request has.
+    """
+    settings = read_yaml(path)
+    try:
+        _check_names(settings)
+    except ConfigError as error:
+        raise settings.located(error) from None
+    return settings
+
+
+def override(settings: Mapping[str, Any], assignments: Sequence[str]) -> Settings:
     """Applies `--set LABEL.PARAM=VALUE` and `--set KEY=VALUE` to settings; VALUE is a YAML scalar.
 
     Raises:
         ConfigError: an assignment has another form, or its first segment is neither a label nor a
             setting.
     """
-    changed = {**settings, "experiments": _by_label(settings.get("experiments") or {})}
+    changed = Settings(settings, settings.places if isinstance(settings, Settings) else None)
+    try:
+        changed["experiments"] = by_label(settings.get("experiments") or {})
+    except ConfigError as error:
+        raise changed.located(error) from None
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals or not path.strip():
@@ -211,19 +237,21 @@ def override(settings: dict[str, Any], assignments: Sequence[str]) -> dict[str, 
     return changed
 
 
-def _assign(settings: dict[str, Any], path: str, value: Any) -> None:
+def _assign(settings: Settings, path: str, value: Any) -> None:
     labels: dict[str, Any] = settings["experiments"]
     label = next(
         (label for label in sorted(labels, key=len, reverse=True) if path.startswith(f"{label}.")),
         None,
     )
     if label is not None:
-        own = labels[label] or {}
+        own, name = labels[label] or {}, path[len(label) + 1 :]
         if not isinstance(own, Mapping):
-            raise ConfigError(f"{label}: expected its parameters as name: value, got {shown(own)}")
-        labels[label] = {**own, path[len(label) + 1 :]: value}
+            raise settings.located(not_parameters(label, own))
+        labels[label] = {**own, name: value}
+        settings.forget(("experiments", label, name))
     elif path in SweepConfig.model_fields and path != "experiments":
         settings[path] = value
+        settings.forget((path,))
     else:
         known = [*labels, *(name for name in SweepConfig.model_fields if name != "experiments")]
         first = path.partition(".")[0]
@@ -233,94 +261,25 @@ def _assign(settings: dict[str, Any], path: str, value: Any) -> None:
         )
 
 
-def _by_label(experiments: Any) -> dict[str, Any]:
-    """The experiments of unchecked settings as label -> settings."""
-    if isinstance(experiments, Mapping):
-        return {str(label): settings for label, settings in experiments.items()}
-    return by_name(as_words(experiments))
+def _check_names(settings: Mapping[str, Any]) -> None:
+    for name in settings:
+        if name not in SweepConfig.model_fields:
+            known = [*SweepConfig.model_fields, "base"]
+            raise ConfigError(f"unknown setting {shown(name)}: {nearest(name, known)}", (name,))
 
 
-def by_name(uses: Any) -> dict[str, Any]:
-    """Experiments without labels, each under its own name.
-
-    Raises:
-        ConfigError: two have the same name, or it is not a list of experiments.
-    """
-    if not isinstance(uses, tuple):
-        raise ConfigError(
-            f"experiments: {shown(uses)}: give names, or labels with their parameters"
-        )
-    labelled: dict[str, Any] = {}
-    for use in uses:
-        name = find(use).name
-        if name in labelled and labelled[name]["use"] != use:
-            raise ConfigError(
-                f"{labelled[name]['use']} and {use} are both named {name}: give them labels, with"
-                " use: in a config"
-            )
-        labelled[name] = {"use": use}
-    return labelled
+def _check_models(given: Any, source: str) -> None:
+    """Refuses names that neither a directory nor a repository can have; asks nobody."""
+    for i, entry in enumerate(given if isinstance(given, list) else [given]):
+        for name in as_models(entry, source) if source == HUB else ():
+            try:
+                check_known(name)
+            except SuiteError as error:
+                raise ConfigError(f"model: {error}", ("model", i)) from None
 
 
-def _request(label: str, settings: Any) -> ExperimentRequest:
-    if not _LABEL.fullmatch(label):
-        raise ConfigError(
-            f"label {shown(label)}: a label is a letter followed by letters, digits, '.', '_' or"
-            " '-', at most 100 of them"
-        )
-    if label in SweepConfig.model_fields:
-        raise ConfigError(
-            f"label {label!r} is the name of a setting: choose another, with use: naming the"
-            " experiment"
-        )
-    if isinstance(settings, ExperimentRequest):
-        return settings
-    if settings is not None and not isinstance(settings, Mapping):
-        raise ConfigError(f"{label}: expected its parameters as name: value, got {shown(settings)}")
-    given = dict(settings or {})
-    # What `resolved` wrote comes back in this form.
-    nested = given.pop("parameters", {})
-    if not isinstance(nested, Mapping):
-        raise ConfigError(
-            f"{label}.parameters: expected parameters as name: value, got {shown(nested)}"
-        )
-    parameters = {**nested, **{key: value for key, value in given.items() if key != "use"}}
-    use = given.get("use", label)
-    if not isinstance(use, str):
-        raise ConfigError(f"{label}.use: {shown(use)} is not an experiment: give a name, or a file")
-    return ExperimentRequest(use=use, parameters=_check_parameters(label, find(use), parameters))
-
-
-def _check_parameters(
-    label: str, experiment: Experiment, given: Mapping[str, Any]
-) -> dict[str, Any]:
-    schema = {
-        **experiment.parameters,
-        "seed": experiment.parameters.get("seed", Parameter("seed", Whole | None, None)),
-    }
-    for name in given:
-        if name not in schema:
-            defaults = ", ".join(f"{p.name}={p.default!r}" for p in experiment.parameters.values())
-            today = _CALLED_ONCE.get(str(name))
-            close = f"did you mean {today}?" if today in schema else nearest(str(name), schema)
-            hint = f"{close} " if close.startswith("did") else ""
-            raise ConfigError(
-                f"{label}: {experiment.name} has no parameter {shown(name)}: {hint}(it has"
-                f" {defaults})"
-            )
-    checked = {}
-    for name, parameter in schema.items():
-        if name == "seed" and given.get("seed") is None and "seed" not in experiment.parameters:
-            continue
-        checked[name] = check_value(label, parameter, given.get(name, parameter.default))
-    return checked
-
-
-def _sentence(error: ValidationError, config: type[BaseModel]) -> str:
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return f"unknown setting {shown(name)}: {nearest(name, config.model_fields)}"
-    if first["type"] == "missing":
+def _sentence(error: Any) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "missing":
         return f"{name} is missing: give it in the config or on the command line"
-    return f"{name}: {shown(first['input'])}: {reason(first)}"
+    return f"{name}: {shown(error['input'])}: {reason(error)}"

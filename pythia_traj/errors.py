@@ -18,7 +18,16 @@ class StepsError(PythiaTrajError):
 
 
 class ConfigError(PythiaTrajError):
-    """A sweep's request is wrong: unknown experiment, misspelt parameter, value of a wrong type."""
+    """A sweep's request is wrong: unknown experiment, misspelt parameter, value of a wrong type.
+
+    Attributes:
+        key: the names that lead to the setting that is wrong, `("experiments", "loss", "n")`, and
+            the number of an entry in a list; empty where it is not one setting.
+    """
+
+    def __init__(self, message: str, key: tuple[str | int, ...] = ()) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class SuiteError(PythiaTrajError):

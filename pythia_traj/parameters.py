@@ -10,7 +10,8 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Any, get_type_hints
 
 from annotated_types import Ge
-from pydantic import BeforeValidator
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core.core_schema import CoreSchema, no_info_before_validator_function
 
 Count = Annotated[int, Ge(1)]
 """A parameter that counts something: at least 1."""
@@ -18,9 +19,26 @@ Count = Annotated[int, Ge(1)]
 AtLeastTwo = Annotated[int, Ge(2)]
 """A parameter that counts things to compare: at least 2."""
 
-COMMA_SEPARATED = BeforeValidator(
-    lambda value: tuple(str(value).split(",")) if isinstance(value, str | int | float) else value
-)
+
+class _CommaSeparated:
+    """Splits a word at its commas; an editor's schema takes the word beside the list."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return no_info_before_validator_function(self._split, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"anyOf": [handler(schema), {"type": ["string", "number"]}]}
+
+    @staticmethod
+    def _split(value: Any) -> Any:
+        return tuple(str(value).split(",")) if isinstance(value, str | int | float) else value
+
+
+COMMA_SEPARATED = _CommaSeparated()
 """Goes with the annotation of a tuple: `a,b` means its entries, as on the command line.
 
 A number alone means one entry.
@@ -53,9 +71,9 @@ def of_function(function: Callable[..., Any]) -> dict[str, Parameter]:
     ):
         if names:
             raise TypeError(f"parameters without {lacking}: {', '.join(names)}")
-    meanings = _meanings(function, "Args")
+    explained = meanings(function, "Args")
     return {
-        p.name: Parameter(p.name, p.annotation, p.default, meanings.get(p.name, ""))
+        p.name: Parameter(p.name, p.annotation, p.default, explained.get(p.name, ""))
         for p in keyword_only
     }
 
@@ -63,21 +81,21 @@ def of_function(function: Callable[..., Any]) -> dict[str, Parameter]:
 def of_data(data: Any) -> dict[str, Parameter]:
     """The fields of a dataclass instance, in their order; their values are the defaults."""
     annotations = get_type_hints(type(data), include_extras=True)
-    meanings: dict[str, str] = {}
+    explained: dict[str, str] = {}
     for kind in reversed(type(data).__mro__):
-        meanings |= _meanings(kind, "Attributes")
+        explained |= meanings(kind, "Attributes")
     return {
         field.name: Parameter(
             field.name,
             annotations[field.name],
             getattr(data, field.name),
-            meanings.get(field.name, ""),
+            explained.get(field.name, ""),
         )
         for field in fields(data)
     }
 
 
-def _meanings(documented: Any, section: str) -> dict[str, str]:
+def meanings(documented: Any, section: str) -> dict[str, str]:
     """The entries of a docstring's section by name; indented lines continue an entry."""
     _, _, rest = (inspect.getdoc(documented) or "").partition(f"\n{section}:\n")
     entries = re.split(r"^ {4}(?=\S)", re.split(r"^(?=\S)", rest, flags=re.M)[0], flags=re.M)

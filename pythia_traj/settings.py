@@ -137,8 +137,11 @@ def _no_bool(value: Any) -> Any:
     return value
 
 
-Whole = Annotated[int, BeforeValidator(_no_bool), Ge(0), Le(_MOST)]
+Whole = Annotated[int, Ge(0), Le(_MOST), BeforeValidator(_no_bool)]
 """A whole number from 0 on that any table holds."""
+
+Ahead = Annotated[int, Ge(0), Le(1000), BeforeValidator(_no_bool)]
+"""How many checkpoints are fetched ahead."""
 
 
 def check_word(name: str, word: str) -> None:

@@ -26,6 +26,7 @@ _GRAMMAR = (
     " separated by commas"
 )
 
+_WORDS = ("all", "early", "last")
 _NUMBER = re.compile(r"[0-9]+")
 _RANGE = re.compile(r"([0-9]+):([0-9]+)(?::([0-9]+))?")
 _SPREAD = re.compile(r"(log|linear):([0-9]+)")
@@ -94,6 +95,26 @@ def select(
     return tuple(sorted(selected))
 
 
+def check_steps(expression: str) -> None:
+    """Refuses an expression that selects steps of no model.
+
+    Raises:
+        StepsError: it is malformed; the message says how terms are written.
+    """
+    for term in _terms(expression):
+        if _NUMBER.fullmatch(term):
+            _step(term)
+        elif match := _RANGE.fullmatch(term):
+            first, last, stride = (None if part is None else _step(part) for part in match.groups())
+            _check_stride(f"{first}:{last}:{stride}", stride)
+        elif match := _SPREAD.fullmatch(term):
+            _check_points(term, match[1], _step(match[2]))
+        elif match := _TOKENS.fullmatch(term):
+            _check_token_counts(term, match[1], match[2])
+        elif term not in _WORDS:
+            raise _unreadable(term)
+
+
 def _terms(expression: str) -> list[str]:
     """Its terms, each once; too many are refused, because they would take long."""
     if len(expression) > _MOST_CHARACTERS:
@@ -149,7 +170,11 @@ def _select_term(term: str, steps: list[int], tokens_per_step: int | None) -> li
         return _spread(term, match[1], _step(match[2]), steps)
     if match := _TOKENS.fullmatch(term):
         return _token_range(term, match[1], match[2], steps, tokens_per_step)
-    raise StepsError(f"cannot read {_quoted(term)} as steps: {_GRAMMAR}")
+    raise _unreadable(term)
+
+
+def _unreadable(term: str) -> StepsError:
+    return StepsError(f"cannot read {_quoted(term)} as steps: {_GRAMMAR}")
 
 
 def _published(step: int, steps: list[int]) -> int:
@@ -161,10 +186,26 @@ def _published(step: int, steps: list[int]) -> int:
 
 
 def _stride(first: int, last: int, stride: int | None, steps: list[int]) -> list[int]:
-    if stride == 0:
-        raise StepsError(f"the stride of '{first}:{last}:0' is 0: it must be at least 1")
+    _check_stride(f"{first}:{last}:{stride}", stride)
     between = steps[bisect.bisect_left(steps, first) : bisect.bisect_right(steps, last)]
     return [step for step in between if (step - first) % (stride or 1) == 0]
+
+
+def _check_stride(term: str, stride: int | None) -> None:
+    if stride == 0:
+        raise StepsError(f"the stride of {term!r} is 0: it must be at least 1")
+
+
+def _check_points(term: str, scale: str, n: int) -> None:
+    if n < 2:
+        raise StepsError(f"{term!r} includes both ends, so it needs at least 2 points: {scale}:2")
+
+
+def _check_token_counts(term: str, low: str, high: str) -> None:
+    if not _TOKEN_COUNT.fullmatch(low) or not _TOKEN_COUNT.fullmatch(high):
+        raise StepsError(
+            f"cannot read {_quoted(term)}: write numbers of tokens, such as tokens:2e9:8e9"
+        )
 
 
 def _spread(term: str, scale: str, n: int, steps: list[int]) -> list[int]:
@@ -172,8 +213,7 @@ def _spread(term: str, scale: str, n: int, steps: list[int]) -> list[int]:
 
     Distance is on the same scale; of two equally near steps it is the lower.
     """
-    if n < 2:
-        raise StepsError(f"{term!r} includes both ends, so it needs at least 2 points: {scale}:2")
+    _check_points(term, scale, n)
     if n >= _EVERY:
         return steps
     forward: Callable[[int], float] = (
@@ -206,10 +246,7 @@ def _nearest(point: float, positions: list[float]) -> int:
 def _token_range(
     term: str, low: str, high: str, steps: list[int], tokens_per_step: int | None
 ) -> list[int]:
-    if not _TOKEN_COUNT.fullmatch(low) or not _TOKEN_COUNT.fullmatch(high):
-        raise StepsError(
-            f"cannot read {_quoted(term)}: write numbers of tokens, such as tokens:2e9:8e9"
-        )
+    _check_token_counts(term, low, high)
     if tokens_per_step is None:
         raise StepsError(
             f"{_quoted(term)} needs the number of tokens per step, which these checkpoints do not"

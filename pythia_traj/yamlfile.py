@@ -1,5 +1,7 @@
 """Settings in YAML: its plain part, within limits, and the packaged files that a name stands for.
 
+Each value comes with the line that it was written in.
+
 YAML can say much that no request needs, and some of it is a trap: tags that make objects, a name
 given twice, where the last one wins, aliases that turn ten lines into a gigabyte, `1:30` for
 ninety. Only names, words, numbers and lists are read here. Anything else is refused by one sentence
@@ -7,7 +9,8 @@ that gives the line.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +71,24 @@ class _NotPlainError(Exception):
         self.line = mark.line + 1 if mark is not None else None
 
 
+Key = tuple[str | int, ...]
+"""The names, and numbers of a list's entries, that lead to a value."""
+
+
+@dataclass(frozen=True)
+class File:
+    """One file's settings, without its `base:`, and the line of each."""
+
+    path: Path
+    settings: dict[str, Any]
+    lines: Mapping[Key, int]
+
+    @property
+    def places(self) -> dict[Key, str]:
+        """Where each setting is written, as messages say it."""
+        return {key: f"{self.path} line {line}" for key, line in self.lines.items()}
+
+
 def parse_yaml(text: str, what: object) -> Any:
     """The plain part of YAML, as plain values.
 
@@ -78,6 +99,64 @@ def parse_yaml(text: str, what: object) -> Any:
         ConfigError: it is not YAML, or holds more than names, words, numbers and lists; the message
             gives the line.
     """
+    return _parse(text, what)[0]
+
+
+def read_files(path: str | Path) -> list[File]:
+    """A YAML file, the file that its `base:` names, the base of that one, and so on.
+
+    Args:
+        path: a file, or the name of a config that comes with the package (`demo`).
+
+    Raises:
+        ConfigError: a file does not exist, does not hold names with their values, or is its own
+            base.
+    """
+    found: list[File] = []
+    seen: list[Path] = []
+    file: Path | None = _config_file(Path(path))
+    while file is not None:
+        seen.append(file.resolve())
+        settings, lines = _settings_of(file)
+        base = settings.pop("base", None)
+        found.append(File(file, settings, lines))
+        file = None if base is None else _base_of(found[-1], base, seen)
+    return found
+
+
+def _base_of(file: File, base: Any, seen: list[Path]) -> Path:
+    where = f"{file.path}{_in_line(file.lines.get(('base',)))}"
+    if not isinstance(base, str):
+        raise ConfigError(f"{where}: base: {shown(base)} is not the name of a file")
+    try:
+        path = _config_file(file.path.parent / base, Path(base))
+    except ConfigError as error:
+        raise ConfigError(f"{where}: base: {error}") from None
+    if path.resolve() in seen:
+        raise ConfigError(f"{where}: its base: leads back to itself")
+    if len(seen) == _MOST_FILES:
+        raise ConfigError(f"{where}: more than {_MOST_FILES} files lie over each other by base:")
+    return path
+
+
+def _settings_of(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
+    try:
+        text = read_file(path, error=ConfigError, most=_MOST_BYTES).decode("utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(f"no such file: {path}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"cannot read {path}: it is not UTF-8 text: byte {error.start} is not in a character"
+        ) from None
+    settings, lines = _parse(text, path)
+    if settings is None:
+        return {}, {}
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path}: expected settings as name: value")
+    return settings, lines
+
+
+def _parse(text: str, what: object) -> tuple[Any, dict[Key, int]]:
     if len(text) > _MOST_BYTES:
         raise ConfigError(f"{what} has {len(text)} characters, at most {_MOST_BYTES} are read")
     try:
@@ -86,9 +165,10 @@ def parse_yaml(text: str, what: object) -> Any:
         try:
             node = loader.get_single_node()
             if node is None:
-                return None
+                return None, {}
             _check_nodes(node)
-            return loader.construct_document(node)
+            # Constructing puts what is merged (<<) among a mapping's own names.
+            return loader.construct_document(node), dict(_lines(node, ()))
         finally:
             loader.dispose()
     except _NotPlainError as error:
@@ -103,56 +183,26 @@ def parse_yaml(text: str, what: object) -> Any:
         raise ConfigError(f"{what} holds an impossible value: {error}") from None
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The settings of a YAML file laid over those of its `base:`, if it names one.
-
-    Args:
-        path: a file, or the name of a config that comes with the package (`demo`).
-
-    Raises:
-        ConfigError: the file does not exist, or does not hold names with their values.
-    """
-    layers: list[dict[str, Any]] = []
-    seen: list[Path] = []
-    file: Path | None = _config_file(Path(path))
-    while file is not None:
-        if file.resolve() in seen:
-            raise ConfigError(f"{file}: its base: leads back to itself")
-        if len(seen) == _MOST_FILES:
-            raise ConfigError(f"{file}: more than {_MOST_FILES} files lie over each other by base:")
-        seen.append(file.resolve())
-        settings = _settings_of(file)
-        base = settings.pop("base", None)
-        if base is not None and not isinstance(base, str):
-            raise ConfigError(f"{file}: base: {shown(base)} is not the name of a file")
-        layers.insert(0, settings)
-        file = None if base is None else _config_file(file.parent / base)
-    return {name: value for layer in layers for name, value in layer.items()}
+def _lines(node: yaml.Node, key: Key) -> Iterator[tuple[Key, int]]:
+    if isinstance(node, yaml.MappingNode):
+        entries = [(name.value, name, value) for name, value in node.value]
+    elif isinstance(node, yaml.SequenceNode):
+        entries = [(i, value, value) for i, value in enumerate(node.value)]
+    else:
+        return
+    for name, written, value in entries:
+        yield (*key, name), written.start_mark.line + 1
+        yield from _lines(value, (*key, name))
 
 
-def _settings_of(path: Path) -> dict[str, Any]:
-    try:
-        text = read_file(path, error=ConfigError, most=_MOST_BYTES).decode("utf-8-sig")
-    except FileNotFoundError:
-        raise ConfigError(f"no such file: {path}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"cannot read {path}: it is not UTF-8 text: byte {error.start} is not in a character"
-        ) from None
-    settings = parse_yaml(text, path)
-    if settings is None:
-        return {}
-    if not isinstance(settings, dict):
-        raise ConfigError(f"{path}: expected settings as name: value")
-    return settings
-
-
-def _config_file(path: Path) -> Path:
+def _config_file(path: Path, name: Path | None = None) -> Path:
+    """The file at a path, or the packaged config of a name, by default the path's."""
     packaged = Path(__file__).parent / "configs"
     if not packaged.is_dir():
         # An editable install, where the folder lies at the top of the repository.
         packaged = Path(__file__).parent.parent / "configs"
-    for candidate in (path, packaged / f"{path}.yaml"):
+    asked = path if name is None else name
+    for candidate in (path, packaged / f"{asked}.yaml"):
         try:
             if candidate.is_file():
                 return candidate
@@ -160,8 +210,8 @@ def _config_file(path: Path) -> Path:
             # Too long for a name, or in a directory that may not be searched: no config either way.
             continue
     known = ", ".join(sorted(config.stem for config in packaged.glob("*.yaml")))
-    name = shown(str(path))[1:-1]
-    there = f"{name} is not a regular file" if _exists(path) else f"unknown config {name}"
+    quoted = shown(str(asked))[1:-1]
+    there = f"{quoted} is not a regular file" if _exists(path) else f"unknown config {quoted}"
     raise ConfigError(f"{there}: give a YAML file, or one that comes with the package ({known})")
 
 

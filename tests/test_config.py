@@ -8,8 +8,8 @@ import yaml
 from pythia_traj.config import SweepConfig, override
 from pythia_traj.discovery import describe, discover, find
 from pythia_traj.errors import ConfigError
+from pythia_traj.layers import read_yaml
 from pythia_traj.settings import size_in_bytes
-from pythia_traj.yamlfile import read_yaml
 
 
 def made(**settings):
@@ -96,10 +96,12 @@ def test_what_is_missing_is_named():
 
 
 def test_a_file_is_laid_over_its_base(tmp_path):
-    (tmp_path / "base.yaml").write_text("model: a\nsteps: all\nexperiments: {loss: {length: 64}}\n")
-    (tmp_path / "child.yaml").write_text("base: base.yaml\nmodel: b\nout: x\n")
+    (tmp_path / "base.yaml").write_text(
+        "model: pythia-14m\nsteps: all\nexperiments: {loss: {length: 64}}\n"
+    )
+    (tmp_path / "child.yaml").write_text("base: base.yaml\nmodel: pythia-31m\nout: x\n")
     request = SweepConfig.from_yaml(tmp_path / "child.yaml", seed=5)
-    assert (request.model, request.steps, request.seed) == (("b",), "all", 5)
+    assert (request.model, request.steps, request.seed) == (("pythia-31m",), "all", 5)
     assert request.experiments["loss"].parameters["length"] == 64
 
 
@@ -261,7 +263,7 @@ def test_a_malformed_experiment_is_refused_at_its_definition(tmp_path, source, m
 
 def test_a_range_of_steps_is_no_number_of_base_60(tmp_path):
     file = tmp_path / "a.yaml"
-    file.write_text("model: m\nsteps: 1:4\nexperiments: induction\nout: run\n")
+    file.write_text("model: pythia-14m\nsteps: 1:4\nexperiments: induction\nout: run\n")
     assert SweepConfig.from_yaml(file).steps == "1:4"
     assert override({"experiments": "induction"}, ["steps=2:8"])["steps"] == "2:8"
     assert (
@@ -335,7 +337,7 @@ SIZES = {
 
 @pytest.mark.parametrize(("text", "count"), SIZES.items())
 def test_bytes_are_read_with_their_unit(tmp_path, text, count):
-    settings = {"model": "m", "steps": "all", "experiments": ["loss"], "out": "run"}
+    settings = {"model": "pythia-14m", "steps": "all", "experiments": ["loss"], "out": "run"}
     file = tmp_path / "a.yaml"
     file.write_text(yaml.safe_dump({**settings, "disk_budget": text}))
     read = [

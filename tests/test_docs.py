@@ -21,12 +21,12 @@ def generate():
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.pages()
+    return module.files()
 
 
-def test_generated_pages_are_fresh():
+def test_generated_files_are_fresh():
     for name, text in generate().items():
-        assert (ROOT / "docs" / name).read_text() == text, f"docs/{name} is stale: make docs"
+        assert (ROOT / name).read_text() == text, f"{name} is stale: make docs"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

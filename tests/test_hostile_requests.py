@@ -11,7 +11,7 @@ import pytest
 from pythia_traj.config import SweepConfig, override
 from pythia_traj.discovery import find
 from pythia_traj.errors import ConfigError
-from pythia_traj.yamlfile import read_yaml
+from pythia_traj.layers import read_yaml
 
 SECONDS, KILOBYTES = 20, 200_000
 """What a refusal may take on a busy machine; without the limits it takes minutes, or gigabytes."""

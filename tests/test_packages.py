@@ -43,7 +43,7 @@ def test_a_wheel_holds_every_source_and_nothing_else(wheel):
         for path in (ROOT / "pythia_traj").rglob("*.py")
     }
     sources |= {f"pythia_traj/experiments/{path.name}" for path in ROOT.glob("experiments/*.py")}
-    sources |= {f"pythia_traj/configs/{path.name}" for path in ROOT.glob("configs/*.yaml")}
+    sources |= {f"pythia_traj/configs/{path.name}" for path in ROOT.glob("configs/*.*")}
     sources |= {
         f"pythia_traj/{path.relative_to(ROOT / 'pythia_traj')}"
         for path in (ROOT / "pythia_traj").rglob("*.jinja")

@@ -10,7 +10,17 @@ from typing import Any, NoReturn
 
 import typer
 
-from pythia_traj.cli import convert, demo, describe, fetch, listing, report, sweep, worker
+from pythia_traj.cli import (
+    convert,
+    demo,
+    describe,
+    fetch,
+    listing,
+    report,
+    schema,
+    sweep,
+    worker,
+)
 from pythia_traj.cli.output import say
 from pythia_traj.errors import Interrupted, PythiaTrajError
 from pythia_traj.hub.environment import check_importable
@@ -26,7 +36,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (demo, sweep, worker, describe, listing, fetch, report, convert):
+for module in (demo, sweep, worker, describe, listing, fetch, report, convert, schema):
     module.add_to(app)
 
 _UsageError: Any = typer.BadParameter.__mro__[2]

@@ -106,11 +106,11 @@ def read_request(
     config: str | None, given: dict[str, Any], experiments: list[str], assignments: list[str]
 ) -> "SweepConfig":
     """The request: the file's settings, overridden by the command line's."""
-    from pythia_traj.config import SweepConfig, by_name, override
-    from pythia_traj.yamlfile import read_yaml
+    from pythia_traj.config import SweepConfig, override, read_config
+    from pythia_traj.layers import Settings, by_name
 
-    settings = {} if config is None else read_yaml(config)
-    settings |= {name: value for name, value in given.items() if value is not None}
+    settings = Settings() if config is None else read_config(config)
+    settings = settings.under({name: value for name, value in given.items() if value is not None})
     names = [name.strip() for word in experiments for name in word.split(",") if name.strip()]
     if names:
         in_file = settings.get("experiments") or {}
@@ -125,7 +125,7 @@ def read_request(
             "no experiment was given: --experiment induction, or a config that names some (see"
             " pythia-traj experiments)"
         )
-    return SweepConfig(**override(settings, assignments))
+    return SweepConfig.from_settings(override(settings, assignments))
 
 
 def _record(request: "SweepConfig", as_json: bool) -> None:

@@ -58,7 +58,11 @@ class PromptTexts(Data["BoundPromptTexts"]):
         bos: whether BOS is prepended.
     """
 
-    prompts: Annotated[tuple[str, ...], BeforeValidator(separated), Len(1)] = PROMPTS
+    prompts: Annotated[
+        tuple[str, ...],
+        Len(1),
+        BeforeValidator(separated, json_schema_input_type=tuple[str, ...] | str),
+    ] = PROMPTS
     tokens: Count = 32
     bos: bool = False
 

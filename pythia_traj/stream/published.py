@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pythia_traj.checkpoint import PublishedModel
 from pythia_traj.errors import HubError, SuiteError
-from pythia_traj.suites.catalog import look_up, unknown_model
+from pythia_traj.suites.catalog import check_repository, look_up
 from pythia_traj.suites.local import LocalModel
 from pythia_traj.suites.names import HUB, check_name, find_directory
 
@@ -49,16 +49,7 @@ def _open_repository(name: str, *, refresh: bool) -> PublishedModel:
 
     A name that a repository cannot have is refused before the Hub is asked.
     """
-    given, equals, directory = name.partition("=")
-    if equals:
-        raise SuiteError(
-            f"no such directory: {directory!r}, to be named {given!r}, nor {name!r}: "
-            "NAME=DIRECTORY names a directory of checkpoints"
-        )
-    if name.startswith((".", "/", "~")):
-        raise SuiteError(f"no such directory: {name!r}")
-    if name.count("/") != 1:
-        raise unknown_model(name)
+    check_repository(name)
     from pythia_traj.hub.model import HubModel
 
     try:

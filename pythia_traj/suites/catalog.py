@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from pythia_traj.errors import SuiteError, nearest
+from pythia_traj.suites.names import find_directory
 
 ORGANISATION = "EleutherAI"
 
@@ -224,6 +225,34 @@ def unknown_model(name: str) -> SuiteError:
         f"unknown model {name!r}, and no such directory: {nearest(name.lower(), _by_name())} "
         "(`pythia-traj models` lists all; org/name is any repository of the Hub with step branches)"
     )
+
+
+def check_known(name: str) -> None:
+    """Refuses a name that is neither a known model's, nor a directory's, nor can be a repository's.
+
+    Raises:
+        SuiteError: it says what was probably meant.
+    """
+    if look_up(name) is None and find_directory(name) is None:
+        check_repository(name)
+
+
+def check_repository(name: str) -> None:
+    """Refuses a name that no repository of the Hub can have.
+
+    Raises:
+        SuiteError: it says what was probably meant.
+    """
+    given, equals, directory = name.partition("=")
+    if equals:
+        raise SuiteError(
+            f"no such directory: {directory!r}, to be named {given!r}, nor {name!r}: "
+            "NAME=DIRECTORY names a directory of checkpoints"
+        )
+    if name.startswith((".", "/", "~")):
+        raise SuiteError(f"no such directory: {name!r}")
+    if name.count("/") != 1:
+        raise unknown_model(name)
 
 
 @cache
