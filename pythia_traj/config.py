@@ -41,6 +41,7 @@ from pythia_traj.settings import (
     as_models,
     as_steps,
     as_words,
+    check_device,
     check_word,
     reason,
     storable,
@@ -132,6 +133,8 @@ class SweepConfig(BaseModel):
         for word in value if isinstance(value, tuple) else (value,):
             with at(str(info.field_name)):
                 check_word(str(info.field_name), str(word))
+                if info.field_name == "device":
+                    check_device(word)
         return value
 
     @field_validator("experiments", mode="before")

@@ -13,6 +13,7 @@ from pythia_traj.discovery import discover
 from pythia_traj.entries import LABEL, parameters_of
 from pythia_traj.experiment import Experiment
 from pythia_traj.parameters import Parameter, meanings
+from pythia_traj.settings import DEVICE
 from pythia_traj.suites.catalog import catalog
 
 Schema = dict[str, Any]
@@ -65,6 +66,7 @@ def _wider(names: list[str]) -> dict[str, Schema]:
     return {
         "model": {"anyOf": [model, {"type": "array", "items": model}]},
         "steps": {"anyOf": [_WORD, {"type": "array", "items": _WORD}]},
+        "device": {"type": "string", "pattern": f"^({DEVICE.pattern})$", "default": "auto"},
         "disk_budget": {"type": ["string", "integer", "null"], "minimum": 0, "default": None},
         "experiments": {"anyOf": [labels, use, {"type": "array", "items": use}, {"type": "null"}]},
     }

@@ -162,6 +162,20 @@ def check_word(name: str, word: str) -> None:
         )
 
 
+DEVICE = re.compile(r"auto|cpu(:0)?|cuda(:[0-9]{1,4})?")
+"""What names a device, on whichever machine."""
+
+
+def check_device(name: str) -> None:
+    """Refuses what names a device on no machine.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if not DEVICE.fullmatch(name):
+        raise ConfigError(f"unknown device {shown(name)}: use {_EXPECTED['device']}")
+
+
 _EXPECTED = {
     "model": "a directory of checkpoints or a name",
     "source": "hub, or a directory",

@@ -127,7 +127,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, text, message):
 def test_the_packages_own_configs_are_known_by_name():
     assert read_yaml("demo")["steps"] == "all"
     with pytest.raises(
-        ConfigError, match=r"unknown config nosuch: .*\(demo, induction, learning\)"
+        ConfigError,
+        match=r"unknown config nosuch: .*\(demo, induction, learning, polypythias-seeds, ",
     ):
         read_yaml("nosuch")
 

@@ -165,6 +165,11 @@ WRONG = {
     "no parameters": ("experiments:\n  loss: 3", 2, "loss: expected its parameters as name: value"),
     "no experiment": ("seed: 1\nexperiments:", 2, "experiments: give at least one experiment"),
     "an empty model": ("experiments: loss\nmodel: ''", 2, "model: give at least one model"),
+    "an unknown device": (
+        "experiments: loss\ndevice: gpu",
+        2,
+        "unknown device 'gpu': use auto, cpu, cuda or cuda:1",
+    ),
     "a device": ("experiments: loss\ndevice: ''", 2, "device: '' is empty: give auto, cpu"),
     "a merged parameter": (
         "experiments:\n  a: &a\n    use: loss\n    n: 0\n  b: {<<: *a, length: 4}",

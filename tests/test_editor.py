@@ -65,6 +65,7 @@ REFUSED = [
     {"steeps": "all"},
     {"steps": 1.5},
     {"dtype": "float64"},
+    {"device": "gpu"},
     {"seed": -1},
     {"prefetch": 1001},
     {"on_defect": "ignore"},

@@ -270,7 +270,7 @@ def of_old_versions(monkeypatch):
         assert experiment.version > UNCHANGED[name]
         return dataclasses.replace(experiment, version=UNCHANGED[name])
 
-    monkeypatch.setattr("pythia_traj.config.find", found)
+    monkeypatch.setattr("pythia_traj.entries.find", found)
 
 
 def test_units_are_done_where_experiment_parameters_and_files_are_those_of_today(
