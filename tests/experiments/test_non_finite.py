@@ -194,7 +194,7 @@ def test_finite_weights_that_become_infinite_on_the_way_give_no_values(
     config = pt.SweepConfig(
         model=str(root),
         steps="0,1,4",
-        experiments={"loss": {"length": 32, "n": 2}, "induction": {"n": 2}},
+        experiments={"loss": {"length": 32, "n": 64}, "induction": {"n": 2}},
         out=tmp_path / "run",
         device="cpu",
         dtype=dtype,
