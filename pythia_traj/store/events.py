@@ -33,7 +33,7 @@ class EventLog:
         self.host = socket.gethostname()
         self.job = job_id(os.environ)
         self.worker = f"{self.host}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self._path = run.path / "log" / f"{self.worker}.jsonl"
+        self.path = run.path / "log" / f"{self.worker}.jsonl"
 
     def write(self, event: str, **facts: Any) -> None:
         """Appends an event: what happened, to which unit, and the details.
@@ -55,10 +55,10 @@ class EventLog:
         if self.job:
             line["job"] = self.job
         with writing(self._run.path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             # One write for one line: a reader sees half of it only if the machine died in the
             # middle.
-            with self._path.open("a", encoding="utf-8") as file:
+            with self.path.open("a", encoding="utf-8") as file:
                 file.write(as_json(line) + "\n")
 
 

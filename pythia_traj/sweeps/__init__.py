@@ -12,6 +12,7 @@ forward.py     one forward pass for all experiments that read the same tokens
 measure.py     units of a step -> rows
 failure.py     an exception -> what is recorded of it
 record.py      what happened to a unit -> its files, the log, the result
+heartbeat.py   whether a worker is alive: the time of change of its log
 runner.py      a sweep, or a worker that does one shard; the loop: swap, measure, write
 status.py      how far a run is, from its files
 """

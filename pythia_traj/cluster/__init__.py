@@ -1,0 +1,1 @@
+"""A request -> workers: on this machine, or a script for a scheduler."""

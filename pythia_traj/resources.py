@@ -1,0 +1,1 @@
+"""What a batch job asks a scheduler for: the `cluster` section of a config."""
