@@ -21,9 +21,9 @@ from pythia_traj.store.unit import read_footer
 from pythia_traj.stream.published import open_model
 from pythia_traj.suites.catalog import catalog
 from pythia_traj.sweeps.plan import NEW, make_plan
-from pythia_traj.sweeps.requests import find_request
-from pythia_traj.sweeps.runner import plan_sweep, record, work
+from pythia_traj.sweeps.requests import find_request, plan_sweep, record
 from pythia_traj.sweeps.shards import Shard, steps_of
+from pythia_traj.sweeps.worker import work
 from tests.support import publish, random_model
 from tests.sweeps.test_plan import Published
 from tests.sweeps.test_sweep import REFERENCES
@@ -146,9 +146,11 @@ def rows(run):
 
 
 def do(config, *shards, **how):
-    """Does shards one after the other; returns the results."""
+    """Does shards one after the other, and nothing beyond them; returns the results."""
     run = Run.open(config.out)
-    return [work(find_request(run, **how), Shard.parse(shard)) for shard in shards]
+    return [
+        work(find_request(run, **how), Shard.parse(shard), takes_over=False) for shard in shards
+    ]
 
 
 def test_the_plans_of_all_shards_hold_every_unit_once_and_what_they_compare_with(request_of):
@@ -157,7 +159,7 @@ def test_the_plans_of_all_shards_hold_every_unit_once_and_what_they_compare_with
     recorded = find_request(Run.open(config.out))
     asked, needed = [], []
     for index in range(3):
-        plan, _ = plan_sweep(recorded.config, recorded, Shard(index, 3))
+        plan, _ = plan_sweep(recorded.config, recorded, part=recorded.steps_of(Shard(index, 3)))
         asked += [unit.name for unit in plan.todo if not unit.cached]
         needed.append([(unit.label, unit.step) for unit in plan.todo if unit.cached])
         places = {(unit.label, unit.step): at for at, unit in enumerate(plan.todo)}
@@ -248,7 +250,7 @@ def test_every_row_says_which_shard_job_host_and_attempt_it_is_from(request_of, 
     config = request_of("run", experiments={"induction": {"length": 20, "n": 4}})
     record(config)
     recorded = find_request(Run.open(config.out))
-    work(recorded, Shard.of_environment({"PBS_ARRAY_INDEX": "1"}, 2))
+    work(recorded, Shard.of_environment({"PBS_ARRAY_INDEX": "1"}, 2), takes_over=False)
     footer = read_footer(Run.open(config.out).unit_path("tiny", "induction", 4))
     assert footer["shard"] == "1/2"
     assert footer["job"] == "12[1].server"
