@@ -2,11 +2,7 @@
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -302,53 +298,3 @@ def test_a_request_of_an_earlier_version_has_no_sizes_and_is_cut_into_equal_numb
     path.write_text(json.dumps(document))
     recorded = find_request(Run.open(config.out))
     assert recorded.steps_of(Shard(1, 2)) == {"tiny": [2, 4]}
-
-
-SLOW = """
-import time
-from pythia_traj.experiment import experiment
-from pythia_traj.values import Key, Rows
-
-@experiment(version=1)
-def slow(model) -> Rows:
-    \"\"\"The norm of W_E, slowly.\"\"\"
-    time.sleep(0.3)
-    rows = Rows()
-    rows.add(Key("norm"), float(model.W_E.detach().norm()))
-    return rows
-"""
-
-
-@pytest.mark.slow
-def test_a_killed_worker_and_two_on_one_shard_leave_the_rows_of_one_sweep(request_of, tmp_path):
-    (tmp_path / "slow.py").write_text(SLOW)
-    experiments = {"slow": {"use": str(tmp_path / "slow.py")}, "induction": {"length": 20, "n": 4}}
-    whole = request_of("whole", experiments=experiments)
-    parts = request_of("parts", experiments=experiments)
-    pt.sweep(whole)
-    record(parts)
-    command = [str(Path(sys.executable).with_name("pythia-traj")), "worker", str(parts.out)]
-
-    def begin():
-        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.Popen([*command, "--shard", "0/1"], **silent)
-
-    def files():
-        return {path: path.stat().st_mtime_ns for path in parts.out.glob("metrics/*/*/*.parquet")}
-
-    for signum, status in ((signal.SIGKILL, -9), (signal.SIGTERM, 143)):
-        process, before = begin(), files()
-        deadline = time.monotonic() + 60
-        while files() == before and time.monotonic() < deadline:
-            time.sleep(0.01)
-        process.send_signal(signum)
-        assert process.wait(timeout=60) == status
-    before = files()
-    assert 2 <= len(before) < 8
-    both = [begin(), begin()]
-    assert [process.wait(timeout=120) for process in both] == [0, 0]
-    after = files()
-    assert len(after) == 8
-    assert {path: after[path] for path in before} == before
-    assert rows(whole.out).equals(rows(parts.out))
-    assert not list((parts.out / ".tmp").iterdir())
