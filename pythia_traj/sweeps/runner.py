@@ -30,6 +30,7 @@ from pythia_traj.sweeps.record import Circumstances, Observer, Recorder, Silent,
 from pythia_traj.sweeps.requests import Recorded, record_request
 from pythia_traj.sweeps.shards import WHOLE, Shard
 from pythia_traj.sweeps.sources import integrity_of, source_of
+from pythia_traj.toy.missing import refuse_missing, train_if_missing
 
 if TYPE_CHECKING:
     import torch
@@ -43,15 +44,24 @@ if TYPE_CHECKING:
 
 
 def plan_sweep(
-    config: SweepConfig, recorded: Recorded | None = None, shard: Shard = WHOLE
+    config: SweepConfig,
+    recorded: Recorded | None = None,
+    shard: Shard = WHOLE,
+    *,
+    train: bool = True,
 ) -> tuple[Plan, list[PublishedModel]]:
     """What a sweep would do, or a worker that does a shard of a recorded request.
 
     Writes nothing into the run, loads no model, and finds what is done without a connection.
 
+    Args:
+        train: whether the toy suite that the request wants is trained where it does not exist yet;
+            otherwise such a request is refused.
+
     Raises:
         PythiaTrajError: the request is wrong.
     """
+    (train_if_missing if train else refuse_missing)(config)
     models = [open_model(name, config.source, refresh=config.refresh) for name in config.model]
     existing = Existing(Run.find(config.out), models)
     if recorded is None:
