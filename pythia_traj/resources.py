@@ -55,7 +55,7 @@ def _line(value: Any) -> Any:
 
 
 def _lines(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+    return () if value is None else (value,) if isinstance(value, str) else value
 
 
 def _time(value: Any) -> Any:
@@ -92,7 +92,7 @@ _AS_LINE = {"type": "string", "pattern": r"^[^\x00-\x1f\x7f]+$"}
 Lines = Annotated[
     tuple[Line, ...],
     BeforeValidator(_lines),
-    WithJsonSchema({"anyOf": [{"type": "array", "items": _AS_LINE}, _AS_LINE]}),
+    WithJsonSchema({"anyOf": [{"type": "array", "items": _AS_LINE}, _AS_LINE, {"type": "null"}]}),
 ]
 """Lines of a script; a word alone is one."""
 
