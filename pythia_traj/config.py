@@ -34,6 +34,7 @@ from pythia_traj.entries import at, not_parameters, read_entry
 from pythia_traj.errors import ConfigError, StepsError, SuiteError, nearest
 from pythia_traj.layers import Settings, by_label, by_name, read_yaml
 from pythia_traj.outside import shown
+from pythia_traj.resources import Cluster, section
 from pythia_traj.settings import (
     Ahead,
     Bytes,
@@ -47,12 +48,17 @@ from pythia_traj.settings import (
     storable,
 )
 from pythia_traj.steps import check_steps
-from pythia_traj.suites.catalog import check_known
+from pythia_traj.suites.catalog import can_be_directory, check_known
 from pythia_traj.suites.names import HUB
 from pythia_traj.yamlfile import parse_yaml
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 OnDefect = Literal["skip", "measure", "fail"]
+
+_NOT_REQUESTED = {
+    *("out", "refresh", "prefetch", "disk_budget", "keep", "on_defect", "toy_seed", "cluster"),
+}
+"""Settings that change no value of a row."""
 
 
 class SweepConfig(BaseModel):
@@ -75,6 +81,9 @@ class SweepConfig(BaseModel):
             commit is then redone.
         on_defect: what becomes of a unit whose weights are known not to be its step's: it is left
             out, measured all the same, or fails.
+        toy_seed: trains the toy suite of this seed at `model`, a directory, where it does not exist
+            yet.
+        cluster: what a batch job asks a scheduler for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -92,6 +101,8 @@ class SweepConfig(BaseModel):
     keep: bool = False
     refresh: bool = False
     on_defect: OnDefect = "skip"
+    toy_seed: Whole | None = None
+    cluster: Cluster = Cluster()
 
     def __init__(self, /, **settings: Any) -> None:
         """Checks all settings.
@@ -155,11 +166,28 @@ class SweepConfig(BaseModel):
                 )
         return {str(label): read_entry(str(label), settings) for label, settings in value.items()}
 
+    @field_validator("cluster", mode="before")
+    @classmethod
+    def _read_cluster(cls, value: Any) -> Any:
+        return value if isinstance(value, Cluster) else section(value)
+
     @model_validator(mode="after")
     def _something_to_do(self) -> "SweepConfig":
         if not self.model:
             raise ConfigError(
                 "model: give at least one model, a directory of checkpoints or a name", ("model",)
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_place_for_the_toy(self) -> "SweepConfig":
+        if self.toy_seed is not None and (
+            self.source != HUB or len(self.model) != 1 or not can_be_directory(self.model[0])
+        ):
+            raise ConfigError(
+                "toy_seed: it trains a suite at the one model of the request, which has to be a"
+                f" directory, such as runs/toy, not {shown(','.join(self.model))[1:-1]}",
+                ("toy_seed",),
             )
         return self
 
@@ -181,7 +209,8 @@ class SweepConfig(BaseModel):
         """
         try:
             request = cls(**settings)
-            if ("model",) in settings.places:
+            # A toy suite may be trained later.
+            if ("model",) in settings.places and request.toy_seed is None:
                 _check_models(settings["model"], request.source)
         except ConfigError as error:
             raise settings.located(error) from None
@@ -193,8 +222,7 @@ class SweepConfig(BaseModel):
 
     def requested(self) -> dict[str, Any]:
         """What is to be measured, without where it goes and how it gets there."""
-        where = {"out", "refresh", "prefetch", "disk_budget", "keep", "on_defect"}
-        return dict(storable(self.model_dump(mode="json", exclude=where)))
+        return dict(storable(self.model_dump(mode="json", exclude=_NOT_REQUESTED)))
 
 
 def read_config(path: str | Path) -> Settings:
@@ -252,6 +280,13 @@ def _assign(settings: Settings, path: str, value: Any) -> None:
             raise settings.located(not_parameters(label, own))
         labels[label] = {**own, name: value}
         settings.forget(("experiments", label, name))
+    elif path.startswith("cluster."):
+        name = path.removeprefix("cluster.")
+        try:
+            settings["cluster"] = {**section(settings.get("cluster")), name: value}
+        except ConfigError as error:
+            raise settings.located(error) from None
+        settings.forget(("cluster", name))
     elif path in SweepConfig.model_fields and path != "experiments":
         settings[path] = value
         settings.forget((path,))

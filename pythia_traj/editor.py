@@ -13,6 +13,7 @@ from pythia_traj.discovery import discover
 from pythia_traj.entries import LABEL, parameters_of
 from pythia_traj.experiment import Experiment
 from pythia_traj.parameters import Parameter, meanings
+from pythia_traj.resources import Cluster
 from pythia_traj.settings import DEVICE
 from pythia_traj.suites.catalog import catalog
 
@@ -69,6 +70,19 @@ def _wider(names: list[str]) -> dict[str, Schema]:
         "device": {"type": "string", "pattern": f"^({DEVICE.pattern})$", "default": "auto"},
         "disk_budget": {"type": ["string", "integer", "null"], "minimum": 0, "default": None},
         "experiments": {"anyOf": [labels, use, {"type": "array", "items": use}, {"type": "null"}]},
+        "cluster": {"anyOf": [_cluster(), {"type": "null"}]},
+    }
+
+
+def _cluster() -> Schema:
+    described = meanings(Cluster, "Attributes")
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            name: field | {"description": described[name]}
+            for name, field in Cluster.model_json_schema()["properties"].items()
+        },
     }
 
 

@@ -2,7 +2,8 @@
 
 A file lies over its `base:`, and the command line over both. Experiments are merged label by label:
 a label that both have keeps the base's parameters but for those that are given again, one that is
-null is removed, and one whose `use:` names another experiment begins anew.
+null is removed, and one whose `use:` names another experiment begins anew. The section `cluster` is
+merged key by key.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -124,6 +125,11 @@ def _settings_of(file: File) -> Settings:
 def _laid_over(own: Settings, base: Settings) -> Settings:
     replaced: set[Key] = {(name,) for name in own if name != "experiments"}
     merged = Settings({**base, **own})
+    given, below = own.get("cluster"), base.get("cluster")
+    if isinstance(given, Mapping) and isinstance(below, Mapping):
+        merged["cluster"] = {**below, **given}
+        replaced -= {("cluster",)}
+        replaced |= {("cluster", name) for name in given}
     given, below = own.get("experiments"), base.get("experiments")
     if isinstance(given, Mapping | None) and isinstance(below, Mapping):
         labels = dict(below)

@@ -140,6 +140,9 @@ def _no_bool(value: Any) -> Any:
 Whole = Annotated[int, Ge(0), Le(_MOST), BeforeValidator(_no_bool)]
 """A whole number from 0 on that any table holds."""
 
+Counted = Annotated[int, Ge(1), Le(_MOST), BeforeValidator(_no_bool)]
+"""A whole number from 1 on."""
+
 Ahead = Annotated[int, Ge(0), Le(1000), BeforeValidator(_no_bool)]
 """How many checkpoints are fetched ahead."""
 

@@ -128,7 +128,7 @@ def test_the_packages_own_configs_are_known_by_name():
     assert read_yaml("demo")["steps"] == "all"
     with pytest.raises(
         ConfigError,
-        match=r"unknown config nosuch: .*\(demo, induction, learning, polypythias-seeds, ",
+        match=r"unknown config nosuch: .*\(demo, demo-cluster, induction, learning, poly",
     ):
         read_yaml("nosuch")
 

@@ -5,6 +5,7 @@ import pytest
 from pythia_traj.config import SweepConfig
 from pythia_traj.errors import ConfigError
 from pythia_traj.layers import read_yaml
+from pythia_traj.resources import Cluster
 
 BASE = """
 model: pythia-14m
@@ -125,3 +126,29 @@ def test_a_parameter_of_another_experiment_is_not_inherited(tmp_path):
     laid(tmp_path, "experiments: {loss: {use: induction}}")
     request = SweepConfig.from_yaml(tmp_path / "own.yaml", out="run").experiments["loss"]
     assert (request.use, request.parameters["length"]) == ("induction", 50)
+
+
+def test_what_is_asked_of_a_scheduler_is_merged_key_by_key(tmp_path):
+    base = "steps: all\ncluster: {gpus: 2, time: 90, setup: [module load a]}\n"
+    read = laid(tmp_path, "cluster: {time: 5, setup: [module load b], qos: high}", base)
+    assert read["cluster"] == {"gpus": 2, "time": 5, "setup": ["module load b"], "qos": "high"}
+    assert laid(tmp_path, "cluster:", base)["cluster"] is None
+    assert laid(tmp_path, "seed: 1", base)["cluster"] == {
+        **{"gpus": 2, "time": 90, "setup": ["module load a"]}
+    }
+
+
+def test_the_line_of_a_merged_key_is_of_the_file_that_gives_it(tmp_path):
+    rest = {"model": "m", "out": "run", "experiments": "loss"}
+    base = "steps: all\ncluster:\n  cpus: 0\n  gpus: 1\n"
+    laid(tmp_path, "cluster:\n  gpus: 2\n", base)
+    with pytest.raises(ConfigError, match=r"base.yaml line 3: cluster.cpus: 0: "):
+        SweepConfig.from_yaml(tmp_path / "own.yaml", **rest)
+    laid(tmp_path, "cluster:\n  gpus: -2\n  cpus: 2\n", base)
+    with pytest.raises(ConfigError, match=r"own.yaml line 3: cluster.gpus: -2: "):
+        SweepConfig.from_yaml(tmp_path / "own.yaml", **rest)
+    laid(tmp_path, 'cluster:\n  setup: "a\\tb"\n', "steps: all\ncluster: {setup: [a, b]}\n")
+    with pytest.raises(ConfigError, match=r"own.yaml line 3: cluster.setup.0: "):
+        SweepConfig.from_yaml(tmp_path / "own.yaml", **rest)
+    laid(tmp_path, "cluster: null\n", base)
+    assert SweepConfig.from_yaml(tmp_path / "own.yaml", **rest).cluster == Cluster()

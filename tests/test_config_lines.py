@@ -171,6 +171,63 @@ WRONG = {
         "unknown device 'gpu': use auto, cpu, cuda or cuda:1",
     ),
     "a device": ("experiments: loss\ndevice: ''", 2, "device: '' is empty: give auto, cpu"),
+    "a misspelt request to a scheduler": (
+        "experiments: loss\ncluster:\n  gpus: 1\n  partiton: gpu",
+        4,
+        "cluster: unknown setting 'partiton': did you mean partition?",
+    ),
+    "a request to a scheduler out of range": (
+        "experiments: loss\ncluster:\n  gpus: -1",
+        3,
+        "cluster.gpus: -1: input should be greater than or equal to 0",
+    ),
+    "memory without its unit": (
+        "experiments: loss\ncluster:\n  gpus: 1\n  memory: 16",
+        4,
+        "cluster.memory: 16: input should be greater than or equal to 1000000",
+    ),
+    "a time of two meanings": (
+        'experiments: loss\ncluster:\n  time: "4:00"',
+        3,
+        "cluster.time: '4:00': give HH:MM:SS, D-HH:MM:SS or minutes, such as 4:00:00, 1-12:00:00",
+    ),
+    "a partition that is an option": (
+        'experiments: loss\ncluster: {partition: "gpu --exclusive"}',
+        2,
+        "cluster.partition: 'gpu --exclusive': give one word of letters, digits and _ . ,",
+    ),
+    "a directive of two lines": (
+        'experiments: loss\ncluster:\n  directives:\n    - -C a100\n    - "-N x\\n#PBS -A y"',
+        5,
+        "cluster.directives.1: '-N x\\n#PBS -A y': a line holds no line break or control character",
+    ),
+    "a line of set-up that is none": (
+        "experiments: loss\ncluster:\n  setup: [module load cuda, 3]",
+        3,
+        "cluster.setup.1: 3: give a line of text",
+    ),
+    "no section": (
+        "seed: 1\nexperiments: loss\ncluster: gpu",
+        3,
+        "cluster: 'gpu': give settings as name: value, such as partition: gpu",
+    ),
+    "a toy suite of many models": (
+        "experiments: loss\nmodel: [runs/a, runs/b]\ntoy_seed: 0",
+        3,
+        "toy_seed: it trains a suite at the one model of the request, which has to be a directory,"
+        " such as runs/toy, not runs/a,runs/b",
+    ),
+    "a toy suite in place of a published model": (
+        "experiments: loss\ntoy_seed: 0\nmodel: pythia-14m",
+        2,
+        "toy_seed: it trains a suite at the one model of the request, which has to be a directory,"
+        " such as runs/toy, not pythia-14m",
+    ),
+    "a toy suite that the request names": (
+        "experiments: loss\ntoy_seed: 0\nmodel: a=runs/toy",
+        2,
+        "toy_seed: it trains a suite at the one model of the request",
+    ),
     "a merged parameter": (
         "experiments:\n  a: &a\n    use: loss\n    n: 0\n  b: {<<: *a, length: 4}",
         4,
@@ -202,13 +259,17 @@ def test_an_error_in_a_base_names_the_base(text, line, message, tmp_path):
 
 def test_what_the_command_line_gives_is_in_no_file(tmp_path, cli):
     file = tmp_path / "a.yaml"
-    file.write_text("model: m\nsteps: x\nout: run\nexperiments:\n  loss:\n    n: 0\n")
+    file.write_text(
+        "model: m\nsteps: x\nout: run\nexperiments:\n  loss:\n    n: 0\ncluster:\n  gpus: -1\n"
+    )
     given = (file, "--dry-run", "--model", "pythia-70m", "--steps", "all")
     for more, message in {
         ("--set", "loss.n=-1"): "loss.n: -1: input should be greater than or equal to 1",
         ("--set", "loss.lenght=1", "--set", "loss.n=1"): "loss: loss has no parameter 'lenght'",
         ("--experiment", "induction", "--set", "induction.n=0"): "induction.n: 0: input should be",
         ("--experiment", "induction", "--steps", "x"): "steps: cannot read 'x' as steps",
+        ("--set", "loss.n=1", "--set", "cluster.gpus=x"): "cluster.gpus: 'x': input should be",
+        ("--set", "loss.n=1", "--set", "cluster.gpuz=1"): "cluster: unknown setting 'gpuz': did",
     }.items():
         status, _, error = cli("sweep", *given, *more)
         assert status == 1

@@ -5,6 +5,7 @@ What a file names is published on a loopback hub, under that name, with tiny wei
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from pythia_traj.config import read_config
 from pythia_traj.data.roles import ORDERED
 from pythia_traj.steps import select
 from pythia_traj.suites.catalog import catalog
+from pythia_traj.toy.recipe import Recipe
 from tests.data.test_roles import word_tokenizer
 from tests.hub.fixtures import online as online
 from tests.hub.fixtures import serve as serve
@@ -61,6 +63,9 @@ PUBLISHED = {
 }
 """Files that name models: these are swept as the hub publishes them."""
 
+TRAINED = "demo-cluster"
+"""The file that trains its suite first."""
+
 EVERY_STEP = "pythia-1b-deduped"
 """The file that takes all 154 steps."""
 
@@ -95,7 +100,9 @@ def published_as(file, folder):
 
 
 def test_every_example_is_swept():
-    assert {*LOCAL, *PUBLISHED, EVERY_STEP} == {file.stem for file in CONFIGS.glob("*.yaml")}
+    assert {*LOCAL, *PUBLISHED, TRAINED, EVERY_STEP} == {
+        file.stem for file in CONFIGS.glob("*.yaml")
+    }
 
 
 def examples(names):
@@ -111,6 +118,24 @@ def test_an_example_without_a_model_is_swept_on_a_directory(name, suite, tmp_pat
     )
     assert set(rows.label.unique()) == labels
     assert rows.groupby("label", observed=True).step.nunique().eq(4).all()
+
+
+@pytest.mark.slow
+def test_the_demo_of_a_cluster_trains_its_suite_where_it_is_missing(tmp_path, cli, monkeypatch):
+    small = partial(Recipe, steps=4, d_model=32, d_mlp=64)
+    monkeypatch.setattr("pythia_traj.toy.missing.Recipe", small)
+    monkeypatch.chdir(tmp_path)
+    file = CONFIGS / f"{TRAINED}.yaml"
+    rows, labels = swept(cli, file, *LOCAL["demo"])
+    assert labels == set(read_config(CONFIGS / "demo.yaml")["experiments"])
+    assert set(rows.label.unique()) == labels
+    assert sorted(rows.step.unique()) == [0, 1, 2, 4]
+    assert set(rows.model.unique()) == {"toy"}
+    assert {path.name for path in Path("runs").iterdir()} == {"toy", "demo-cluster"}
+    trained = Path("runs/toy/suite.json").stat().st_mtime_ns
+    status, printed, _ = cli("sweep", file, "--json", *LOCAL["demo"])
+    assert (status, json.loads(printed)["done"]) == (0, [])
+    assert Path("runs/toy/suite.json").stat().st_mtime_ns == trained
 
 
 @pytest.mark.parametrize("name", examples(PUBLISHED))

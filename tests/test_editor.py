@@ -59,6 +59,9 @@ TAKEN = [
     {"experiments": {"loss": {"use": "induction", "n": 3}}},
     {"experiments": {"linear_probe": {"sites": "resid_post", "strengths": 0.1}}},
     {"experiments": {"samples": {"prompts": "a|b"}}},
+    {"cluster": None, "toy_seed": 3, "model": "runs/toy"},
+    {"cluster": {"partition": 3, "memory": "16GB", "time": "4:00:00", "at_once": None}},
+    {"cluster": {"memory": 10**9, "time": 90, "setup": "module load cuda", "directives": ["-C x"]}},
 ]
 
 REFUSED = [
@@ -82,6 +85,17 @@ REFUSED = [
     {"experiments": {"head_roles": {"n": 5}}},
     {"experiments": {"linear_probe": {"sites": []}}},
     {"experiments": {"linear_probe": {"sites": ["resid_pots"]}}},
+    {"toy_seed": -1, "model": "runs/toy"},
+    {"cluster": "gpu"},
+    {"cluster": {"partiton": "gpu"}},
+    {"cluster": {"partition": "gpu --exclusive"}},
+    {"cluster": {"memory": 16}},
+    {"cluster": {"time": "4:00"}},
+    {"cluster": {"time": "1-24:00:00"}},
+    {"cluster": {"at_once": 0}},
+    {"cluster": {"gpus": "many"}},
+    {"cluster": {"setup": ["a\nb"]}},
+    {"cluster": {"directives": [""]}},
 ]
 
 

@@ -105,6 +105,7 @@ RULES = Rules(
         "stream": ("torch", "transformer_lens"),
         "sweeps": ("torch", "transformer_lens"),
         "toy": ("safetensors", "tokenizers", "torch", "transformers"),
+        "cluster": ("yaml",),
         "yamlfile": ("yaml",),
     },
     late={

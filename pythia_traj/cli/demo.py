@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pythia_traj.cli.output import SweepProgress, progress_bar, say
+from pythia_traj.cli.output import SweepProgress, progress_bar, say, training_bar
 
 if TYPE_CHECKING:
     from pythia_traj.toy.recipe import Recipe
@@ -55,15 +55,8 @@ def train_with_progress(directory: Path, recipe: "Recipe") -> None:
     """Trains the suite with a progress bar; keeps an existing suite."""
     from pythia_traj.toy.train import train
 
-    with progress_bar() as progress:
-        bar = progress.add_task("training", total=None)
-        train(
-            directory,
-            recipe,
-            on_step=lambda step, total, loss: progress.update(
-                bar, completed=step, total=total, description=f"training, loss {loss:.2f}"
-            ),
-        )
+    with training_bar() as on_step:
+        train(directory, recipe, on_step=on_step)
 
 
 def add_to(app: typer.Typer) -> None:

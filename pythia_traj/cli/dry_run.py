@@ -25,7 +25,7 @@ def say_plan(request: "SweepConfig", as_json: bool) -> None:
     """
     from pythia_traj.sweeps.requests import plan_sweep
 
-    plan, models = plan_sweep(request)
+    plan, models = plan_sweep(request, train=False)
     for warning in plan.warnings:
         say(f"warning: {warning}", err=True)
     costs = {published.model: _costs(request, plan, published) for published in models}

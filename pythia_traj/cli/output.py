@@ -5,7 +5,8 @@ The document or table is on standard output.
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -76,6 +77,16 @@ def progress_bar() -> Progress:
         disable=not console.is_terminal,
         transient=True,
     )
+
+
+@contextmanager
+def training_bar() -> Iterator[Callable[[int, int, float], None]]:
+    """What draws the progress of a training run: receives the step, the last step and the loss."""
+    with progress_bar() as progress:
+        bar = progress.add_task("training", total=None)
+        yield lambda step, total, loss: progress.update(
+            bar, completed=step, total=total, description=f"training, loss {loss:.2f}"
+        )
 
 
 class _NetworkColumn(ProgressColumn):

@@ -4,7 +4,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pythia_traj.cli.output import JSON_OPTION, SweepProgress, print_json, progress_bar, say
+from pythia_traj.cli.output import (
+    JSON_OPTION,
+    SweepProgress,
+    print_json,
+    progress_bar,
+    say,
+    training_bar,
+)
 from pythia_traj.errors import ConfigError
 from pythia_traj.printable import one_line
 
@@ -87,13 +94,18 @@ def sweep(
     request = read_request(config, given, experiment or [], assignments or [])
     if dry_run and record_only:
         raise ConfigError("--dry-run writes nothing: leave it out, or --record-only")
-    if record_only:
-        _record(request, as_json)
-        return
     if dry_run:
         from pythia_traj.cli.dry_run import say_plan
 
         say_plan(request, as_json)
+        return
+    if request.toy_seed is not None:
+        from pythia_traj.toy.missing import train_if_missing
+
+        with training_bar() as on_step:
+            train_if_missing(request, on_step)
+    if record_only:
+        _record(request, as_json)
         return
     from pythia_traj.sweeps.worker import sweep as run_sweep
 

@@ -237,6 +237,14 @@ def check_known(name: str) -> None:
         check_repository(name)
 
 
+def can_be_directory(name: str) -> bool:
+    """Whether a request means a directory by a name, which need not exist yet."""
+    found = find_directory(name)
+    if found is not None:
+        return found[0] is None
+    return look_up(name) is None and "=" not in name
+
+
 def check_repository(name: str) -> None:
     """Refuses a name that no repository of the Hub can have.
 

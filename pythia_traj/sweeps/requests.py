@@ -18,6 +18,7 @@ from pythia_traj.stream.published import open_model
 from pythia_traj.sweeps.existing import Existing
 from pythia_traj.sweeps.plan import Plan, make_plan
 from pythia_traj.sweeps.shards import Shard, Steps, steps_of
+from pythia_traj.toy.missing import refuse_missing, train_if_missing
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,11 @@ class Recorded:
 
 
 def plan_sweep(
-    config: SweepConfig, recorded: Recorded | None = None, *, part: Steps | None = None
+    config: SweepConfig,
+    recorded: Recorded | None = None,
+    *,
+    part: Steps | None = None,
+    train: bool = True,
 ) -> tuple[Plan, list[PublishedModel]]:
     """What a sweep would do, or a worker that does a part of a recorded request.
 
@@ -70,10 +75,13 @@ def plan_sweep(
 
     Args:
         part: the steps to do, of each model; None are all.
+        train: whether the toy suite that the request wants is trained where it does not exist yet;
+            otherwise such a request is refused.
 
     Raises:
         PythiaTrajError: the request is wrong.
     """
+    (train_if_missing if train else refuse_missing)(config)
     models = [open_model(name, config.source, refresh=config.refresh) for name in config.model]
     existing = Existing(Run.find(config.out), models)
     if recorded is not None:

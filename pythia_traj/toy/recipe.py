@@ -9,8 +9,12 @@ measure at length 25, not 50. With 1600 steps the phase change is near step 700 
 tried, well before the learning rate decays; docs/toy.md lists them.
 """
 
+import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
+
+from pythia_traj.errors import SuiteError
 
 
 @dataclass(frozen=True)
@@ -77,3 +81,19 @@ class Recipe:
             name: list(value) if isinstance(value, tuple) else value
             for name, value in asdict(self).items()
         }
+
+
+def check_same(directory: Path, recipe: Recipe) -> None:
+    """Checks that a directory holds the suite of a recipe.
+
+    Raises:
+        SuiteError: it is something else.
+    """
+    try:
+        facts = json.loads((directory / "suite.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        facts = {}
+    if not isinstance(facts, dict) or facts.get("recipe") != recipe.as_dict():
+        is_toy = isinstance(facts, dict) and "recipe" in facts
+        what = "a toy suite of another recipe" if is_toy else "not a toy suite"
+        raise SuiteError(f"{directory} exists and is {what}: remove it or give another directory")

@@ -20,10 +20,9 @@ from torch.nn import functional
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from pythia_traj.architectures.gpt_neox import ARCHITECTURE
-from pythia_traj.errors import SuiteError
 from pythia_traj.store.writing import writing
 from pythia_traj.toy.batches import END_OF_TEXT, batches, read_corpus
-from pythia_traj.toy.recipe import Recipe
+from pythia_traj.toy.recipe import Recipe, check_same
 
 OnStep = Callable[[int, int, float], None]
 
@@ -42,7 +41,7 @@ def train(directory: Path, recipe: Recipe = Recipe(), *, on_step: OnStep | None 
         StoreError: it cannot be written.
     """
     if directory.exists():
-        _check_same(directory, recipe)
+        check_same(directory, recipe)
         return
     with writing(directory):
         directory.parent.mkdir(parents=True, exist_ok=True)
@@ -50,20 +49,15 @@ def train(directory: Path, recipe: Recipe = Recipe(), *, on_step: OnStep | None 
         try:
             _train(unfinished, recipe, on_step)
             unfinished.chmod(0o755)
-            unfinished.rename(directory)
+            try:
+                unfinished.rename(directory)
+            except OSError:
+                if not directory.exists():
+                    raise
+                # Another process was faster.
+                check_same(directory, recipe)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _check_same(directory: Path, recipe: Recipe) -> None:
-    try:
-        facts = json.loads((directory / "suite.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        facts = {}
-    if not isinstance(facts, dict) or facts.get("recipe") != recipe.as_dict():
-        is_toy = isinstance(facts, dict) and "recipe" in facts
-        what = "a toy suite of another recipe" if is_toy else "not a toy suite"
-        raise SuiteError(f"{directory} exists and is {what}: remove it or give another directory")
 
 
 def _train(root: Path, recipe: Recipe, on_step: OnStep | None) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -90,6 +91,28 @@ def test_an_interrupted_training_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "stopped", SHORT, on_step=stop)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_two_trainings_at_once_the_first_that_is_whole_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr("pythia_traj.toy.train.read_corpus", cache(read_corpus))
+
+    def overtaken(step, total, loss):
+        if step == total:
+            train(tmp_path / "toy", SHORT)
+            seen.append((tmp_path / "toy" / "suite.json").stat().st_mtime_ns)
+
+    seen = []
+    train(tmp_path / "toy", SHORT, on_step=overtaken)
+    assert (tmp_path / "toy" / "suite.json").stat().st_mtime_ns == seen[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["toy"]
+    (tmp_path / "other").mkdir()
+    with pytest.raises(SuiteError, match="toy exists and is a toy suite of another recipe"):
+        train(
+            tmp_path / "other" / "toy",
+            SHORT,
+            on_step=lambda step, *_: train(tmp_path / "other" / "toy", replace(SHORT, seed=1)),
+        )
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["toy"]
 
 
 def test_the_recipe_is_stored_with_the_suite(trained):
