@@ -89,6 +89,20 @@ def list_units(
     return found
 
 
+def unit_names(run: Run, *, unreadable: Damage) -> set[str]:
+    """The units of `list_units`, by `model/label/step512`.
+
+    No path is made of any: that would be half the time of counting a hundred thousand.
+    """
+    return {
+        f"{model}/{label}/step{step}"
+        for model, folder in _partitions(run.metrics, "model", unreadable)
+        for label, units in _partitions(folder, "label", unreadable)
+        for name in _names(units, unreadable)
+        if name.endswith(".parquet") and (step := step_of(name)) is not None
+    }
+
+
 def list_tables(run: Run, *, cached: bool = False) -> list[str]:
     """The tables and tensors that a run has beside its metrics."""
     return [

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pythia_traj.store.done import Damage, list_units, read_requests, survey
+from pythia_traj.store.done import Damage, read_requests, survey, unit_names
 from pythia_traj.store.events import list_logs
 from pythia_traj.store.layout import Run
 from pythia_traj.store.records import Request
@@ -132,7 +132,7 @@ def status(run: str | Path, *, check: bool = False) -> Status:
         there = found.done
         damage |= found.damaged
     else:
-        there = {found.unit for found in list_units(opened, unreadable=damage)}
+        there = unit_names(opened, unreadable=damage)
     known = {name.encode() for name in there}
     journals = [read_journal(path, known) for path in list_logs(opened)]
     workers = tuple(_worker(opened, journal) for journal in journals)
