@@ -62,7 +62,7 @@ def status(
 
 
 def _watch(run: Path) -> None:
-    """Draws the status again and again; where there is no terminal, a line for each change."""
+    """Draws the status again and again; without a terminal, a line for each change."""
     console = Console()
     if not console.is_terminal:
         said = ""

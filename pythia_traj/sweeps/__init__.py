@@ -14,5 +14,7 @@ failure.py     an exception -> what is recorded of it
 record.py      what happened to a unit -> its files, the log, the result
 heartbeat.py   whether a worker is alive: the time of change of its log
 runner.py      a sweep, or a worker that does one shard; the loop: swap, measure, write
-status.py      how far a run is, from its files
+journal.py     a worker's log -> what it did last, without parsing what is finished
+pace.py        how fast the workers are, and how long the rest will take
+status.py      how far a run is, from names and logs
 """
