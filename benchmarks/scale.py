@@ -68,7 +68,7 @@ from pythia_traj.values import Key, Rows
 def trivial(model, *, scale: int = 1) -> Rows:
     """A number that depends on the weights."""
     rows = Rows()
-    rows.add(Key("norm"), scale * float(model.W_E[0, 0]))
+    rows.add(Key("norm"), scale * float(model.W_E[0, 0].detach()))
     return rows
 '''
 
