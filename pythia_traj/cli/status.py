@@ -135,7 +135,7 @@ def _by_label(found: "Status") -> Table:
 
 
 def _is_of_interest(worker: "Worker", found: "Status") -> bool:
-    """Whether it is at work, or died with a unit in hand that nobody has taken up."""
+    """Whether it is at work, or fell silent with a unit in hand that nobody has taken up."""
     if worker.state == "silent":
         return any(found.units.get(unit) == "left" for unit in worker.units)
     return worker.state == "working"
@@ -147,7 +147,7 @@ def _worker(worker: "Worker") -> list[str | None]:
         units += f" and {len(worker.units) - 1} more"
     since = "" if worker.since is None else f" for {_duration(time.time() - worker.since)}"
     if worker.state == "silent":
-        does = f"nothing: it ended without a word in {units}"
+        does = f"silent, with {units} in hand"
     else:
         does = units + since if units else "no unit in hand"
     beat = worker.seconds_since_beat

@@ -52,6 +52,7 @@ class Existing:
         self._models = {published.model: published for published in models}
         self._done: dict[Unit, Footer] = {}
         self._damaged: dict[str, str] = {}
+        self._compared: dict[tuple[str, int, str], str | None] = {}
         if run is not None:
             for published in models:
                 refuse_other_origin(run, published)
@@ -85,7 +86,13 @@ class Existing:
         """Looks at files only where nothing else has changed."""
         if footer.digest != unit.digest:
             return changes(footer.made_of, unit.made_of)
-        return what_changed(self._models[unit.model], unit, footer.source)
+        # The labels of a step rest on the same files, which are looked at once for all of them.
+        source = as_json({"now": unit.references, "then": footer.source})
+        compared = (unit.model, unit.step, source)
+        if compared not in self._compared:
+            found = what_changed(self._models[unit.model], unit, footer.source)
+            self._compared[compared] = found
+        return self._compared[compared]
 
     def warnings(self, config: SweepConfig, plan: Plan) -> tuple[str, ...]:
         """What the user should know before the first unit is measured."""

@@ -86,9 +86,7 @@ def test_workers_failures_and_the_time_left_are_said(cli, made, monkeypatch):
     rows = {line.split()[0]: " ".join(line.split()) for line in out.splitlines()}
     assert rows[WORKER].startswith(f"{WORKER} 77_0 0/2 tiny/loss/step8 for 3")
     assert rows[WORKER].endswith("s ago")
-    assert rows[gone] == (
-        f"{gone} nothing: it ended without a word in tiny/induction/step8 2.0 h ago"
-    )
+    assert rows[gone] == (f"{gone} silent, with tiny/induction/step8 in hand 2.0 h ago")
     assert "other workers: 1 finished\n" in out
     assert f"failed: tiny/induction/step0: no number (log/{gone}.jsonl)\n" in out
 

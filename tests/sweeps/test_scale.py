@@ -1,8 +1,12 @@
 """Two thousand units: planned, swept, counted. `benchmarks/scale.py` does it with 100,000."""
 
+import os
+import shutil
+
 import pytest
 
 import pythia_traj as pt
+from pythia_traj.suites.local import LocalModel
 from pythia_traj.sweeps.runner import plan_sweep
 from tests.support import write_distinct
 
@@ -20,6 +24,45 @@ def weight(model, *, scale: int = 1) -> Rows:
 '''
 
 STEPS, LABELS = 20, 100
+
+
+def test_the_labels_of_a_step_rest_on_files_that_are_looked_at_once(
+    own_suite, tmp_path, monkeypatch
+):
+    (tmp_path / "mine.py").write_text(EXPERIMENT)
+
+    def request(*scales, steps="0,1,2"):
+        use = str(tmp_path / "mine.py")
+        return pt.SweepConfig(
+            model=str(own_suite),
+            steps=steps,
+            experiments={f"times{i}": {"use": use, "scale": i} for i in scales},
+            out=tmp_path / "run",
+            device="cpu",
+        )
+
+    # Two steps whose files are the same to the eye.
+    shutil.rmtree(own_suite / "step2")
+    shutil.copytree(own_suite / "step1", own_suite / "step2", copy_function=os.link)
+    config = request(0, 1, 2, 3)
+    pt.sweep(config)
+    looked, source = [], LocalModel.source
+
+    def spy(self, step):
+        looked.append(step)
+        return source(self, step)
+
+    monkeypatch.setattr(LocalModel, "source", spy)
+    assert len(plan_sweep(config)[0].done) == 12
+    assert looked == [0, 1, 2]
+    # One step has other files now; only one of its labels is measured again.
+    weights = own_suite / "step1" / "model.safetensors"
+    shutil.copy(weights, tmp_path / "copy")
+    (tmp_path / "copy").replace(weights)
+    pt.sweep(request(0, steps="1"))
+    plan, _ = plan_sweep(config)
+    assert [unit.name for unit in plan.todo] == [f"own/times{i}/step1" for i in (1, 2, 3)]
+    assert len(set(plan.redone.values())) == 1
 
 
 @pytest.mark.slow
