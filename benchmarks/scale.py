@@ -41,8 +41,7 @@ from pythia_traj.checkpoint import PublishedModel  # noqa: E402
 from pythia_traj.store.layout import Run  # noqa: E402
 from pythia_traj.sweeps.plan import Plan  # noqa: E402
 from pythia_traj.sweeps.record import Circumstances, Recorder, Silent, SweepResult  # noqa: E402
-from pythia_traj.sweeps.requests import record_request  # noqa: E402
-from pythia_traj.sweeps.runner import plan_sweep  # noqa: E402
+from pythia_traj.sweeps.requests import plan_sweep, record_request  # noqa: E402
 from pythia_traj.sweeps.shards import WHOLE  # noqa: E402
 from pythia_traj.sweeps.sources import integrity_of, source_of  # noqa: E402
 from pythia_traj.values import Key, Rows  # noqa: E402
@@ -158,9 +157,9 @@ def complete(config: pt.SweepConfig, plan: Plan, published: PublishedModel) -> N
     """Does what a worker does, with rows that are not measured."""
     run, result = Run.create(config.out), SweepResult(config.out)
     name = record_request(run, config, [published], plan.steps)
-    recorder = Recorder(run, Silent(), result, name, {}, WHOLE)
+    recorder = Recorder(run, Silent(), result, name, WHOLE)
     vocabulary = Vocabulary(d_vocab=300, n_ctx=128)
-    with unflushed(), recorder.noting_refusal():
+    with unflushed(), recorder.working():
         for step, together in groupby(plan.todo, key=lambda unit: unit.step):
             units = list(together)
             recorder.started(units)

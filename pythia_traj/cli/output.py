@@ -97,14 +97,15 @@ class SweepProgress:
     """Draws a sweep's progress: an observer of the runner."""
 
     def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+        self._progress, self._total = progress, 0
         self._task = progress.add_task("planning", total=None)
 
     def planned(self, plan: "Plan") -> None:
-        """Sets the total, and prints the warnings before the work begins."""
+        """Adds to the total, and prints the warnings before the work begins."""
         for warning in plan.warnings:
             self._progress.console.print(Text(one_line(f"warning: {warning}")), soft_wrap=True)
-        self._progress.update(self._task, total=len(plan.todo), description="loading")
+        self._total += len(plan.todo)
+        self._progress.update(self._task, total=self._total, description="loading")
 
     def working(self, what: str) -> None:
         """Shows what is being done."""

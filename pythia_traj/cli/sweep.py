@@ -95,7 +95,7 @@ def sweep(
 
         say_plan(request, as_json)
         return
-    from pythia_traj.sweeps.runner import sweep as run_sweep
+    from pythia_traj.sweeps.worker import sweep as run_sweep
 
     with progress_bar() as progress:
         result = run_sweep(request, observer=SweepProgress(progress))
@@ -129,7 +129,7 @@ def read_request(
 
 
 def _record(request: "SweepConfig", as_json: bool) -> None:
-    from pythia_traj.sweeps.runner import record
+    from pythia_traj.sweeps.requests import record
 
     name, plan = record(request)
     if as_json:
@@ -153,6 +153,7 @@ def report_result(result: "SweepResult", as_json: bool) -> None:
                 "metrics": str(result.out / "metrics"),
                 "done": [unit.name for unit in result.done],
                 "skipped": [unit.name for unit in result.skipped],
+                "left": [unit.name for unit in result.left],
                 "failed": {unit.name: error for unit, error in result.failed},
                 "defective": {unit.name: reason for unit, reason in result.defective},
                 "known_defects": {unit.name: reason for unit, reason in result.known_defects},
@@ -178,6 +179,8 @@ def _summarise(result: "SweepResult") -> None:
     ]
     if result.defective:
         counts.append(f"{len(result.defective)} skipped (defect)")
+    if result.left:
+        counts.append(f"{len(result.left)} left to other workers")
     say(f"{', '.join(counts)}; Parquet: {result.out / 'metrics'}")
 
 

@@ -171,7 +171,7 @@ def facts_of(published: PublishedModel, config: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def claim(run: Run, published: PublishedModel, facts: Mapping[str, Any]) -> None:
+def record_model(run: Run, published: PublishedModel, facts: Mapping[str, Any]) -> None:
     """Writes a model's row, which also records which model the rows under its name belong to.
 
     Raises:
@@ -189,7 +189,7 @@ def renew_models(run: Run, models: Iterable[PublishedModel]) -> None:
         path = run.model_path(published.model)
         if os.path.lexists(path) and _footer(path, schema.MODELS) is None:
             try:
-                claim(
+                record_model(
                     run,
                     published,
                     facts_of(published, published.checkpoint(published.steps[-1]).config()),

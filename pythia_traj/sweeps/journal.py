@@ -64,6 +64,7 @@ class Journal:
         last: of each unit that is not done.
         requests: each request that it took up or refused: when, its name, whether it was refused.
         ended: how it ended, as it said itself.
+        error: why, if by an error.
         done: how many units it has done.
         recent: the last steps of which units were done.
     """
@@ -73,6 +74,7 @@ class Journal:
     last: dict[str, Last] = field(default_factory=dict)
     requests: list[tuple[float, str, bool]] = field(default_factory=list)
     ended: str | None = None
+    error: str | None = None
     done: int = 0
     recent: deque[Visit] = field(default_factory=lambda: deque(maxlen=_RECENT))
     _begun: dict[bytes, bytes] = field(default_factory=dict)
@@ -113,7 +115,7 @@ class Journal:
         if event.get("shard") is not None:
             self.facts["shard"] = event["shard"]
         if kind in ENDED and self.ended is None:
-            self.ended = kind
+            self.ended, self.error = kind, event.get("error")
         if event.get("request") is not None:
             self.requests.append((event["time"], event["request"], kind == "refused"))
         if unit is not None:

@@ -43,6 +43,7 @@ class Worker:
         shard: which part of the request it does.
         state: `working`; `finished`, `stopped` or `refused` if its log ends so; else `silent`: it
             has no heartbeat and did not say that it ended.
+        error: why it was refused or stopped, if by an error.
         units: those it has begun and not ended.
         since: when it last began or ended a unit, in seconds since 1970.
         seconds_since_beat: since its last heartbeat.
@@ -54,6 +55,7 @@ class Worker:
     job: str | None
     shard: str | None
     state: str
+    error: str | None
     units: tuple[str, ...]
     since: float | None
     seconds_since_beat: float | None
@@ -170,6 +172,7 @@ def _worker(run: Run, journal: Journal) -> Worker:
         job=journal.facts.get("job"),
         shard=journal.facts.get("shard"),
         state=state,
+        error=journal.error,
         units=tuple(journal.in_hand),
         since=journal.since,
         seconds_since_beat=None if beat is None else round(max(0.0, time.time() - beat), 1),

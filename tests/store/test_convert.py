@@ -24,7 +24,7 @@ from pythia_traj.errors import StoreError
 from pythia_traj.layers import read_yaml
 from pythia_traj.store.layout import CONVERSION, Run
 from pythia_traj.store.parquet import FOOTER_KEY, arrow_schema, write_parquet
-from pythia_traj.sweeps.runner import plan_sweep
+from pythia_traj.sweeps.requests import plan_sweep
 from pythia_traj.sweeps.sources import source_of
 from tests.store import damage as d
 from tests.support import publish_suite

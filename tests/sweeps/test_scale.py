@@ -7,7 +7,7 @@ import pytest
 
 import pythia_traj as pt
 from pythia_traj.suites.local import LocalModel
-from pythia_traj.sweeps.runner import plan_sweep
+from pythia_traj.sweeps.requests import plan_sweep
 from tests.support import write_distinct
 
 EXPERIMENT = '''

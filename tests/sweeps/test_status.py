@@ -94,10 +94,10 @@ def test_a_unit_is_being_measured_while_its_worker_lives(made, dead_pid):
 
 @pytest.mark.parametrize("last", ["finished", "stopped", "refused"])
 def test_a_worker_that_says_that_it_ended_has_ended(made, last):
-    made.log(ALIVE.format("0000000a"), started("tiny/loss/step2"), {"event": last})
+    made.log(ALIVE.format("0000000a"), started("tiny/loss/step2"), {"event": last, "error": "full"})
     found = made.status()
     assert (found.running, found.units["tiny/loss/step2"]) == (0, "left")
-    assert [worker.state for worker in found.workers] == [last]
+    assert [(worker.state, worker.error) for worker in found.workers] == [(last, "full")]
 
 
 def test_units_are_counted_by_model_and_label(tmp_path):
