@@ -16,5 +16,7 @@ heartbeat.py   whether a worker is alive: the time of change of its log
 claims.py      which worker has a step in hand
 runner.py      one model's units, step by step: swap, measure, write
 worker.py      a sweep, or a worker that does a shard and then what nobody works on
-status.py      how far a run is, from its files
+journal.py     a worker's log -> what it did last, without parsing what is finished
+pace.py        how fast the workers are, and how long the rest will take
+status.py      how far a run is, from names and logs
 """
