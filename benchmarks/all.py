@@ -25,6 +25,7 @@ BENCHMARKS = {
     "probing": [],
     "step_cost": [],
     "scale": [],
+    "workers": [],
 }
 """Each program, with its arguments for --full."""
 
