@@ -41,7 +41,7 @@ SWEEP = """
 import json, resource, sys
 import pythia_traj as pt
 from pythia_traj.sweeps.cost import estimate
-from pythia_traj.sweeps.runner import plan_sweep
+from pythia_traj.sweeps.requests import plan_sweep
 suite, out, sites, n, length, only_counted = sys.argv[1:]
 settings = {"n": int(n), "length": int(length), "null_n": 1, "sites": sites}
 config = pt.SweepConfig(

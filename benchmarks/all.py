@@ -24,6 +24,7 @@ BENCHMARKS = {
     "ablation": [],
     "probing": [],
     "step_cost": [],
+    "scale": [],
 }
 """Each program, with its arguments for --full."""
 

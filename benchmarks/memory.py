@@ -24,7 +24,7 @@ SIZE, PREFETCH, SLACK = "70m", 2, 600e6
 
 IMPORTS = """
 import json, pythia_traj as pt
-import pythia_traj.sweeps.runner, pythia_traj.sweeps.measure, pythia_traj.models.swap
+import pythia_traj.sweeps.worker, pythia_traj.sweeps.measure, pythia_traj.models.swap
 import pythia_traj.hub.model, pandas, pyarrow.parquet
 status = open("/proc/self/status").read().splitlines()
 print(json.dumps(next(

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from pythia_traj.store.read import load as load
     from pythia_traj.store.read import published_models as published_models
     from pythia_traj.stream.checkpoints import checkpoints as checkpoints
-    from pythia_traj.sweeps.runner import sweep as sweep
     from pythia_traj.sweeps.status import status as status
+    from pythia_traj.sweeps.worker import sweep as sweep
 
 __version__ = "0.2.0"
 
@@ -39,7 +39,7 @@ _LAZY = {
     "published_models": "pythia_traj.store.read",
     "role_timeline": "pythia_traj.analysis.roles",
     "status": "pythia_traj.sweeps.status",
-    "sweep": "pythia_traj.sweeps.runner",
+    "sweep": "pythia_traj.sweeps.worker",
     "tracked_heads": "pythia_traj.analysis.roles",
 }
 

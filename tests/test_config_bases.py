@@ -147,5 +147,8 @@ def test_the_line_of_a_merged_key_is_of_the_file_that_gives_it(tmp_path):
     laid(tmp_path, "cluster:\n  gpus: -2\n  cpus: 2\n", base)
     with pytest.raises(ConfigError, match=r"own.yaml line 3: cluster.gpus: -2: "):
         SweepConfig.from_yaml(tmp_path / "own.yaml", **rest)
+    laid(tmp_path, 'cluster:\n  setup: "a\\tb"\n', "steps: all\ncluster: {setup: [a, b]}\n")
+    with pytest.raises(ConfigError, match=r"own.yaml line 3: cluster.setup.0: "):
+        SweepConfig.from_yaml(tmp_path / "own.yaml", **rest)
     laid(tmp_path, "cluster: null\n", base)
     assert SweepConfig.from_yaml(tmp_path / "own.yaml", **rest).cluster == Cluster()

@@ -30,7 +30,7 @@ def demo(
     from pythia_traj.cli.sweep import report_result
     from pythia_traj.config import SweepConfig
     from pythia_traj.dashboard.run import report_run
-    from pythia_traj.sweeps.runner import sweep
+    from pythia_traj.sweeps.worker import sweep
     from pythia_traj.toy.recipe import Recipe
 
     suite = out.parent / ("toy" if seed == 0 else f"toy-seed{seed}")

@@ -23,7 +23,7 @@ def say_plan(request: "SweepConfig", as_json: bool) -> None:
     Raises:
         PythiaTrajError: the request is wrong.
     """
-    from pythia_traj.sweeps.runner import plan_sweep
+    from pythia_traj.sweeps.requests import plan_sweep
 
     plan, models = plan_sweep(request, train=False)
     for warning in plan.warnings:

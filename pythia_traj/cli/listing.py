@@ -1,45 +1,10 @@
-"""`status`, `models`, `steps`, `experiments`, `doctor`: commands that list."""
+"""`models`, `steps`, `experiments`, `doctor`: commands that list."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pythia_traj.cli.output import JSON_OPTION, print_json, print_table, say
-from pythia_traj.printable import one_line
-
-
-def status(
-    run: Annotated[Path, typer.Argument(help="The run's directory.")],
-    as_json: Annotated[bool, JSON_OPTION] = False,
-) -> None:
-    """Show how far a run is: units done, running, failed and left, and the time left."""
-    from pythia_traj.sweeps.status import status as read_status
-
-    found = read_status(run)
-    if as_json:
-        print_json(found.as_json())
-        return
-    left = (
-        ""
-        if found.seconds_left in (None, 0.0)
-        else f", about {found.seconds_left:.0f} s to go at the rate so far"
-    )
-    defective = f"{found.defective} skipped (defect), " if found.defective else ""
-    damaged = f", {found.damaged} damaged" if found.damaged else ""
-    say(
-        f"{found.done} done, {found.running} running, {found.failed} failed,"
-        f" {defective}{found.left} left{damaged}{left}"
-    )
-    for name, error in found.errors.items():
-        say(
-            one_line(
-                f"{'failed' if found.units[name] == 'failed' else 'skipped (defect)'}:"
-                f" {name}: {error}"
-            )
-        )
-    for file, why in found.damaged_files.items():
-        say(one_line(f"damaged: {file}: {why}"))
 
 
 def models(as_json: Annotated[bool, JSON_OPTION] = False) -> None:
@@ -182,5 +147,5 @@ def doctor(
 
 def add_to(app: typer.Typer) -> None:
     """Registers the commands."""
-    for command in (status, models, steps, experiments, doctor):
+    for command in (models, steps, experiments, doctor):
         app.command()(command)

@@ -50,13 +50,18 @@ def print_json(document: Any) -> None:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """A table on standard output, as wide as the terminal."""
+    Console().print(make_table(columns, rows))
+
+
+def make_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    """A table of cells, each of one line unless it is too wide."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for i, column in enumerate(columns):
         # A row's name stays on one line, so that it can be copied.
         table.add_column(column, overflow="fold", no_wrap=i == 0)
     for row in rows:
         table.add_row(*(Text("" if cell is None else one_line(str(cell))) for cell in row))
-    Console().print(table)
+    return table
 
 
 def progress_bar() -> Progress:
@@ -103,14 +108,15 @@ class SweepProgress:
     """Draws a sweep's progress: an observer of the runner."""
 
     def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+        self._progress, self._total = progress, 0
         self._task = progress.add_task("planning", total=None)
 
     def planned(self, plan: "Plan") -> None:
-        """Sets the total, and prints the warnings before the work begins."""
+        """Adds to the total, and prints the warnings before the work begins."""
         for warning in plan.warnings:
             self._progress.console.print(Text(one_line(f"warning: {warning}")), soft_wrap=True)
-        self._progress.update(self._task, total=len(plan.todo), description="loading")
+        self._total += len(plan.todo)
+        self._progress.update(self._task, total=self._total, description="loading")
 
     def working(self, what: str) -> None:
         """Shows what is being done."""

@@ -22,7 +22,7 @@ def say_estimate(
     """
     from pythia_traj.cluster.estimate import estimate
     from pythia_traj.cluster.submission import count_workers, find_executor
-    from pythia_traj.sweeps.runner import plan_sweep
+    from pythia_traj.sweeps.requests import plan_sweep
 
     chosen = find_executor(executor)
     plan, models = plan_sweep(request, train=False)

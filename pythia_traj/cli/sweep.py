@@ -95,7 +95,7 @@ def sweep(
     if record_only:
         _record(request, as_json)
         return
-    from pythia_traj.sweeps.runner import sweep as run_sweep
+    from pythia_traj.sweeps.worker import sweep as run_sweep
 
     with progress_bar() as progress:
         result = run_sweep(request, observer=SweepProgress(progress))
@@ -103,7 +103,7 @@ def sweep(
 
 
 def _record(request: "SweepConfig", as_json: bool) -> None:
-    from pythia_traj.sweeps.runner import record
+    from pythia_traj.sweeps.requests import record
 
     name, plan = record(request)
     if as_json:
@@ -139,6 +139,7 @@ def as_document(result: "SweepResult") -> dict[str, Any]:
         "metrics": str(result.out / "metrics"),
         "done": [unit.name for unit in result.done],
         "skipped": [unit.name for unit in result.skipped],
+        "left": [unit.name for unit in result.left],
         "failed": {unit.name: error for unit, error in result.failed},
         "defective": {unit.name: reason for unit, reason in result.defective},
         "known_defects": {unit.name: reason for unit, reason in result.known_defects},
@@ -160,6 +161,8 @@ def summarise(result: "SweepResult") -> None:
     ]
     if result.defective:
         counts.append(f"{len(result.defective)} skipped (defect)")
+    if result.left:
+        counts.append(f"{len(result.left)} left to other workers")
     say(f"{', '.join(counts)}; Parquet: {result.out / 'metrics'}")
 
 

@@ -60,7 +60,7 @@ def worker(
     """
     from pythia_traj.store.layout import Run
     from pythia_traj.sweeps.requests import find_request
-    from pythia_traj.sweeps.runner import work
+    from pythia_traj.sweeps.worker import work
 
     part = _shard(shard, shards)
     how = {

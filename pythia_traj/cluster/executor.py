@@ -6,7 +6,7 @@ An executor does a request that a run holds, or hands it over to something that 
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from pythia_traj.config import SweepConfig
 from pythia_traj.errors import ConfigError
@@ -103,11 +103,6 @@ class Executor(Protocol):
         """
 
 
-def how(config: SweepConfig) -> dict[str, Any]:
-    """The settings of a request that each worker is given beside it."""
-    return {name: getattr(config, name) for name in _HOW}
-
-
 def worker_words(config: SweepConfig, request: str, device: str | None = None) -> list[str]:
     """What follows `pythia-traj` on the command line of a worker, without its shard.
 
@@ -116,7 +111,8 @@ def worker_words(config: SweepConfig, request: str, device: str | None = None) -
         device: in place of the config's.
     """
     words = ["worker", str(config.out.absolute()), "--request", request]
-    for name, value in {**how(config), "device": device or config.device}.items():
+    for name in _HOW:
+        value = device if name == "device" and device else getattr(config, name)
         option = f"--{name.replace('_', '-')}"
         if value is True:
             words.append(option)

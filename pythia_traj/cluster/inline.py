@@ -1,13 +1,10 @@
 """`inline`: the request is done in this process, as `sweep` does it."""
 
-from pythia_traj.cluster.executor import Outcome, Submission, how, refuse_sharing
+from pythia_traj.cluster.executor import Outcome, Submission, refuse_sharing
 from pythia_traj.config import SweepConfig
 from pythia_traj.errors import ConfigError
-from pythia_traj.store.layout import Run
 from pythia_traj.sweeps.record import Observer
-from pythia_traj.sweeps.requests import find_request
-from pythia_traj.sweeps.runner import work
-from pythia_traj.sweeps.shards import WHOLE
+from pythia_traj.sweeps.worker import sweep
 
 
 class Inline:
@@ -31,6 +28,4 @@ class Inline:
 
     def run(self, submission: Submission, observer: Observer) -> Outcome:
         """Does all of it."""
-        run = Run.open(submission.config.out)
-        recorded = find_request(run, submission.request, **how(submission.config))
-        return Outcome(work(recorded, WHOLE, observer=observer))
+        return Outcome(sweep(submission.config, observer=observer))

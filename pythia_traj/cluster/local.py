@@ -14,7 +14,7 @@ from pythia_traj.store.layout import Run
 from pythia_traj.sweeps.heartbeat import SILENT_SECONDS
 from pythia_traj.sweeps.plan import Plan
 from pythia_traj.sweeps.record import Observer, SweepResult
-from pythia_traj.sweeps.runner import plan_sweep
+from pythia_traj.sweeps.requests import plan_sweep
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 

@@ -107,7 +107,7 @@ def script(
         directory: the run's, absolute; the script's file is to lie in it.
 
     Raises:
-        ConfigError: there is no such kind, it cannot be asked for something that is set, or lacks
+        ConfigError: the kind is unknown, it cannot be asked for something that is set, or lacks
             something that it needs.
     """
     if kind not in KINDS:

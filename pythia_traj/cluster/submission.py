@@ -12,8 +12,7 @@ from pythia_traj.errors import ConfigError, nearest
 from pythia_traj.outside import shown
 from pythia_traj.store.layout import Run
 from pythia_traj.sweeps.record import Observer, Silent, SweepResult
-from pythia_traj.sweeps.requests import record_request
-from pythia_traj.sweeps.runner import plan_sweep
+from pythia_traj.sweeps.requests import plan_sweep, record_request
 
 _ALL: tuple[Executor, ...] = (Inline(), Local(), *(Written(kind) for kind in KINDS))
 

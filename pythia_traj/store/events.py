@@ -68,23 +68,29 @@ def read_events(run: Run) -> Iterator[dict[str, Any]]:
     Anything else, such as half a line, is skipped.
     """
     events = []
-    for path in sorted((run.path / "log").glob("*.jsonl")):
-        events += list(_read(path))
+    for path in list_logs(run):
+        found = (parse_event(line) for line in read_lines(path))
+        events += [event for event in found if event is not None]
     yield from sorted(events, key=lambda event: float(event["time"]))
 
 
-def _read(path: Path) -> Iterator[dict[str, Any]]:
-    for line in _lines(path):
-        try:
-            event = parse_json(line, path, error=StoreError)
-            checked(Event, event, path, error=StoreError)
-        except StoreError:
-            continue
-        yield event
+def list_logs(run: Run) -> list[Path]:
+    """The logs of a run; the stem of each is its worker's name."""
+    return sorted((run.path / "log").glob("*.jsonl"))
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    """The lines of a regular file.
+def parse_event(line: bytes) -> dict[str, Any] | None:
+    """An event; None for anything else that stands in a log, such as half a line."""
+    try:
+        event = parse_json(line, "a line", error=StoreError)
+        checked(Event, event, "a line", error=StoreError)
+    except StoreError:
+        return None
+    return dict(event)
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a log, if it is a regular file.
 
     At most _LINE bytes of a line that is too long are in memory at a time.
     """

@@ -16,7 +16,7 @@ T = TypeVar("T")
 _THREADS = 4
 
 _NAMED = 3
-"""Damaged files that a warning names; `pythia-traj status` names all."""
+"""Damaged files that a warning names; `pythia-traj status --check` names all."""
 
 
 OTHER_TYPES = "its columns are of other types than those of other units: choose by label= or step="

@@ -10,6 +10,7 @@
     RUN/log/<worker>.jsonl       events
     RUN/log/<name>.out           what a worker that `submit` started printed
     RUN/scripts/                 job scripts that `submit` wrote
+    RUN/claims/model=<model>/step-000512   the worker that has the step in hand
     RUN/.tmp/                    files being written
     RUN/conversion.json          in place of run.json until a conversion is complete
 
@@ -35,7 +36,7 @@ from pythia_traj.outside import checked, read_file, read_json
 from pythia_traj.store.records import MARKER, RunFacts, as_json
 from pythia_traj.store.writing import link_exclusively, remove_leftovers, replacing, writing
 
-_OURS = {".tmp", "cache", "log", "metrics", "requests", "scripts", "tables"}
+_OURS = {".tmp", "cache", "claims", "log", "metrics", "requests", "scripts", "tables"}
 """What a run's directory holds beside run.json."""
 
 CONVERSION = "conversion.json"
@@ -159,6 +160,10 @@ class Run:
     def model_path(self, model: str) -> Path:
         """Where a model's row of the `models` table is."""
         return self.folder("models") / f"model={model}" / "model.parquet"
+
+    def claim_path(self, model: str, step: int) -> Path:
+        """Where it says which worker has a step in hand."""
+        return self.path / "claims" / f"model={model}" / step_file(step, "")
 
     def unit_tables(self, model: str, label: str, step: int, *, cached: bool = False) -> set[Path]:
         """The files that a unit has beside its metrics: tables and tensors."""

@@ -29,8 +29,7 @@ def replacing(target: Path, aside: Path) -> Iterator[Path]:
     Args:
         aside: the folder of temporary files, on the target's disk.
     """
-    temporary = aside / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
-    temporary.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_name(aside)
     try:
         yield temporary
         if temporary.exists():
@@ -42,6 +41,12 @@ def replacing(target: Path, aside: Path) -> Iterator[Path]:
             _flush(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_name(aside: Path) -> Path:
+    """A new name in the folder of temporary files; it says which process uses it."""
+    aside.mkdir(parents=True, exist_ok=True)
+    return aside / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
 
 
 def remove_leftovers(aside: Path) -> None:

@@ -5,7 +5,7 @@ changes.py     how what a unit was made of differs from what it would be made of
 sources.py     what identifies the files of a unit, and their known defects
 plan.py        which units to do, in which order: config and what is done -> units, pure
 shards.py      a request's steps -> n parts of roughly equal cost, pure
-requests.py    a request in a run: written by whoever asks, read by workers
+requests.py    a request and its run: what there is to do, written by whoever asks, read by workers
 cost.py        forward passes and seconds of a step, before it is begun
 datasets.py    the data of a sweep, built once, and which experiments read the same tokens
 forward.py     one forward pass for all experiments that read the same tokens
@@ -13,6 +13,10 @@ measure.py     units of a step -> rows
 failure.py     an exception -> what is recorded of it
 record.py      what happened to a unit -> its files, the log, the result
 heartbeat.py   whether a worker is alive: the time of change of its log
-runner.py      a sweep, or a worker that does one shard; the loop: swap, measure, write
-status.py      how far a run is, from its files
+claims.py      which worker has a step in hand
+runner.py      one model's units, step by step: swap, measure, write
+worker.py      a sweep, or a worker that does a shard and then what nobody works on
+journal.py     a worker's log -> what it did last, without parsing what is finished
+pace.py        how fast the workers are, and how long the rest will take
+status.py      how far a run is, from names and logs
 """

@@ -25,7 +25,7 @@ from pythia_traj.store.done import list_units, read_unit
 from pythia_traj.store.layout import Run
 from pythia_traj.store.mixed import differences
 from pythia_traj.store.parquet import DamagedError, read_parquet
-from pythia_traj.store.records import Footer, as_json
+from pythia_traj.store.records import ExperimentSource, Footer, as_json
 from pythia_traj.store.unit import write_model
 from pythia_traj.sweeps.changes import changes
 from pythia_traj.sweeps.plan import NEW, Plan, Unit
@@ -50,8 +50,9 @@ class Existing:
         """
         self._run = run
         self._models = {published.model: published for published in models}
-        self._done: dict[Unit, Footer] = {}
+        self._defined: dict[Unit, ExperimentSource | None] = {}
         self._damaged: dict[str, str] = {}
+        self._compared: dict[tuple[str, int, str], str | None] = {}
         if run is not None:
             for published in models:
                 refuse_other_origin(run, published)
@@ -75,7 +76,7 @@ class Existing:
                 continue
             changed = self._what_changed(unit, footer)
             if changed is None:
-                self._done[unit] = footer
+                self._defined[unit] = footer.experiment_source
                 self._damaged.pop(unit.name, None)
                 return None
             why = changed
@@ -85,7 +86,13 @@ class Existing:
         """Looks at files only where nothing else has changed."""
         if footer.digest != unit.digest:
             return changes(footer.made_of, unit.made_of)
-        return what_changed(self._models[unit.model], unit, footer.source)
+        # The labels of a step rest on the same files, which are looked at once for all of them.
+        source = as_json({"now": unit.references, "then": footer.source})
+        compared = (unit.model, unit.step, source)
+        if compared not in self._compared:
+            found = what_changed(self._models[unit.model], unit, footer.source)
+            self._compared[compared] = found
+        return self._compared[compared]
 
     def warnings(self, config: SweepConfig, plan: Plan) -> tuple[str, ...]:
         """What the user should know before the first unit is measured."""
@@ -124,8 +131,8 @@ class Existing:
         After an edit of its file without a new version, the old rows are kept.
         """
         stale: Counter[str] = Counter()
-        for unit, footer in self._done.items():
-            before, now = footer.experiment_source, unit.definition
+        for unit, before in self._defined.items():
+            now = unit.definition
             if (
                 before is not None
                 and now is not None
@@ -164,7 +171,7 @@ def facts_of(published: PublishedModel, config: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def claim(run: Run, published: PublishedModel, facts: Mapping[str, Any]) -> None:
+def record_model(run: Run, published: PublishedModel, facts: Mapping[str, Any]) -> None:
     """Writes a model's row, which also records which model the rows under its name belong to.
 
     Raises:
@@ -182,7 +189,7 @@ def renew_models(run: Run, models: Iterable[PublishedModel]) -> None:
         path = run.model_path(published.model)
         if os.path.lexists(path) and _footer(path, schema.MODELS) is None:
             try:
-                claim(
+                record_model(
                     run,
                     published,
                     facts_of(published, published.checkpoint(published.steps[-1]).config()),

@@ -76,6 +76,9 @@ class Plan:
     warnings: tuple[str, ...] = ()
 
 
+_Inputs = tuple[Mapping[str, Any], str]
+"""What a unit is made of, and the digest of that."""
+
 NEW = ""
 """Why a unit that does not exist must be done."""
 
@@ -147,6 +150,7 @@ class _Planner:
         self.redone: dict[Unit, str] = {}
         self._specs = {label: data_spec(config, label) for label in config.experiments}
         self._seen: set[tuple[str, int, str]] = set()
+        self._known: dict[tuple[str, tuple[tuple[str, int], ...]], _Inputs] = {}
 
     def add(self, published: PublishedModel, step: int, label: str) -> None:
         """Adds a unit once, after the units it compares with."""
@@ -194,18 +198,16 @@ class _Planner:
     ) -> Unit:
         rows = resolve_references(request.experiment.row_references, published, step)
         references = resolve_references(request.references, published, step) | rows
-        made_of = self._made_of(label, references)
+        made_of, own_digest = self._inputs(label, references)
         compared: dict[int, str] = {}
         for other in rows.values():
             names = (*request.references, *request.experiment.row_references)
-            compared[other] = digest(
-                self._made_of(label, resolve_references(names, published, other))
-            )
+            _, compared[other] = self._inputs(label, resolve_references(names, published, other))
         return Unit(
             model=published.model,
             step=step,
             label=label,
-            digest=digest(made_of),
+            digest=own_digest,
             made_of=made_of,
             references=references,
             row_references=rows,
@@ -214,6 +216,14 @@ class _Planner:
             tables=request.experiment.tables,
             definition=definition(request.experiment),
         )
+
+    def _inputs(self, label: str, references: Mapping[str, int]) -> _Inputs:
+        """What a unit is made of, and its digest: shared by all steps where it is the same."""
+        which = (label, tuple(references.items()))
+        if which not in self._known:
+            made_of = self._made_of(label, references)
+            self._known[which] = (made_of, digest(made_of))
+        return self._known[which]
 
     def _made_of(self, label: str, references: Mapping[str, int]) -> dict[str, Any]:
         """All inputs of a unit's values except its files, through JSON as it will be stored."""

@@ -1,10 +1,11 @@
 """What happened to a unit -> its files, the log, the result of the sweep and the observer."""
 
 import logging
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -12,7 +13,14 @@ from typing import Any, Protocol
 
 from pythia_traj import schema
 from pythia_traj.checkpoint import Checkpoint, Integrity
-from pythia_traj.errors import ConfigError, DataError, DeviceError, SuiteError
+from pythia_traj.errors import (
+    ConfigError,
+    DataError,
+    DeviceError,
+    Interrupted,
+    StoreError,
+    SuiteError,
+)
 from pythia_traj.experiment import Vocabulary
 from pythia_traj.store.events import EventLog, read_events
 from pythia_traj.store.layout import Run
@@ -30,7 +38,7 @@ class Observer(Protocol):
     """Receives the progress of a sweep; the command line draws its progress bar from this."""
 
     def planned(self, plan: Plan) -> None:
-        """Before the first unit."""
+        """Before the first unit of a plan; units that are taken over are another plan."""
 
     def working(self, what: str) -> None:
         """The current work, in a few words."""
@@ -59,7 +67,8 @@ class SweepResult:
     Attributes:
         out: the run.
         done: units written now.
-        skipped: units that existed already.
+        skipped: units that existed already, or that another worker has done meanwhile.
+        left: units that other workers have in hand.
         failed: units that failed, with the reason.
         defective: units that were left out because published weights are not their step's, with
             what is wrong.
@@ -71,6 +80,7 @@ class SweepResult:
     out: Path
     done: list[Unit] = field(default_factory=list)
     skipped: list[Unit] = field(default_factory=list)
+    left: list[Unit] = field(default_factory=list)
     failed: list[tuple[Unit, str]] = field(default_factory=list)
     defective: list[tuple[Unit, str]] = field(default_factory=list)
     known_defects: list[tuple[Unit, str]] = field(default_factory=list)
@@ -111,12 +121,12 @@ class Recorder:
         observer: Observer,
         result: SweepResult,
         request: str,
-        redone: Mapping[Unit, str],
         shard: Shard,
     ) -> None:
-        """`request` is the name of the current request, `redone` is the plan's."""
+        """`request` is the name of the current request."""
         self._run, self._observer, self._result, self._request = run, observer, result, request
-        self._redone, self._shard = redone, shard
+        self._redone: dict[Unit, str] = {}
+        self._shard = shard
         self._attempts = Counter(
             event.get("unit") for event in read_events(run) if event.get("event") == "started"
         )
@@ -134,8 +144,8 @@ class Recorder:
             logger.removeHandler(handler)
 
     @contextmanager
-    def noting_refusal(self) -> Iterator[None]:
-        """Notes that work on the request has begun.
+    def working(self) -> Iterator[None]:
+        """Notes that work on the request begins, and how it ends.
 
         If the request turns out to be impossible, notes that none of its units are left. But once
         something was measured, a device that is too small or gone does not make it impossible.
@@ -144,10 +154,26 @@ class Recorder:
         self.log.write("requested", request=self._request, shard=str(self._shard), **told)
         try:
             yield
-        except (ConfigError, DataError, DeviceError, SuiteError) as error:
-            if not isinstance(error, DeviceError) or not (self._result.done or self._result.failed):
-                self.log.write("refused", request=self._request, error=str(error))
+        except (Interrupted, KeyboardInterrupt) as stop:
+            self.log.write("stopped", signal=getattr(stop, "signum", signal.SIGINT))
             raise
+        except Exception as error:
+            is_refusal = isinstance(error, ConfigError | DataError | SuiteError) or (
+                isinstance(error, DeviceError) and not (self._result.done or self._result.failed)
+            )
+            # A disk that is full takes no line either.
+            with suppress(StoreError):
+                if is_refusal:
+                    self.log.write("refused", request=self._request, error=str(error))
+                else:
+                    self.log.write("stopped", error=Failure.of(error).message)
+            raise
+        self.log.write("finished")
+
+    def planned(self, plan: Plan) -> None:
+        """A plan is about to be done."""
+        self._redone |= plan.redone
+        self._observer.planned(plan)
 
     def started(self, units: Iterable[Unit]) -> None:
         """Work on units begins."""

@@ -1,11 +1,11 @@
-"""A request in a run: written by whoever asks, read by the workers who do it.
+"""A request and its run: what there is to do, written by whoever asks, read by the workers.
 
-It holds all that decides which worker does what: the explicit steps, and the size of a step's
-weights. Neither is looked up again, as a training run may go on meanwhile.
+What is recorded holds all that decides which worker does what: the explicit steps, and the size of
+a step's weights. Neither is looked up again, as a training run may go on meanwhile.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pythia_traj.checkpoint import PublishedModel
@@ -14,7 +14,11 @@ from pythia_traj.errors import ConfigError, StepsError, StoreError, nearest
 from pythia_traj.store.done import read_request, request_files
 from pythia_traj.store.layout import Run
 from pythia_traj.store.parquet import DamagedError
+from pythia_traj.stream.published import open_model
+from pythia_traj.sweeps.existing import Existing
+from pythia_traj.sweeps.plan import Plan, make_plan
 from pythia_traj.sweeps.shards import Shard, Steps, steps_of
+from pythia_traj.toy.missing import refuse_missing, train_if_missing
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,48 @@ class Recorded:
                     f"{published.model}: step {min(gone)} of request {self.name} is not published"
                     " any more: record the request again"
                 )
+
+
+def plan_sweep(
+    config: SweepConfig,
+    recorded: Recorded | None = None,
+    *,
+    part: Steps | None = None,
+    train: bool = True,
+) -> tuple[Plan, list[PublishedModel]]:
+    """What a sweep would do, or a worker that does a part of a recorded request.
+
+    Writes nothing into the run, loads no model, and finds what is done without a connection.
+
+    Args:
+        part: the steps to do, of each model; None are all.
+        train: whether the toy suite that the request wants is trained where it does not exist yet;
+            otherwise such a request is refused.
+
+    Raises:
+        PythiaTrajError: the request is wrong.
+    """
+    (train_if_missing if train else refuse_missing)(config)
+    models = [open_model(name, config.source, refresh=config.refresh) for name in config.model]
+    existing = Existing(Run.find(config.out), models)
+    if recorded is not None:
+        recorded.check_published(models)
+    steps = None if recorded is None else recorded.steps
+    plan = make_plan(config, models, existing.why_todo, steps=steps, part=part)
+    return replace(plan, warnings=existing.warnings(config, plan)), models
+
+
+def record(config: SweepConfig) -> tuple[str, Plan]:
+    """Writes a request into its run, for workers, and measures nothing.
+
+    Returns:
+        the request's name, and what there is to do.
+
+    Raises:
+        PythiaTrajError: the request is wrong, or writing fails.
+    """
+    plan, models = plan_sweep(config)
+    return record_request(Run.create(config.out), config, models, plan.steps), plan
 
 
 def record_request(

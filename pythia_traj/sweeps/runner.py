@@ -1,12 +1,11 @@
-"""The loop of a sweep: for each step swap the weights in, measure, write.
+"""One model's part in a sweep: for each step swap the weights in, measure, write.
 
 A failed step fails only its own units.
 """
 
-import signal
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -16,21 +15,17 @@ from pythia_traj.errors import (
     CheckpointError,
     DataError,
     DeviceError,
-    Interrupted,
     PythiaTrajError,
     StoreError,
 )
 from pythia_traj.store.layout import Run
 from pythia_traj.stream.prefetch import Prefetcher
-from pythia_traj.stream.published import open_model
-from pythia_traj.sweeps.existing import Existing, claim, facts_of, renew_models
+from pythia_traj.sweeps.claims import InHand
+from pythia_traj.sweeps.existing import facts_of, record_model
 from pythia_traj.sweeps.failure import Failure
-from pythia_traj.sweeps.plan import Plan, Unit, make_plan
-from pythia_traj.sweeps.record import Circumstances, Observer, Recorder, Silent, SweepResult
-from pythia_traj.sweeps.requests import Recorded, record_request
-from pythia_traj.sweeps.shards import WHOLE, Shard
+from pythia_traj.sweeps.plan import Unit
+from pythia_traj.sweeps.record import Circumstances, Observer, Recorder
 from pythia_traj.sweeps.sources import integrity_of, source_of
-from pythia_traj.toy.missing import refuse_missing, train_if_missing
 
 if TYPE_CHECKING:
     import torch
@@ -43,162 +38,34 @@ if TYPE_CHECKING:
     Prepared = tuple[Agreement, Datasets | None]
 
 
-def plan_sweep(
-    config: SweepConfig,
-    recorded: Recorded | None = None,
-    shard: Shard = WHOLE,
-    *,
-    train: bool = True,
-) -> tuple[Plan, list[PublishedModel]]:
-    """What a sweep would do, or a worker that does a shard of a recorded request.
+@dataclass(frozen=True)
+class Desk:
+    """What the models of one process's part in a sweep share.
 
-    Writes nothing into the run, loads no model, and finds what is done without a connection.
-
-    Args:
-        train: whether the toy suite that the request wants is trained where it does not exist yet;
-            otherwise such a request is refused.
-
-    Raises:
-        PythiaTrajError: the request is wrong.
+    Attributes:
+        in_hand: which units it may measure now, beside other workers.
     """
-    (train_if_missing if train else refuse_missing)(config)
-    models = [open_model(name, config.source, refresh=config.refresh) for name in config.model]
-    existing = Existing(Run.find(config.out), models)
-    if recorded is None:
-        plan = make_plan(config, models, existing.why_todo)
-    else:
-        recorded.check_published(models)
-        plan = make_plan(
-            config,
-            models,
-            existing.why_todo,
-            steps=recorded.steps,
-            part=recorded.steps_of(shard),
-        )
-    return replace(plan, warnings=existing.warnings(config, plan)), models
+
+    config: SweepConfig
+    run: Run
+    device: "torch.device"
+    observer: Observer
+    recorder: Recorder
+    in_hand: InHand
 
 
-def record(config: SweepConfig) -> tuple[str, Plan]:
-    """Writes a request into its run, for workers, and measures nothing.
-
-    Returns:
-        the request's name, and what there is to do.
-
-    Raises:
-        PythiaTrajError: the request is wrong, or writing fails.
-    """
-    plan, models = plan_sweep(config)
-    return record_request(Run.create(config.out), config, models, plan.steps), plan
-
-
-def sweep(config: SweepConfig, *, observer: Observer | None = None) -> SweepResult:
-    """Measures every model at every selected step with every experiment, and stores the rows.
-
-    Units that exist already are skipped.
-
-    An interruption loses at most the units in work: the same call goes on from there.
-
-    Args:
-        config: the request.
-        observer: receives the progress.
-
-    Returns:
-        what was done, skipped and failed.
-
-    Raises:
-        PythiaTrajError: the request is wrong, or writing fails.
-    """
-    return _work(config, None, WHOLE, observer or Silent())
-
-
-def work(recorded: Recorded, shard: Shard, *, observer: Observer | None = None) -> SweepResult:
-    """Does one shard of a request that a run holds, as `sweep` does the whole.
-
-    It needs no other worker: what its units compare with in other shards is taken from the run, or
-    measured into the run's cache where it is missing.
-
-    Args:
-        recorded: see `requests.find_request`.
-        shard: its part.
-        observer: receives the progress.
-
-    Returns:
-        what was done, skipped and failed.
-
-    Raises:
-        PythiaTrajError: the request is wrong, or writing fails.
-    """
-    return _work(recorded.config, recorded, shard, observer or Silent())
-
-
-def _work(
-    config: SweepConfig, recorded: Recorded | None, shard: Shard, observer: Observer
-) -> SweepResult:
-    """The one path of `sweep` and `work`: a plan, and its units measured."""
-    plan, models = plan_sweep(config, recorded, shard)
-    device = _device(config) if plan.todo else None
-    run = Run.create(config.out)
-    run.remove_leftovers()
-    requested = (
-        record_request(run, config, models, plan.steps) if recorded is None else recorded.name
-    )
-    renew_models(run, models)
-    result = SweepResult(config.out, skipped=list(plan.done), warnings=list(plan.warnings))
-    observer.planned(plan)
-    if device is None:
-        return result
-    recorder = Recorder(run, observer, result, requested, plan.redone, shard)
-    try:
-        with recorder.noting(), recorder.noting_refusal():
-            sweeps = []
-            for published in models:
-                todo = [unit for unit in plan.todo if unit.model == published.model]
-                if todo:
-                    # A reference is checked like a requested step.
-                    references = [step for unit in todo for step in unit.references.values()]
-                    steps = (*plan.steps[published.model], *references)
-                    published.expect(steps, defects=config.on_defect == "measure")
-                    sweeps.append(
-                        _ModelSweep(config, run, device, published, steps, todo, observer, recorder)
-                    )
-            for one in sweeps:
-                one.prepare()
-            while sweeps:
-                # Dropped with its data when it is done.
-                sweeps.pop(0).measure()
-    except (Interrupted, KeyboardInterrupt) as stop:
-        recorder.log.write("stopped", signal=getattr(stop, "signum", signal.SIGINT))
-        raise
-    return result
-
-
-def _device(config: SweepConfig) -> "torch.device":
-    # Only a sweep with work to do loads torch.
-    from pythia_traj.models.device import pick_device
-
-    return pick_device(config.device)
-
-
-class _ModelSweep:
+class ModelSweep:
     """One model's part in a sweep."""
 
     def __init__(
-        self,
-        config: SweepConfig,
-        run: Run,
-        device: "torch.device",
-        published: PublishedModel,
-        steps: Sequence[int],
-        todo: Sequence[Unit],
-        observer: Observer,
-        recorder: Recorder,
+        self, desk: Desk, published: PublishedModel, steps: Sequence[int], todo: Sequence[Unit]
     ) -> None:
         """`steps` are all steps of the request, including those that are done."""
-        self.config, self.run, self.device = config, run, device
+        self.config, self.run, self.device = desk.config, desk.run, desk.device
+        self.observer, self.recorder, self.in_hand = desk.observer, desk.recorder, desk.in_hand
         self.published, self.steps, self.todo = published, steps, todo
-        self.observer, self.recorder = observer, recorder
         self._prepared: Prepared | PythiaTrajError | None = None
-        requests = [config.experiments[label] for label in {unit.label for unit in todo}]
+        requests = [self.config.experiments[label] for label in {unit.label for unit in todo}]
         self._references = {
             name
             for one in requests
@@ -232,7 +99,8 @@ class _ModelSweep:
             raise self._prepared or RuntimeError("prepare comes first")
         agreement, data = self._prepared
         if data is not None and agreement.pattern is not None:
-            claim(self.run, self.published, facts_of(self.published, agreement.pattern.config()))
+            facts = facts_of(self.published, agreement.pattern.config())
+            record_model(self.run, self.published, facts)
         for step, units in groupby(self.todo, key=lambda unit: unit.step):
             if step in agreement.refused:
                 self.recorder.failed(list(units), Failure(agreement.refused[step]))
@@ -259,7 +127,8 @@ class _ModelSweep:
             measurer = Measurer(self.config, self.run, session, data)
             try:
                 for step, units in groupby(todo, key=lambda unit: unit.step):
-                    self._measure_step(step, list(units), session, measurer, data)
+                    with self.in_hand.taking(list(units)) as ours:
+                        self._measure_step(step, ours, session, measurer, data)
             finally:
                 session.close()
                 release_memory(self.device)

@@ -163,14 +163,6 @@ def test_experiments_are_listed_with_parameters(cli):
     assert "Attention paid to the token after the previous occurrence" in out
 
 
-def test_status_is_a_line_or_a_document(cli, suite, tmp_path):
-    cli(*sweep_arguments(suite, tmp_path / "run"))
-    assert cli("status", tmp_path / "run")[1] == "2 done, 0 running, 0 failed, 0 left\n"
-    document = json.loads(cli("status", tmp_path / "run", "--json")[1])
-    assert (document["done"], document["failed"], document["left"]) == (2, 0, 0)
-    assert document["units"]["tiny/induction/step4"] == "done"
-
-
 def test_doctor_examines_this_machine(cli, monkeypatch):
     code, out, _ = cli("doctor", "--json")
     found = {check["what"]: check for check in json.loads(out)}

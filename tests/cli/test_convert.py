@@ -98,7 +98,7 @@ def test_what_is_damaged_is_named_and_the_rest_is_converted(cli, tmp_path, old):
     assert (
         f"left out: {old / name}: it is not a Parquet file, or only the beginning of one\n" in err
     )
-    found = pt.status(tmp_path / "new")
+    found = pt.status(tmp_path / "new", check=True)
     assert (found.done, found.damaged) == (2, 0)
 
 

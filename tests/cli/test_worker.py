@@ -50,11 +50,13 @@ def request_name(path):
 def test_the_shards_of_a_recorded_request_are_one_sweep(cli, suite, run, tmp_path):
     assert not list(run.glob("metrics/*"))
     assert pt.status(run).left == 4
+    # Nobody works on the other shard: this worker takes it over.
     status, out, err = cli("worker", run, "--shard", "1/2", "--device", "cpu")
-    assert (status, out) == (0, f"2 done, 0 already there, 0 failed; Parquet: {run / 'metrics'}\n")
+    assert (status, out) == (0, f"4 done, 0 already there, 0 failed; Parquet: {run / 'metrics'}\n")
     assert err == f"request {request_name(run)}, shard 1/2\n"
     document = json.loads(cli("worker", run, "--shard", "0/2", "--json")[1])
-    assert document["done"] == ["tiny/induction/step0", "tiny/induction/step1"]
+    assert document["skipped"] == ["tiny/induction/step0", "tiny/induction/step1"]
+    assert document["done"] == document["left"] == []
     assert cli("sweep", *asking(suite), "--out", tmp_path / "whole")[0] == 0
     whole, parts = (pt.load(tmp_path / name, controls=True) for name in ("whole", "run"))
     assert whole.equals(parts)
@@ -80,7 +82,7 @@ def test_the_schedulers_variables_say_the_shard(cli, run, monkeypatch):
 def test_a_worker_whose_units_are_done_or_whose_shard_is_empty_ends_well(cli, run):
     assert cli("worker", run, "--shard", "0/1")[0] == 0
     assert cli("worker", run, "--shard", "0/1")[1].startswith("0 done, 4 already there")
-    assert cli("worker", run, "--shard", "0/9")[1].startswith("0 done, 0 already there")
+    assert cli("worker", run, "--shard", "0/9")[1].startswith("0 done, 0 already there, 0 failed;")
 
 
 @pytest.mark.parametrize(
@@ -114,10 +116,13 @@ def test_units_that_fail_exit_as_those_of_a_sweep(cli, suite, tmp_path):
     file = tmp_path / "broken.py"
     file.write_text(BROKEN)
     words = asking(suite, f"{file},induction")
-    assert cli("sweep", *words, "--out", tmp_path / "run", "--record-only")[0] == 0
-    status, _, err = cli("worker", tmp_path / "run", "--shard", "0/2")
+    run_path = tmp_path / "run"
+    assert cli("sweep", *words, "--out", run_path, "--record-only")[0] == 0
+    status, _, err = cli("worker", run_path, "--shard", "0/2")
     assert status == 3
-    assert "failed: tiny/broken/step0 and 1 more: " in err
+    assert "failed: tiny/broken/step0 and 3 more: " in err
+    # What failed elsewhere is tried again by the worker whose shard it is, not by others.
+    assert "failed: tiny/broken/step2 and 1 more: " in cli("worker", run_path, "--shard", "1/2")[2]
 
 
 def test_a_request_is_recorded_or_shown_not_both(cli, suite, tmp_path):

@@ -9,7 +9,7 @@ from pythia_traj.cluster.estimate import OWN, estimate
 from pythia_traj.store.done import read_unit
 from pythia_traj.store.layout import Run
 from pythia_traj.suites.catalog import SIZES
-from pythia_traj.sweeps.runner import plan_sweep
+from pythia_traj.sweeps.requests import plan_sweep
 
 INDUCTION = {"length": 20, "n": 2}
 

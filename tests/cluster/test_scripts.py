@@ -275,6 +275,12 @@ def test_pbs_refuses_an_array_of_one_task_so_it_gets_none():
     assert "PBS_ARRAY_INDEX" not in made("pbs", jobs=2).text
 
 
+@pytest.mark.parametrize("kind", ["pbs", "lsf"])
+def test_as_many_at_once_as_there_are_is_no_limit(kind):
+    assert "%3" in made(kind, at_once=3).text
+    assert made(kind, at_once=4) == made(kind, at_once=5) == made(kind)
+
+
 def test_a_job_of_lsf():
     written = made("lsf", **ALL, directives=["-app traj"])
     assert written.text == (
@@ -332,7 +338,9 @@ def test_a_job_of_kubernetes():
             },
         },
     }
-    assert "    exec pythia-traj worker /data/runs/mine --shards 4\n" in written.text
+    # People read it: the shell is a block of lines.
+    block = "- |\n          set -e\n          cd -- /data/runs\n          module load cuda\n"
+    assert block in written.text
     assert (written.file, written.submit) == (
         "scripts/kubernetes.yaml",
         "kubectl create -f /data/runs/mine/scripts/kubernetes.yaml",

@@ -96,7 +96,7 @@ def test_what_nobody_reads_is_not_run(suite, tmp_path, monkeypatch):
 
 
 def test_rows_of_a_time_when_all_groups_were_seen_are_not_taken_for_these(suite, tmp_path):
-    from pythia_traj.sweeps.runner import plan_sweep
+    from pythia_traj.sweeps.requests import plan_sweep
 
     digests = []
     for groups in ("", ', groups="every"'):

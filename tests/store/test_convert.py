@@ -24,7 +24,7 @@ from pythia_traj.errors import StoreError
 from pythia_traj.layers import read_yaml
 from pythia_traj.store.layout import CONVERSION, Run
 from pythia_traj.store.parquet import FOOTER_KEY, arrow_schema, write_parquet
-from pythia_traj.sweeps.runner import plan_sweep
+from pythia_traj.sweeps.requests import plan_sweep
 from pythia_traj.sweeps.sources import source_of
 from tests.store import damage as d
 from tests.support import publish_suite
@@ -225,7 +225,7 @@ def test_what_is_no_row_is_copied(new):
 
 
 def test_the_new_run_is_whole(new):
-    found = pt.status(new)
+    found = pt.status(new, check=True)
     assert (found.done, found.left, found.failed, found.damaged) == (57, 0, 0, 0)
     assert set(pt.load(new, experiment="behaviour")["label"]) == {"behaviour", "colons"}
 
@@ -451,7 +451,7 @@ def test_a_damaged_file_costs_its_own_rows(tmp_path, old, file, kind):
     expected = content(tmp_path / "whole")
     del expected[today(FILES[file])]
     assert content(out) == expected
-    status = pt.status(out)
+    status = pt.status(out, check=True)
     assert status.done == (6 if file == "model" else 5)
 
 

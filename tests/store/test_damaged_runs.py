@@ -105,7 +105,7 @@ def assert_whole(run, made):
         found, notes = load_with_notes(run, table=table)
         assert notes == []
         pd.testing.assert_frame_equal(found, pt.load(made[0], table=table), check_exact=True)
-    found = pt.status(run)
+    found = pt.status(run, check=True)
     assert (found.done, found.left, found.damaged) == (3, 0, 0)
 
 
@@ -173,7 +173,7 @@ def test_a_damaged_file_costs_its_own_rows(made, run, tmp_path, kind, file, dama
         assert [FILES[file] in note and "left out 1 damaged file" in note for note in notes] == [
             True
         ] * (kind != "missing")
-    status = pt.status(run)
+    status = pt.status(run, check=True)
     if (kind, file) == ("columns of other types", "own table"):
         # Nothing but the other units' tables says what such a column should hold.
         return
@@ -232,8 +232,9 @@ def test_a_damaged_row_of_a_model_is_left_out_and_written_by_the_next_sweep(made
     found, notes = load_with_notes(run, table="models")
     assert found.empty
     assert "tables/models/model=tiny/model.parquet" in notes[0]
-    assert list(pt.status(run).damaged_files) == ["tables/models/model=tiny/model.parquet"]
-    assert pt.status(run).done == 3
+    found = pt.status(run, check=True)
+    assert list(found.damaged_files) == ["tables/models/model=tiny/model.parquet"]
+    assert found.done == 3
     assert not pt.sweep(pt.SweepConfig(**made[1], out=run)).done
     assert_whole(run, made)
 
@@ -251,7 +252,7 @@ def test_a_damaged_row_that_only_references_need_is_as_if_it_were_not_there(made
     calm = pt.load(tmp_path / "run")
     (cached,) = (tmp_path / "run" / "cache").rglob("*.parquet")
     damage(cached)
-    assert len(pt.status(tmp_path / "run").damaged_files) == 1
+    assert len(pt.status(tmp_path / "run", check=True).damaged_files) == 1
     shutil.rmtree(tmp_path / "run" / "metrics")
     assert not pt.sweep(pt.SweepConfig(**settings, out=tmp_path / "run")).failed
     pd.testing.assert_frame_equal(pt.load(tmp_path / "run"), calm, check_exact=True)

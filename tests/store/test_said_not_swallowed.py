@@ -17,7 +17,7 @@ from pythia_traj.schema import Column
 from pythia_traj.store.layout import Run
 from pythia_traj.store.tables import UnitId
 from pythia_traj.store.unit import write_unit
-from pythia_traj.sweeps.runner import plan_sweep
+from pythia_traj.sweeps.requests import plan_sweep
 from pythia_traj.values import ItemValues, Key, Rows
 
 SOURCE = '''

@@ -6,7 +6,7 @@ import torch
 import pythia_traj as pt
 from pythia_traj.discovery import discover
 from pythia_traj.sweeps.cost import estimate
-from pythia_traj.sweeps.runner import plan_sweep
+from pythia_traj.sweeps.requests import plan_sweep
 from tests.experiments.test_all import SMALL
 from tests.support import publish_suite
 

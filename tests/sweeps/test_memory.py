@@ -16,7 +16,7 @@ from pythia_traj.store.events import read_events
 from pythia_traj.store.layout import Run
 from pythia_traj.sweeps import datasets
 from pythia_traj.sweeps.cost import estimate
-from pythia_traj.sweeps.runner import plan_sweep
+from pythia_traj.sweeps.requests import plan_sweep
 
 ROOT = Path(__file__).parents[2]
 

@@ -4,6 +4,8 @@ import pytest
 
 from pythia_traj.config import SweepConfig
 from pythia_traj.errors import ConfigError, SuiteError
+from pythia_traj.store.records import digest
+from pythia_traj.sweeps import plan as plan_module
 from pythia_traj.sweeps.plan import NEW, make_plan, resolve_references
 from pythia_traj.sweeps.sources import source_of, what_changed
 
@@ -52,6 +54,18 @@ def test_every_model_step_and_label_is_a_unit(tmp_path):
     assert len(planned.todo) == 2 * 4 * 2
     assert [unit.step for unit in planned.todo[:4]] == [0, 0, 1, 1]
     assert planned.todo[0].name == "a/induction/step0"
+
+
+def test_a_digest_is_made_once_for_all_steps_with_the_same_inputs(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(plan_module, "digest", lambda inputs: made.append(inputs) or digest(inputs))
+    experiments = {"induction": {}, "representation": {}}
+    planned = plan(
+        config(tmp_path, experiments=experiments), Published("a"), Published("b", (0, 8))
+    )
+    # Representation compares with the first step and the last, which are others in each model.
+    assert len(made) == 1 + 2
+    assert [unit.digest for unit in planned.todo] == [digest(unit.made_of) for unit in planned.todo]
 
 
 def test_what_is_done_is_not_planned(tmp_path):

@@ -14,7 +14,7 @@ from pythia_traj.errors import StoreError, SuiteError
 from pythia_traj.store.done import list_units
 from pythia_traj.store.layout import Run
 from pythia_traj.store.unit import read_footer
-from pythia_traj.sweeps.existing import claim, refuse_other_origin
+from pythia_traj.sweeps.existing import record_model, refuse_other_origin
 from tests.support import publish_suite
 
 SMALL = {"induction": {"length": 10, "n": 2}}
@@ -159,9 +159,12 @@ FACTS = {
 )
 def test_so_are_two_repositories_of_one_name(tmp_path, first, second):
     run = Run.create(tmp_path / "run")
-    claim(run, Published(first), FACTS)
+    record_model(run, Published(first), FACTS)
     refuse_other_origin(run, Published(first))
-    for names_first in (refuse_other_origin, lambda run, published: claim(run, published, FACTS)):
+    for names_first in (
+        refuse_other_origin,
+        lambda run, published: record_model(run, published, FACTS),
+    ):
         with pytest.raises(StoreError) as caught:
             names_first(run, Published(second))
         for origin in (first, second):
@@ -172,9 +175,9 @@ def test_so_are_two_repositories_of_one_name(tmp_path, first, second):
 def test_whoever_begins_at_the_same_time_is_refused_when_it_writes(seeds):
     """The second sweep planned while there was nothing yet: the row of the model decides."""
     run = Run.create(seeds / "new")
-    claim(run, Published("directory:/seed0/output", "output"), FACTS)
+    record_model(run, Published("directory:/seed0/output", "output"), FACTS)
     with pytest.raises(StoreError, match="has the same name"):
-        claim(run, Published("directory:/seed1/output", "output"), FACTS)
+        record_model(run, Published("directory:/seed1/output", "output"), FACTS)
 
 
 def test_rows_of_older_versions_do_not_say_whose_they_are(seeds):

@@ -2,11 +2,7 @@
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -21,9 +17,9 @@ from pythia_traj.store.unit import read_footer
 from pythia_traj.stream.published import open_model
 from pythia_traj.suites.catalog import catalog
 from pythia_traj.sweeps.plan import NEW, make_plan
-from pythia_traj.sweeps.requests import find_request
-from pythia_traj.sweeps.runner import plan_sweep, record, work
+from pythia_traj.sweeps.requests import find_request, plan_sweep, record
 from pythia_traj.sweeps.shards import Shard, steps_of
+from pythia_traj.sweeps.worker import work
 from tests.support import publish, random_model
 from tests.sweeps.test_plan import Published
 from tests.sweeps.test_sweep import REFERENCES
@@ -146,9 +142,11 @@ def rows(run):
 
 
 def do(config, *shards, **how):
-    """Does shards one after the other; returns the results."""
+    """Does shards one after the other, and nothing beyond them; returns the results."""
     run = Run.open(config.out)
-    return [work(find_request(run, **how), Shard.parse(shard)) for shard in shards]
+    return [
+        work(find_request(run, **how), Shard.parse(shard), takes_over=False) for shard in shards
+    ]
 
 
 def test_the_plans_of_all_shards_hold_every_unit_once_and_what_they_compare_with(request_of):
@@ -157,7 +155,7 @@ def test_the_plans_of_all_shards_hold_every_unit_once_and_what_they_compare_with
     recorded = find_request(Run.open(config.out))
     asked, needed = [], []
     for index in range(3):
-        plan, _ = plan_sweep(recorded.config, recorded, Shard(index, 3))
+        plan, _ = plan_sweep(recorded.config, recorded, part=recorded.steps_of(Shard(index, 3)))
         asked += [unit.name for unit in plan.todo if not unit.cached]
         needed.append([(unit.label, unit.step) for unit in plan.todo if unit.cached])
         places = {(unit.label, unit.step): at for at, unit in enumerate(plan.todo)}
@@ -248,7 +246,7 @@ def test_every_row_says_which_shard_job_host_and_attempt_it_is_from(request_of, 
     config = request_of("run", experiments={"induction": {"length": 20, "n": 4}})
     record(config)
     recorded = find_request(Run.open(config.out))
-    work(recorded, Shard.of_environment({"PBS_ARRAY_INDEX": "1"}, 2))
+    work(recorded, Shard.of_environment({"PBS_ARRAY_INDEX": "1"}, 2), takes_over=False)
     footer = read_footer(Run.open(config.out).unit_path("tiny", "induction", 4))
     assert footer["shard"] == "1/2"
     assert footer["job"] == "12[1].server"
@@ -300,53 +298,3 @@ def test_a_request_of_an_earlier_version_has_no_sizes_and_is_cut_into_equal_numb
     path.write_text(json.dumps(document))
     recorded = find_request(Run.open(config.out))
     assert recorded.steps_of(Shard(1, 2)) == {"tiny": [2, 4]}
-
-
-SLOW = """
-import time
-from pythia_traj.experiment import experiment
-from pythia_traj.values import Key, Rows
-
-@experiment(version=1)
-def slow(model) -> Rows:
-    \"\"\"The norm of W_E, slowly.\"\"\"
-    time.sleep(0.3)
-    rows = Rows()
-    rows.add(Key("norm"), float(model.W_E.detach().norm()))
-    return rows
-"""
-
-
-@pytest.mark.slow
-def test_a_killed_worker_and_two_on_one_shard_leave_the_rows_of_one_sweep(request_of, tmp_path):
-    (tmp_path / "slow.py").write_text(SLOW)
-    experiments = {"slow": {"use": str(tmp_path / "slow.py")}, "induction": {"length": 20, "n": 4}}
-    whole = request_of("whole", experiments=experiments)
-    parts = request_of("parts", experiments=experiments)
-    pt.sweep(whole)
-    record(parts)
-    command = [str(Path(sys.executable).with_name("pythia-traj")), "worker", str(parts.out)]
-
-    def begin():
-        silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.Popen([*command, "--shard", "0/1"], **silent)
-
-    def files():
-        return {path: path.stat().st_mtime_ns for path in parts.out.glob("metrics/*/*/*.parquet")}
-
-    for signum, status in ((signal.SIGKILL, -9), (signal.SIGTERM, 143)):
-        process, before = begin(), files()
-        deadline = time.monotonic() + 60
-        while files() == before and time.monotonic() < deadline:
-            time.sleep(0.01)
-        process.send_signal(signum)
-        assert process.wait(timeout=60) == status
-    before = files()
-    assert 2 <= len(before) < 8
-    both = [begin(), begin()]
-    assert [process.wait(timeout=120) for process in both] == [0, 0]
-    after = files()
-    assert len(after) == 8
-    assert {path: after[path] for path in before} == before
-    assert rows(whole.out).equals(rows(parts.out))
-    assert not list((parts.out / ".tmp").iterdir())

@@ -7,7 +7,7 @@ from functools import cache, partial
 import pytest
 
 from pythia_traj.config import SweepConfig
-from pythia_traj.errors import SuiteError
+from pythia_traj.errors import ConfigError, SuiteError
 from pythia_traj.sweeps.runner import plan_sweep
 from pythia_traj.toy.batches import read_corpus
 from pythia_traj.toy.missing import is_missing, train_if_missing
@@ -64,6 +64,14 @@ def test_without_a_seed_nothing_is_trained_or_looked_at(tmp_path):
     assert not is_missing(request_of_others)
     train_if_missing(request_of_others)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_may_name_a_directory_that_is_trained_later(tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_text("model: ./later\nsteps: all\nexperiments: loss\nout: run\n")
+    with pytest.raises(ConfigError, match=r"a.yaml line 1: model: no such directory: './later'"):
+        SweepConfig.from_yaml(file)
+    assert is_missing(SweepConfig.from_yaml(file, toy_seed=0))
 
 
 def test_a_dry_run_trains_nothing_and_says_how_to(tmp_path, cli):
