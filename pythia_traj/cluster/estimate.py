@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pythia_traj
 from pythia_traj.checkpoint import PublishedModel
 from pythia_traj.cluster.local import count_gpus
 from pythia_traj.config import SweepConfig
@@ -23,7 +22,7 @@ from pythia_traj.suites.catalog import SIZES
 from pythia_traj.sweeps.plan import Plan, Unit
 from pythia_traj.sweeps.shards import Shard, steps_of
 
-BENCHMARKS = Path(pythia_traj.__file__).parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 """Beside the package, where it is used from a checkout of the repository."""
 
 _BENCHMARKED = 2 * SIZES["160m"].n_parameters

@@ -52,7 +52,7 @@ class Local:
 
         Raises:
             ConfigError: they are more than the GPUs are to have.
-            DeviceError: there is no such device.
+            DeviceError: the device does not exist here.
         """
         gpus = len(self._cards(config.device))
         if not gpus:
