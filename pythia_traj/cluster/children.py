@@ -10,7 +10,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -45,11 +45,18 @@ class Child:
         ended: the units whose end its log tells.
     """
 
-    def __init__(self, name: str, run: Run, process: "subprocess.Popen[bytes]", output: Path):
+    def __init__(
+        self,
+        name: str,
+        process: "subprocess.Popen[bytes]",
+        output: Path,
+        others: Collection[str] = (),
+    ) -> None:
+        """`others` are the files that lay beside its output before it was started."""
         self.name, self.process, self.output = name, process, output
         self.silenced: float | None = None
         self.ended: dict[str, End] = {}
-        self._log = _Log(run, process.pid)
+        self._log = _Log(output.parent, process.pid, others)
 
     def look(self) -> dict[str, End]:
         """The units that have ended since the last look."""
@@ -99,27 +106,23 @@ class Child:
 class _Log:
     """The log of a process, which it begins some time after its start."""
 
-    def __init__(self, run: Run, pid: int) -> None:
-        self._folder = run.path / "log"
+    def __init__(self, folder: Path, pid: int, others: Collection[str]) -> None:
+        """`others` are the files that were there before the process.
+
+        In containers numbers of processes are small, and an earlier one may have had the same.
+        """
+        self._folder, self._others = folder, others
         name = rf"{re.escape(socket.gethostname())}-{pid}-[0-9a-f]{{8}}\.jsonl"
         self._pattern = re.compile(name)
-        # A process that had the same number before: in containers numbers are small.
-        self._others = set(self._names())
         self._path: Path | None = None
         self._read = 0
         self._changed, self._noticed = 0, time.monotonic()
 
-    def _names(self) -> list[str]:
-        try:
-            names = os.listdir(self._folder)  # noqa: PTH208 - names are all that is needed
-        except FileNotFoundError:
-            return []
-        return [name for name in names if self._pattern.fullmatch(name)]
-
     def _find(self) -> Path | None:
         if self._path is None:
-            new = [name for name in self._names() if name not in self._others]
-            self._path = self._folder / new[0] if new else None
+            new = [name for name in _names(self._folder) if name not in self._others]
+            own = [name for name in new if self._pattern.fullmatch(name)]
+            self._path = self._folder / own[0] if own else None
         return self._path
 
     def events(self) -> Iterator[dict[str, Any]]:
@@ -151,6 +154,10 @@ class _Log:
             if changed != self._changed:
                 self._changed, self._noticed = changed, time.monotonic()
         return time.monotonic() - self._noticed
+
+
+def _names(folder: Path) -> list[str]:
+    return os.listdir(folder)  # noqa: PTH208 - names are all that is needed
 
 
 class Children:
@@ -188,6 +195,7 @@ class Children:
         with writing(self._run.path):
             log.mkdir(parents=True, exist_ok=True)
             file = output.open("wb")
+            others = frozenset(_names(log))
         with file, _uninterrupted():
             process = subprocess.Popen(  # noqa: S603 - this program, with words of the request
                 command,
@@ -197,7 +205,7 @@ class Children:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            self.all.append(Child(name, self._run, process, output))
+            self.all.append(Child(name, process, output, others))
 
     def end(self) -> None:
         """Asks all to stop, which drops their units in work, and kills those that do not."""

@@ -76,7 +76,7 @@ def test_a_signal_ends_the_command_and_its_workers(suite, tmp_path, number, stat
     try:
         until = time.monotonic() + 200
         logs = []
-        while len(logs) < 2 and time.monotonic() < until:
+        while len(logs) < 2 and time.monotonic() < until and process.poll() is None:
             time.sleep(0.2)
             found = (tmp_path / "run" / "log").glob("*.jsonl")
             logs = [path for path in found if '"started"' in path.read_text()]

@@ -280,10 +280,53 @@ def test_the_log_of_an_earlier_process_of_the_same_number_is_not_read(config, mo
             for digits in ("00000000", "11111111")
         )
         old.write_text('{"time": 1.0, "event": "done", "unit": "old"}\n')
-        later = type(child)("0/1", run, child.process, child.output)
+        later = type(child)("0/1", child.process, child.output, [old.name])
+        assert later.look() == {}
         new.write_text('{"time": 1.0, "event": "done", "unit": "new"}\n{"time": 2.0, "eve')
         assert list(later.look()) == ["new"]
         assert later.look() == {}
         with new.open("a") as file:
             file.write('nt": "failed", "unit": "other", "error": "why"}\nno JSON\n')
         assert later.look() == {"other": ("failed", "why")}
+
+
+DIES_ONCE = """
+import os
+import signal
+from pathlib import Path
+from pythia_traj.experiment import experiment
+from pythia_traj.values import Key, Rows
+
+@experiment(version=1)
+def dies_once(model) -> Rows:
+    \"\"\"Kills the first process that measures it.\"\"\"
+    try:
+        Path(__file__).with_name("died").touch(exist_ok=False)
+    except FileExistsError:
+        rows = Rows()
+        rows.add(Key("nll"), 1.0, n=1)
+        return rows
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.slow
+def test_what_a_killed_worker_had_in_hand_is_done_by_the_other_or_by_one_more_command(
+    config, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    file = tmp_path / "dies_once.py"
+    file.write_text(DIES_ONCE)
+    asked = config(experiments={"dies_once": {"use": str(file)}}, device="cpu")
+    first = submit(asked, Local(), jobs=2)
+    (note,) = first.notes
+    assert "was killed (signal 9)" in note
+    assert len(first.result.done) + len(first.left) == 4
+    assert first.result.failed == []
+    before = {path: path.stat().st_mtime_ns for path in asked.out.glob("metrics/**/*.parquet")}
+    assert before
+    second = submit(asked, Local(), jobs=2)
+    assert (second.notes, second.left) == ((), ())
+    assert len(second.result.done) + len(second.result.skipped) == 4
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert pt.status(asked.out).done == 4
