@@ -109,6 +109,7 @@ RULES = Rules(
         "yamlfile": ("yaml",),
     },
     late={
+        "cluster": ("torch",),
         "data": ("datasets", "pyarrow"),
         "doctor": ("huggingface_hub", "torch"),
         "reads": ("transformer_lens",),

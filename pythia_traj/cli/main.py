@@ -19,6 +19,7 @@ from pythia_traj.cli import (
     report,
     schema,
     status,
+    submit,
     sweep,
     worker,
 )
@@ -37,7 +38,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (demo, sweep, worker, status, describe, listing, fetch, report, convert, schema):
+for module in (
+    demo,
+    sweep,
+    submit,
+    worker,
+    status,
+    describe,
+    listing,
+    fetch,
+    report,
+    convert,
+    schema,
+):
     module.add_to(app)
 
 _UsageError: Any = typer.BadParameter.__mro__[2]

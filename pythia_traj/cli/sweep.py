@@ -4,13 +4,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pythia_traj.cli.output import (
-    JSON_OPTION,
-    SweepProgress,
-    print_json,
-    progress_bar,
-    say,
-    training_bar,
+from pythia_traj.cli.output import JSON_OPTION, SweepProgress, print_json, progress_bar, say
+from pythia_traj.cli.request import DEVICE_HELP as DEVICE_HELP
+from pythia_traj.cli.request import DISK_BUDGET_HELP as DISK_BUDGET_HELP
+from pythia_traj.cli.request import KEEP_HELP as KEEP_HELP
+from pythia_traj.cli.request import ON_DEFECT_HELP as ON_DEFECT_HELP
+from pythia_traj.cli.request import PREFETCH_HELP as PREFETCH_HELP
+from pythia_traj.cli.request import REFRESH_HELP as REFRESH_HELP
+from pythia_traj.cli.request import (
+    Assignments,
+    Config,
+    Device,
+    DiskBudget,
+    DryRun,
+    Dtype,
+    Experiment,
+    Keep,
+    Model,
+    OnDefect,
+    Out,
+    Prefetch,
+    Refresh,
+    Seed,
+    Source,
+    Steps,
+    read_request,
+    train_toy,
 )
 from pythia_traj.errors import ConfigError
 from pythia_traj.printable import one_line
@@ -20,51 +39,24 @@ if TYPE_CHECKING:
     from pythia_traj.sweeps.plan import Unit
     from pythia_traj.sweeps.record import SweepResult
 
-DEVICE_HELP = "auto, cpu, cuda, cuda:1."
-PREFETCH_HELP = "Checkpoints fetched ahead while experiments run."
-DISK_BUDGET_HELP = "Put checkpoints of the Hub on disk, in at most so many bytes: 20GB."
-KEEP_HELP = "Keep checkpoints of the Hub on disk."
-REFRESH_HELP = "Ask the Hub again where branches point, and redo what has moved."
-ON_DEFECT_HELP = "Steps that hold another's weights: skip, measure, fail."
-
 
 def sweep(
-    config: Annotated[
-        str | None, typer.Argument(help="A YAML file, or the name of a config of the package.")
-    ] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A name, org/name, a directory or NAME=DIRECTORY; repeat or separate by commas."
-        ),
-    ] = None,
-    steps: Annotated[
-        str | None, typer.Option(help="Such as 0,512 or log:12 or all or 0:143000:5000.")
-    ] = None,
-    experiment: Annotated[
-        list[str] | None, typer.Option(help="Name or ./file.py; repeat or separate by commas.")
-    ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="LABEL.PARAM=VALUE", help="A parameter of an experiment, or a setting."
-        ),
-    ] = None,
-    out: Annotated[str | None, typer.Option(metavar="PATH", help="The run's directory.")] = None,
-    source: Annotated[
-        str | None, typer.Option(help="hub, or a directory that holds the models' directories.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help=DEVICE_HELP)] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, float16, bfloat16.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the experiments' data.")] = None,
-    prefetch: Annotated[int | None, typer.Option(help=PREFETCH_HELP)] = None,
-    disk_budget: Annotated[str | None, typer.Option(help=DISK_BUDGET_HELP)] = None,
-    keep: Annotated[bool, typer.Option("--keep", help=KEEP_HELP)] = False,
-    refresh: Annotated[bool, typer.Option("--refresh", help=REFRESH_HELP)] = False,
-    on_defect: Annotated[str | None, typer.Option(help=ON_DEFECT_HELP)] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")
-    ] = False,
+    config: Config = None,
+    model: Model = None,
+    steps: Steps = None,
+    experiment: Experiment = None,
+    assignments: Assignments = None,
+    out: Out = None,
+    source: Source = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    seed: Seed = None,
+    prefetch: Prefetch = None,
+    disk_budget: DiskBudget = None,
+    keep: Keep = False,
+    refresh: Refresh = False,
+    on_defect: OnDefect = None,
+    dry_run: DryRun = False,
     record_only: Annotated[
         bool,
         typer.Option(
@@ -99,11 +91,7 @@ def sweep(
 
         say_plan(request, as_json)
         return
-    if request.toy_seed is not None:
-        from pythia_traj.toy.missing import train_if_missing
-
-        with training_bar() as on_step:
-            train_if_missing(request, on_step)
+    train_toy(request)
     if record_only:
         _record(request, as_json)
         return
@@ -112,32 +100,6 @@ def sweep(
     with progress_bar() as progress:
         result = run_sweep(request, observer=SweepProgress(progress))
     report_result(result, as_json)
-
-
-def read_request(
-    config: str | None, given: dict[str, Any], experiments: list[str], assignments: list[str]
-) -> "SweepConfig":
-    """The request: the file's settings, overridden by the command line's."""
-    from pythia_traj.config import SweepConfig, override, read_config
-    from pythia_traj.layers import Settings, by_name
-
-    settings = Settings() if config is None else read_config(config)
-    settings = settings.under({name: value for name, value in given.items() if value is not None})
-    names = [name.strip() for word in experiments for name in word.split(",") if name.strip()]
-    if names:
-        in_file = settings.get("experiments") or {}
-        if not isinstance(in_file, dict):
-            in_file = {}
-        settings["experiments"] = {
-            **({name: in_file[name] for name in names if name in in_file}),
-            **by_name(tuple(name for name in names if name not in in_file)),
-        }
-    if not settings.get("experiments"):
-        raise ConfigError(
-            "no experiment was given: --experiment induction, or a config that names some (see"
-            " pythia-traj experiments)"
-        )
-    return SweepConfig.from_settings(override(settings, assignments))
 
 
 def _record(request: "SweepConfig", as_json: bool) -> None:
@@ -154,31 +116,39 @@ def _record(request: "SweepConfig", as_json: bool) -> None:
 
 
 def report_result(result: "SweepResult", as_json: bool) -> None:
-    """Prints how a sweep ended, and exits with a status if units failed.
-
-    It is 3 where units failed or were skipped as defective, 1 where all failed.
-    """
+    """Prints how a sweep ended, and exits with a status if units failed."""
     if as_json:
-        print_json(
-            {
-                "run": str(result.out),
-                "metrics": str(result.out / "metrics"),
-                "done": [unit.name for unit in result.done],
-                "skipped": [unit.name for unit in result.skipped],
-                "left": [unit.name for unit in result.left],
-                "failed": {unit.name: error for unit, error in result.failed},
-                "defective": {unit.name: reason for unit, reason in result.defective},
-                "known_defects": {unit.name: reason for unit, reason in result.known_defects},
-                "warnings": result.warnings,
-            }
-        )
+        print_json(as_document(result))
     else:
-        _summarise(result)
-    if result.failed or result.defective:
-        raise typer.Exit(3 if result.done or result.skipped or result.defective else 1)
+        summarise(result)
+    if status := exit_status(result):
+        raise typer.Exit(status)
 
 
-def _summarise(result: "SweepResult") -> None:
+def exit_status(result: "SweepResult") -> int:
+    """3 where units failed or were skipped as defective, 1 where all failed; else 0."""
+    if not result.failed and not result.defective:
+        return 0
+    return 3 if result.done or result.skipped or result.defective else 1
+
+
+def as_document(result: "SweepResult") -> dict[str, Any]:
+    """How a sweep ended, as JSON."""
+    return {
+        "run": str(result.out),
+        "metrics": str(result.out / "metrics"),
+        "done": [unit.name for unit in result.done],
+        "skipped": [unit.name for unit in result.skipped],
+        "left": [unit.name for unit in result.left],
+        "failed": {unit.name: error for unit, error in result.failed},
+        "defective": {unit.name: reason for unit, reason in result.defective},
+        "known_defects": {unit.name: reason for unit, reason in result.known_defects},
+        "warnings": result.warnings,
+    }
+
+
+def summarise(result: "SweepResult") -> None:
+    """Prints how a sweep ended: the reasons on standard error, the counts on standard output."""
     _by_reason("failed", result.failed)
     _by_reason("skipped (defect)", result.defective)
     if result.defective:

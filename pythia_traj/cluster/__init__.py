@@ -1,1 +1,11 @@
-"""A request -> workers: on this machine, or a script for a scheduler."""
+"""A request -> workers: on this machine, or a script for a scheduler.
+
+executor.py    the interface of executors
+submission.py  submit: plan, record, hand over; the executors by name
+inline.py      in this process
+local.py       processes of this machine, a GPU each
+children.py    such processes: started, followed by their logs, ended
+written.py     a job script in the run
+scripts.py     what such scripts say
+estimate.py    what a submission will take
+"""

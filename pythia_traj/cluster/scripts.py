@@ -346,26 +346,26 @@ _EVERYWHERE = {"gpus", "cpus", "memory", "setup"}
 KINDS: Mapping[str, _Kind] = {
     "kubernetes": _Kind(
         frozenset({*_EVERYWHERE, "time", "at_once", "image", "volume"}),
-        "job.yaml",
+        "scripts/kubernetes.yaml",
         "kubectl create -f {file}",
         _kubernetes,
     ),
     "skypilot": _Kind(
         # A pool's size says how many tasks run at once, and its workers have the volumes.
         frozenset({*_EVERYWHERE, "partition", "directives", "image"}),
-        "job.yaml",
+        "scripts/skypilot.yaml",
         "sky jobs launch --pool {pool} --num-jobs {jobs} {file}",
         _skypilot,
     ),
     "pbs": _Kind(
         frozenset({*_EVERYWHERE, "partition", "account", "time", "at_once", "directives"}),
-        "job.pbs",
+        "scripts/job.pbs",
         "qsub {file}",
         _pbs,
     ),
     "lsf": _Kind(
         frozenset({*_EVERYWHERE, "partition", "account", "time", "at_once", "directives"}),
-        "job.lsf",
+        "scripts/job.lsf",
         "bsub < {file}",
         _lsf,
     ),

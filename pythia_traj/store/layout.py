@@ -8,6 +8,8 @@
     RUN/tables/models/model=<model>/model.parquet
     RUN/cache/                   rows that only references need; may be deleted
     RUN/log/<worker>.jsonl       events
+    RUN/log/<name>.out           what a worker that `submit` started printed
+    RUN/scripts/                 job scripts that `submit` wrote
     RUN/claims/model=<model>/step-000512   the worker that has the step in hand
     RUN/.tmp/                    files being written
     RUN/conversion.json          in place of run.json until a conversion is complete
@@ -34,7 +36,7 @@ from pythia_traj.outside import checked, read_file, read_json
 from pythia_traj.store.records import MARKER, RunFacts, as_json
 from pythia_traj.store.writing import link_exclusively, remove_leftovers, replacing, writing
 
-_OURS = {".tmp", "cache", "claims", "log", "metrics", "requests", "tables"}
+_OURS = {".tmp", "cache", "claims", "log", "metrics", "requests", "scripts", "tables"}
 """What a run's directory holds beside run.json."""
 
 CONVERSION = "conversion.json"

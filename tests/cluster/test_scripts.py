@@ -261,7 +261,10 @@ def test_a_job_of_pbs():
         'cd -- "$PBS_O_WORKDIR"\n'
         f"{BODY}"
     )
-    assert (written.file, written.submit) == ("job.pbs", "qsub /data/runs/mine/job.pbs")
+    assert (written.file, written.submit) == (
+        "scripts/job.pbs",
+        "qsub /data/runs/mine/scripts/job.pbs",
+    )
 
 
 def test_pbs_refuses_an_array_of_one_task_so_it_gets_none():
@@ -296,7 +299,10 @@ def test_a_job_of_lsf():
         "set -e\n"
         f"{BODY}"
     )
-    assert (written.file, written.submit) == ("job.lsf", "bsub < /data/runs/mine/job.lsf")
+    assert (written.file, written.submit) == (
+        "scripts/job.lsf",
+        "bsub < /data/runs/mine/scripts/job.lsf",
+    )
     assert '#BSUB -J "mine[1]"\n' in made("lsf", jobs=1, at_once=2).text
 
 
@@ -336,8 +342,8 @@ def test_a_job_of_kubernetes():
     block = "- |\n          set -e\n          cd -- /data/runs\n          module load cuda\n"
     assert block in written.text
     assert (written.file, written.submit) == (
-        "job.yaml",
-        "kubectl create -f /data/runs/mine/job.yaml",
+        "scripts/kubernetes.yaml",
+        "kubectl create -f /data/runs/mine/scripts/kubernetes.yaml",
     )
     few = yaml.safe_load(made("kubernetes", at_once=9, gpus=0).text)["spec"]
     assert few["parallelism"] == 4
@@ -364,8 +370,8 @@ def test_a_job_of_skypilot():
         "run": f"set -e\ncd -- /data/runs\n{BODY}",
     }
     assert (written.file, written.submit) == (
-        "job.yaml",
-        "sky jobs launch --pool gpus --num-jobs 4 /data/runs/mine/job.yaml",
+        "scripts/skypilot.yaml",
+        "sky jobs launch --pool gpus --num-jobs 4 /data/runs/mine/scripts/skypilot.yaml",
     )
     assert set(yaml.safe_load(made("skypilot").text)) == {"name", "run"}
 
