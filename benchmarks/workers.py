@@ -23,6 +23,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from subprocess import PIPE
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(Path(__file__).parent), str(ROOT)]
@@ -112,11 +113,14 @@ def busy_worker(log: Path) -> float:
 
 def spun(count: int) -> float:
     """The seconds of the slowest of so many loops at once."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    loops = [subprocess.Popen([sys.executable, "-c", SPIN], **pipes) for _ in range(count)]
+    loops = [
+        subprocess.Popen([sys.executable, "-c", SPIN], stdin=PIPE, stdout=PIPE, text=True)
+        for _ in range(count)
+    ]
     # All have loaded torch by then; a line lets each begin.
     time.sleep(5)
     for loop in loops:
+        assert loop.stdin is not None
         loop.stdin.write("\n")
         loop.stdin.flush()
     return max(float(loop.communicate()[0]) for loop in loops)
