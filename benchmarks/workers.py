@@ -1,10 +1,10 @@
 """How much faster are two workers than one, and are their rows the same?
 
-    python benchmarks/workers.py [--json] [--pairs 3] [--steps 40]
+    python benchmarks/workers.py [--json] [--pairs 2] [--steps 8]
 
 A directory of random checkpoints of 6 layers and 256 dimensions, measured on the CPU by
 `pythia-traj submit --executor local` with one and with two workers of one thread each, in turn, and
-once by `--executor inline` with one thread. With 40 steps that is more than a minute of work for
+once by `--executor inline` with one thread. With 8 steps that is more than a minute of work for
 one worker.
 
 Each worker's seconds are from the first unit that it begins to the last one that it ends, from its
@@ -64,8 +64,8 @@ print(time.perf_counter() - start)
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--pairs", type=int, default=3, help="runs of each, in turn")
-    parser.add_argument("--steps", type=int, default=40, help="checkpoints: about 2 s of work each")
+    parser.add_argument("--pairs", type=int, default=2, help="runs of each, in turn")
+    parser.add_argument("--steps", type=int, default=8, help="checkpoints: about 10 s of work each")
     arguments = parser.parse_args()
     seconds: dict[str, list[float]] = {name: [] for name in ("1 worker", "2 workers")}
     cores: list[float] = []

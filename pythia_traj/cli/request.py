@@ -10,13 +10,6 @@ from pythia_traj.errors import ConfigError
 if TYPE_CHECKING:
     from pythia_traj.config import SweepConfig
 
-DEVICE_HELP = "auto, cpu, cuda, cuda:1."
-PREFETCH_HELP = "Checkpoints fetched ahead while experiments run."
-DISK_BUDGET_HELP = "Put checkpoints of the Hub on disk, in at most so many bytes: 20GB."
-KEEP_HELP = "Keep checkpoints of the Hub on disk."
-REFRESH_HELP = "Ask the Hub again where branches point, and redo what has moved."
-ON_DEFECT_HELP = "Steps that hold another's weights: skip, measure, fail."
-
 Config = Annotated[
     str | None, typer.Argument(help="A YAML file, or the name of a config of the package.")
 ]
@@ -40,14 +33,26 @@ Out = Annotated[str | None, typer.Option(metavar="PATH", help="The run's directo
 Source = Annotated[
     str | None, typer.Option(help="hub, or a directory that holds the models' directories.")
 ]
-Device = Annotated[str | None, typer.Option(help=DEVICE_HELP)]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, float16, bfloat16.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of the experiments' data.")]
-Prefetch = Annotated[int | None, typer.Option(help=PREFETCH_HELP)]
-DiskBudget = Annotated[str | None, typer.Option(help=DISK_BUDGET_HELP)]
-Keep = Annotated[bool, typer.Option("--keep", help=KEEP_HELP)]
-Refresh = Annotated[bool, typer.Option("--refresh", help=REFRESH_HELP)]
-OnDefect = Annotated[str | None, typer.Option(help=ON_DEFECT_HELP)]
+Prefetch = Annotated[
+    int | None, typer.Option(help="Checkpoints fetched ahead while experiments run.")
+]
+DiskBudget = Annotated[
+    str | None,
+    typer.Option(help="Put checkpoints of the Hub on disk, in at most so many bytes: 20GB."),
+]
+Keep = Annotated[bool, typer.Option("--keep", help="Keep checkpoints of the Hub on disk.")]
+Refresh = Annotated[
+    bool,
+    typer.Option(
+        "--refresh", help="Ask the Hub again where branches point, and redo what has moved."
+    ),
+]
+OnDefect = Annotated[
+    str | None, typer.Option(help="Steps that hold another's weights: skip, measure, fail.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")]
 
 

@@ -5,12 +5,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pythia_traj.cli.output import JSON_OPTION, SweepProgress, print_json, progress_bar, say
-from pythia_traj.cli.request import DEVICE_HELP as DEVICE_HELP
-from pythia_traj.cli.request import DISK_BUDGET_HELP as DISK_BUDGET_HELP
-from pythia_traj.cli.request import KEEP_HELP as KEEP_HELP
-from pythia_traj.cli.request import ON_DEFECT_HELP as ON_DEFECT_HELP
-from pythia_traj.cli.request import PREFETCH_HELP as PREFETCH_HELP
-from pythia_traj.cli.request import REFRESH_HELP as REFRESH_HELP
 from pythia_traj.cli.request import (
     Assignments,
     Config,

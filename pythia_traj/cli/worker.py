@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pythia_traj.cli.output import JSON_OPTION, SweepProgress, progress_bar, say
-from pythia_traj.cli.sweep import (
-    DEVICE_HELP,
-    DISK_BUDGET_HELP,
-    KEEP_HELP,
-    ON_DEFECT_HELP,
-    PREFETCH_HELP,
-    REFRESH_HELP,
-    report_result,
-)
+from pythia_traj.cli.request import Device, DiskBudget, Keep, OnDefect, Prefetch, Refresh
+from pythia_traj.cli.sweep import report_result
 from pythia_traj.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,15 +39,15 @@ def worker(
             metavar="NAME", help="Of RUN/requests/NAME.json; by default the one asked for last."
         ),
     ] = None,
-    device: Annotated[str | None, typer.Option(help=DEVICE_HELP)] = None,
-    prefetch: Annotated[int | None, typer.Option(help=PREFETCH_HELP)] = None,
-    disk_budget: Annotated[str | None, typer.Option(help=DISK_BUDGET_HELP)] = None,
-    keep: Annotated[bool, typer.Option("--keep", help=KEEP_HELP)] = False,
-    refresh: Annotated[bool, typer.Option("--refresh", help=REFRESH_HELP)] = False,
-    on_defect: Annotated[str | None, typer.Option(help=ON_DEFECT_HELP)] = None,
+    device: Device = None,
+    prefetch: Prefetch = None,
+    disk_budget: DiskBudget = None,
+    keep: Keep = False,
+    refresh: Refresh = False,
+    on_defect: OnDefect = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Do one shard of a request that a run holds, as a task of an array job.
+    """Do one shard of a request that a run holds, then what no other worker has in hand.
 
     Finished units are skipped: repeat the command to continue an interrupted worker.
     """

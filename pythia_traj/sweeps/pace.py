@@ -1,11 +1,10 @@
 """How fast the workers of a run are, and how long the rest will take.
 
-A unit weighs as much as its model's weights: both the bytes to fetch and a forward pass grow with
-them. Time is counted from the moment a worker took up a step to its last unit that was done, as the
-units of one step end almost at once.
+A unit weighs what a step of its model costs (shards.py). Time is counted from the moment a worker
+took up a step to its last unit that was done, as the units of one step end almost at once.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pythia_traj.sweeps.journal import Journal, time_of
@@ -28,18 +27,7 @@ class Pace:
     weight: float
 
 
-def weights_of(models: Iterable[str], known: Mapping[str, int | None]) -> dict[str, float]:
-    """What a unit of each model weighs, in bytes of its model's weights.
-
-    A model of unknown size weighs as much as the mean of the others; all weigh 1 where none is
-    known.
-    """
-    sizes = [size for size in known.values() if size is not None]
-    mean = sum(sizes) / len(sizes) if sizes else 1.0
-    return {model: mean if (size := known.get(model)) is None else float(size) for model in models}
-
-
-def pace_of(journal: Journal, weights: Mapping[str, float]) -> Pace | None:
+def pace_of(journal: Journal, weights: Mapping[str, int]) -> Pace | None:
     """A worker's pace; None where it has done nothing yet."""
     visits = [visit for visit in journal.recent if visit.done]
     if not visits:
@@ -47,7 +35,7 @@ def pace_of(journal: Journal, weights: Mapping[str, float]) -> Pace | None:
     begun, ended = time_of(visits[0].begun), time_of(visits[-1].ended)
     if begun is None or ended is None or ended <= begun:
         return None
-    weight = sum(visit.done * weights.get(visit.model.decode(), 1.0) for visit in visits)
+    weight = sum(visit.done * weights.get(visit.model.decode(), 1) for visit in visits)
     return Pace(begun, ended, sum(visit.done for visit in visits), weight)
 
 

@@ -5,7 +5,7 @@ different times, or on other machines, agree on who does what.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pythia_traj.errors import ConfigError
@@ -87,19 +87,12 @@ def steps_of(shard: Shard, steps: Steps, weight_bytes: Mapping[str, int | None])
 
     The steps of all models, one model after the other, are a line that is cut into pieces of equal
     cost: so the steps of a shard follow each other, and each costs at most one step more than the
-    mean. What a step costs is the size of its weights, as both its bytes and the time of a forward
-    pass grow with it.
+    mean.
 
     Args:
-        weight_bytes: of one step of each model; a model of unknown size costs as much as the mean
-            of the others.
+        weight_bytes: of one step of each model.
     """
-    known = [size for size in weight_bytes.values() if size is not None]
-    unknown = sum(known) // len(known) if known else 0
-    costs = {
-        model: _EVERY_STEP + (unknown if (size := weight_bytes.get(model)) is None else size)
-        for model in steps
-    }
+    costs = costs_of(steps, weight_bytes)
     total = sum(costs[model] * len(selected) for model, selected in steps.items())
     found: dict[str, list[int]] = {}
     before = 0
@@ -110,3 +103,17 @@ def steps_of(shard: Shard, steps: Steps, weight_bytes: Mapping[str, int | None])
                 found.setdefault(model, []).append(step)
             before += costs[model]
     return found
+
+
+def costs_of(models: Iterable[str], weight_bytes: Mapping[str, int | None]) -> dict[str, int]:
+    """What a step of each model costs.
+
+    It is the size of the weights, as both their bytes and the time of a forward pass grow with it,
+    and a constant. A model of unknown size costs as much as the mean of the others.
+    """
+    known = [size for size in weight_bytes.values() if size is not None]
+    unknown = sum(known) // len(known) if known else 0
+    return {
+        model: _EVERY_STEP + (unknown if (size := weight_bytes.get(model)) is None else size)
+        for model in models
+    }

@@ -23,8 +23,8 @@ from pythia_traj.sweeps.pace import (
     seconds_left,
     together,
     units_per_minute,
-    weights_of,
 )
+from pythia_traj.sweeps.shards import costs_of
 
 STATES = ("done", "running", "failed", "defective", "left")
 """Of a unit."""
@@ -86,7 +86,7 @@ class Status:
         workers: of all logs.
         units_per_minute: of the living workers lately, or of those that worked last; None before
             the first unit is done.
-        seconds_left: at that rate; units count by the size of their model's weights.
+        seconds_left: at that rate; a unit counts as what a step of its model costs.
     """
 
     done: int
@@ -248,7 +248,7 @@ def _pace(
 ) -> tuple[list[Pace], float]:
     """The paces of the workers that count, and the weight of the units that remain."""
     known = {name: size for one in requests.values() for name, size in one.weight_bytes.items()}
-    weights = weights_of(by_label, known)
+    weights = costs_of(by_label, known)
     paces = {journal.worker: pace_of(journal, weights) for journal in journals}
     alive = [pace for name, pace in paces.items() if pace is not None and name in working]
     others = [pace for name, pace in paces.items() if pace is not None and name not in working]

@@ -177,7 +177,7 @@ def work(units, *, begun, seconds):
 def paced(tmp_path):
     """Four units of a small model took 10 s each, two of a large one 30 s; some are left."""
     steps = {"small": list(range(7)), "large": list(range(4))}
-    made = Made(tmp_path / "run", steps, sizes={"small": 100, "large": 300})
+    made = Made(tmp_path / "run", steps, sizes={"small": 80_000_000, "large": 280_000_000})
     small, large = ([f"{name}/loss/step{i}" for i in range(4)] for name in ("small", "large"))
     made.is_done(*small, *large[:2])
     made.lines = {
