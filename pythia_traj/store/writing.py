@@ -29,7 +29,8 @@ def replacing(target: Path, aside: Path) -> Iterator[Path]:
     Args:
         aside: the folder of temporary files, on the target's disk.
     """
-    temporary = temporary_name(aside)
+    temporary = aside / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
+    temporary.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield temporary
         if temporary.exists():
@@ -41,12 +42,6 @@ def replacing(target: Path, aside: Path) -> Iterator[Path]:
             _flush(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def temporary_name(aside: Path) -> Path:
-    """A new name in the folder of temporary files; it says which process uses it."""
-    aside.mkdir(parents=True, exist_ok=True)
-    return aside / f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
 
 
 def remove_leftovers(aside: Path) -> None:

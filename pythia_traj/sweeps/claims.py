@@ -4,13 +4,13 @@ A claim only saves work. Where two workers measure one step all the same, since 
 the disk has no exclusive names, each writes its units whole, and both write the same rows.
 """
 
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 from pythia_traj.store.layout import Run
-from pythia_traj.store.writing import link_exclusively, temporary_name, writing
+from pythia_traj.store.writing import link_exclusively, writing
 from pythia_traj.sweeps.existing import Existing
 from pythia_traj.sweeps.heartbeat import is_alive
 from pythia_traj.sweeps.plan import Unit
@@ -51,32 +51,36 @@ class Claims:
         if self._create(path):
             return True
         holder = _holder(path)
-        if holder is not None and is_alive(self._run, holder):
-            return False
-        return self._remove(path, holder) and self._create(path)
+        if holder is None:
+            return self._create(path)
+        return not is_alive(self._run, holder) and self._inherit(path, holder)
 
     def _create(self, path: Path) -> bool:
         with self._run.replacing(path) as temporary:
             temporary.write_text(self._worker, encoding="utf-8")
             return link_exclusively(temporary, path)
 
-    def _remove(self, path: Path, holder: str | None) -> bool:
-        """Removes the claim of a dead worker; False where another one was quicker.
+    def _inherit(self, path: Path, dead: str) -> bool:
+        """Takes the claim of a dead worker; False where another one was quicker.
 
-        It is renamed first, since only one of several workers can rename a file.
+        Only one can make the file that names the heir, and only it replaces the claim. To remove
+        the claim instead would leave a moment in which two could make theirs.
         """
-        aside = temporary_name(self._run.path / ".tmp")
+        heir = path.with_name(f"{path.name}.after-{sha256(dead.encode()).hexdigest()[:16]}")
+        if not self._create(heir):
+            other = _holder(heir)
+            if other is not None and not is_alive(self._run, other):
+                # It died as an heir: whoever comes next may try.
+                heir.unlink(missing_ok=True)
+            return False
         try:
-            path.rename(aside)
-        except FileNotFoundError:
+            if _holder(path) != dead:
+                return False
+            with self._run.replacing(path) as temporary:
+                temporary.write_text(self._worker, encoding="utf-8")
             return True
-        is_dead = _holder(aside) == holder
-        if not is_dead:
-            # The other one has claimed the step between the look and the renaming.
-            with suppress(FileExistsError):
-                os.link(aside, path)
-        aside.unlink(missing_ok=True)
-        return is_dead
+        finally:
+            heir.unlink(missing_ok=True)
 
 
 class InHand:

@@ -1,20 +1,25 @@
 """A step is in one living worker's hand at a time; what nobody has in hand is taken over."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from hashlib import sha256
 
 import pytest
 
 import pythia_traj as pt
+from pythia_traj.errors import DataError, Interrupted, StoreError
+from pythia_traj.store.events import EventLog, read_events
 from pythia_traj.store.layout import Run
 from pythia_traj.sweeps import claims as claims_module
+from pythia_traj.sweeps import heartbeat
 from pythia_traj.sweeps import worker as worker_module
 from pythia_traj.sweeps.claims import Claims
-from pythia_traj.sweeps.heartbeat import SILENT_SECONDS
+from pythia_traj.sweeps.heartbeat import SILENT_SECONDS, beating, is_alive, last_beat
 from pythia_traj.sweeps.requests import find_request, record
 from pythia_traj.sweeps.shards import Shard
 from pythia_traj.sweeps.worker import work
@@ -118,7 +123,24 @@ def test_of_two_that_see_a_dead_claim_the_slower_one_gives_it_back(run, dead, mo
     assert not list(run.path.glob(".tmp/*"))
 
 
-def test_of_many_that_come_at_once_one_gets_it(run, dead):
+def test_an_heir_that_died_as_one_stops_the_next_one_once(run, dead):
+    path = run.claim_path("m", 512)
+    path.parent.mkdir(parents=True)
+    gone = worker(run, pid=dead)
+    path.write_text(gone)
+    heir = path.with_name(f"{path.name}.after-{sha256(gone.encode()).hexdigest()[:16]}")
+    taker = Claims(run, worker(run, number=2))
+    for name, came in ((worker(run, number=1), [False, False]), (gone, [False, True])):
+        heir.write_text(name)
+        took = []
+        for _ in came:
+            with taker.taking("m", 512) as is_ours:
+                took.append(is_ours)
+        assert took == came
+
+
+@pytest.mark.parametrize("attempt", range(20))
+def test_of_many_that_come_at_once_one_gets_it(run, dead, attempt):
     path = run.claim_path("m", 512)
     path.parent.mkdir(parents=True)
     path.write_text(worker(run, pid=dead))
@@ -137,6 +159,53 @@ def test_of_many_that_come_at_once_one_gets_it(run, dead):
     for thread in threads:
         thread.join()
     assert sorted(took) == [False] * 11 + [True]
+
+
+def test_a_heart_beats_until_the_work_ends(run, monkeypatch):
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.01)
+    log = EventLog(run)
+    log.write("requested")
+    long_ago = time.time() - SILENT_SECONDS - 1
+    os.utime(log.path, (long_ago, long_ago))
+    assert not is_alive(run, log.worker)
+    with beating(log):
+        deadline = time.monotonic() + 30
+        while not is_alive(run, log.worker):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        # A log that is gone stops nothing.
+        log.path.unlink()
+        time.sleep(0.05)
+        log.write("finished")
+    os.utime(log.path, (long_ago, long_ago))
+    time.sleep(0.1)
+    assert last_beat(run, log.worker) == pytest.approx(long_ago)
+
+
+def test_a_worker_says_how_it_ended(request_of, monkeypatch):
+    recorded = request_of()
+    run = Run.open(recorded.config.out)
+
+    def last():
+        event = [*read_events(run)][-1]
+        return event["event"], event.get("error"), event.get("signal")
+
+    def refuse(*_args, **_more):
+        raise error
+
+    monkeypatch.setattr("pythia_traj.sweeps.record.write_unit", refuse)
+    for error, said in (
+        (StoreError("the disk is full"), ("stopped", "the disk is full", None)),
+        (Interrupted(signal.SIGTERM), ("stopped", None, signal.SIGTERM)),
+        (DataError("no such text"), ("refused", "no such text", None)),
+    ):
+        with pytest.raises(type(error)):
+            work(recorded, Shard())
+        assert last() == said
+        assert not list(run.path.glob("claims/*/*"))
+    monkeypatch.undo()
+    work(recorded, Shard())
+    assert last() == ("finished", None, None)
 
 
 @pytest.fixture
