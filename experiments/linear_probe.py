@@ -374,7 +374,9 @@ class _Scoring:
             return
         documents = self._documents
         reason = why_no_error(documents.n)
-        has_error = reason is None and len(defined) > 1
+        if reason is None and len(defined) < 2:
+            reason = "no standard error: fewer than 2 resamples are defined"
+        has_error = reason is None
         ends = [float(np.quantile(defined, q)) if has_error else None for q in INTERVAL]
         rows.add(
             key,

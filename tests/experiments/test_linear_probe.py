@@ -247,3 +247,14 @@ def test_a_wrong_parameter_is_refused_when_the_request_is_read(suite, tmp_path, 
         pt.SweepConfig(
             model=str(suite), steps="0", experiments={"linear_probe": settings}, out=tmp_path
         )
+
+
+def test_too_few_resamples_for_an_error_are_said(model, python_tokens):
+    rows = probe(
+        model, python_tokens, sites=("resid_post",), kinds=("mean_difference",), resamples=1
+    ).metrics
+    measured = [row for row in rows if row.value is not None and row.clusters is not None]
+    assert measured
+    for row in measured:
+        assert (row.stderr, row.low, row.high) == (None, None, None)
+        assert row.reason == "no standard error: fewer than 2 resamples are defined"
