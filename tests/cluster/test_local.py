@@ -169,13 +169,10 @@ def test_what_one_worker_failed_at_and_another_did_is_done(config):
 def test_a_hung_worker_is_ended_and_named(config):
     asked = config()
     behave(asked, 0, "stopped")
-    start = time.monotonic()
-    outcome = submit(asked, fake(silent_seconds=1.0), jobs=2)
-    assert time.monotonic() - start < 20
-    (note,) = outcome.notes
+    (note,) = submit(asked, fake(silent_seconds=3.0), jobs=2).notes
     told = started(asked)[0]
     assert note.startswith(
-        f"worker 0/2 (process {told['pid']}) had no heartbeat for 1 s and was ki"
+        f"worker 0/2 (process {told['pid']}) had no heartbeat for 3 s and was ki"
     )
     assert not psutil.pid_exists(told["pid"])
 
@@ -210,12 +207,14 @@ def test_an_interruption_ends_all_workers(config, deaf):
     class Stopping(Silent):
         def working(self, what):
             if len(started(asked)) == 2:
+                self.at = time.monotonic()
                 raise Interrupted(signal.SIGTERM)
 
-    start = time.monotonic()
+    # Those that hear are not waited for longer than they take.
+    patience, stopping = 1.5 if deaf else 60.0, Stopping()
     with pytest.raises(Interrupted):
-        submit(asked, fake(patience=1.5), jobs=2, observer=Stopping())
-    assert (time.monotonic() - start >= 1.5) == deaf
+        submit(asked, fake(patience=patience), jobs=2, observer=stopping)
+    assert (time.monotonic() - stopping.at >= patience) == deaf
     assert not [one for one in started(asked) if psutil.pid_exists(one["pid"])]
 
 
