@@ -145,8 +145,11 @@ def test_without_a_terminal_each_change_is_a_line_until_the_run_is_over(made):
     made.log({"event": "failed", "unit": "tiny/induction/step8"}, worker="elsewhere")
     made.is_done("induction", 0)
     rest, err = watch.communicate(timeout=30)
-    assert (rest, err) == ("3 done, 0 running, 1 failed, 0 left\n", "")
-    assert watch.returncode == 0
+    assert (err, watch.returncode) == ("", 0)
+    # It may have looked between the two.
+    *between, last = rest.splitlines()
+    assert last == "3 done, 0 running, 1 failed, 0 left"
+    assert between in ([], ["2 done, 0 running, 1 failed, 1 left"])
 
 
 def test_a_worker_that_still_works_is_waited_for(made):
