@@ -8,7 +8,7 @@ from pythia_traj.config import SweepConfig, override
 from pythia_traj.errors import ConfigError
 from pythia_traj.resources import Cluster
 from pythia_traj.store.layout import Run
-from pythia_traj.sweeps.runner import record
+from pythia_traj.sweeps.requests import record
 
 
 def made(**settings):

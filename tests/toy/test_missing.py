@@ -8,7 +8,7 @@ import pytest
 
 from pythia_traj.config import SweepConfig
 from pythia_traj.errors import ConfigError, SuiteError
-from pythia_traj.sweeps.runner import plan_sweep
+from pythia_traj.sweeps.requests import plan_sweep
 from pythia_traj.toy.batches import read_corpus
 from pythia_traj.toy.missing import is_missing, train_if_missing
 from pythia_traj.toy.recipe import Recipe
