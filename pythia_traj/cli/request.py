@@ -1,5 +1,7 @@
 """What a request is given by at the command line: the options that commands share."""
 
+from collections.abc import Callable
+from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -57,15 +59,43 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done
 
 
 def read_request(
-    config: str | None, given: dict[str, Any], experiments: list[str], assignments: list[str]
+    config: Config = None,
+    model: Model = None,
+    steps: Steps = None,
+    experiment: Experiment = None,
+    assignments: Assignments = None,
+    out: Out = None,
+    source: Source = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    seed: Seed = None,
+    prefetch: Prefetch = None,
+    disk_budget: DiskBudget = None,
+    keep: Keep = False,
+    refresh: Refresh = False,
+    on_defect: OnDefect = None,
 ) -> "SweepConfig":
     """The request: the file's settings, overridden by the command line's."""
     from pythia_traj.config import SweepConfig, override, read_config
     from pythia_traj.layers import Settings, by_name
 
+    given = {
+        "model": model,
+        "steps": steps,
+        "out": out,
+        "source": source,
+        "device": device,
+        "dtype": dtype,
+        "seed": seed,
+        "prefetch": prefetch,
+        "disk_budget": disk_budget,
+        "keep": keep or None,
+        "refresh": refresh or None,
+        "on_defect": on_defect,
+    }
     settings = Settings() if config is None else read_config(config)
     settings = settings.under({name: value for name, value in given.items() if value is not None})
-    names = [name.strip() for word in experiments for name in word.split(",") if name.strip()]
+    names = [name.strip() for word in experiment or [] for name in word.split(",") if name.strip()]
     if names:
         in_file = settings.get("experiments") or {}
         if not isinstance(in_file, dict):
@@ -79,7 +109,28 @@ def read_request(
             "no experiment was given: --experiment induction, or a config that names some (see"
             " pythia-traj experiments)"
         )
-    return SweepConfig.from_settings(override(settings, assignments))
+    return SweepConfig.from_settings(override(settings, assignments or []))
+
+
+def takes_request(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options of `read_request`, before its own.
+
+    Args:
+        command: receives the request that they make, and its own options.
+    """
+    asked = signature(read_request).parameters
+    own = [one for name, one in signature(command).parameters.items() if name != "request"]
+    taken = [one.replace(kind=Parameter.KEYWORD_ONLY) for one in (*asked.values(), *own)]
+
+    def taking(**options: Any) -> None:
+        request = read_request(**{name: options.pop(name) for name in asked})
+        command(request, **options)
+
+    # What Typer reads of a command.
+    taking.__name__, taking.__doc__ = command.__name__, command.__doc__
+    taking.__annotations__ = {one.name: one.annotation for one in taken}
+    vars(taking)["__signature__"] = Signature(taken)
+    return taking
 
 
 def train_toy(request: "SweepConfig") -> None:

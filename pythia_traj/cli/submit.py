@@ -5,48 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pythia_traj.cli.output import JSON_OPTION, SweepProgress, print_json, progress_bar, say
-from pythia_traj.cli.request import (
-    Assignments,
-    Config,
-    Device,
-    DiskBudget,
-    DryRun,
-    Dtype,
-    Experiment,
-    Keep,
-    Model,
-    OnDefect,
-    Out,
-    Prefetch,
-    Refresh,
-    Seed,
-    Source,
-    Steps,
-    read_request,
-    train_toy,
-)
+from pythia_traj.cli.request import DryRun, takes_request, train_toy
 from pythia_traj.cli.sweep import as_document, exit_status, summarise
 
 if TYPE_CHECKING:
     from pythia_traj.cluster.executor import Handed, Outcome
+    from pythia_traj.config import SweepConfig
 
 
+@takes_request
 def submit(
-    config: Config = None,
-    model: Model = None,
-    steps: Steps = None,
-    experiment: Experiment = None,
-    assignments: Assignments = None,
-    out: Out = None,
-    source: Source = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    seed: Seed = None,
-    prefetch: Prefetch = None,
-    disk_budget: DiskBudget = None,
-    keep: Keep = False,
-    refresh: Refresh = False,
-    on_defect: OnDefect = None,
+    request: "SweepConfig",
     executor: Annotated[
         str, typer.Option(help="local, inline, or script: and a scheduler, script:pbs.")
     ] = "local",
@@ -67,21 +36,6 @@ def submit(
 
     Finished units are skipped: repeat the command to continue an interrupted one.
     """
-    given = {
-        "model": model,
-        "steps": steps,
-        "out": out,
-        "source": source,
-        "device": device,
-        "dtype": dtype,
-        "seed": seed,
-        "prefetch": prefetch,
-        "disk_budget": disk_budget,
-        "keep": keep or None,
-        "refresh": refresh or None,
-        "on_defect": on_defect,
-    }
-    request = read_request(config, given, experiment or [], assignments or [])
     if dry_run:
         from pythia_traj.cli.submit_dry_run import say_estimate
 

@@ -5,26 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pythia_traj.cli.output import JSON_OPTION, SweepProgress, print_json, progress_bar, say
-from pythia_traj.cli.request import (
-    Assignments,
-    Config,
-    Device,
-    DiskBudget,
-    DryRun,
-    Dtype,
-    Experiment,
-    Keep,
-    Model,
-    OnDefect,
-    Out,
-    Prefetch,
-    Refresh,
-    Seed,
-    Source,
-    Steps,
-    read_request,
-    train_toy,
-)
+from pythia_traj.cli.request import DryRun, takes_request, train_toy
 from pythia_traj.errors import ConfigError
 from pythia_traj.printable import one_line
 
@@ -34,22 +15,9 @@ if TYPE_CHECKING:
     from pythia_traj.sweeps.record import SweepResult
 
 
+@takes_request
 def sweep(
-    config: Config = None,
-    model: Model = None,
-    steps: Steps = None,
-    experiment: Experiment = None,
-    assignments: Assignments = None,
-    out: Out = None,
-    source: Source = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    seed: Seed = None,
-    prefetch: Prefetch = None,
-    disk_budget: DiskBudget = None,
-    keep: Keep = False,
-    refresh: Refresh = False,
-    on_defect: OnDefect = None,
+    request: "SweepConfig",
     dry_run: DryRun = False,
     record_only: Annotated[
         bool,
@@ -63,21 +31,6 @@ def sweep(
 
     Finished units are skipped: repeat the command to continue an interrupted sweep.
     """
-    given = {
-        "model": model,
-        "steps": steps,
-        "out": out,
-        "source": source,
-        "device": device,
-        "dtype": dtype,
-        "seed": seed,
-        "prefetch": prefetch,
-        "disk_budget": disk_budget,
-        "keep": keep or None,
-        "refresh": refresh or None,
-        "on_defect": on_defect,
-    }
-    request = read_request(config, given, experiment or [], assignments or [])
     if dry_run and record_only:
         raise ConfigError("--dry-run writes nothing: leave it out, or --record-only")
     if dry_run:
