@@ -4,12 +4,12 @@ A failed step fails only its own units.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pythia_traj.checkpoint import PublishedModel, Room
+from pythia_traj.checkpoint import Integrity, PublishedModel, Room
 from pythia_traj.config import SweepConfig
 from pythia_traj.errors import (
     CheckpointError,
@@ -26,6 +26,7 @@ from pythia_traj.sweeps.failure import Failure
 from pythia_traj.sweeps.plan import Unit
 from pythia_traj.sweeps.record import Circumstances, Observer, Recorder
 from pythia_traj.sweeps.sources import integrity_of, source_of
+from pythia_traj.values import Rows
 
 if TYPE_CHECKING:
     import torch
@@ -242,24 +243,24 @@ class ModelSweep:
             found = measured[unit.label]
             if isinstance(found, Failure):
                 self.recorder.failed([unit], found)
-                continue
-            try:
-                files = (
-                    sources[unit.label],
-                    integrity_of(self.published, unit, measurer.flaws(unit)),
-                )
-                self.recorder.done(
-                    unit,
-                    found,
-                    files,
-                    data.facts(unit.label),
-                    under,
-                    softmax=data.softmax(unit.label),
-                )
-            except PythiaTrajError:
-                raise
-            except Exception as error:
-                # Rows that a table cannot hold: a word for a layer, columns of unequal length.
-                self.recorder.failed(
-                    [unit], Failure.of(error, doing="its rows cannot be written: ")
-                )
+            else:
+                integrity = integrity_of(self.published, unit, measurer.flaws(unit))
+                self._write(unit, found, (sources[unit.label], integrity), data, under)
+
+    def _write(
+        self,
+        unit: Unit,
+        rows: Rows,
+        files: tuple[Mapping[str, Any], Integrity],
+        data: "Datasets",
+        under: Circumstances,
+    ) -> None:
+        """Writes a measured unit; one whose rows a table cannot hold fails."""
+        facts, softmax = data.facts(unit.label), data.softmax(unit.label)
+        try:
+            self.recorder.done(unit, rows, files, facts, under, softmax=softmax)
+        except PythiaTrajError:
+            raise
+        except Exception as error:
+            # A word for a layer, columns of unequal length.
+            self.recorder.failed([unit], Failure.of(error, doing="its rows cannot be written: "))
