@@ -16,16 +16,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from pythia_traj.errors import StoreError
-from pythia_traj.outside import parse_json
+from pythia_traj.store.events import parse_event
 from pythia_traj.store.layout import Run
 from pythia_traj.store.writing import writing
+from pythia_traj.sweeps.journal import FAILED
 
 _LAST_LINES = 5
 """Of a worker's output, shown where it ended badly."""
-
-
-_ENDS = ("done", "failed", "defective")
 
 
 class End(NamedTuple):
@@ -62,11 +59,11 @@ class Child:
         """The units that have ended since the last look."""
         new: dict[str, End] = {}
         for event in self._log.events():
-            state = str(event.get("event"))
+            state, unit = event["event"], event.get("unit")
             # What only references need is not a unit of the request.
-            if state in _ENDS and not str(event.get("file")).startswith("cache/"):
-                why = None if state == "done" else str(event.get("error") or "")
-                new[str(event.get("unit"))] = End(state, why)
+            is_cached = str(event.get("file")).startswith("cache/")
+            if state in ("done", *FAILED) and unit is not None and not is_cached:
+                new[unit] = End(state, None if state == "done" else event.get("error") or "")
         self.ended |= new
         return new
 
@@ -135,10 +132,9 @@ class _Log:
             whole, newline, _ = file.read().rpartition(b"\n")
             self._read += len(whole) + len(newline)
             for line in whole.splitlines():
-                with suppress(StoreError):
-                    event = parse_json(line, path, error=StoreError)
-                    if isinstance(event, dict):
-                        yield event
+                event = parse_event(line)
+                if event is not None:
+                    yield event
 
     def silent_seconds(self) -> float:
         """For how long the log's time of change has stayed the same; 0 before there is a log.

@@ -14,6 +14,7 @@ from pythia_traj.store.layout import Run
 from pythia_traj.sweeps.claims import Claims, InHand
 from pythia_traj.sweeps.existing import Existing, renew_models
 from pythia_traj.sweeps.heartbeat import beating
+from pythia_traj.sweeps.journal import FAILED
 from pythia_traj.sweeps.plan import Plan, Unit
 from pythia_traj.sweeps.record import Observer, Recorder, Silent, SweepResult
 from pythia_traj.sweeps.requests import Recorded, plan_sweep, record_request
@@ -202,7 +203,7 @@ def _steps_of(units: Iterable[Unit]) -> Steps:
 def _failed(run: Run) -> set[str]:
     """The units whose last event is that they failed, or were left out for a defect."""
     last = {event["unit"]: event["event"] for event in read_events(run) if event.get("unit")}
-    return {unit for unit, event in last.items() if event in ("failed", "defective")}
+    return {unit for unit, event in last.items() if event in FAILED}
 
 
 def _from_the_end(todo: Sequence[Unit], shard: Shard) -> list[Unit]:
