@@ -46,7 +46,7 @@ from pythia_traj.sweeps.shards import WHOLE  # noqa: E402
 from pythia_traj.sweeps.sources import integrity_of, source_of  # noqa: E402
 from pythia_traj.values import Key, Rows  # noqa: E402
 from pythia_traj.vocabulary import Vocabulary  # noqa: E402
-from tests.support import publish  # noqa: E402
+from tests.support import TRIVIAL, publish  # noqa: E402
 from tests.support import random_model as tiny_model  # noqa: E402
 
 T = TypeVar("T")
@@ -57,19 +57,6 @@ ALLOWED_SECONDS = 5.0
 
 ROUNDS = {1_000: 5, 10_000: 5, 100_000: 2}
 """How often each time is taken; the fastest counts."""
-
-EXPERIMENT = '''
-from pythia_traj.experiment import experiment
-from pythia_traj.processing import RAW
-from pythia_traj.values import Key, Rows
-
-@experiment(version=1, processing=RAW)
-def trivial(model, *, scale: int = 1) -> Rows:
-    """A number that depends on the weights."""
-    rows = Rows()
-    rows.add(Key("norm"), scale * float(model.W_E[0, 0].detach()))
-    return rows
-'''
 
 DEVICE = {"device": "cpu", "name": "none", "threads": 1, "tf32": False}
 
@@ -86,7 +73,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="pythia-traj-scale-") as place:
         first = Path(place) / "first"
         publish(first, tiny_model())
-        (Path(place) / "trivial.py").write_text(EXPERIMENT)
+        (Path(place) / "trivial.py").write_text(TRIVIAL)
         for units in sizes:
             seconds |= measured(units, Path(place), first)
     ratios = {
@@ -176,7 +163,7 @@ def complete(config: pt.SweepConfig, plan: Plan, published: PublishedModel) -> N
             files = (source_of(published, units[0]), integrity_of(published, units[0]))
             for unit in units:
                 rows = Rows()
-                rows.add(Key("norm"), float(step))
+                rows.add(Key("weight"), float(step))
                 recorder.done(unit, rows, files, {}, under, softmax=None)
 
 

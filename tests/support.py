@@ -140,3 +140,18 @@ def publish_suite(root: Path, steps: tuple[int, ...] = (0, 1, 2, 4), **config: A
         publish(root / f"step{step}", random_model(step, **config))
     (root / "suite.json").write_text(json.dumps({"suite": "random", "tokens_per_step": 2048}))
     return root
+
+
+TRIVIAL = '''
+from pythia_traj.experiment import experiment
+from pythia_traj.processing import RAW
+from pythia_traj.values import Key, Rows
+
+@experiment(version=1, processing=RAW)
+def trivial(model, *, scale: int = 1) -> Rows:
+    """A weight, times a number."""
+    rows = Rows()
+    rows.add(Key("weight"), scale * float(model.W_E[0, 0].detach()))
+    return rows
+'''
+"""A user's file of which a request has as many labels as there are numbers."""

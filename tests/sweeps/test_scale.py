@@ -8,20 +8,7 @@ import pytest
 import pythia_traj as pt
 from pythia_traj.suites.local import LocalModel
 from pythia_traj.sweeps.requests import plan_sweep
-from tests.support import write_distinct
-
-EXPERIMENT = '''
-from pythia_traj.experiment import experiment
-from pythia_traj.processing import RAW
-from pythia_traj.values import Key, Rows
-
-@experiment(version=1, processing=RAW)
-def weight(model, *, scale: int = 1) -> Rows:
-    """A weight, times a number."""
-    rows = Rows()
-    rows.add(Key("weight"), scale * float(model.W_E[0, 0].detach()))
-    return rows
-'''
+from tests.support import TRIVIAL, write_distinct
 
 STEPS, LABELS = 20, 100
 
@@ -29,7 +16,7 @@ STEPS, LABELS = 20, 100
 def test_the_labels_of_a_step_rest_on_files_that_are_looked_at_once(
     own_suite, tmp_path, monkeypatch
 ):
-    (tmp_path / "mine.py").write_text(EXPERIMENT)
+    (tmp_path / "mine.py").write_text(TRIVIAL)
 
     def request(*scales, steps="0,1,2"):
         use = str(tmp_path / "mine.py")
@@ -70,7 +57,7 @@ def test_two_thousand_units_are_planned_measured_and_counted(tmp_path):
     suite, run = tmp_path / "many", tmp_path / "run"
     suite.mkdir()
     write_distinct(suite, range(STEPS))
-    (tmp_path / "mine.py").write_text(EXPERIMENT)
+    (tmp_path / "mine.py").write_text(TRIVIAL)
     use = str(tmp_path / "mine.py")
     config = pt.SweepConfig(
         model=str(suite),
