@@ -55,9 +55,9 @@ from pythia_traj.yamlfile import parse_yaml
 Dtype = Literal["float32", "float16", "bfloat16"]
 OnDefect = Literal["skip", "measure", "fail"]
 
-_NOT_REQUESTED = {
-    *("out", "refresh", "prefetch", "disk_budget", "keep", "on_defect", "toy_seed", "cluster"),
-}
+_NOT_REQUESTED = frozenset(
+    {"out", "refresh", "prefetch", "disk_budget", "keep", "on_defect", "toy_seed", "cluster"}
+)
 """Settings that change no value of a row."""
 
 
@@ -222,7 +222,7 @@ class SweepConfig(BaseModel):
 
     def requested(self) -> dict[str, Any]:
         """What is to be measured, without where it goes and how it gets there."""
-        return dict(storable(self.model_dump(mode="json", exclude=_NOT_REQUESTED)))
+        return dict(storable(self.model_dump(mode="json", exclude=set(_NOT_REQUESTED))))
 
 
 def read_config(path: str | Path) -> Settings:
