@@ -5,6 +5,7 @@ preempts it. n3 (1 CPU, 1 GPU) is `blind`: it sees an empty directory where the 
 in `unseen`. The GPUs are null devices: allocation and `CUDA_VISIBLE_DEVICES` are real, CUDA is not.
 """
 
+import contextlib
 import os
 import random
 import re
@@ -120,9 +121,9 @@ class Lab:
         self._stop("slurmctld", kill)
 
     def start_node(self, name: str) -> None:
-        """Waits until it is idle."""
+        """Waits until it takes jobs."""
         self._start_slurmd(name)
-        self.wait(lambda: self._node(name) == "idle")
+        self.wait(lambda: self._node(name) in UP)
 
     def stop_node(self, name: str, kill: bool = True) -> None:
         """Kills slurmd and the node's jobs, as if it lost power; or ends slurmd and no job."""
@@ -136,7 +137,7 @@ class Lab:
             if self._daemon(name) is None:
                 self._start_slurmd(name)
         self.wait(self._is_empty)
-        self.wait(lambda: all(self._node(name) == "idle" for name in settings.NODES))
+        self.wait(self._is_idle)
 
     def processes(self) -> list[psutil.Process]:
         """All that live and were started with this lab's configuration: daemons, steps, jobs."""
@@ -155,6 +156,16 @@ class Lab:
             self.run("scancel", "--signal=KILL", "--full", "--user=root", check=False)
             self.run("scancel", "--user=root", check=False)
         return not active
+
+    def _is_idle(self) -> bool:
+        """Whether every node is; one that is down or drained is asked to resume."""
+        states = {name: self._node(name) for name in settings.NODES}
+        for name, state in states.items():
+            if state.startswith(("down", "drain")):
+                # A controller that was killed may have saved that a node is down which by now has
+                # come back, and believes it for minutes.
+                self.run("scontrol", "update", f"NodeName={name}", "State=RESUME", check=False)
+        return set(states.values()) == {"idle"}
 
     def _node(self, name: str) -> str:
         """Its state: idle, mixed, allocated, down, ...; with a * while it does not answer."""
@@ -181,7 +192,7 @@ class Lab:
         self.start_controller()
         for name in settings.NODES:
             self._start_slurmd(name)
-        self.wait(lambda: all(self._node(name) == "idle" for name in settings.NODES))
+        self.wait(self._is_idle)
 
     def _start_munge(self) -> None:
         folder = self.directory / "munge"
@@ -189,7 +200,7 @@ class Lab:
         (folder / "key").chmod(0o600)
         files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "seed-file": "seed"}
         options = [f"--{option}={folder / name}" for option, name in files.items()]
-        self._start("munge", ["munged", "-F", *options])
+        self._start("munged", ["munged", "-F", *options])
         socket = f"--socket={folder / 'socket'}"
         self.wait(lambda: self.run("munge", "--no-input", socket, check=False))
 
@@ -235,7 +246,7 @@ class Lab:
         """The daemon itself, below its keeper."""
         wanted = "slurmd" if name in settings.NODES else name
         for keeper in self._keepers.get(name, []):
-            if keeper.poll() is None:
+            with contextlib.suppress(psutil.NoSuchProcess):
                 for child in psutil.Process(keeper.pid).children():
                     if child.name() == wanted:
                         return child

@@ -69,6 +69,7 @@ SwitchType=switch/none
 MailProg=/bin/true
 SlurmdParameters=config_overrides
 ReturnToService=2
+MessageTimeout=4
 SlurmdTimeout=5
 KillWait=5
 MinJobAge=300
