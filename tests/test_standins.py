@@ -89,6 +89,14 @@ def test_constants_are_the_same_everywhere(imported):
     assert found["float16"] != found["lacking"].float32
 
 
+def test_a_submodule_is_imported_in_all_ways(imported):
+    found = imported(
+        "import lacking.nn.functional\nimport lacking.nn as short\nfrom lacking import nn as own"
+    )
+    assert found["lacking"].nn is found["short"] is found["own"]
+    assert found["lacking"] is not found["short"]
+
+
 MADE = {
     "a call": "lacking.eye(3)",
     "a part": "lacking.eye(3)[:, 0]",
@@ -164,7 +172,7 @@ def test_a_version_is_not_known(imported):
     [
         ("1 / 0", "ZeroDivisionError: division by zero"),
         ("import lacking_too", "ModuleNotFoundError: No module named 'lacking_too'"),
-        ("from . import lacking", "ImportError: attempted relative import"),
+        ("from .lacking import Tensor", "ImportError: attempted relative import"),
         ("def (", "SyntaxError: invalid syntax"),
     ],
 )

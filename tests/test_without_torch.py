@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict
@@ -298,6 +299,21 @@ def test_the_doctor_says_what_is_missing(command):
     found = {check["what"]: check for check in json.loads(command("doctor", "--json")[1])}
     assert not found["cuda"]["ok"]
     assert found["cuda"]["found"] == "not known without torch"
+
+
+def test_an_installed_package_plans_too(without, tmp_path):
+    installed = tmp_path / "site" / "site-packages" / "pythia_traj"
+    shutil.copytree(Path(pt.__file__).parent, installed, ignore=shutil.ignore_patterns("__pyc*"))
+    shutil.copytree(Path(__file__).parents[1] / "experiments", installed / "experiments")
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import pythia_traj.discovery
+pythia_traj.discovery.find("ablation")
+print(pythia_traj.__file__)
+"""
+    there = without("-c", code, installed.parent)
+    assert there == (0, f"{installed / '__init__.py'}\n", "")
 
 
 def test_nothing_is_left_of_the_stand_ins(without):
