@@ -25,11 +25,15 @@ def mine(model):
 
 @pytest.fixture(autouse=True)
 def nothing_left(monkeypatch):
-    """One library is lacking; after every test the import statement is Python's own again."""
+    """One library is lacking; after every test the import statement is Python's own again, and
+    another test may define the modules of this one.
+    """
     monkeypatch.setattr(standins, "MEASURING", ("lacking",))
-    real = builtins.__import__
+    real, modules = builtins.__import__, set(sys.modules)
     yield
     assert builtins.__import__ is real
+    for name in {"looks", "beside", "plugged"} & (set(sys.modules) - modules):
+        del sys.modules[name]
     assert "lacking" not in sys.modules
     assert importlib.util.find_spec("lacking") is None
 
@@ -197,7 +201,6 @@ def library(tmp_path, monkeypatch):
         (folder / f"{name}-1.dist-info" / "entry_points.txt").write_text(entry_points)
         (folder / f"{name}.py").write_text(text)
         monkeypatch.syspath_prepend(folder)
-        monkeypatch.delitem(sys.modules, name, raising=False)
 
     return install
 
@@ -212,7 +215,6 @@ def test_an_installed_library_sees_that_it_is_lacking(imported, library):
 def test_a_file_beside_gets_them_too(imported, tmp_path, monkeypatch):
     (tmp_path / "beside.py").write_text("from lacking import Tensor\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "beside", raising=False)
     found = imported("import beside")
     assert found["beside"].Tensor is found["lacking"].Tensor
 
