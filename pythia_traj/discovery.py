@@ -24,6 +24,7 @@ from pythia_traj.errors import ConfigError, nearest
 from pythia_traj.experiment import Experiment
 from pythia_traj.outside import read_file, shown
 from pythia_traj.parameters import without_arguments
+from pythia_traj.standins import standing_in
 
 GROUP = "pythia_traj.experiments"
 
@@ -165,7 +166,8 @@ def _packaged() -> Iterator[Experiment | Unavailable]:
 def _entry_points() -> Iterator[Experiment | Unavailable]:
     for entry in metadata.entry_points(group=GROUP):
         try:
-            loaded = entry.load()
+            with standing_in(entry.module.partition(".")[0]):
+                loaded = entry.load()
         except ModuleNotFoundError as error:
             yield Unavailable(entry.name, (error.name or "?",))
             continue
@@ -180,9 +182,12 @@ def _entry_points() -> Iterator[Experiment | Unavailable]:
 
 def _experiments_of(module_name: str, fallback: str) -> Iterator[Experiment | Unavailable]:
     try:
-        yield from _in_module(importlib.import_module(module_name))
+        with standing_in():
+            module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         yield Unavailable(fallback, (error.name or "?",))
+    else:
+        yield from _in_module(module)
 
 
 def _in_module(module: ModuleType) -> list[Experiment]:
@@ -207,7 +212,8 @@ def _in_file(path: Path, name: str) -> Experiment:
     # Before it is executed, so that every later edit is noticed.
     _digest_at_import(module_name)
     try:
-        spec.loader.exec_module(module)
+        with standing_in(module_name):
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # a user's file may raise anything
         raise ConfigError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
     found = {value.name: value for value in _in_module(module)}

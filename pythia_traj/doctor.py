@@ -11,6 +11,7 @@ import psutil
 from rich.filesize import decimal
 
 from pythia_traj.errors import HubError, PythiaTrajError
+from pythia_traj.standins import missing
 from pythia_traj.steps import select
 
 _PACKAGES = (
@@ -61,8 +62,6 @@ def _version(name: str) -> Check:
 
 
 def _devices() -> list[Check]:
-    import torch
-
     memory = psutil.virtual_memory()
     cpu = Check(
         "cpu",
@@ -70,6 +69,10 @@ def _devices() -> list[Check]:
         f" {decimal(memory.available)} of {decimal(memory.total)} memory free",
         True,
     )
+    if "torch" in missing():
+        return [cpu, Check("cuda", "not known without torch", False)]
+    import torch
+
     if not torch.cuda.is_available():
         return [cpu, Check("cuda", "no CUDA device: sweeps run on the CPU", True)]
     found = []

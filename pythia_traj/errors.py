@@ -51,7 +51,7 @@ class ModelError(PythiaTrajError):
 
 
 class DeviceError(PythiaTrajError):
-    """The device does not exist, or the model cannot fit it."""
+    """The device does not exist, the model cannot fit it, or torch is not installed."""
 
 
 class DataError(PythiaTrajError):

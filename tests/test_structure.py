@@ -15,6 +15,7 @@ FLOORS = {
     "errors": 0,
     "printable": 0,
     "folder": 0,
+    "standins": 0,
     "schedulers": 1,
     "outside": 1,
     "steps": 1,

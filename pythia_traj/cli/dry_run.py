@@ -117,9 +117,12 @@ def _costs(request: "SweepConfig", plan: "Plan", published: "PublishedModel") ->
     todo = [unit for unit in plan.todo if unit.model == published.model]
     if not todo:
         return {}
-    from pythia_traj.sweeps.cost import estimate
+    from pythia_traj.standins import check_installed
 
     try:
+        check_installed()
+        from pythia_traj.sweeps.cost import estimate
+
         return estimate(request, published, todo)
     except (CheckpointError, DeviceError) as error:
         say(f"the cost is not known: {error}", err=True)

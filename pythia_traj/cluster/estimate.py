@@ -15,6 +15,7 @@ from pythia_traj.cluster.local import count_gpus
 from pythia_traj.config import SweepConfig
 from pythia_traj.errors import StoreError
 from pythia_traj.outside import read_json
+from pythia_traj.standins import missing
 from pythia_traj.store.done import read_unit
 from pythia_traj.store.layout import Run
 from pythia_traj.store.parquet import DamagedError
@@ -85,8 +86,8 @@ class Estimate:
 
 
 def gpu_name() -> str | None:
-    """What the first GPU is called; None without one."""
-    if not count_gpus():
+    """What the first GPU is called; None without one, or without torch."""
+    if "torch" in missing() or not count_gpus():
         return None
     import torch
 

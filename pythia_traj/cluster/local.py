@@ -11,6 +11,7 @@ from pythia_traj.cluster.children import Children, End
 from pythia_traj.cluster.executor import Outcome, Submission, worker_words
 from pythia_traj.config import SweepConfig
 from pythia_traj.errors import ConfigError, DeviceError, PythiaTrajError
+from pythia_traj.standins import check_installed
 from pythia_traj.store.layout import Run
 from pythia_traj.sweeps.heartbeat import SILENT_SECONDS
 from pythia_traj.sweeps.plan import Plan
@@ -24,7 +25,12 @@ _LOOK_SECONDS = 0.25
 
 
 def count_gpus() -> int:
-    """The GPUs that this process may use; makes no CUDA context, which would take memory there."""
+    """The GPUs that this process may use; makes no CUDA context, which would take memory there.
+
+    Raises:
+        DeviceError: torch is not installed.
+    """
+    check_installed()
     import torch
 
     return torch.cuda.device_count()

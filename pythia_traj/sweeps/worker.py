@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pythia_traj.checkpoint import PublishedModel
 from pythia_traj.config import SweepConfig
+from pythia_traj.standins import check_installed
 from pythia_traj.store.events import read_events
 from pythia_traj.store.layout import Run
 from pythia_traj.sweeps.claims import Claims, InHand
@@ -176,6 +177,7 @@ class _Worker:
 
     def _device(self) -> "torch.device":
         # Only a worker with something to do loads torch.
+        check_installed()
         from pythia_traj.models.device import pick_device
 
         return pick_device(self.config.device)

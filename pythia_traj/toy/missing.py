@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pythia_traj.config import SweepConfig
 from pythia_traj.errors import SuiteError
+from pythia_traj.standins import missing
 from pythia_traj.toy.recipe import Recipe, check_same
 
 
@@ -39,10 +40,18 @@ def train_if_missing(
         on_step: is called now and then with the step, the last step and the loss.
 
     Raises:
-        SuiteError: its directory exists and is something else than the suite of this seed.
+        SuiteError: its directory exists and is something else than the suite of this seed, or torch
+            is not installed.
         StoreError: it cannot be written.
     """
     if config.toy_seed is not None and is_missing(config):
+        if "torch" in missing():
+            directory = _directory(config)
+            raise SuiteError(
+                f"the toy suite {directory} does not exist yet, and torch, which trains it, is not"
+                f" installed here: where it is, run pythia-traj toy {directory} --seed"
+                f" {config.toy_seed}"
+            )
         from pythia_traj.toy.train import train
 
         train(_directory(config), Recipe(seed=config.toy_seed), on_step=on_step)
