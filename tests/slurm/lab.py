@@ -35,6 +35,15 @@ OVER = {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED",
 OVER |= {"DEADLINE", "OUT_OF_MEMORY"}
 
 
+VIEW = """
+mount --bind "$1/hosts" /etc/hosts || exit
+[ -z "$2" ] || mount -t tmpfs -o size=1m tmpfs "$1/unseen" || exit
+shift 2
+exec "$@"
+"""
+"""What a daemon sees of the file system, other than everyone: `sh -c VIEW sh DIRECTORY BLIND COMMAND`."""
+
+
 class LabError(Exception):
     """A command of SLURM failed, or a daemon did not start."""
 
@@ -182,6 +191,8 @@ class Lab:
         version = tuple(map(int, re.findall(r"\d+", self.run(_program("slurmctld"), "-V"))))
         names = ("slurmctld", *settings.NODES, "slurmdbd", "mariadbd")
         ports = dict(zip(names, _free_ports(len(names)), strict=True))
+        host = socket.gethostname()
+        (self.directory / "hosts").write_text(f"127.0.0.1 localhost {host} {host.split('.')[0]}\n")
         texts = settings.files(self.directory, ports, version, accounting=self.accounting)
         for name, text in texts.items():
             (self.directory / name).write_text(text)
@@ -200,23 +211,18 @@ class Lab:
         (folder / "key").chmod(0o600)
         files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "seed-file": "seed"}
         options = [f"--{option}={folder / name}" for option, name in files.items()]
-        self._start("munged", ["munged", "-F", *options])
+        self._start("munged", ["munged", "-F", "--origin=127.0.0.1", *options])
         socket = f"--socket={folder / 'socket'}"
         self.wait(lambda: self.run("munge", "--no-input", socket, check=False))
 
     def _start_slurmd(self, name: str) -> None:
-        command = [_program("slurmd"), "-D", "-N", name]
-        if name == settings.BLIND:
-            cover = 'mount -t tmpfs -o size=1m tmpfs "$1" && shift && exec "$@"'
-            unseen = str(self.directory / "unseen")
-            command = ["unshare", "--mount", "sh", "-c", cover, "sh", unseen, *command]
-        self._start(name, command)
+        self._start(name, ["slurmd", "-D", "-N", name])
 
     def _start_accounting(self, ports: dict[str, int]) -> None:
         folder = self.directory / "database"
         own = ["--no-defaults", f"--datadir={folder}", "--user=root"]
         own += ["--innodb-log-file-size=4M", "--innodb-flush-log-at-trx-commit=0"]
-        self.run("mariadb-install-db", *own, "--skip-test-db", "--skip-name-resolve")
+        self.run("mariadb-install-db", *own, "--skip-test-db", "--skip-name-resolve", "--force")
         reached = ["--bind-address=127.0.0.1", f"--port={ports['mariadbd']}"]
         reached += [f"--socket={folder / 'socket'}", "--skip-grant-tables"]
         self._start("mariadbd", ["mariadbd", *own, *reached])
@@ -228,10 +234,14 @@ class Lab:
 
     def _start(self, name: str, command: list[str]) -> None:
         keeper = [sys.executable, "-IS", str(Path(__file__).with_name("keeper.py"))]
+        keeper.append(str(os.getpid()))
+        blind = "blind" if name == settings.BLIND else ""
+        view = ["unshare", "--mount", "--propagation=slave", "sh", "-c", VIEW, "sh"]
+        view += [str(self.directory), blind]
         program = [_program(command[0]), *command[1:]]
         with (self.directory / "log" / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [*keeper, str(os.getpid()), *program],
+                [*keeper, *view, *program],
                 env=self.environment,
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
