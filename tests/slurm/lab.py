@@ -30,10 +30,13 @@ ACCOUNTING = ("slurmdbd", "mariadbd", "mariadb-install-db")
 SYSTEM = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 """Where programs are looked for: daemons are not on the path of every user."""
 
+SLURMS = ("slurmd", "slurmstepd", "srun")
+"""Programs of SLURM's own on a node. A step's daemon waits for seconds for an srun that was killed.
+"""
+
 UP = ("idle", "mixed", "allocated")
 OVER = {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL"}
 OVER |= {"DEADLINE", "OUT_OF_MEMORY"}
-
 
 VIEW = """
 mount --bind "$1/hosts" /etc/hosts || exit
@@ -41,7 +44,9 @@ mount --bind "$1/hosts" /etc/hosts || exit
 shift 2
 exec "$@"
 """
-"""What a daemon sees of the file system, other than everyone: `sh -c VIEW sh DIRECTORY BLIND COMMAND`."""
+"""How a daemon sees the file system: `sh -c VIEW sh DIRECTORY BLIND COMMAND`. Daemons listen on the
+address that the host table gives to this machine's name; here that is 127.0.0.1 alone.
+"""
 
 
 class LabError(Exception):
@@ -149,21 +154,28 @@ class Lab:
         self.wait(self._is_idle)
 
     def processes(self) -> list[psutil.Process]:
-        """All that live and were started with this lab's configuration: daemons, steps, jobs."""
-        return [process for process in psutil.process_iter() if self._started(process)]
+        """All that live and were started by this lab: daemons, steps, jobs, commands."""
+        return [process for process in psutil.process_iter() if self._is_of_lab(process)]
 
-    def _started(self, process: psutil.Process) -> bool:
+    def _is_of_lab(self, process: psutil.Process) -> bool:
         try:
-            return process.environ().get("SLURM_CONF") == self.environment["SLURM_CONF"]
+            # A step's daemon has no environment left, but it does not change its directory.
+            conf = process.environ().get("SLURM_CONF")
+            return conf == self.environment["SLURM_CONF"] or process.cwd() == str(self.directory)
         except psutil.Error:
             return False
 
     def _is_empty(self) -> bool:
+        """Whether no job is active; those that are, are ended."""
         active = [job for job, state, *_ in self.queue() if state not in OVER]
         if active:
-            # KILL first: a job that waits for the end of KillWait takes that long.
-            self.run("scancel", "--signal=KILL", "--full", "--user=root", check=False)
             self.run("scancel", "--user=root", check=False)
+            # What traps TERM would live on for KillWait.
+            for name in settings.NODES:
+                for process in self._below(name):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        if process.name() not in SLURMS:
+                            process.kill()
         return not active
 
     def _is_idle(self) -> bool:
@@ -252,14 +264,22 @@ class Lab:
             )
         self._keepers.setdefault(name, []).append(process)
 
-    def _daemon(self, name: str) -> psutil.Process | None:
-        """The daemon itself, below its keeper."""
-        wanted = "slurmd" if name in settings.NODES else name
+    def _below(self, name: str) -> list[psutil.Process]:
+        """A daemon and all that it started."""
+        found = []
         for keeper in self._keepers.get(name, []):
             with contextlib.suppress(psutil.NoSuchProcess):
-                for child in psutil.Process(keeper.pid).children():
-                    if child.name() == wanted:
-                        return child
+                found += psutil.Process(keeper.pid).children(recursive=True)
+        return found
+
+    def _daemon(self, name: str) -> psutil.Process | None:
+        """The daemon itself."""
+        program = "slurmd" if name in settings.NODES else name
+        keepers = [keeper.pid for keeper in self._keepers.get(name, [])]
+        for process in self._below(name):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.name() == program and process.ppid() in keepers:
+                    return process
         return None
 
     def _stop(self, name: str, kill: bool) -> None:
