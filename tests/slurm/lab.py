@@ -30,9 +30,23 @@ ACCOUNTING = ("slurmdbd", "mariadbd", "mariadb-install-db")
 SYSTEM = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 """Where programs are looked for: daemons are not on the path of every user."""
 
+SLURMS = ("slurmd", "slurmstepd", "srun")
+"""Programs of SLURM's own on a node. A step's daemon waits for seconds for an srun that was killed.
+"""
+
 UP = ("idle", "mixed", "allocated")
 OVER = {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL"}
 OVER |= {"DEADLINE", "OUT_OF_MEMORY"}
+
+VIEW = """
+mount --bind "$1/hosts" /etc/hosts || exit
+[ -z "$2" ] || mount -t tmpfs -o size=1m tmpfs "$1/unseen" || exit
+shift 2
+exec "$@"
+"""
+"""How a daemon sees the file system: `sh -c VIEW sh DIRECTORY BLIND COMMAND`. Daemons listen on the
+address that the host table gives to this machine's name; here that is 127.0.0.1 alone.
+"""
 
 
 class LabError(Exception):
@@ -140,21 +154,28 @@ class Lab:
         self.wait(self._is_idle)
 
     def processes(self) -> list[psutil.Process]:
-        """All that live and were started with this lab's configuration: daemons, steps, jobs."""
-        return [process for process in psutil.process_iter() if self._started(process)]
+        """All that live and were started by this lab: daemons, steps, jobs, commands."""
+        return [process for process in psutil.process_iter() if self._is_of_lab(process)]
 
-    def _started(self, process: psutil.Process) -> bool:
+    def _is_of_lab(self, process: psutil.Process) -> bool:
         try:
-            return process.environ().get("SLURM_CONF") == self.environment["SLURM_CONF"]
+            # A step's daemon has no environment left, but it does not change its directory.
+            conf = process.environ().get("SLURM_CONF")
+            return conf == self.environment["SLURM_CONF"] or process.cwd() == str(self.directory)
         except psutil.Error:
             return False
 
     def _is_empty(self) -> bool:
+        """Whether no job is active; those that are, are ended."""
         active = [job for job, state, *_ in self.queue() if state not in OVER]
         if active:
-            # KILL first: a job that waits for the end of KillWait takes that long.
-            self.run("scancel", "--signal=KILL", "--full", "--user=root", check=False)
             self.run("scancel", "--user=root", check=False)
+            # What traps TERM would live on for KillWait.
+            for name in settings.NODES:
+                for process in self._below(name):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        if process.name() not in SLURMS:
+                            process.kill()
         return not active
 
     def _is_idle(self) -> bool:
@@ -182,6 +203,8 @@ class Lab:
         version = tuple(map(int, re.findall(r"\d+", self.run(_program("slurmctld"), "-V"))))
         names = ("slurmctld", *settings.NODES, "slurmdbd", "mariadbd")
         ports = dict(zip(names, _free_ports(len(names)), strict=True))
+        host = socket.gethostname()
+        (self.directory / "hosts").write_text(f"127.0.0.1 localhost {host} {host.split('.')[0]}\n")
         texts = settings.files(self.directory, ports, version, accounting=self.accounting)
         for name, text in texts.items():
             (self.directory / name).write_text(text)
@@ -200,23 +223,18 @@ class Lab:
         (folder / "key").chmod(0o600)
         files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "seed-file": "seed"}
         options = [f"--{option}={folder / name}" for option, name in files.items()]
-        self._start("munged", ["munged", "-F", *options])
+        self._start("munged", ["munged", "-F", "--origin=127.0.0.1", *options])
         socket = f"--socket={folder / 'socket'}"
         self.wait(lambda: self.run("munge", "--no-input", socket, check=False))
 
     def _start_slurmd(self, name: str) -> None:
-        command = [_program("slurmd"), "-D", "-N", name]
-        if name == settings.BLIND:
-            cover = 'mount -t tmpfs -o size=1m tmpfs "$1" && shift && exec "$@"'
-            unseen = str(self.directory / "unseen")
-            command = ["unshare", "--mount", "sh", "-c", cover, "sh", unseen, *command]
-        self._start(name, command)
+        self._start(name, ["slurmd", "-D", "-N", name])
 
     def _start_accounting(self, ports: dict[str, int]) -> None:
         folder = self.directory / "database"
         own = ["--no-defaults", f"--datadir={folder}", "--user=root"]
         own += ["--innodb-log-file-size=4M", "--innodb-flush-log-at-trx-commit=0"]
-        self.run("mariadb-install-db", *own, "--skip-test-db", "--skip-name-resolve")
+        self.run("mariadb-install-db", *own, "--skip-test-db", "--skip-name-resolve", "--force")
         reached = ["--bind-address=127.0.0.1", f"--port={ports['mariadbd']}"]
         reached += [f"--socket={folder / 'socket'}", "--skip-grant-tables"]
         self._start("mariadbd", ["mariadbd", *own, *reached])
@@ -228,10 +246,14 @@ class Lab:
 
     def _start(self, name: str, command: list[str]) -> None:
         keeper = [sys.executable, "-IS", str(Path(__file__).with_name("keeper.py"))]
+        keeper.append(str(os.getpid()))
+        blind = "blind" if name == settings.BLIND else ""
+        view = ["unshare", "--mount", "--propagation=slave", "sh", "-c", VIEW, "sh"]
+        view += [str(self.directory), blind]
         program = [_program(command[0]), *command[1:]]
         with (self.directory / "log" / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [*keeper, str(os.getpid()), *program],
+                [*keeper, *view, *program],
                 env=self.environment,
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
@@ -242,14 +264,22 @@ class Lab:
             )
         self._keepers.setdefault(name, []).append(process)
 
-    def _daemon(self, name: str) -> psutil.Process | None:
-        """The daemon itself, below its keeper."""
-        wanted = "slurmd" if name in settings.NODES else name
+    def _below(self, name: str) -> list[psutil.Process]:
+        """A daemon and all that it started."""
+        found = []
         for keeper in self._keepers.get(name, []):
             with contextlib.suppress(psutil.NoSuchProcess):
-                for child in psutil.Process(keeper.pid).children():
-                    if child.name() == wanted:
-                        return child
+                found += psutil.Process(keeper.pid).children(recursive=True)
+        return found
+
+    def _daemon(self, name: str) -> psutil.Process | None:
+        """The daemon itself."""
+        program = "slurmd" if name in settings.NODES else name
+        keepers = [keeper.pid for keeper in self._keepers.get(name, [])]
+        for process in self._below(name):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.name() == program and process.ppid() in keepers:
+                    return process
         return None
 
     def _stop(self, name: str, kill: bool) -> None:

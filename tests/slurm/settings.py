@@ -55,7 +55,7 @@ SlurmdUser=root
 AuthType=auth/munge
 CredType=cred/munge
 AuthInfo=socket={directory}/munge/socket,cred_expire=5
-CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny,EnableIPv6
 StateSaveLocation={directory}/state
 SlurmdSpoolDir={directory}/spool/%n
 SlurmctldPidFile={directory}/slurmctld.pid
@@ -98,7 +98,7 @@ AuthInfo=socket={directory}/munge/socket
 DbdHost=localhost
 DbdAddr=127.0.0.1
 DbdPort={ports["slurmdbd"]}
-CommunicationParameters=NoInAddrAny
+CommunicationParameters=NoInAddrAny,EnableIPv6
 SlurmUser=root
 PidFile={directory}/slurmdbd.pid
 StorageType=accounting_storage/mysql
