@@ -53,6 +53,9 @@ def demo(
 
 def train_with_progress(directory: Path, recipe: "Recipe") -> None:
     """Trains the suite with a progress bar; keeps an existing suite."""
+    from pythia_traj.standins import check_installed
+
+    check_installed()
     from pythia_traj.toy.train import train
 
     with training_bar() as on_step:

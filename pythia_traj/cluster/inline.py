@@ -3,6 +3,7 @@
 from pythia_traj.cluster.executor import Outcome, Submission, refuse_sharing
 from pythia_traj.config import SweepConfig
 from pythia_traj.errors import ConfigError
+from pythia_traj.standins import check_installed
 from pythia_traj.sweeps.record import Observer
 from pythia_traj.sweeps.worker import sweep
 
@@ -17,7 +18,9 @@ class Inline:
 
         Raises:
             ConfigError: more are asked for.
+            DeviceError: what measures is not installed.
         """
+        check_installed()
         refuse_sharing(self.name, per_gpu)
         if jobs not in (None, 1):
             raise ConfigError(

@@ -59,8 +59,9 @@ class Local:
 
         Raises:
             ConfigError: they are more than the GPUs are to have.
-            DeviceError: the device does not exist here.
+            DeviceError: the device does not exist here, or what measures is not installed.
         """
+        check_installed()
         gpus = len(self._cards(config.device))
         if not gpus:
             if per_gpu is not None:

@@ -19,6 +19,15 @@ told = run.parent / f"behaviour-{index}"
 words = told.read_text().split() if told.exists() else []
 if "deaf" in words:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if "ignores" in words:
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+if "finishes" in words:
+
+    def finish(*_):
+        (run / f"finished-{index}").touch()
+        sys.exit(140)
+
+    signal.signal(signal.SIGUSR2, finish)
 log = run / "log" / f"{socket.gethostname()}-{os.getpid()}-0123abcd.jsonl"
 with log.open("a") as file:
     file.write('{"time": 1.0, "event": "requested"}\n')
@@ -30,7 +39,7 @@ with log.open("a") as file:
             unit = word.removeprefix("failed=")
             line = {"time": 2.0, "event": "failed", "unit": unit, "error": "no number"}
             file.write(json.dumps(line) + "\n")
-seen = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+seen = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PYTHIA_TRAJ_CACHE")
 facts = {name: os.environ.get(name) for name in seen}
 facts |= {"argv": sys.argv[1:], "pid": os.getpid(), "session": os.getsid(0)}
 (run / f"started-{index}.tmp").write_text(json.dumps(facts))
@@ -41,7 +50,7 @@ if "stopped" in words:
     os.kill(os.getpid(), signal.SIGSTOP)
 if "killed" in words:
     os.kill(os.getpid(), signal.SIGKILL)
-if "sleeps" in words:
+if "sleeps" in words or "finishes" in words:
     time.sleep(600)
 if "refuses" in words:
     sys.stderr.write("error: this cannot be measured\n")

@@ -30,11 +30,29 @@ ALL = sorted(EXECUTORS)
 
 slow = pytest.mark.slow
 
-EVERY = [pytest.param(name, marks=[] if name == "inline" else slow) for name in ALL]
-"""All that start processes are slow."""
+EVERY = [
+    pytest.param(name, marks=[] if name == "inline" else slow) for name in ALL if name != "slurm"
+]
+"""All that start processes are slow. `slurm` has tests on a real one, and its tasks are those of
+`debug`.
+"""
 
-EACH_KIND = ["inline", *(pytest.param(name, marks=slow) for name in ("local", "script:pbs"))]
+EACH_KIND = [
+    "inline",
+    *(pytest.param(name, marks=slow) for name in ("local", "debug", "script:pbs")),
+]
 """Scripts differ in how their tasks start, which the others have shown."""
+
+OF_SLURM = {"time": "1:00:00"}
+
+
+def needed(executor):
+    """What an executor needs of the section `cluster`."""
+    return OF_SLURM if executor in ("slurm", "debug") else NEEDED.get(kind_of(executor), {})
+
+
+def kind_of(executor):
+    return executor.removeprefix("script:")
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +66,6 @@ def equal_threads(monkeypatch):
 @pytest.fixture
 def config(suite, tmp_path):
     def make(executor, **settings):
-        kind = executor.removeprefix("script:")
         return pt.SweepConfig(
             **{
                 "model": str(suite),
@@ -59,7 +76,7 @@ def config(suite, tmp_path):
                 },
                 "out": tmp_path / "run",
                 "device": "cpu",
-                "cluster": NEEDED.get(kind, {}),
+                "cluster": needed(executor),
                 **settings,
             }
         )
@@ -75,13 +92,12 @@ def do(executor, config):
     jobs = JOBS.get(executor, 2)
     outcome = submit(config, executor, jobs=jobs)
     statuses = []
-    if outcome.handed is not None:
+    if outcome.handed is not None and outcome.handed.submit is not None:
         path = outcome.handed.path
         assert str(path) in outcome.handed.submit
         written = Script(path.read_text(), path.name, outcome.handed.submit)
-        kind = executor.removeprefix("script:")
         for i in range(jobs):
-            ended = start(kind, written, i, jobs, Path.cwd())
+            ended = start(kind_of(executor), written, i, jobs, Path.cwd())
             statuses.append(ended.returncode)
     return outcome, statuses
 
@@ -154,7 +170,7 @@ def test_a_unit_that_fails_costs_no_other(executor, config, tmp_path):
         assert {why for _, why in outcome.result.failed} == {"ValueError: no number"}
         assert (len(outcome.result.done), outcome.left, outcome.notes) == (4, (), ())
     else:
-        assert statuses == [3, 3]
+        assert (set(statuses) <= {3}, outcome.notes) == (True, ())
     status = pt.status(asked.out)
     assert (status.done, status.failed) == (4, 4)
     assert set(rows(asked.out).label) == {"induction"}
@@ -164,12 +180,11 @@ def test_a_unit_that_fails_costs_no_other(executor, config, tmp_path):
 def test_a_directory_that_cannot_be_a_run_is_one_line(executor, cli, suite, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("mine")
-    kind = executor.removeprefix("script:")
-    needed = [f"cluster.{name}={value}" for name, value in NEEDED.get(kind, {}).items()]
+    settings = [f"cluster.{name}={value}" for name, value in needed(executor).items()]
     status, out, err = cli(
         *("submit", "--model", suite, "--steps", "0", "--experiment", "induction"),
         *("--out", tmp_path / "full", "--executor", executor, "--device", "cpu"),
-        *(word for setting in needed for word in ("--set", setting)),
+        *(word for setting in settings for word in ("--set", setting)),
     )
     assert (status, out) == (1, "")
     assert err.startswith(f"error: {tmp_path / 'full'} holds letter.txt and is not a run: ")

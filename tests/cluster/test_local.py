@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 import pythia_traj as pt
-from pythia_traj.cluster.children import Children, _uninterrupted
+from pythia_traj.cluster.children import Child, Children, _Log, _uninterrupted
 from pythia_traj.cluster.local import Local
 from pythia_traj.cluster.submission import submit
 from pythia_traj.errors import ConfigError, DeviceError, Interrupted, PythiaTrajError
@@ -48,7 +48,17 @@ def config(suite, tmp_path):
 
 
 def behave(config, index, *words):
-    (config.out.parent / f"behaviour-{index}").write_text(" ".join(words))
+    behave_in(config.out.parent, index, *words)
+
+
+def behave_in(folder, index, *words):
+    """What the fake worker of a shard does; the run is `folder/run`."""
+    (folder / f"behaviour-{index}").write_text(" ".join(words))
+
+
+def started_in(folder):
+    """What the first worker was told."""
+    return json.loads((folder / "run" / "started-0.json").read_text())
 
 
 def started(config):
@@ -269,7 +279,7 @@ def test_the_log_of_an_earlier_process_of_the_same_number_is_not_read(config, mo
     asked = config()
     run = Run.create(asked.out)
     (run.path / "log").mkdir()
-    with Children(run, 1.0) as children:
+    with Children(run, [(signal.SIGTERM, 1.0)]) as children:
         monkeypatch.setattr("socket.gethostname", lambda: "vm")
         children.start("0/1", ["true"], {})
         (child,) = children.all
@@ -279,7 +289,8 @@ def test_the_log_of_an_earlier_process_of_the_same_number_is_not_read(config, mo
             for digits in ("00000000", "11111111")
         )
         old.write_text('{"time": 1.0, "event": "done", "unit": "old"}\n')
-        later = type(child)("0/1", child.process, child.output, [old.name])
+        log = _Log(run.path / "log", child.process.pid, [old.name])
+        later = Child("worker 0/1", child.process, log)
         assert later.look() == {}
         new.write_text('{"time": 1.0, "event": "done", "unit": "new"}\n{"time": 2.0, "eve')
         assert list(later.look()) == ["new"]

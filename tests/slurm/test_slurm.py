@@ -14,8 +14,13 @@ import pytest
 import pythia_traj as pt
 from pythia_traj.cluster.slurm.slurm import Slurm
 from pythia_traj.cluster.submission import submit
+from pythia_traj.errors import ConfigError, SchedulerError
 from pythia_traj.store.events import read_events
 from pythia_traj.store.layout import Run
+from tests.hub.fixtures import online as online
+from tests.hub.fixtures import serve as serve
+from tests.hub.publish import publish_steps
+from tests.hub.repository import Repository
 from tests.slurm.held import Gate
 from tests.support import publish_suite
 
@@ -145,6 +150,8 @@ def test_the_demo_is_done_by_four_tasks_on_two_nodes(slurm, eight, tmp_path):
     ]
     out = tmp_path / "run"
     words = ["--model", eight, "--steps", "0,2,5,7", "--set", f"cluster.setup={json.dumps(setup)}"]
+    # There is a suite already, which is not the toy suite.
+    words += ["--set", "toy_seed=null"]
     done = run_cli("submit", DEMO, "--executor", "slurm", "--jobs", 4, "--out", out, *words)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(
@@ -153,11 +160,112 @@ def test_the_demo_is_done_by_four_tasks_on_two_nodes(slurm, eight, tmp_path):
     slurm.wait(lambda: pt.status(out).done == 20, 240)
     devices = [path.read_text().split() for path in seen.iterdir()]
     assert sorted(devices) == [["n1", "0"], ["n1", "1"], ["n2", "0"], ["n2", "1"]]
-    settings = {"model": str(eight), "steps": "0,2,5,7", "out": str(tmp_path / "alone")}
+    settings = {"model": str(eight), "steps": "0,2,5,7", "toy_seed": None}
+    settings["out"] = str(tmp_path / "alone")
     pt.sweep(pt.SweepConfig.from_yaml(DEMO, **settings))
     check_equal(out, tmp_path / "alone")
     jobs = {worker.job for worker in pt.status(out).workers}
     assert {job.partition("_")[2] for job in jobs} == {"0", "1", "2", "3"}
+
+
+def test_only_what_is_missing_is_submitted_and_not_twice(slurm, config, cli, tmp_path):
+    """Held jobs show what was submitted, and take no time."""
+    asked = config(cluster={"directives": ["--hold"]})
+    pt.sweep(asked)
+    whole = files(asked)
+    outcome = submit(asked, Slurm(), jobs=4)
+    assert outcome.is_empty
+    assert not slurm.run("squeue", "-h").strip()
+    assert not (asked.out / "jobs").exists()
+    lost = [
+        asked.out / f"metrics/model=eight/label=held/step-00000{step}.parquet" for step in (2, 7)
+    ]
+    for path in lost:
+        path.unlink()
+    job = hand_over(asked, 4, settling=0.0)
+    (folder,) = (asked.out / "jobs").iterdir()
+    array = json.loads((folder / "array.json").read_text())
+    assert (array["job"], array["count"], array["shards"]) == (job, 4, [1, 3])
+    assert [name for name, *_ in slurm.queue("--states=pending")] == [f"{job}_0", f"{job}_1"]
+    again = submit(asked, Slurm(), jobs=4)
+    assert again.handed.jobs == ()
+    assert again.notes == ("tasks in the queue already, not submitted again: 2",)
+    with pytest.raises(ConfigError, match=f"--jobs 2: job {job} of this request is in the queue"):
+        submit(asked, Slurm(), jobs=2)
+    status, out, _ = cli("status", asked.out)
+    assert "\ntasks in Slurm: 2 pending (JobHeldUser)\n" in out
+    slurm.run("scontrol", "release", job)
+    slurm.wait(is_over(slurm, job))
+    after = files(asked)
+    assert all(after.pop(path) for path in lost)
+    assert after.items() < whole.items()
+
+
+def test_arrays_are_split_at_the_clusters_limit_and_cancelled_alone(slurm, config, cli, tmp_path):
+    """Of the lab, an array has at most six tasks."""
+    other = config(cluster={"directives": ["--hold"]}, out=tmp_path / "other")
+    asked = config(cluster={"directives": ["--hold"], "at_once": 2})
+    kept = hand_over(other, 2, settling=0.0)
+    outcome = submit(asked, Slurm(settling=0.0), jobs=8)
+    first, second = outcome.handed.jobs
+    shown = slurm.run("squeue", "-h", "-o", "%i %E %K")
+    assert f"{first}_[0-5%2]" in shown
+    assert f"{second}_[0-1%2] afterany:{first}_*(unfulfilled)" in shown
+    status, out, _ = cli("cancel", asked.out)
+    assert (status, out) == (0, f"cancelled job {first}, {second}: 8 tasks\n")
+    assert {name.partition("_")[0] for name, *_ in slurm.queue("--states=pending")} == {kept}
+    assert cli("cancel", asked.out)[1] == "nothing of this run is in the queue\n"
+    assert cli("cancel", other.out, "--json")[1].startswith("{")
+    assert slurm.queue("--states=pending") == []
+
+
+@pytest.mark.parametrize(
+    ("cluster", "message"),
+    [
+        (
+            {"partition": "nowhere"},
+            "Invalid partition name specified (asked for: partition nowhere",
+        ),
+        ({"gpus": 3}, "Requested node configuration is not available (asked for: gres gpu:3"),
+        ({"qos": "vip", "directives": "--wrong"}, "unrecognized option '--wrong'"),
+    ],
+)
+def test_what_slurm_refuses_is_one_line(slurm, config, cluster, message):
+    asked = config(cluster=cluster)
+    with pytest.raises(SchedulerError) as error:
+        submit(asked, Slurm(), jobs=2)
+    assert str(error.value).startswith("Slurm refuses the job: ")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (asked.out / "jobs").exists()
+    assert slurm.queue("--states=pending,running") == []
+
+
+def test_a_run_that_nodes_cannot_see_is_one_line(slurm, config, eight, gate):
+    asked = config(cluster={"partition": "blind"}, out=slurm.directory / "unseen" / "run")
+    (label,) = asked.experiments
+    words = ["--model", eight, "--steps", "all", "--experiment", gate.experiment, "--jobs", 3]
+    words += ["--set", "cluster.time=10", "--set", "cluster.partition=blind", "--device", "cpu"]
+    done = run_cli("submit", "--executor", "slurm", "--out", asked.out, *words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(
+        r"error: task [0-9]+(_[0-9])? has failed on n3 before it could write its log: can the nodes"
+        rf" see {asked.out}\? Give --out .*\n",
+        done.stderr,
+    )
+    assert not (asked.out / "jobs").exists()
+    slurm.wait(lambda: not slurm.run("squeue", "-h").strip())
+
+
+def test_without_slurm_submit_and_cancel_are_one_line(config, monkeypatch, cli):
+    asked = config()
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(SchedulerError, match="^sbatch is not on this machine: --executor slurm "):
+        submit(asked, Slurm(), jobs=2)
+    assert not (asked.out / "jobs").exists()
+    status, out, err = cli("cancel", asked.out)
+    assert (status, out) == (1, "")
+    assert err.startswith("error: squeue is not on this machine: ")
 
 
 def test_a_killed_task_is_done_by_the_other(slurm, config, gate, tmp_path):
@@ -253,6 +361,27 @@ def test_a_worker_that_hangs_is_ended_and_its_units_are_done(slurm, config, gate
     check_rows(asked, tmp_path, before)
 
 
+def test_checkpoints_are_fetched_first_and_measured_offline(
+    slurm, eight, config, serve, monkeypatch, tmp_path
+):
+    repository = Repository("me/tiny")
+    publish_steps(repository, eight)
+    hub = serve(repository)
+    for name, value in (("HF_ENDPOINT", hub.endpoint), ("HF_HOME", str(tmp_path / "hf"))):
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    asked = config(model="me/tiny", steps="0,3,7", cluster={"fetch": "urgent"})
+    fetch, job = submit(asked, Slurm(), jobs=1).handed.jobs
+    shown = slurm.run("squeue", "-h", "-o", "%i %P %E")
+    assert f"{job} gpu afterok:{fetch}(unfulfilled)" in shown
+    slurm.wait(is_over(slurm, fetch))
+    requests = len(hub.requests)
+    assert requests > 3
+    slurm.wait(is_over(slurm, job))
+    assert len(hub.requests) == requests
+    check_rows(asked, tmp_path)
+
+
 def test_status_says_that_the_controller_is_gone(slurm, config, gate, cli, tmp_path):
     asked = config()
     gate.close()
@@ -273,3 +402,20 @@ def test_status_says_that_the_controller_is_gone(slurm, config, gate, cli, tmp_p
     slurm.start_controller()
     slurm.wait(is_over(slurm, job))
     check_rows(asked, tmp_path)
+
+
+def test_accounts_know_what_the_queue_has_forgotten(accounted, config, cli, monkeypatch, tmp_path):
+    monkeypatch.setenv("SLURM_CONF", accounted.environment["SLURM_CONF"])
+    asked = config(cluster={"setup": ["echo no disk here >&2", "false"]})
+    job = hand_over(asked, 1)
+    accounted.wait(is_over(accounted, job))
+    accounted.wait(lambda: "FAILED" in accounted.run("sacct", "-n", "-X", "-j", job))
+    expected = f"\ntask {job} failed on n1: jobs/"
+    for _ in range(2):
+        status, out, _ = cli("status", asked.out)
+        assert status == 0
+        assert expected in out
+        assert "\n  no disk here\n" in out
+        # The second time, the controller is gone, and the accounts are there.
+        accounted.stop_controller()
+    assert "\nSlurm's queue is not known: squeue failed: " in out

@@ -60,7 +60,7 @@ class Batch:
         except (FailedJobError, FailedSubmissionError) as error:
             raise SchedulerError(
                 f"Slurm refuses the job: {reason(str(error) or said.getvalue())}"
-                f" (cluster: {_words(array, asked)}); nothing was submitted"
+                f" (asked for: {_words(asked)}); nothing was submitted"
             ) from None
         job = jobs[0].job_id.partition("_")[0]
         self.submitted.append(one.know(job, self._run))
@@ -110,8 +110,8 @@ def _named(run: Run, folder: Path) -> dict[str, str]:
     return {"job_name": arrays.job_name(run), "comment": folder.name}
 
 
-def _words(array: Array, asked: Mapping[str, Any]) -> str:
-    """What could be wrong with a job, in the words of the config."""
+def _words(asked: Mapping[str, Any]) -> str:
+    """What could be wrong with a job."""
     words = ("partition", "account", "qos", "gres", "cpus_per_task", "mem", "time")
     said = [f"{word} {asked[word]}" for word in words if asked.get(word) is not None]
     return ", ".join(said) or "nothing"

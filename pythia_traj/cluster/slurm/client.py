@@ -1,10 +1,13 @@
 """Slurm's own commands: what they answer, or one line that says why they do not."""
 
+import re
 import shutil
 import subprocess
 
 from pythia_traj.errors import SchedulerError
 from pythia_traj.printable import one_line
+
+_WHO = re.compile(r"^[a-z_]+: (error: )?")
 
 _SECONDS = 30.0
 """A command that asks a controller which is gone tries for about 10 s."""
@@ -43,7 +46,8 @@ def ask(*command: str) -> str:
 
 
 def reason(said: str) -> str:
-    """Why a command failed, of all that it printed: the last line, without who says it."""
-    lines = [line for line in said.splitlines() if line.strip()]
+    """Why a command failed, of all that it printed: the last thing that it says itself."""
+    lines = [line for line in said.splitlines() if line.strip() and not line.startswith("Try ")]
     last = lines[-1] if lines else "it does not say why"
-    return one_line(last.rpartition("error: ")[2]).strip()
+    # sbatch: error: Batch job submission failed: ...
+    return _WHO.sub("", one_line(last)).rstrip(".")

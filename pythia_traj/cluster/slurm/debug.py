@@ -1,5 +1,8 @@
 """`debug`: the tasks of `slurm` one after the other in submitit's debug executor, without Slurm."""
 
+import warnings
+from pathlib import Path
+
 from submitit import DebugExecutor
 
 from pythia_traj.cluster.executor import Handed, Outcome, Submission
@@ -7,6 +10,7 @@ from pythia_traj.cluster.slurm import arrays
 from pythia_traj.cluster.slurm.asking import parameters
 from pythia_traj.cluster.slurm.batch import script
 from pythia_traj.cluster.slurm.dealing import deal, refuse_impossible
+from pythia_traj.cluster.slurm.task import Task
 from pythia_traj.config import SweepConfig
 from pythia_traj.store.layout import Run
 from pythia_traj.store.records import Array
@@ -43,10 +47,17 @@ class Debug:
         for number, task in enumerate(todo):
             observer.working(task.name)
             task.output = one.folder / f"{number}_0_log.out"
-            # Not the task itself: submitit opens a debugger where what it calls raises.
-            (job,) = DebugExecutor(one.folder).submit_array([task.attempt])
-            if (how := job.result()) is not None:
+            if (how := _do(task, one.folder)) is not None:
                 notes.append(how)
         result = SweepResult(run.path, skipped=list(plan.done), warnings=list(plan.warnings))
         handed = Handed(one.folder, tasks=len(todo))
         return Outcome(result, left=plan.todo, notes=tuple(notes), handed=handed)
+
+
+def _do(task: Task, folder: Path) -> str | None:
+    # Not the task itself: submitit opens a debugger where what it calls raises.
+    (job,) = DebugExecutor(folder).submit_array([task.attempt])
+    with warnings.catch_warnings():
+        # It does not close its own logs.
+        warnings.simplefilter("ignore", ResourceWarning)
+        return job.result()
