@@ -62,6 +62,10 @@ class StoreError(PythiaTrajError):
     """The run's directory is not a run, or cannot be written."""
 
 
+class SchedulerError(PythiaTrajError):
+    """A scheduler is not here, does not answer, or refuses a job."""
+
+
 class Interrupted(BaseException):
     """The sweep was asked to stop (Ctrl-C, SIGTERM); what was finished before is stored.
 

@@ -8,7 +8,7 @@ each, and whatever else is text is one line.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
 from annotated_types import Ge
@@ -116,6 +116,20 @@ Memory = Annotated[
 """A size of which a few bytes are a slip: `16` for `16GB`."""
 
 
+_EVERYWHERE = {"gpus", "cpus", "memory", "setup"}
+_BATCH = {*_EVERYWHERE, "partition", "account", "time", "at_once", "directives"}
+
+KNOWN: Mapping[str, Collection[str]] = {
+    "slurm": {*_BATCH, "qos", "fetch"},
+    "kubernetes": {*_EVERYWHERE, "time", "at_once", "image", "volume"},
+    # A pool's size says how many tasks run at once, and its workers have the volumes.
+    "skypilot": {*_EVERYWHERE, "partition", "directives", "image"},
+    "pbs": _BATCH,
+    "lsf": _BATCH,
+}
+"""The settings that each scheduler can be asked for."""
+
+
 class Cluster(BaseModel):
     """What a batch job asks a scheduler for. A task is one worker, which does one shard.
 
@@ -135,6 +149,8 @@ class Cluster(BaseModel):
         setup: lines of shell that each task runs before its worker: `module load cuda`.
         image: a container's image, which Kubernetes needs and SkyPilot takes.
         volume: the PersistentVolumeClaim of Kubernetes that holds the run.
+        fetch: a partition of Slurm whose nodes reach the Hub: a job there downloads the checkpoints
+            first, without a GPU, and the tasks then ask for no network.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -151,6 +167,7 @@ class Cluster(BaseModel):
     setup: Lines = ()
     image: Name | None = None
     volume: Name | None = None
+    fetch: Name | None = None
 
     def __init__(self, /, **settings: Any) -> None:
         """Checks all settings.
@@ -173,6 +190,36 @@ class Cluster(BaseModel):
             raise ConfigError(
                 f"{'.'.join(map(str, key))}: {shown(first['input'])}: {reason(first)}", key
             ) from None
+
+    def refuse_unknown(self, scheduler: str) -> None:
+        """Refuses what a scheduler cannot be asked for.
+
+        Raises:
+            ConfigError: something is set that this one does not know.
+        """
+        for name, field in type(self).model_fields.items():
+            if name not in KNOWN[scheduler] and getattr(self, name) != field.default:
+                able = [other for other, names in KNOWN.items() if name in names]
+                raise ConfigError(
+                    f"cluster.{name}: {scheduler} cannot be asked for it ({' and '.join(able)}"
+                    f" can): leave it out, or give --set cluster.{name}=null",
+                    ("cluster", name),
+                )
+
+    def need(self, scheduler: str, **meanings: str) -> None:
+        """Refuses to go on without what a scheduler needs.
+
+        Args:
+            meanings: what each setting is to it.
+
+        Raises:
+            ConfigError: one of them is not set.
+        """
+        for name, meaning in meanings.items():
+            if getattr(self, name) is None:
+                raise ConfigError(
+                    f"cluster.{name} is missing: {scheduler} needs {meaning}", ("cluster", name)
+                )
 
     @property
     def seconds(self) -> int | None:

@@ -25,6 +25,7 @@ class Scheduler:
         stride: the distance between two numbers, which has to be 1.
         no_array: the index of a job that is not an array.
         job: the job's id.
+        array: the id of the array; a task of it is then called by that and its index.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Scheduler:
     stride: str | None = None
     no_array: str | None = None
     job: str | None = None
+    array: str | None = None
 
 
 SCHEDULERS = (
@@ -45,6 +47,7 @@ SCHEDULERS = (
         least="SLURM_ARRAY_TASK_MIN",
         stride="SLURM_ARRAY_TASK_STEP",
         job="SLURM_JOB_ID",
+        array="SLURM_ARRAY_JOB_ID",
     ),
     Scheduler("SkyPilot", "SKYPILOT_JOB_RANK", count="SKYPILOT_NUM_JOBS", job="SKYPILOT_TASK_ID"),
     Scheduler("Kubernetes", "JOB_COMPLETION_INDEX"),
@@ -120,9 +123,13 @@ def find_task(environment: Mapping[str, str], shards: int | None = None) -> Task
 
 
 def job_id(environment: Mapping[str, str]) -> str | None:
-    """The id that the scheduler gave the job; None outside of one."""
-    names = (one.job for one in SCHEDULERS if one.job is not None)
-    return next((environment[name] for name in names if environment.get(name)), None)
+    """The id that the scheduler gave the job, `17_3` of a task; None outside of one."""
+    for one in SCHEDULERS:
+        if one.array is not None and environment.get(one.array) and environment.get(one.index):
+            return f"{environment[one.array]}_{environment[one.index]}"
+        if one.job is not None and environment.get(one.job):
+            return environment[one.job]
+    return None
 
 
 class _Told:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import typer
 
 from pythia_traj.cli import (
+    cancel,
     convert,
     demo,
     describe,
@@ -44,6 +45,7 @@ for module in (
     submit,
     worker,
     status,
+    cancel,
     describe,
     listing,
     fetch,

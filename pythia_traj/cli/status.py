@@ -17,6 +17,7 @@ from pythia_traj.errors import ConfigError, Interrupted
 from pythia_traj.printable import one_line
 
 if TYPE_CHECKING:
+    from pythia_traj.cluster.slurm.queue import Queue
     from pythia_traj.sweeps.status import Status, Worker
 
 _EVERY = 2.0
@@ -37,7 +38,10 @@ def status(
     ] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Show how far a run is: units done, running, failed and left, its workers, the time left."""
+    """Show how far a run is: units done, running, failed and left, its workers, the time left.
+
+    Of a run with tasks in Slurm, their queue too.
+    """
     from pythia_traj.sweeps.status import status as read_status
 
     if watch:
@@ -50,11 +54,11 @@ def status(
             # It only looked: the sentence about units that are stored is not about this command.
             raise typer.Exit(128 + stop.signum) from None
         return
-    found = read_status(run, check=check)
+    found, queue = read_status(run, check=check), _queue_of(run)
     if as_json:
-        print_json(found.as_json())
+        print_json(found.as_json() | {"queue": None if queue is None else queue.as_json()})
         return
-    for part in _parts(found):
+    for part in _parts(found, queue):
         if isinstance(part, str):
             say(part)
         else:
@@ -74,8 +78,16 @@ def _watch(run: Path) -> None:
         return
     with Live(console=console, auto_refresh=False) as live:
         for found in _until_over(run):
-            parts = (Text(part) if isinstance(part, str) else part for part in _parts(found))
+            shown = _parts(found, _queue_of(run))
+            parts = (Text(part) if isinstance(part, str) else part for part in shown)
             live.update(Group(*parts), refresh=True)
+
+
+def _queue_of(run: Path) -> "Queue | None":
+    from pythia_traj.cluster.slurm.queue import find_queue
+    from pythia_traj.store.layout import Run
+
+    return find_queue(Run.open(run))
 
 
 def _until_over(run: Path) -> "Iterator[Status]":
@@ -89,7 +101,7 @@ def _until_over(run: Path) -> "Iterator[Status]":
         time.sleep(_EVERY)
 
 
-def _parts(found: "Status") -> list[str | Table]:
+def _parts(found: "Status", queue: "Queue | None") -> list[str | Table]:
     """Sentences and tables, in the order in which they are shown."""
     parts: list[str | Table] = [_counts(found) + _time_left(found)]
     if found.by_label:
@@ -104,6 +116,8 @@ def _parts(found: "Status") -> list[str | Table]:
         parts.append(f"other workers: {said}")
     for state, words in (("failed", "failed"), ("defective", "skipped (defect)")):
         parts += _by_reason(found, state, words)
+    if queue is not None:
+        parts += _queue(queue, is_done=not found.left and not found.running)
     parts += [one_line(f"damaged: {file}: {why}") for file, why in found.damaged_files.items()]
     return parts
 
@@ -153,6 +167,28 @@ def _worker(worker: "Worker") -> list[str | None]:
     beat = worker.seconds_since_beat
     heartbeat = None if beat is None else f"{_duration(beat)} ago"
     return [worker.name, worker.job, worker.shard, does, heartbeat]
+
+
+def _queue(queue: "Queue", is_done: bool) -> list[str | Table]:
+    """What Slurm has of the run; how tasks failed matters while there is something to do."""
+    parts: list[str | Table] = []
+    if queue.unknown is not None:
+        parts.append(f"Slurm's queue is not known: {queue.unknown}")
+    active = [task for task in queue.tasks if task.is_active]
+    if active:
+        counts = Counter(
+            task.state.lower() + (f" ({task.reason})" if task.state == "PENDING" else "")
+            for task in active
+        )
+        said = ", ".join(f"{count} {state}" for state, count in counts.items())
+        parts.append(one_line(f"tasks in Slurm: {said}"))
+    for task in () if is_done else queue.tasks:
+        if task.ended_badly:
+            where = f" on {task.node}" if task.node else ""
+            log = f": {task.log}" if task.log else ", without a log"
+            parts.append(one_line(f"task {task.id} {task.state.lower()}{where}{log}"))
+            parts += [f"  {one_line(line)}" for line in task.last_lines]
+    return parts
 
 
 def _by_reason(found: "Status", state: str, words: str) -> list[str]:

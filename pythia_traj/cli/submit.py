@@ -1,4 +1,4 @@
-"""`submit`: gives a request to an executor, which starts workers or writes a script."""
+"""`submit`: gives a request to an executor, which starts workers or hands them to a scheduler."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def submit(
     request: "SweepConfig",
     executor: Annotated[
-        str, typer.Option(help="local, inline, or script: and a scheduler, script:pbs.")
+        str, typer.Option(help="local, inline, slurm, debug, or script: and another scheduler.")
     ] = "local",
     jobs: Annotated[
         int | None,
@@ -32,7 +32,7 @@ def submit(
     dry_run: DryRun = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
-    """Do what sweep does, by several workers at once, or write a scheduler's job script.
+    """Do what sweep does by several workers at once: here, or as tasks of a cluster.
 
     Finished units are skipped: repeat the command to continue an interrupted one.
     """
@@ -54,10 +54,10 @@ def submit(
 def _report(outcome: "Outcome", as_json: bool) -> None:
     """Prints what became of a request; the exit status is that of a sweep, 3 where units are left.
 
-    A script that was written is a success.
+    Work that was handed over is a success.
     """
     if outcome.handed is not None:
-        _report_script(outcome, outcome.handed, as_json)
+        _report_handed(outcome, outcome.handed, as_json)
         return
     if as_json:
         left = [unit.name for unit in outcome.left]
@@ -76,14 +76,25 @@ def _report(outcome: "Outcome", as_json: bool) -> None:
         raise typer.Exit(status)
 
 
-def _report_script(outcome: "Outcome", handed: "Handed", as_json: bool) -> None:
+def _report_handed(outcome: "Outcome", handed: "Handed", as_json: bool) -> None:
     todo, done = len(outcome.left), len(outcome.result.skipped)
     if as_json:
-        script = {"script": str(handed.path), "submit": handed.submit}
-        print_json({"run": str(outcome.result.out), "todo": todo, "done": done, **script})
+        facts = {"run": str(outcome.result.out), "todo": todo, "done": done}
+        if handed.submit is not None:
+            print_json(facts | {"script": str(handed.path), "submit": handed.submit})
+            return
+        facts |= {"jobs": list(handed.jobs), "tasks": handed.tasks, "logs": str(handed.path)}
+        print_json(facts | {"notes": list(outcome.notes)})
         return
-    say(f"{todo} to do, {done} already there; script: {handed.path}")
-    say(f"submit it with: {handed.submit}")
+    for note in outcome.notes:
+        say(note, err=True)
+    if handed.submit is not None:
+        say(f"{todo} to do, {done} already there; script: {handed.path}")
+        say(f"submit it with: {handed.submit}")
+        return
+    jobs = f"job {', '.join(handed.jobs)}: " if handed.jobs else ""
+    tasks = "1 task" if handed.tasks == 1 else f"{handed.tasks} tasks"
+    say(f"{todo} to do, {done} already there; {jobs}{tasks}; logs: {handed.path}")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""`submit --dry-run`: units, bytes of weights and hours, from what was measured before."""
+"""`submit --dry-run`: units, bytes of weights, hours from what was measured before, the script."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -22,12 +22,17 @@ def say_estimate(
     """
     from pythia_traj.cluster.estimate import estimate
     from pythia_traj.cluster.submission import count_workers, find_executor
-    from pythia_traj.sweeps.requests import plan_sweep
+    from pythia_traj.store.layout import name_of
+    from pythia_traj.sweeps.requests import document_of, plan_sweep
 
     chosen = find_executor(executor)
     plan, models = plan_sweep(request, train=False)
     count = count_workers(chosen, request, jobs, per_gpu) if plan.todo else 0
     found = estimate(request, plan, models, max(1, count))
+    script = None
+    if plan.todo:
+        name = name_of(document_of(request, models, plan.steps))
+        script = chosen.preview(request, name, count)
     if as_json:
         print_json(
             {
@@ -40,6 +45,7 @@ def say_estimate(
                 "worker_hours": found.worker_hours,
                 "hours": found.hours,
                 "told_by": found.told_by,
+                "script": script,
                 "warnings": list(plan.warnings),
             }
         )
@@ -47,6 +53,8 @@ def say_estimate(
     for warning in plan.warnings:
         say(f"warning: {warning}", err=True)
     _as_text(found, count)
+    if script is not None:
+        say(f"\n{script.rstrip()}")
 
 
 def _as_text(found: "Estimate", jobs: int) -> None:

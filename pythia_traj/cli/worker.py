@@ -49,10 +49,13 @@ def worker(
 ) -> None:
     """Do one shard of a request that a run holds, then what no other worker has in hand.
 
+    On SIGUSR2 it finishes the unit in hand and stops.
+
     Finished units are skipped: repeat the command to continue an interrupted worker.
     """
     from pythia_traj.store.layout import Run
     from pythia_traj.sweeps.requests import find_request
+    from pythia_traj.sweeps.stopping import stopping
     from pythia_traj.sweeps.worker import work
 
     part = _shard(shard, shards)
@@ -68,8 +71,8 @@ def worker(
     recorded = find_request(Run.open(run), request, **given)
     told = f" ({part.told_by})" if part.told_by else ""
     say(f"request {recorded.name}, shard {part}{told}", err=True)
-    with progress_bar() as progress:
-        result = work(recorded, part, observer=SweepProgress(progress))
+    with progress_bar() as progress, stopping() as stop:
+        result = work(recorded, part, observer=SweepProgress(progress), stop=stop)
     report_result(result, as_json)
 
 

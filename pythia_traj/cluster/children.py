@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -36,8 +36,8 @@ class Child:
     """A worker that was started here.
 
     Attributes:
-        name: its shard, `0/4`.
-        output: the file that holds what it prints.
+        name: what messages call it, `worker 0/4`.
+        output: the file that holds what it prints; None where it prints what this process prints.
         silenced: how long it had shown no heartbeat when it was killed for that; None otherwise.
         ended: the units whose end its log tells.
     """
@@ -46,14 +46,14 @@ class Child:
         self,
         name: str,
         process: "subprocess.Popen[bytes]",
-        output: Path,
-        others: Collection[str] = (),
+        log: "_Log",
+        output: Path | None = None,
     ) -> None:
-        """`others` are the files that lay beside its output before it was started."""
+        """`log` is that of a worker; other processes have none, and so never hang."""
         self.name, self.process, self.output = name, process, output
         self.silenced: float | None = None
         self.ended: dict[str, End] = {}
-        self._log = _Log(output.parent, process.pid, others)
+        self._log = log
 
     def look(self) -> dict[str, End]:
         """The units that have ended since the last look."""
@@ -77,7 +77,7 @@ class Child:
     def how_badly(self) -> str | None:
         """How it ended, in words, if it was not as a worker should; None otherwise."""
         status = self.process.returncode
-        who = f"worker {self.name} (process {self.process.pid})"
+        who = f"{self.name} (process {self.process.pid})"
         if self.silenced is not None:
             return f"{who} had no heartbeat for {self.silenced:.0f} s and was killed"
         if status == -signal.SIGKILL:
@@ -91,6 +91,8 @@ class Child:
 
     def last_lines(self) -> list[str]:
         """The end of what it printed."""
+        if self.output is None:
+            return []
         try:
             with self.output.open("rb") as file:
                 file.seek(max(0, self.output.stat().st_size - 4000))
@@ -153,15 +155,18 @@ class _Log:
 
 
 def _names(folder: Path) -> list[str]:
-    return os.listdir(folder)  # noqa: PTH208 - names are all that is needed
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - names are all that is needed
+    except FileNotFoundError:
+        return []
 
 
 class Children:
     """The workers of one submission; those that still run when the block ends are ended."""
 
-    def __init__(self, run: Run, patience: float) -> None:
-        """`patience` is how many seconds a worker has to end after SIGTERM."""
-        self._run, self._patience = run, patience
+    def __init__(self, run: Run, wishes: Sequence[tuple[int, float]]) -> None:
+        """`wishes` are signals to stop, each with the seconds that a worker has to obey it."""
+        self._run, self._wishes = run, wishes
         self.all: list[Child] = []
 
     def __enter__(self) -> "Children":
@@ -183,6 +188,8 @@ class Children:
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
         """Starts one, in a session of its own: Ctrl-C of the terminal is for this process to tell.
 
+        What it prints is kept in the run.
+
         Raises:
             StoreError: the file for its output cannot be written.
         """
@@ -191,32 +198,62 @@ class Children:
         with writing(self._run.path):
             log.mkdir(parents=True, exist_ok=True)
             file = output.open("wb")
-            others = frozenset(_names(log))
-        with file, _uninterrupted():
-            process = subprocess.Popen(  # noqa: S603 - this program, with words of the request
+        with file:
+            self._start(
+                name,
                 command,
-                env=environment,
+                environment,
+                output,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            self.all.append(Child(name, process, output, others))
+
+    def start_here(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        output: Path | None = None,
+    ) -> None:
+        """Starts one in this process's session; it prints into a file, or where this one does."""
+        with nullcontext() if output is None else output.open("ab") as file:
+            self._start(name, command, environment, output, stdout=file, stderr=file)
+
+    def _start(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        output: Path | None,
+        **how: Any,
+    ) -> None:
+        folder = self._run.path / "log"
+        others = frozenset(_names(folder))
+        with _uninterrupted():
+            # This program, with words of the request.
+            process = subprocess.Popen(command, env=environment, **how)  # noqa: S603
+            self.all.append(Child(name, process, _Log(folder, process.pid, others), output))
 
     def end(self) -> None:
-        """Asks all to stop, which drops their units in work, and kills those that do not."""
-        for child in self.running:
-            child.process.terminate()
-        until = time.monotonic() + self._patience
+        """Asks all to stop, in each way for its time, and kills those that do not."""
         try:
-            for child in self.all:
-                with suppress(subprocess.TimeoutExpired):
-                    child.process.wait(max(0.0, until - time.monotonic()))
+            for signum, patience in self._wishes:
+                self._ask(signum, patience)
         finally:
             # Also after a second Ctrl-C.
             for child in self.running:
                 child.process.kill()
                 child.process.wait()
+
+    def _ask(self, signum: int, patience: float) -> None:
+        for child in self.running:
+            child.process.send_signal(signum)
+        until = time.monotonic() + patience
+        for child in self.all:
+            with suppress(subprocess.TimeoutExpired):
+                child.process.wait(max(0.0, until - time.monotonic()))
 
 
 @contextmanager

@@ -38,15 +38,19 @@ class Submission:
 
 @dataclass(frozen=True)
 class Handed:
-    """A job script that was written, and not submitted.
+    """What a scheduler was given, or is to be given.
 
     Attributes:
-        path: the script.
-        submit: the line of shell that submits it.
+        path: the script that was written; or the folder that will hold the tasks' logs.
+        submit: the line of shell that submits the script; None where nothing has to be submitted.
+        jobs: the ids of the jobs that were submitted.
+        tasks: how many tasks they have.
     """
 
     path: Path
-    submit: str
+    submit: str | None = None
+    jobs: tuple[str, ...] = ()
+    tasks: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,9 @@ class Outcome:
     Attributes:
         result: the units that were done, were there already, failed, or were left out.
         left: the planned units that are still to do.
-        notes: what happened to workers that ended badly, a line or more each.
-        handed: the script, where the executor writes one.
+        notes: what else there is to say, such as what happened to workers that ended badly, a line
+            or more each.
+        handed: where others do the work, what they were given.
     """
 
     result: SweepResult
@@ -92,6 +97,14 @@ class Executor(Protocol):
 
         Raises:
             PythiaTrajError: it cannot do the request so; the message says what it can.
+        """
+
+    def preview(self, config: SweepConfig, request: str, jobs: int) -> str | None:
+        """The job script that `run` would write or submit; None where there is none.
+
+        Args:
+            request: its name.
+            jobs: how many workers there would be.
         """
 
     def run(self, submission: Submission, observer: Observer) -> Outcome:

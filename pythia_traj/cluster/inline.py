@@ -26,6 +26,9 @@ class Inline:
             )
         return 1
 
+    def preview(self, config: SweepConfig, request: str, jobs: int) -> None:
+        """There is no script."""
+
     def run(self, submission: Submission, observer: Observer) -> Outcome:
         """Does all of it."""
         return Outcome(sweep(submission.config, observer=observer))

@@ -1,6 +1,7 @@
 """`local`: workers on this machine, one for each GPU, or several on the CPU."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -70,12 +71,15 @@ class Local:
             )
         return most if jobs is None else jobs
 
+    def preview(self, config: SweepConfig, request: str, jobs: int) -> None:
+        """There is no script."""
+
     def run(self, submission: Submission, observer: Observer) -> Outcome:
         """Starts the workers and waits for them."""
         plan, run = submission.plan, Run.open(submission.config.out)
         ended: dict[str, End] = {}
         observer.planned(plan)
-        with Children(run, self.patience) as children:
+        with Children(run, [(signal.SIGTERM, self.patience)]) as children:
             self._start(submission, children)
             while True:
                 # Counted before the logs are read: the last look is after the last worker's end.
@@ -113,7 +117,9 @@ class Local:
             if cards:
                 environment[_VISIBLE] = cards[i // submission.per_gpu]
             shard = f"{i}/{jobs}"
-            children.start(shard, [*self.program, *words, "--shard", shard], environment)
+            children.start(
+                f"worker {shard}", [*self.program, *words, "--shard", shard], environment
+            )
 
 
 def _cores() -> int:

@@ -1,8 +1,8 @@
 """Job scripts of schedulers that we do not talk to: written, and submitted by the user.
 
-Each kind is a row of a table: what it can be asked for, the name of its file, the line that submits
-it, and the function that writes it. All run the same shell: the lines of set-up, then the worker,
-which takes its shard from the scheduler's variables (`schedulers`).
+Each kind is a row of a table: the name of its file, the line that submits it, and the function that
+writes it. `resources.KNOWN` says what it can be asked for. All run the same shell: the lines of
+set-up, then the worker, which takes its shard from the scheduler's variables (`schedulers`).
 
 Nothing is read or written here. What a script says is from the manuals of
 
@@ -78,13 +78,11 @@ class _Kind:
     """A scheduler.
 
     Attributes:
-        knows: the settings of `Cluster` that it can be asked for.
         file: the name of the script's file.
         submit: the line that submits it; `{file}` is its path.
         write: makes the script's text.
     """
 
-    knows: frozenset[str]
     file: str
     submit: str
     write: Callable[[_Job], str]
@@ -122,43 +120,23 @@ def script(
                 f"{shown(word)} holds a line break or a control character, which cannot stand in a"
                 " job script: rename it"
             )
-    _refuse_unknown(kind, cluster)
+    cluster.refuse_unknown(kind)
     made = KINDS[kind]
-    job = _Job(command, jobs, _plain(name), cluster, directory)
+    job = _Job(command, jobs, plain_name(name), cluster, directory)
     submit = made.submit.format(
         file=shlex.quote(str(directory / made.file)), jobs=jobs, pool=cluster.partition
     )
     return Script(made.write(job), made.file, submit)
 
 
-def _refuse_unknown(kind: str, cluster: Cluster) -> None:
-    for name, field in Cluster.model_fields.items():
-        if name not in KINDS[kind].knows and getattr(cluster, name) != field.default:
-            able = [other for other, one in KINDS.items() if name in one.knows]
-            who = f" ({' and '.join(able)} can)" if able else ""
-            raise ConfigError(
-                f"cluster.{name}: {kind} cannot be asked for it{who}: leave it out, or give"
-                f" --set cluster.{name}=null",
-                ("cluster", name),
-            )
-
-
-def _needed(kind: str, cluster: Cluster, **meanings: str) -> None:
-    for name, meaning in meanings.items():
-        if getattr(cluster, name) is None:
-            raise ConfigError(
-                f"cluster.{name} is missing: {kind} needs {meaning}", ("cluster", name)
-            )
-
-
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A name of lower-case letters, digits and hyphens that begins with a letter."""
     words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     named = words if words[:1].isalpha() else f"traj-{words}"
     return named[:_LONGEST_NAME].strip("-")
 
 
-def _up(number: int, unit: int) -> int:
+def up(number: int, unit: int) -> int:
     """How many units hold a number."""
     return -(-number // unit)
 
@@ -171,7 +149,7 @@ def _pbs(job: _Job) -> str:
     if asked.gpus:
         chunk.append(f"ngpus={asked.gpus}")
     if asked.memory is not None:
-        chunk.append(f"mem={_up(asked.memory, 1024)}kb")
+        chunk.append(f"mem={up(asked.memory, 1024)}kb")
     most = "" if job.limit is None else f"%{job.limit}"
     options = [
         # Users' login shells differ.
@@ -193,7 +171,7 @@ def _lsf(job: _Job) -> str:
     asked = job.cluster
     indices = f"1-{job.jobs}" if job.jobs > 1 else "1"
     most = "" if job.limit is None else f"%{job.limit}"
-    memory = None if asked.memory is None else f"{_up(asked.memory, 1024)}KB"
+    memory = None if asked.memory is None else f"{up(asked.memory, 1024)}KB"
     options = [
         f'-J "{job.name}[{indices}]{most}"',
         f"-o {job.name}.%J.%I.out",
@@ -202,7 +180,7 @@ def _lsf(job: _Job) -> str:
         f'-gpu "num={asked.gpus}"' if asked.gpus else None,
         f"-M {memory}" if memory else None,
         f'-R "rusage[mem={memory}]"' if memory else None,
-        f"-W {_up(asked.seconds, 60)}" if asked.seconds else None,
+        f"-W {up(asked.seconds, 60)}" if asked.seconds else None,
         f"-q {asked.partition}" if asked.partition else None,
         f"-P {asked.account}" if asked.account else None,
     ]
@@ -216,9 +194,8 @@ def _shell(prefix: str, options: Sequence[str | None], directives: Sequence[str]
 
 def _kubernetes(job: _Job) -> str:
     asked = job.cluster
-    _needed(
+    asked.need(
         "kubernetes",
-        asked,
         image="the image of a container that has pythia-traj",
         volume="the PersistentVolumeClaim that holds the run",
     )
@@ -264,13 +241,11 @@ def _kubernetes(job: _Job) -> str:
 
 def _skypilot(job: _Job) -> str:
     asked = job.cluster
-    _needed(
-        "skypilot", asked, partition="the name of a pool: sky jobs pool apply -p NAME pool.yaml"
-    )
+    asked.need("skypilot", partition="the name of a pool: sky jobs pool apply -p NAME pool.yaml")
     resources: dict[str, Any] = _given(
         {
             "cpus": None if asked.cpus is None else f"{asked.cpus}+",
-            "memory": None if asked.memory is None else f"{_up(asked.memory, 2**30)}+",
+            "memory": None if asked.memory is None else f"{up(asked.memory, 2**30)}+",
             "image_id": None if asked.image is None else f"docker:{asked.image}",
         }
     )
@@ -341,30 +316,23 @@ def _document(value: Mapping[str, Any]) -> str:
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
 
 
-_EVERYWHERE = {"gpus", "cpus", "memory", "setup"}
-
 KINDS: Mapping[str, _Kind] = {
     "kubernetes": _Kind(
-        frozenset({*_EVERYWHERE, "time", "at_once", "image", "volume"}),
         "scripts/kubernetes.yaml",
         "kubectl create -f {file}",
         _kubernetes,
     ),
     "skypilot": _Kind(
-        # A pool's size says how many tasks run at once, and its workers have the volumes.
-        frozenset({*_EVERYWHERE, "partition", "directives", "image"}),
         "scripts/skypilot.yaml",
         "sky jobs launch --pool {pool} --num-jobs {jobs} {file}",
         _skypilot,
     ),
     "pbs": _Kind(
-        frozenset({*_EVERYWHERE, "partition", "account", "time", "at_once", "directives"}),
         "scripts/job.pbs",
         "qsub {file}",
         _pbs,
     ),
     "lsf": _Kind(
-        frozenset({*_EVERYWHERE, "partition", "account", "time", "at_once", "directives"}),
         "scripts/job.lsf",
         "bsub < {file}",
         _lsf,

@@ -6,6 +6,8 @@ from pythia_traj.cluster.executor import Executor, Outcome, Submission
 from pythia_traj.cluster.inline import Inline
 from pythia_traj.cluster.local import Local
 from pythia_traj.cluster.scripts import KINDS
+from pythia_traj.cluster.slurm.debug import Debug
+from pythia_traj.cluster.slurm.slurm import Slurm
 from pythia_traj.cluster.written import Written
 from pythia_traj.config import SweepConfig
 from pythia_traj.errors import ConfigError, nearest
@@ -14,7 +16,13 @@ from pythia_traj.store.layout import Run
 from pythia_traj.sweeps.record import Observer, Silent, SweepResult
 from pythia_traj.sweeps.requests import plan_sweep, record_request
 
-_ALL: tuple[Executor, ...] = (Inline(), Local(), *(Written(kind) for kind in KINDS))
+_ALL: tuple[Executor, ...] = (
+    Inline(),
+    Local(),
+    Slurm(),
+    Debug(),
+    *(Written(kind) for kind in KINDS),
+)
 
 EXECUTORS: Mapping[str, Executor] = {one.name: one for one in _ALL}
 """By name."""

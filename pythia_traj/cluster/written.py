@@ -43,6 +43,10 @@ class Written:
         self._script(config, "", count)
         return count
 
+    def preview(self, config: SweepConfig, request: str, jobs: int) -> str:
+        """The script."""
+        return self._script(config, request, jobs).text
+
     def run(self, submission: Submission, observer: Observer) -> Outcome:
         """Writes the script; submits nothing."""
         observer.planned(submission.plan)
@@ -53,7 +57,9 @@ class Written:
             temporary.write_text(made.text, encoding="utf-8")
         plan = submission.plan
         result = SweepResult(run.path, skipped=list(plan.done), warnings=list(plan.warnings))
-        return Outcome(result, left=plan.todo, handed=Handed(path, made.submit))
+        return Outcome(
+            result, left=plan.todo, handed=Handed(path, made.submit, tasks=submission.jobs)
+        )
 
     def _script(self, config: SweepConfig, request: str, jobs: int) -> Script:
         command = [

@@ -10,6 +10,8 @@
     RUN/log/<worker>.jsonl       events
     RUN/log/<name>.out           what a worker that `submit` started printed
     RUN/scripts/                 job scripts that `submit` wrote
+    RUN/jobs/<submission>/       an array of tasks that `submit` gave to Slurm: what it is, its
+                                 script, and the log of each task
     RUN/claims/model=<model>/step-000512   the worker that has the step in hand
     RUN/.tmp/                    files being written
     RUN/conversion.json          in place of run.json until a conversion is complete
@@ -36,7 +38,7 @@ from pythia_traj.outside import checked, read_file, read_json
 from pythia_traj.store.records import MARKER, RunFacts, as_json
 from pythia_traj.store.writing import link_exclusively, remove_leftovers, replacing, writing
 
-_OURS = {".tmp", "cache", "claims", "log", "metrics", "requests", "scripts", "tables"}
+_OURS = {".tmp", "cache", "claims", "jobs", "log", "metrics", "requests", "scripts", "tables"}
 """What a run's directory holds beside run.json."""
 
 CONVERSION = "conversion.json"
@@ -131,6 +133,11 @@ class Run:
         """The directory of the metric rows."""
         return self.path / "metrics"
 
+    @property
+    def jobs(self) -> Path:
+        """The directory of what was given to a scheduler."""
+        return self.path / "jobs"
+
     def unit_path(
         self,
         model: str,
@@ -187,8 +194,7 @@ class Run:
 
         The file's time of change says when it was last asked for.
         """
-        text = as_json(request, indent=1) + "\n"
-        name = sha256(text.encode()).hexdigest()[:16]
+        text, name = _text_of(request), name_of(request)
         target = self.path / "requests" / f"{name}.json"
         if not _holds(target, text):
             with writing(self.path), self.replacing(target) as temporary:
@@ -202,6 +208,15 @@ class Run:
     def remove_leftovers(self) -> None:
         """Removes what dead processes of this host left in `.tmp/`."""
         remove_leftovers(self.path / ".tmp")
+
+
+def name_of(request: Mapping[str, Any]) -> str:
+    """The name that a request has in a run."""
+    return sha256(_text_of(request).encode()).hexdigest()[:16]
+
+
+def _text_of(request: Mapping[str, Any]) -> str:
+    return as_json(request, indent=1) + "\n"
 
 
 def read_facts(path: Path) -> RunFacts:

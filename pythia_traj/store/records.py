@@ -78,6 +78,22 @@ class Event(_Record):
     pid: ProcessId | None = None
 
 
+class Array(_Record):
+    """`jobs/<submission>/array.json`: tasks that were given to a scheduler together.
+
+    Attributes:
+        request: the one that they do.
+        count: how many shards that is cut into; 0 for a task that only fetches.
+        shards: the number of each task's shard, in the order of the tasks.
+        job: the scheduler's id of the whole; None until it is known.
+    """
+
+    request: str
+    count: Annotated[int, Field(ge=0)]
+    shards: list[Annotated[int, Field(ge=0)]]
+    job: str | None = None
+
+
 class ExperimentSource(_Record):
     """The file an experiment was defined in.
 

@@ -14,6 +14,7 @@ failure.py     an exception -> what is recorded of it
 record.py      what happened to a unit -> its files, the log, the result
 heartbeat.py   whether a worker is alive: the time of change of its log
 claims.py      which worker has a step in hand
+stopping.py    the wish to stop between two units
 runner.py      one model's units, step by step: swap, measure, write
 worker.py      a sweep, or a worker that does a shard and then what nobody works on
 journal.py     a worker's log -> what it did last, without parsing what is finished

@@ -108,16 +108,21 @@ def record_request(
     run: Run, config: SweepConfig, models: Sequence[PublishedModel], steps: Steps
 ) -> str:
     """Writes what is to be measured into the run, as its latest request; returns its name."""
-    return run.record_request(
-        {
-            **config.requested(),
-            "explicit_steps": {model: list(selected) for model, selected in steps.items()},
-            "weight_bytes": {
-                published.model: _weight_bytes(published, steps[published.model])
-                for published in models
-            },
-        }
-    )
+    return run.record_request(document_of(config, models, steps))
+
+
+def document_of(
+    config: SweepConfig, models: Sequence[PublishedModel], steps: Steps
+) -> dict[str, Any]:
+    """What a run holds of a request."""
+    return {
+        **config.requested(),
+        "explicit_steps": {model: list(selected) for model, selected in steps.items()},
+        "weight_bytes": {
+            published.model: _weight_bytes(published, steps[published.model])
+            for published in models
+        },
+    }
 
 
 def find_request(run: Run, name: str | None = None, **how: Any) -> Recorded:

@@ -26,6 +26,7 @@ from pythia_traj.sweeps.failure import Failure
 from pythia_traj.sweeps.plan import Unit
 from pythia_traj.sweeps.record import Circumstances, Observer, Recorder
 from pythia_traj.sweeps.sources import integrity_of, source_of
+from pythia_traj.sweeps.stopping import Stop
 from pythia_traj.values import Rows
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Desk:
 
     Attributes:
         in_hand: which units it may measure now, beside other workers.
+        stop: whether another one is to be begun at all.
     """
 
     config: SweepConfig
@@ -53,6 +55,7 @@ class Desk:
     observer: Observer
     recorder: Recorder
     in_hand: InHand
+    stop: Stop
 
 
 class ModelSweep:
@@ -64,6 +67,7 @@ class ModelSweep:
         """`steps` are all steps of the request, including those that are done."""
         self.config, self.run, self.device = desk.config, desk.run, desk.device
         self.observer, self.recorder, self.in_hand = desk.observer, desk.recorder, desk.in_hand
+        self.stop = desk.stop
         self.published, self.steps, self.todo = published, steps, todo
         self._prepared: Prepared | PythiaTrajError | None = None
         requests = [self.config.experiments[label] for label in {unit.label for unit in todo}]
@@ -128,6 +132,7 @@ class ModelSweep:
             measurer = Measurer(self.config, self.run, session, data)
             try:
                 for step, units in groupby(todo, key=lambda unit: unit.step):
+                    self.stop.check()
                     with self.in_hand.taking(list(units)) as ours:
                         self._measure_step(step, ours, session, measurer, data)
             finally:
@@ -171,6 +176,7 @@ class ModelSweep:
         units = self._without_defects(units)
         self.recorder.started(units)
         for together in measurer.passes(units):
+            self.stop.check()
             self._measure_together(step, together, session, measurer, data)
 
     def _without_defects(self, units: Sequence[Unit]) -> list[Unit]:

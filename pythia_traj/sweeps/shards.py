@@ -5,7 +5,7 @@ different times, or on other machines, agree on who does what.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pythia_traj.errors import ConfigError
@@ -85,24 +85,44 @@ WHOLE = Shard()
 def steps_of(shard: Shard, steps: Steps, weight_bytes: Mapping[str, int | None]) -> Steps:
     """The steps of a shard; all labels of a step are in one shard, which reads its weights once.
 
-    The steps of all models, one model after the other, are a line that is cut into pieces of equal
-    cost: so the steps of a shard follow each other, and each costs at most one step more than the
-    mean.
-
     Args:
         weight_bytes: of one step of each model.
     """
+    found: dict[str, list[int]] = {}
+    for model, step, index in _cut(shard.count, steps, weight_bytes):
+        if index == shard.index:
+            found.setdefault(model, []).append(step)
+    return found
+
+
+def shards_with(
+    wanted: Collection[tuple[str, int]],
+    count: int,
+    steps: Steps,
+    weight_bytes: Mapping[str, int | None],
+) -> list[int]:
+    """The numbers of those of `count` shards that hold one of the wanted models and steps."""
+    cut = _cut(count, steps, weight_bytes)
+    return sorted({index for model, step, index in cut if (model, step) in wanted})
+
+
+def _cut(
+    count: int, steps: Steps, weight_bytes: Mapping[str, int | None]
+) -> Iterator[tuple[str, int, int]]:
+    """Each model and step, with the number of its shard.
+
+    The steps of all models, one model after the other, are a line that is cut into pieces of equal
+    cost: so the steps of a shard follow each other, and each costs at most one step more than the
+    mean.
+    """
     costs = costs_of(steps, weight_bytes)
     total = sum(costs[model] * len(selected) for model, selected in steps.items())
-    found: dict[str, list[int]] = {}
     before = 0
     for model, selected in steps.items():
         for step in selected:
             # Where the middle of the step is on the line, in whole numbers: equal on all machines.
-            if (2 * before + costs[model]) * shard.count // (2 * total) == shard.index:
-                found.setdefault(model, []).append(step)
+            yield model, step, (2 * before + costs[model]) * count // (2 * total)
             before += costs[model]
-    return found
 
 
 def costs_of(models: Iterable[str], weight_bytes: Mapping[str, int | None]) -> dict[str, int]:

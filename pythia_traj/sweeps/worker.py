@@ -20,6 +20,7 @@ from pythia_traj.sweeps.record import Observer, Recorder, Silent, SweepResult
 from pythia_traj.sweeps.requests import Recorded, plan_sweep, record_request
 from pythia_traj.sweeps.runner import Desk, ModelSweep
 from pythia_traj.sweeps.shards import WHOLE, Shard, Steps
+from pythia_traj.sweeps.stopping import Stop
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +62,7 @@ def work(
     *,
     takes_over: bool = True,
     observer: Observer | None = None,
+    stop: Stop | None = None,
 ) -> SweepResult:
     """Does one shard of a request that a run holds, then what no living worker has in hand.
 
@@ -73,14 +75,16 @@ def work(
         takes_over: whether it goes on with units of other shards. Those that failed are not tried
             again.
         observer: receives the progress.
+        stop: is asked before each unit.
 
     Returns:
         what was done, skipped and failed, and what other workers have in hand.
 
     Raises:
         PythiaTrajError: the request is wrong, or writing fails.
+        Interrupted: it was asked to stop.
     """
-    worker = _Worker(recorded.config, shard, observer or Silent(), recorded)
+    worker = _Worker(recorded.config, shard, observer or Silent(), recorded, stop)
     with worker.at_work:
         left = worker.do(*worker.plan(recorded.steps_of(shard)))
         if takes_over:
@@ -98,7 +102,9 @@ class _Worker:
         shard: Shard,
         observer: Observer,
         recorded: Recorded | None = None,
+        stop: Stop | None = None,
     ) -> None:
+        self._stop = stop or Stop()
         self.config, self.shard, self.observer, self.recorded = config, shard, observer, recorded
         self.result = SweepResult(config.out)
         self.at_work = ExitStack()
@@ -138,7 +144,7 @@ class _Worker:
         recorder = self._recording()
         recorder.planned(plan)
         in_hand = InHand(Claims(self._run, recorder.log.worker), Existing(self._run, models))
-        desk = Desk(self.config, self._run, device, self.observer, recorder, in_hand)
+        desk = Desk(self.config, self._run, device, self.observer, recorder, in_hand, self._stop)
         self._measure(desk, plan, models)
         self.result.skipped += in_hand.done
         return in_hand.left

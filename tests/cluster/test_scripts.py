@@ -220,7 +220,7 @@ def test_what_is_asked_for_is_in_the_script_or_refused(kind, setting):
     asked = {setting: EACH[setting]}
     if kind == "skypilot" and setting == "gpus":
         asked["directives"] = ["accelerators: H100:2"]
-    if setting in KINDS[kind].knows:
+    if setting in KNOWN[kind]:
         one, plain = made(kind, **asked), made(kind)
         assert (one.text, one.submit) != (plain.text, plain.submit)
         return
