@@ -77,8 +77,8 @@ CONNECTION = 100e6
 SITE = 1.25e9
 """Bytes per second that are assumed to reach the cluster: a connection of 10 Gbit/s."""
 
-JOB_FILES = 4
-"""Files of a task beside its log of events: what submitit is given and returns, and two logs."""
+JOB_FILES = 3
+"""Files of a task beside its log of events: what submitit is given and returns, and its output."""
 
 _ONLY_WITH = {("loss", "tokens"): "per_token"}
 """Tables that an experiment writes only where a parameter asks for them."""
@@ -244,11 +244,13 @@ def _paths(sweep: Sweep) -> Iterator[tuple[list[Path], int]]:
 def inodes(sweep: Sweep) -> int:
     """Files and folders of a run while its tasks work.
 
-    Each task has a log of events, the files of submitit and a claim; the array has a script, and a
-    folder for them in one of all submissions.
+    Each task has its own log of events and a claim, beside the files of submitit. The array has its
+    script twice, array.json, and a folder in that of all jobs.
     """
-    of_tasks = sweep.jobs * (1 + JOB_FILES) + (sweep.jobs - 1) + 1 + 2
-    return run_files(sweep) + run_folders(sweep) + of_tasks
+    logs = sweep.jobs - 1
+    claims = sweep.jobs
+    array = 3 + 2
+    return run_files(sweep) + run_folders(sweep) + logs + claims + sweep.jobs * JOB_FILES + array
 
 
 def operations(request: ExperimentRequest, size: Size) -> float:
@@ -351,7 +353,7 @@ def of_weights() -> str:
         ("requests to the API, one cache", lambda one: f"{listings_together(one):,}"),
         *_at_limits(0, listings_together),
         ("tasks", lambda one: f"{one.jobs:,}"),
-        ("requests to the API, a cache each", lambda one: f"{listings_apart(one):,}"),
+        ("requests to the API, a cache for each task", lambda one: f"{listings_apart(one):,}"),
         *_at_limits(0, listings_apart),
         ("such tasks that can begin together", _together),
     ]

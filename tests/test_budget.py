@@ -74,6 +74,14 @@ def test_requests_files_and_folders_are_those_of_a_sweep(file, published, tmp_pa
     assert budget.listings_together(computed) == sum(kinds.values()), kinds
 
 
+def test_another_task_adds_a_log_a_claim_and_three_files():
+    alone, three_more = (budget.inodes(sweep(jobs=jobs)) for jobs in (1, 4))
+    assert three_more - alone == 3 * (1 + 1 + 3)
+    of_a_run = budget.run_files(sweep()) + budget.run_folders(sweep())
+    # A claim, three files of the task, three of its array, whose folder lies in that of all jobs.
+    assert alone - of_a_run == 1 + 3 + 3 + 2
+
+
 def test_a_table_that_a_parameter_asks_for_counts_where_it_does():
     assert budget.unit_tables(sweep().config.experiments["loss"]) == [None, "items"]
     asked = sweep(experiments={"loss": {"per_token": True}})
