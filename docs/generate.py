@@ -4,15 +4,19 @@
 
 `reference.md`: the columns, their words, the experiments and their tables. `figures.md`: what the
 benchmarks measured, from benchmarks/results.json, benchmarks/toy_seeds.json and
-benchmarks/toy_circuits.json. In `experiments.md` the table of what a step costs. In `configs/` the
-schema by which editors check the files there.
+benchmarks/toy_circuits.json. In `experiments.md` the table of what a step costs, in `cluster.md`
+those of what a suite takes, from budget.py. In `configs/` the schema by which editors check the
+files there.
 """
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+import budget
+from markup import table
 
 from pythia_traj import schema
 from pythia_traj.discovery import Unavailable, describe, discover
@@ -29,7 +33,16 @@ def files() -> dict[str, str]:
     return {
         "docs/reference.md": _reference(),
         "docs/figures.md": _figures(),
-        "docs/experiments.md": _experiments(),
+        "docs/experiments.md": _filled(
+            "experiments.md", {"made from benchmarks/results.json": _costs()}
+        ),
+        "docs/cluster.md": _filled(
+            "cluster.md",
+            {
+                "bytes and requests, by docs/budget.py": budget.of_weights(),
+                "files and hours, by docs/budget.py": budget.of_experiments(),
+            },
+        ),
         "configs/schema.json": json.dumps(schema_of_configs(), indent=1) + "\n",
     }
 
@@ -81,7 +94,7 @@ def _columns(columns: Iterable[schema.Column]) -> str:
         (f"`{c.name}`", types.get(c.type, c.type), "yes" if c.nullable else "", c.meaning)
         for c in columns
     ]
-    return _table(("column", "type", "null", "meaning"), rows)
+    return table(("column", "type", "null", "meaning"), rows)
 
 
 def _words() -> str:
@@ -89,7 +102,7 @@ def _words() -> str:
         (f"`{column}`", ", ".join(f"`{word}`" for word in words))
         for column, words in schema.WORDS.items()
     ]
-    return _table(("column", "words"), rows)
+    return table(("column", "words"), rows)
 
 
 def _experiment(experiment: Experiment) -> str:
@@ -108,21 +121,29 @@ def _experiment(experiment: Experiment) -> str:
         for name, columns in experiment.tables.items()
     )
     return "\n\n".join(
-        [heading, rest.strip(), _table(("parameter", "default", "type", "meaning"), rows), *tables]
+        [heading, rest.strip(), table(("parameter", "default", "type", "meaning"), rows), *tables]
     )
 
 
-def _experiments() -> str:
-    """The page as it is, with a new table between its two marks."""
-    text = (DOCS / "experiments.md").read_text(encoding="utf-8")
-    before, begin, rest = text.partition("<!-- begin: made from benchmarks/results.json -->\n")
-    _, end, after = rest.partition("<!-- end -->")
-    return f"{before}{begin}{_costs()}\n{end}{after}"
+def _filled(page: str, parts: Mapping[str, str]) -> str:
+    """A page as it is, with new text after the marks that begin its generated parts.
+
+    Raises:
+        ValueError: the page lacks one of the marks.
+    """
+    text = (DOCS / page).read_text(encoding="utf-8")
+    for name, part in parts.items():
+        before, begin, rest = text.partition(f"<!-- begin: {name} -->\n")
+        _, end, after = rest.partition("<!-- end -->")
+        if not end:
+            raise ValueError(f"docs/{page}: it lacks the marks of the part {name!r}")
+        text = f"{before}{begin}{part}\n{end}{after}"
+    return text
 
 
 def _costs() -> str:
     result = json.loads((BENCHMARKS / "results.json").read_text(encoding="utf-8"))["step_cost"]
-    taken = {
+    taken: dict[str, tuple[Any, ...]] = {
         name: (phases["compute"]["median"], phases["command"]["median"], memory)
         for (name, phases), (_, memory) in zip(
             result["seconds"].items(), _memory(result["memory"]), strict=True
@@ -134,7 +155,7 @@ def _costs() -> str:
     for (name, words), count in zip(together.items(), (4, len(alone)), strict=True):
         sums = (round(sum(row[phase] for row in alone[:count]), 2) for phase in range(2))
         rows += [(f"{words}, sum", *sums, ""), (f"{words}, in one sweep", *taken[name])]
-    return _table(
+    return table(
         ("experiment", "seconds of a step", "seconds of the command", "peak memory (GB)"), rows
     )
 
@@ -157,13 +178,13 @@ def _figures() -> str:
         )
         parts += [
             f"## `benchmarks/{name}.py`\n\n{machine}; {versions}.",
-            _table(
+            table(
                 ("ratio", "figure"),
                 [(f"`{key}`", value) for key, value in result["ratios"].items()],
             ),
-            _table(("seconds", "median", "least"), list(_seconds(result["seconds"]))),
+            table(("seconds", "median", "least"), list(_seconds(result["seconds"]))),
             *(
-                [_table(("gigabytes", "peak"), list(_memory(result["memory"])))]
+                [table(("gigabytes", "peak"), list(_memory(result["memory"])))]
                 if "memory" in result
                 else []
             ),
@@ -177,7 +198,7 @@ def _figures() -> str:
             " `phase change` is the first saved step at which the largest score is above 0.5."
             " The seconds of this run are those of a machine that did other work beside it."
         ),
-        _table(tuple(seeds[0]), [tuple(row.values()) for row in seeds]),
+        table(tuple(seeds[0]), [tuple(row.values()) for row in seeds]),
         (
             "## Ablation and circuits on the toy suite, seed by seed\n\n"
             "`python benchmarks/toy_circuits.py --json > benchmarks/toy_circuits.json`, which says"
@@ -187,7 +208,7 @@ def _figures() -> str:
             " before the onset, the loss with the last step's circuit lies at most from that on the"
             " corrupted prompts, in standard errors."
         ),
-        _table(("", *(f"seed {row['seed']}" for row in circuits)), _turned(circuits)),
+        table(("", *(f"seed {row['seed']}" for row in circuits)), _turned(circuits)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -211,13 +232,6 @@ def _seconds(seconds: dict[str, Any], prefix: str = "") -> Iterable[tuple[Any, .
 
 def _memory(memory: dict[str, float]) -> Iterable[tuple[str, str]]:
     return ((f"`{name}`", f"{count / 1e9:.2f}") for name, count in memory.items())
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(
-        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines
-    )
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import yaml
 
 import pythia_traj as pt
 from pythia_traj.config import read_config
@@ -63,6 +62,9 @@ PUBLISHED = {
 }
 """Files that name models: these are swept as the hub publishes them."""
 
+WHOLE_SUITES = ("polypythias", "pythia-suite")
+"""Files that name all models of a suite: two of them are swept."""
+
 TRAINED = "demo-cluster"
 """The file that trains its suite first."""
 
@@ -90,17 +92,21 @@ def swept(cli, file, *options):
     return pt.load(outcome["run"]).dropna(subset="value"), set(read_config(file)["experiments"])
 
 
+def models_of(file):
+    models = read_config(file)["model"]
+    return [models] if isinstance(models, str) else models
+
+
 def published_as(file, folder):
     """A repository for each model that a file names, all with the same checkpoints."""
-    models = read_config(file)["model"]
-    for model in [models] if isinstance(models, str) else models:
+    for model in models_of(file):
         repository = Repository(catalog()[model].repo)
         publish_steps(repository, folder)
         yield repository
 
 
 def test_every_example_is_swept():
-    assert {*LOCAL, *PUBLISHED, TRAINED, EVERY_STEP} == {
+    assert {*LOCAL, *PUBLISHED, *WHOLE_SUITES, TRAINED, EVERY_STEP} == {
         file.stem for file in CONFIGS.glob("*.yaml")
     }
 
@@ -147,12 +153,24 @@ def test_an_example_is_swept_as_the_hub_publishes_its_models(
     serve(*published_as(file, weights))
     rows, labels = swept(cli, file, "--out", tmp_path / "run", *PUBLISHED[name])
     assert set(rows.label.unique()) == labels
-    named = yaml.safe_load(file.read_text())["model"]
-    assert set(rows.model.unique()) == ({named} if isinstance(named, str) else set(named))
+    assert set(rows.model.unique()) == set(models_of(file))
     steps = 12 if "--steps" not in PUBLISHED[name] else 2
     counts = rows.groupby(["model", "label"], observed=True).step.nunique()
     assert len(counts) == rows.model.nunique() * len(labels)
     assert counts.eq(steps).all()
+
+
+@pytest.mark.parametrize("name", WHOLE_SUITES)
+def test_two_models_of_a_whole_suite_are_swept(name, weights, serve, tmp_path, cli):
+    file = CONFIGS / f"{name}.yaml"
+    two = models_of(file)[::15][:2]
+    serve(*published_as(file, weights))
+    asked = ("--model", ",".join(two), "--steps", "0,last", "--out", tmp_path / "run")
+    rows, labels = swept(cli, file, *asked, *LOCAL["induction"])
+    assert labels == {"induction", "loss"}
+    counts = rows.groupby(["model", "label"], observed=True).step.nunique()
+    assert {*counts.index} == {(model, label) for model in two for label in labels}
+    assert counts.eq(2).all()
 
 
 @pytest.mark.slow
