@@ -35,6 +35,8 @@ SLURMS = ("slurmd", "slurmstepd", "srun")
 """Programs of SLURM's own on a node. A step's daemon waits for seconds for an srun that was killed.
 """
 
+DEBIAN = Path("/etc/debian_version")
+
 UP = ("idle", "mixed", "allocated")
 OVER = {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL"}
 OVER |= {"DEADLINE", "OUT_OF_MEMORY"}
@@ -60,7 +62,7 @@ def required(*, accounting: bool = False) -> None:
     if reason is None:
         return
     reason = f"{reason}; on Debian, root installs SLURM with `sh tests/system_packages.sh`"
-    if os.geteuid() == 0 and Path("/etc/debian_version").exists():
+    if os.geteuid() == 0 and DEBIAN.exists():
         pytest.fail(reason)
     pytest.skip(reason)
 
@@ -323,8 +325,9 @@ class Lab:
             keeper.wait(30)
 
     def _state(self) -> str:
-        """The queue, and the end of each daemon's log."""
-        texts = [self.run("squeue", "--all", "--states=all", check=False)]
+        """The nodes, the queue, and the end of each daemon's log."""
+        texts = [self.run("sinfo", "-N", "-o", "%N %T %E", check=False)]
+        texts.append(self.run("squeue", "--all", "--states=all", check=False))
         for path in sorted((self.directory / "log").iterdir()):
             texts += [f"{path.name}:", *path.read_text(errors="replace").splitlines()[-15:]]
         return "\n".join(texts)
