@@ -1,36 +1,25 @@
 """Fixtures: a real SLURM, started once for all tests, and cleared between them."""
 
-import os
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.slurm.lab import Lab, missing
-
-INSTALL = "`sh tests/system_packages.sh` installs SLURM on Debian as root"
-
-
-def _started(*, accounting: bool) -> Iterator[Lab]:
-    if reason := missing(accounting=accounting):
-        debian = Path("/etc/debian_version").exists() and shutil.which("apt-get")
-        if debian and os.geteuid() == 0:
-            pytest.fail(f"{reason}: {INSTALL}")
-        pytest.skip(f"{reason}: {INSTALL}")
-    with Lab(accounting=accounting) as lab:
-        yield lab
+from tests.slurm.lab import Lab, required
 
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    yield from _started(accounting=False)
+    required()
+    with Lab() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
 def accounted() -> Iterator[Lab]:
     """With MariaDB and slurmdbd, so that sacct works."""
-    yield from _started(accounting=True)
+    required(accounting=True)
+    with Lab(accounting=True) as started:
+        yield started
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 import psutil
+import pytest
 
 from tests.slurm import settings
 
@@ -33,6 +34,8 @@ SYSTEM = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 SLURMS = ("slurmd", "slurmstepd", "srun")
 """Programs of SLURM's own on a node. A step's daemon waits for seconds for an srun that was killed.
 """
+
+DEBIAN = Path("/etc/debian_version")
 
 UP = ("idle", "mixed", "allocated")
 OVER = {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL"}
@@ -53,6 +56,17 @@ class LabError(Exception):
     """A command of SLURM failed, or a daemon did not start."""
 
 
+def required(*, accounting: bool = False) -> None:
+    """Skips the test where a lab cannot start; fails it where SLURM could have been installed."""
+    reason = missing(accounting=accounting)
+    if reason is None:
+        return
+    reason = f"{reason}; on Debian, root installs SLURM with `sh tests/system_packages.sh`"
+    if os.geteuid() == 0 and DEBIAN.exists():
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 def missing(*, accounting: bool = False) -> str | None:
     """Why a lab cannot start here, or None."""
     if os.geteuid() != 0:
@@ -67,6 +81,10 @@ class Lab:
 
     directory: Path
     environment: dict[str, str]
+    private: bool
+    """Whether daemons have a view of the file system of their own. Root of a container may not be
+    allowed to mount: then daemons listen on all addresses, and n3 sees what the others see.
+    """
 
     def __init__(self, *, accounting: bool = False) -> None:
         self.accounting = accounting
@@ -76,6 +94,8 @@ class Lab:
         # Not below the tests' own directories: munge's socket has a limit of 107 characters.
         self.directory = Path(tempfile.mkdtemp(prefix="lab-"))
         self.environment = {**os.environ, "SLURM_CONF": str(self.directory / "slurm.conf")}
+        mounting = subprocess.run(["unshare", "--mount", "true"], stderr=subprocess.DEVNULL)
+        self.private = mounting.returncode == 0
         try:
             self._start_all()
         except BaseException:
@@ -205,7 +225,9 @@ class Lab:
         ports = dict(zip(names, _free_ports(len(names)), strict=True))
         host = socket.gethostname()
         (self.directory / "hosts").write_text(f"127.0.0.1 localhost {host} {host.split('.')[0]}\n")
-        texts = settings.files(self.directory, ports, version, accounting=self.accounting)
+        texts = settings.files(
+            self.directory, ports, version, accounting=self.accounting, private=self.private
+        )
         for name, text in texts.items():
             (self.directory / name).write_text(text)
             (self.directory / name).chmod(0o600)
@@ -247,13 +269,10 @@ class Lab:
     def _start(self, name: str, command: list[str]) -> None:
         keeper = [sys.executable, "-IS", str(Path(__file__).with_name("keeper.py"))]
         keeper.append(str(os.getpid()))
-        blind = "blind" if name == settings.BLIND else ""
-        view = ["unshare", "--mount", "--propagation=slave", "sh", "-c", VIEW, "sh"]
-        view += [str(self.directory), blind]
         program = [_program(command[0]), *command[1:]]
         with (self.directory / "log" / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [*keeper, *view, *program],
+                [*keeper, *self._view(name), *program],
                 env=self.environment,
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
@@ -263,6 +282,14 @@ class Lab:
                 start_new_session=True,
             )
         self._keepers.setdefault(name, []).append(process)
+
+    def _view(self, name: str) -> list[str]:
+        """The command that runs a daemon in its view of the file system."""
+        if not self.private:
+            return []
+        blind = "blind" if name == settings.BLIND else ""
+        unshare = ["unshare", "--mount", "--propagation=slave"]
+        return [*unshare, "sh", "-c", VIEW, "sh", str(self.directory), blind]
 
     def _below(self, name: str) -> list[psutil.Process]:
         """A daemon and all that it started."""
@@ -298,8 +325,9 @@ class Lab:
             keeper.wait(30)
 
     def _state(self) -> str:
-        """The queue, and the end of each daemon's log."""
-        texts = [self.run("squeue", "--all", "--states=all", check=False)]
+        """The nodes, the queue, and the end of each daemon's log."""
+        texts = [self.run("sinfo", "-N", "-o", "%N %T %E", check=False)]
+        texts.append(self.run("squeue", "--all", "--states=all", check=False))
         for path in sorted((self.directory / "log").iterdir()):
             texts += [f"{path.name}:", *path.read_text(errors="replace").splitlines()[-15:]]
         return "\n".join(texts)

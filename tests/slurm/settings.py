@@ -11,15 +11,24 @@ BLIND = "n3"
 
 
 def files(
-    directory: Path, ports: Mapping[str, int], version: tuple[int, ...], *, accounting: bool
+    directory: Path,
+    ports: Mapping[str, int],
+    version: tuple[int, ...],
+    *,
+    accounting: bool,
+    private: bool,
 ) -> dict[str, str]:
-    """The configuration files of a lab in this directory, whose daemons have these ports."""
+    """The configuration files of a lab in this directory, whose daemons have these ports.
+
+    With `private`, daemons listen on the address of this machine's name, which they see as
+    127.0.0.1.
+    """
+    # With IPv6, addresses resolve too on a machine that has none but 127.0.0.1.
+    addresses = f"{'NoInAddrAny,NoCtldInAddrAny,' if private else ''}EnableIPv6"
     texts = {
-        "slurm.conf": _slurm(directory, ports, accounting),
+        "slurm.conf": _slurm(directory, ports, addresses, accounting),
         "gres.conf": "".join(
             f"NodeName={name} Name=gpu File={directory}/dev/nvidia[0-{n - 1}]\n"
-            if n > 1
-            else f"NodeName={name} Name=gpu File={directory}/dev/nvidia0\n"
             for name, n in NODES.items()
         ),
         # Nothing here uses cgroups, yet slurmd looks for a version of them. Before 23.02 it cannot
@@ -27,13 +36,14 @@ def files(
         "cgroup.conf": f"CgroupPlugin={'disabled' if version >= (23, 2) else 'cgroup/v1'}\n",
     }
     if accounting:
-        texts["slurmdbd.conf"] = _slurmdbd(directory, ports)
+        texts["slurmdbd.conf"] = _slurmdbd(directory, ports, addresses)
     return texts
 
 
-def _slurm(directory: Path, ports: Mapping[str, int], accounting: bool) -> str:
-    """The times are as short as SLURM allows: credentials of 5 s let a requeued task start after
-    7 s and not after 121 s; a node that has not answered for `SlurmdTimeout` is down.
+def _slurm(directory: Path, ports: Mapping[str, int], addresses: str, accounting: bool) -> str:
+    """The times are short. A task is requeued when its credential has expired: 5 s, of which SLURM
+    takes no fewer, instead of 120. A node is given up after two failed calls of `MessageTimeout`
+    and `SlurmdTimeout`: 14 s, instead of 5 minutes.
     """
     nodes = "\n".join(
         f"NodeName={name} NodeHostname=localhost NodeAddr=127.0.0.1 Port={ports[name]} CPUs={n}"
@@ -55,7 +65,7 @@ SlurmdUser=root
 AuthType=auth/munge
 CredType=cred/munge
 AuthInfo=socket={directory}/munge/socket,cred_expire=5
-CommunicationParameters=NoInAddrAny,NoCtldInAddrAny,EnableIPv6
+CommunicationParameters={addresses}
 StateSaveLocation={directory}/state
 SlurmdSpoolDir={directory}/spool/%n
 SlurmctldPidFile={directory}/slurmctld.pid
@@ -92,13 +102,13 @@ PartitionName=blind Nodes={BLIND} MaxTime=INFINITE
 """
 
 
-def _slurmdbd(directory: Path, ports: Mapping[str, int]) -> str:
+def _slurmdbd(directory: Path, ports: Mapping[str, int], addresses: str) -> str:
     return f"""AuthType=auth/munge
 AuthInfo=socket={directory}/munge/socket
 DbdHost=localhost
 DbdAddr=127.0.0.1
 DbdPort={ports["slurmdbd"]}
-CommunicationParameters=NoInAddrAny,EnableIPv6
+CommunicationParameters={addresses}
 SlurmUser=root
 PidFile={directory}/slurmdbd.pid
 StorageType=accounting_storage/mysql
