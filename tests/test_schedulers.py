@@ -115,7 +115,7 @@ def test_a_value_that_is_not_a_number_is_refused(value):
 
 @pytest.mark.parametrize(
     ("environment", "expected"),
-    [(SLURM, "4713"), (SKYPILOT, "sky-7"), (PBS, "12[2].server"), (LSF, "99"), ({}, None)],
+    [(SLURM, "4711_2"), (SKYPILOT, "sky-7"), (PBS, "12[2].server"), (LSF, "99"), ({}, None)],
 )
 def test_the_jobs_id_is_the_schedulers(environment, expected):
     assert job_id(environment) == expected

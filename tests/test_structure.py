@@ -106,7 +106,7 @@ RULES = Rules(
         "stream": ("torch", "transformer_lens"),
         "sweeps": ("torch", "transformer_lens"),
         "toy": ("safetensors", "tokenizers", "torch", "transformers"),
-        "cluster": ("yaml",),
+        "cluster": ("submitit", "yaml"),
         "yamlfile": ("yaml",),
     },
     late={

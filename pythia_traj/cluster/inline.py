@@ -30,7 +30,7 @@ class Inline:
         return 1
 
     def preview(self, config: SweepConfig, request: str, jobs: int) -> None:
-        """There is no script."""
+        """None: it writes no script."""
 
     def run(self, submission: Submission, observer: Observer) -> Outcome:
         """Does all of it."""

@@ -79,7 +79,7 @@ class Local:
         return most if jobs is None else jobs
 
     def preview(self, config: SweepConfig, request: str, jobs: int) -> None:
-        """There is no script."""
+        """None: it writes no script."""
 
     def run(self, submission: Submission, observer: Observer) -> Outcome:
         """Starts the workers and waits for them."""

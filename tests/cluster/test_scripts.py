@@ -13,7 +13,7 @@ import yaml
 import pythia_traj as pt
 from pythia_traj.cluster.scripts import KINDS, script
 from pythia_traj.errors import ConfigError
-from pythia_traj.resources import Cluster
+from pythia_traj.resources import KNOWN, Cluster
 from pythia_traj.schedulers import SCHEDULERS, SHARDS
 
 NEEDED = {
@@ -210,6 +210,7 @@ EACH = {
     "setup": ["module load cuda"],
     "image": "me/other:2",
     "volume": "others",
+    "fetch": "internet",
 }
 
 
@@ -226,11 +227,11 @@ def test_what_is_asked_for_is_in_the_script_or_refused(kind, setting):
         return
     with pytest.raises(ConfigError) as error:
         made(kind, **asked)
-    able = [other for other, one in KINDS.items() if setting in one.knows]
-    who = f" ({' and '.join(able)} can)" if able else ""
+    able = [other for other in KNOWN if setting in KNOWN[other]]
+    assert able
     assert str(error.value) == (
-        f"cluster.{setting}: {kind} cannot be asked for it{who}: leave it out, or give --set"
-        f" cluster.{setting}=null"
+        f"cluster.{setting}: {kind} cannot be asked for it ({' and '.join(able)} can): leave it"
+        f" out, or give --set cluster.{setting}=null"
     )
     assert error.value.key == ("cluster", setting)
     made(kind, **{setting: None})

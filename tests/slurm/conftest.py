@@ -1,4 +1,4 @@
-"""Fixtures: a real SLURM, started once for all tests, and cleared between them."""
+"""Fixtures: a real Slurm, started once for all tests, and cleared between them."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ def accounted() -> Iterator[Lab]:
 
 @pytest.fixture
 def slurm(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    """The SLURM of commands that this process starts; cleared when the test has ended."""
+    """The Slurm of commands that this process starts; cleared when the test has ended."""
     monkeypatch.setenv("SLURM_CONF", lab.environment["SLURM_CONF"])
     yield lab
     lab.clear()

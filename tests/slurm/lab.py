@@ -1,4 +1,4 @@
-"""A real SLURM on this machine: munge, slurmctld and three slurmd nodes on loopback.
+"""A real Slurm on this machine: munge, slurmctld and three slurmd nodes on loopback.
 
 n1 and n2 (2 CPUs and 2 GPUs each) are the partitions `gpu`, the default, and `urgent`, which
 preempts it. n3 (1 CPU, 1 GPU) is `blind`: it sees an empty directory where the others see what is
@@ -32,7 +32,7 @@ SYSTEM = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 """Where programs are looked for: daemons are not on the path of every user."""
 
 SLURMS = ("slurmd", "slurmstepd", "srun")
-"""Programs of SLURM's own on a node. A step's daemon waits for seconds for an srun that was killed.
+"""Programs of Slurm's own on a node. A step's daemon waits for seconds for an srun that was killed.
 """
 
 DEBIAN = Path("/etc/debian_version")
@@ -53,15 +53,15 @@ address that the host table gives to this machine's name; here that is 127.0.0.1
 
 
 class LabError(Exception):
-    """A command of SLURM failed, or a daemon did not start."""
+    """A command of Slurm failed, or a daemon did not start."""
 
 
 def required(*, accounting: bool = False) -> None:
-    """Skips the test where a lab cannot start; fails it where SLURM could have been installed."""
+    """Skips the test where a lab cannot start; fails it where Slurm could have been installed."""
     reason = missing(accounting=accounting)
     if reason is None:
         return
-    reason = f"{reason}; on Debian, root installs SLURM with `sh tests/system_packages.sh`"
+    reason = f"{reason}; on Debian, root installs Slurm with `sh tests/system_packages.sh`"
     if os.geteuid() == 0 and DEBIAN.exists():
         pytest.fail(reason)
     pytest.skip(reason)
@@ -70,7 +70,7 @@ def required(*, accounting: bool = False) -> None:
 def missing(*, accounting: bool = False) -> str | None:
     """Why a lab cannot start here, or None."""
     if os.geteuid() != 0:
-        return "a SLURM of one's own needs root"
+        return "a Slurm of one's own needs root"
     wanted = DAEMONS + (ACCOUNTING if accounting else ())
     absent = [name for name in wanted if shutil.which(name, path=SYSTEM) is None]
     return f"not installed: {', '.join(absent)}" if absent else None

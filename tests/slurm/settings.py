@@ -41,7 +41,7 @@ def files(
 
 
 def _slurm(directory: Path, ports: Mapping[str, int], addresses: str, accounting: bool) -> str:
-    """The times are short. A task is requeued when its credential has expired: 5 s, of which SLURM
+    """The times are short. A task is requeued when its credential has expired: 5 s, of which Slurm
     takes no fewer, instead of 120. A node is given up after two failed calls of `MessageTimeout`
     and `SlurmdTimeout`: 14 s, instead of 5 minutes.
     """

@@ -1,4 +1,4 @@
-"""`submit --executor slurm` on a real SLURM: the rows are those of one sweep, whatever fails."""
+"""`submit --executor slurm` on a real Slurm: the rows are those of one sweep, whatever fails."""
 
 import json
 import re
@@ -302,7 +302,7 @@ def test_a_preempted_task_finishes_its_unit_and_goes_on_later(slurm, config, tmp
 
 
 def test_a_task_at_its_time_limit_drops_its_unit_and_goes_on(slurm, config, gate, tmp_path):
-    """The shortest limit that SLURM has is a minute; it looks every 30 s."""
+    """The shortest limit that Slurm has is a minute; it looks every 30 s."""
     asked = config(cluster={"time": "0:01:00"})
     job = hand_over(asked, 1)
     slurm.wait(some_are_done(asked, 2))

@@ -7,7 +7,7 @@ import subprocess
 from pythia_traj.errors import SchedulerError
 from pythia_traj.printable import one_line
 
-_WHO = re.compile(r"^[a-z_]+: (error: )?")
+_WHO = re.compile(r"^[a-z_]+(?:: error:| error:|:) ")
 
 _SECONDS = 30.0
 """A command that asks a controller which is gone tries for about 10 s."""

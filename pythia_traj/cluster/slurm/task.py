@@ -90,7 +90,7 @@ class Task:
         how = self.attempt()
         if how is not None:
             raise TaskError(how)
-        print(ENDS_WELL, flush=True)  # noqa: T201 - the task's log
+        _say(ENDS_WELL)
 
     def attempt(self) -> str | None:
         """Does it; says how it failed, or None."""
@@ -111,10 +111,9 @@ class Task:
             is_worker = self.commands[0][0] == "worker"
             futile = is_worker and self.limit is not None and lived > self.limit / 2 and not done
         if futile:
-            print(  # noqa: T201 - the task's log
+            _say(
                 f"{self.name} has finished no unit in {lived:.0f} s: it would do no better the next"
-                " time, so it is not requeued: give more time (cluster.time)",
-                flush=True,
+                " time, so it is not requeued: give more time (cluster.time)"
             )
             return None
         return DelayedSubmission(replace(self, _children=None))
@@ -156,6 +155,12 @@ def scratch_directory() -> Path:
         # Somebody else's: anybody may write into /tmp.
         return Path(tempfile.mkdtemp(prefix="pythia-traj-"))
     return directory
+
+
+def _say(text: str) -> None:
+    """Into the task's log."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def _await_the_end() -> None:

@@ -1,0 +1,158 @@
+"""What the section `cluster` asks Slurm for: the script. tests/slurm gives it to a real one."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import pythia_traj as pt
+from pythia_traj.cluster.slurm.asking import (
+    fetch_parameters,
+    finishing_seconds,
+    parameters,
+    warning_seconds,
+)
+from pythia_traj.cluster.slurm.batch import script
+from pythia_traj.cluster.slurm.client import reason
+from pythia_traj.cluster.slurm.queue import Task
+from pythia_traj.cluster.slurm.slurm import Slurm
+from pythia_traj.errors import ConfigError
+from pythia_traj.resources import Cluster
+from pythia_traj.store.layout import Run
+
+RUN = Run(Path("/data/my runs/mine"))
+
+ASKED = {
+    "partition": ("other", "#SBATCH --partition=other"),
+    "account": ("physics", "#SBATCH --account=physics"),
+    "qos": ("high", "#SBATCH --qos=high"),
+    "gpus": (2, "#SBATCH --gres=gpu:2"),
+    "cpus": (4, "#SBATCH --cpus-per-task=4"),
+    "memory": ("16GB", "#SBATCH --mem=15625000K"),
+    "time": ("4:00:30", "#SBATCH --time=241"),
+    "at_once": (3, "#SBATCH --array=0-4%3"),
+    "directives": (["-C a100", "--exclusive"], "#SBATCH -C a100\n#SBATCH --exclusive\nset -e"),
+    "setup": (["module load cuda", "false"], "set -e\nmodule load cuda\nfalse\n"),
+}
+
+
+def made(jobs=5, **asked):
+    return script(RUN, jobs, parameters(Cluster(**{"time": "1:00:00", **asked}), jobs))
+
+
+@pytest.mark.parametrize("setting", ASKED)
+def test_what_is_asked_for_is_in_the_script(setting):
+    value, words = ASKED[setting]
+    assert words in made(**{setting: value})
+    assert words not in made()
+
+
+def test_a_script_holds_what_tasks_need_to_go_on():
+    text = made(cpus=4)
+    for option in ("--requeue", "--signal=USR2@60", "--open-mode=append", "--array=0-4%5"):
+        assert f"#SBATCH {option}\n" in text
+    assert re.search(r"#SBATCH --job-name=mine-[0-9a-f]{10}\n", text)
+    assert "#SBATCH --output='/data/my runs/mine/jobs/SUBMISSION/%A_%a_0_log.out'" in text
+    # What srun does not take from its job.
+    assert re.search(r"^srun .*--cpus-per-task=4 .* -P -u -m submitit", text, re.M)
+    assert "wckey" not in text
+    assert "--array" not in made(jobs=1)
+
+
+def test_options_come_before_all_other_lines():
+    lines = made(directives=["-C a100"], setup=["module load cuda"]).splitlines()
+    options = [i for i, line in enumerate(lines) if line.startswith("#SBATCH")]
+    others = [i for i, line in enumerate(lines) if line and not line.startswith("#")]
+    assert max(options) < min(others)
+
+
+def test_what_downloads_asks_for_no_gpu_and_not_for_the_directives_of_workers():
+    cluster = Cluster(time="1:00:00", fetch="internet", partition="gpu", directives=["-C a100"])
+    text = script(RUN, 1, fetch_parameters(cluster))
+    assert "#SBATCH --partition=internet\n" in text
+    assert "gres" not in text
+    assert "a100" not in text
+
+
+def test_what_waits_for_others_ends_when_they_fail():
+    text = script(RUN, 2, parameters(Cluster(time=10), 2, ["afterok:17"]))
+    assert "#SBATCH --dependency=afterok:17\n" in text
+    assert "#SBATCH --kill-on-invalid-dep=yes\n" in text
+
+
+@pytest.mark.parametrize(
+    ("time", "warning", "finishing"), [(1, 15, 7.5), (2, 30, 15.0), (4, 60, 30.0), (600, 60, 30.0)]
+)
+def test_short_tasks_are_warned_later(time, warning, finishing):
+    asked = Cluster(time=time)
+    assert (warning_seconds(asked), finishing_seconds(asked)) == (warning, finishing)
+
+
+@pytest.mark.parametrize(
+    ("settings", "jobs", "message"),
+    [
+        ({}, 2, r"cluster\.time is missing: slurm needs how long a task may take"),
+        ({"cluster": {"time": 60, "image": "x"}}, 2, r"cluster\.image: slurm cannot be asked"),
+        ({"cluster": {"time": 60}, "out": "a%b"}, 2, "Slurm reads % in a path as its own"),
+    ],
+)
+@pytest.mark.parametrize("executor", ["slurm", "debug"])
+def test_what_slurm_could_not_do_is_refused_before_anything_is_written(
+    cli, suite, tmp_path, settings, jobs, message, executor
+):
+    out = tmp_path / settings.get("out", "run")
+    words = ["--model", suite, "--steps", "0", "--experiment", "loss", "--jobs", jobs]
+    for name, value in settings.get("cluster", {}).items():
+        words += ["--set", f"cluster.{name}={value}"]
+    status, shown, err = cli("submit", "--executor", executor, "--out", out, *words)
+    assert (status, shown) == (1, "")
+    assert re.match(rf"error: .*{message}", err)
+    assert err.count("\n") == 1
+    assert not out.exists()
+
+
+def test_gpus_are_not_shared(suite, tmp_path):
+    config = pt.SweepConfig(
+        model=str(suite), steps="0", experiments=["loss"], out=tmp_path, cluster={"time": 60}
+    )
+    with pytest.raises(ConfigError, match="--per-gpu 2: only --executor local shares GPUs"):
+        Slurm().workers(config, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("", "it does not say why"),
+        (
+            "sbatch: error: invalid partition\nsbatch: error: Batch job failed: no\n",
+            "Batch job failed: no",
+        ),
+        (
+            "sbatch: unrecognized option '--x'\nTry \"sbatch --help\" for more\n",
+            "unrecognized option '--x'",
+        ),
+        ("slurm_load_jobs error: Unable to contact\x1b[31m", "Unable to contact"),
+    ],
+)
+def test_why_a_command_failed(said, why):
+    assert reason(said).startswith(why)
+    assert "\x1b" not in reason(said)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "active", "badly"),
+    [
+        ("PENDING", "Resources", True, False),
+        ("RUNNING", "None", True, False),
+        ("COMPLETING", "None", True, False),
+        ("COMPLETED", "None", False, False),
+        ("FAILED", "NonZeroExitCode", False, True),
+        ("NODE_FAIL", "None", False, True),
+        ("UNKNOWN", "", False, True),
+        ("PENDING", "launch failed requeued held", False, True),
+        ("PENDING", "(DependencyNeverSatisfied)", False, True),
+    ],
+)
+def test_which_tasks_come_back(state, reason, active, badly):
+    task = Task("17_3", "20261129-101530-3f9c2a-0", "3/4", state, reason, "n1")
+    assert (task.is_active, task.ended_badly, task.job) == (active, badly, "17")
