@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _EVERY = 2.0
 """Seconds between two looks at a run that is watched."""
 
+_QUEUE_EVERY = 30.0
+"""Seconds between two questions to Slurm, which all users of a cluster ask."""
+
 
 def status(
     run: Annotated[Path, typer.Argument(help="The run's directory.")],
@@ -77,8 +80,11 @@ def _watch(run: Path) -> None:
             said = line
         return
     with Live(console=console, auto_refresh=False) as live:
+        queue, asked = None, -_QUEUE_EVERY
         for found in _until_over(run):
-            shown = _parts(found, _queue_of(run))
+            if time.monotonic() - asked >= _QUEUE_EVERY:
+                queue, asked = _queue_of(run), time.monotonic()
+            shown = _parts(found, queue)
             parts = (Text(part) if isinstance(part, str) else part for part in shown)
             live.update(Group(*parts), refresh=True)
 

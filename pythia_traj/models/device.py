@@ -1,6 +1,8 @@
 """Whether a model fits the device: found from its config alone, before any weights are read."""
 
 import gc
+import logging
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +14,8 @@ from pythia_traj.architectures.settings import shape
 from pythia_traj.architectures.tensors import parameter_count
 from pythia_traj.errors import DeviceError
 
+log = logging.getLogger(__name__)
+
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -22,7 +26,15 @@ def pick_device(name: str) -> torch.device:
         DeviceError: the device does not exist; the message names those that do.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").strip()
+        if visible not in ("", "-1"):
+            # A scheduler has dealt one out, and this torch or the driver does not fit it.
+            log.warning(
+                "CUDA_VISIBLE_DEVICES is %s, but torch sees no GPU: measuring on the CPU", visible
+            )
+        return torch.device("cpu")
     there = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     try:
         device = torch.device(name)

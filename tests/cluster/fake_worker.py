@@ -48,6 +48,8 @@ sys.stderr.write(f"request, shard {shard}\n")
 sys.stderr.flush()
 if "stopped" in words:
     os.kill(os.getpid(), signal.SIGSTOP)
+if "terminated" in words:
+    os.kill(os.getpid(), signal.SIGTERM)
 if "killed" in words:
     os.kill(os.getpid(), signal.SIGKILL)
 if "sleeps" in words or "finishes" in words:

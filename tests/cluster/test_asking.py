@@ -93,6 +93,7 @@ def test_short_tasks_are_warned_later(time, warning, finishing):
     [
         ({}, 2, r"cluster\.time is missing: slurm needs how long a task may take"),
         ({"cluster": {"time": 60, "image": "x"}}, 2, r"cluster\.image: slurm cannot be asked"),
+        ({"cluster": {"time": 60}, "device": "cuda:1"}, 2, "--device cuda:1: each task sees a GPU"),
         ({"cluster": {"time": 60}, "out": "a%b"}, 2, "Slurm reads % in a path as its own"),
     ],
 )
@@ -104,6 +105,7 @@ def test_what_slurm_could_not_do_is_refused_before_anything_is_written(
     words = ["--model", suite, "--steps", "0", "--experiment", "loss", "--jobs", jobs]
     for name, value in settings.get("cluster", {}).items():
         words += ["--set", f"cluster.{name}={value}"]
+    words += ["--device", settings.get("device", "cpu")]
     status, shown, err = cli("submit", "--executor", executor, "--out", out, *words)
     assert (status, shown) == (1, "")
     assert re.match(rf"error: .*{message}", err)

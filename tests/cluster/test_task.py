@@ -144,6 +144,43 @@ def test_defaults_give_way_to_the_node_and_orders_do_not(task, tmp_path, monkeyp
     assert started_in(tmp_path)["OMP_NUM_THREADS"] == "2"
 
 
+SLURM = """#!/bin/sh
+echo "$0 $@" >> {calls}
+case "$0" in *squeue) echo {state};; esac
+exit {status}
+"""
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "requeues", "waits"),
+    [
+        ("RUNNING", 0, True, True),
+        ("COMPLETING", 0, False, False),
+        # The controller does not answer: it will end the task, or a time limit does.
+        ("RUNNING", 1, False, True),
+    ],
+)
+def test_a_task_whose_worker_was_stopped_goes_on_unless_it_was_cancelled(
+    task, tmp_path, monkeypatch, state, status, requeues, waits
+):
+    (tmp_path / "bin").mkdir()
+    calls = tmp_path / "calls"
+    for name in ("squeue", "scontrol"):
+        file = tmp_path / "bin" / name
+        file.write_text(SLURM.format(calls=calls, state=state, status=status))
+        file.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    monkeypatch.setattr(module, "_UNTIL_KILLED", 0.7)
+    asked = task("terminated")
+    begun = time.monotonic()
+    assert "ended by signal 15" in asked.attempt()
+    assert (time.monotonic() - begun > 0.7) == waits
+    said = calls.read_text()
+    assert "squeue --noheader --jobs 17 --format=%T" in said
+    assert ("scontrol requeue 17" in said) == requeues
+
+
 def test_importing_a_task_loads_no_torch():
     import subprocess
 

@@ -70,7 +70,8 @@ def refuse_impossible(
     """How many tasks there are to be; refuses what Slurm cannot be asked for.
 
     Raises:
-        ConfigError: it cannot be, something is missing, or the run's path cannot stand in a script.
+        ConfigError: it cannot be, something is missing, a GPU is named, or the run's path cannot
+            stand in a script.
     """
     refuse_sharing(executor, per_gpu)
     config.cluster.refuse_unknown("slurm")
@@ -78,6 +79,10 @@ def refuse_impossible(
         "slurm",
         time="how long a task may take, such as 4:00:00; one that needs longer goes on by itself",
     )
+    if ":" in config.device:
+        raise ConfigError(
+            f"--device {config.device}: each task sees a GPU of its own: give cuda, auto or cpu"
+        )
     path = str(config.out.absolute())
     if "%" in path or not path.isprintable():
         raise ConfigError(

@@ -5,6 +5,7 @@ it longer; where it keeps none, the logs of the tasks have to do.
 """
 
 import getpass
+import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,7 +16,8 @@ from typing import Any
 from pythia_traj.cluster.slurm import arrays
 from pythia_traj.cluster.slurm.client import ask
 from pythia_traj.cluster.slurm.task import ENDS_WELL
-from pythia_traj.errors import SchedulerError
+from pythia_traj.errors import SchedulerError, StoreError
+from pythia_traj.outside import open_file
 from pythia_traj.store.layout import Run
 
 ENDED_WELL = "COMPLETED"
@@ -41,7 +43,8 @@ _NEVER = ("launch failed requeued held", "JobHeldAdmin", "DependencyNeverSatisfi
 
 _ID = re.compile(r"(?P<job>[0-9]{1,12})(?:_(?P<index>[0-9]{1,9}))?")
 
-_LAST_LINES = 5
+_LAST_LINES, _TAIL = 5, 8000
+"""Of a log that is shown: lines, and the bytes among which they are looked for."""
 
 _OF_SUBMITIT = re.compile(r"submitit [A-Z]+ \(.*?\) - ")
 
@@ -231,10 +234,10 @@ def _with_last_lines(run: Run, task: Task) -> Task:
 def last_lines(log: Path) -> list[str]:
     """The end of a task's log, without what submitit says of itself."""
     try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - 8000))
+        with open_file(log, error=StoreError) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
             text = file.read().decode(errors="replace")
-    except OSError:
+    except (OSError, StoreError):
         return []
     lines = [_OF_SUBMITIT.sub("", line) for line in text.splitlines() if line.strip()]
     return lines[-_LAST_LINES:]
