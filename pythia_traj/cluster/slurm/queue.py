@@ -179,7 +179,7 @@ def _accounted(
         for line in lines.splitlines():
             name, state, node = (*line.split("|"), "", "")[:3]
             match = _ID.fullmatch(name)
-            if match is not None and name not in known:
+            if match is not None and match["job"] in jobs and name not in known:
                 # `CANCELLED by 1000`
                 word = state.partition(" ")[0]
                 found.append(_task(run, submitted, name, word, node, jobs[match["job"]], ""))
