@@ -172,7 +172,7 @@ def _accounted(
     with suppress(SchedulerError):
         lines = ask(
             "sacct",
-            *("--noheader", "--parsable2", "--allocations", "--array"),
+            *("--noheader", "--parsable2", "--allocations"),
             *("--jobs", ",".join(jobs), "--name", arrays.job_name(run)),
             "--format=JobID,State,NodeList",
         )
