@@ -173,7 +173,8 @@ def _accounted(
         lines = ask(
             "sacct",
             *("--noheader", "--parsable2", "--allocations"),
-            *("--jobs", ",".join(jobs), "--name", arrays.job_name(run)),
+            # Not by name: a job that ended while the controller was gone has lost it there.
+            *("--jobs", ",".join(jobs), "--user", getpass.getuser()),
             "--format=JobID,State,NodeList",
         )
         for line in lines.splitlines():
