@@ -89,6 +89,7 @@ class Lab:
     def __init__(self, *, accounting: bool = False) -> None:
         self.accounting = accounting
         self._keepers: dict[str, list[subprocess.Popen[bytes]]] = {}
+        self._restarted = False
 
     def __enter__(self) -> Self:
         # Not below the tests' own directories: munge's socket has a limit of 107 characters.
@@ -147,6 +148,7 @@ class Lab:
 
     def start_controller(self) -> None:
         """Waits until it answers."""
+        self._restarted = True
         self._start("slurmctld", ["slurmctld", "-D"])
         self.wait(lambda: " is UP" in self.run("scontrol", "ping", check=False))
 
@@ -165,8 +167,10 @@ class Lab:
 
     def clear(self) -> None:
         """Starts what was stopped, ends all jobs and waits until every node is idle."""
-        if self._daemon("slurmctld") is None:
+        if self._restarted or self._daemon("slurmctld") is None:
+            self._forget()
             self.start_controller()
+            self._restarted = False
         for name in settings.NODES:
             if self._daemon(name) is None:
                 self._start_slurmd(name)
@@ -184,6 +188,18 @@ class Lab:
             return conf == self.environment["SLURM_CONF"] or process.cwd() == str(self.directory)
         except psutil.Error:
             return False
+
+    def _forget(self) -> None:
+        """Ends the controller and the nodes, and removes what they have saved.
+
+        A controller that was killed may have saved that jobs run which have ended since: another
+        one ends those only after a minute.
+        """
+        for name in (*settings.NODES, "slurmctld"):
+            self._kill(name)
+        for path in (self.directory / "state", *(self.directory / "spool").iterdir()):
+            shutil.rmtree(path)
+            path.mkdir()
 
     def _is_empty(self) -> bool:
         """Whether no job is active; those that are, are ended."""
@@ -235,6 +251,7 @@ class Lab:
         if self.accounting:
             self._start_accounting(ports)
         self.start_controller()
+        self._restarted = False
         for name in settings.NODES:
             self._start_slurmd(name)
         self.wait(self._is_idle)
