@@ -146,6 +146,18 @@ def test_the_queue_is_gone_with_the_controller_and_comes_back(slurm, submit, kil
 
 
 @pytest.mark.slow
+def test_clearing_ends_jobs_that_a_killed_controller_believes_to_run(slurm, submit):
+    job = submit("sleep 6")
+    slurm.wait(lambda: states(slurm, job) == ["COMPLETED"])
+    slurm.stop_controller()
+    slurm.start_controller()
+    slurm.clear()
+    assert slurm.queue() == []
+    job = submit("true")
+    slurm.wait(lambda: states(slurm, job) == ["COMPLETED"], seconds=10)
+
+
+@pytest.mark.slow
 def test_the_blind_node_does_not_see_what_the_others_see(slurm, submit):
     if not slurm.private:
         pytest.skip("a node that does not see a directory needs the right to mount")
