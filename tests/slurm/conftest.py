@@ -14,7 +14,7 @@ def lab() -> Iterator[Lab]:
         yield started
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def accounted() -> Iterator[Lab]:
     """With MariaDB and slurmdbd, so that sacct works."""
     required(accounting=True)

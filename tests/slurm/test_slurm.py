@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 import pythia_traj as pt
+from pythia_traj.cluster.slurm import arrays
 from pythia_traj.cluster.slurm.slurm import Slurm
 from pythia_traj.cluster.submission import submit
 from pythia_traj.errors import ConfigError, SchedulerError
@@ -22,6 +23,7 @@ from tests.hub.fixtures import serve as serve
 from tests.hub.publish import publish_steps
 from tests.hub.repository import Repository
 from tests.slurm.held import Gate
+from tests.slurm.lab import OVER
 from tests.support import publish_suite
 
 pytestmark = pytest.mark.slow
@@ -95,6 +97,16 @@ def all_are_done(config):
 def is_over(lab, job):
     """No task of a job waits or runs."""
     return lambda: not lab.run("squeue", "-h", "-j", job, check=False).strip()
+
+
+def is_settled(lab, job):
+    """No task of a job runs, or waits for what will come."""
+
+    def settled():
+        tasks = [one for one in lab.queue("-j", job) if one[1] not in OVER]
+        return all(reason == "launch failed requeued held" for _, _, reason, _, _ in tasks)
+
+    return settled
 
 
 def workers_of(config):
@@ -242,7 +254,7 @@ def test_what_slurm_refuses_is_one_line(slurm, config, cluster, message):
 
 
 def test_a_run_that_nodes_cannot_see_is_one_line(slurm, config, eight, gate):
-    asked = config(cluster={"partition": "blind"}, out=slurm.directory / "unseen" / "run")
+    asked = config(cluster={"partition": "blind"}, out=slurm.directory / "unseen" / "mine")
     (label,) = asked.experiments
     words = ["--model", eight, "--steps", "all", "--experiment", gate.experiment, "--jobs", 3]
     words += ["--set", "cluster.time=10", "--set", "cluster.partition=blind", "--device", "cpu"]
@@ -331,15 +343,22 @@ def test_a_task_whose_node_is_gone_goes_on_on_another_one(slurm, config, gate, t
     check_rows(asked, tmp_path, before)
 
 
-def test_a_controller_that_is_killed_starts_every_task_twice(slurm, config, tmp_path):
+def test_a_controller_that_is_killed_starts_every_task_twice(slurm, config, gate, tmp_path):
+    """It has saved that the job waits, and not that its tasks run."""
     asked = config()
-    job = hand_over(asked, settling=0.0)
+    gate.close()
+    job = hand_over(asked)
+    saved = slurm.directory / "state" / "job_state"
+    name = arrays.job_name(Run.open(asked.out)).encode()
+    slurm.wait(lambda: saved.exists() and name in saved.read_bytes())
     slurm.stop_controller()
     slurm.start_controller()
-    slurm.wait(is_over(slurm, job), 120)
+    gate.open()
+    slurm.wait(is_settled(slurm, job), 120)
+    # Those that were found running twice on a node wait for ever.
+    slurm.run("scancel", "--user=root", check=False)
     if len(files(asked)) < 8:
-        job = hand_over(asked)
-        slurm.wait(is_over(slurm, job), 120)
+        slurm.wait(is_settled(slurm, hand_over(asked)), 120)
     check_rows(asked, tmp_path)
 
 
@@ -419,3 +438,4 @@ def test_accounts_know_what_the_queue_has_forgotten(accounted, config, cli, monk
         # The second time, the controller is gone, and the accounts are there.
         accounted.stop_controller()
     assert "\nSlurm's queue is not known: squeue failed: " in out
+    accounted.start_controller()
