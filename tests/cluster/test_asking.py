@@ -152,6 +152,7 @@ def test_why_a_command_failed(said, why):
         ("NODE_FAIL", "None", False, True),
         ("UNKNOWN", "", False, True),
         ("PENDING", "launch failed requeued held", False, True),
+        ("COMPLETING", "launch failed requeued held", False, True),
         ("PENDING", "(DependencyNeverSatisfied)", False, True),
     ],
 )

@@ -86,7 +86,8 @@ class Task:
     @property
     def is_stuck(self) -> bool:
         """Whether it waits for what never comes."""
-        return self.state == "PENDING" and self.reason.strip("()") in _NEVER
+        waits = self.state in ("PENDING", "COMPLETING")
+        return waits and self.reason.strip("()") in _NEVER
 
     @property
     def ended_badly(self) -> bool:
