@@ -17,7 +17,8 @@ from tests.cluster.test_local import FAKE, behave_in, started_in
 @pytest.fixture
 def task(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PROGRAM", FAKE)
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
+        monkeypatch.delenv(name, raising=False)
     Run.create(tmp_path / "run")
     (tmp_path / "run" / "log").mkdir()
 
@@ -152,16 +153,17 @@ exit {status}
 
 
 @pytest.mark.parametrize(
-    ("state", "status", "requeues", "waits"),
+    ("state", "status", "of_array", "requeues", "waits"),
     [
-        ("RUNNING", 0, True, True),
-        ("COMPLETING", 0, False, False),
+        ("RUNNING", 0, False, True, True),
+        ("RUNNING", 0, True, True, True),
+        ("COMPLETING", 0, True, False, False),
         # The controller does not answer: it will end the task, or a time limit does.
-        ("RUNNING", 1, False, True),
+        ("RUNNING", 1, True, False, True),
     ],
 )
 def test_a_task_whose_worker_was_stopped_goes_on_unless_it_was_cancelled(
-    task, tmp_path, monkeypatch, state, status, requeues, waits
+    task, tmp_path, monkeypatch, state, status, of_array, requeues, waits
 ):
     (tmp_path / "bin").mkdir()
     calls = tmp_path / "calls"
@@ -171,14 +173,19 @@ def test_a_task_whose_worker_was_stopped_goes_on_unless_it_was_cancelled(
         file.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "17")
+    if of_array:
+        # The last task of an array has the array's id.
+        monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "17")
+        monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
     monkeypatch.setattr(module, "_UNTIL_KILLED", 0.7)
     asked = task("terminated")
     begun = time.monotonic()
     assert "ended by signal 15" in asked.attempt()
     assert (time.monotonic() - begun > 0.7) == waits
     said = calls.read_text()
-    assert "squeue --noheader --jobs 17 --format=%T" in said
-    assert ("scontrol requeue 17" in said) == requeues
+    job = "17_3" if of_array else "17"
+    assert f"squeue --noheader --jobs {job} --format=%T" in said
+    assert (f"scontrol requeue {job}\n" in said) == requeues
 
 
 def test_importing_a_task_loads_no_torch():

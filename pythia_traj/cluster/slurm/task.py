@@ -163,13 +163,22 @@ def _say(text: str) -> None:
     sys.stdout.flush()
 
 
+def _own_job() -> str | None:
+    """This task's id in Slurm; None outside of it.
+
+    Of an array not `SLURM_JOB_ID`: the last task to start has that of the whole array.
+    """
+    array, index = (os.environ.get(f"SLURM_ARRAY_{name}_ID") for name in ("JOB", "TASK"))
+    return os.environ.get("SLURM_JOB_ID") if array is None else f"{array}_{index}"
+
+
 def _await_the_end() -> None:
     """After the scheduler has stopped a command: requeues the job, or waits to be ended.
 
     A job that was cancelled ends. Another one that is told to stop without an announcement is
     preempted, or its node goes down: it goes on elsewhere.
     """
-    job = os.environ.get("SLURM_JOB_ID")
+    job = _own_job()
     if job is None:
         return
     with suppress(SchedulerError):
