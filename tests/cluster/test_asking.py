@@ -55,6 +55,7 @@ def test_a_script_holds_what_tasks_need_to_go_on():
     assert "#SBATCH --output='/data/my runs/mine/jobs/SUBMISSION/%A_%a_0_log.out'" in text
     # What srun does not take from its job.
     assert re.search(r"^srun .*--cpus-per-task=4 .* -P -u -m submitit", text, re.M)
+    assert re.search(r"^srun .*--export=ALL ", text, re.M)
     assert "wckey" not in text
     assert "--array" not in made(jobs=1)
 
