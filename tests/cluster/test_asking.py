@@ -1,9 +1,11 @@
 """What the section `cluster` asks Slurm for: the script. tests/slurm gives it to a real one."""
 
+import errno
 import re
 from pathlib import Path
 
 import pytest
+from submitit import SlurmExecutor
 
 import pythia_traj as pt
 from pythia_traj.cluster.slurm.asking import (
@@ -12,13 +14,14 @@ from pythia_traj.cluster.slurm.asking import (
     parameters,
     warning_seconds,
 )
-from pythia_traj.cluster.slurm.batch import script
+from pythia_traj.cluster.slurm.batch import all_or_nothing, script
 from pythia_traj.cluster.slurm.client import reason
 from pythia_traj.cluster.slurm.queue import Task
 from pythia_traj.cluster.slurm.slurm import Slurm
-from pythia_traj.errors import ConfigError
+from pythia_traj.errors import ConfigError, StoreError
 from pythia_traj.resources import Cluster
 from pythia_traj.store.layout import Run
+from pythia_traj.store.records import Array
 
 RUN = Run(Path("/data/my runs/mine"))
 
@@ -55,6 +58,7 @@ def test_a_script_holds_what_tasks_need_to_go_on():
     assert "#SBATCH --output='/data/my runs/mine/jobs/SUBMISSION/%A_%a_0_log.out'" in text
     # What srun does not take from its job.
     assert re.search(r"^srun .*--cpus-per-task=4 .* -P -u -m submitit", text, re.M)
+    assert re.search(r"^srun .*--export=ALL ", text, re.M)
     assert "wckey" not in text
     assert "--array" not in made(jobs=1)
 
@@ -94,7 +98,8 @@ def test_short_tasks_are_warned_later(time, warning, finishing):
         ({}, 2, r"cluster\.time is missing: slurm needs how long a task may take"),
         ({"cluster": {"time": 60, "image": "x"}}, 2, r"cluster\.image: slurm cannot be asked"),
         ({"cluster": {"time": 60}, "device": "cuda:1"}, 2, "--device cuda:1: each task sees a GPU"),
-        ({"cluster": {"time": 60}, "out": "a%b"}, 2, "Slurm reads % in a path as its own"),
+        ({"cluster": {"time": 60}, "out": "a%b"}, 2, "Slurm writes no logs below a path with %"),
+        ({"cluster": {"time": 60}, "out": "a\\b"}, 2, "with %, a backslash or a control character"),
     ],
 )
 @pytest.mark.parametrize("executor", ["slurm", "debug"])
@@ -119,6 +124,25 @@ def test_gpus_are_not_shared(suite, tmp_path):
     )
     with pytest.raises(ConfigError, match="--per-gpu 2: only --executor local shares GPUs"):
         Slurm().workers(config, 2, 2)
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+    """The task's own file is the one that has no room."""
+
+    def is_full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(SlurmExecutor, "affinity", lambda _: 1)
+    monkeypatch.setattr(SlurmExecutor, "submit_array", is_full)
+    monkeypatch.setenv("PATH", "/nowhere")
+    run, array = Run.create(tmp_path / "run"), Array(request="x", count=1, shards=[0])
+    asked = parameters(Cluster(time=60), 1)
+    with (
+        pytest.raises(StoreError, match=r"^the disk of .*run is full: "),
+        all_or_nothing(run) as batch,
+    ):
+        batch.submit(array, [], asked)
+    assert not run.jobs.exists()
 
 
 @pytest.mark.parametrize(

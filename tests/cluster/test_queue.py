@@ -69,6 +69,8 @@ def test_tasks_that_wait_or_run_are_told_with_their_shards(run, slurm, tmp_path)
     assert (waiting.shard, waiting.log, waiting.reason) == ("2/4", None, "Resources")
     asked = (tmp_path / "asked").read_text()
     assert f"--name {arrays.job_name(run)} " in asked
+    # Not by a name that the environment says.
+    assert f"--user {os.getuid()} " in asked
 
 
 def test_a_job_without_an_array_is_its_only_task(run, slurm):

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from pythia_traj.cluster.slurm import task as module
-from pythia_traj.cluster.slurm.task import ENDS_WELL, Task, TaskError, scratch_directory
+from pythia_traj.cluster.slurm.task import ENDS_WELL, Task, scratch_directory
 from pythia_traj.store.layout import Run
 from tests.cluster.test_local import FAKE, behave_in, started_in
 
@@ -17,7 +17,8 @@ from tests.cluster.test_local import FAKE, behave_in, started_in
 @pytest.fixture
 def task(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PROGRAM", FAKE)
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
+        monkeypatch.delenv(name, raising=False)
     Run.create(tmp_path / "run")
     (tmp_path / "run" / "log").mkdir()
 
@@ -60,7 +61,7 @@ def test_a_task_that_ends_well_says_so_last(task, capfd):
 
 
 def test_a_task_whose_worker_dies_fails_with_the_reason(task, capfd):
-    with pytest.raises(TaskError, match="^worker 0/2 .* was killed .signal 9.*memory"):
+    with pytest.raises(SystemExit, match="^worker 0/2 .* was killed .signal 9.*memory"):
         task("killed")()
     assert ENDS_WELL not in capfd.readouterr().out
 
@@ -93,13 +94,12 @@ def test_a_unit_that_takes_longer_is_dropped(task, tmp_path, monkeypatch, words)
     assert time.monotonic() - begun < 60
 
 
-def test_a_task_that_has_done_nothing_in_its_time_is_not_requeued(task, tmp_path, capsys):
+def test_a_task_that_has_done_nothing_in_its_time_is_not_requeued(task, tmp_path):
     asked = task("sleeps", limit=1)
     late = time.monotonic() + 1
     is_late = has_started(tmp_path)
-    _, after = signalled(asked, lambda: is_late() and time.monotonic() > late, asked.checkpoint)
-    assert after is None
-    assert "worker 0/2 has finished no unit in " in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="^worker 0/2 has finished no unit in .* give more time"):
+        signalled(asked, lambda: is_late() and time.monotonic() > late, asked.checkpoint)
     useful = task("done=tiny/loss/step1", "sleeps", limit=1)
     (tmp_path / "run" / "started-0.json").unlink()
     late = time.monotonic() + 1
@@ -152,16 +152,17 @@ exit {status}
 
 
 @pytest.mark.parametrize(
-    ("state", "status", "requeues", "waits"),
+    ("state", "status", "of_array", "requeues", "waits"),
     [
-        ("RUNNING", 0, True, True),
-        ("COMPLETING", 0, False, False),
+        ("RUNNING", 0, False, True, True),
+        ("RUNNING", 0, True, True, True),
+        ("COMPLETING", 0, True, False, False),
         # The controller does not answer: it will end the task, or a time limit does.
-        ("RUNNING", 1, False, True),
+        ("RUNNING", 1, True, False, True),
     ],
 )
 def test_a_task_whose_worker_was_stopped_goes_on_unless_it_was_cancelled(
-    task, tmp_path, monkeypatch, state, status, requeues, waits
+    task, tmp_path, monkeypatch, state, status, of_array, requeues, waits
 ):
     (tmp_path / "bin").mkdir()
     calls = tmp_path / "calls"
@@ -171,14 +172,19 @@ def test_a_task_whose_worker_was_stopped_goes_on_unless_it_was_cancelled(
         file.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "17")
+    if of_array:
+        # The last task of an array has the array's id.
+        monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "17")
+        monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
     monkeypatch.setattr(module, "_UNTIL_KILLED", 0.7)
     asked = task("terminated")
     begun = time.monotonic()
     assert "ended by signal 15" in asked.attempt()
     assert (time.monotonic() - begun > 0.7) == waits
     said = calls.read_text()
-    assert "squeue --noheader --jobs 17 --format=%T" in said
-    assert ("scontrol requeue 17" in said) == requeues
+    job = "17_3" if of_array else "17"
+    assert f"squeue --noheader --jobs {job} --format=%T" in said
+    assert (f"scontrol requeue {job}\n" in said) == requeues
 
 
 def test_importing_a_task_loads_no_torch():

@@ -55,6 +55,9 @@ def fetch_parameters(cluster: Cluster) -> dict[str, Any]:
 def _common(cluster: Cluster, directives: Sequence[str]) -> dict[str, Any]:
     # srun takes no cpus from its job since Slurm 22.05.
     cpus = [] if cluster.cpus is None else [f"--cpus-per-task={cluster.cpus}"]
+    # Where the job does not inherit an environment (SBATCH_EXPORT=NONE), the worker still gets what
+    # the set-up exports.
+    words = ["--export=ALL", *cpus]
     return {
         "account": cluster.account,
         "qos": cluster.qos,
@@ -68,5 +71,5 @@ def _common(cluster: Cluster, directives: Sequence[str]) -> dict[str, Any]:
         # Some clusters requeue no job that does not ask for it.
         "additional_parameters": {"requeue": True},
         "setup": [*directives, "set -e", *cluster.setup],
-        "srun_args": cpus,
+        "srun_args": words,
     }

@@ -19,6 +19,7 @@ from pythia_traj.cluster.slurm.task import Task
 from pythia_traj.errors import SchedulerError
 from pythia_traj.store.layout import Run
 from pythia_traj.store.records import Array
+from pythia_traj.store.writing import writing
 
 _PYTHON = f"{shlex.quote(sys.executable)} -P"
 """Without the directory where the job starts on Python's path."""
@@ -47,6 +48,7 @@ class Batch:
 
         Raises:
             SchedulerError: Slurm refuses it.
+            StoreError: the run cannot be written.
         """
         one = arrays.create(self._run, self._name, len(self._begun), array)
         self._begun.append(one)
@@ -54,7 +56,7 @@ class Batch:
         said = io.StringIO()
         try:
             # submitit prints what sbatch says, too.
-            with redirect_stderr(said):
+            with writing(self._run.path), redirect_stderr(said):
                 executor.update_parameters(**_named(self._run, one.folder), **asked)
                 jobs = executor.submit_array(tasks)
         except (FailedJobError, FailedSubmissionError) as error:

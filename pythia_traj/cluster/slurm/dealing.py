@@ -84,10 +84,10 @@ def refuse_impossible(
             f"--device {config.device}: each task sees a GPU of its own: give cuda, auto or cpu"
         )
     path = str(config.out.absolute())
-    if "%" in path or not path.isprintable():
+    if "%" in path or "\\" in path or not path.isprintable():
         raise ConfigError(
-            f"{shown(path)}: Slurm reads % in a path as its own, and no control characters: rename"
-            " the run"
+            f"{shown(path)}: Slurm writes no logs below a path with %, a backslash or a control"
+            " character: rename the run"
         )
     return 1 if jobs is None else jobs
 

@@ -4,7 +4,6 @@
 it longer; where it keeps none, the logs of the tasks have to do.
 """
 
-import getpass
 import os
 import re
 from collections.abc import Mapping
@@ -121,7 +120,7 @@ def tasks(run: Run) -> list[Task]:
     submitted = arrays.read(run)
     lines = ask(
         "squeue",
-        *("--noheader", "--array", "--states=all", "--user", getpass.getuser()),
+        *("--noheader", "--array", "--states=all", "--user", str(os.getuid())),
         *("--name", arrays.job_name(run), "--format=%i|%T|%N|%k|%r"),
     )
     found = (line.split("|", 4) for line in lines.splitlines())
@@ -175,7 +174,7 @@ def _accounted(
             "sacct",
             *("--noheader", "--parsable2", "--allocations"),
             # Not by name: a job that ended while the controller was gone has lost it there.
-            *("--jobs", ",".join(jobs), "--user", getpass.getuser()),
+            *("--jobs", ",".join(jobs), "--user", str(os.getuid())),
             "--format=JobID,State,NodeList",
         )
         for line in lines.splitlines():

@@ -46,10 +46,6 @@ ENDS_WELL = "this task has ended as it should"
 """The last line that a task prints itself, then."""
 
 
-class TaskError(Exception):
-    """A command ended as it should not; the task counts as failed."""
-
-
 @dataclass
 class Task:
     """One task: a worker that does a shard, or a job that downloads.
@@ -82,14 +78,11 @@ class Task:
     _begun: float = 0.0
 
     def __call__(self) -> None:
-        """Does it, in a job.
-
-        Raises:
-            TaskError: it failed; the message says how.
-        """
+        """Does it, in a job; where it failed, the last line of the log says how."""
         how = self.attempt()
         if how is not None:
-            raise TaskError(how)
+            # Of another exception submitit would print its own lines after this one.
+            sys.exit(how)
         _say(ENDS_WELL)
 
     def attempt(self) -> str | None:
@@ -97,10 +90,11 @@ class Task:
         self._begun = time.monotonic()
         return next((how for words in self.commands if (how := self._do(words))), None)
 
-    def checkpoint(self) -> DelayedSubmission | None:
-        """Ends the command; what goes on when the job is requeued, or None if that is in vain.
+    def checkpoint(self) -> DelayedSubmission:
+        """Ends the command; returns what goes on when the job is requeued.
 
-        submitit calls this when the end of the job is announced.
+        submitit calls this when the end of the job is announced. Where it would be in vain to go
+        on, the process ends here.
         """
         futile = False
         if self._children is not None:
@@ -111,11 +105,10 @@ class Task:
             is_worker = self.commands[0][0] == "worker"
             futile = is_worker and self.limit is not None and lived > self.limit / 2 and not done
         if futile:
-            _say(
+            sys.exit(
                 f"{self.name} has finished no unit in {lived:.0f} s: it would do no better the next"
                 " time, so it is not requeued: give more time (cluster.time)"
             )
-            return None
         return DelayedSubmission(replace(self, _children=None))
 
     def _do(self, words: tuple[str, ...]) -> str | None:
@@ -163,13 +156,22 @@ def _say(text: str) -> None:
     sys.stdout.flush()
 
 
+def _own_job() -> str | None:
+    """This task's id in Slurm; None outside of it.
+
+    Of an array not `SLURM_JOB_ID`: the last task to start has that of the whole array.
+    """
+    array, index = (os.environ.get(f"SLURM_ARRAY_{name}_ID") for name in ("JOB", "TASK"))
+    return os.environ.get("SLURM_JOB_ID") if array is None else f"{array}_{index}"
+
+
 def _await_the_end() -> None:
     """After the scheduler has stopped a command: requeues the job, or waits to be ended.
 
     A job that was cancelled ends. Another one that is told to stop without an announcement is
     preempted, or its node goes down: it goes on elsewhere.
     """
-    job = os.environ.get("SLURM_JOB_ID")
+    job = _own_job()
     if job is None:
         return
     with suppress(SchedulerError):
