@@ -55,6 +55,8 @@ def _line(value: Any) -> Any:
 
 
 def _lines(value: Any) -> Any:
+    if not isinstance(value, str | list | tuple | None):
+        raise PydanticCustomError("lines", "give a line of text, or a list of lines")
     return () if value is None else (value,) if isinstance(value, str) else value
 
 

@@ -17,7 +17,7 @@ from pythia_traj.errors import ConfigError, Interrupted
 from pythia_traj.printable import one_line
 
 if TYPE_CHECKING:
-    from pythia_traj.cluster.slurm.queue import Queue
+    from pythia_traj.cluster.slurm.queue import Queue, Task
     from pythia_traj.sweeps.status import Status, Worker
 
 _EVERY = 2.0
@@ -188,13 +188,28 @@ def _queue(queue: "Queue", is_done: bool) -> list[str | Table]:
         )
         said = ", ".join(f"{count} {state}" for state, count in counts.items())
         parts.append(one_line(f"tasks in Slurm: {said}"))
-    for task in () if is_done else queue.tasks:
-        if task.ended_badly:
-            where = f" on {task.node}" if task.node else ""
-            log = f": {task.log}" if task.log else ", without a log"
-            parts.append(one_line(f"task {task.id} {task.state.lower()}{where}{log}"))
-            parts += [f"  {one_line(line)}" for line in task.last_lines]
+    if not is_done:
+        parts += _failed_tasks(queue)
     return parts
+
+
+def _failed_tasks(queue: "Queue") -> list[str]:
+    """A line for each way in which tasks failed, with the first of them, and its last lines."""
+    alike: dict[tuple[str, str, tuple[str, ...]], list[Task]] = {}
+    for task in queue.tasks:
+        # One that was cancelled while it waited has nothing to say.
+        if task.ended_badly and (task.log is not None or task.state != "CANCELLED"):
+            why = f" ({task.reason})" if task.is_stuck else ""
+            alike.setdefault((task.state, why, task.last_lines), []).append(task)
+    lines = []
+    for (state, why, last_lines), tasks in alike.items():
+        first = tasks[0]
+        more = f" and {len(tasks) - 1} more" if len(tasks) > 1 else ""
+        where = f" on {first.node}" if first.node else ""
+        log = first.log or "without a log: can the nodes see the run?"
+        lines.append(one_line(f"task {first.id}{more} {state.lower()}{why}{where}: {log}"))
+        lines += [f"  {one_line(line)}" for line in last_lines]
+    return lines
 
 
 def _by_reason(found: "Status", state: str, words: str) -> list[str]:

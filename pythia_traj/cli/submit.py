@@ -92,9 +92,12 @@ def _report_handed(outcome: "Outcome", handed: "Handed", as_json: bool) -> None:
         say(f"{todo} to do, {done} already there; script: {handed.path}")
         say(f"submit it with: {handed.submit}")
         return
-    jobs = f"job {', '.join(handed.jobs)}: " if handed.jobs else ""
+    if not handed.jobs:
+        say(f"{todo} to do, {done} already there; nothing was submitted")
+        return
     tasks = "1 task" if handed.tasks == 1 else f"{handed.tasks} tasks"
-    say(f"{todo} to do, {done} already there; {jobs}{tasks}; logs: {handed.path}")
+    jobs = ", ".join(handed.jobs)
+    say(f"{todo} to do, {done} already there; job {jobs}: {tasks}; logs: {handed.path}")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -21,6 +21,9 @@ from pythia_traj.store.layout import Run
 from pythia_traj.store.writing import writing
 from pythia_traj.sweeps.journal import FAILED
 
+_KILLING = 30.0
+"""Seconds that a killed process has to be gone."""
+
 _LAST_LINES = 5
 """Of a worker's output, shown where it ended badly."""
 
@@ -245,7 +248,9 @@ class Children:
             # Also after a second Ctrl-C.
             for child in self.running:
                 child.process.kill()
-                child.process.wait()
+                # Not for ever: a signal's handler may have interrupted another wait for it.
+                with suppress(subprocess.TimeoutExpired):
+                    child.process.wait(_KILLING)
 
     def _ask(self, signum: int, patience: float) -> None:
         for child in self.running:

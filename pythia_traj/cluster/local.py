@@ -4,19 +4,19 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pythia_traj.cluster.children import Children, End
 from pythia_traj.cluster.executor import Outcome, Submission, worker_words
+from pythia_traj.cluster.outcome import outcome_of
 from pythia_traj.config import SweepConfig
 from pythia_traj.errors import ConfigError, DeviceError, PythiaTrajError
 from pythia_traj.standins import check_installed
 from pythia_traj.store.layout import Run
 from pythia_traj.sweeps.heartbeat import SILENT_SECONDS
 from pythia_traj.sweeps.plan import Plan
-from pythia_traj.sweeps.record import Observer, SweepResult
-from pythia_traj.sweeps.requests import plan_sweep
+from pythia_traj.sweeps.record import Observer
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
@@ -99,7 +99,7 @@ class Local:
                 observer.working(f"{len(running)} of {submission.jobs} workers")
                 time.sleep(_LOOK_SECONDS)
         _raise_refusal(children)
-        return _outcome(submission, ended, children)
+        return outcome_of(submission, ended, _notes(children))
 
     def _cards(self, device: str) -> list[str]:
         """What a process is told to see of each GPU that is to be used; none for the CPU."""
@@ -153,28 +153,6 @@ def _look(children: Children, plan: Plan, ended: dict[str, End], observer: Obser
                 observer.ended(units[name], end.why)
             if name in units and (name not in ended or end.state == "done"):
                 ended[name] = end
-
-
-def _outcome(submission: Submission, ended: Mapping[str, End], children: Children) -> Outcome:
-    plan, config = submission.plan, submission.config
-    result = SweepResult(config.out, skipped=list(plan.done), warnings=list(plan.warnings))
-    todo: set[str] = set()
-    if any(unit.name not in ended for unit in plan.todo):
-        # Other processes may have done them: that, only the files say.
-        fresh = config.model_copy(update={"refresh": False})
-        todo = {unit.name for unit in plan_sweep(fresh)[0].todo}
-    left = []
-    for unit in plan.todo:
-        end = ended.get(unit.name)
-        if end is None and unit.name in todo:
-            left.append(unit)
-        elif end is None or end.state == "done":
-            result.done.append(unit)
-        else:
-            (result.failed if end.state == "failed" else result.defective).append(
-                (unit, end.why or "")
-            )
-    return Outcome(result, tuple(left), tuple(_notes(children)))
 
 
 def _notes(children: Children) -> Iterator[str]:

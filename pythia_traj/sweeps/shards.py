@@ -100,10 +100,16 @@ def shards_with(
     count: int,
     steps: Steps,
     weight_bytes: Mapping[str, int | None],
-) -> list[int]:
-    """The numbers of those of `count` shards that hold one of the wanted models and steps."""
-    cut = _cut(count, steps, weight_bytes)
-    return sorted({index for model, step, index in cut if (model, step) in wanted})
+) -> dict[int, set[tuple[str, int]]]:
+    """Which of the wanted models and steps each of `count` shards holds, in their order.
+
+    Shards that hold none are left out.
+    """
+    found: dict[int, set[tuple[str, int]]] = {}
+    for model, step, index in _cut(count, steps, weight_bytes):
+        if (model, step) in wanted:
+            found.setdefault(index, set()).add((model, step))
+    return dict(sorted(found.items()))
 
 
 def _cut(

@@ -134,7 +134,9 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(SlurmExecutor, "affinity", lambda _: 1)
     monkeypatch.setattr(SlurmExecutor, "submit_array", is_full)
-    monkeypatch.setenv("PATH", "/nowhere")
+    (tmp_path / "squeue").write_text("#!/bin/sh\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
     run, array = Run.create(tmp_path / "run"), Array(request="x", count=1, shards=[0])
     asked = parameters(Cluster(time=60), 1)
     with (
@@ -171,6 +173,7 @@ def test_why_a_command_failed(said, why):
         ("PENDING", "Resources", True, False),
         ("RUNNING", "None", True, False),
         ("COMPLETING", "None", True, False),
+        ("PENDING", "JobHeldAdmin", True, False),
         ("COMPLETED", "None", False, False),
         ("FAILED", "NonZeroExitCode", False, True),
         ("NODE_FAIL", "None", False, True),
@@ -183,3 +186,4 @@ def test_why_a_command_failed(said, why):
 def test_which_tasks_come_back(state, reason, active, badly):
     task = Task("17_3", "20261129-101530-3f9c2a-0", "3/4", state, reason, "n1")
     assert (task.is_active, task.ended_badly, task.job) == (active, badly, "17")
+    assert task.comes == (active and state != "COMPLETING")

@@ -40,9 +40,8 @@ def run(tmp_path):
 
 
 def submitted(run, name, job, shards=(0, 2), count=4):
-    submission, _, number = name.rpartition("-")
     array = Array(request="x", count=count, shards=list(shards))
-    return arrays.create(run, submission, int(number), array).know(job, run)
+    return arrays.Submitted(run.jobs / name, array).know(job, run)
 
 
 def log(one, name, text):
@@ -151,6 +150,31 @@ def test_damaged_and_foreign_files_are_left_out(run, slurm):
     failed, running = sorted(find_queue(run).tasks, key=lambda task: task.state)
     assert (failed.id, failed.last_lines) == ("17_0", ())
     assert (running.id, running.shard, running.log) == ("16_0", None, None)
+
+
+def test_what_a_killed_submission_has_left_hides_nothing(run, slurm):
+    submitted(run, FIRST, "17")
+    arrays.Submitted(run.jobs / LAST, Array(request="x", count=1, shards=[0])).write(run)
+    slurm(squeue=f"17_0|FAILED|n1|{FIRST}|x\n")
+    assert told(run) == [("17_0", "0/4", "FAILED")]
+
+
+def test_tasks_that_failed_alike_are_one_line(run, slurm, cli):
+    run.record_request({"explicit_steps": {"tiny": [0, 8]}, "experiments": {"loss": {}}})
+    one = submitted(run, LAST, "17", shards=range(5), count=5)
+    paths = [log(one, f"17_{i}", "same\n") for i in range(2)]
+    states = ["FAILED", "FAILED", "CANCELLED", "PENDING", "BOOT_FAIL"]
+    reasons = ["x", "x", "x", "launch failed requeued held", "x"]
+    rows = enumerate(zip(states, reasons, strict=True))
+    slurm(squeue="".join(f"17_{i}|{state}|n1|{LAST}|{why}\n" for i, (state, why) in rows))
+    lines = cli("status", run.path)[1].splitlines()
+    unseen = "without a log: can the nodes see the run?"
+    assert [line for line in lines if line.startswith(("task", "  "))] == [
+        f"task 17_0 and 1 more failed on n1: {paths[0]}",
+        "  same",
+        f"task 17_3 pending (launch failed requeued held) on n1: {unseen}",
+        f"task 17_4 boot_fail on n1: {unseen}",
+    ]
 
 
 def test_names_of_runs_differ_by_their_paths(run, tmp_path):

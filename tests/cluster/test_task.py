@@ -171,6 +171,7 @@ def test_a_task_whose_worker_was_stopped_goes_on_unless_it_was_cancelled(
         file.write_text(SLURM.format(calls=calls, state=state, status=status))
         file.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
     monkeypatch.setenv("SLURM_JOB_ID", "17")
     if of_array:
         # The last task of an array has the array's id.

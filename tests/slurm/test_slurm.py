@@ -1,7 +1,9 @@
 """`submit --executor slurm` on a real Slurm: the rows are those of one sweep, whatever fails."""
 
 import json
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -246,33 +248,63 @@ def test_what_slurm_refuses_is_one_line(slurm, config, cluster, message):
     asked = config(cluster=cluster)
     with pytest.raises(SchedulerError) as error:
         submit(asked, Slurm(), jobs=2)
-    assert str(error.value).startswith("Slurm refuses the job: ")
+    assert str(error.value).startswith("sbatch failed: ")
+    assert str(error.value).endswith("; nothing is left submitted")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert not (asked.out / "jobs").exists()
     assert slurm.queue("--states=pending,running") == []
 
 
-def test_a_run_that_nodes_cannot_see_is_one_line(slurm, config, eight, gate):
-    asked = config(cluster={"partition": "blind"}, out=slurm.directory / "unseen" / "mine")
-    (label,) = asked.experiments
-    words = ["--model", eight, "--steps", "all", "--experiment", gate.experiment, "--jobs", 3]
-    words += ["--set", "cluster.time=10", "--set", "cluster.partition=blind", "--device", "cpu"]
-    done = run_cli("submit", "--executor", "slurm", "--out", asked.out, *words)
-    assert (done.returncode, done.stdout) == (1, "")
+def test_a_run_that_nodes_cannot_see_is_one_line(slurm, config):
+    if not slurm.private:
+        pytest.skip("the lab's node sees all where mounting is not allowed")
+    out = slurm.directory / "unseen" / "mine"
+    asked = config(cluster={"partition": "blind"}, out=out)
+    with pytest.raises(SchedulerError) as error:
+        submit(asked, Slurm(settling=60.0), jobs=3)
     assert re.fullmatch(
-        r"error: task [0-9]+(_[0-9])? has failed on n3 before it could write its log: can the nodes"
-        rf" see {asked.out}\? Give --out .*\n",
-        done.stderr,
+        r"task [0-9]+_[0-9] has failed on n3 before it could write its log: can the nodes"
+        rf" see {out}, and has it room\? .*; nothing is left submitted",
+        str(error.value),
     )
-    assert not (asked.out / "jobs").exists()
+    assert not (out / "jobs").exists()
     slurm.wait(lambda: not slurm.run("squeue", "-h").strip())
+
+
+def test_what_was_submitted_in_part_is_withdrawn_or_said(slurm, config, cli, tmp_path, monkeypatch):
+    """The second of two arrays is refused; then, Slurm does not answer any more either."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    real = {name: shutil.which(name) for name in ("sbatch", "squeue", "scancel")}
+    refusal = "echo 'sbatch: error: no more jobs' >&2; exit 1"
+    for name, path in real.items():
+        gone = f"[ -e {programs}/once ] && [ -e {programs}/gone ] && exit 1"
+        mark = f"[ -e {programs}/once ] && {{ {refusal}; }}; touch {programs}/once"
+        first = mark if name == "sbatch" else gone
+        (programs / name).write_text(f'#!/bin/sh\n{first}\nexec {path} "$@"\n')
+        (programs / name).chmod(0o755)
+    asked = config(cluster={"directives": ["--hold"]})
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    with pytest.raises(SchedulerError, match="^sbatch failed: no more jobs .*nothing is left subm"):
+        submit(asked, Slurm(), jobs=8)
+    assert slurm.queue("--states=pending") == []
+    assert not (asked.out / "jobs").exists()
+    (programs / "once").unlink()
+    (programs / "gone").touch()
+    with pytest.raises(SchedulerError, match="a part may be in the queue: pythia-traj cancel /"):
+        submit(asked, Slurm(), jobs=8)
+    assert len(slurm.queue("--states=pending")) == 6
+    (programs / "gone").unlink()
+    again = submit(asked, Slurm(), jobs=8)
+    assert again.notes == ("tasks in the queue already, not submitted again: 6",)
+    assert cli("cancel", asked.out)[1].endswith(": 8 tasks\n")
 
 
 def test_without_slurm_submit_and_cancel_are_one_line(config, monkeypatch, cli):
     asked = config()
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(SchedulerError, match="^sbatch is not on this machine: --executor slurm "):
+    with pytest.raises(SchedulerError, match="^sbatch is not on this machine: Slurm's commands "):
         submit(asked, Slurm(), jobs=2)
     assert not (asked.out / "jobs").exists()
     status, out, err = cli("cancel", asked.out)

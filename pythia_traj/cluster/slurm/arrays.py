@@ -63,7 +63,20 @@ class Submitted:
         Raises:
             StoreError: the run cannot be written.
         """
-        return _write(run, self.folder, self.array.model_copy(update={"job": job}))
+        known = Submitted(self.folder, self.array.model_copy(update={"job": job}))
+        known.write(run)
+        return known
+
+    def write(self, run: Run) -> None:
+        """Says in its folder what it is.
+
+        Raises:
+            StoreError: the run cannot be written.
+        """
+        path = self.folder / "array.json"
+        with writing(run.path), run.replacing(path) as temporary:
+            text = as_json(self.array.model_dump(), indent=1)
+            temporary.write_text(f"{text}\n", encoding="utf-8")
 
     def remove(self) -> None:
         """Removes its folder: it was not submitted."""
@@ -73,22 +86,13 @@ class Submitted:
 
 
 def new_submission() -> str:
-    """A name for what one command submits; later ones sort behind it."""
+    """A name for what one command submits; what is submitted a second later sorts behind it."""
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:6]}"
 
 
 def submission_of(folder: str) -> str:
     """The name of the submission that an array's folder belongs to."""
     return folder.rpartition("-")[0]
-
-
-def create(run: Run, submission: str, number: int, array: Array) -> Submitted:
-    """The folder of a new array, the one of that number in its submission.
-
-    Raises:
-        StoreError: the run cannot be written.
-    """
-    return _write(run, run.jobs / f"{submission}-{number}", array)
 
 
 def read(run: Run) -> dict[str, Submitted]:
@@ -108,10 +112,3 @@ def job_name(run: Run) -> str:
     """The name of all jobs of a run: its directory's, and a digest that no other run has."""
     path = run.path.resolve()
     return f"{plain_name(path.name)}-{sha256(str(path).encode()).hexdigest()[:10]}"
-
-
-def _write(run: Run, folder: Path, array: Array) -> Submitted:
-    path = folder / "array.json"
-    with writing(run.path), run.replacing(path) as temporary:
-        temporary.write_text(as_json(array.model_dump(), indent=1) + "\n", encoding="utf-8")
-    return Submitted(folder, array)

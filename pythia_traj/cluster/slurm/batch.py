@@ -50,8 +50,9 @@ class Batch:
             SchedulerError: Slurm refuses it.
             StoreError: the run cannot be written.
         """
-        one = arrays.create(self._run, self._name, len(self._begun), array)
+        one = Submitted(self._run.jobs / f"{self._name}-{len(self._begun)}", array)
         self._begun.append(one)
+        one.write(self._run)
         executor = SlurmExecutor(one.folder, _MOST_TIMEOUTS, python=_PYTHON)
         said = io.StringIO()
         try:
@@ -61,18 +62,21 @@ class Batch:
                 jobs = executor.submit_array(tasks)
         except (FailedJobError, FailedSubmissionError) as error:
             raise SchedulerError(
-                f"Slurm refuses the job: {reason(str(error) or said.getvalue())}"
-                f" (asked for: {_words(asked)}); nothing was submitted"
+                f"sbatch failed: {reason(str(error) or said.getvalue())}"
+                f" (asked for: {_words(asked)})"
             ) from None
         job = jobs[0].job_id.partition("_")[0]
         self.submitted.append(one.know(job, self._run))
         return self.submitted[-1]
 
-    def withdraw(self) -> None:
-        """Cancels what was submitted, and removes all traces of it."""
-        withdraw(self._run, {one.folder.name: one for one in self._begun})
-        for one in self._begun:
-            one.remove()
+    def withdraw(self) -> str:
+        """Cancels what was submitted, and removes all traces of it; says whether that worked."""
+        if withdraw(self._run, {one.folder.name: one for one in self._begun}):
+            for one in self._begun:
+                one.remove()
+            return "nothing is left submitted"
+        run = shlex.quote(str(self._run.path))
+        return f"a part may be in the queue: pythia-traj cancel {run} when Slurm answers again"
 
 
 @contextmanager
@@ -81,6 +85,8 @@ def all_or_nothing(run: Run) -> Iterator[Batch]:
     batch = Batch(run)
     try:
         yield batch
+    except SchedulerError as error:
+        raise SchedulerError(f"{error}; {batch.withdraw()}") from None
     except BaseException:
         batch.withdraw()
         raise

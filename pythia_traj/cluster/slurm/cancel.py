@@ -23,24 +23,29 @@ def cancel(run: str | Path) -> list[Task]:
         StoreError: it is not a run.
         SchedulerError: Slurm is not here, or does not answer.
     """
-    ended = [task for task in tasks(Run.open(Path(run))) if task.is_active or task.is_stuck]
+    ended = [task for task in tasks(Run.open(Path(run))) if task.comes or task.is_stuck]
     _cancel({task.job for task in ended})
     return ended
 
 
-def withdraw(run: Run, submitted: Mapping[str, Submitted]) -> None:
-    """Cancels the jobs of some arrays, as far as Slurm answers.
+def withdraw(run: Run, submitted: Mapping[str, Submitted]) -> bool:
+    """Cancels the jobs of some arrays; whether it is certain that none of them is left.
 
     Args:
         submitted: by the names of their folders.
     """
     jobs = {one.array.job for one in submitted.values() if one.array.job is not None}
+    is_certain = True
     try:
         # Slurm may have taken a job and not said so.
         jobs |= {task.job for task in tasks(run) if task.submission in submitted}
+    except SchedulerError:
+        is_certain = False
+    try:
         _cancel(jobs)
     except SchedulerError:
-        return
+        return False
+    return is_certain
 
 
 def _cancel(jobs: set[str]) -> None:

@@ -21,8 +21,7 @@ def require(command: str) -> None:
     """
     if shutil.which(command) is None:
         raise SchedulerError(
-            f"{command} is not on this machine: --executor slurm submits from a login node of a"
-            " cluster; give --executor local, or script: and another scheduler"
+            f"{command} is not on this machine: Slurm's commands are on login nodes of clusters"
         )
 
 

@@ -1,7 +1,7 @@
 """A submission -> its tasks: which shards have something to do, and what a task is told."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from pythia_traj.cluster.executor import Submission, refuse_sharing, worker_words
@@ -24,11 +24,13 @@ class Deal:
 
     Attributes:
         shards: the numbers of those that have something to do.
+        left_out: how many others have something to do, which somebody else has already.
         fetch: the task that comes before them, where there is one.
     """
 
     submission: Submission
     shards: Sequence[int]
+    left_out: int
     fetch: Task | None
     silent_seconds: float
 
@@ -51,8 +53,16 @@ class Deal:
         )
 
 
-def deal(submission: Submission, silent_seconds: float = SILENT_SECONDS) -> Deal:
+def deal(
+    submission: Submission,
+    silent_seconds: float = SILENT_SECONDS,
+    *,
+    without: Collection[int] = (),
+) -> Deal:
     """Says which tasks there are.
+
+    Args:
+        without: shards that somebody else has already.
 
     Raises:
         PythiaTrajError: the request that the run holds cannot be read.
@@ -60,8 +70,12 @@ def deal(submission: Submission, silent_seconds: float = SILENT_SECONDS) -> Deal
     run = Run.open(submission.config.out)
     recorded = find_request(run, submission.request)
     wanted = {(unit.model, unit.step) for unit in submission.plan.todo if not unit.cached}
-    shards = shards_with(wanted, submission.jobs, recorded.steps, recorded.weight_bytes)
-    return Deal(submission, shards, _fetch(submission), silent_seconds)
+    every = shards_with(wanted, submission.jobs, recorded.steps, recorded.weight_bytes)
+    own = {shard: steps for shard, steps in every.items() if shard not in without}
+    fetch = None
+    if submission.config.cluster.fetch is not None:
+        fetch = _fetch(submission, set().union(*own.values()))
+    return Deal(submission, [*own], len(every) - len(own), fetch, silent_seconds)
 
 
 def refuse_impossible(
@@ -92,14 +106,13 @@ def refuse_impossible(
     return 1 if jobs is None else jobs
 
 
-def _fetch(submission: Submission) -> Task | None:
-    """The task that downloads the checkpoints of what there is to do, and of its references."""
-    config, plan = submission.config, submission.plan
-    if config.cluster.fetch is None:
-        return None
+def _fetch(submission: Submission, mine: Collection[tuple[str, int]]) -> Task | None:
+    """The task that downloads what there is to do of some steps, and what that compares with."""
+    config = submission.config
     steps: dict[str, set[int]] = defaultdict(set)
-    for unit in plan.todo:
-        steps[unit.model] |= {unit.step, *unit.references.values()}
+    for unit in submission.plan.todo:
+        if unit.cached or (unit.model, unit.step) in mine:
+            steps[unit.model] |= {unit.step, *unit.references.values()}
     budget = [] if config.disk_budget is None else ["--disk-budget", str(config.disk_budget)]
     commands = []
     for name in config.model:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from submitit import DebugExecutor
 
-from pythia_traj.cluster.executor import Handed, Outcome, Submission
+from pythia_traj.cluster.children import End
+from pythia_traj.cluster.executor import Outcome, Submission
+from pythia_traj.cluster.outcome import outcome_of
 from pythia_traj.cluster.slurm import arrays
 from pythia_traj.cluster.slurm.asking import parameters
 from pythia_traj.cluster.slurm.batch import script
@@ -13,8 +15,8 @@ from pythia_traj.cluster.slurm.dealing import deal, refuse_impossible
 from pythia_traj.cluster.slurm.task import Task
 from pythia_traj.config import SweepConfig
 from pythia_traj.store.layout import Run
-from pythia_traj.store.records import Array
-from pythia_traj.sweeps.record import Observer, SweepResult
+from pythia_traj.store.writing import writing
+from pythia_traj.sweeps.record import Observer
 
 
 class Debug:
@@ -36,22 +38,23 @@ class Debug:
 
     def run(self, submission: Submission, observer: Observer) -> Outcome:
         """Does the tasks; what they print is in their logs."""
-        plan, run = submission.plan, Run.open(submission.config.out)
-        observer.planned(plan)
+        run = Run.open(submission.config.out)
+        observer.planned(submission.plan)
         dealt = deal(submission)
-        array = Array(request=submission.request, count=submission.jobs, shards=list(dealt.shards))
-        one = arrays.create(run, arrays.new_submission(), 0, array)
+        # Without a record: Slurm knows nothing of it.
+        folder = run.jobs / f"{arrays.new_submission()}-0"
+        with writing(run.path):
+            folder.mkdir(parents=True)
         todo = [] if dealt.fetch is None else [dealt.fetch]
         todo += [dealt.task(shard) for shard in dealt.shards]
-        notes = []
+        notes, ended = [], dict[str, End]()
         for number, task in enumerate(todo):
             observer.working(task.name)
-            task.output = one.folder / f"{number}_0_log.out"
-            if (how := _do(task, one.folder)) is not None:
-                notes.append(how)
-        result = SweepResult(run.path, skipped=list(plan.done), warnings=list(plan.warnings))
-        handed = Handed(one.folder, tasks=len(todo))
-        return Outcome(result, left=plan.todo, notes=tuple(notes), handed=handed)
+            task.output = folder / f"{number}_0_log.out"
+            if (how := _do(task, folder)) is not None:
+                notes.append(f"{how}: {task.output}")
+            ended |= task.ended
+        return outcome_of(submission, ended, notes)
 
 
 def _do(task: Task, folder: Path) -> str | None:

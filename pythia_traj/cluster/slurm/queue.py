@@ -37,7 +37,7 @@ ENDED = {
 UNKNOWN = "UNKNOWN"
 """Of a task that Slurm has forgotten, and whose log does not say that it ended well."""
 
-_NEVER = ("launch failed requeued held", "JobHeldAdmin", "DependencyNeverSatisfied")
+_NEVER = ("launch failed requeued held", "JobHoldMaxRequeue", "DependencyNeverSatisfied")
 """Reasons for which a task waits that no passing of time removes."""
 
 _ID = re.compile(r"(?P<job>[0-9]{1,12})(?:_(?P<index>[0-9]{1,9}))?")
@@ -81,6 +81,11 @@ class Task:
     def is_active(self) -> bool:
         """Whether it waits or runs, so that it may still do something."""
         return self.state not in {*ENDED, UNKNOWN} and not self.is_stuck
+
+    @property
+    def comes(self) -> bool:
+        """Whether it may still begin a unit: it does not end now, as cancelled ones do for long."""
+        return self.is_active and self.state != "COMPLETING"
 
     @property
     def is_stuck(self) -> bool:
@@ -157,7 +162,9 @@ def find_queue(run: Run) -> Queue | None:
 
 def _last(submitted: Mapping[str, arrays.Submitted]) -> dict[str, arrays.Submitted]:
     """The arrays that were submitted together with the last one."""
-    newest = arrays.submission_of(max(submitted))
+    # What a submission that was killed has left is none.
+    told = [name for name, one in submitted.items() if one.array.job is not None or one.logs]
+    newest = arrays.submission_of(max(told, default=""))
     return {name: one for name, one in submitted.items() if arrays.submission_of(name) == newest}
 
 

@@ -1,6 +1,7 @@
 """`slurm`: an array of tasks, each a worker, submitted through submitit and not waited for."""
 
 import re
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,21 +69,20 @@ class Slurm:
             require(command)
         plan, run = submission.plan, Run.open(submission.config.out)
         observer.planned(plan)
-        dealt = deal(submission, self.silent_seconds)
         waiting = _waiting(run, submission)
-        shards = [shard for shard in dealt.shards if shard not in waiting]
-        there = len(dealt.shards) - len(shards)
+        dealt = deal(submission, self.silent_seconds, without=waiting)
+        shards, there = dealt.shards, dealt.left_out
         notes = (f"tasks in the queue already, not submitted again: {there}",) if there else ()
-        submitted = self._submit(run, dealt, shards) if shards else []
+        submitted = self._submit(run, dealt) if shards else []
         result = SweepResult(run.path, skipped=list(plan.done), warnings=list(plan.warnings))
         jobs = tuple(one.array.job for one in submitted if one.array.job is not None)
         handed = Handed(run.jobs, jobs=jobs, tasks=len(shards))
         return Outcome(result, left=plan.todo, notes=notes, handed=handed)
 
-    def _submit(self, run: Run, dealt: Deal, shards: Sequence[int]) -> list[Submitted]:
+    def _submit(self, run: Run, dealt: Deal) -> list[Submitted]:
         with all_or_nothing(run) as batch:
             after = _submit_fetch(dealt, batch)
-            _submit_workers(dealt, shards, after, batch)
+            _submit_workers(dealt, after, batch)
             self._settle(run, batch.submitted[0])
         return batch.submitted
 
@@ -106,8 +106,8 @@ class Slurm:
                     where = f" on {task.node}" if task.node else ""
                     raise SchedulerError(
                         f"task {task.id} has failed{where} before it could write its log: can the"
-                        f" nodes see {run.path}? Give --out on a disk that they share; nothing is"
-                        " left submitted"
+                        f" nodes see {run.path}, and has it room? Give --out on a disk that they"
+                        " share"
                     )
             time.sleep(_LOOK_SECONDS)
 
@@ -121,12 +121,13 @@ def _waiting(run: Run, submission: Submission) -> set[int]:
     submitted, found = arrays.read(run), set()
     for task in tasks(run):
         one = submitted.get(task.submission)
-        if not task.is_active or one is None or one.array.request != submission.request:
+        if not task.comes or one is None or one.array.request != submission.request:
             continue
         if one.array.count not in (0, submission.jobs):
             raise ConfigError(
                 f"--jobs {submission.jobs}: job {task.job} of this request is in the queue with"
-                f" --jobs {one.array.count}: give the same, or first pythia-traj cancel {run.path}"
+                f" --jobs {one.array.count}: give the same, or first"
+                f" pythia-traj cancel {shlex.quote(str(run.path))}"
             )
         found |= set(one.array.shards)
     return found
@@ -141,9 +142,9 @@ def _submit_fetch(dealt: Deal, batch: Batch) -> list[str]:
     return [f"afterok:{batch.submit(array, [dealt.fetch], asked).array.job}"]
 
 
-def _submit_workers(dealt: Deal, shards: Sequence[int], after: Sequence[str], batch: Batch) -> None:
+def _submit_workers(dealt: Deal, after: Sequence[str], batch: Batch) -> None:
     """Submits the workers, in as many arrays as Slurm's limit makes of them."""
-    submission, largest = dealt.submission, _largest_array()
+    submission, shards, largest = dealt.submission, dealt.shards, _largest_array()
     cluster = submission.config.cluster
     for start in range(0, len(shards), largest):
         part = list(shards[start : start + largest])

@@ -17,9 +17,10 @@ from pathlib import Path
 
 from submitit.helpers import DelayedSubmission
 
-from pythia_traj.cluster.children import Children
+from pythia_traj.cluster.children import Children, End
 from pythia_traj.cluster.slurm.client import ask
 from pythia_traj.errors import SchedulerError
+from pythia_traj.schedulers import job_id
 from pythia_traj.store.layout import Run
 from pythia_traj.sweeps.heartbeat import SILENT_SECONDS
 from pythia_traj.sweeps.stopping import ANNOUNCED
@@ -90,21 +91,26 @@ class Task:
         self._begun = time.monotonic()
         return next((how for words in self.commands if (how := self._do(words))), None)
 
+    @property
+    def ended(self) -> dict[str, End]:
+        """The units that its last command has ended."""
+        children = [] if self._children is None else self._children.all
+        return {name: end for child in children for name, end in child.ended.items()}
+
     def checkpoint(self) -> DelayedSubmission:
         """Ends the command; returns what goes on when the job is requeued.
 
         submitit calls this when the end of the job is announced. Where it would be in vain to go
         on, the process ends here.
         """
-        futile = False
         if self._children is not None:
             self._children.end()
-            done = sum(len(child.ended | child.look()) for child in self._children.all)
-            lived = time.monotonic() - self._begun
-            # Not so for a download, which goes on in the middle of a file.
-            is_worker = self.commands[0][0] == "worker"
-            futile = is_worker and self.limit is not None and lived > self.limit / 2 and not done
-        if futile:
+            for child in self._children.all:
+                child.look()
+        lived = time.monotonic() - self._begun
+        # A download, by contrast, goes on in the middle of a file.
+        is_worker = self.commands[0][0] == "worker"
+        if is_worker and self.limit is not None and lived > self.limit / 2 and not self.ended:
             sys.exit(
                 f"{self.name} has finished no unit in {lived:.0f} s: it would do no better the next"
                 " time, so it is not requeued: give more time (cluster.time)"
@@ -156,23 +162,15 @@ def _say(text: str) -> None:
     sys.stdout.flush()
 
 
-def _own_job() -> str | None:
-    """This task's id in Slurm; None outside of it.
-
-    Of an array not `SLURM_JOB_ID`: the last task to start has that of the whole array.
-    """
-    array, index = (os.environ.get(f"SLURM_ARRAY_{name}_ID") for name in ("JOB", "TASK"))
-    return os.environ.get("SLURM_JOB_ID") if array is None else f"{array}_{index}"
-
-
 def _await_the_end() -> None:
     """After the scheduler has stopped a command: requeues the job, or waits to be ended.
 
     A job that was cancelled ends. Another one that is told to stop without an announcement is
     preempted, or its node goes down: it goes on elsewhere.
     """
-    job = _own_job()
-    if job is None:
+    # Not `SLURM_JOB_ID`: the last task of an array has that of the whole array.
+    job = job_id(os.environ)
+    if job is None or os.environ.get("SUBMITIT_EXECUTOR") != "slurm":
         return
     with suppress(SchedulerError):
         if ask("squeue", "--noheader", "--jobs", job, "--format=%T").strip() != "RUNNING":
