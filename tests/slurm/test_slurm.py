@@ -295,7 +295,8 @@ def test_what_was_submitted_in_part_is_withdrawn_or_said(slurm, config, cli, tmp
     with pytest.raises(SchedulerError, match="a part may be in the queue: pythia-traj cancel /"):
         submit(asked, Slurm(), jobs=8)
     assert len(slurm.queue("--states=pending")) == 6
-    (programs / "gone").unlink()
+    for name in ("once", "gone"):
+        (programs / name).unlink()
     again = submit(asked, Slurm(), jobs=8)
     assert again.notes == ("tasks in the queue already, not submitted again: 6",)
     assert cli("cancel", asked.out)[1].endswith(": 8 tasks\n")
