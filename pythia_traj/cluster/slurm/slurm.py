@@ -53,7 +53,7 @@ class Slurm:
         return refuse_impossible(self.name, config, jobs, per_gpu)
 
     def preview(self, config: SweepConfig, request: str, jobs: int) -> str:
-        """The script that sbatch would get; of several arrays, the first."""
+        """The script that sbatch would get where all shards have something to do."""
         cluster = config.cluster
         return script(Run(config.out.absolute()), jobs, parameters(cluster, jobs))
 
