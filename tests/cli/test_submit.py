@@ -127,7 +127,7 @@ def test_units_that_fail_exit_with_3_and_with_1_where_all_do(cli, asking, fake_l
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--executor", "slrum"), "unknown executor 'slrum': known: inline, local, script:kuber"),
+        (("--executor", "slrum"), "unknown executor 'slrum': did you mean slurm?"),
         (("--executor", "script:pbz"), "unknown executor 'script:pbz': did you mean script:pbs"),
         (("--executor", "inline", "--jobs", "2"), "--jobs 2: inline is this process alone"),
         (("--executor", "inline", "--per-gpu", "2"), "--per-gpu 2: only --executor local shares"),
