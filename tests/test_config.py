@@ -1,6 +1,7 @@
 """A request is checked when it is read, and what is wrong is said in one sentence."""
 
 import json
+import sys
 
 import pytest
 import yaml
@@ -238,6 +239,8 @@ def test_entry_points_add_experiments(tmp_path, monkeypatch):
             find("leaving")
     finally:
         discover.cache_clear()
+        # Another test may define a module of that name.
+        sys.modules.pop("plugged", None)
 
 
 @pytest.mark.parametrize(
