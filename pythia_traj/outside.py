@@ -42,6 +42,9 @@ _SHOWN = 60
 _REASON = 300
 """Characters of a library's own message that ours quotes."""
 
+_END = 8000
+"""Bytes of a text's end."""
+
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -103,6 +106,20 @@ def read_file(path: Path, *, error: type[PythiaTrajError], most: int = SMALL) ->
     if len(data) > most:
         raise error(f"{path} has more than {most} bytes: it is not what its name says")
     return data
+
+
+def last_lines(path: Path, count: int) -> list[str]:
+    """The last lines of a text that are not empty; none where it is not a regular file.
+
+    Lines that begin before the file's last _END bytes are cut.
+    """
+    try:
+        with open_file(path, error=PythiaTrajError) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _END))
+            text = file.read(_END).decode(errors="replace")
+    except (OSError, PythiaTrajError):
+        return []
+    return [line for line in text.splitlines() if line.strip()][-count:]
 
 
 def parse_json(data: bytes | str, what: object, *, error: type[PythiaTrajError]) -> Any:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from pythia_traj.outside import last_lines
 from pythia_traj.store.events import parse_event
 from pythia_traj.store.layout import Run
 from pythia_traj.store.writing import writing
@@ -94,15 +95,7 @@ class Child:
 
     def last_lines(self) -> list[str]:
         """The end of what it printed."""
-        if self.output is None:
-            return []
-        try:
-            with self.output.open("rb") as file:
-                file.seek(max(0, self.output.stat().st_size - 4000))
-                text = file.read().decode(errors="replace")
-        except OSError:
-            return []
-        return [line for line in text.splitlines() if line.strip()][-_LAST_LINES:]
+        return [] if self.output is None else last_lines(self.output, _LAST_LINES)
 
 
 class _Log:

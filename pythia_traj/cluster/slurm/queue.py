@@ -15,8 +15,8 @@ from typing import Any
 from pythia_traj.cluster.slurm import arrays
 from pythia_traj.cluster.slurm.client import ask
 from pythia_traj.cluster.slurm.task import ENDS_WELL
-from pythia_traj.errors import SchedulerError, StoreError
-from pythia_traj.outside import open_file
+from pythia_traj.errors import SchedulerError
+from pythia_traj.outside import last_lines
 from pythia_traj.store.layout import Run
 
 ENDED_WELL = "COMPLETED"
@@ -42,8 +42,8 @@ _NEVER = ("launch failed requeued held", "JobHoldMaxRequeue", "DependencyNeverSa
 
 _ID = re.compile(r"(?P<job>[0-9]{1,12})(?:_(?P<index>[0-9]{1,9}))?")
 
-_LAST_LINES, _TAIL = 5, 8000
-"""Of a log that is shown: lines, and the bytes among which they are looked for."""
+_LAST_LINES = 5
+"""Of the log of a task that ended badly."""
 
 _OF_SUBMITIT = re.compile(r"submitit [A-Z]+ \(.*?\) - ")
 
@@ -202,7 +202,7 @@ def _forgotten(
     for name, one in submitted.items():
         for (job, index), log in one.logs.items():
             task = f"{job}_{index}" if len(one.array.shards) > 1 else job
-            if task not in known and ENDS_WELL not in last_lines(log):
+            if task not in known and ENDS_WELL not in last_lines(log, _LAST_LINES):
                 found.append(_task(run, submitted, task, UNKNOWN, "", name, ""))
     return found
 
@@ -236,19 +236,12 @@ def _task(
 def _with_last_lines(run: Run, task: Task) -> Task:
     if task.log is None:
         return task
-    return Task(**{**vars(task), "last_lines": tuple(last_lines(run.path / task.log))})
+    return Task(**{**vars(task), "last_lines": tuple(_last_lines(run.path / task.log))})
 
 
-def last_lines(log: Path) -> list[str]:
-    """The end of a task's log, without what submitit says of itself."""
-    try:
-        with open_file(log, error=StoreError) as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
-            text = file.read().decode(errors="replace")
-    except (OSError, StoreError):
-        return []
-    lines = [_OF_SUBMITIT.sub("", line) for line in text.splitlines() if line.strip()]
-    return lines[-_LAST_LINES:]
+def _last_lines(log: Path) -> list[str]:
+    """The end of a task's log, without what submitit puts in front of its own lines."""
+    return [_OF_SUBMITIT.sub("", line) for line in last_lines(log, _LAST_LINES)]
 
 
 def _order(name: str) -> tuple[int, ...]:
