@@ -17,7 +17,7 @@ from pythia_traj.errors import ConfigError, Interrupted
 from pythia_traj.printable import one_line
 
 if TYPE_CHECKING:
-    from pythia_traj.cluster.slurm.queue import Queue, Task
+    from pythia_traj.cluster.slurm.queue import Queue, QueuedTask
     from pythia_traj.sweeps.status import Status, Worker
 
 _EVERY = 2.0
@@ -195,7 +195,7 @@ def _queue(queue: "Queue", is_done: bool) -> list[str | Table]:
 
 def _failed_tasks(queue: "Queue") -> list[str]:
     """A line for each way in which tasks failed, with the first of them, and its last lines."""
-    alike: dict[tuple[str, str, tuple[str, ...]], list[Task]] = {}
+    alike: dict[tuple[str, str, tuple[str, ...]], list[QueuedTask]] = {}
     for task in queue.tasks:
         # One that was cancelled while it waited has nothing to say.
         if task.ended_badly and (task.log is not None or task.state != "CANCELLED"):

@@ -16,7 +16,7 @@ from pythia_traj.cluster.slurm.asking import (
 )
 from pythia_traj.cluster.slurm.batch import all_or_nothing, script
 from pythia_traj.cluster.slurm.client import reason
-from pythia_traj.cluster.slurm.queue import Task
+from pythia_traj.cluster.slurm.queue import QueuedTask
 from pythia_traj.cluster.slurm.slurm import Slurm
 from pythia_traj.errors import ConfigError, StoreError
 from pythia_traj.resources import Cluster
@@ -184,6 +184,6 @@ def test_why_a_command_failed(said, why):
     ],
 )
 def test_which_tasks_come_back(state, reason, active, badly):
-    task = Task("17_3", "20261129-101530-3f9c2a-0", "3/4", state, reason, "n1")
+    task = QueuedTask("17_3", "20261129-101530-3f9c2a-0", "3/4", state, reason, "n1")
     assert (task.is_active, task.ended_badly, task.job) == (active, badly, "17")
     assert task.comes == (active and state != "COMPLETING")

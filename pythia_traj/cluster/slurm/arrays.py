@@ -43,11 +43,6 @@ class Submitted:
     array: Array
 
     @property
-    def is_fetch(self) -> bool:
-        """Whether it only downloads."""
-        return self.array.count == 0
-
-    @property
     def logs(self) -> dict[tuple[str, int], Path]:
         """The logs of its tasks that have begun, by the job's id and the task's index."""
         found = {}

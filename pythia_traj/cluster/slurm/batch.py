@@ -13,9 +13,11 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from pythia_traj.cluster.slurm import arrays
 from pythia_traj.cluster.slurm.arrays import Submitted
+from pythia_traj.cluster.slurm.asking import parameters
 from pythia_traj.cluster.slurm.cancel import withdraw
 from pythia_traj.cluster.slurm.client import reason
 from pythia_traj.cluster.slurm.task import Task
+from pythia_traj.config import SweepConfig
 from pythia_traj.errors import SchedulerError
 from pythia_traj.store.layout import Run
 from pythia_traj.store.records import Array
@@ -99,6 +101,11 @@ def script(run: Run, tasks: int, asked: Mapping[str, Any]) -> str:
     if tasks > 1:
         executor.parameters["map_count"] = tasks
     return executor.text
+
+
+def preview(config: SweepConfig, jobs: int) -> str:
+    """The script of an array of so many workers."""
+    return script(Run(config.out.absolute()), jobs, parameters(config.cluster, jobs))
 
 
 class _Preview(SlurmExecutor):

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from pythia_traj.cluster.slurm.arrays import Submitted
 from pythia_traj.cluster.slurm.client import ask
-from pythia_traj.cluster.slurm.queue import Task, tasks
+from pythia_traj.cluster.slurm.queue import QueuedTask, tasks
 from pythia_traj.errors import SchedulerError
 from pythia_traj.store.layout import Run
 
 
-def cancel(run: str | Path) -> list[Task]:
+def cancel(run: str | Path) -> list[QueuedTask]:
     """Cancels the jobs of a run, whatever they wait for; what they have finished is stored.
 
     Args:

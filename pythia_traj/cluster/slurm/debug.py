@@ -9,8 +9,7 @@ from pythia_traj.cluster.children import End
 from pythia_traj.cluster.executor import Outcome, Submission
 from pythia_traj.cluster.outcome import outcome_of
 from pythia_traj.cluster.slurm import arrays
-from pythia_traj.cluster.slurm.asking import parameters
-from pythia_traj.cluster.slurm.batch import script
+from pythia_traj.cluster.slurm.batch import preview
 from pythia_traj.cluster.slurm.dealing import deal, refuse_impossible
 from pythia_traj.cluster.slurm.task import Task
 from pythia_traj.config import SweepConfig
@@ -34,7 +33,7 @@ class Debug:
 
     def preview(self, config: SweepConfig, request: str, jobs: int) -> str:
         """The script that sbatch would get."""
-        return script(Run(config.out.absolute()), jobs, parameters(config.cluster, jobs))
+        return preview(config, jobs)
 
     def run(self, submission: Submission, observer: Observer) -> Outcome:
         """Does the tasks; what they print is in their logs."""

@@ -49,7 +49,7 @@ _OF_SUBMITIT = re.compile(r"submitit [A-Z]+ \(.*?\) - ")
 
 
 @dataclass(frozen=True)
-class Task:
+class QueuedTask:
     """A task of a run as Slurm sees it.
 
     Attributes:
@@ -108,7 +108,7 @@ class Queue:
         unknown: why Slurm could not be asked; None where it answered.
     """
 
-    tasks: tuple[Task, ...] = ()
+    tasks: tuple[QueuedTask, ...] = ()
     unknown: str | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class Queue:
         return {"tasks": [asdict(task) for task in self.tasks], "unknown": self.unknown}
 
 
-def tasks(run: Run) -> list[Task]:
+def tasks(run: Run) -> list[QueuedTask]:
     """The tasks of a run's jobs that Slurm has not forgotten.
 
     Raises:
@@ -142,7 +142,7 @@ def find_queue(run: Run) -> Queue | None:
     if not submitted:
         return None
     unknown = None
-    known: dict[str, Task] = {}
+    known: dict[str, QueuedTask] = {}
     try:
         known = {task.id: task for task in tasks(run)}
     except SchedulerError as error:
@@ -169,8 +169,8 @@ def _last(submitted: Mapping[str, arrays.Submitted]) -> dict[str, arrays.Submitt
 
 
 def _accounted(
-    run: Run, submitted: Mapping[str, arrays.Submitted], known: Mapping[str, Task]
-) -> list[Task]:
+    run: Run, submitted: Mapping[str, arrays.Submitted], known: Mapping[str, QueuedTask]
+) -> list[QueuedTask]:
     """The ended tasks that only the cluster's accounts know, where it keeps any."""
     jobs = {one.array.job: name for name, one in submitted.items() if one.array.job is not None}
     if not jobs or all(_covered(one, known) for one in submitted.values()):
@@ -195,8 +195,8 @@ def _accounted(
 
 
 def _forgotten(
-    run: Run, submitted: Mapping[str, arrays.Submitted], known: Mapping[str, Task]
-) -> list[Task]:
+    run: Run, submitted: Mapping[str, arrays.Submitted], known: Mapping[str, QueuedTask]
+) -> list[QueuedTask]:
     """The tasks that nobody knows, and whose log does not say that they ended well."""
     found = []
     for name, one in submitted.items():
@@ -207,7 +207,7 @@ def _forgotten(
     return found
 
 
-def _covered(one: arrays.Submitted, known: Mapping[str, Task]) -> bool:
+def _covered(one: arrays.Submitted, known: Mapping[str, QueuedTask]) -> bool:
     of_it = [task for task in known.values() if task.submission == one.folder.name]
     return len(of_it) >= max(1, len(one.array.shards))
 
@@ -220,7 +220,7 @@ def _task(
     node: str,
     submission: str,
     reason: str,
-) -> Task:
+) -> QueuedTask:
     match = _ID.fullmatch(name)
     assert match is not None
     index, shard, log = int(match["index"] or 0), None, None
@@ -230,13 +230,13 @@ def _task(
             shard = f"{one.array.shards[index]}/{one.array.count}"
         path = one.logs.get((match["job"], index))
         log = None if path is None else str(path.relative_to(run.path))
-    return Task(name, submission, shard, state, reason, node, log)
+    return QueuedTask(name, submission, shard, state, reason, node, log)
 
 
-def _with_last_lines(run: Run, task: Task) -> Task:
+def _with_last_lines(run: Run, task: QueuedTask) -> QueuedTask:
     if task.log is None:
         return task
-    return Task(**{**vars(task), "last_lines": tuple(_last_lines(run.path / task.log))})
+    return QueuedTask(**{**vars(task), "last_lines": tuple(_last_lines(run.path / task.log))})
 
 
 def _last_lines(log: Path) -> list[str]:

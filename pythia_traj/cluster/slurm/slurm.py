@@ -10,7 +10,7 @@ from pythia_traj.cluster.executor import Handed, Outcome, Submission
 from pythia_traj.cluster.slurm import arrays
 from pythia_traj.cluster.slurm.arrays import Submitted
 from pythia_traj.cluster.slurm.asking import fetch_parameters, parameters
-from pythia_traj.cluster.slurm.batch import Batch, all_or_nothing, script
+from pythia_traj.cluster.slurm.batch import Batch, all_or_nothing, preview
 from pythia_traj.cluster.slurm.client import ask, require
 from pythia_traj.cluster.slurm.dealing import Deal, deal, refuse_impossible
 from pythia_traj.cluster.slurm.queue import tasks
@@ -54,8 +54,7 @@ class Slurm:
 
     def preview(self, config: SweepConfig, request: str, jobs: int) -> str:
         """The script that sbatch would get where all shards have something to do."""
-        cluster = config.cluster
-        return script(Run(config.out.absolute()), jobs, parameters(cluster, jobs))
+        return preview(config, jobs)
 
     def run(self, submission: Submission, observer: Observer) -> Outcome:
         """Submits the tasks that have something to do and that Slurm does not have already.

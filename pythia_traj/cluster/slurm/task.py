@@ -42,7 +42,6 @@ _STOPPED = {-ANNOUNCED, 128 + ANNOUNCED, -signal.SIGTERM, 128 + signal.SIGTERM}
 _UNTIL_KILLED = 600.0
 """Seconds that a task waits for the scheduler to end it, once that has stopped its command."""
 
-
 ENDS_WELL = "this task has ended as it should"
 """The last line that a task prints itself, then."""
 
