@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -376,19 +377,43 @@ def test_a_task_whose_node_is_gone_goes_on_on_another_one(slurm, config, gate, t
     check_rows(asked, tmp_path, before)
 
 
-def test_a_controller_that_is_killed_after_the_submit_costs_one_more(slurm, config, gate, tmp_path):
-    """It has saved that the job waits, and not that its tasks run: it starts them again.
+@contextmanager
+def forgetful_controller(slurm, config):
+    """It has saved that the job waits, and is killed before it saves what happens in the block.
 
-    A node that still has the first ones refuses the second, which are then held for ever.
+    It saves some seconds after a change.
     """
+    saved = slurm.directory / "state" / "job_state"
+    name = arrays.job_name(Run.open(config.out)).encode()
+    slurm.wait(lambda: saved.exists() and name in saved.read_bytes())
+    yield
+    slurm.stop_controller()
+    slurm.start_controller()
+
+
+def test_a_controller_that_is_killed_starts_every_task_twice(slurm, config, tmp_path):
+    """It has saved that the job is held, not that it was released: it ends what runs."""
+    asked = config(cluster={"directives": ["--hold"]})
+    job = hand_over(asked, settling=0.0)
+    with forgetful_controller(slurm, asked):
+        slurm.run("scontrol", "release", job)
+        slurm.wait(lambda: said_by_tasks(asked).count("request ") == 2)
+    slurm.wait(lambda: not [one for one in slurm.processes() if "stepd" in one.name()])
+    before = files(asked)
+    assert {state for _, state, *_ in slurm.queue("-j", job)} == {"PENDING"}
+    slurm.run("scontrol", "release", job)
+    slurm.wait(is_over(slurm, job), 120)
+    assert said_by_tasks(asked).count("Starting with") == 4
+    check_rows(asked, tmp_path, before)
+
+
+def test_tasks_that_a_killed_controller_holds_are_submitted_again(slurm, config, gate, tmp_path):
+    """It starts them where they run already, which the nodes refuse, and then holds them."""
     asked = config()
     gate.close()
     job = hand_over(asked)
-    saved = slurm.directory / "state" / "job_state"
-    name = arrays.job_name(Run.open(asked.out)).encode()
-    slurm.wait(lambda: saved.exists() and name in saved.read_bytes())
-    slurm.stop_controller()
-    slurm.start_controller()
+    with forgetful_controller(slurm, asked):
+        pass
     gate.open()
     slurm.wait(is_settled(slurm, job), 120)
     if len(files(asked)) < 8:
