@@ -8,6 +8,7 @@ import pytest
 from submitit import SlurmExecutor
 
 import pythia_traj as pt
+from pythia_traj.cluster.executor import Submission
 from pythia_traj.cluster.slurm.asking import (
     fetch_parameters,
     finishing_seconds,
@@ -16,12 +17,14 @@ from pythia_traj.cluster.slurm.asking import (
 )
 from pythia_traj.cluster.slurm.batch import all_or_nothing, script
 from pythia_traj.cluster.slurm.client import reason
+from pythia_traj.cluster.slurm.dealing import deal
 from pythia_traj.cluster.slurm.queue import QueuedTask
 from pythia_traj.cluster.slurm.slurm import Slurm
 from pythia_traj.errors import ConfigError, StoreError
 from pythia_traj.resources import Cluster
 from pythia_traj.store.layout import Run
 from pythia_traj.store.records import Array
+from pythia_traj.sweeps.requests import record
 
 RUN = Run(Path("/data/my runs/mine"))
 
@@ -124,6 +127,36 @@ def test_gpus_are_not_shared(suite, tmp_path):
     )
     with pytest.raises(ConfigError, match="--per-gpu 2: only --executor local shares GPUs"):
         Slurm().workers(config, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "keep", "environment", "defaults", "scratch"),
+    [
+        ({}, False, {}, {}, True),
+        ({"cpus": 3}, False, {}, {"OMP_NUM_THREADS": "3"}, True),
+        # What was fetched, or is to be kept, lies where all nodes see it.
+        ({"fetch": "internet"}, False, {"HF_HUB_OFFLINE": "1"}, {}, False),
+        ({}, True, {}, {}, False),
+    ],
+)
+def test_what_a_task_is_told(suite, tmp_path, cluster, keep, environment, defaults, scratch):
+    config = pt.SweepConfig(
+        model=str(suite),
+        steps="all",
+        experiments=["loss"],
+        out=tmp_path / "run",
+        keep=keep,
+        cluster={"time": "0:10:00", **cluster},
+    )
+    request, plan = record(config)
+    dealt = deal(Submission(config, request, plan, jobs=2), 7.0)
+    assert (list(dealt.shards), dealt.fetch) == ([0, 1], None)
+    task = dealt.task(1)
+    assert (task.environment, task.defaults, task.scratch) == (environment, defaults, scratch)
+    assert (task.limit, task.patience, task.silent_seconds) == (600, 30.0, 7.0)
+    ((*words, option, shard),) = task.commands
+    assert words[:4] == ["worker", str(tmp_path / "run"), "--request", request]
+    assert (option, shard, task.name) == ("--shard", "1/2", "worker 1/2")
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
