@@ -7,7 +7,7 @@ import subprocess
 from pythia_traj.errors import SchedulerError
 from pythia_traj.printable import one_line
 
-_WHO = re.compile(r"^[a-z_]+(?:: error:| error:|:) ")
+_WHO = re.compile(r"^[a-z_]+(?:: error:| error:|:) (?:fatal: )?")
 
 _SECONDS = 30.0
 """A command that asks a controller which is gone tries for about 10 s."""
@@ -21,7 +21,7 @@ def require(command: str) -> None:
     """
     if shutil.which(command) is None:
         raise SchedulerError(
-            f"{command} is not on this machine: Slurm's commands are on login nodes of clusters"
+            f"{command} is not on this machine: repeat this on a login node of the cluster"
         )
 
 
