@@ -306,7 +306,7 @@ def test_what_was_submitted_in_part_is_withdrawn_or_said(slurm, config, cli, tmp
 def test_without_slurm_submit_and_cancel_are_one_line(config, monkeypatch, cli):
     asked = config()
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(SchedulerError, match="^sbatch is not on this machine: repeat this on a login "):
+    with pytest.raises(SchedulerError, match="^sbatch is not on this machine: repeat this "):
         submit(asked, Slurm(), jobs=2)
     assert not (asked.out / "jobs").exists()
     status, out, err = cli("cancel", asked.out)
