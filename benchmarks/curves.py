@@ -155,7 +155,7 @@ def draw(kind: str, number: int) -> Curve:
     middle = rng.uniform(*one.middle)
 
     def mean(steps: Array) -> Array:
-        return one.shape(np.log2(np.asarray(steps, float) + 1), middle)
+        return np.asarray(one.shape(np.log2(np.asarray(steps, float) + 1), middle))
 
     at = mean(np.array(PUBLISHED))
     at = at + one.wobble * rng.normal(size=len(at))

@@ -1,0 +1,1 @@
+"""When trajectories take off: estimators, intervals, and what is said of them."""
