@@ -193,11 +193,8 @@ def _widened(
     """An interval that holds all crossings too."""
     befores = [before for before, _ in sure]
     known = [before for before in befores if before is not None]
-    if low is None or len(known) < len(befores):
-        low = None
-    else:
-        low = min(low, *known)
-    return low, None if high is None else max(high, *(after for _, after in sure))
+    lowest = None if low is None or len(known) < len(befores) else min([low, *known])
+    return lowest, None if high is None else max(high, *(after for _, after in sure))
 
 
 def _falls_back(sides: np.ndarray) -> bool:
@@ -236,9 +233,11 @@ def _upright(onset: Onset) -> Onset:
     """An onset of curves that were upside down."""
     return replace(
         onset,
-        **{
-            name: None if height is None else -height
-            for name in ("level", "base", "top")
-            for height in [getattr(onset, name)]
-        },
+        level=_negated(onset.level),
+        base=_negated(onset.base),
+        top=_negated(onset.top),
     )
+
+
+def _negated(height: float | None) -> float | None:
+    return None if height is None else -height
