@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pythia_traj.analysis.onsets.frames import onset as onset
     from pythia_traj.analysis.roles import role_timeline as role_timeline
     from pythia_traj.analysis.roles import tracked_heads as tracked_heads
     from pythia_traj.config import SweepConfig as SweepConfig
@@ -36,6 +37,7 @@ _LAZY = {
     "convert": "pythia_traj.store.convert",
     "describe": "pythia_traj.store.describe",
     "load": "pythia_traj.store.read",
+    "onset": "pythia_traj.analysis.onsets.frames",
     "published_models": "pythia_traj.store.read",
     "role_timeline": "pythia_traj.analysis.roles",
     "status": "pythia_traj.sweeps.status",
@@ -50,6 +52,7 @@ __all__ = [
     "convert",
     "describe",
     "load",
+    "onset",
     "published_models",
     "role_timeline",
     "status",
