@@ -28,6 +28,7 @@ TYPES = {
     "level": "float64",
     "base": "float64",
     "top": "float64",
+    "top_step": "Int64",
     "p": "float64",
     "q": "float64",
     "crossings": "object",
@@ -92,7 +93,7 @@ def onset(
         - status: onset, several, unsure, none, never, present, refused (see `STATUSES`);
         - step: the crossing; low, high: the interval; bracket_low, bracket_high: the measured steps
           around the crossing. Null ends are open;
-        - level, base, top: heights, in the metric's unit;
+        - level, base, top: heights, in the metric's unit; top_step: where the top is;
         - p: of so high a rise of a flat curve; q: p over the heads of one model, metric and
           variant by Benjamini and Hochberg: list heads of q <= 0.05;
         - crossings: the measured steps around each crossing that is sure;

@@ -163,6 +163,7 @@ def _bracket_only(curves: Curves, found: Crossing, level: Level, j: int) -> Onse
         level=float(found.level[j]),
         base=float(found.base[j]),
         top=float(found.top[j]),
+        top_step=steps[int(found.at[j])],
         flags=tuple(flags),
     )
 

@@ -1,4 +1,4 @@
-"""Many heads: how many of their onsets would be there by chance."""
+"""Many heads: how many of their onsets would be there by chance, and heights without selection."""
 
 import numpy as np
 import pandas as pd
@@ -6,6 +6,9 @@ from scipy.stats import false_discovery_control
 
 OF_HEADS = ("component", "layer", "head")
 """What tells the heads of one model, metric and variant apart."""
+
+SELECTION, EVALUATION = 0, 1
+"""Items of even numbers are for selection, those of odd numbers for evaluation."""
 
 
 def q_values(keys: pd.DataFrame, p: np.ndarray) -> np.ndarray:
@@ -25,11 +28,17 @@ def q_values(keys: pd.DataFrame, p: np.ndarray) -> np.ndarray:
     others = [name for name in keys.columns if name not in OF_HEADS]
     heads = keys[of_heads.to_numpy()]
     together = (
-        [heads.index]
-        if not others
-        else heads.groupby(others, dropna=False, observed=True).groups.values()
+        heads.groupby(others, dropna=False, observed=True).indices.values()
+        if others
+        else [np.arange(len(heads))]
     )
-    for index in together:
+    for positions in together:
+        index = heads.index[positions]
         if len(index):
             q[index] = false_discovery_control(p[index])
     return q
+
+
+def half_of(items: pd.DataFrame, half: int) -> pd.DataFrame:
+    """The items of one half: SELECTION or EVALUATION."""
+    return items[items["item"] % 2 == half]
