@@ -1,14 +1,15 @@
 """Changes of a trajectory's mean from one stretch of measured steps to the next."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import ruptures
 
+from pythia_traj.analysis.onsets.evidence import TO_SIGMA
 from pythia_traj.analysis.onsets.grid import Grid
-
-TO_SIGMA = 1.4826
-"""The standard deviation of a normal distribution over its median absolute value."""
+from pythia_traj.analysis.onsets.tables import trajectories_of
 
 
 def changes(means: np.ndarray, variance: float | None = None) -> list[int]:
@@ -59,3 +60,52 @@ def _first_rise(means: np.ndarray, grid: Grid) -> float:
         if heights[i] > heights[i - 1]:
             return float(grid.x[ends[i]])
     return float("nan")
+
+
+def change_points(
+    df: pd.DataFrame, items: pd.DataFrame | None = None, *, by: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Where the mean of each trajectory changes, from one stretch of steps to the next.
+
+    Steps are taken in their order, not by their distance. A change point is another quantity than
+    half of a height: a slow rise has several.
+
+    Args:
+        df, items, by: as for `pythia_traj.onset`. Items make the penalty right where they explain
+            more noise than neighbouring steps show.
+
+    Returns:
+        one row a change: the keys of its trajectory, step_before and step_after (the measured steps
+        around it), before and after (the means of the stretches), and penalty (see `changes`).
+
+    Raises:
+        AnalysisError: a column is missing, or a trajectory has two values at a step.
+    """
+    found = trajectories_of(df, items, by)
+    rows: dict[int, list[dict[str, object]]] = {}
+    for group in found.groups:
+        curves, steps = group.curves, group.curves.grid.steps
+        of_steps = np.median(curves.standard_error(curves.sums) ** 2, axis=1)
+        for number, means, variance in zip(group.numbers, curves.means, of_steps, strict=True):
+            rows[int(number)] = [
+                {
+                    "step_before": steps[change - 1],
+                    "step_after": steps[change],
+                    "before": float(means[first:change].mean()),
+                    "after": float(means[change:last].mean()),
+                    "penalty": penalty(means, float(variance)),
+                }
+                for first, change, last in _stretches(changes(means, float(variance)), len(means))
+            ]
+    numbers = [number for number in sorted(rows) for _ in rows[number]]
+    table = pd.DataFrame(
+        [one for number in sorted(rows) for one in rows[number]],
+        columns=["step_before", "step_after", "before", "after", "penalty"],
+    )
+    return pd.concat([found.keys.iloc[numbers].reset_index(drop=True), table], axis=1)
+
+
+def _stretches(changes: list[int], n: int) -> list[tuple[int, int, int]]:
+    """Each change, with the first step of the stretch before it and the end of that after it."""
+    ends = [0, *changes, n]
+    return [(ends[i - 1], ends[i], ends[i + 1]) for i in range(1, len(ends) - 1)]

@@ -47,6 +47,9 @@ TYPES = {
 SENSITIVITY = (0.75, 1.25)
 """Shares of a threshold at which the onset is given too."""
 
+NEAR_THRESHOLD = tuple(f"step_at_{share}" for share in SENSITIVITY)
+"""The columns of these onsets."""
+
 
 def onset(
     df: pd.DataFrame,
@@ -143,12 +146,11 @@ class _How:
         """
         if draws < 100:
             raise AnalysisError(f"draws={draws}: an interval needs at least 100")
-        word, _, rest = method.partition(":")
-        if word == "threshold":
+        named = threshold_of(method)
+        if named is not None:
             if threshold is not None:
                 raise AnalysisError(f"method={method!r} and threshold={threshold}: give one")
-            threshold = _number(rest)
-            method = "half"
+            method, threshold = "half", named
         if method == "half":
             return cls(Level(threshold, floor), None, draws, seed)
         if threshold is not None or floor is not None:
@@ -214,13 +216,21 @@ class _How:
         return found
 
 
-def _number(text: str) -> float:
+def threshold_of(method: str) -> float | None:
+    """The X of the method `threshold:X`; None of other methods.
+
+    Raises:
+        AnalysisError: X is not a number.
+    """
+    word, _, text = method.partition(":")
+    if word != "threshold":
+        return None
     try:
         number = float(text)
     except ValueError:
         number = float("nan")
     if not np.isfinite(number):
-        raise AnalysisError(f"method 'threshold:{text}': write threshold:0.3, a level")
+        raise AnalysisError(f"method {method!r}: write threshold:0.3, a level")
     return number
 
 

@@ -14,7 +14,7 @@ from pythia_traj.analysis.onsets.directions import check_direction, falls
 from pythia_traj.analysis.onsets.grid import Grid
 from pythia_traj.analysis.onsets.half import crossings_of_draws, estimate
 from pythia_traj.analysis.onsets.onset import Onset
-from pythia_traj.analysis.onsets.tables import Cluster, by_metric, trajectories_of
+from pythia_traj.analysis.onsets.tables import Cluster, by_metric, names_of, trajectories_of
 from pythia_traj.errors import AnalysisError
 
 SURE = 0.975
@@ -113,7 +113,7 @@ class _Line:
 def _lines(
     keys: pd.DataFrame, groups: tuple[Any, ...], direction: str, level: Level
 ) -> Iterator[_Line]:
-    names = _names(keys)
+    names = names_of(keys)
     labels = keys["label"].astype(object) if "label" in keys else pd.Series([None] * len(keys))
     for group in groups:
         for metric, some in by_metric(group, keys):
@@ -130,21 +130,6 @@ def _lines(
                     level.negated() if down[j] else level,
                     alpha,
                 )
-
-
-def _names(keys: pd.DataFrame) -> list[str]:
-    """The name of each trajectory, by the keys in which any of them differ."""
-    apart = [name for name in keys if keys[name].nunique(dropna=False) > 1]
-    shown = apart or list(keys.columns)[:1]
-    return [
-        " · ".join(
-            f"{name} {value}" if name in ("layer", "head", "position", "size") else str(value)
-            for name, value in row.items()
-            if not pd.isna(value)
-        )
-        or "the others"
-        for row in ({str(k): v for k, v in one.items()} for one in keys[shown].to_dict("records"))
-    ]
 
 
 def _compared(a: _Line, b: _Line, draws: int, seed: int) -> Mapping[str, object]:

@@ -226,3 +226,38 @@ def by_metric(group: Group, keys: pd.DataFrame) -> Iterator[tuple[str | None, np
     names = keys["metric"].iloc[group.numbers].astype(object).to_numpy()
     for name in dict.fromkeys(names):
         yield str(name), np.flatnonzero(names == name)
+
+
+_NUMBERS = ("position", "size")
+"""Keys whose values are numbers that need their name beside them."""
+
+
+def names_of(keys: pd.DataFrame, always: Sequence[str] = ()) -> list[str]:
+    """The name of each trajectory, by the keys in which any of them differ.
+
+    Args:
+        keys: a row for each.
+        always: keys that the names have even where all have the same.
+    """
+    shown = [
+        name
+        for name in keys.columns
+        if name in always or (len(keys) > 1 and keys[name].nunique(dropna=False) > 1)
+    ] or list(keys.columns[:1])
+    if "head" in shown and "layer" in keys.columns and "layer" not in shown:
+        # A head's number alone says nothing.
+        shown.insert(shown.index("head"), "layer")
+    return [_name_of({str(name): one[name] for name in shown}) for one in keys.to_dict("records")]
+
+
+def _name_of(key: Mapping[str, object]) -> str:
+    known = {name: value for name, value in key.items() if not pd.isna(value)}  # type: ignore[call-overload]
+    layer, head = known.pop("layer", None), known.pop("head", None)
+    words = [f"{name} {value}" if name in _NUMBERS else str(value) for name, value in known.items()]
+    if layer is not None or head is not None:
+        words.append(
+            "".join(
+                (f"L{layer}" if layer is not None else "", f"H{head}" if head is not None else "")
+            )
+        )
+    return " · ".join(words) or "the others"

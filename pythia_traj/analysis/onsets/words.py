@@ -99,6 +99,13 @@ def _items(row: Mapping[str, Any]) -> str:
     return f"{n} items" if n == clusters else f"{n} items in {clusters} clusters"
 
 
+def number(value: Any) -> str:
+    """A number as a table shows it; empty where it is missing."""
+    if _missing(value):
+        return ""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def _step(step: float) -> str:
     return f"{step:.0f}" if step >= 100 else f"{step:.3g}"
 
