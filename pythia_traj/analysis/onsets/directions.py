@@ -52,4 +52,4 @@ def falls(direction: str, metric: str | None, curves: Curves) -> tuple[np.ndarra
     found = cross(upside_down.means, curves.grid, Level())
     fall = rise_of(upside_down, found, Level()) if curves.has_items else None
     goes_further = found.height > cross(curves.means, curves.grid, Level()).height
-    return goes_further & (True if fall is None else fall.p <= ALPHA / 2), ALPHA / 2
+    return goes_further & (True if fall is None else fall.p_uneven <= ALPHA / 2), ALPHA / 2
