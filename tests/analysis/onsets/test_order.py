@@ -36,12 +36,7 @@ def test_equal_onsets_are_hardly_ever_told_apart():
         pair(rising(6.5, seed=2 * i, noise=0.8), rising(6.5, seed=2 * i + 1, noise=0.8), draws=200)
         for i in range(60)
     ]
-    assert {row["verdict"] for row in said} <= {
-        "tied",
-        "not told apart",
-        "a before b",
-        "b before a",
-    }
+    assert "no onset" not in {row["verdict"] for row in said}
     assert sum("before" in row["verdict"] for row in said) <= 3
 
 
