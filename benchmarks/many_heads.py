@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pandas as pd
 from curves import PUBLISHED
-from harness import emit
+from harness import emit, summary
 from scipy.stats import bootstrap
 
 import pythia_traj as pt
@@ -35,8 +35,8 @@ def tables(values: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
     head, item, step = (index.ravel() for index in np.indices(values.shape))
     items = pd.DataFrame(
         {
-            "model": pd.Categorical.from_codes(np.zeros(head.size, int), ["m"]),
-            "metric": pd.Categorical.from_codes(np.zeros(head.size, int), ["prefix_matching"]),
+            "model": "m",
+            "metric": "prefix_matching",
             "layer": pd.array(head // 16, dtype="Int64"),
             "head": pd.array(head % 16, dtype="Int64"),
             "step": np.array(PUBLISHED)[step],
@@ -44,9 +44,9 @@ def tables(values: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
             "n": 1,
             "value": values.ravel(),
         }
-    )
+    ).astype({"model": "category", "metric": "category"})
     keys = ["model", "metric", "layer", "head", "step"]
-    return items.groupby(keys, observed=True, as_index=False)["value"].mean(), items
+    return items.groupby(keys, observed=True)["value"].mean().reset_index(), items
 
 
 def main() -> None:
@@ -57,8 +57,8 @@ def main() -> None:
     rows, items = tables(curves)
     weights = Curves.of_items(PUBLISHED, curves).weights(DRAWS, 0).astype(float)
 
-    def crossing(chosen: np.ndarray, of: np.ndarray) -> int:
-        return int(cross(of[chosen].mean(0), grid, Level()).k)
+    def crossing(chosen: np.ndarray, of: np.ndarray) -> float:
+        return float(cross(of[chosen].mean(0), grid, Level()).k)
 
     seconds = {"onset": 0.0, "scipy_bootstrap_scaled": 0.0, "product_of_draws": 0.0}
     start = time.perf_counter()
@@ -81,10 +81,7 @@ def main() -> None:
     seconds["product_of_draws"] = time.perf_counter() - start
     assert table["low"].notna().all()
     emit(
-        {
-            name: {"median": round(taken, 3), "min": round(taken, 3)}
-            for name, taken in seconds.items()
-        },
+        summary({name: [taken] for name, taken in seconds.items()}),
         {
             "onset_vs_scipy_bootstrap": seconds["scipy_bootstrap_scaled"] / seconds["onset"],
             "onset_vs_product_of_draws": seconds["onset"] / seconds["product_of_draws"],
