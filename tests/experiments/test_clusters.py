@@ -69,6 +69,7 @@ def requests(suite, own, documents, tmp_path_factory):
     }
     more = {
         "patching": {"task": str(own), "components": ["head", "mlp"]},
+        "attribution": {"task": str(own), "sizes": [20], "circuit": 20, "controls": 2, "points": 1},
         "loss": {"corpus": str(documents), "n": 9, "length": 16, "null_n": 3},
         "induction": {"length": 10, "n": 8},
     }
@@ -122,6 +123,13 @@ def test_heads_are_kept_in_blocks_and_other_components_by_item(run):
     found = kept(run, label="patching", component=[None, "mlp"])
     assert found == [[*range(NAMES)] * 2] * len(found)
     assert len(found) > 2
+
+
+def test_circuits_of_random_edges_have_the_clusters_of_the_real_one(run):
+    """Of evaluation: half of the names, two items of each."""
+    circuit = {"label": "attribution", "metric": "logit_diff", "size": 20}
+    real, random = (kept(run, **circuit, control=control) for control in (None, "random"))
+    assert real == random == [[*range(NAMES // 2)] * 2]
 
 
 def test_text_of_few_documents_shares_them_also_in_ratios(run, requests, suite):

@@ -132,11 +132,10 @@ def test_items_without_clusters_are_each_one_with_or_without_the_column():
 
 
 def test_an_item_without_a_cluster_is_none_of_those_with_its_number():
-    """The last ten items have no cluster; clusters 10 to 19 have the numbers of other items."""
+    """The first ten items have no cluster, the others are in clusters 0 to 9."""
     some = values(n=30)
-    cluster = [10 + i // 2 for i in range(20)]
-    items = items_of(some, cluster=[*cluster, *[0] * 10])
-    items.loc[items["item"] >= 20, "cluster"] = pd.NA
+    items = items_of(some, cluster=[0] * 10 + [i // 2 for i in range(20)])
+    items.loc[items["item"] < 10, "cluster"] = pd.NA
     curves = curves_of(rows_of(some, clusters=20), items)
     assert sorted(curves.counts) == [1] * 10 + [2] * 10
 
