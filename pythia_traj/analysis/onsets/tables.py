@@ -28,6 +28,7 @@ class Group:
         numbers: which trajectories, as rows of the table of keys.
         curves: of them, in that order.
         items: which items, ascending; empty where none are stored.
+        cluster: which of the curves' clusters each item is in, in that order.
         left_out: how many items of each are missing at some step, and so left out.
         unknown_clusters: how many clusters the items of each are in, where nothing says which items
             are in one, so that each was taken for independent; else 0.
@@ -36,6 +37,7 @@ class Group:
     numbers: np.ndarray
     curves: Curves
     items: tuple[int, ...]
+    cluster: tuple[int, ...]
     left_out: np.ndarray
     unknown_clusters: np.ndarray
 
@@ -45,6 +47,7 @@ class Group:
             self.numbers[some],
             replace(self.curves, sums=self.curves.sums[some]),
             self.items,
+            self.cluster,
             self.left_out[some],
             self.unknown_clusters[some],
         )
@@ -259,6 +262,7 @@ def _group(some: Sequence[tuple[int, _Stored]]) -> Group:
             has_items=bool(first.items),
         ),
         first.items,
+        first.cluster,
         np.array([stored.left_out for _, stored in some]),
         np.array([stored.unknown_clusters for _, stored in some]),
     )

@@ -148,6 +148,8 @@ def test_trajectories_with_and_without_clusters_are_kept_apart():
     assert [(group.numbers.tolist(), group.curves.clusters) for group in found.groups] == [
         ([0], 20), ([1], 100), ([2], 20),
     ]  # fmt: skip
+    clusters = [group.cluster for group in found.groups]
+    assert clusters == [tuple(OF_ITEM), tuple(range(100)), tuple(other)]
 
 
 @pytest.mark.parametrize("older", [STEPS[:5], STEPS[5:]], ids=["first", "last"])
