@@ -17,7 +17,7 @@ from tests.analysis.onsets.curves_of_tests import STEPS, both, rising, tables
 
 COLUMNS = [
     *("status", "step", "low", "high", "bracket_low", "bracket_high", "level", "base", "top"),
-    *("p", "q", "crossings", "flags", "n", "clusters", "steps"),
+    *("p", "q", "crossings", "flags", "n", "clusters", "steps", "unknown_clusters"),
 ]
 
 
