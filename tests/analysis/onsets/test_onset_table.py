@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import pythia_traj as pt
+from pythia_traj.analysis.onsets.crossing import Level, cross
 from pythia_traj.analysis.onsets.curves import Curves
 from pythia_traj.analysis.onsets.grid import Grid
 from pythia_traj.analysis.onsets.half import estimate, tails
@@ -144,6 +145,24 @@ def test_blocks_weigh_by_how_many_items_they_are_the_mean_of():
     assert (found["n"], found["clusters"]) == (24, 17)
     assert found["step"] == pytest.approx(one(rows, items)["step"])
     assert found["p"] == pytest.approx(one(rows, items, cluster=dict(enumerate(blocks)))["p"])
+
+
+def test_items_that_differ_all_along_do_not_hide_a_crossing():
+    """The level moves with the items, so what they have at all steps cancels."""
+    offsets = 5 * np.random.default_rng(1).normal(size=(40, 1))
+    plain, shifted = (one(*tables(rising(6) + shift)) for shift in (0, offsets))
+    assert shifted["crossings"] == plain["crossings"]
+    assert len(plain["crossings"]) == 1
+    assert shifted["p"] == pytest.approx(plain["p"])
+
+
+def test_a_curve_that_rests_at_the_level_crosses_where_the_rest_begins():
+    """Rounding does not move it to the end of the rest."""
+    means = np.array([0.0] * 5 + [0.5] * 5 + [1.0] * 4)
+    means[8] -= 1e-13
+    crossing = cross(means, Grid(tuple(STEPS)), Level())
+    assert crossing.level == pytest.approx(0.5)
+    assert crossing.k == 5
 
 
 def test_standard_errors_of_single_items_are_the_usual_ones():
