@@ -62,6 +62,10 @@ class StoreError(PythiaTrajError):
     """The run's directory is not a run, or cannot be written."""
 
 
+class AnalysisError(PythiaTrajError):
+    """Rows cannot be analysed as asked: too few steps, heads by index, nothing in common."""
+
+
 class SchedulerError(PythiaTrajError):
     """A scheduler is not here, does not answer, or refuses a job."""
 
