@@ -63,7 +63,7 @@ class StoreError(PythiaTrajError):
 
 
 class AnalysisError(PythiaTrajError):
-    """Rows cannot be analysed as asked: too few steps, heads by index, nothing in common."""
+    """Rows, items or options cannot be analysed as asked."""
 
 
 class SchedulerError(PythiaTrajError):

@@ -1,1 +1,1 @@
-"""When a trajectory takes off."""
+"""When trajectories take off: estimators, intervals, and what is said of them."""

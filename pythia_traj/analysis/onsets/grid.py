@@ -1,20 +1,85 @@
-"""Where steps lie, and the kernel that smooths over them."""
+"""Measured steps as positions on a logarithmic axis, and what is linear in a curve over them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
+
+OCTAVES = 0.5
+"""Half-width of the smoothing kernel, and the least distance of steps that are thinned."""
+
+BASE_UNTIL = 16
+"""The base of a curve is its mean over the measured steps up to this one."""
 
 
-def kernel(steps: NDArray[np.int64], octaves: float = 0.5) -> NDArray[np.float64]:
-    """Weights [T, T] that smooth a curve over log step.
+def positions(steps: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Steps in octaves: x = log2(step + 1), so that step 0 is at 0."""
+    return np.asarray(np.log2(np.asarray(steps, float) + 1))
 
-    In x = log2(step + 1) they fall linearly from a step's own to 0 at the half-width, and those of
-    each step sum to 1. Where steps are further apart than that, they change nothing.
+
+def step_at(x: float) -> float:
+    """The step at a position: the inverse of `positions`, to a millionth of a step."""
+    return round(float(2.0**x - 1), 6)
+
+
+def kernel(steps: Sequence[int] | np.ndarray, octaves: float = OCTAVES) -> np.ndarray:
+    """The weights of triangular smoothing over log step.
+
+    A curve y is smoothed as `kernel(steps) @ y`. Where steps are at least `octaves` apart this is y
+    itself.
 
     Args:
-        steps: measured steps [T].
-        octaves: the half-width.
+        steps: the measured steps.
+        octaves: half-width of the triangle.
+
+    Returns:
+        float64 [T, T]: max(0, 1 - |x_t - x_u| / octaves), rows scaled to sum 1.
     """
-    x = np.log2(np.asarray(steps, dtype=np.float64) + 1)
-    weights = np.maximum(0.0, 1 - np.abs(x[:, None] - x[None, :]) / octaves)
-    scaled: NDArray[np.float64] = weights / weights.sum(1, keepdims=True)
-    return scaled
+    x = positions(steps)
+    weights = np.clip(1 - np.abs(x[:, None] - x[None]) / octaves, 0, None)
+    return np.asarray(weights / weights.sum(1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The measured steps of curves, ascending."""
+
+    steps: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    @cached_property
+    def x(self) -> np.ndarray:
+        """Their positions, float64 [T]."""
+        return positions(self.steps)
+
+    @cached_property
+    def kernel(self) -> np.ndarray:
+        """Their smoothing, float64 [T, T]."""
+        return kernel(self.steps)
+
+    @cached_property
+    def base(self) -> np.ndarray:
+        """The weights of the base, float64 [T]: equal over steps until BASE_UNTIL.
+
+        The first step always counts.
+        """
+        early = np.asarray(self.steps) <= BASE_UNTIL
+        early[0] = True
+        return np.asarray(early / early.sum())
+
+    @cached_property
+    def thinned(self) -> np.ndarray:
+        """Indices of steps at least OCTAVES apart, taken greedily from the first."""
+        kept = [0]
+        for t in range(1, len(self)):
+            if self.x[t] - self.x[kept[-1]] >= OCTAVES - 1e-9:
+                kept.append(t)
+        return np.array(kept)
+
+    @cached_property
+    def octave_earlier(self) -> int:
+        """Index of the step nearest to an octave before the last one."""
+        return int(np.abs(self.x[:-1] - (self.x[-1] - 1)).argmin())
