@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from pythia_traj.analysis.comparison.by_index import refuse_heads
-from pythia_traj.analysis.curves import Curves, Floats, curves, identity, number, plain, require
+from pythia_traj.analysis.matrix import Floats, Matrix, identity, matrices, number, plain, require
 from pythia_traj.analysis.smoothing import check_width, smoothed
 from pythia_traj.errors import AnalysisError, nearest
 
@@ -60,7 +60,7 @@ def learning_curves(
     measured = rows[rows["control"].isna()] if "control" in rows else rows
     found = [
         unit.keys.join(_statistics(unit, _of_unit(unit, chance, of_chance), octaves))
-        for unit in map(_from_step_1, curves(measured))
+        for unit in map(_from_step_1, matrices(measured))
         if unit is not None
     ]
     if not found:
@@ -90,7 +90,7 @@ def stability(rows: pd.DataFrame, octaves: float = 0.5) -> pd.DataFrame:
     check_width(octaves)
     refuse_heads(rows, "learning curves of seeds")
     measured = plain(rows[rows["control"].isna()] if "control" in rows else rows)
-    of_all = [unit for unit in map(_from_step_1, curves(measured)) if unit is not None]
+    of_all = [unit for unit in map(_from_step_1, matrices(measured)) if unit is not None]
     # Smoothed from all of a seed's steps, compared at those that every seed has.
     tall = [_tall(unit, smoothed(unit, octaves)) for unit in of_all]
     if not tall:
@@ -102,14 +102,14 @@ def stability(rows: pd.DataFrame, octaves: float = 0.5) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def _from_step_1(unit: Curves) -> Curves | None:
+def _from_step_1(unit: Matrix) -> Matrix | None:
     late = unit.steps > 0
     if not late.any():
         return None
-    return Curves(unit.keys, unit.steps[late], unit.rows, unit.place[:, late])
+    return Matrix(unit.keys, unit.steps[late], unit.rows, unit.place[:, late])
 
 
-def _statistics(unit: Curves, chance: Floats, octaves: float) -> pd.DataFrame:
+def _statistics(unit: Matrix, chance: Floats, octaves: float) -> pd.DataFrame:
     """A row a trajectory, a column a statistic."""
     curve = smoothed(unit, octaves)
     known = ~np.isnan(curve)
@@ -180,7 +180,7 @@ def _chances(rows: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
-def _of_unit(unit: Curves, chance: Chance, of_chance: pd.DataFrame | None) -> Floats:
+def _of_unit(unit: Matrix, chance: Chance, of_chance: pd.DataFrame | None) -> Floats:
     """The chance of each trajectory of a unit."""
     if of_chance is not None:
         # The control's mean over steps: it is drawn from the items, and does not learn.
@@ -200,7 +200,7 @@ def _of_unit(unit: Curves, chance: Chance, of_chance: pd.DataFrame | None) -> Fl
     return np.full(len(unit.keys), float(chance if chance is not None else np.nan))
 
 
-def _tall(unit: Curves, curve: Floats) -> pd.DataFrame:
+def _tall(unit: Matrix, curve: Floats) -> pd.DataFrame:
     """A row for each trajectory and step: its smoothed value, and its final value."""
     final = _mean(unit.values[:, unit.steps >= LATE * unit.steps[-1]])
     repeated = unit.keys.loc[unit.keys.index.repeat(len(unit.steps))].reset_index(drop=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from pythia_traj.analysis.curves import Curves, Floats, curves
+from pythia_traj.analysis.matrix import Floats, Matrix, matrices
 from pythia_traj.analysis.onsets.grid import kernel
 from pythia_traj.errors import AnalysisError
 
@@ -29,14 +29,14 @@ def smooth(rows: pd.DataFrame, octaves: float = 0.5) -> pd.DataFrame:
     """
     check_width(octaves)
     parts = [rows.iloc[:0].assign(smooth=np.zeros(0))]
-    for unit in curves(rows):
+    for unit in matrices(rows):
         there = unit.place >= 0
         chosen = unit.rows.iloc[unit.place[there]]
         parts.append(chosen.assign(smooth=smoothed(unit, octaves)[there]))
     return pd.concat(parts[1:] or parts, ignore_index=True)
 
 
-def smoothed(unit: Curves, octaves: float) -> Floats:
+def smoothed(unit: Matrix, octaves: float) -> Floats:
     """The smoothed values of trajectories, NaN where there is no value [trajectory, step]."""
     weights, known = kernel(unit.steps, octaves), ~np.isnan(unit.values)
     sums = np.where(known, unit.values, 0.0) @ weights.T

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from pythia_traj.analysis.comparison.loss import Descent, descents
-from pythia_traj.analysis.curves import Curves, Floats, curves
+from pythia_traj.analysis.matrix import Floats, Matrix, matrices
 from pythia_traj.errors import AnalysisError, nearest
 
 By = Literal["step", "tokens", "loss"]
@@ -62,7 +62,7 @@ def at_equal(
         raise AnalysisError(
             f"by={by!r}: align by step, tokens or loss; {nearest(by, get_args(By))}"
         )
-    units = list(curves(rows))
+    units = list(matrices(rows))
     if not units:
         raise AnalysisError("there are no rows to align: choose some that a run has")
     parts = []
@@ -90,7 +90,7 @@ class _Axis:
         self._steps, self._descent = steps, descent
 
     @staticmethod
-    def of(unit: Curves, by: By, known: Mapping[str, Descent]) -> "_Axis":
+    def of(unit: Matrix, by: By, known: Mapping[str, Descent]) -> "_Axis":
         """That of a model and label.
 
         Raises:
@@ -141,7 +141,7 @@ def _common(axes: list[_Axis], by: By) -> Floats:
     return found[::-1] if by == "loss" else found
 
 
-def _at_points(unit: Curves, axis: _Axis, points: Floats) -> pd.DataFrame:
+def _at_points(unit: Matrix, axis: _Axis, points: Floats) -> pd.DataFrame:
     """The values of a unit's trajectories at the points."""
     x, wanted = np.log2(unit.steps + 1.0), axis.positions(points)
     inside = (wanted >= x[0] - _SAME) & (wanted <= x[-1] + _SAME)
@@ -177,7 +177,7 @@ def _at_points(unit: Curves, axis: _Axis, points: Floats) -> pd.DataFrame:
 
 
 def _reasons(
-    unit: Curves,
+    unit: Matrix,
     axis: _Axis,
     missing: np.ndarray,
     inside: np.ndarray,
@@ -196,18 +196,18 @@ def _reasons(
     return found
 
 
-def _own(unit: Curves, row: int) -> str | None:
+def _own(unit: Matrix, row: int) -> str | None:
     """The reason that a row has for its missing value."""
     if row < 0 or "reason" not in unit.rows:
         return None
     return None if pd.notna(unit.rows["value"].iloc[row]) else unit.rows["reason"].iloc[row]
 
 
-def _label(unit: Curves) -> str:
+def _label(unit: Matrix) -> str:
     return str(unit.keys["label"].iloc[0]) if "label" in unit.keys else ""
 
 
-def _nothing(units: list[Curves], by: By) -> str:
+def _nothing(units: list[Matrix], by: By) -> str:
     ranges = []
     for unit in units[:2]:
         model = unit.keys["model"].iloc[0]

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
-from pythia_traj.analysis.curves import Floats, curves
+from pythia_traj.analysis.matrix import Floats, matrices
 from pythia_traj.errors import AnalysisError, nearest
 
 Null = Literal["phase", "block"]
@@ -113,7 +113,7 @@ def thinned(steps: np.ndarray, octaves: float) -> np.ndarray:
 
 def _trajectory(rows: pd.DataFrame, side: str) -> pd.Series:
     """The values of the one trajectory in these rows, by step."""
-    units = list(curves(rows))
+    units = list(matrices(rows))
     count = sum(len(unit.keys) for unit in units)
     if count != 1:
         raise AnalysisError(

@@ -9,7 +9,8 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from pythia_traj.analysis.curves import KEY, Floats, plain, require
+from pythia_traj.analysis.matrix import Floats, plain, require
+from pythia_traj.analysis.onsets.tables import KEYS
 from pythia_traj.errors import AnalysisError
 
 _QUANTILES = {"min": 0.0, "q10": 0.1, "median": 0.5, "q90": 0.9, "max": 1.0}
@@ -37,7 +38,7 @@ def summarise_heads(rows: pd.DataFrame, above: Sequence[float] = ()) -> pd.DataF
     """
     heads = _values(rows)
     units = [name for name in rows.columns if name in _UNIT]
-    keys = [name for name in (*units, *KEY) if name in heads and name not in _OF_HEADS]
+    keys = [name for name in (*units, *KEYS[2:]) if name in heads and name not in _OF_HEADS]
     groups = heads.sort_values("value").groupby(keys, dropna=False, sort=False)["value"]
     count = groups.size()
     found = [(name, groups.quantile(share)) for name, share in _QUANTILES.items()]
@@ -72,10 +73,10 @@ def head_distances(rows: pd.DataFrame, draws: int = 999, seed: int = 0) -> pd.Da
         seed: of the shuffling.
 
     Returns:
-        a row for each metric, step that both have, and pair of models: the columns that identify
-        the metric; `step`, `first` and `second` (the models), `distance`, `null` (its median
-        under shuffling), `null_high` (95 % of the shuffled are below), `p` (the share that is at
-        least as large), `heads_first`, `heads_second`.
+        a row for each metric, step that both have (of aligned rows: point `at`), and pair of
+        models: the columns that identify the metric; `step`, `first` and `second` (the models),
+        `distance`, `null` (its median under shuffling), `null_high` (95 % of the shuffled are
+        below), `p` (the share that is at least as large), `heads_first`, `heads_second`.
 
     Raises:
         AnalysisError: no row has a value of a head, or they are of one model alone.
@@ -86,21 +87,23 @@ def head_distances(rows: pd.DataFrame, draws: int = 999, seed: int = 0) -> pd.Da
             f"distances between heads: the rows are of {heads['model'].nunique()} model: give those"
             " of two or more"
         )
-    keys = [name for name in ("label", *KEY) if name in heads and name not in _OF_HEADS]
+    keys = [name for name in KEYS[1:] if name in heads and name not in _OF_HEADS]
+    where = "at" if "at" in heads else "step"
     null, found = _Null(draws, seed), []
-    for key, group in heads.groupby([*keys, "step"], dropna=False, sort=False):
+    for key, group in heads.groupby([*keys, where], dropna=False, sort=False):
         of_models = {
             model: np.sort(at["value"].to_numpy(float))
             for model, at in group.groupby("model", sort=True)
         }
-        named = dict(zip([*keys, "step"], key, strict=True))
+        named = dict(zip([*keys, where], key, strict=True))
         for (first, a), (second, b) in combinations(of_models.items(), 2):
             found.append({**named, "first": first, "second": second, **null.compare(a, b)})
     if not found:
         raise AnalysisError(
             "distances between heads: the models have no step of a metric in common"
         )
-    return pd.DataFrame(found)
+    numbers = {name: heads[name].dtype for name in keys if heads[name].dtype != object}
+    return pd.DataFrame(found).astype(numbers)
 
 
 class _Null:

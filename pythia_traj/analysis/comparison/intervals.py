@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from pythia_traj.analysis.curves import Floats
+from pythia_traj.analysis.matrix import Floats
 from pythia_traj.engines.means import FEWEST_CLUSTERS
 
 SIDES = ("first", "second")

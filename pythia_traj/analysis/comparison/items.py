@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pythia_traj.analysis.comparison.intervals import SIDES, with_interval
-from pythia_traj.analysis.curves import number, plain, require
+from pythia_traj.analysis.matrix import number, plain, require
 
 Pair = tuple[pd.DataFrame, pd.DataFrame]
 """Rows of the table `items` of two models."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pythia_traj.analysis.curves import Floats
+from pythia_traj.analysis.matrix import Floats
 from pythia_traj.analysis.selection import choose, measured, of_everything, on_text
 from pythia_traj.errors import AnalysisError
 

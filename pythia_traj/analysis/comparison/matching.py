@@ -13,7 +13,8 @@ import pandas as pd
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from pythia_traj.analysis.curves import KEY, Floats, number, plain, require
+from pythia_traj.analysis.matrix import Floats, number, plain, require
+from pythia_traj.analysis.onsets.tables import KEYS
 from pythia_traj.errors import AnalysisError, nearest
 
 Within = Literal["model", "layer"]
@@ -116,7 +117,7 @@ def _heads(rows: pd.DataFrame, side: str) -> pd.DataFrame:
             f"matching heads: the {side} rows hold heads of {len(models)} models"
             f" ({', '.join(models[:3]) or 'none'}): give those of one"
         )
-    keys = [name for name in ("label", *KEY) if name in found and name not in _HEAD]
+    keys = [name for name in KEYS[1:] if name in found and name not in _HEAD]
     firsts = found.assign(_metric=number(found, keys)).drop_duplicates("_metric")
     names = {
         row[0]: " · ".join(str(word) for word in row[1:] if not pd.isna(word))

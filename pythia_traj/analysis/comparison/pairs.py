@@ -14,7 +14,7 @@ from pythia_traj.analysis.comparison.by_index import refuse_heads
 from pythia_traj.analysis.comparison.intervals import SIDES, independent
 from pythia_traj.analysis.comparison.items import Pair, paired_by_item
 from pythia_traj.analysis.comparison.loss import descents
-from pythia_traj.analysis.curves import identity, plain
+from pythia_traj.analysis.matrix import identity, plain
 from pythia_traj.errors import AnalysisError
 
 _COLUMNS = (
@@ -116,18 +116,23 @@ def _in_both(first: pd.DataFrame, second: pd.DataFrame, keys: list[str]) -> pd.D
     models = together.groupby(keys, dropna=False, sort=False)["model"].transform("nunique")
     found = together[models == 2]
     if found.empty:
-        have = [
-            ", ".join(sorted({f"{label}/{metric}" for label, metric in _labels(rows)})[:4])
-            for rows in (first, second)
-        ]
-        raise AnalysisError(
-            f"the two have no metric in common under the same label: the first has {have[0]}, the"
-            f" second {have[1]}"
-        )
+        raise AnalysisError(nothing_in_common(_metrics(first), _metrics(second)))
     return found
 
 
-def _labels(rows: pd.DataFrame) -> set[tuple[str, str]]:
+def nothing_in_common(first: set[tuple[str, str]], second: set[tuple[str, str]]) -> str:
+    """The message for two models without a common metric, given the labels and metrics of each."""
+    have = [
+        ", ".join(f"{label}/{metric}" for label, metric in sorted(own)[:4]) or "none"
+        for own in (first, second)
+    ]
+    return (
+        f"the two have no metric in common under the same label: the first has {have[0]}, the"
+        f" second {have[1]}"
+    )
+
+
+def _metrics(rows: pd.DataFrame) -> set[tuple[str, str]]:
     labels = rows["label"] if "label" in rows else [""] * len(rows)
     return set(zip(map(str, labels), map(str, rows["metric"]), strict=True))
 

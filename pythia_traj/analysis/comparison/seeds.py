@@ -5,7 +5,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from pythia_traj.analysis.comparison.by_index import refuse_heads
-from pythia_traj.analysis.curves import identity, number, plain, require
+from pythia_traj.analysis.matrix import identity, number, plain, require
 from pythia_traj.errors import AnalysisError
 
 FEWEST_SEEDS = 3

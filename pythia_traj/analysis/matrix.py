@@ -13,21 +13,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pythia_traj import schema
-from pythia_traj.analysis.selection import WHICH
+from pythia_traj.analysis.onsets.tables import KEYS
 from pythia_traj.errors import AnalysisError
 
-KEY = tuple(column.name for column in schema.KEY_COLUMNS)
-"""Which metric of what: the columns that tell the trajectories of one model and label apart."""
-
-TRAJECTORY = (*WHICH, *KEY)
-"""The columns that identify a trajectory; rows of the table `items` also have `item`."""
+UNIT = schema.PARTITIONS
+"""The columns that tell models and labels apart; `KEYS` also has those of metrics."""
 
 Steps = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Curves:
+class Matrix:
     """The trajectories of one model and label.
 
     Attributes:
@@ -62,7 +59,7 @@ class Curves:
         return of_any
 
 
-def curves(rows: pd.DataFrame) -> Iterator[Curves]:
+def matrices(rows: pd.DataFrame) -> Iterator[Matrix]:
     """The trajectories of each model and label, in the order of the rows.
 
     Args:
@@ -74,7 +71,7 @@ def curves(rows: pd.DataFrame) -> Iterator[Curves]:
     require(rows, ["model", "step", "value"])
     named = plain(rows)
     keys = identity(named)
-    units = [name for name in WHICH if name in named]
+    units = [name for name in UNIT if name in named]
     for _, unit in named.groupby(units, sort=False):
         of_trajectory = number(unit, keys)
         at_rows = unit["step"].to_numpy(np.int64)
@@ -85,12 +82,12 @@ def curves(rows: pd.DataFrame) -> Iterator[Curves]:
         found = unit.reset_index(drop=True)
         if (place >= 0).sum() < len(unit):
             _refuse_twice(found, keys)
-        yield Curves(found.loc[first, keys].reset_index(drop=True), steps, found, place)
+        yield Matrix(found.loc[first, keys].reset_index(drop=True), steps, found, place)
 
 
 def identity(rows: pd.DataFrame) -> list[str]:
     """The columns that identify the trajectories of these rows."""
-    return [name for name in (*TRAJECTORY, "item") if name in rows]
+    return [name for name in (*KEYS, "item") if name in rows]
 
 
 def number(rows: pd.DataFrame, keys: Sequence[str]) -> Steps:
@@ -105,7 +102,7 @@ def plain(rows: pd.DataFrame) -> pd.DataFrame:
     """
     words = [
         name
-        for name in (*TRAJECTORY, "reason")
+        for name in (*KEYS, "reason")
         if name in rows and not pd.api.types.is_numeric_dtype(rows[name])
     ]
     texts = {name: rows[name].astype(object).where(rows[name].notna(), None) for name in words}
