@@ -13,7 +13,16 @@ import numpy as np
 import pandas as pd
 
 from pythia_traj.analysis.comparison.by_index import refuse_heads
-from pythia_traj.analysis.matrix import Floats, Matrix, identity, matrices, number, plain, require
+from pythia_traj.analysis.matrix import (
+    Floats,
+    Matrix,
+    identity,
+    matrices,
+    number,
+    plain,
+    require,
+    typed_like,
+)
 from pythia_traj.analysis.smoothing import check_width, smoothed
 from pythia_traj.errors import AnalysisError, nearest
 
@@ -99,7 +108,7 @@ def stability(rows: pd.DataFrame, octaves: float = 0.5) -> pd.DataFrame:
     keys = [name for name in identity(together) if name != "model"]
     groups = number(together, keys)
     found = [{**_named(group, keys), **_spread(group)} for _, group in together.groupby(groups)]
-    return pd.DataFrame(found)
+    return typed_like(pd.DataFrame(found), together, keys)
 
 
 def _from_step_1(unit: Matrix) -> Matrix | None:

@@ -109,6 +109,21 @@ def plain(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**texts)
 
 
+def typed_like(found: pd.DataFrame, rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """A table whose key columns have the types of those of some rows.
+
+    pandas makes numbers of words that are all absent, and does not join them with words again.
+    """
+    return found.assign(
+        **{
+            name: found[name].astype(object).where(found[name].notna(), None)
+            if rows[name].dtype == object
+            else found[name].astype(rows[name].dtype)
+            for name in keys
+        }
+    )
+
+
 def require(rows: pd.DataFrame, columns: Sequence[str]) -> None:
     """Refuses rows that lack a column.
 

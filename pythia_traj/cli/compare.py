@@ -32,6 +32,9 @@ def compare(
     seeds: Annotated[
         bool, typer.Option("--seeds", help="The models are seeds of one model: show bands.")
     ] = False,
+    onsets: Annotated[
+        bool, typer.Option("--onsets", help="When the metrics of both take off, and which first.")
+    ] = False,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Show two models of one or two runs beside each other, or the bands of several seeds.
@@ -49,6 +52,7 @@ def compare(
         label=label or (),
         loss_label=loss_label,
         seeds=seeds,
+        onsets=onsets,
     )
     if as_json:
         print_json(_document(found))
@@ -65,70 +69,113 @@ def _show_two(found: "Comparison") -> None:
     first, second = (side.name for side in found.sides)
     say(f"{first} and {second}, at the last {found.by} that both have")
     known = _known(found.metrics, "difference")
-    if len(known):
-        rows = [
-            (
-                name,
-                _number(one["at"]),
-                _number(one["first"]),
-                _number(one["second"]),
-                _interval(one["difference"], one["low"], one["high"]),
-                "items" if one["paired"] else "",
-                _interval(one["largest_difference"], one["largest_low"], one["largest_high"]),
-                _number(one["largest_at"]),
-            )
-            for name, one in _named(known)
-        ]
+    moving = known[known["largest_difference"] != 0] if len(known) else known
+    if len(moving):
         print_table(
-            ("metric", found.by, first, second, "difference", "paired by", "largest", "at"), rows
+            ("metric", found.by, first, second, "difference", "paired by", "largest", "at"),
+            [
+                (
+                    name,
+                    _number(one["at"]),
+                    _number(one["first"]),
+                    _number(one["second"]),
+                    _interval(one["difference"], one["low"], one["high"]),
+                    "items" if one["paired"] else "",
+                    _interval(one["largest_difference"], one["largest_low"], one["largest_high"]),
+                    _number(one["largest_at"]),
+                )
+                for name, one in _named(moving)
+            ],
         )
         say(f"Differences are {second} minus {first}. {_ITEMS}")
         say("The interval of a largest difference holds for those at all points together.")
+    if len(known) > len(moving):
+        say(f"{len(known) - len(moving)} metrics are equal at all points: --json has them")
+    if len(found.metrics) > len(known):
+        say(f"{len(found.metrics) - len(known)} metrics lack a value of one: --json says why")
     if len(found.heads):
-        heads = [
+        _show_heads(found, first, second)
+    if len(found.onsets):
+        _show_onsets(found.onsets, first, second)
+
+
+def _show_heads(found: "Comparison", first: str, second: str) -> None:
+    say("\nHeads as distributions")
+    shown = [f"{what}, {side}" for what in ("largest", "median") for side in (first, second)]
+    columns = [f"{what}_{side}" for what in ("max", "median") for side in ("first", "second")]
+    print_table(
+        ("metric", found.by, *shown, "distance", "shuffled", "p"),
+        [
+            (name, _number(one["at"]), *(_number(one[at]) for at in columns), *_distance(one))
+            for name, one in _named(found.heads)
+        ],
+    )
+
+
+def _show_onsets(onsets: "pd.DataFrame", first: str, second: str) -> None:
+    from pythia_traj.analysis.onsets.words import between
+
+    say("\nOnsets")
+    dated = onsets[onsets[["step_first", "step_second"]].notna().any(axis=1)]
+    print_table(
+        ("metric", first, "", second, "", "octaves later", ""),
+        [
             (
                 name,
-                _number(one["at"]),
-                *(_number(one[f"max_{side}"]) for side in ("first", "second")),
-                *(_number(one[f"median_{side}"]) for side in ("first", "second")),
-                *_distance(one),
+                *(
+                    cell
+                    for side in ("first", "second")
+                    for cell in (
+                        _number(one[f"step_{side}"]) or one[f"status_{side}"],
+                        between(one[f"low_{side}"], one[f"high_{side}"])
+                        if _number(one[f"step_{side}"])
+                        else "",
+                    )
+                ),
+                _number(one["octaves"]),
+                one["verdict"],
             )
-            for name, one in _named(found.heads)
-        ]
-        largest = [f"largest, {side}" for side in (first, second)]
-        middle = [f"median, {side}" for side in (first, second)]
-        say("\nHeads as distributions")
-        print_table(("metric", found.by, *largest, *middle, "distance", "shuffled", "p"), heads)
-    _say_left_out(found.metrics, "difference")
+            for name, one in _named(dated)
+        ],
+    )
+    if len(onsets) > len(dated):
+        say(f"{len(onsets) - len(dated)} metrics take off in neither")
 
 
 def _show_seeds(found: "Comparison") -> None:
     names = ", ".join(side.name for side in found.sides)
     say(f"{len(found.sides)} seeds ({names}), at the last {found.by} that all have")
-    rows = [
-        (
-            name,
-            _number(one["at"]),
-            _interval(one["mean"], one["low"], one["high"]),
-            _number(one["sd"]),
-            f"{_number(one['least'])} .. {_number(one['most'])}",
-            _number(one["item_stderr"]),
-            one["seeds"],
-        )
-        for name, one in _named(_known(found.metrics, "mean"))
-    ]
+    known = _known(found.metrics, "mean")
+    # Of heads the largest and the median; --json has the other quantiles.
+    known = known[~known["metric"].str.endswith(("(min)", "(q10)", "(q90)"))]
     columns = ("metric", found.by, "mean of seeds", "sd of seeds", "range", "item error", "seeds")
-    print_table(columns, rows)
+    print_table(
+        columns,
+        [
+            (
+                name,
+                _number(one["at"]),
+                _interval(one["mean"], one["low"], one["high"]),
+                _number(one["sd"]),
+                f"{_number(one['least'])} .. {_number(one['most'])}",
+                _number(one["item_stderr"]),
+                one["seeds"],
+            )
+            for name, one in _named(known)
+        ],
+    )
     say(
         "Intervals are of 95 %, of the mean over seeds. The error of a seed's items is beside them."
     )
     if len(found.heads):
         say("\nHeads as distributions, for each two seeds")
-        heads = [
-            (name, one["first"], one["second"], _number(one["at"]), *_distance(one))
-            for name, one in _named(found.heads)
-        ]
-        print_table(("metric", "", "", found.by, "distance", "shuffled", "p"), heads)
+        print_table(
+            ("metric", "", "", found.by, "distance", "shuffled", "p"),
+            [
+                (name, one["first"], one["second"], _number(one["at"]), *_distance(one))
+                for name, one in _named(found.heads)
+            ],
+        )
 
 
 def _distance(one: dict[str, Any]) -> tuple[str, str, str]:
@@ -149,12 +196,6 @@ def _known(table: "pd.DataFrame", column: str) -> "pd.DataFrame":
     return table[table[column].notna()] if len(table) else table
 
 
-def _say_left_out(table: "pd.DataFrame", column: str) -> None:
-    missing = len(table) - len(_known(table, column))
-    if missing:
-        say(f"{missing} metrics without a value of both: --json says why")
-
-
 def _number(value: Any) -> str:
     return "" if value is None or value != value else f"{value:.4g}"
 
@@ -172,6 +213,7 @@ def _document(found: "Comparison") -> dict[str, Any]:
         ],
         "metrics": _records(found.metrics),
         "heads": _records(found.heads),
+        "onsets": _records(found.onsets),
         "notes": list(found.notes),
     }
 

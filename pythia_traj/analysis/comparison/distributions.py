@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from pythia_traj.analysis.matrix import Floats, plain, require
+from pythia_traj.analysis.matrix import Floats, number, plain, require, typed_like
 from pythia_traj.analysis.onsets.tables import KEYS
 from pythia_traj.errors import AnalysisError
 
@@ -39,22 +39,23 @@ def summarise_heads(rows: pd.DataFrame, above: Sequence[float] = ()) -> pd.DataF
     heads = _values(rows)
     units = [name for name in rows.columns if name in _UNIT]
     keys = [name for name in (*units, *KEYS[2:]) if name in heads and name not in _OF_HEADS]
-    groups = heads.sort_values("value").groupby(keys, dropna=False, sort=False)["value"]
-    count = groups.size()
-    found = [(name, groups.quantile(share)) for name, share in _QUANTILES.items()]
+    heads = heads.assign(_place=number(heads, keys))
+    # In the order of values, so that a result is the same to the bit for every order of the heads.
+    groups = heads.sort_values("value").groupby("_place")["value"]
+    found = {name: groups.quantile(share) for name, share in _QUANTILES.items()}
     for threshold in above:
         over = heads.assign(value=(heads["value"] > threshold).astype(float))
-        counted = over.groupby(keys, dropna=False, sort=False)["value"].sum()
-        found.append((f"heads above {threshold:g}", counted.reindex(count.index)))
-    parts = []
-    for name, values in found:
-        part = values.rename("value").reset_index()
-        part["metric"] = part["metric"].astype(str) + f" ({name})"
-        parts.append(part.assign(n=count.to_numpy()))
-    together = pd.concat(parts, ignore_index=True)
+        found[f"heads above {threshold:g}"] = over.groupby("_place")["value"].sum()
+    named = heads.drop_duplicates("_place").set_index("_place")[keys].assign(n=groups.size())
+    parts = [
+        named.assign(metric=named["metric"].astype(str) + f" ({name})", value=values)
+        for name, values in found.items()
+    ]
+    # The summaries of a metric beside each other.
+    together = pd.concat(parts).sort_index(kind="stable").reset_index(drop=True)
     for name in _OF_HEADS:
         together[name] = pd.Series(pd.NA, index=together.index, dtype="Int64")
-    return together.assign(
+    return typed_like(together, heads, keys).assign(
         component=None, stderr=np.nan, reason="no standard error: heads share their items"
     )
 
@@ -102,8 +103,7 @@ def head_distances(rows: pd.DataFrame, draws: int = 999, seed: int = 0) -> pd.Da
         raise AnalysisError(
             "distances between heads: the models have no step of a metric in common"
         )
-    numbers = {name: heads[name].dtype for name in keys if heads[name].dtype != object}
-    return pd.DataFrame(found).astype(numbers)
+    return typed_like(pd.DataFrame(found), heads, keys)
 
 
 class _Null:

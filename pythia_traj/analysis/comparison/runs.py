@@ -13,6 +13,7 @@ from pythia_traj.analysis.comparison.intervals import SIDES
 from pythia_traj.analysis.comparison.pairs import compare, largest_difference, nothing_in_common
 from pythia_traj.analysis.comparison.seeds import seed_bands
 from pythia_traj.analysis.comparison.sides import Side, are_seeds, other_settings, read_sides
+from pythia_traj.analysis.comparison.which_first import onsets_of_two
 from pythia_traj.analysis.matrix import identity
 from pythia_traj.errors import AnalysisError
 from pythia_traj.store.read import read_run
@@ -30,6 +31,8 @@ class Comparison:
             training (`largest_at`, ...); of seeds the bands of `seed_bands` there.
         heads: metrics of heads, as distributions, at the last point: as `head_distances` gives
             them, with the largest head and the median of each side; of seeds a row a pair.
+        onsets: when each metric of two models takes off, as `onsets_of_two` has it; empty where it
+            was not asked.
         notes: what a reader must know.
         is_of_seeds: whether the sides are seeds of one model.
     """
@@ -38,6 +41,7 @@ class Comparison:
     by: str
     metrics: pd.DataFrame
     heads: pd.DataFrame
+    onsets: pd.DataFrame
     notes: tuple[str, ...]
     is_of_seeds: bool = False
 
@@ -51,6 +55,7 @@ def compare_runs(
     label: Sequence[str] = (),
     loss_label: str | None = None,
     seeds: bool = False,
+    onsets: bool = False,
 ) -> Comparison:
     """Compares two models of one or two runs, or bands of several seeds.
 
@@ -63,6 +68,7 @@ def compare_runs(
         loss_label: by="loss": the label of the loss, where several have it.
         seeds: the models are seeds of one another. They also are where the tables of models say so
             and there are three or more.
+        onsets: also date the onsets of both, and say which came first.
 
     Raises:
         StoreError: a directory is not a run, or does not hold a word of the filters.
@@ -79,14 +85,16 @@ def compare_runs(
     chosen = _Chosen(by, loss_label, tuple(metric), tuple(label))
     if by == "loss" and where:
         sides = [replace(side, rows=_with_loss(side)) for side in sides]
+    dated = pd.DataFrame()
     if of_seeds:
         metrics, heads = _of_seeds(sides, chosen)
     else:
         metrics, heads = _of_two(sides, chosen)
+        dated = _dated(sides, chosen) if onsets else dated
     named = sum(int((names_heads(side.rows) & side.rows["head"].isna()).sum()) for side in sides)
     if named:
         notes.append(f"{named} values of sets that name heads by index were left out")
-    return Comparison(tuple(sides), by, metrics, heads, tuple(notes), of_seeds)
+    return Comparison(tuple(sides), by, metrics, heads, dated, tuple(notes), of_seeds)
 
 
 @dataclass(frozen=True)
@@ -131,7 +139,7 @@ def _of_two(sides: Sequence[Side], chosen: _Chosen) -> tuple[pd.DataFrame, pd.Da
     _refuse_nothing_common(sides, chosen)
     metrics, distances = pd.DataFrame(), pd.DataFrame()
     if _metrics(whole[0], chosen) & _metrics(whole[1], chosen):
-        items = _same_items(first, second, whole)
+        items = _items(sides, whole, _same_labels(first, second))
         found = compare(whole[0], whole[1], chosen.by, loss_label=chosen.loss_label, items=items)
         found = chosen.of(found)
         keys = identity(found)
@@ -193,14 +201,35 @@ def _refuse_nothing_common(sides: Sequence[Side], chosen: _Chosen) -> None:
         raise AnalysisError(nothing_in_common(first, second))
 
 
-def _same_items(
-    first: Side, second: Side, whole: Sequence[pd.DataFrame]
+def _dated(sides: Sequence[Side], chosen: _Chosen) -> pd.DataFrame:
+    """The onsets of both, of the metrics whose items are kept."""
+    whole = [chosen.of(_whole(side.rows)) for side in sides]
+    labels = sorted(set(sides[0].settings) & set(sides[1].settings))
+    found = _items(sides, whole, labels)
+    if found is None or found[0].empty or found[1].empty:
+        return pd.DataFrame()
+    known = set.intersection(
+        *(set(zip(items["label"], items["metric"], strict=True)) for items in found)
+    )
+    kept = [
+        rows[[pair in known for pair in zip(rows["label"], rows["metric"], strict=True)]]
+        for rows in whole
+    ]
+    return onsets_of_two((kept[0], kept[1]), found, _same_labels(sides[0], sides[1]))
+
+
+def _same_labels(first: Side, second: Side) -> list[str]:
+    """The labels that were measured with the same settings and data."""
+    return [name for name, made in first.settings.items() if second.settings.get(name) == made]
+
+
+def _items(
+    sides: Sequence[Side], whole: Sequence[pd.DataFrame], labels: Sequence[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """The items of both at the labels that were measured with the same settings and data."""
-    labels = [name for name, made in first.settings.items() if second.settings.get(name) == made]
+    """The items of the metrics that both have at some labels; None where a run keeps none."""
     metrics = sorted(set(whole[0]["metric"].astype(str)) & set(whole[1]["metric"].astype(str)))
-    items = first.items(labels, metrics), second.items(labels, metrics)
-    return None if items[0] is None or items[1] is None else (items[0], items[1])
+    first, second = (side.items(labels, metrics) for side in sides)
+    return None if first is None or second is None else (first, second)
 
 
 def _with_loss(side: Side) -> pd.DataFrame:

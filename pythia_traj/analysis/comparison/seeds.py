@@ -5,7 +5,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from pythia_traj.analysis.comparison.by_index import refuse_heads
-from pythia_traj.analysis.matrix import identity, number, plain, require
+from pythia_traj.analysis.matrix import identity, number, plain, require, typed_like
 from pythia_traj.errors import AnalysisError
 
 FEWEST_SEEDS = 3
@@ -73,4 +73,4 @@ def seed_bands(rows: pd.DataFrame) -> pd.DataFrame:
     found = found.assign(low=found["mean"] - reach, high=found["mean"] + reach, reason=reason)
     columns = ["mean", "sd", "low", "high", "least", "most", "seeds", "item_stderr", "reason"]
     ordered = found.sort_values(["_place", where], ignore_index=True)
-    return ordered[[*keys, where, *columns]]
+    return typed_like(ordered, named, keys)[[*keys, where, *columns]]

@@ -46,9 +46,10 @@ class Side:
         """
         if "items" not in list_tables(Run.open(self.run)):
             return None
-        rows = read_run(self.run, table="items", mixed=True, model=self.model).frame
+        rows = read_run(
+            self.run, table="items", mixed=True, model=self.model, head=None, position=None
+        ).frame
         chosen = rows["label"].isin(labels) & rows["metric"].isin(metrics)
-        chosen &= rows["head"].isna() & rows["position"].isna()
         return rows[chosen].assign(model=self.name)
 
 
