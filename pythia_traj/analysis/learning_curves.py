@@ -195,7 +195,7 @@ def _of_unit(unit: Matrix, chance: Chance, of_chance: pd.DataFrame | None) -> Fl
         # The control's mean over steps: it is drawn from the items, and does not learn.
         keys = [name for name in identity(of_chance) if name != "control"]
         means = of_chance.groupby(keys, dropna=False, sort=False)["value"].mean().reset_index()
-        joined = unit.keys.merge(means, on=keys, how="left")
+        joined = unit.keys.merge(typed_like(means, unit.keys, keys), on=keys, how="left")
         found: Floats = joined["value"].to_numpy(float)
         return found
     if isinstance(chance, Mapping):

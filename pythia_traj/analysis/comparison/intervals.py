@@ -23,6 +23,7 @@ def independent(joined: pd.DataFrame) -> pd.DataFrame:
         df = stderr**4 / sum(error**4 / f for error, f in zip(errors, free, strict=True))
     # Two errors of 0 have no degrees of freedom, and need none.
     df = np.where((stderr == 0) & np.isfinite(free[0] + free[1]), np.minimum(*free), df)
+    df = np.where(np.minimum(*free) >= FEWEST_CLUSTERS - 1, df, np.nan)
     missing = [joined[f"reason_{side}"] for side in SIDES]
     reason = missing[0].where(missing[0].notna(), missing[1])
     lacks = np.isnan(stderr) | ~np.isfinite(df)

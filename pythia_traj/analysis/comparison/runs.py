@@ -215,6 +215,8 @@ def _dated(sides: Sequence[Side], chosen: _Chosen) -> pd.DataFrame:
         rows[[pair in known for pair in zip(rows["label"], rows["metric"], strict=True)]]
         for rows in whole
     ]
+    if kept[0].empty or kept[1].empty:
+        return pd.DataFrame()
     return onsets_of_two((kept[0], kept[1]), found, _same_labels(sides[0], sides[1]))
 
 
