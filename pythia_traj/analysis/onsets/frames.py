@@ -83,8 +83,9 @@ def onset(
         method: `half`, `threshold:X`, or for comparison only `half_max`, `half_final`, `logistic`,
             `ramp`, `change_point`, `first_above:X,K`.
         threshold: the same as `threshold:X`.
-        direction: `up`, `down`, or `auto`: as the metric is known to go. Of other metrics it is the
-            way in which each goes furthest, and p is then compared with 0.025.
+        direction: `up`, `down`, or `auto`: as the metric is known to go. Of other metrics a curve
+            is taken as falling where it surely falls, and further than it rises; p is then compared
+            with 0.025, whichever way it goes.
         floor: the base, where it is known: chance, or ln V of a loss.
         cluster: which items are not independent: a column of `items`, or item -> cluster.
         draws: of the bootstrap.

@@ -244,9 +244,9 @@ def names_of(keys: pd.DataFrame, always: Sequence[str] = ()) -> list[str]:
         for name in keys.columns
         if name in always or (len(keys) > 1 and keys[name].nunique(dropna=False) > 1)
     ] or list(keys.columns[:1])
-    if "head" in shown and "layer" in keys.columns and "layer" not in shown:
-        # A head's number alone says nothing.
-        shown.insert(shown.index("head"), "layer")
+    if {"layer", "head"} & set(shown):
+        # A head's number, or its layer's, says nothing alone.
+        shown = [name for name in keys.columns if name in (*shown, "layer", "head")]
     return [_name_of({str(name): one[name] for name in shown}) for one in keys.to_dict("records")]
 
 
