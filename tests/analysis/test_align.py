@@ -107,7 +107,7 @@ def test_a_model_without_a_loss_is_refused():
 
 def test_no_common_step_says_what_each_has():
     rows = both(line([1.0], steps=(1,)), line([2.0], steps=(3,), model="n"))
-    with pytest.raises(AnalysisError, match=r"no step in common \(m has 1 from 1 to 1; n has 1"):
+    with pytest.raises(AnalysisError, match=r"no step in common \(m has step 1; n has step 3"):
         pt.align(rows)
 
 

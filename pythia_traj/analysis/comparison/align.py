@@ -211,7 +211,8 @@ def _nothing(units: list[Matrix], by: By) -> str:
     ranges = []
     for unit in units[:2]:
         model = unit.keys["model"].iloc[0]
-        ranges.append(f"{model} has {len(unit.steps)} from {unit.steps[0]} to {unit.steps[-1]}")
+        steps = f"{len(unit.steps)} steps from {unit.steps[0]} to {unit.steps[-1]}"
+        ranges.append(f"{model} has {steps if len(unit.steps) > 1 else f'step {unit.steps[0]}'}")
     if by == "step":
         return (
             f"these models have no step in common ({'; '.join(ranges)}): give points=, at which"

@@ -56,9 +56,9 @@ def correlate(
     log2(step + 1), from the first on: otherwise most changes would be noise of late steps that
     hardly differ. A change is that from one of them to the next, per octave.
 
-    Of two independent random walks in log step 3 to 7 % have p <= 0.05. But a metric that rises
-    once, and otherwise stays, is a single event: of two such rises at independent times 16 to 25 %
-    have p <= 0.05, and for those the order of their onsets says more.
+    Of two independent random walks in log step 6 % have p <= 0.05. But a metric that rises once,
+    and otherwise stays, is a single event: of two such rises at independent times 17 to 24 % have
+    p <= 0.05, and for those the order of their onsets says more (benchmarks/correlation.py).
 
     Args:
         first: the rows of one trajectory, as `pythia_traj.load` gives them.
