@@ -13,8 +13,8 @@ def smooth(rows: pd.DataFrame, octaves: float = 0.5) -> pd.DataFrame:
 
     The weights fall linearly from a step's own to 0 at `octaves` away in log2(step + 1), and those
     of each step sum to 1. Where steps are further apart, `smooth` is the value itself. A step
-    without a value has none smoothed either, and does not count for its neighbours. There is no
-    standard error of `smooth`: the errors of neighbouring steps, which have the same items, are not
+    without a value has none smoothed either, and does not count for its neighbours. `smooth` has no
+    standard error: the errors of neighbouring steps, which have the same items, are not
     independent.
 
     Args:
@@ -37,7 +37,7 @@ def smooth(rows: pd.DataFrame, octaves: float = 0.5) -> pd.DataFrame:
 
 
 def smoothed(unit: Matrix, octaves: float) -> Floats:
-    """The smoothed values of trajectories, NaN where there is no value [trajectory, step]."""
+    """The smoothed values of trajectories, NaN where it is missing [trajectory, step]."""
     weights, known = kernel(unit.steps, octaves), ~np.isnan(unit.values)
     sums = np.where(known, unit.values, 0.0) @ weights.T
     found: Floats = sums / np.where(known, known.astype(float) @ weights.T, np.nan)

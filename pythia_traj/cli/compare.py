@@ -205,28 +205,19 @@ def _interval(value: float, low: float, high: float) -> str:
 
 
 def _document(found: "Comparison") -> dict[str, Any]:
+    from pythia_traj.analysis.records import as_records
+
     return {
         "by": found.by,
         "seeds": found.is_of_seeds,
         "models": [
             {"name": side.name, "run": str(side.run), "model": side.model} for side in found.sides
         ],
-        "metrics": _records(found.metrics),
-        "heads": _records(found.heads),
-        "onsets": _records(found.onsets),
+        "metrics": as_records(found.metrics),
+        "heads": as_records(found.heads),
+        "onsets": as_records(found.onsets),
         "notes": list(found.notes),
     }
-
-
-def _records(table: "pd.DataFrame") -> list[dict[str, Any]]:
-    """Rows as JSON has them: null for what is missing."""
-    import pandas as pd
-
-    plain = table.astype(object)
-    return [
-        {str(name): None if pd.isna(value) else value for name, value in one.items()}
-        for one in plain.to_dict("records")
-    ]
 
 
 def add_to(app: typer.Typer) -> None:

@@ -41,7 +41,7 @@ def align(
     Returns:
         a row for each trajectory and point: the columns that identify the trajectory; `at`, the
         point; `step`, where it lies in that model's training, between steps where `interpolated`;
-        value, stderr, n and clusters; the reason where there is no value.
+        value, stderr, n and clusters; the reason where the value is missing.
 
     Raises:
         AnalysisError: the models have no point in common, a model's tokens or loss is not known,

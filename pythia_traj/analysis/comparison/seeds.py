@@ -28,7 +28,7 @@ def seed_bands(rows: pd.DataFrame) -> pd.DataFrame:
         the metric; `step` or `at`; `mean`, `sd` (between seeds), `low` and `high` (95 % interval of
         the mean over seeds, by t with seeds - 1 degrees of freedom; from 3 seeds on),
         `least`, `most`, `seeds` (how many have a value), `item_stderr` (the median of the seeds'
-        own standard errors), and the `reason` where there is no interval.
+        own standard errors), and the `reason` where the interval is missing.
 
     Raises:
         AnalysisError: heads would be compared by index, there is one model alone, or a model has
