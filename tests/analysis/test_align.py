@@ -40,6 +40,12 @@ def test_nothing_is_extrapolated():
     assert found["reason"].iloc[3] == "not extrapolated: measured at a step from 1 to 7"
 
 
+def test_nothing_is_extrapolated_where_step_0_was_measured_either():
+    found = pt.align(line([1.0, 5.0], steps=(0, 7)), points=[7, 8])
+    assert found["value"].isna().tolist() == [False, True]
+    assert found["step"].isna().tolist() == [False, True]
+
+
 def test_a_missing_value_keeps_its_reason():
     rows = line([1.0, math.nan], steps=(1, 7), reason="the context is too short")
     found = pt.align(rows, points=[3, 7])

@@ -45,7 +45,7 @@ def test_the_heads_that_do_the_same_are_found():
 @pytest.mark.parametrize("within", ["model", "layer"])
 @pytest.mark.parametrize("seed", range(3))
 def test_permuting_the_heads_of_one_model_changes_nothing(within, seed):
-    first, second = heads_of("m", curves(1)), heads_of("n", curves(2))
+    first, second = heads_of("m", curves(1, 2, 16)), heads_of("n", curves(2, 2, 16))
     plain = pt.match_heads(first, second, within=within)
     for other in (
         pt.match_heads(shuffled(first, seed), second, within=within),

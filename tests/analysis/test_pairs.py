@@ -72,6 +72,14 @@ def test_items_of_other_numbers_are_not_paired():
     assert not pt.compare(first, second, items=(of_first, fewer))["paired"].any()
 
 
+def test_items_that_one_lacks_are_not_paired_though_the_mean_is_the_same():
+    first, of_first = measured(np.tile([1.0, -1.0], (2, 20)))
+    second, of_second = measured(np.ones((2, 40)), model="other")
+    assert pt.compare(first, second, items=(of_first, of_second))["paired"].all()
+    fewer = of_second[of_second["item"] > 1]
+    assert not pt.compare(first, second, items=(of_first, fewer))["paired"].any()
+
+
 def test_items_whose_mean_is_not_the_value_are_not_paired():
     _, _, (first, of_first), (second, of_second) = two()
     other = of_second.assign(value=of_second["value"] + 0.1)

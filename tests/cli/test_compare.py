@@ -136,10 +136,10 @@ def test_two_models_of_one_run_are_compared_too(cli, models, tmp_path):
 
 
 def test_other_settings_are_a_warning_and_nothing_is_paired(cli, models, runs, tmp_path):
-    other = swept(models[1], tmp_path / "other", {"loss": {"length": 16, "n": 7, "null_n": 2}})
+    other = swept(models[1], tmp_path / "other", {"loss": {**EXPERIMENTS["loss"], "seed": 1}})
     code, out, err = cli("compare", runs[0], other, "--metric", "nll", "--label", "loss")
     assert code == 0
-    assert "warning: loss was measured with different settings (n: 8, 7)" in err
+    assert "warning: loss was measured with different settings (data.seed: 0, 1)" in err
     document = json.loads(cli("compare", runs[0], other, "--metric", "nll", "--json")[1])
     assert not any(one["paired"] for one in document["metrics"])
 

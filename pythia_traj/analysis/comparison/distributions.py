@@ -1,6 +1,7 @@
 """Heads as distributions: what can be compared between models whatever the order of their heads.
 
-Every result is the same, to the bit, for any order of the heads: values are sorted first.
+Every result is the same, to the bit, for any order of the heads: quantiles, counts, and sums over
+sorted values.
 """
 
 from collections.abc import Sequence
@@ -40,8 +41,7 @@ def summarise_heads(rows: pd.DataFrame, above: Sequence[float] = ()) -> pd.DataF
     units = [name for name in rows.columns if name in _UNIT]
     keys = [name for name in (*units, *KEYS[2:]) if name in heads and name not in _OF_HEADS]
     heads = heads.assign(_place=number(heads, keys))
-    # In the order of values, so that a result is the same to the bit for every order of the heads.
-    groups = heads.sort_values("value").groupby("_place")["value"]
+    groups = heads.groupby("_place")["value"]
     found = {name: groups.quantile(share) for name, share in _QUANTILES.items()}
     for threshold in above:
         over = heads.assign(value=(heads["value"] > threshold).astype(float))
@@ -93,8 +93,7 @@ def head_distances(rows: pd.DataFrame, draws: int = 999, seed: int = 0) -> pd.Da
     null, found = _Null(draws, seed), []
     for key, group in heads.groupby([*keys, where], dropna=False, sort=False):
         of_models = {
-            model: np.sort(at["value"].to_numpy(float))
-            for model, at in group.groupby("model", sort=True)
+            model: at["value"].to_numpy(float) for model, at in group.groupby("model", sort=True)
         }
         named = dict(zip([*keys, where], key, strict=True))
         for (first, a), (second, b) in combinations(of_models.items(), 2):
@@ -114,7 +113,7 @@ class _Null:
         self._apart: dict[tuple[int, int], Floats] = {}
 
     def compare(self, a: Floats, b: Floats) -> dict[str, object]:
-        """The distance of two distributions, given sorted, and those of shuffled ones."""
+        """The distance of two distributions, and those of shuffled ones."""
         pooled = np.concatenate([a, b])
         order = np.argsort(pooled, kind="stable")
         gaps = np.diff(pooled[order])

@@ -34,7 +34,7 @@ def paired_by_item(found: pd.DataFrame, items: Pair, keys: list[str]) -> pd.Data
     table = found.reset_index(drop=True)
     paired = _by_row(_items_of_both(table, items, keys))
     rows = table.loc[paired.index]
-    fits = paired["alike"] & ~rows["interpolated"].astype(bool)
+    fits = paired["alike"]
     for side in SIDES:
         fits &= np.isclose(paired[side], rows[f"value_{side}"], rtol=_CLOSE, atol=_CLOSE**2)
     paired, rows = paired[fits], rows[fits]
@@ -48,7 +48,10 @@ def paired_by_item(found: pd.DataFrame, items: Pair, keys: list[str]) -> pd.Data
 
 
 def _items_of_both(table: pd.DataFrame, items: Pair, keys: list[str]) -> pd.DataFrame:
-    """The items of both models at each row of the table: `row`, `item`, and value and n of each."""
+    """The items of both models at each row of the table: `row`, `item`, and value and n of each.
+
+    None where a value lies between measured steps.
+    """
     named = [table, *map(plain, items)]
     every = [part.reindex(columns=keys).astype(object) for part in named]
     numbers = number(pd.concat(every, ignore_index=True), keys)
