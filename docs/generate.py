@@ -101,7 +101,12 @@ def _reference() -> str:
 def _columns(columns: Iterable[schema.Column]) -> str:
     types = {"dictionary": "dictionary<int32, string>"}
     rows = [
-        (f"`{c.name}`", types.get(c.type, c.type), "yes" if c.nullable else "", c.meaning)
+        (
+            f"`{c.name}`",
+            types.get(c.type, c.type),
+            "yes" if c.nullable else "",
+            f"{c.meaning}; null too in files from before it was added" if c.added else c.meaning,
+        )
         for c in columns
     ]
     return table(("column", "type", "null", "meaning"), rows)

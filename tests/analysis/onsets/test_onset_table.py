@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 
 import pythia_traj as pt
+from pythia_traj.analysis.onsets import half
+from pythia_traj.analysis.onsets.crossing import Level, cross
 from pythia_traj.analysis.onsets.curves import Curves
 from pythia_traj.analysis.onsets.grid import Grid
 from pythia_traj.analysis.onsets.half import estimate, tails
@@ -17,7 +19,7 @@ from tests.analysis.onsets.curves_of_tests import STEPS, both, rising, tables
 
 COLUMNS = [
     *("status", "step", "low", "high", "bracket_low", "bracket_high", "level", "base", "top"),
-    *("p", "q", "crossings", "flags", "n", "clusters", "steps"),
+    *("p", "q", "crossings", "flags", "n", "clusters", "steps", "unknown_clusters"),
 ]
 
 
@@ -144,6 +146,58 @@ def test_blocks_weigh_by_how_many_items_they_are_the_mean_of():
     assert (found["n"], found["clusters"]) == (24, 17)
     assert found["step"] == pytest.approx(one(rows, items)["step"])
     assert found["p"] == pytest.approx(one(rows, items, cluster=dict(enumerate(blocks)))["p"])
+
+
+def test_items_that_differ_all_along_do_not_hide_a_crossing():
+    """The level moves with the items, so what they have at all steps cancels."""
+    offsets = 5 * np.random.default_rng(1).normal(size=(40, 1))
+    plain, shifted = (one(*tables(rising(6) + shift)) for shift in (0, offsets))
+    assert shifted["crossings"] == plain["crossings"]
+    assert len(plain["crossings"]) == 1
+    assert shifted["p"] == pytest.approx(plain["p"])
+
+
+def test_a_curve_that_rests_at_the_level_crosses_where_the_rest_begins():
+    """Rounding does not move it to the end of the rest."""
+    means = np.array([0.0] * 6 + [0.5] * 5 + [1.0] * 3)
+    means[9] -= 1e-13
+    crossing = cross(means, Grid(tuple(STEPS)), Level())
+    assert crossing.level == pytest.approx(0.5)
+    assert crossing.k == 6
+
+
+@pytest.mark.parametrize("elsewhere", [2, 9])
+def test_the_bracket_is_inside_the_interval_wherever_the_draws_are(elsewhere):
+    low, high = half._interval(np.full(100, elsewhere), 6, tuple(STEPS), 40)
+    assert low <= STEPS[5]
+    assert high >= STEPS[6]
+
+
+def test_a_level_that_is_hardly_passed_at_first_is_not_said_to_be():
+    """`present` needs all draws; here some begin below the level."""
+    values = rising(1, noise=0.1)
+    values[:, 0] = np.random.default_rng(0).normal(size=40)
+    values[:, 0] += 0.7 - values[:, 0].mean()
+    found = one(*tables(values), threshold=0.5)
+    assert (found["status"], found["bracket_high"], found["low"]) == ("unsure", 0, None)
+    assert found["high"] > 0
+
+
+def test_clusters_of_unequal_size_weigh_by_their_size():
+    rng = np.random.default_rng(0)
+    counts, draws = np.array([1.0, 2, 3, 4, 5, 6, 7, 8, 9]), 50
+    items = [rng.normal(size=(int(c), 14)) + 5 + rng.normal() for c in counts]
+    sums = np.stack([some.sum(0) for some in items])
+    curves = Curves(Grid(tuple(STEPS)), sums[None], counts)
+    mean = np.concatenate(items).mean(0)
+    assert curves.means[0] == pytest.approx(mean)
+    deviations = np.stack([(some - mean).sum(0) for some in items])
+    expected = np.sqrt(9 / 8 * (deviations**2).sum(0)) / counts.sum()
+    assert curves.standard_error(curves.sums)[0] == pytest.approx(expected)
+    weights = curves.weights(draws, 0)
+    for drawn, times in zip(curves.drawn(weights)[0], weights, strict=True):
+        again = [some for some, n in zip(items, times, strict=True) for _ in range(n)]
+        assert drawn == pytest.approx(np.concatenate(again).mean(0))
 
 
 def test_standard_errors_of_single_items_are_the_usual_ones():
