@@ -92,7 +92,24 @@ def test_an_interpolated_value_is_not_paired():
     assert found["paired"].tolist() == [True, False]
 
 
-def test_clusters_widen_a_paired_error_as_they_widen_that_of_the_values():
+def test_items_of_one_cluster_count_together():
+    rng = np.random.default_rng(0)
+    cluster = np.repeat(np.arange(10), 4)
+    apart = rng.normal(size=10)[cluster]  # the difference is the same in all items of a cluster
+    a = rng.normal(size=(2, 40))
+    (first, of_first), (second, of_second) = measured(a), measured(a + apart, model="other")
+    named = [items.assign(cluster=cluster.tolist() * 2) for items in (of_first, of_second)]
+    found = pt.compare(first, second, items=tuple(named)).iloc[0]
+    assert (found["paired"], found["df"]) == (True, 9)
+    of_clusters = stats.sem(apart[::4])
+    assert found["stderr"] == pytest.approx(of_clusters, rel=1e-5)
+    plain = pt.compare(first, second, items=(of_first, of_second)).iloc[0]
+    assert (plain["df"], plain["stderr"] < found["stderr"]) == (39, True)
+    other = named[1].assign(cluster=named[1]["cluster"] + 1)
+    assert not pt.compare(first, second, items=(named[0], other))["paired"].any()
+
+
+def test_where_items_name_no_cluster_the_paired_error_is_wider_as_that_of_the_values_is():
     _, _, (first, of_first), (second, of_second) = two()
     plain = pt.compare(first, second, items=(of_first, of_second)).iloc[0]
     wider = [rows.assign(stderr=rows["stderr"] * 1.5, clusters=10) for rows in (first, second)]

@@ -21,10 +21,11 @@ def paired_by_item(found: pd.DataFrame, items: Pair, keys: list[str]) -> pd.Data
     """Differences with the errors of paired items, where the items are there; others as they were.
 
     A difference is paired where both values were measured at a step, the items of both have the
-    same numbers and sizes, and their mean is the value. The items' clusters are not stored. Where
-    values are of fewer clusters than items, the paired error is multiplied by the larger of the two
-    values' ratios of clustered error to that of independent items, and the degrees of freedom are
-    those of clusters.
+    same numbers, sizes and clusters, and their mean is the value. Its error is that of clusters,
+    sqrt(C / (C - 1) sum over clusters of (a cluster's summed deviation)^2) / N, with C - 1 degrees
+    of freedom. Where values are of fewer clusters than items, and older items do not say of which,
+    the error is multiplied by the larger of the two values' ratios of clustered error to that of
+    independent items.
 
     Args:
         found: differences as `intervals.independent` gives them.
@@ -68,28 +69,42 @@ def _items_of_both(table: pd.DataFrame, items: Pair, keys: list[str]) -> pd.Data
             "item": part["item"].to_numpy(np.int64),
             side: part["value"].to_numpy(float),
             f"n_{side}": part["n"].to_numpy(float),
+            f"cluster_{side}": _clusters(part),
         }
         joined.append(wanted.merge(pd.DataFrame(columns), on=["key", "step"]))
     first, second = (one.drop(columns=["key", "step"]) for one in joined)
     return first.merge(second, on=["row", "item"], how="outer")
 
 
-def _by_row(joined: pd.DataFrame) -> pd.DataFrame:
-    """By row: the means of both, the errors of both and of their difference, as independent items.
+def _clusters(items: pd.DataFrame) -> np.ndarray:
+    """Which items belong together; negative numbers of their own for those that are independent."""
+    own = -1 - items["item"].to_numpy(np.int64)
+    if "cluster" not in items:
+        return own
+    named = items["cluster"].astype("Float64").to_numpy(float, na_value=np.nan)
+    return np.where(np.isnan(named), own, np.nan_to_num(named)).astype(np.int64)
 
-    `alike` says whether both have the same items, in the same sizes.
+
+def _by_row(joined: pd.DataFrame) -> pd.DataFrame:
+    """By row: the means of both, the errors of both and of their difference, and the clusters.
+
+    `alike` says whether both have the same items, in the same sizes and clusters.
     """
     first, second = SIDES
     weights = joined[f"n_{first}"]
     same = (weights == joined[f"n_{second}"]) & joined[list(SIDES)].notna().all(axis=1)
+    same &= joined[f"cluster_{first}"] == joined[f"cluster_{second}"]
     joined = joined.assign(difference=joined[second] - joined[first], weight=weights, alike=same)
     of_row = joined.groupby("row")
-    found = pd.DataFrame({"alike": of_row["alike"].all(), "count": of_row.size()})
+    found = pd.DataFrame(
+        {"alike": of_row["alike"].all(), "count": of_row[f"cluster_{first}"].nunique()}
+    )
     total = of_row["weight"].sum()
     for name, error in (("difference", "error"), *((side, f"error_{side}") for side in SIDES)):
         mean = (joined[name] * weights).groupby(joined["row"]).sum() / total
-        apart = ((joined[name] - joined["row"].map(mean)) * weights) ** 2
-        squares = apart.groupby(joined["row"]).sum()
+        apart = (joined[name] - joined["row"].map(mean)) * weights
+        of_cluster = apart.groupby([joined["row"], joined[f"cluster_{first}"]]).sum()
+        squares = (of_cluster**2).groupby("row").sum()
         with np.errstate(divide="ignore", invalid="ignore"):
             count = found["count"].to_numpy(float)
             found[error] = np.sqrt(squares * count / (count - 1)) / total

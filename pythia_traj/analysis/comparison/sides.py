@@ -14,7 +14,7 @@ from pythia_traj.store.mixed import differences
 from pythia_traj.store.read import read_run
 
 _OF_SEEDS = ("seed", "data_seed", "weight_seed")
-_SAME_MODEL = ("suite", "size", "deduped", "n_layers", "n_heads", "d_model", "n_parameters")
+_SAME_MODEL = ("size", "deduped", "n_layers", "n_heads", "d_model", "n_parameters")
 
 
 @dataclass(frozen=True)
