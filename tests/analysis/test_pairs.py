@@ -92,6 +92,14 @@ def test_an_interpolated_value_is_not_paired():
     assert found["paired"].tolist() == [True, False]
 
 
+def test_where_only_one_was_measured_nothing_is_paired():
+    rng = np.random.default_rng(0)
+    first, of_first = measured(rng.normal(size=(2, 40)))
+    second, of_second = measured(rng.normal(size=(3, 40)), steps=(0, 2, 8), model="other")
+    found = pt.compare(first, second, points=[0, 2, 8], items=(of_first, of_second))
+    assert found["paired"].tolist() == [True, False, True]
+
+
 def test_items_of_one_cluster_count_together():
     rng = np.random.default_rng(0)
     cluster = np.repeat(np.arange(10), 4)
@@ -196,7 +204,7 @@ def test_heads_are_never_compared_by_index():
 
 def test_nothing_in_common_and_several_models_are_sentences():
     a, b = line([1.0], steps=(0,)), line([1.0], steps=(0,), metric="accuracy")
-    with pytest.raises(AnalysisError, match="first has a/nll, the second a/accuracy"):
+    with pytest.raises(AnalysisError, match="first has a nll, the second a accuracy"):
         pt.compare(a, b)
     with pytest.raises(AnalysisError, match=r"the second rows are of 2 models \(m, n\)"):
         pt.compare(a, both(a, line([1.0], steps=(0,), model="n")))

@@ -7,6 +7,7 @@ import pytest
 
 import pythia_traj as pt
 from pythia_traj.analysis.comparison.by_index import names_heads
+from pythia_traj.errors import AnalysisError
 from tests.support import publish, random_model
 
 EXPERIMENTS = {
@@ -184,10 +185,25 @@ def test_no_common_metric_and_no_common_step_are_sentences(cli, models, runs, tm
     )
     other = swept(models[1], tmp_path / "metric", {"other": {"use": "loss", **EXPERIMENTS["loss"]}})
     err = cli("compare", late, other)[2]
-    assert "no metric in common under the same label: the first has loss/accuracy" in err
+    assert "no metric in common under the same label: the first has loss accuracy; " in err
 
 
 def test_heads_of_a_run_are_recognised(runs):
     rows = pt.load(runs[0])
     assert set(rows.loc[names_heads(rows), "metric"]) >= {"prefix_matching", "bos"}
     assert not names_heads(rows[rows["label"] == "loss"]).any()
+
+
+def test_metrics_whose_variants_differ_are_not_common_and_the_rest_is_shown(runs, monkeypatch):
+    from pythia_traj.analysis.comparison import runs as module
+
+    read = module.read_sides
+
+    def renamed(*arguments, **where):
+        sides, notes = read(*arguments, **where)
+        rows = sides[1].rows.assign(variant="another")
+        return [sides[0], module.replace(sides[1], rows=rows)], notes
+
+    monkeypatch.setattr(module, "read_sides", renamed)
+    with pytest.raises(AnalysisError, match="the first has induction bos two_halves; "):
+        module.compare_runs(runs[:2])

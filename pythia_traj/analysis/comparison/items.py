@@ -95,15 +95,15 @@ def _by_row(joined: pd.DataFrame) -> pd.DataFrame:
     same = (weights == joined[f"n_{second}"]) & joined[list(SIDES)].notna().all(axis=1)
     same &= joined[f"cluster_{first}"] == joined[f"cluster_{second}"]
     joined = joined.assign(difference=joined[second] - joined[first], weight=weights, alike=same)
+    cluster = joined[f"cluster_{first}"].fillna(joined[f"cluster_{second}"])
+    joined = joined.assign(cluster=cluster)
     of_row = joined.groupby("row")
-    found = pd.DataFrame(
-        {"alike": of_row["alike"].all(), "count": of_row[f"cluster_{first}"].nunique()}
-    )
+    found = pd.DataFrame({"alike": of_row["alike"].all(), "count": of_row["cluster"].nunique()})
     total = of_row["weight"].sum()
     for name, error in (("difference", "error"), *((side, f"error_{side}") for side in SIDES)):
         mean = (joined[name] * weights).groupby(joined["row"]).sum() / total
         apart = (joined[name] - joined["row"].map(mean)) * weights
-        of_cluster = apart.groupby([joined["row"], joined[f"cluster_{first}"]]).sum()
+        of_cluster = apart.groupby([joined["row"], cluster]).sum()
         squares = (of_cluster**2).groupby("row").sum()
         with np.errstate(divide="ignore", invalid="ignore"):
             count = found["count"].to_numpy(float)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pythia_traj.analysis.matrix import Floats
+from pythia_traj.analysis.matrix import Floats, require
 from pythia_traj.analysis.selection import choose, measured, of_everything, on_text
 from pythia_traj.errors import AnalysisError
 
@@ -56,6 +56,7 @@ def descents(rows: pd.DataFrame, metric: str, label: str | None = None) -> dict[
     Raises:
         AnalysisError: a model has it under several labels.
     """
+    require(rows, ["label", "experiment", "metric", "component", "position"])
     chosen = measured(of_everything(choose(on_text(rows), [metric]))).dropna(subset=["value"])
     if label is not None:
         chosen = chosen[chosen["label"] == label]

@@ -64,7 +64,9 @@ def compare(
         _refuse_several(rows, side)
         sides[side] = plain(rows).assign(model=side)
     keys = [name for name in identity(sides["first"]) if name != "model"]
-    common = _in_both(sides["first"], sides["second"], keys)
+    common = in_both(sides["first"], sides["second"], keys)
+    if common.empty:
+        raise AnalysisError(nothing_in_common(sides["first"], sides["second"]))
     known = {}
     if by == "loss":
         # Its label may differ between the two, and then it is not among the common rows.
@@ -110,31 +112,27 @@ def _refuse_several(rows: pd.DataFrame, side: str) -> None:
         )
 
 
-def _in_both(first: pd.DataFrame, second: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """The rows of both models whose metric the other has too."""
-    together = pd.concat([first, second], ignore_index=True)
-    models = together.groupby(keys, dropna=False, sort=False)["model"].transform("nunique")
-    found = together[models == 2]
-    if found.empty:
-        raise AnalysisError(nothing_in_common(_metrics(first), _metrics(second)))
-    return found
+def in_both(first: pd.DataFrame, second: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """The rows of two models whose key the other has too."""
+    together = pd.concat([plain(first), plain(second)], ignore_index=True)
+    models = together.groupby(list(keys), dropna=False, sort=False)["model"].transform("nunique")
+    return together[models == 2]
 
 
-def nothing_in_common(first: set[tuple[str, str]], second: set[tuple[str, str]]) -> str:
-    """The message for two models without a common metric, given the labels and metrics of each."""
-    have = [
-        ", ".join(f"{label}/{metric}" for label, metric in sorted(own)[:4]) or "none"
-        for own in (first, second)
-    ]
+def nothing_in_common(first: pd.DataFrame, second: pd.DataFrame) -> str:
+    """The message for two models without a common metric."""
+    have = ["; ".join(_metrics(rows)[:4]) or "none" for rows in (first, second)]
     return (
         f"the two have no metric in common under the same label: the first has {have[0]}, the"
         f" second {have[1]}"
     )
 
 
-def _metrics(rows: pd.DataFrame) -> set[tuple[str, str]]:
-    labels = rows["label"] if "label" in rows else [""] * len(rows)
-    return set(zip(map(str, labels), map(str, rows["metric"]), strict=True))
+def _metrics(rows: pd.DataFrame) -> list[str]:
+    """The metrics of some rows, with what tells them apart, by name."""
+    names = [name for name in ("label", "metric", "variant", "part") if name in rows]
+    words = plain(rows)[names].drop_duplicates().itertuples(index=False)
+    return sorted(" ".join(str(word) for word in row if word is not None) for row in words)
 
 
 def _side_by_side(aligned: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

@@ -10,7 +10,12 @@ from pythia_traj.analysis.comparison.align import By, align
 from pythia_traj.analysis.comparison.by_index import names_heads
 from pythia_traj.analysis.comparison.distributions import head_distances, summarise_heads
 from pythia_traj.analysis.comparison.intervals import SIDES
-from pythia_traj.analysis.comparison.pairs import compare, largest_difference, nothing_in_common
+from pythia_traj.analysis.comparison.pairs import (
+    compare,
+    in_both,
+    largest_difference,
+    nothing_in_common,
+)
 from pythia_traj.analysis.comparison.seeds import seed_bands
 from pythia_traj.analysis.comparison.sides import Side, are_seeds, other_settings, read_sides
 from pythia_traj.analysis.comparison.which_first import onsets_of_two
@@ -136,22 +141,30 @@ def _check_count(sides: Sequence[Side], of_seeds: bool) -> None:
 def _of_two(sides: Sequence[Side], chosen: _Chosen) -> tuple[pd.DataFrame, pd.DataFrame]:
     first, second = sides
     whole, heads = ([part(side.rows) for side in sides] for part in (_whole, _of_heads))
-    _refuse_nothing_common(sides, chosen)
+    keys = [name for name in identity(first.rows) if name != "model"]
+    of_heads = [name for name in keys if name not in ("layer", "head")]
+    has_whole = len(chosen.of(in_both(whole[0], whole[1], keys))) > 0
+    has_heads = len(chosen.of(in_both(heads[0], heads[1], of_heads))) > 0
+    if not has_whole and not has_heads:
+        raise AnalysisError(nothing_in_common(chosen.of(first.rows), chosen.of(second.rows)))
     metrics, distances = pd.DataFrame(), pd.DataFrame()
-    if _metrics(whole[0], chosen) & _metrics(whole[1], chosen):
+    if has_whole:
         items = _items(sides, whole, _same_labels(first, second))
         found = compare(whole[0], whole[1], chosen.by, loss_label=chosen.loss_label, items=items)
-        found = chosen.of(found)
-        keys = identity(found)
-        largest = largest_difference(found)[[*keys, "at", "difference", "low", "high", "points"]]
-        renamed = {name: f"largest_{name}" for name in largest.columns if name not in keys}
-        metrics = _last(found, "difference").merge(
-            largest.rename(columns=renamed), on=keys, how="left"
-        )
-    if _metrics(heads[0], chosen) & _metrics(heads[1], chosen):
+        metrics = _with_largest(chosen.of(found))
+    if has_heads:
         aligned = chosen.aligned(pd.concat([side.rows for side in sides], ignore_index=True))
         distances = _heads_of_two(aligned[aligned["head"].notna()], sides)
     return metrics, distances
+
+
+def _with_largest(found: pd.DataFrame) -> pd.DataFrame:
+    """The difference of each metric at the last point, and the largest over training."""
+    keys = identity(found)
+    largest = largest_difference(found)[[*keys, "at", "difference", "low", "high", "points"]]
+    renamed = {name: f"largest_{name}" for name in largest.columns if name not in keys}
+    last = _last(found, "difference")
+    return last.merge(largest.rename(columns=renamed), on=keys, how="left")
 
 
 def _heads_of_two(aligned: pd.DataFrame, sides: Sequence[Side]) -> pd.DataFrame:
@@ -188,17 +201,6 @@ def _whole(rows: pd.DataFrame) -> pd.DataFrame:
 def _of_heads(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with a value of a head."""
     return rows[rows["head"].notna() & rows["value"].notna()]
-
-
-def _metrics(rows: pd.DataFrame, chosen: _Chosen) -> set[tuple[str, str]]:
-    some = chosen.of(rows)
-    return set(zip(some["label"].astype(str), some["metric"].astype(str), strict=True))
-
-
-def _refuse_nothing_common(sides: Sequence[Side], chosen: _Chosen) -> None:
-    first, second = (_metrics(side.rows, chosen) for side in sides)
-    if not first & second:
-        raise AnalysisError(nothing_in_common(first, second))
 
 
 def _dated(sides: Sequence[Side], chosen: _Chosen) -> pd.DataFrame:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from pythia_traj.errors import AnalysisError, nearest
+from pythia_traj.errors import AnalysisError, StoreError, nearest
 from pythia_traj.store.done import list_tables
 from pythia_traj.store.layout import Run
 from pythia_traj.store.mixed import differences
-from pythia_traj.store.read import read_run
+from pythia_traj.store.read import Read, read_run
 
 _OF_SEEDS = ("seed", "data_seed", "weight_seed")
 _SAME_MODEL = ("size", "deduped", "n_layers", "n_heads", "d_model", "n_parameters")
@@ -72,7 +72,7 @@ def read_sides(
     sides: list[Side] = []
     notes: list[str] = []
     for path in paths:
-        found = read_run(path, mixed=True, **where)
+        found = _read(path, where)
         notes += [f"{path}: {note}" for note in found.notes] if len(paths) > 1 else found.notes
         table = read_run(path, table="models").frame.astype(object)
         facts = {str(row["model"]): dict(row) for _, row in table.iterrows()}
@@ -90,6 +90,20 @@ def read_sides(
             raise AnalysisError(f"no run has a model {name!r}: {nearest(name, known)}")
     chosen = [side for side in sides if not models or side.model in models]
     return _named(chosen), notes
+
+
+def _read(path: Path, where: Mapping[str, Any]) -> Read:
+    """The rows of a run.
+
+    Raises:
+        StoreError: as `read_run`, always with the run's path.
+    """
+    try:
+        return read_run(path, mixed=True, **where)
+    except StoreError as error:
+        if str(path) in str(error):
+            raise
+        raise StoreError(f"{path}: {error}") from error
 
 
 def are_seeds(sides: Sequence[Side]) -> bool:
