@@ -26,7 +26,7 @@ def heads_of(model, values, steps=STEPS, **columns):
     )
 
 
-def shuffled(rows, seed=0, within_layers=True):
+def shuffled(rows, seed=0):
     """The same rows with the heads of each layer under other numbers, in another order."""
     rng = np.random.default_rng(seed)
     found = rows.copy()

@@ -8,6 +8,7 @@ import pytest
 import pythia_traj as pt
 from pythia_traj.analysis.comparison.by_index import names_heads
 from pythia_traj.errors import AnalysisError
+from tests.analysis.trajectories import shuffled
 from tests.support import publish, random_model
 
 EXPERIMENTS = {
@@ -207,3 +208,26 @@ def test_metrics_whose_variants_differ_are_not_common_and_the_rest_is_shown(runs
     monkeypatch.setattr(module, "read_sides", renamed)
     with pytest.raises(AnalysisError, match="the first has induction bos two_halves; "):
         module.compare_runs(runs[:2])
+
+
+@pytest.mark.parametrize("seeds", [False, True])
+def test_permuting_the_heads_of_one_model_changes_nothing_that_is_shown(runs, monkeypatch, seeds):
+    from pythia_traj.analysis.comparison import runs as module
+
+    plain = module.compare_runs(runs[: 3 if seeds else 2], seeds=seeds)
+    read = module.read_sides
+
+    def permuted(*arguments, **where):
+        sides, notes = read(*arguments, **where)
+        return [module.replace(sides[0], rows=shuffled(sides[0].rows, 1)), *sides[1:]], notes
+
+    monkeypatch.setattr(module, "read_sides", permuted)
+    other = module.compare_runs(runs[: 3 if seeds else 2], seeds=seeds)
+    for table in ("metrics", "heads"):
+        # The order of the rows is that in which the metrics came.
+        found = [
+            getattr(one, table).astype(str).sort_values(list(getattr(one, table).columns))
+            for one in (plain, other)
+        ]
+        assert len(found[0]) > 8
+        assert found[0].reset_index(drop=True).equals(found[1].reset_index(drop=True))
