@@ -78,7 +78,7 @@ _MORE: dict[str, Callable[[Mapping[str, Any]], str]] = {
     ),
     "base_not_init": lambda row: "its start was not measured",
     "uneven": lambda row: "it moves between steps by more than its items explain",
-    "falls_back": lambda row: "at the end it is past the level no longer",
+    "falls_back": lambda row: "at the end it is back on the side of the level where it began",
     "no_items": lambda row: (
         f"no items are stored at all of its {row['steps']} steps, so there is a bracket and no"
         " interval"
