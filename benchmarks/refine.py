@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 
 import numpy as np
-from curves import KINDS, PUBLISHED, Curve, draw
+from curves import KINDS, ORDINARY, PUBLISHED, Curve, draw
 
 from pythia_traj.analysis.onsets.curves import Curves
 from pythia_traj.analysis.onsets.half import estimate
@@ -120,8 +120,9 @@ def summary(found: Iterable[Search]) -> Mapping[str, float | None]:
         "several": round(sum(one.onset.status == "several" for one in searches) / share, 3),
         "onset": round(sum(one.onset.status == "onset" for one in searches) / share, 3),
         "budget_spent": round(sum(one.why == "budget" for one in searches) / share, 3),
-        "full_holds": round(
-            sum(_full(one).holds for one in dated) / len(dated), 3) if dated else None,
+        "full_holds": round(sum(_full(one).holds for one in dated) / len(dated), 3)
+        if dated
+        else None,
     }
 
 
@@ -135,9 +136,17 @@ def main() -> None:
     parser.add_argument("--curves", type=int, default=CURVES)
     parser.add_argument("--kind", action="append", choices=list(KINDS))
     arguments = parser.parse_args()
+    ordinary: list[Search] = []
     for kind in arguments.kind or KINDS:
         found = [search(draw(kind, number)) for number in range(arguments.curves)]
-        print(json.dumps({"kind": kind, "curves": arguments.curves, **summary(found)}), flush=True)
+        ordinary += found if kind in ORDINARY else []
+        _say(kind, arguments.curves, found)
+    if ordinary:
+        _say("all ordinary kinds", arguments.curves, ordinary)
+
+
+def _say(kind: str, curves: int, found: list[Search]) -> None:
+    print(json.dumps({"kind": kind, "curves": curves, **summary(found)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pythia_traj.store.read import load as load
     from pythia_traj.store.read import published_models as published_models
     from pythia_traj.stream.checkpoints import checkpoints as checkpoints
+    from pythia_traj.sweeps.refining import refine as refine
     from pythia_traj.sweeps.status import status as status
     from pythia_traj.sweeps.worker import sweep as sweep
 
@@ -37,6 +38,7 @@ _LAZY = {
     "describe": "pythia_traj.store.describe",
     "load": "pythia_traj.store.read",
     "published_models": "pythia_traj.store.read",
+    "refine": "pythia_traj.sweeps.refining",
     "role_timeline": "pythia_traj.analysis.roles",
     "status": "pythia_traj.sweeps.status",
     "sweep": "pythia_traj.sweeps.worker",
@@ -51,6 +53,7 @@ __all__ = [
     "describe",
     "load",
     "published_models",
+    "refine",
     "role_timeline",
     "status",
     "sweep",

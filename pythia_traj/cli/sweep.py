@@ -5,6 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pythia_traj.cli.output import JSON_OPTION, SweepProgress, print_json, progress_bar, say
+from pythia_traj.cli.refine import (
+    Asked,
+    Budget,
+    Refine,
+    RefineWhere,
+    run_refine,
+    say_first_round,
+)
 from pythia_traj.cli.request import DryRun, takes_request, train_toy
 from pythia_traj.errors import ConfigError
 from pythia_traj.printable import one_line
@@ -25,20 +33,28 @@ def sweep(
             "--record-only", help="Write the request into the run for workers, measure nothing."
         ),
     ] = False,
+    refine: Refine = None,
+    refine_where: RefineWhere = None,
+    budget: Budget = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Measure models at selected training steps and store the rows as Parquet.
 
     Finished units are skipped: repeat the command to continue an interrupted sweep.
     """
+    asked = Asked(refine, tuple(refine_where or ()), budget)
+    asked.check(record_only)
     if dry_run and record_only:
         raise ConfigError("--dry-run writes nothing: leave it out, or --record-only")
     if dry_run:
         from pythia_traj.cli.dry_run import say_plan
 
-        say_plan(request, as_json)
+        (say_plan(request, as_json) if refine is None else say_first_round(request, asked, as_json))
         return
     train_toy(request)
+    if refine is not None:
+        run_refine(request, asked, as_json)
+        return
     if record_only:
         _record(request, as_json)
         return

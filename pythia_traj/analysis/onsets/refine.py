@@ -136,7 +136,10 @@ def _next(steps: Sequence[int], done: set[int], onset: "Onset") -> tuple[int | N
         first, last = bisect_left(steps, low), bisect_left(steps, high)
         if last - first > 1:
             return steps[(first + last) // 2], "bracket"
-    first, last = steps[0] if onset.low is None else onset.low, steps[-1] if onset.high is None else onset.high
+    first, last = (
+        steps[0] if onset.low is None else onset.low,
+        steps[-1] if onset.high is None else onset.high,
+    )
     crossing = next(at for at in (onset.step, low, high) if at is not None)
     inside = [step for step in steps if first <= step <= last and step not in done]
     return min(inside, key=lambda step: _distance(step, crossing), default=None), "interval"
