@@ -95,7 +95,7 @@ def _late_decline(x: Array, middle: float) -> Array:
 
 
 def _vanishing(x: Array, middle: float) -> Array:
-    return 0.5 + 0.4 * rise(x, middle) * (1 - rise(x, middle + 3.5))
+    return np.asarray(0.5 + 0.4 * rise(x, middle) * (1 - rise(x, middle + 3.5)))
 
 
 def _two_stages(x: Array, middle: float) -> Array:
@@ -175,7 +175,7 @@ def level_at(mean: Mean, share: float, falling: bool) -> float:
     return sign * (base + share * (top - base))
 
 
-_FINE = 2 ** np.linspace(0, np.log2(PUBLISHED[-1] + 1), 20_001) - 1
+_FINE: Array = 2 ** np.linspace(0, np.log2(PUBLISHED[-1] + 1), 20_001) - 1
 """Steps so close that a crossing between two of them is known to a thousandth of an octave."""
 
 

@@ -17,6 +17,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pythia_traj.analysis.onsets.change_points import change_points as change_points
+    from pythia_traj.analysis.onsets.frames import onset as onset
+    from pythia_traj.analysis.onsets.order import order as order
+    from pythia_traj.analysis.onsets.selected import select_heads as select_heads
     from pythia_traj.analysis.roles import role_timeline as role_timeline
     from pythia_traj.analysis.roles import tracked_heads as tracked_heads
     from pythia_traj.config import SweepConfig as SweepConfig
@@ -33,13 +37,17 @@ __version__ = "0.2.0"
 
 _LAZY = {
     "SweepConfig": "pythia_traj.config",
+    "change_points": "pythia_traj.analysis.onsets.change_points",
     "checkpoints": "pythia_traj.stream.checkpoints",
     "convert": "pythia_traj.store.convert",
     "describe": "pythia_traj.store.describe",
     "load": "pythia_traj.store.read",
+    "onset": "pythia_traj.analysis.onsets.frames",
+    "order": "pythia_traj.analysis.onsets.order",
     "published_models": "pythia_traj.store.read",
     "refine": "pythia_traj.sweeps.refining",
     "role_timeline": "pythia_traj.analysis.roles",
+    "select_heads": "pythia_traj.analysis.onsets.selected",
     "status": "pythia_traj.sweeps.status",
     "sweep": "pythia_traj.sweeps.worker",
     "tracked_heads": "pythia_traj.analysis.roles",
@@ -48,13 +56,17 @@ _LAZY = {
 __all__ = [
     "SweepConfig",
     "__version__",
+    "change_points",
     "checkpoints",
     "convert",
     "describe",
     "load",
+    "onset",
+    "order",
     "published_models",
     "refine",
     "role_timeline",
+    "select_heads",
     "status",
     "sweep",
     "tracked_heads",

@@ -92,7 +92,7 @@ RULES = Rules(
         ("store",),
     ),
     libraries={
-        "analysis": ("pandas",),
+        "analysis": ("pandas", "ruptures", "scipy"),
         "cli": ("typer",),
         "bench": ("jaxtyping", "torch"),
         "rolebench": ("torch",),

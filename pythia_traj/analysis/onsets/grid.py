@@ -19,8 +19,8 @@ def positions(steps: Sequence[int] | np.ndarray) -> np.ndarray:
 
 
 def step_at(x: float) -> float:
-    """The step at a position: the inverse of `positions`."""
-    return float(2.0**x - 1)
+    """The step at a position: the inverse of `positions`, to a millionth of a step."""
+    return round(float(2.0**x - 1), 6)
 
 
 def kernel(steps: Sequence[int] | np.ndarray, octaves: float = OCTAVES) -> np.ndarray:

@@ -60,10 +60,8 @@ def estimate(
 
 
 def _rising(curves: Curves, level: Level, draws: int, seed: int, alpha: float) -> list[Onset]:
-    refusals = _refusals(curves)
-    if refusals:
-        size = _size(curves)
-        return [replace(size, status="refused", flags=refusals)] * len(curves.sums)
+    if flags := refusals(curves):
+        return [replace(size_of(curves), flags=flags)] * len(curves.sums)
     found = cross(curves.means, curves.grid, level)
     if not curves.has_items:
         return [_bracket_only(curves, found, level, j) for j in range(len(curves.sums))]
@@ -157,7 +155,7 @@ def _bracket_only(curves: Curves, found: Crossing, level: Level, j: int) -> Onse
     if level.threshold is None and level.floor is None and steps[0] > BASE_UNTIL:
         flags.append("base_not_init")
     return replace(
-        _size(curves),
+        size_of(curves),
         status="unsure",
         step=None if x is None else step_at(x),
         bracket_low=_before(steps, k),
@@ -165,6 +163,7 @@ def _bracket_only(curves: Curves, found: Crossing, level: Level, j: int) -> Onse
         level=float(found.level[j]),
         base=float(found.base[j]),
         top=float(found.top[j]),
+        top_step=steps[int(found.at[j])],
         flags=tuple(flags),
     )
 
@@ -215,7 +214,8 @@ def _still_rising(curves: Curves, found: Crossing) -> np.ndarray:
     )
 
 
-def _refusals(curves: Curves) -> tuple[str, ...]:
+def refusals(curves: Curves) -> tuple[str, ...]:
+    """The flags that say why no onset of curves is estimated; none where one is."""
     flags = []
     if len(curves.grid) < FEWEST_STEPS:
         flags.append("few_steps")
@@ -224,7 +224,8 @@ def _refusals(curves: Curves) -> tuple[str, ...]:
     return tuple(flags)
 
 
-def _size(curves: Curves) -> Onset:
+def size_of(curves: Curves) -> Onset:
+    """An onset that is refused, of curves of that size."""
     n, clusters = (round(curves.n), curves.clusters) if curves.has_items else (0, 0)
     return Onset("refused", n=n, clusters=clusters, steps=len(curves.grid))
 

@@ -36,7 +36,7 @@ class Onset:
         low, high: the 95 % interval over items, measured steps; None is open.
         bracket_low, bracket_high: the measured steps between which the crossing lies; None is open.
         level: what is crossed.
-        base, top: the curve's base, and the top of the smoothed curve.
+        base, top, top_step: the curve's base, the top of the smoothed curve, and where that is.
         p: how likely a flat curve has such a rise; None where that was not asked.
         crossings: the measured steps before and after each crossing that is sure.
         flags: some of FLAGS.
@@ -52,6 +52,7 @@ class Onset:
     level: float | None = None
     base: float | None = None
     top: float | None = None
+    top_step: int | None = None
     p: float | None = None
     crossings: tuple[tuple[int | None, int], ...] = ()
     flags: tuple[str, ...] = ()

@@ -1,0 +1,138 @@
+"""Onsets of the metrics of a run: what to read of it, and how its trajectories are called."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pythia_traj.analysis.onsets.frames import onset, threshold_of
+from pythia_traj.analysis.onsets.order import order
+from pythia_traj.analysis.onsets.tables import KEYS, names_of
+from pythia_traj.errors import AnalysisError, nearest
+from pythia_traj.store.describe import describe
+from pythia_traj.store.done import list_tables
+from pythia_traj.store.layout import Run
+from pythia_traj.store.read import load
+
+Q = 0.05
+
+
+def onsets_of_run(
+    run: str | Path,
+    metric: str | None = None,
+    *,
+    model: Sequence[str] | None = None,
+    all_heads: bool = False,
+    **options: Any,
+) -> pd.DataFrame:
+    """The onsets of a run's metrics, as `onset` gives them, each with a name.
+
+    Args:
+        run: the run's directory.
+        metric: `METRIC`, `LABEL.METRIC` or `EXPERIMENT.METRIC`; None are all whose items are kept.
+        model: of these models; None are all.
+        all_heads: include heads with a q above 0.05.
+        **options: those of `onset`.
+
+    Returns:
+        the table of `onset`, with the column `name` in front; heads with the surest rise first.
+        Values by position are left out.
+
+    Raises:
+        StoreError: it is not a run, or has no such model.
+        AnalysisError: it has no such metric, or an option is wrong.
+    """
+    rows, items = rows_and_items(run, metric, model)
+    table = onset(rows, items, **options)
+    if not all_heads and len(table):
+        table = table[~(table["q"] > Q)].reset_index(drop=True)
+    keys = table[[name for name in KEYS if name in table.columns]]
+    return table.assign(name=names_of(keys, always=("metric",)))[["name", *table.columns]]
+
+
+def order_of_run(
+    run: str | Path,
+    metric: str | None = None,
+    *,
+    model: Sequence[str] | None = None,
+    all_heads: bool = False,
+    method: str = "half",
+    **options: Any,
+) -> pd.DataFrame:
+    """Which onset of a run came first, for each pair, as `order` gives it.
+
+    Args:
+        run, metric, model, all_heads: as for `onsets_of_run`.
+        method: `half` or `threshold:X`.
+        **options: those of `order`.
+
+    Raises:
+        StoreError: as `onsets_of_run`.
+        AnalysisError: as `order`; or no items are kept.
+    """
+    threshold = threshold_of(method)
+    if threshold is None and method != "half":
+        raise AnalysisError(f"method {method!r}: the order of onsets is by half or threshold:X")
+    rows, items = rows_and_items(run, metric, model)
+    if items is None:
+        raise AnalysisError(f"{run} keeps no items, so no order can be told")
+    if not all_heads:
+        rows = _sure(rows, items, options.get("direction", "auto"))
+    return order(rows, items, threshold=threshold, **options)
+
+
+def _sure(rows: pd.DataFrame, items: pd.DataFrame, direction: str) -> pd.DataFrame:
+    """The rows without those of heads that do not surely rise."""
+    keys = [name for name in KEYS if name in rows.columns]
+    table = onset(rows, items, direction=direction, draws=100)
+    known = rows.dropna(subset=["value"])
+    number = known.groupby(keys, dropna=False, observed=True, sort=False).ngroup()
+    unsure = set(table.index[table["q"] > Q])
+    return known[~number.isin(unsure)]
+
+
+def rows_and_items(
+    run: str | Path, metric: str | None = None, model: Sequence[str] | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """The rows of a metric of a run, or of all whose items are kept, and their items.
+
+    Raises:
+        StoreError, AnalysisError: as `onsets_of_run`.
+    """
+    where: dict[str, Any] = {} if model is None else {"model": list(model)}
+    if metric is not None:
+        where |= _named(run, metric)
+    rows = load(run, **where)
+    items = load(run, table="items", **where) if _has_items(run) else None
+    if items is not None and metric is None:
+        kept = items[["label", "metric"]].astype(str).drop_duplicates()
+        known = set(kept.itertuples(index=False, name=None))
+        of_rows = zip(rows["label"].astype(str), rows["metric"].astype(str), strict=True)
+        rows = rows[[pair in known for pair in of_rows]]
+    rows = rows[rows["position"].isna()]
+    if rows.empty:
+        raise AnalysisError(f"{run} has no value of this metric for the whole model or a component")
+    return rows, items
+
+
+def _named(run: str | Path, name: str) -> dict[str, Any]:
+    """The filters that the name of a metric stands for."""
+    there = describe(run).metrics[["label", "experiment", "metric"]].astype(str)
+    where, _, metric = name.rpartition(".")
+    some = there[there["metric"] == metric]
+    if some.empty:
+        raise AnalysisError(
+            f"{run} has no metric {metric!r}: {nearest(metric, set(there['metric']))}"
+        )
+    if not where:
+        return {"metric": metric}
+    labels = some.loc[(some["label"] == where) | (some["experiment"] == where), "label"]
+    if labels.empty:
+        known = {f"{one}.{metric}" for one in {*some["label"], *some["experiment"]}}
+        raise AnalysisError(f"{run} has no {name!r}: {nearest(name, known)}")
+    return {"metric": metric, "label": sorted(set(labels))}
+
+
+def _has_items(run: str | Path) -> bool:
+    return "items" in list_tables(Run.open(Path(run)))

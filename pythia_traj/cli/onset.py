@@ -1,0 +1,136 @@
+"""`onset`: when the metrics of a run take off."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pythia_traj.cli.output import JSON_OPTION, print_json, print_table, say
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SHOWN = 30
+"""Sentences under the table, at most: --json has all."""
+
+_HEIGHTS = ("base", "top", "p or q")
+
+NOT_SEEDS = (
+    "Intervals are of 95 %: they hold the uncertainty of the items and of the measured steps, not"
+    " that of seeds."
+)
+
+
+def onset(
+    run: Annotated[Path, typer.Argument(help="The run's directory.")],
+    metric: Annotated[
+        str | None,
+        typer.Argument(help="METRIC, LABEL.METRIC or EXPERIMENT.METRIC; all that keep items."),
+    ] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Of this model; repeat.")] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="half; threshold:X; or for comparison half_max, half_final, logistic, ramp,"
+            " change_point, first_above:X,K."
+        ),
+    ] = "half",
+    direction: Annotated[str, typer.Option(help="auto, up, down.")] = "auto",
+    floor: Annotated[float | None, typer.Option(help="The base where it is known: chance.")] = None,
+    draws: Annotated[int, typer.Option(help="Of the bootstrap over items.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    all_heads: Annotated[
+        bool, typer.Option("--all-heads", help="Heads without a sure rise too (q above 0.05).")
+    ] = False,
+    order: Annotated[
+        bool, typer.Option("--order", help="Which came first, for each pair of trajectories.")
+    ] = False,
+    as_json: Annotated[bool, JSON_OPTION] = False,
+) -> None:
+    """Show when the metrics of a run take off, with 95 % intervals.
+
+    The default, half, is the step at which a metric has risen by half of its height. Of heads those
+    are listed whose rise is sure among all of them (q at most 0.05). docs/onsets.md says how often
+    the intervals hold onsets that are known.
+    """
+    from pythia_traj.analysis.onsets.run import onsets_of_run, order_of_run
+
+    options: dict[str, Any] = {"direction": direction, "floor": floor, "draws": draws, "seed": seed}
+    if order:
+        pairs = order_of_run(
+            run, metric, model=model, method=method, all_heads=all_heads, **options
+        )
+        _show_pairs(pairs, as_json)
+        return
+    table = onsets_of_run(run, metric, model=model, method=method, all_heads=all_heads, **options)
+    if as_json:
+        print_json(_records(table))
+        return
+    _show(table)
+
+
+def _show(table: "pd.DataFrame") -> None:
+    from pythia_traj.analysis.onsets.frames import NEAR_THRESHOLD
+    from pythia_traj.analysis.onsets.words import between, number
+
+    near = [name for name in NEAR_THRESHOLD if table[name].notna().any()]
+    columns = ("trajectory", "status", "step", "interval", "bracket", *near, *_HEIGHTS, "flags")
+    rows = [
+        (
+            one["name"],
+            one["status"],
+            number(one["step"]),
+            between(one["low"], one["high"]) if one["status"] != "none" else "",
+            between(one["bracket_low"], one["bracket_high"]) if one["status"] != "none" else "",
+            *(number(one[name]) for name in near),
+            number(one["base"]),
+            number(one["top"]),
+            number(one["p"] if number(one["q"]) == "" else one["q"]),
+            one["flags"],
+        )
+        for one in table.to_dict("records")
+    ]
+    if not rows:
+        say("no head has a rise that is sure among all heads: --all-heads lists them")
+        return
+    print_table(columns, rows)
+    told = table[table["status"] != "onset"]
+    for name, words in list(zip(told["name"], told["words"], strict=True))[:_SHOWN]:
+        say(f"{name}: {words}")
+    if len(told) > _SHOWN:
+        say(f"... and {len(told) - _SHOWN} more without a date: --json says why")
+    say(NOT_SEEDS)
+
+
+def _show_pairs(pairs: "pd.DataFrame", as_json: bool) -> None:
+    if as_json:
+        print_json(_records(pairs))
+        return
+    columns = ("a", "b", "a before b", "tied", "b before a", "undetermined", "")
+    shares = ("before", "tied", "after", "undetermined")
+    print_table(
+        columns,
+        [
+            (one["a"], one["b"], *(f"{one[share]:.3f}" for share in shares), one["verdict"])
+            for one in pairs.to_dict("records")
+        ],
+    )
+    say(NOT_SEEDS)
+
+
+def _records(table: "pd.DataFrame") -> list[dict[str, Any]]:
+    """Rows as JSON has them: null for what is missing."""
+    import pandas as pd
+
+    return [
+        {
+            str(name): value if isinstance(value, tuple) or not pd.isna(value) else None
+            for name, value in one.items()
+        }
+        for one in table.to_dict("records")
+    ]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the command."""
+    app.command()(onset)
