@@ -11,7 +11,6 @@ from pythia_traj.cli.output import SweepProgress, print_json, progress_bar, say
 from pythia_traj.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pythia_traj.analysis.onsets.onset import Onset
     from pythia_traj.config import SweepConfig
     from pythia_traj.sweeps.refining import Preview
     from pythia_traj.sweeps.search import Found
@@ -166,7 +165,7 @@ def in_words(found: "Found") -> Iterator[str]:
             f"  it has the greatest sure rise of {trajectory.among} at the first steps;"
             " --refine-where names another"
         )
-    yield f"  {_onset_in_words(found.onset)}"
+    yield f"  {_onset_in_words(found)}"
     yield (
         f"  {len(found.steps)} of {found.published} steps measured; it ended because"
         f" {found.end.in_words}"
@@ -182,28 +181,14 @@ def in_words(found: "Found") -> Iterator[str]:
     yield f"  choices: {found.record}"
 
 
-def _onset_in_words(onset: "Onset | None") -> str:
-    """An onset in one clause, with what is known of it."""
+def _onset_in_words(found: "Found") -> str:
+    """What `pythia_traj.onset` says of it, and the bracket."""
+    from pythia_traj.analysis.onsets.words import between, words
+
+    onset = found.onset
     if onset is None:
         return "no onset: too few steps were measured"
-    flags = f"; {', '.join(onset.flags)}" if onset.flags else ""
-    if onset.status == "refused":
-        return f"no onset: too few steps or items ({onset.steps} steps, {onset.n} items){flags}"
-    if onset.status == "none":
-        return (
-            f"no rise was found among {onset.n} items (base {onset.base:.4g}, top {onset.top:.4g},"
-            f" p = {onset.p:.2g}){flags}"
-        )
-    if onset.status == "several":
-        where = ", ".join(f"{_end(low)} to {high}" for low, high in onset.crossings)
-        return f"it crosses {onset.level:.4g} more than once, surely: at {where}{flags}"
-    step = "before the first step" if onset.step is None else f"at step {onset.step:.1f}"
-    name = "onset" if onset.status == "onset" else "onset, unsure,"
-    return (
-        f"{name} {step}, bracket {_end(onset.bracket_low)} to {_end(onset.bracket_high)}, 95 %"
-        f" interval {_end(onset.low)} to {_end(onset.high)}, level {onset.level:.4g}{flags}"
-    )
-
-
-def _end(step: int | None) -> str:
-    return "open" if step is None else str(step)
+    row = {**asdict(onset), "flags": ", ".join(onset.flags), "left_out": found.left_out}
+    ends = (onset.bracket_low, onset.bracket_high)
+    bracket = "" if ends == (None, None) else f"; bracket {between(*ends)}"
+    return f"{onset.status}: {words(row)}{bracket}"

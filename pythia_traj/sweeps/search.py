@@ -13,10 +13,10 @@ from pythia_traj.analysis.onsets.half import FEWEST_ITEMS
 from pythia_traj.analysis.onsets.onset import Onset
 from pythia_traj.analysis.onsets.refine import START, Choice, Gap, choose, gaps
 from pythia_traj.analysis.onsets.trajectory import (
+    Dated,
     Trajectory,
     choose_trajectory,
-    curves_of,
-    estimate_of,
+    date,
     of_metric,
     rows_of,
 )
@@ -41,6 +41,7 @@ class Found:
         goal: what was sought.
         trajectory: which of the metric's was followed; None where no step could be measured.
         onset: of all measured steps; None where too few could be measured.
+        left_out: how many items are missing at some measured step, and so left out.
         steps: those measured, from before included.
         published: how many there were to choose from.
         end: why it ended, one of `analysis.onsets.refine.ENDS`.
@@ -53,6 +54,7 @@ class Found:
     goal: Goal
     trajectory: Trajectory | None
     onset: Onset | None
+    left_out: int
     steps: tuple[int, ...]
     published: int
     end: Choice
@@ -79,12 +81,16 @@ class Search:
         self._trajectory: Trajectory | None = None
         self._values: dict[int, pd.DataFrame] = {}
         """The trajectory's items by step."""
-        self._onset: Onset | None = None
+        self._dated: Dated | None = None
 
     @property
     def steps(self) -> list[int]:
         """The steps that can be measured: without those that failed."""
         return [step for step in self._all if step not in self._lost]
+
+    @property
+    def _onset(self) -> Onset | None:
+        return None if self._dated is None else self._dated.onset
 
     @property
     def _budget(self) -> int:
@@ -127,6 +133,7 @@ class Search:
             self.goal,
             self._trajectory,
             self._onset,
+            0 if self._dated is None else self._dated.left_out,
             steps,
             len(self._all),
             end,
@@ -150,7 +157,7 @@ class Search:
         # Where the metric has no value there is nothing to date.
         self.took((), {step for step in self.measured if self._values[step].empty})
         if self.measured.issuperset(select(START, self.steps)):
-            self._onset = self._dated(self._trajectory)
+            self._dated = self._date()
 
     def _first_items(self, run: Run, steps: Collection[int]) -> "pd.DataFrame":
         """The items of all the metric's trajectories that may be meant."""
@@ -194,12 +201,11 @@ class Search:
         except StoreError as error:
             raise ConfigError(f"--refine {self.goal.name}: {error}") from None
 
-    def _dated(self, trajectory: Trajectory) -> Onset:
+    def _date(self) -> Dated:
         import pandas as pd
 
-        values = pd.concat([self._values[step] for step in sorted(self.measured)])
         try:
-            return estimate_of(curves_of(values, trajectory.key))
+            return date(pd.concat([self._values[step] for step in sorted(self.measured)]))
         except AnalysisError as error:
             raise ConfigError(f"--refine {self.goal.name}: {error}") from None
 

@@ -17,7 +17,6 @@ import pytest
 
 import pythia_traj as pt
 from pythia_traj.analysis.onsets.refine import START
-from pythia_traj.analysis.onsets.trajectory import curves_of, estimate_of
 from pythia_traj.errors import ConfigError
 from pythia_traj.steps import select
 from pythia_traj.store.events import read_events
@@ -272,11 +271,10 @@ def test_a_preview_says_the_first_round_and_writes_nothing(toy, experiment, tmp_
 
 
 def full_onset(suite, experiment, out):
-    """Of all 154 steps, measured by an ordinary sweep."""
+    """Of all 154 steps, measured by an ordinary sweep, as a user would ask for it."""
     pt.sweep(request(suite, experiment, out))
-    items = pt.load(out, table="items", metric="height")
-    key = dict.fromkeys(("variant", "control", "component", "layer", "head"))
-    return estimate_of(curves_of(items, key))
+    rows, items = (pt.load(out, table=table, metric="height") for table in (None, "items"))
+    return pt.onset(rows, items).iloc[0]
 
 
 PLACES = {

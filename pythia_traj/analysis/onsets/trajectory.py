@@ -1,24 +1,24 @@
-"""Which of a metric's trajectories an onset is sought of, and its items as curves.
+"""Which of a metric's trajectories an onset is sought of, and when it takes off.
 
 A metric can have several: by variant, part, layer and head. One is taken: what the user names, then
 of words the one for everything (null) or else the first that the experiment yields, and of layers
 and heads the one with the greatest sure rise.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import false_discovery_control
 
-from pythia_traj.analysis.onsets.curves import Curves
+from pythia_traj.analysis.onsets.directions import falls
 from pythia_traj.analysis.onsets.evidence import ALPHA
-from pythia_traj.analysis.onsets.grid import Grid
 from pythia_traj.analysis.onsets.half import estimate
 from pythia_traj.analysis.onsets.onset import Onset
+from pythia_traj.analysis.onsets.tables import KEYS, Trajectories, trajectories_of
 from pythia_traj.errors import AnalysisError, nearest
-from pythia_traj.outside import shown
 from pythia_traj.schema import KEY_COLUMNS
 
 Word = str | int | None
@@ -56,11 +56,24 @@ class Trajectory:
     def in_words(self) -> str:
         """What distinguishes it: `two_halves, layer 3, head 5`."""
         named = [
-            f"{name} {value}" if name in NUMBERS or name == "control" else str(value)
+            f"{name} {value}" if name in (*NUMBERS, "control") else str(value)
             for name, value in self.key.items()
-            if value is not None and not (name == "component" and value == "head")
+            if value is not None and (name, value) != ("component", "head")
         ]
         return ", ".join(named)
+
+
+@dataclass(frozen=True)
+class Dated:
+    """The onset of one trajectory.
+
+    Attributes:
+        onset: by half of its height.
+        left_out: how many items are missing at some step, and so left out.
+    """
+
+    onset: Onset
+    left_out: int
 
 
 def of_metric(items: pd.DataFrame, where: Where) -> pd.DataFrame:
@@ -74,25 +87,22 @@ def of_metric(items: pd.DataFrame, where: Where) -> pd.DataFrame:
         AnalysisError: no row has one of them; the message lists those that rows have.
     """
     for name, value in {"control": None, **where}.items():
-        column = items[name]
-        chosen = items[column.isna() if value is None else column == value]
+        chosen = _with(items, name, value)
         if chosen.empty:
-            known = [_as_text(one) for one in column.unique()]
+            known = [_as_text(one) for one in items[name].unique()]
             raise AnalysisError(
-                f"{name}={'null' if value is None else value}: no item has it: "
-                f"{nearest(_as_text(value), known)}"
+                f"{name}={_as_text(value)}: no item has it: {nearest(_as_text(value), known)}"
             )
         items = chosen
     return items
 
 
-def choose_trajectory(items: pd.DataFrame, where: Where, falling: bool | None = None) -> Trajectory:
+def choose_trajectory(items: pd.DataFrame, where: Where) -> Trajectory:
     """The trajectory that a search follows.
 
     Args:
-        items: as for `of_metric`; rows at all steps that are measured so far.
+        items: as for `of_metric`; rows at all steps that are compared.
         where: as for `of_metric`.
-        falling: whether the metric falls as it is learnt; None finds out.
 
     Raises:
         AnalysisError: no row is what the user named.
@@ -101,33 +111,73 @@ def choose_trajectory(items: pd.DataFrame, where: Where, falling: bool | None = 
     for name in COLUMNS:
         if name not in _PLACES:
             found = left[name].unique()
-            word = None if pd.isna(found).any() else found[0]
-            left = left[left[name].isna() if word is None else left[name] == word]
-    groups = [rows for _, rows in left.groupby(list(_PLACES), dropna=False, observed=True)]
-    trajectories = [Trajectory(_key_of(rows), len(groups)) for rows in groups]
-    if len(groups) == 1:
-        return trajectories[0]
-    onsets = [estimate_of(_curves(rows), falling, draws=_DRAWS) for rows in groups]
-    return trajectories[_greatest(onsets)]
+            left = _with(left, name, None if pd.isna(found).any() else found[0])
+    trajectories = _trajectories(left)
+    among, dated = len(trajectories.keys), _dated(trajectories, draws=_DRAWS)
+    key = trajectories.keys.iloc[_greatest([one.onset for one in dated]) if among > 1 else 0]
+    return Trajectory({name: _plain(key[name]) for name in COLUMNS}, among)
 
 
-def _greatest(onsets: Sequence[Onset]) -> int:
-    """Which rises most, of those that are sure after a correction for their number; else of all."""
-    heights = np.array([_height(onset) for onset in onsets])
-    p = np.array([1.0 if onset.p is None else onset.p for onset in onsets])
-    sure = p * len(p) <= ALPHA
+def rows_of(items: pd.DataFrame, key: Where) -> pd.DataFrame:
+    """The rows of one trajectory that have a value."""
+    items = items[items["value"].notna()]
+    for name, value in key.items():
+        items = _with(items, name, value)
+    return items
+
+
+def date(items: pd.DataFrame) -> Dated:
+    """The onset of one trajectory, as `pythia_traj.onset` gives it.
+
+    Args:
+        items: its rows at all measured steps, as `rows_of` gives them.
+
+    Raises:
+        AnalysisError: no item has a value at all of these steps.
+    """
+    (found,) = _dated(_trajectories(items))
+    if "no_items" in found.onset.flags:
+        raise AnalysisError(f"no item has a value at all {found.onset.steps} measured steps")
+    return found
+
+
+def _with(rows: pd.DataFrame, name: str, value: Word) -> pd.DataFrame:
+    return rows[rows[name].isna() if value is None else rows[name] == value]
+
+
+def _trajectories(items: pd.DataFrame) -> Trajectories:
+    keys = [name for name in KEYS if name in items.columns]
+    rows = items.drop(columns=["item", "n"]).drop_duplicates([*keys, "step"])
+    return trajectories_of(rows, items)
+
+
+def _dated(found: Trajectories, *, draws: int = 1000) -> list[Dated]:
+    """The onset of each trajectory of one metric, in the order of their keys."""
+    dated: dict[int, Dated] = {}
+    for group in found.groups:
+        metric = str(found.keys["metric"].iloc[group.numbers[0]])
+        down, alpha = falls("auto", metric, group.curves)
+        ways = {
+            way: estimate(group.curves, falling=way, draws=draws, alpha=alpha)
+            for way in map(bool, np.unique(down))
+        }
+        for j, number in enumerate(group.numbers):
+            onset = ways[bool(down[j])][j]
+            dated[int(number)] = Dated(onset, int(group.left_out[j]))
+    return [dated[number] for number in sorted(dated)]
+
+
+def _greatest(onsets: list[Onset]) -> int:
+    """Which rises most, of those that surely do among so many; of all where none surely does."""
+    heights = np.array(
+        [
+            -np.inf if one.top is None or one.base is None else abs(one.top - one.base)
+            for one in onsets
+        ]
+    )
+    p = np.array([1.0 if one.p is None else one.p for one in onsets])
+    sure = false_discovery_control(p) <= ALPHA
     return int(np.where(sure | ~sure.any(), heights, -np.inf).argmax())
-
-
-def _height(onset: Onset) -> float:
-    if onset.base is None or onset.top is None:
-        return -np.inf
-    return abs(onset.top - onset.base)
-
-
-def _key_of(rows: pd.DataFrame) -> dict[str, Word]:
-    first = rows.iloc[0]
-    return {name: _plain(first[name]) for name in COLUMNS}
 
 
 def _plain(value: Any) -> Word:
@@ -138,42 +188,3 @@ def _plain(value: Any) -> Word:
 
 def _as_text(value: Any) -> str:
     return "null" if value is None or pd.isna(value) else str(value)
-
-
-def curves_of(items: pd.DataFrame, key: Where) -> Curves:
-    """The items of one trajectory at all steps that the rows have.
-
-    Items that miss a step, or are not finite there, are left out.
-
-    Raises:
-        AnalysisError: no item is there at all steps.
-    """
-    return _curves(rows_of(items, key))
-
-
-def rows_of(items: pd.DataFrame, key: Where) -> pd.DataFrame:
-    """The rows of one trajectory that have a value."""
-    items = items[items["value"].notna()]
-    for name, value in key.items():
-        items = items[items[name].isna() if value is None else items[name] == value]
-    return items
-
-
-def _curves(rows: pd.DataFrame) -> Curves:
-    values = rows.pivot_table(index="item", columns="step", values="value", aggfunc="first")
-    counts = rows.groupby("item")["n"].first().to_numpy(float)
-    steps = tuple(int(step) for step in sorted(rows["step"].unique()))
-    array = values.reindex(columns=list(steps)).to_numpy(float)
-    whole = np.isfinite(array).all(axis=1)
-    if not whole.any():
-        raise AnalysisError(f"no item has a value at all of the steps {shown(list(steps))}")
-    counts = counts[whole]
-    return Curves(Grid(steps), array[whole][None] * counts[:, None], counts)
-
-
-def estimate_of(curves: Curves, falling: bool | None = None, *, draws: int = 1000) -> Onset:
-    """The onset of one trajectory; in the direction in which it moves more, if not given."""
-    if falling is not None:
-        return estimate(curves, falling=falling, draws=draws)[0]
-    ways = [estimate(curves, falling=way, draws=draws)[0] for way in (False, True)]
-    return min(ways, key=lambda onset: (onset.p is None or onset.p > ALPHA, -_height(onset)))
