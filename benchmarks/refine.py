@@ -25,14 +25,18 @@ from pythia_traj.steps import select
 
 CURVES = 500
 
+FEWEST_DRAWS = 2
+"""Where only the bracket is wanted."""
+
 
 @dataclass(frozen=True)
 class Search:
     """How a search on one curve ended.
 
     Attributes:
+        truth: where the curve without noise crosses; None where it is flat.
         onset: of the steps it measured.
-        full: of all published steps.
+        full: the bracket of all published steps.
         steps: how many it measured.
         bracketed: how many it had measured when the bracket was one published interval; None where
             it never was.
@@ -45,11 +49,6 @@ class Search:
     steps: int
     bracketed: int | None
     why: str
-
-    @property
-    def has_interval(self) -> bool:
-        """Whether an onset is said, with both ends."""
-        return self.onset.low is not None and self.onset.high is not None
 
     @property
     def holds(self) -> bool:
@@ -81,7 +80,8 @@ def search(curve: Curve, budget: int = BUDGET, draws: int = 1000) -> Search:
         choice = choose(PUBLISHED, measured, onset, budget)
         if not choice.steps:
             assert onset is not None
-            full = onset_at(curve, PUBLISHED, draws)
+            # Its interval is the subject of benchmarks/onset.py.
+            full = onset_at(curve, PUBLISHED, FEWEST_DRAWS)
             return Search(curve.onset, onset, full, len(measured), bracketed, choice.why)
         measured.update(choice.steps)
 
@@ -120,14 +120,7 @@ def summary(found: Iterable[Search]) -> Mapping[str, float | None]:
         "several": round(sum(one.onset.status == "several" for one in searches) / share, 3),
         "onset": round(sum(one.onset.status == "onset" for one in searches) / share, 3),
         "budget_spent": round(sum(one.why == "budget" for one in searches) / share, 3),
-        "full_holds": round(sum(_full(one).holds for one in dated) / len(dated), 3)
-        if dated
-        else None,
     }
-
-
-def _full(one: Search) -> Search:
-    return Search(one.truth, one.full, one.full, len(PUBLISHED), None, one.why)
 
 
 def main() -> None:

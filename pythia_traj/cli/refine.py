@@ -8,6 +8,7 @@ import typer
 from rich.filesize import decimal
 
 from pythia_traj.cli.output import SweepProgress, print_json, progress_bar, say
+from pythia_traj.cli.result import as_document, exit_status, summarise
 from pythia_traj.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -114,7 +115,6 @@ def _preview_in_words(one: "Preview") -> Iterator[str]:
 
 def run_refine(request: "SweepConfig", asked: Asked, as_json: bool) -> None:
     """Searches, and prints what was found; the exit status is that of a sweep."""
-    from pythia_traj.cli.sweep import as_document, exit_status, summarise
     from pythia_traj.sweeps.refining import refine
 
     assert asked.target is not None
