@@ -385,3 +385,21 @@ def test_the_requests_of_a_refinement_name_its_steps(refined):
     assert status.done >= len(refined.found[0].steps)
     assert status.left == 0
     assert Path(refined.found[0].record).parent.name == "refinements"
+
+
+@pytest.mark.slow
+def test_two_processes_on_one_run_measure_no_step_twice(refined, toy, experiment, tmp_path):
+    out = tmp_path / "run"
+    command = [sys.executable, "-c", KILLED, str(toy), str(experiment), str(out), "0"]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for process in both:
+        _, error = process.communicate(timeout=300)
+        assert process.returncode == 0, error
+    (found,) = pt.refine(request(toy, experiment, out), "planted.height").found
+    assert found.onset == refined.found[0].onset
+    done = Counter(e["unit"] for e in read_events(Run(out)) if e["event"] == "done")
+    assert set(done.values()) == {1}
+    assert len(done) == len(found.steps)
