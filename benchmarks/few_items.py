@@ -16,6 +16,7 @@ import argparse
 import json
 from collections.abc import Iterable, Mapping
 from statistics import median
+from typing import Any
 
 import numpy as np
 from curves import PUBLISHED, Curve, draw
@@ -40,6 +41,8 @@ KINDS = (
 CURVES = 200
 SHARE = 4
 FEWEST = 8
+SUBSETS = 50
+"""Draws of the measured items of a run."""
 
 Array = np.ndarray
 
@@ -95,9 +98,6 @@ def search(curve: Curve, number: int) -> tuple[Onset, float]:
             else:
                 columns[step] = at(curve.items, PUBLISHED, step, subset).completed
                 passes += len(subset) / len(curve.items)
-        if choice.why != "start":
-            onset = _onset(curve, columns)
-            continue
         onset = _onset(curve, columns)
     assert onset is not None
     return onset, passes / len(PUBLISHED)
@@ -132,32 +132,38 @@ def searches(kind: str, curves: int) -> dict[str, float]:
     }
 
 
-def of_run(run: str, where: Mapping[str, str]) -> Iterable[dict[str, object]]:
-    """The gain at the steps of a run between its first steps, by the errors that are said."""
+def of_run(run: str, where: Mapping[str, Any]) -> Iterable[dict[str, object]]:
+    """The gain at the steps of a run between its first steps, as standard errors say it.
+
+    Beside it stands how far the plain mean is from that of all items, over how far the corrected
+    one is.
+    """
     import pythia_traj as pt
 
     items = pt.load(run, table="items", **where)
-    keys = [name for name in ("model", "label", "metric", "variant", "part", "layer", "head")]
+    keys = ["model", "label", "metric", "variant", "part", "layer", "head"]
     for key, rows in items.groupby(keys, dropna=False, observed=True):
         wide = rows.pivot(index="item", columns="step", values="value").dropna()
-        steps, values = tuple(int(s) for s in wide.columns), wide.to_numpy(float)
+        steps, values = tuple(int(step) for step in wide.columns), wide.to_numpy(float)
         inner = [step for step in steps if step not in select(START, steps)]
-        subset = subset_of(len(values))
-        found = [at(values, steps, step, subset) for step in inner]
-        squared = [
-            (one.mean - values[:, steps.index(s)].mean()) ** 2
-            for s, one in zip(inner, found, strict=True)
+        full = values[:, [steps.index(step) for step in inner]].mean(0)
+        # A run has one set of items: the draw of those that are measured is repeated.
+        found = [
+            [at(values, steps, step, subset_of(len(values), seed)) for step in inner]
+            for seed in range(SUBSETS)
         ]
-        plain = [
-            (one.plain - values[:, steps.index(s)].mean()) ** 2
-            for s, one in zip(inner, found, strict=True)
-        ]
+        ours, plain, said, plain_said = (
+            np.array([[getattr(one, name) for one in row] for row in found])
+            for name in ("mean", "plain", "stderr", "plain_stderr")
+        )
         yield {
             "trajectory": [str(part) for part in key],
             "items": len(values),
-            "measured": len(subset),
-            "median_gain_said": round(median(one.gain for one in found), 2),
-            "distance_to_all_items": round(float(np.sqrt(np.mean(plain) / np.mean(squared))), 2),
+            "measured": len(subset_of(len(values))),
+            "gain_said": round(float((plain_said**2).mean() / (said**2).mean()), 2),
+            "plain_over_corrected": round(
+                float(np.sqrt(((plain - full) ** 2).mean() / ((ours - full) ** 2).mean())), 2
+            ),
         }
 
 

@@ -58,6 +58,14 @@ def test_a_perfect_control_gives_the_mean_of_all_items():
     assert found.completed == pytest.approx(values)
 
 
+def test_items_that_are_unlike_the_others_say_less():
+    values, _, anchors = next(simulated(0.6))
+    order = np.argsort(anchors[:, 0])
+    spread, extreme = order[:: N // M], order[-M:]
+    low, high = (corrected(values[some], some, anchors) for some in (spread, extreme))
+    assert high.stderr > 2 * low.stderr
+
+
 def test_all_items_are_an_ordinary_mean():
     values, _, anchors = next(simulated(0.5))
     order = np.random.default_rng(1).permutation(N)

@@ -28,7 +28,7 @@ from pythia_traj.values import Key, Rows
 @experiment(version=1, processing=RAW)
 def planted(model, *, n: int = 24, noise: float = 0.2) -> Rows:
     """The planted height of each of n items, through noise of the step."""
-    height, seed = (float(model.ln_final.b.detach()[i]) for i in (0, 1))
+    height, seed, spike = (float(model.ln_final.b.detach()[i]) for i in range(3))
     step = np.random.default_rng(int(seed)).normal(size=n)
     own = np.random.default_rng(12345).normal(size=n)
     rows = Rows()
@@ -40,6 +40,8 @@ def planted(model, *, n: int = 24, noise: float = 0.2) -> Rows:
             Key("share", "two_halves", "head", layer=1, head=head),
             share * height + 0.3 * own + noise * step,
         )
+    for head, value in enumerate((height, spike)):
+        rows.add_items(Key("spiky", component="head", layer=0, head=head), value + noise * step)
     return rows
 '''
 
@@ -51,8 +53,11 @@ def write_experiment(folder: Path) -> Path:
     return file
 
 
-def plant(root: Path, heights: np.ndarray) -> Path:
-    """A suite of 154 steps whose final LayerNorm's bias says each step's height and number."""
+def plant(root: Path, heights: np.ndarray, spike_at: int | None = None) -> Path:
+    """A suite of 154 steps whose final LayerNorm's bias says each step's height and number.
+
+    At one step there can be a spike, far above all heights.
+    """
     first = root / ".first"
     publish(first, random_model(0))
     tensors = load_file(first / "model.safetensors")
@@ -62,7 +67,7 @@ def plant(root: Path, heights: np.ndarray) -> Path:
         for name in ("config.json", "tokenizer.json"):
             os.link(first / name, folder / name)
         bias = tensors[_BIAS].clone()
-        bias[0], bias[1] = float(height), number
+        bias[0], bias[1], bias[2] = float(height), number, 9.0 * (step == spike_at)
         save_file({**tensors, _BIAS: bias}, folder / "model.safetensors", {"format": "pt"})
     shutil.rmtree(first)
     (root / "suite.json").write_text(json.dumps({"suite": "planted", "tokens_per_step": 2048}))

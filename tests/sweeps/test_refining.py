@@ -22,6 +22,7 @@ from pythia_traj.steps import select
 from pythia_traj.store.events import read_events
 from pythia_traj.store.layout import Run
 from pythia_traj.sweeps.refining import preview
+from pythia_traj.sweeps.search import Search
 from tests.sweeps.planted import PUBLISHED, plant, ramp, write_experiment
 
 FIRST = set(select(START, PUBLISHED))
@@ -156,6 +157,29 @@ def test_of_several_heads_the_one_that_rises_most_is_followed_and_another_can_be
     assert (other.trajectory.key["head"], other.trajectory.among) == (2, 1)
     assert other.onset.top == pytest.approx(found.onset.top / 2, abs=0.15)
     assert other.record != found.record
+
+
+def test_rows_at_other_steps_do_not_change_which_head_is_followed(experiment, tmp_path):
+    suite = plant(tmp_path / "own", ramp(11.3), spike_at=100000)
+    config = request(suite, experiment, tmp_path / "run")
+    pt.sweep(request(suite, experiment, config.out, steps=f"100000,{','.join(map(str, FIRST))}"))
+    rows, items = (pt.load(config.out, table=table, metric="spiky") for table in (None, "items"))
+    assert pt.onset(rows, items).set_index("head").top.idxmax() == 1
+    (found,) = pt.refine(config, "planted.spiky").found
+    assert (found.trajectory.key["head"], found.onset.bracket_low) == (0, 2000)
+
+
+def test_a_choice_that_is_made_again_is_recorded_once(refined, tmp_path):
+    run = Run.create(tmp_path / "run")
+    search = Search(refined.found[0].goal, "toy", PUBLISHED, [])
+    choice = search.choose(run)
+    for _ in range(2):
+        search.note(run, choice)
+    (file,) = (run.path / "refinements").iterdir()
+    assert [one["steps"] for one in json.loads(file.read_text())["rounds"]] == [sorted(FIRST)]
+    file.write_text("{half")
+    search.note(run, choice)
+    assert len(json.loads(file.read_text())["rounds"]) == 1
 
 
 def test_every_experiment_of_the_request_is_measured_at_the_chosen_steps(toy, experiment, tmp_path):
