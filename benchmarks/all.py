@@ -26,6 +26,7 @@ BENCHMARKS = {
     "step_cost": [],
     "scale": [],
     "workers": [],
+    "many_heads": [],
 }
 """Each program, with its arguments for --full."""
 

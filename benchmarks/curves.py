@@ -146,7 +146,7 @@ def draw(kind: str, number: int) -> Curve:
     """Curve `number` of a kind: the same each time.
 
     Raises:
-        KeyError: there is no such kind.
+        KeyError: the kind is unknown.
     """
     one = KINDS[kind]
     rng = np.random.default_rng(

@@ -5,14 +5,12 @@
 For each kind of curve, on Pythia's 154 steps and on `log:18`: the share of 95 % intervals that hold
 the crossing of the curve without noise, their median width in published intervals, and how often
 each status is given. For the default method 500 curves of each kind; for the others 100 curves and
-200 draws. Beside it the seconds that the onsets of 400 heads take, against the one matrix product
-that a bootstrap of their means cannot do without.
+200 draws.
 """
 
 import argparse
 import json
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -32,8 +30,6 @@ OTHER_CURVES, OTHER_DRAWS = 100, 200
 
 FIRST_ABOVE = "first_above:X,2"
 """With X at half of the height of the curve without noise: more than a user can know."""
-
-HEADS, ITEMS = 400, 50
 
 
 @dataclass(frozen=True)
@@ -129,33 +125,12 @@ def all_figures(curves: int, others: int) -> Iterator[Figures]:
                 yield figures(kind, grid, method, others, OTHER_DRAWS)
 
 
-def seconds_of_heads() -> dict[str, float]:
-    """Seconds for the onsets of many heads, and for the matrix product alone."""
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(HEADS, ITEMS, len(PUBLISHED))) + np.linspace(0, 2, len(PUBLISHED))
-    curves = Curves.of_items(PUBLISHED, values)
-    start = time.perf_counter()
-    estimate(curves)
-    ours = time.perf_counter() - start
-    weights = curves.weights(1000, 0).astype(float)
-    start = time.perf_counter()
-    for one in values:
-        weights @ one
-    product = time.perf_counter() - start
-    return {
-        "seconds": round(ours, 2),
-        "of the product": round(product, 2),
-        "ratio": round(ours / product, 1),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--curves", type=int, default=CURVES, help="of each kind")
     parser.add_argument("--others", type=int, default=OTHER_CURVES, help="for the other methods")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--json", action="store_true", help="print one JSON list")
     arguments = parser.parse_args()
-    heads = seconds_of_heads()
     rows = []
     for one in all_figures(arguments.curves, arguments.others):
         rows.append(asdict(one))
@@ -166,10 +141,8 @@ def main() -> None:
             )
             sys.stdout.flush()
     if arguments.json:
-        json.dump({"heads": heads, "figures": rows}, sys.stdout, indent=1)
+        json.dump(rows, sys.stdout, indent=1)
         sys.stdout.write("\n")
-    else:
-        sys.stdout.write(f"{HEADS} heads of {ITEMS} items at {len(PUBLISHED)} steps: {heads}\n")
 
 
 if __name__ == "__main__":

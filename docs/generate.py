@@ -5,7 +5,8 @@
 `reference.md`: the columns, their words, the experiments and their tables. `figures.md`: what the
 benchmarks measured, from benchmarks/results.json, benchmarks/toy_seeds.json and
 benchmarks/toy_circuits.json. In `experiments.md` the table of what a step costs, in `cluster.md`
-those of what a suite takes, from budget.py. In `configs/` the schema by which editors check the
+those of what a suite takes, from budget.py. In `onsets.md` what methods say of curves whose onset
+is known, from benchmarks/onset.json. In `configs/` the schema by which editors check the
 files there.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import budget
+import known_onsets
 from markup import table
 
 from pythia_traj import schema
@@ -41,6 +43,14 @@ def files() -> dict[str, str]:
             {
                 "bytes and requests, by docs/budget.py": budget.of_weights(),
                 "files and hours, by docs/budget.py": budget.of_experiments(),
+            },
+        ),
+        "docs/onsets.md": _filled(
+            "onsets.md",
+            {
+                "the default, by docs/known_onsets.py": known_onsets.of_default(),
+                "thresholds, by docs/known_onsets.py": known_onsets.of_thresholds(),
+                "methods, by docs/known_onsets.py": known_onsets.of_methods(),
             },
         ),
         "configs/schema.json": json.dumps(schema_of_configs(), indent=1) + "\n",
@@ -91,7 +101,12 @@ def _reference() -> str:
 def _columns(columns: Iterable[schema.Column]) -> str:
     types = {"dictionary": "dictionary<int32, string>"}
     rows = [
-        (f"`{c.name}`", types.get(c.type, c.type), "yes" if c.nullable else "", c.meaning)
+        (
+            f"`{c.name}`",
+            types.get(c.type, c.type),
+            "yes" if c.nullable else "",
+            f"{c.meaning}; null too in files from before it was added" if c.added else c.meaning,
+        )
         for c in columns
     ]
     return table(("column", "type", "null", "meaning"), rows)

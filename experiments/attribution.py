@@ -332,7 +332,7 @@ class _Circuits:
         """The metric of a circuit and of random ones [item], and how faithful they are."""
         self._rows.add_items(key, values[0].numpy(), self._design)
         drawn = np.stack([one.double().numpy() for one in values[1:]])
-        self._rows.add_draws(replace(key, control=RANDOM), drawn)
+        self._rows.add_draws(replace(key, control=RANDOM), drawn, self._design)
         key = replace(key, metric=name)
         shares = [self._normalised(one) for one in values]
         self._add_ratios(key, shares)

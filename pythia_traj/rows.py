@@ -38,12 +38,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Item:
-    """The value of one item, or the mean of a block of `n` consecutive ones."""
+    """The value of one item, or the mean of a block of `n` consecutive ones.
+
+    Items of one `cluster` are not independent; None where each of a metric's items is, and of
+    blocks, which divide no cluster.
+    """
 
     key: Key
     item: int
     n: int
     value: float
+    cluster: int | None = None
 
 
 Parts = Sequence[np.ndarray]
@@ -128,7 +133,7 @@ class Rows:
         if not len(array):
             return
         if blocks is None:
-            self.items += [Item(key, i, 1, float(value)) for i, value in enumerate(array)]
+            self.items += items_of(key, array, design)
             return
         cluster = np.arange(len(array)) if design is None else _by_appearance(design.cluster)
         n_clusters = int(cluster.max()) + 1
@@ -162,7 +167,12 @@ class Rows:
                 reason=found.reason,
             )
 
-    def add_draws(self, key: Key, values: "Sequence[float] | np.ndarray") -> None:
+    def add_draws(
+        self,
+        key: Key,
+        values: "Sequence[float] | np.ndarray",
+        design: Design | None = None,
+    ) -> None:
         """Adds a control that was drawn several times: its mean over draws, and their spread.
 
         `n` is the number of draws. The standard deviation among them is a row of its own: its
@@ -170,6 +180,7 @@ class Rows:
 
         Args:
             values: of each draw, or [draw, item]: then each item's mean over draws is kept.
+            design: which items belong together; each is independent if not given.
         """
         array = np.asarray(values)
         draws = array if array.ndim == 1 else array.mean(1)
@@ -178,8 +189,7 @@ class Rows:
             spread = replace(key, metric=f"{key.metric}_sd")
             self.add(spread, float(draws.std(ddof=1)), n=len(draws))
         if array.ndim > 1:
-            means = enumerate(array.mean(0))
-            self.items += [Item(key, i, 1, float(value)) for i, value in means]
+            self.items += items_of(key, array.mean(0), design)
 
     def add_rank(self, key: Key, as_good: int, n: int) -> None:
         """Adds the place of a measurement among its draws: 1 where no draw is as good.
@@ -246,6 +256,20 @@ class Rows:
             key: [array] if isinstance(array, np.ndarray) else array
             for key, array in arrays.items()
         }
+
+
+def items_of(key: Key, values: np.ndarray, design: Design | None = None) -> list[Item]:
+    """Each item by itself [item], with the number of its cluster where some share one.
+
+    Clusters have numbers from 0, in the order in which they first occur.
+    """
+    clusters: Sequence[int | None] = [None] * len(values)
+    if design is not None and design.n_clusters < len(values):
+        clusters = _by_appearance(design.cluster).tolist()
+    return [
+        Item(key, i, 1, float(value), cluster)
+        for i, (value, cluster) in enumerate(zip(values, clusters, strict=True))
+    ]
 
 
 def _by_appearance(cluster: np.ndarray) -> np.ndarray:

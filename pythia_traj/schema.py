@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 VERSION = 2
-"""Raised when a column changes its meaning; part of every unit's digest."""
+"""Raised when a column changes its meaning; part of every unit's digest.
+
+A column that is added does not raise it.
+"""
 
 MOST_STEP = 2**31 - 1
 """The largest step: what its file's name holds."""
@@ -37,13 +40,15 @@ ColumnType = Literal[
 class Column:
     """One column: its Parquet type, whether it may be null, what it means.
 
-    `dictionary` is dictionary<int32, string>: words that repeat.
+    `dictionary` is dictionary<int32, string>: words that repeat. A column that was `added` to a
+    table of the store's own is one of its last: files from before lack it, and are read with nulls.
     """
 
     name: str
     type: ColumnType
     nullable: bool
     meaning: str
+    added: bool = False
 
 
 TABLE = re.compile(r"[a-z][a-z0-9_]*")
@@ -155,6 +160,14 @@ ITEMS = (
     Column("item", "int32", False, "which item, or block of consecutive items, from 0"),
     Column("n", "int64", False, "how many items the value is a mean of: 1, or the block's size"),
     Column("value", "float32", False, "the item's value"),
+    Column(
+        "cluster",
+        "int32",
+        True,
+        "which items are not independent: those of one cluster have its number; null where each is"
+        " independent, or a block that divides none",
+        added=True,
+    ),
 )
 """Columns of `tables/items/`: what a bootstrap, or a paired difference between steps, needs."""
 

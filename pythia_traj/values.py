@@ -18,7 +18,7 @@ from pythia_traj.keys import Axis, Extent, check_tensor, say_key
 from pythia_traj.keys import Key as Key
 from pythia_traj.rows import HEAD_BLOCKS as HEAD_BLOCKS
 from pythia_traj.rows import Item as Item
-from pythia_traj.rows import Parts
+from pythia_traj.rows import Parts, items_of
 from pythia_traj.rows import Row as Row
 from pythia_traj.rows import Rows as Rows
 
@@ -205,9 +205,7 @@ class ItemValues:
             design = self._design((key, name))
             rows.add_found(key, guarded_ratio(above, below, name, positive=True, design=design))
             if keep_items and below.any():
-                rows.items += [
-                    Item(key, i, 1, float(value)) for i, value in enumerate(above / below.mean())
-                ]
+                rows.items += items_of(key, above / below.mean(), design)
         for key, reason in self._undefined.items():
             rows.undefined(key, reason)
         for table, batches in self._tables.items():

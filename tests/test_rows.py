@@ -1,9 +1,13 @@
-"""Rows of a control that was drawn several times, and of the place of a measurement among them."""
+"""Rows of a control that was drawn several times, and of the place of a measurement among them;
+which items are not independent.
+"""
 
 import numpy as np
 import pytest
+import torch
 
-from pythia_traj.values import Key, Rows
+from pythia_traj.engines.means import Design
+from pythia_traj.values import ItemValues, Key, Rows
 
 KEY = Key("effect", "mean", "head", 1, 2, control="matched")
 
@@ -40,3 +44,58 @@ def test_a_rank_counts_from_1_among_the_draws_and_the_measurement():
     rows.add_rank(Key("effect", "mean"), 2, 5)
     (rank,) = rows.metrics
     assert (rank.key.metric, rank.value, rank.n) == ("effect_rank", 3, 6)
+
+
+PAIRS = Design.of(np.array([7, 3, 7, 3, 9]))
+"""Two pairs and one alone."""
+
+
+def clusters(rows):
+    return [item.cluster for item in rows.items]
+
+
+def test_items_have_the_number_of_their_cluster_in_order_of_appearance():
+    rows = Rows()
+    rows.add_items(KEY, np.arange(5.0), PAIRS)
+    assert clusters(rows) == [0, 1, 0, 1, 2]
+    assert rows.metrics[0].clusters == 3
+
+
+def test_items_that_are_independent_have_no_cluster():
+    rows = Rows()
+    rows.add_items(KEY, np.arange(4.0))
+    rows.add_items(KEY, np.arange(4.0), Design.independent(4))
+    templates = Design.of(np.array([5, 2, 8, 1]), ["a", "a", "b", "b"])
+    rows.add_items(KEY, np.arange(4.0), templates)
+    assert clusters(rows) == [None] * 12
+
+
+def test_blocks_have_no_cluster_because_they_divide_none():
+    rows = Rows()
+    rows.add_items(KEY, np.arange(5.0), PAIRS, blocks=3)
+    assert [(item.n, item.cluster) for item in rows.items] == [(2, None), (2, None), (1, None)]
+
+
+def test_items_of_draws_are_in_the_clusters_of_what_they_stand_beside():
+    rows = Rows()
+    rows.add_draws(KEY, np.ones((2, 5)), PAIRS)
+    assert clusters(rows) == [0, 1, 0, 1, 2]
+
+
+def test_items_of_batches_are_in_the_clusters_of_all_of_them():
+    """Means and ratios; the second batch has items of the first's clusters."""
+    cluster, found = np.array([4, 4, 1, 4, 1, 0]), ItemValues()
+    for batch in (slice(0, 3), slice(3, 6)):
+        values = ItemValues()
+        values.add(Key("mean"), torch.ones(3))
+        values.add(Key("heads", component="head", layer=0), torch.ones(3, 2), axes=("head",))
+        values.add_ratio(Key("ratio"), torch.ones(3), torch.ones(3), "ones")
+        values.belong_together(Design.of(cluster[batch]))
+        found.extend(values)
+    rows = found.rows(keep_items=True)
+    of_metric = {
+        metric: [item.cluster for item in rows.items if item.key.metric == metric]
+        for metric in ("mean", "ratio", "heads")
+    }
+    assert of_metric["mean"] == of_metric["ratio"] == [0, 0, 1, 0, 1, 2]
+    assert of_metric["heads"] == [None] * 6

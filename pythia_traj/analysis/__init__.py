@@ -10,6 +10,8 @@ roles.py         roles of heads as timelines
 learning.py      n-grams and probes
 tables.py        key numbers, and the metrics without a value
 facts.py         what a run holds, in a few lines
+records.py       a table as JSON has it
+onsets/          when trajectories take off, and how sure that is
 
 A function that chooses takes rows as `pythia_traj.load` gives them and returns *chosen rows*: the
 columns of `selection.choose`, and `what`, the name of a row's line. Rows without a value are

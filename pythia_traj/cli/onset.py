@@ -54,17 +54,21 @@ def onset(
     the intervals hold onsets that are known.
     """
     from pythia_traj.analysis.onsets.run import onsets_of_run, order_of_run
+    from pythia_traj.analysis.records import as_records
 
     options: dict[str, Any] = {"direction": direction, "floor": floor, "draws": draws, "seed": seed}
     if order:
         pairs = order_of_run(
             run, metric, model=model, method=method, all_heads=all_heads, **options
         )
-        _show_pairs(pairs, as_json)
+        if as_json:
+            print_json(as_records(pairs))
+        else:
+            _show_pairs(pairs)
         return
     table = onsets_of_run(run, metric, model=model, method=method, all_heads=all_heads, **options)
     if as_json:
-        print_json(_records(table))
+        print_json(as_records(table))
         return
     _show(table)
 
@@ -102,10 +106,7 @@ def _show(table: "pd.DataFrame") -> None:
     say(NOT_SEEDS)
 
 
-def _show_pairs(pairs: "pd.DataFrame", as_json: bool) -> None:
-    if as_json:
-        print_json(_records(pairs))
-        return
+def _show_pairs(pairs: "pd.DataFrame") -> None:
     columns = ("a", "b", "a before b", "tied", "b before a", "undetermined", "")
     shares = ("before", "tied", "after", "undetermined")
     print_table(
@@ -116,19 +117,6 @@ def _show_pairs(pairs: "pd.DataFrame", as_json: bool) -> None:
         ],
     )
     say(NOT_SEEDS)
-
-
-def _records(table: "pd.DataFrame") -> list[dict[str, Any]]:
-    """Rows as JSON has them: null for what is missing."""
-    import pandas as pd
-
-    return [
-        {
-            str(name): value if isinstance(value, tuple) or not pd.isna(value) else None
-            for name, value in one.items()
-        }
-        for one in table.to_dict("records")
-    ]
 
 
 def add_to(app: typer.Typer) -> None:

@@ -278,7 +278,7 @@ def _fields(files: Files) -> Iterator[tuple[str, pa.Field]]:
     known: set[str] = set()
     for found in files.there:
         if found.label not in known:
-            for _, columns in files.read([found], lambda _, whole: whole.file.schema_arrow):
+            for _, columns in files.read([found], lambda _, whole: whole.columns):
                 known.add(found.label)
                 yield from ((found.label, field) for field in columns)
 

@@ -48,9 +48,11 @@ def metrics_table(
 
 
 def items_table(old: pa.Table, experiment: str, keys: Mapping[Words, Key]) -> pa.Table:
-    """The items of metrics."""
+    """The items of metrics; schema 1 did not say which of them are independent."""
     codes, words = _encoded(old)
-    return _arranged(_columns(old, experiment, codes, [keys[one] for one in words]), schema.ITEMS)
+    columns = _columns(old, experiment, codes, [keys[one] for one in words])
+    columns["cluster"] = pa.nulls(len(old), pa.int32())
+    return _arranged(columns, schema.ITEMS)
 
 
 def own_table(

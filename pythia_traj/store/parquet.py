@@ -75,6 +75,13 @@ class Whole:
     file: pq.ParquetFile
     is_proven: bool
     """Whether a checksum confirms it; else only decoding can tell."""
+    lacking: tuple[schema.Column, ...] = ()
+    """The columns that were added to its table after it was written: null in all its rows."""
+
+    @property
+    def columns(self) -> pa.Schema:
+        """Those of its rows."""
+        return pa.schema([*self.file.schema_arrow, *arrow_schema(self.lacking)])
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Its rows, or these columns of them.
@@ -87,6 +94,9 @@ class Whole:
             table.validate()
         except _UNREADABLE as error:
             raise DamagedError(f"its rows cannot be read ({_first_line(error)})") from None
+        for field in arrow_schema(self.lacking):
+            if columns is None or field.name in columns:
+                table = table.append_column(field, pa.nulls(len(table), field.type))
         return table.replace_schema_metadata(None)
 
 
@@ -131,7 +141,8 @@ def read_parquet(
         keys = metadata.metadata or {}
     except _UNREADABLE as error:
         raise DamagedError(f"it is not a Parquet file ({_first_line(error)})") from None
-    _check_columns(found, columns, unit)
+    lacking = _lacking(found, columns or ())
+    _check_columns(found, columns and columns[: len(columns) - len(lacking)], unit)
     if metadata.num_rows > _ROWS + _ROWS_PER_BYTE * len(data):
         raise DamagedError(f"it says that {len(data)} bytes are {metadata.num_rows} rows")
     if FOOTER_KEY not in keys:
@@ -148,7 +159,7 @@ def read_parquet(
         raise DamagedError("its bytes have changed since they were written")
     if step is not None:
         _check_step(metadata, found.get_field_index("step"), step)
-    return Whole(footer, file, is_proven)
+    return Whole(footer, file, is_proven, lacking)
 
 
 def check_tensors(path: Path) -> None:
@@ -168,7 +179,7 @@ def check_tensors(path: Path) -> None:
         raise DamagedError("it has no provenance: another program wrote it")
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def arrow_schema(columns: tuple[schema.Column, ...]) -> pa.Schema:
     """Columns as pyarrow knows them."""
     return pa.schema([pa.field(c.name, TYPES[c.type], nullable=c.nullable) for c in columns])
@@ -203,6 +214,14 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
         raise
     except OSError as error:
         raise DamagedError(f"it cannot be read ({error.strerror})") from None
+
+
+def _lacking(found: pa.Schema, columns: Sequence[schema.Column]) -> tuple[schema.Column, ...]:
+    """The last columns of a table that a file is older than."""
+    known = len(columns)
+    while known and columns[known - 1].added and columns[known - 1].name not in found.names:
+        known -= 1
+    return tuple(columns[known:])
 
 
 def _check_columns(

@@ -211,7 +211,7 @@ class _Reader:
         rows = (
             whole.table()
             if all(one.may_hold(whole.file.metadata) for one in self._filters)
-            else whole.file.schema_arrow.remove_metadata().empty_table()
+            else whole.columns.empty_table()
         )
         for i, name in enumerate(self.partitions):
             word = found.model if name == "model" else found.label

@@ -44,7 +44,8 @@ def metrics_table(unit: UnitId, rows: Sequence[Row]) -> pa.Table:
 
 def items_table(unit: UnitId, items: Sequence[Item]) -> pa.Table:
     """A unit's items, as the columns of schema.ITEMS."""
-    own = {name: [getattr(item, name) for item in items] for name in ("item", "n", "value")}
+    names = ("item", "n", "value", "cluster")
+    own = {name: [getattr(item, name) for item in items] for name in names}
     return _table(schema.ITEMS, unit, [item.key for item in items], own)
 
 

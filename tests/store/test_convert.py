@@ -111,6 +111,11 @@ def test_the_rows_are_those_that_a_sweep_makes_today(new, table):
         paths = sorted(folder.glob(f"model=toy/label={label}/*.parquet"))
         found = pa.concat_tables([pq.read_table(path, partitioning=None) for path in paths])
         wanted = expected.filter(pa.compute.equal(expected["label"], label)).drop_columns("label")
+        if table == "items":
+            # The fixture is older than this column, and so are the rows of schema 1.
+            wanted = wanted.append_column(
+                pa.field("cluster", pa.int32()), pa.nulls(len(wanted), pa.int32())
+            )
         assert found.schema.equals(wanted.schema), label
         # repr, so that -0.0 is not 0.0
         assert list(map(repr, found.to_pylist())) == list(map(repr, wanted.to_pylist())), label

@@ -47,6 +47,11 @@ class Crossing:
     at: np.ndarray
     k: np.ndarray
 
+    @property
+    def height(self) -> np.ndarray:
+        """The top above the base."""
+        return np.asarray(self.top - self.base)
+
 
 def cross(means: np.ndarray, grid: Grid, level: Level) -> Crossing:
     """Where rising curves cross the level.

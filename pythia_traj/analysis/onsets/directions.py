@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from pythia_traj.analysis.onsets.crossing import Level, cross
 from pythia_traj.analysis.onsets.curves import Curves
-from pythia_traj.analysis.onsets.evidence import ALPHA
+from pythia_traj.analysis.onsets.evidence import ALPHA, rise_of
 from pythia_traj.errors import AnalysisError, nearest
 
 DIRECTIONS = ("auto", "up", "down")
@@ -36,8 +37,8 @@ def falls(direction: str, metric: str | None, curves: Curves) -> tuple[np.ndarra
     """Which of some curves of one metric are taken as falling.
 
     Args:
-        direction: `up`, `down`, or `auto`: as the metric is known to go, else the way in which the
-            smoothed curve goes furthest from its base.
+        direction: `up`, `down`, or `auto`: as the metric is known to go; of other metrics a curve
+            is falling that surely does, and goes further down from its base than up.
         metric: the name of the metric.
         curves: J trajectories.
 
@@ -47,6 +48,8 @@ def falls(direction: str, metric: str | None, curves: Curves) -> tuple[np.ndarra
     known = direction == "down" or (direction == "auto" and metric in FALLING)
     if known or direction == "up" or metric in RISING:
         return np.full(len(curves.sums), known), ALPHA
-    smooth = curves.means @ curves.grid.kernel.T
-    base = (curves.means @ curves.grid.base)[:, None]
-    return np.asarray((base - smooth).max(1) > (smooth - base).max(1)), ALPHA / 2
+    upside_down = curves.negated()
+    found = cross(upside_down.means, curves.grid, Level())
+    fall = rise_of(upside_down, found, Level()) if curves.has_items else None
+    goes_further = found.height > cross(curves.means, curves.grid, Level()).height
+    return goes_further & (True if fall is None else fall.p_uneven <= ALPHA / 2), ALPHA / 2

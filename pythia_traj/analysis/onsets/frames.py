@@ -38,6 +38,7 @@ TYPES = {
     "steps": "Int64",
     "direction": "str",
     "left_out": "Int64",
+    "unknown_clusters": "Int64",
     "step_at_0.75": "float64",
     "step_at_1.25": "float64",
     "words": "str",
@@ -83,10 +84,12 @@ def onset(
         method: `half`, `threshold:X`, or for comparison only `half_max`, `half_final`, `logistic`,
             `ramp`, `change_point`, `first_above:X,K`.
         threshold: the same as `threshold:X`.
-        direction: `up`, `down`, or `auto`: as the metric is known to go. Of other metrics it is the
-            way in which each goes furthest, and p is then compared with 0.025.
+        direction: `up`, `down`, or `auto`: as the metric is known to go. Of other metrics a curve
+            is taken as falling where it surely falls, and further than it rises; p is then compared
+            with 0.025, whichever way it goes.
         floor: the base, where it is known: chance, or ln V of a loss.
-        cluster: which items are not independent: a column of `items`, or item -> cluster.
+        cluster: which items are not independent: a column of `items`, or item -> cluster. None is
+            the column `cluster`, where they have it.
         draws: of the bootstrap.
         seed: of the bootstrap: the same items are drawn for all trajectories.
 
@@ -102,6 +105,7 @@ def onset(
         - crossings: the measured steps around each crossing that is sure;
         - flags: words of `FLAGS`, separated by commas;
         - n, clusters, steps, left_out: how many items, clusters and steps; items missing at a step;
+          unknown_clusters: how many the rows count where the items do not name them, else 0;
         - direction: up or down; step_at_0.75, step_at_1.25: the onset at shares of a threshold;
         - words: what this says, in a sentence.
 
@@ -115,7 +119,7 @@ def onset(
     rows: dict[int, dict[str, object]] = {}
     for group in found.groups:
         for metric, some in by_metric(group, found.keys):
-            rows |= how.rows(_part(group, some), metric, direction)
+            rows |= how.rows(group.part(some), metric, direction)
     columns = list(TYPES)
     table = pd.DataFrame([rows[number] for number in sorted(rows)], columns=columns)
     table["q"] = q_values(found.keys, table["p"].to_numpy(float))
@@ -169,15 +173,18 @@ class _How:
             some = np.flatnonzero(down == falling)
             if not len(some):
                 continue
-            part = _part(group, some)
+            part = group.part(some)
             near = self._sensitivity(part.curves, falling)
             onsets = self._estimate(part.curves, falling, alpha)
             for j, one in enumerate(onsets):
+                unknown = int(part.unknown_clusters[j])
+                flags = (*one.flags, *(["clusters_unknown"] if unknown else []))
                 rows[int(part.numbers[j])] = asdict(one) | {
                     "crossings": one.crossings,
-                    "flags": ", ".join(one.flags),
+                    "flags": ", ".join(flags),
                     "direction": "down" if falling else "up",
                     "left_out": int(part.left_out[j]),
+                    "unknown_clusters": unknown,
                     **{f"step_at_{share}": near[share][j] for share in SENSITIVITY},
                 }
         return rows
@@ -232,14 +239,3 @@ def threshold_of(method: str) -> float | None:
     if not np.isfinite(number):
         raise AnalysisError(f"method {method!r}: write threshold:0.3, a level")
     return number
-
-
-def _part(group: Group, some: np.ndarray) -> Group:
-    """Some trajectories of a group."""
-    curves = group.curves
-    return Group(
-        group.numbers[some],
-        Curves(curves.grid, curves.sums[some], curves.counts, curves.has_items),
-        group.items,
-        group.left_out[some],
-    )

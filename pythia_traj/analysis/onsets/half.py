@@ -208,7 +208,7 @@ def _still_rising(curves: Curves, found: Crossing) -> np.ndarray:
     gained = grid.kernel[-1] - grid.kernel[grid.octave_earlier]
     gain = curves.means @ gained
     se = curves.standard_error(curves.sums @ gained)
-    height = found.top - found.base
+    height = found.height
     return np.asarray(
         (gain > surely(curves.clusters) * se) & (gain > _STILL_RISING * height) & (height > 0)
     )

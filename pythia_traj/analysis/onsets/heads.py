@@ -19,7 +19,7 @@ def q_values(keys: pd.DataFrame, p: np.ndarray) -> np.ndarray:
         p: of each, nan where there is none.
 
     Returns:
-        q of each; nan where there is no p, or no layer and head.
+        q of each; nan where p is, and where a layer or head is missing.
     """
     q = np.full(len(p), np.nan)
     if not {"layer", "head"} <= set(keys.columns):

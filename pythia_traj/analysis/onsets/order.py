@@ -83,6 +83,7 @@ class _Line:
     name: str
     label: object
     items: tuple[int, ...]
+    cluster: tuple[int, ...]
     curves: Curves
     level: Level
     alpha: float
@@ -126,6 +127,7 @@ def _lines(
                     names[int(number)],
                     labels[int(number)],
                     group.items,
+                    group.cluster,
                     one.negated() if down[j] else one,
                     level.negated() if down[j] else level,
                     alpha,
@@ -137,7 +139,7 @@ def _compared(a: _Line, b: _Line, draws: int, seed: int) -> Mapping[str, object]
     if len(steps) < 2:
         raise AnalysisError(f"{a.name} and {b.name} have {len(steps)} steps in common: 2 at least")
     a, b = a.on(steps), b.on(steps)
-    same = a.label == b.label and a.items == b.items
+    same = (a.label, a.items, a.cluster) == (b.label, b.items, b.cluster)
     # A seed that no user gives by chance, so that the draws of other items are independent.
     first, second = a.drawn(draws, seed), b.drawn(draws, seed if same else seed + 2**32)
     neither = (first == len(steps)) & (second == len(steps))

@@ -1,7 +1,7 @@
 """Rows and items of a run as curves, one for each trajectory."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -14,24 +14,43 @@ from pythia_traj.errors import AnalysisError
 KEYS = (*schema.PARTITIONS, *(column.name for column in schema.KEY_COLUMNS))
 """The columns that tell one trajectory from another."""
 
+STORED = "cluster"
+"""The column of items that says which of them are not independent."""
+
 Cluster = str | Mapping[int, object] | pd.Series | None
 
 
 @dataclass(frozen=True)
 class Group:
-    """Trajectories that were measured at the same steps on the same items.
+    """Trajectories that were measured at the same steps on the same items in the same clusters.
 
     Attributes:
         numbers: which trajectories, as rows of the table of keys.
         curves: of them, in that order.
         items: which items, ascending; empty where none are stored.
+        cluster: which of the curves' clusters each item is in, in that order.
         left_out: how many items of each are missing at some step, and so left out.
+        unknown_clusters: how many clusters the items of each are in, where nothing says which items
+            are in one, so that each was taken for independent; else 0.
     """
 
     numbers: np.ndarray
     curves: Curves
     items: tuple[int, ...]
+    cluster: tuple[int, ...]
     left_out: np.ndarray
+    unknown_clusters: np.ndarray
+
+    def part(self, some: np.ndarray) -> "Group":
+        """Some of its trajectories, by their places."""
+        return Group(
+            self.numbers[some],
+            replace(self.curves, sums=self.curves.sums[some]),
+            self.items,
+            self.cluster,
+            self.left_out[some],
+            self.unknown_clusters[some],
+        )
 
 
 @dataclass(frozen=True)
@@ -61,7 +80,8 @@ def trajectories_of(
         rows: as `pythia_traj.load` gives them: step, value, and the keys.
         items: the same of `load(run, table="items")`; None where there are none.
         by: the columns that tell trajectories apart; None are all of KEYS that the rows have.
-        cluster: which items belong together: a column of items, or item -> cluster.
+        cluster: which items belong together: a column of items, or item -> cluster. None is their
+            column `cluster`; items that have none are independent.
 
     Raises:
         AnalysisError: a column is missing, or a trajectory has two values at one step.
@@ -83,18 +103,23 @@ def trajectories_of(
 
 @dataclass(frozen=True)
 class _Stored:
-    """What is stored of one trajectory: sums float64 [C, T] and counts [C] of clusters."""
+    """What is stored of one trajectory: sums float64 [C, T] and counts [C] of clusters.
+
+    `cluster` says which one each item is in [item].
+    """
 
     steps: tuple[int, ...]
     sums: np.ndarray
     counts: np.ndarray
-    items: tuple[int, ...]
-    left_out: int
+    items: tuple[int, ...] = ()
+    cluster: tuple[int, ...] = ()
+    left_out: int = 0
+    unknown_clusters: int = 0
 
     @property
     def shape(self) -> tuple[object, ...]:
         """What is equal in all trajectories of a group."""
-        return self.steps, self.items, self.counts.tobytes()
+        return self.steps, self.items, self.cluster, self.counts.tobytes()
 
 
 def _keys(rows: pd.DataFrame, by: Sequence[str] | None) -> list[str]:
@@ -140,7 +165,10 @@ def _refuse_twice(measured: pd.DataFrame, keys: Sequence[str]) -> None:
 def _values(
     items: pd.DataFrame, table: pd.DataFrame, keys: Sequence[str], cluster: Cluster
 ) -> dict[int, pd.DataFrame]:
-    """The items of each trajectory: columns step, item, value, n, cluster."""
+    """The items of each trajectory: columns step, item, value, n, cluster, is_known.
+
+    Rows that name their cluster come first.
+    """
     missing = [name for name in ("step", "item", "value", *keys) if name not in items.columns]
     if missing:
         raise AnalysisError(f"the items have no column {missing[0]}: give load(run, table='items')")
@@ -155,18 +183,27 @@ def _values(
             "item": items["item"].to_numpy(int),
             "value": items["value"].to_numpy(float, na_value=np.nan),
             "n": items["n"].to_numpy(float) if "n" in items.columns else 1.0,
-            "cluster": _clusters(items, cluster),
+            **_clusters(items, cluster),
         }
     ).dropna(subset=["trajectory", "value"])
+    # Steps that an older version measured do not name an item's cluster, where others do.
+    found = found.sort_values("is_known", ascending=False, kind="stable")
     found = found.astype({"trajectory": int})
     return {int(str(number)): of_one for number, of_one in found.groupby("trajectory")}
 
 
-def _clusters(items: pd.DataFrame, cluster: Cluster) -> np.ndarray:
-    """The number of each row's cluster."""
+def _clusters(items: pd.DataFrame, cluster: Cluster) -> dict[str, np.ndarray]:
+    """The number of each row's cluster, and whether it is known; else the item is its own."""
     item = items["item"].astype(int)
     if cluster is None:
-        return item.to_numpy()
+        stored = items.get(STORED, pd.Series(pd.NA, items.index))
+        numbers = pd.factorize(stored, sort=True)[0]
+        # Above those of all items, so that no item has the number of a cluster.
+        known, own = numbers >= 0, item.to_numpy()
+        return {
+            "cluster": np.where(known, own.max(initial=0) + 1 + numbers, own),
+            "is_known": known,
+        }
     if isinstance(cluster, str):
         if cluster not in items.columns:
             raise AnalysisError(f"the items have no column {cluster!r}: give one as cluster=")
@@ -177,7 +214,8 @@ def _clusters(items: pd.DataFrame, cluster: Cluster) -> np.ndarray:
         raise AnalysisError(
             f"item {int(item[named.isna()].iloc[0])} has no cluster: cluster= names one for each"
         )
-    return np.asarray(pd.factorize(named, sort=True)[0])
+    numbers = np.asarray(pd.factorize(named, sort=True)[0])
+    return {"cluster": numbers, "is_known": np.ones(len(items), bool)}
 
 
 def _stored(rows: pd.DataFrame, items: pd.DataFrame | None) -> _Stored:
@@ -185,22 +223,32 @@ def _stored(rows: pd.DataFrame, items: pd.DataFrame | None) -> _Stored:
     rows = rows.sort_values("step")
     steps = tuple(int(step) for step in rows["step"])
     means = rows["value"].to_numpy(float)[None]
-    of_means = _Stored(steps, means, np.ones(1), (), 0)
     if items is None:
-        return of_means
+        return _Stored(steps, means, np.ones(1))
     wide = items[items["step"].isin(steps)].pivot(index="item", columns="step", values="value")
     wide = wide.reindex(columns=list(steps)).sort_index()
     whole = wide.dropna()
     left_out = len(wide) - len(whole)
     if not len(whole):
-        return _Stored(steps, means, np.ones(1), (), left_out)
+        return _Stored(steps, means, np.ones(1), left_out=left_out)
     facts = items.drop_duplicates("item").set_index("item").loc[whole.index]
     counts = facts["n"].to_numpy(float)
     _, cluster = np.unique(facts["cluster"].to_numpy(), return_inverse=True)
     sums = np.zeros((int(cluster.max()) + 1, len(steps)))
     np.add.at(sums, cluster, whole.to_numpy(float) * counts[:, None])
     sizes = np.bincount(cluster, weights=counts)
-    return _Stored(steps, sums, sizes, tuple(int(i) for i in whole.index), left_out)
+    is_known = bool(facts["is_known"].any()) or bool((counts > 1).any())
+    unknown = 0 if is_known else _counted(rows)
+    numbers = tuple(int(i) for i in whole.index)
+    return _Stored(steps, sums, sizes, numbers, tuple(cluster.tolist()), left_out, unknown)
+
+
+def _counted(rows: pd.DataFrame) -> int:
+    """How many clusters rows say that their items are in; 0 where each is one."""
+    if not {"n", "clusters"} <= set(rows.columns):
+        return 0
+    fewer = rows[(rows["clusters"] < rows["n"]).fillna(False).astype(bool)]
+    return int(fewer["clusters"].max()) if len(fewer) else 0
 
 
 def _group(some: Sequence[tuple[int, _Stored]]) -> Group:
@@ -214,7 +262,9 @@ def _group(some: Sequence[tuple[int, _Stored]]) -> Group:
             has_items=bool(first.items),
         ),
         first.items,
+        first.cluster,
         np.array([stored.left_out for _, stored in some]),
+        np.array([stored.unknown_clusters for _, stored in some]),
     )
 
 
@@ -244,9 +294,9 @@ def names_of(keys: pd.DataFrame, always: Sequence[str] = ()) -> list[str]:
         for name in keys.columns
         if name in always or (len(keys) > 1 and keys[name].nunique(dropna=False) > 1)
     ] or list(keys.columns[:1])
-    if "head" in shown and "layer" in keys.columns and "layer" not in shown:
-        # A head's number alone says nothing.
-        shown.insert(shown.index("head"), "layer")
+    if {"layer", "head"} & set(shown):
+        # A head's number, or its layer's, says nothing alone.
+        shown = [name for name in keys.columns if name in (*shown, "layer", "head")]
     return [_name_of({str(name): one[name] for name in shown}) for one in keys.to_dict("records")]
 
 

@@ -83,6 +83,10 @@ _MORE: dict[str, Callable[[Mapping[str, Any]], str]] = {
         f"no items are stored at all of its {row['steps']} steps, so there is a bracket and no"
         " interval"
     ),
+    "clusters_unknown": lambda row: (
+        f"its items are in {row['unknown_clusters']} clusters that are not stored:"
+        f" {_too_sure(row)}give cluster="
+    ),
     "few_steps": lambda row: f"it has {row['steps']} steps, and 8 are needed",
     "few_items": lambda row: f"it has {row['clusters']} independent items, and 8 are needed",
 }
@@ -104,6 +108,12 @@ def number(value: Any) -> str:
     if _missing(value):
         return ""
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _too_sure(row: Mapping[str, Any]) -> str:
+    if not (_missing(row["low"]) and _missing(row["high"])):
+        return "the interval is too narrow, "
+    return "" if _missing(row["p"]) else "p is too small, "
 
 
 def _step(step: float) -> str:
