@@ -174,10 +174,11 @@ class Search:
             items = of_metric(items, self.goal.where)
         except AnalysisError as error:
             raise ConfigError(f"--refine-where {error}") from None
-        if (n := items["item"].nunique()) < FEWEST_ITEMS:
+        known = items["cluster"].notna().all()
+        if (n := items["cluster" if known else "item"].nunique()) < FEWEST_ITEMS:
             raise ConfigError(
-                f"--refine {self.goal.name}: it has {n} items, and an onset needs {FEWEST_ITEMS}:"
-                f" raise --set {self.goal.label}.n"
+                f"--refine {self.goal.name}: it has {n} independent items, and an onset needs"
+                f" {FEWEST_ITEMS}: raise --set {self.goal.label}.n"
             )
         return items
 

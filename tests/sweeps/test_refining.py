@@ -259,7 +259,7 @@ def test_a_wrong_place_is_refused(name, refined, toy, experiment):
 def test_too_few_items_are_refused_after_one_step(toy, experiment, tmp_path):
     few = {"planted": {"use": str(experiment), "n": 5}}
     config = request(toy, experiment, tmp_path / "run", experiments=few)
-    with pytest.raises(ConfigError, match=r"has 5 items.*needs 8"):
+    with pytest.raises(ConfigError, match=r"has 5 independent items.*needs 8"):
         pt.refine(config, "planted.height")
     assert sum(started(config.out).values()) == 1
 
