@@ -6,8 +6,8 @@
 benchmarks measured, from benchmarks/results.json, benchmarks/toy_seeds.json and
 benchmarks/toy_circuits.json. In `experiments.md` the table of what a step costs, in `cluster.md`
 those of what a suite takes, from budget.py. In `onsets.md` what methods say of curves whose onset
-is known, from benchmarks/onset.json. In `configs/` the schema by which editors check the
-files there.
+is known, from benchmarks/onset.json and onset_claims.json. In `configs/` the schema by which
+editors check the files there.
 """
 
 import json
@@ -51,6 +51,8 @@ def files() -> dict[str, str]:
                 "the default, by docs/known_onsets.py": known_onsets.of_default(),
                 "thresholds, by docs/known_onsets.py": known_onsets.of_thresholds(),
                 "methods, by docs/known_onsets.py": known_onsets.of_methods(),
+                "orders, by docs/known_onsets.py": known_onsets.of_orders(),
+                "heads, by docs/known_onsets.py": known_onsets.of_heads(),
             },
         ),
         "configs/schema.json": json.dumps(schema_of_configs(), indent=1) + "\n",

@@ -1,6 +1,7 @@
 """The tables of onsets.md: what each method says of curves whose onset is known.
 
-They are made from benchmarks/onset.json, which benchmarks/onset.py prints.
+They are made from benchmarks/onset.json and benchmarks/onset_claims.json, which the programs of
+those names print.
 """
 
 import json
@@ -10,7 +11,7 @@ from typing import Any
 
 from markup import table
 
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "onset.json"
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 GRIDS = ("all", "log:18")
 
@@ -62,6 +63,33 @@ def of_methods() -> str:
     return table(("curves", *(f"`{method}`" for method in methods)), rows)
 
 
+def of_orders() -> str:
+    """What is said of the order of two onsets that are so many octaves apart."""
+    rows = [
+        (
+            row["grid"],
+            f"{row['octaves']:g}",
+            *(_share(row[name]) for name in ("right", "wrong")),
+            *(_share(row["said"].get(name, 0.0)) for name in ("tied", "not told apart")),
+        )
+        for row in _read("onset_claims")["orders"]
+    ]
+    return table(("steps", "octaves", "right", "wrong", "tied", "not told apart"), rows)
+
+
+def of_heads() -> str:
+    """How many heads are listed that do not rise, and heights of heads chosen as highest."""
+    rows = _read("onset_claims")["heads"]
+    return table(
+        ("", *(row["grid"] for row in rows)),
+        [
+            (name.replace("_", " "), *(row[name] for row in rows))
+            for name in rows[0]
+            if name != "grid"
+        ],
+    )
+
+
 def _held_or_dated(row: Row) -> str:
     if row["held"] is not None:
         return f"{row['held']:.2f}"
@@ -88,5 +116,9 @@ def _by_kind(method: str) -> dict[str, dict[str, Row]]:
 
 
 def _results() -> list[Row]:
-    rows: list[Row] = json.loads(RESULTS.read_text(encoding="utf-8"))
+    rows: list[Row] = _read("onset")
     return rows
+
+
+def _read(name: str) -> Any:
+    return json.loads((BENCHMARKS / f"{name}.json").read_text(encoding="utf-8"))

@@ -17,12 +17,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pythia_traj.analysis.comparison.align import align as align
+    from pythia_traj.analysis.comparison.correlation import correlate as correlate
+    from pythia_traj.analysis.comparison.distributions import head_distances as head_distances
+    from pythia_traj.analysis.comparison.distributions import summarise_heads as summarise_heads
+    from pythia_traj.analysis.comparison.matching import match_heads as match_heads
+    from pythia_traj.analysis.comparison.pairs import compare as compare
+    from pythia_traj.analysis.comparison.pairs import largest_difference as largest_difference
+    from pythia_traj.analysis.comparison.seeds import seed_bands as seed_bands
+    from pythia_traj.analysis.learning_curves import learning_curves as learning_curves
+    from pythia_traj.analysis.learning_curves import stability as stability
     from pythia_traj.analysis.onsets.change_points import change_points as change_points
     from pythia_traj.analysis.onsets.frames import onset as onset
     from pythia_traj.analysis.onsets.order import order as order
     from pythia_traj.analysis.onsets.selected import select_heads as select_heads
     from pythia_traj.analysis.roles import role_timeline as role_timeline
     from pythia_traj.analysis.roles import tracked_heads as tracked_heads
+    from pythia_traj.analysis.smoothing import smooth as smooth
     from pythia_traj.config import SweepConfig as SweepConfig
     from pythia_traj.store.convert import convert as convert
     from pythia_traj.store.describe import describe as describe
@@ -37,18 +48,29 @@ __version__ = "0.2.0"
 
 _LAZY = {
     "SweepConfig": "pythia_traj.config",
+    "align": "pythia_traj.analysis.comparison.align",
     "change_points": "pythia_traj.analysis.onsets.change_points",
     "checkpoints": "pythia_traj.stream.checkpoints",
+    "compare": "pythia_traj.analysis.comparison.pairs",
     "convert": "pythia_traj.store.convert",
+    "correlate": "pythia_traj.analysis.comparison.correlation",
     "describe": "pythia_traj.store.describe",
+    "head_distances": "pythia_traj.analysis.comparison.distributions",
+    "largest_difference": "pythia_traj.analysis.comparison.pairs",
+    "learning_curves": "pythia_traj.analysis.learning_curves",
     "load": "pythia_traj.store.read",
+    "match_heads": "pythia_traj.analysis.comparison.matching",
     "onset": "pythia_traj.analysis.onsets.frames",
     "order": "pythia_traj.analysis.onsets.order",
     "published_models": "pythia_traj.store.read",
     "refine": "pythia_traj.sweeps.refining",
     "role_timeline": "pythia_traj.analysis.roles",
+    "seed_bands": "pythia_traj.analysis.comparison.seeds",
     "select_heads": "pythia_traj.analysis.onsets.selected",
+    "smooth": "pythia_traj.analysis.smoothing",
+    "stability": "pythia_traj.analysis.learning_curves",
     "status": "pythia_traj.sweeps.status",
+    "summarise_heads": "pythia_traj.analysis.comparison.distributions",
     "sweep": "pythia_traj.sweeps.worker",
     "tracked_heads": "pythia_traj.analysis.roles",
 }
@@ -56,18 +78,29 @@ _LAZY = {
 __all__ = [
     "SweepConfig",
     "__version__",
+    "align",
     "change_points",
     "checkpoints",
+    "compare",
     "convert",
+    "correlate",
     "describe",
+    "head_distances",
+    "largest_difference",
+    "learning_curves",
     "load",
+    "match_heads",
     "onset",
     "order",
     "published_models",
     "refine",
     "role_timeline",
+    "seed_bands",
     "select_heads",
+    "smooth",
+    "stability",
     "status",
+    "summarise_heads",
     "sweep",
     "tracked_heads",
 ]

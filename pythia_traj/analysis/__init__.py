@@ -12,6 +12,10 @@ tables.py        key numbers, and the metrics without a value
 facts.py         what a run holds, in a few lines
 records.py       a table as JSON has it
 onsets/          when trajectories take off, and how sure that is
+comparison/      models and seeds beside each other: aligned, as bands, heads as distributions
+smoothing.py     trajectories smoothed over log step
+learning_curves.py  age of acquisition, forgetting, stability between seeds
+matrix.py        the trajectories of a model and label as a matrix
 
 A function that chooses takes rows as `pythia_traj.load` gives them and returns *chosen rows*: the
 columns of `selection.choose`, and `what`, the name of a row's line. Rows without a value are

@@ -12,6 +12,7 @@ import typer
 
 from pythia_traj.cli import (
     cancel,
+    compare,
     convert,
     demo,
     describe,
@@ -51,6 +52,7 @@ for module in (
     listing,
     fetch,
     onset,
+    compare,
     report,
     convert,
     schema,

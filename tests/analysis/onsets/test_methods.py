@@ -79,6 +79,16 @@ def test_each_has_an_interval_around_its_bracket(name):
     assert again == found
 
 
+def test_draws_without_an_onset_leave_both_ends_open():
+    values = rising(6, noise=1.0, height=0.0)
+    values -= values.mean(0)
+    values[:, 9] += 0.05 - values[:, :6].mean()
+    values[:, -1] += 0.02
+    (found,) = estimate_by(half_final, Curves.of_items(STEPS, values))
+    assert (found.status, found.low, found.high) == ("unsure", None, None)
+    assert found.bracket_high is not None
+
+
 @pytest.mark.parametrize("name", ["half_final", "logistic", "ramp", "change_point"])
 def test_each_takes_falling_curves(name):
     values = rising(6.5, noise=0.1)
