@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pythia_traj.store.read import load as load
     from pythia_traj.store.read import published_models as published_models
     from pythia_traj.stream.checkpoints import checkpoints as checkpoints
+    from pythia_traj.sweeps.refining import refine as refine
     from pythia_traj.sweeps.status import status as status
     from pythia_traj.sweeps.worker import sweep as sweep
 
@@ -62,6 +63,7 @@ _LAZY = {
     "onset": "pythia_traj.analysis.onsets.frames",
     "order": "pythia_traj.analysis.onsets.order",
     "published_models": "pythia_traj.store.read",
+    "refine": "pythia_traj.sweeps.refining",
     "role_timeline": "pythia_traj.analysis.roles",
     "seed_bands": "pythia_traj.analysis.comparison.seeds",
     "select_heads": "pythia_traj.analysis.onsets.selected",
@@ -91,6 +93,7 @@ __all__ = [
     "onset",
     "order",
     "published_models",
+    "refine",
     "role_timeline",
     "seed_bands",
     "select_heads",

@@ -27,7 +27,7 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the training run.")] = 0,
 ) -> None:
     """Train a toy suite, sweep its checkpoints, draw the report: everything, offline."""
-    from pythia_traj.cli.sweep import report_result
+    from pythia_traj.cli.result import report_result
     from pythia_traj.config import SweepConfig
     from pythia_traj.dashboard.run import report_run
     from pythia_traj.sweeps.worker import sweep

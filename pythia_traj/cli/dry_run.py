@@ -28,7 +28,7 @@ def say_plan(request: "SweepConfig", as_json: bool) -> None:
     plan, models = plan_sweep(request, train=False)
     for warning in plan.warnings:
         say(f"warning: {warning}", err=True)
-    costs = {published.model: _costs(request, plan, published) for published in models}
+    costs = {published.model: costs_of(request, plan, published) for published in models}
     if as_json:
         _as_json(request, plan, costs)
     else:
@@ -112,7 +112,9 @@ def _say_redone(redone: "Mapping[Unit, str]") -> None:
         say(one_line(f"redone: {model}/{label}, {which}: {why}"))
 
 
-def _costs(request: "SweepConfig", plan: "Plan", published: "PublishedModel") -> "dict[str, Cost]":
+def costs_of(
+    request: "SweepConfig", plan: "Plan", published: "PublishedModel"
+) -> "dict[str, Cost]":
     """The cost by label; empty, with a line that says why, where it cannot be found here."""
     todo = [unit for unit in plan.todo if unit.model == published.model]
     if not todo:

@@ -1,7 +1,8 @@
 """What a request is given by at the command line: the options that commands share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import Parameter, Signature, signature
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -74,8 +75,14 @@ def read_request(
     keep: Keep = False,
     refresh: Refresh = False,
     on_defect: OnDefect = None,
+    *,
+    otherwise: Mapping[str, Any] = MappingProxyType({}),
 ) -> "SweepConfig":
-    """The request: the file's settings, overridden by the command line's."""
+    """The request: the file's settings, overridden by the command line's.
+
+    Args:
+        otherwise: settings for what neither gives; not an option.
+    """
     from pythia_traj.config import SweepConfig, override, read_config
     from pythia_traj.layers import Settings, by_name
 
@@ -95,6 +102,8 @@ def read_request(
     }
     settings = Settings() if config is None else read_config(config)
     settings = settings.under({name: value for name, value in given.items() if value is not None})
+    for name, value in otherwise.items():
+        settings.setdefault(name, value)
     names = [name.strip() for word in experiment or [] for name in word.split(",") if name.strip()]
     if names:
         in_file = settings.get("experiments") or {}
@@ -118,12 +127,16 @@ def takes_request(command: Callable[..., None]) -> Callable[..., None]:
     Args:
         command: receives the request that they make, and its own options.
     """
-    asked = signature(read_request).parameters
+    asked = dict(signature(read_request).parameters)
+    del asked["otherwise"]
     own = [one for name, one in signature(command).parameters.items() if name != "request"]
     taken = [one.replace(kind=Parameter.KEYWORD_ONLY) for one in (*asked.values(), *own)]
 
     def taking(**options: Any) -> None:
-        request = read_request(**{name: options.pop(name) for name in asked})
+        # Whoever seeks an onset among all published steps need not name them.
+        otherwise = {"steps": "all"} if options.get("refine") is not None else {}
+        given = {name: options.pop(name) for name in asked}
+        request = read_request(**given, otherwise=otherwise)
         command(request, **options)
 
     # What Typer reads of a command.

@@ -6,7 +6,7 @@ import typer
 
 from pythia_traj.cli.output import JSON_OPTION, SweepProgress, print_json, progress_bar, say
 from pythia_traj.cli.request import DryRun, takes_request, train_toy
-from pythia_traj.cli.sweep import as_document, exit_status, summarise
+from pythia_traj.cli.result import as_document, exit_status, summarise
 
 if TYPE_CHECKING:
     from pythia_traj.cluster.executor import Handed, Outcome

@@ -8,7 +8,7 @@ import typer
 
 from pythia_traj.cli.output import JSON_OPTION, SweepProgress, progress_bar, say
 from pythia_traj.cli.request import Device, DiskBudget, Keep, OnDefect, Prefetch, Refresh
-from pythia_traj.cli.sweep import report_result
+from pythia_traj.cli.result import report_result
 from pythia_traj.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@
     RUN/jobs/<submission>/       an array of tasks that `submit` gave to Slurm: what it is, its
                                  script, and the log of each task
     RUN/claims/model=<model>/step-000512   the worker that has the step in hand
+    RUN/refinements/<name>.json  how a search for an onset chose its steps
     RUN/.tmp/                    files being written
     RUN/conversion.json          in place of run.json until a conversion is complete
 
@@ -38,7 +39,18 @@ from pythia_traj.outside import checked, read_file, read_json
 from pythia_traj.store.records import MARKER, RunFacts, as_json
 from pythia_traj.store.writing import link_exclusively, remove_leftovers, replacing, writing
 
-_OURS = {".tmp", "cache", "claims", "jobs", "log", "metrics", "requests", "scripts", "tables"}
+_OURS = {
+    ".tmp",
+    "cache",
+    "claims",
+    "jobs",
+    "log",
+    "metrics",
+    "refinements",
+    "requests",
+    "scripts",
+    "tables",
+}
 """What a run's directory holds beside run.json."""
 
 CONVERSION = "conversion.json"

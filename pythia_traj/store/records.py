@@ -94,6 +94,42 @@ class Array(_Record):
     job: str | None = None
 
 
+class Round(_Record):
+    """A round of a refinement: what it chose to measure, and what was known then.
+
+    Attributes:
+        steps: chosen to be measured.
+        why: as a word of `analysis.onsets.refine.REASONS`.
+        measured: how many steps were measured before.
+        onset: of those steps; None before the first steps are measured.
+    """
+
+    steps: list[Step]
+    why: str
+    measured: Annotated[int, Field(ge=0)]
+    onset: dict[str, Any] | None = None
+
+
+class Refinement(_Record):
+    """`refinements/<name>.json`: how a search for an onset chose its steps.
+
+    Attributes:
+        model, label, metric: whose onset it is.
+        where: the words and numbers by which its trajectory was asked for.
+        trajectory: the key columns of the one that was taken; empty until it is known.
+        rounds: in their order.
+        ended: why the search ended, what it found, and where nothing was measured; empty before.
+    """
+
+    model: str
+    label: str
+    metric: str
+    where: dict[str, str | int | None] = {}
+    trajectory: dict[str, str | int | None] = {}
+    rounds: list[Round] = []
+    ended: dict[str, Any] = {}
+
+
 class ExperimentSource(_Record):
     """The file an experiment was defined in.
 

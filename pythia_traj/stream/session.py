@@ -1,17 +1,18 @@
 """The weights that units need: those of one model, and those of the reference steps."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
 from transformer_lens import HookedTransformer
 
-from pythia_traj.checkpoint import PublishedModel
+from pythia_traj.checkpoint import Checkpoint, PublishedModel
 from pythia_traj.errors import CheckpointError
 from pythia_traj.processing import Processing
 from pythia_traj.stream.agreement import Agreement
-from pythia_traj.stream.prefetch import Prefetcher
+from pythia_traj.stream.prefetch import Opened, Prefetcher
 from pythia_traj.stream.weights import Weights
 
 T = TypeVar("T")
@@ -46,26 +47,26 @@ class Session:
         published: PublishedModel,
         device: torch.device,
         dtype: str,
-        prefetcher: Prefetcher,
         *,
         agreement: Agreement,
         references: int,
     ) -> None:
-        """Builds nothing yet.
+        """Builds nothing yet; checkpoints are opened while it is `reading`.
 
         Args:
             agreement: the model, and the steps that do not belong to it.
             references: how many other steps a unit compares with at most.
         """
         self.published = published
+        self._prefetcher: Prefetcher | None = None
         copies, kept = 2 if references else 1, max(references, 1)
         self._current = Weights(
-            device, dtype, prefetcher.open, agreement=agreement, copies=copies, rebuilds=True
+            device, dtype, self._open, agreement=agreement, copies=copies, rebuilds=True
         )
         self._reference = Weights(
             device,
             dtype,
-            prefetcher.open_aside,
+            self._open_aside,
             agreement=agreement,
             copies=1,
             kept=kept,
@@ -112,10 +113,30 @@ class Session:
             weights.bytes, weights.medium = 0, ""
         return traffic
 
-    def close(self) -> None:
-        """Closes all open files."""
-        self._current.close()
-        self._reference.close()
+    @contextmanager
+    def reading(self, prefetcher: Prefetcher) -> Iterator[None]:
+        """Opens checkpoints by this prefetcher until the block ends.
+
+        Then all files are closed; the weights stay in the models, so another block can follow.
+        """
+        self._prefetcher = prefetcher
+        try:
+            yield
+        finally:
+            self._current.close()
+            self._reference.close()
+            self._prefetcher = None
+
+    def _open(self, checkpoint: Checkpoint) -> AbstractContextManager[Opened]:
+        return self._reads_by.open(checkpoint)
+
+    def _open_aside(self, checkpoint: Checkpoint) -> AbstractContextManager[Opened]:
+        return self._reads_by.open_aside(checkpoint)
+
+    @property
+    def _reads_by(self) -> Prefetcher:
+        assert self._prefetcher is not None
+        return self._prefetcher
 
 
 class SessionReferences:

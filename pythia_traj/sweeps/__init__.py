@@ -17,6 +17,9 @@ claims.py      which worker has a step in hand
 stopping.py    the wish to stop between two units
 runner.py      one model's units, step by step: swap, measure, write
 worker.py      a sweep, or a worker that does a shard and then what nobody works on
+goal.py        whose onset a sweep seeks that chooses its steps
+search.py      the rows of a model -> the step to measure next, and the record of the choices
+refining.py    a sweep that chooses its steps, round by round
 journal.py     a worker's log -> what it did last, without parsing what is finished
 pace.py        how fast the workers are, and how long the rest will take
 status.py      how far a run is, from names and logs

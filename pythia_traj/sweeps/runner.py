@@ -4,9 +4,9 @@ A failed step fails only its own units.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
 from pythia_traj.checkpoint import Integrity, PublishedModel, Room
@@ -62,15 +62,27 @@ class ModelSweep:
     """One model's part in a sweep."""
 
     def __init__(
-        self, desk: Desk, published: PublishedModel, steps: Sequence[int], todo: Sequence[Unit]
+        self,
+        desk: Desk,
+        published: PublishedModel,
+        steps: Sequence[int],
+        todo: Sequence[Unit],
+        labels: Iterable[str] | None = None,
     ) -> None:
-        """`steps` are all steps of the request, including those that are done."""
+        """Does nothing yet.
+
+        Args:
+            steps: all steps of the request, including those that are done.
+            todo: its units.
+            labels: those that it will measure in all its rounds; by default those of `todo`.
+        """
         self.config, self.run, self.device = desk.config, desk.run, desk.device
         self.observer, self.recorder, self.in_hand = desk.observer, desk.recorder, desk.in_hand
         self.stop = desk.stop
         self.published, self.steps, self.todo = published, steps, todo
         self._prepared: Prepared | PythiaTrajError | None = None
-        requests = [self.config.experiments[label] for label in {unit.label for unit in todo}]
+        self.labels = list(dict.fromkeys(labels or (unit.label for unit in todo)))
+        requests = [self.config.experiments[label] for label in self.labels]
         self._references = {
             name
             for one in requests
@@ -93,10 +105,14 @@ class ModelSweep:
         except PythiaTrajError as error:
             self._prepared = error
 
-    def measure(self) -> None:
-        """All its units, step by step in the plan's order."""
+    def measure(self, further: Iterable[Sequence[Unit]] = ()) -> None:
+        """All its units, step by step in the plan's order, then those of further rounds.
+
+        Args:
+            further: units of each round, asked for when the round before is done; the model stays
+                built.
+        """
         from pythia_traj.models.device import release_memory
-        from pythia_traj.models.tensors import buffers_for
         from pythia_traj.stream.session import Session
         from pythia_traj.sweeps.measure import Measurer
 
@@ -106,38 +122,49 @@ class ModelSweep:
         if data is not None and agreement.pattern is not None:
             facts = facts_of(self.published, agreement.pattern.config())
             record_model(self.run, self.published, facts)
-        for step, units in groupby(self.todo, key=lambda unit: unit.step):
+        session = Session(
+            self.published,
+            self.device,
+            self.config.dtype,
+            agreement=agreement,
+            references=len(self._references),
+        )
+        measurer = None if data is None else Measurer(self.config, self.run, session, data)
+        try:
+            for units in chain([self.todo], further):
+                todo = self._without_refused(units, agreement)
+                if measurer is not None and data is not None and todo:
+                    self._measure_round(todo, session, measurer, data)
+        finally:
+            release_memory(self.device)
+
+    def _without_refused(self, units: Sequence[Unit], agreement: "Agreement") -> list[Unit]:
+        """The units of the model's own steps; those of others have failed."""
+        for step, of_step in groupby(units, key=lambda unit: unit.step):
             if step in agreement.refused:
-                self.recorder.failed(list(units), Failure(agreement.refused[step]))
-        todo = [unit for unit in self.todo if unit.step not in agreement.refused]
-        if data is None or not todo:
-            return
+                self.recorder.failed(list(of_step), Failure(agreement.refused[step]))
+        return [unit for unit in units if unit.step not in agreement.refused]
+
+    def _measure_round(
+        self, todo: Sequence[Unit], session: "Session", measurer: "Measurer", data: "Datasets"
+    ) -> None:
+        from pythia_traj.models.tensors import buffers_for
+
         room = Room(
             self.config.prefetch,
             self.config.disk_budget,
             self.config.keep,
             buffers_for(self.device),
         )
-        with Prefetcher(
-            self.published, [unit.step for unit in todo], room, self.observer.working
-        ) as prefetcher:
-            session = Session(
-                self.published,
-                self.device,
-                self.config.dtype,
-                prefetcher,
-                agreement=agreement,
-                references=len(self._references),
-            )
-            measurer = Measurer(self.config, self.run, session, data)
-            try:
-                for step, units in groupby(todo, key=lambda unit: unit.step):
-                    self.stop.check()
-                    with self.in_hand.taking(list(units)) as ours:
-                        self._measure_step(step, ours, session, measurer, data)
-            finally:
-                session.close()
-                release_memory(self.device)
+        steps = [unit.step for unit in todo]
+        with (
+            Prefetcher(self.published, steps, room, self.observer.working) as prefetcher,
+            session.reading(prefetcher),
+        ):
+            for step, units in groupby(todo, key=lambda unit: unit.step):
+                self.stop.check()
+                with self.in_hand.taking(list(units)) as ours:
+                    self._measure_step(step, ours, session, measurer, data)
 
     def _prepare(self) -> "Prepared":
         """Finds the steps of one model, refuses a model that does not fit, then makes the data.
@@ -158,7 +185,7 @@ class ModelSweep:
             return agreement, None
         data = Datasets(self.config, agreement.pattern)
         self.observer.working("preparing data")
-        data.prepare(dict.fromkeys(unit.label for unit in self.todo))
+        data.prepare(self.labels)
         return agreement, data
 
     def _measure_step(

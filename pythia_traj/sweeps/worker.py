@@ -48,7 +48,7 @@ def sweep(config: SweepConfig, *, observer: Observer | None = None) -> SweepResu
     Raises:
         PythiaTrajError: the request is wrong, or writing fails.
     """
-    worker = _Worker(config, WHOLE, observer or Silent())
+    worker = Worker(config, WHOLE, observer or Silent())
     with worker.at_work:
         left = worker.do(*worker.plan())
         while left:
@@ -85,7 +85,7 @@ def work(
         PythiaTrajError: the request is wrong, or writing fails.
         Interrupted: it was asked to stop.
     """
-    worker = _Worker(recorded.config, shard, observer or Silent(), recorded, stop)
+    worker = Worker(recorded.config, shard, observer or Silent(), recorded, stop)
     with worker.at_work:
         left = worker.do(*worker.plan(recorded.steps_of(shard)))
         if takes_over:
@@ -94,8 +94,8 @@ def work(
     return worker.result
 
 
-class _Worker:
-    """One process's part in a request."""
+class Worker:
+    """One process's part in a request: `sweep`, `work` and `refining` are made of its steps."""
 
     def __init__(
         self,
@@ -129,26 +129,40 @@ class _Worker:
 
     def do(self, plan: Plan, models: Sequence[PublishedModel]) -> list[Unit]:
         """Measures the units of a plan; returns those that other workers have in hand."""
-        device = self._device() if plan.todo else None
+        self.result.skipped += plan.done
+        self.result.warnings += plan.warnings
+        if not plan.todo:
+            self._enter(models, plan.steps)
+            self.observer.planned(plan)
+            return []
+        desk = self.desk(models, plan.steps)
+        desk.recorder.planned(plan)
+        self._measure(desk, plan, models)
+        self.result.skipped += desk.in_hand.done
+        return desk.in_hand.left
+
+    def desk(self, models: Sequence[PublishedModel], steps: Steps) -> Desk:
+        """What measuring needs: the device, the run with its request, the record.
+
+        Args:
+            steps: those that are requested of each model.
+        """
+        device = self._device()
+        run = self._enter(models, steps)
+        recorder = self._recording()
+        in_hand = InHand(Claims(run, recorder.log.worker), Existing(run, models))
+        return Desk(self.config, run, device, self.observer, recorder, in_hand, self._stop)
+
+    def _enter(self, models: Sequence[PublishedModel], steps: Steps) -> Run:
+        """Makes the run, if it is not there, and writes the request into it."""
         if self._run is None:
             self._run = Run.create(self.config.out)
             self._run.remove_leftovers()
             renew_models(self._run, models)
         if self.recorded is None:
-            name = record_request(self._run, self.config, models, plan.steps)
-            self.recorded = Recorded(name, self.config, plan.steps, {})
-        self.result.skipped += plan.done
-        self.result.warnings += plan.warnings
-        if device is None:
-            self.observer.planned(plan)
-            return []
-        recorder = self._recording()
-        recorder.planned(plan)
-        in_hand = InHand(Claims(self._run, recorder.log.worker), Existing(self._run, models))
-        desk = Desk(self.config, self._run, device, self.observer, recorder, in_hand, self._stop)
-        self._measure(desk, plan, models)
-        self.result.skipped += in_hand.done
-        return in_hand.left
+            name = record_request(self._run, self.config, models, steps)
+            self.recorded = Recorded(name, self.config, steps, {})
+        return self._run
 
     def wait_for(self, left: Iterable[Unit]) -> None:
         """Returns when another worker has put down one of its steps, or is dead."""
