@@ -4,16 +4,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 
 from pythia_traj.cli.output import JSON_OPTION, print_json, print_table, say
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
 _SHOWN = 30
 """Sentences under the table, at most: --json has all."""
 
-_HEIGHTS = ("base", "top", "p or q")
+_ALWAYS = ("trajectory", "status", "step", "interval", "flags")
+"""Columns for narrow terminals too."""
+
+_WIDE = 110
+"""From so many characters on a terminal has room for all columns."""
 
 NOT_SEEDS = (
     "Intervals are of 95 %: they hold the uncertainty of the items and of the measured steps, not"
@@ -74,36 +81,46 @@ def onset(
 
 
 def _show(table: "pd.DataFrame") -> None:
-    from pythia_traj.analysis.onsets.frames import NEAR_THRESHOLD
-    from pythia_traj.analysis.onsets.words import between, number
-
-    near = [name for name in NEAR_THRESHOLD if table[name].notna().any()]
-    columns = ("trajectory", "status", "step", "interval", "bracket", *near, *_HEIGHTS, "flags")
-    rows = [
-        (
-            one["name"],
-            one["status"],
-            number(one["step"]),
-            between(one["low"], one["high"]) if one["status"] != "none" else "",
-            between(one["bracket_low"], one["bracket_high"]) if one["status"] != "none" else "",
-            *(number(one[name]) for name in near),
-            number(one["base"]),
-            number(one["top"]),
-            number(one["p"] if number(one["q"]) == "" else one["q"]),
-            one["flags"],
-        )
-        for one in table.to_dict("records")
-    ]
-    if not rows:
+    if table.empty:
         say("no head has a rise that is sure among all heads: --all-heads lists them")
         return
-    print_table(columns, rows)
+    cells = [_cells(row) for row in table.to_dict("records")]
+    shown = [
+        name
+        for name in cells[0]
+        if name in _ALWAYS or (_is_wide() and any(row[name] for row in cells))
+    ]
+    print_table(shown, [[row[name] for name in shown] for row in cells])
     told = table[table["status"] != "onset"]
     for name, words in list(zip(told["name"], told["words"], strict=True))[:_SHOWN]:
         say(f"{name}: {words}")
     if len(told) > _SHOWN:
         say(f"... and {len(told) - _SHOWN} more without a date: --json says why")
     say(NOT_SEEDS)
+
+
+def _cells(row: "Mapping[Any, Any]") -> dict[str, str]:
+    """What a table shows of one trajectory, by column."""
+    from pythia_traj.analysis.onsets.words import between, number
+
+    dated = row["status"] not in ("none", "refused")
+    return {
+        "trajectory": row["name"],
+        "status": row["status"],
+        "step": number(row["step"]),
+        "interval": between(row["low"], row["high"]) if dated else "",
+        "bracket": between(row["bracket_low"], row["bracket_high"]) if dated else "",
+        "at 0.75 of it": number(row["step_at_0.75"]),
+        "at 1.25 of it": number(row["step_at_1.25"]),
+        "base": number(row["base"]),
+        "top": number(row["top"]),
+        "p or q": number(row["q"]) or number(row["p"]),
+        "flags": row["flags"],
+    }
+
+
+def _is_wide() -> bool:
+    return Console().width >= _WIDE
 
 
 def _show_pairs(pairs: "pd.DataFrame") -> None:

@@ -1,6 +1,6 @@
 """Onsets of the metrics of a run: what to read of it, and how its trajectories are called."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pandas as pd
 from pythia_traj.analysis.onsets.frames import onset, threshold_of
 from pythia_traj.analysis.onsets.order import order
 from pythia_traj.analysis.onsets.tables import KEYS, names_of
-from pythia_traj.errors import AnalysisError, nearest
+from pythia_traj.errors import AnalysisError, StoreError, nearest
 from pythia_traj.store.describe import describe
 from pythia_traj.store.done import list_tables
 from pythia_traj.store.layout import Run
@@ -104,7 +104,7 @@ def rows_and_items(
     if metric is not None:
         where |= _named(run, metric)
     rows = load(run, **where)
-    items = load(run, table="items", **where) if _has_items(run) else None
+    items = _items(run, where)
     if items is not None and metric is None:
         kept = items[["label", "metric"]].astype(str).drop_duplicates()
         known = set(kept.itertuples(index=False, name=None))
@@ -134,5 +134,13 @@ def _named(run: str | Path, name: str) -> dict[str, Any]:
     return {"metric": metric, "label": sorted(set(labels))}
 
 
-def _has_items(run: str | Path) -> bool:
-    return "items" in list_tables(Run.open(Path(run)))
+def _items(run: str | Path, where: Mapping[str, Any]) -> pd.DataFrame | None:
+    """The items of the rows that filters choose, None where none are kept."""
+    if "items" not in list_tables(Run.open(Path(run))):
+        return None
+    try:
+        return load(run, table="items", **where)
+    except StoreError:
+        # The rows were read with the same filters: a metric or label that keeps no items is an
+        # unknown word only here.
+        return None
