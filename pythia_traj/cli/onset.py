@@ -60,7 +60,7 @@ def onset(
     are listed whose rise is sure among all of them (q at most 0.05). docs/onsets.md says how often
     the intervals hold onsets that are known.
     """
-    from pythia_traj.analysis.onsets.run import onsets_of_run, order_of_run
+    from pythia_traj.analysis.onsets.run import onsets_of_run, order_of_run, surely_rising
     from pythia_traj.analysis.records import as_records
 
     options: dict[str, Any] = {"direction": direction, "floor": floor, "draws": draws, "seed": seed}
@@ -73,17 +73,19 @@ def onset(
         else:
             _show_pairs(pairs)
         return
-    table = onsets_of_run(run, metric, model=model, method=method, all_heads=all_heads, **options)
+    table = onsets_of_run(run, metric, model=model, method=method, **options)
+    listed = table if all_heads else surely_rising(table)
     if as_json:
-        print_json(as_records(table))
+        print_json(as_records(listed))
         return
-    _show(table)
+    if len(listed):
+        _show(listed)
+    if left := len(table) - len(listed):
+        heads = "1 head" if left == 1 else f"{left} heads"
+        say(f"{heads} without a rise that is sure among all heads: --all-heads lists them")
 
 
 def _show(table: "pd.DataFrame") -> None:
-    if table.empty:
-        say("no head has a rise that is sure among all heads: --all-heads lists them")
-        return
     cells = [_cells(row) for row in table.to_dict("records")]
     shown = [
         name

@@ -23,7 +23,6 @@ def onsets_of_run(
     metric: str | None = None,
     *,
     model: Sequence[str] | None = None,
-    all_heads: bool = False,
     **options: Any,
 ) -> pd.DataFrame:
     """The onsets of a run's metrics, as `onset` gives them, each with a name.
@@ -32,12 +31,10 @@ def onsets_of_run(
         run: the run's directory.
         metric: `METRIC`, `LABEL.METRIC` or `EXPERIMENT.METRIC`; None are all whose items are kept.
         model: of these models; None are all.
-        all_heads: include heads with a q above 0.05.
         **options: those of `onset`.
 
     Returns:
-        the table of `onset`, with the column `name` in front; heads with the surest rise first.
-        Values by position are left out.
+        the table of `onset`, with the column `name` in front. Values by position are left out.
 
     Raises:
         StoreError: it is not a run, or has no such model.
@@ -45,10 +42,13 @@ def onsets_of_run(
     """
     rows, items = rows_and_items(run, metric, model)
     table = onset(rows, items, **options)
-    if not all_heads and len(table):
-        table = table[~(table["q"] > Q)].reset_index(drop=True)
     keys = table[[name for name in KEYS if name in table.columns]]
     return table.assign(name=names_of(keys, always=("metric",)))[["name", *table.columns]]
+
+
+def surely_rising(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of onsets without the heads whose rise is not sure among all heads (q above 0.05)."""
+    return table[~(table["q"] > Q)].reset_index(drop=True)
 
 
 def order_of_run(
@@ -63,7 +63,8 @@ def order_of_run(
     """Which onset of a run came first, for each pair, as `order` gives it.
 
     Args:
-        run, metric, model, all_heads: as for `onsets_of_run`.
+        run, metric, model: as for `onsets_of_run`.
+        all_heads: include heads whose rise is not sure among all heads.
         method: `half` or `threshold:X`.
         **options: those of `order`.
 
