@@ -49,6 +49,38 @@ def test_a_model_without_an_onset_has_no_order():
     assert found["verdict"] is None
 
 
+def twice_rising(model):
+    """Rows and items of an accuracy that rises, falls again and rises: it has no one date."""
+    shape = np.array([0] * 7 + [0.9, 0.9, 0.1, 0.1, 0.9, 1, 1])
+    rows, items = rising(model, 10**9)
+    step = items["step"].map(dict(zip(STEPS, shape, strict=True)))
+    return rows.assign(value=rows["value"] + shape), items.assign(value=items["value"] + step)
+
+
+def test_what_crosses_several_times_has_no_date_but_its_sentence():
+    found = compared(rising("m", 64), twice_rising("n"))
+    assert (found["status_second"], found["flags_second"]) == ("several", "several_crossings")
+    assert found[["step_second", "low_second", "high_second", "octaves"]].isna().all()
+    assert found["verdict"] is None
+    assert "more than once, at steps 32..64 and 256..512: not one date" in found["words_second"]
+    assert found["words_first"].startswith("step ")
+
+
+def test_what_is_unsure_has_its_interval_alone():
+    rows, items = rising("n", 64)
+    late = {"rows": rows[rows["step"] > 16], "items": items[items["step"] > 16]}
+    found = compared(rising("m", 64), (late["rows"], late["items"]))
+    assert (found["status_second"], found["flags_second"]) == ("unsure", "base_not_init")
+    assert found[["step_second", "octaves"]].isna().all()
+    assert found["high_second"] == 64
+    assert "its start was not measured" in found["words_second"]
+
+
+def test_flags_of_a_date_are_there():
+    found = compared(rising("m", 64), rising("n", 4000))
+    assert (found["status_second"], found["flags_second"]) == ("onset", "still_rising")
+
+
 def test_only_metrics_of_both_are_there():
     rows, items = rising("m", 64)
     more, of_more = rising("m", 64, part="p")

@@ -151,25 +151,25 @@ def _of_two(sides: Sequence[Side], chosen: _Chosen) -> tuple[pd.DataFrame, pd.Da
     if has_whole:
         items = _items(sides, whole, _same_labels(first, second))
         found = compare(whole[0], whole[1], chosen.by, loss_label=chosen.loss_label, items=items)
-        metrics = _with_largest(chosen.of(found))
+        metrics = _with_largest(chosen.of(found), chosen.by)
     if has_heads:
         aligned = chosen.aligned(pd.concat([side.rows for side in sides], ignore_index=True))
-        distances = _heads_of_two(aligned[aligned["head"].notna()], sides)
+        distances = _heads_of_two(aligned[aligned["head"].notna()], sides, chosen.by)
     return metrics, distances
 
 
-def _with_largest(found: pd.DataFrame) -> pd.DataFrame:
+def _with_largest(found: pd.DataFrame, by: By) -> pd.DataFrame:
     """The difference of each metric at the last point, and the largest over training."""
     keys = identity(found)
     largest = largest_difference(found)[[*keys, "at", "difference", "low", "high", "points"]]
     renamed = {name: f"largest_{name}" for name in largest.columns if name not in keys}
-    last = _last(found, "difference")
+    last = _last(found, "difference", by)
     return last.merge(largest.rename(columns=renamed), on=keys, how="left")
 
 
-def _heads_of_two(aligned: pd.DataFrame, sides: Sequence[Side]) -> pd.DataFrame:
+def _heads_of_two(aligned: pd.DataFrame, sides: Sequence[Side], by: By) -> pd.DataFrame:
     """Distances at the last point, with the largest head and the median of each side."""
-    last = _last(head_distances(aligned), "distance")
+    last = _last(head_distances(aligned), "distance", by)
     keys = [name for name in (*identity(last), "at") if name not in ("model", "component")]
     summaries = summarise_heads(aligned)
     for side, name in zip(sides, SIDES, strict=True):
@@ -189,8 +189,9 @@ def _of_seeds(sides: Sequence[Side], chosen: _Chosen) -> tuple[pd.DataFrame, pd.
     distances = pd.DataFrame()
     if of_heads["value"].notna().any():
         parts.append(summarise_heads(of_heads))
-        distances = _last(head_distances(of_heads), "distance")
-    return _last(seed_bands(pd.concat(parts, ignore_index=True)), "mean"), distances
+        distances = _last(head_distances(of_heads), "distance", chosen.by)
+    bands = seed_bands(pd.concat(parts, ignore_index=True))
+    return _last(bands, "mean", chosen.by), distances
 
 
 def _whole(rows: pd.DataFrame) -> pd.DataFrame:
@@ -243,11 +244,15 @@ def _with_loss(side: Side) -> pd.DataFrame:
     return both.drop_duplicates([*identity(both), "step"], ignore_index=True)
 
 
-def _last(found: pd.DataFrame, value: str) -> pd.DataFrame:
-    """The row of each metric at the last point with a value; the last one where none has."""
+def _last(found: pd.DataFrame, value: str, by: By) -> pd.DataFrame:
+    """The row of each metric at the last point with a value; the last one where none has.
+
+    The last point of training is the largest step or number of tokens, and the lowest loss.
+    """
     keys = [name for name in (*identity(found), "first", "second") if name in found]
     if value == "difference":
         keys = identity(found)
-    ordered = found.assign(_known=found[value].notna()).sort_values("_known", kind="stable")
+    known = found.assign(_known=found[value].notna())
+    ordered = known.sort_values(["_known", "at"], ascending=[True, by != "loss"])
     last = ordered.groupby(keys, dropna=False, sort=False).tail(1)
     return last.sort_index().drop(columns="_known").reset_index(drop=True)

@@ -11,7 +11,10 @@ from pythia_traj.analysis.matrix import identity, number, plain
 from pythia_traj.analysis.onsets.frames import onset
 from pythia_traj.analysis.onsets.order import order
 
-_SHOWN = ("status", "step", "low", "high")
+_SHOWN = ("status", "step", "low", "high", "flags", "words")
+
+_HAS_INTERVAL = ("onset", "unsure")
+"""What of the others is known, their `words` say."""
 
 
 def onsets_of_two(rows: Pair, items: Pair, same_items: Sequence[str]) -> pd.DataFrame:
@@ -24,15 +27,19 @@ def onsets_of_two(rows: Pair, items: Pair, same_items: Sequence[str]) -> pd.Data
 
     Returns:
         a row for each metric that both have: the columns that identify it; of each side `status`,
-        `step`, `low` and `high` as `pythia_traj.onset` has them (`status_first`, ...); `octaves`,
-        by how many log2 steps the second is later; `verdict`, as `pythia_traj.order` says it with
-        the names of the models; null where one has no date, or the items are not the same.
+        `flags` and `words` as `pythia_traj.onset` has them (`status_first`, ...), `step` where the
+        status is `onset`, `low` and `high` where it is that or `unsure`; `octaves`, by how many
+        log2 steps the second is later, where both are dated; `verdict`, as `pythia_traj.order` says
+        it with the names of the models, where the items are the same too.
     """
     both = plain(pd.concat(rows, ignore_index=True))
     of_items = plain(pd.concat(items, ignore_index=True))
     both = both[both["value"].notna()]
     keys = [name for name in identity(both) if name != "model"]
     dated = plain(onset(both, of_items))
+    dated["step"] = dated["step"].where(dated["status"] == "onset")
+    for end in ("low", "high"):
+        dated[end] = dated[end].where(dated["status"].isin(_HAS_INTERVAL))
     names = [str(side["model"].iloc[0]) for side in rows]
     table = pd.DataFrame(columns=keys)
     for side, name in zip(SIDES, names, strict=True):
