@@ -1,12 +1,12 @@
 """`compare`: two models of runs beside each other, or several seeds."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pythia_traj.cli.output import JSON_OPTION, print_json, print_table, say
+from pythia_traj.cli.output import JSON_OPTION, WIDE, is_wide, print_json, print_table, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from pythia_traj.analysis.comparison.runs import Comparison
 
 _ITEMS = "Intervals are of 95 %: other items of the same kind; not other seeds, nor other steps."
+
+_WHOLE = (
+    *("difference", "mean of seeds", "sd of seeds", "item error"),
+    *("distance", "shuffled", "p", "status", "step", "interval"),
+)
+"""Columns whose cells stay on one line on a narrow terminal, where names take several."""
+
+_SENTENCES = 30
+"""Of onsets, at most: --json has all."""
 
 
 def compare(
@@ -71,24 +80,25 @@ def _show_two(found: "Comparison") -> None:
     known = _known(found.metrics, "difference")
     moving = known[known["largest_difference"] != 0] if len(known) else known
     if len(moving):
-        print_table(
-            ("metric", found.by, first, second, "difference", "paired by", "largest", "at"),
-            [
-                (
-                    name,
-                    _number(one["at"]),
-                    _number(one["first"]),
-                    _number(one["second"]),
-                    _interval(one["difference"], one["low"], one["high"]),
-                    "items" if one["paired"] else "",
-                    _interval(one["largest_difference"], one["largest_low"], one["largest_high"]),
-                    _number(one["largest_at"]),
-                )
-                for name, one in _named(moving)
-            ],
-        )
+        rows = [
+            {
+                "metric": name,
+                found.by: _number(one["at"]),
+                first: _number(one["first"]),
+                second: _number(one["second"]),
+                "difference": _interval(one["difference"], one["low"], one["high"]),
+                "paired by": "items" if one["paired"] else "",
+                "largest": _interval(
+                    one["largest_difference"], one["largest_low"], one["largest_high"]
+                ),
+                "at": _number(one["largest_at"]),
+            }
+            for name, one in _named(moving)
+        ]
+        _print(rows, ("metric", first, second, "difference"))
         say(f"Differences are {second} minus {first}. {_ITEMS}")
-        say("The interval of a largest difference holds for those at all points together.")
+        if is_wide():
+            say("The interval of a largest difference holds for those at all points together.")
     if len(known) > len(moving):
         say(f"{len(known) - len(moving)} metrics are equal at all points: --json has them")
     if len(found.metrics) > len(known):
@@ -96,50 +106,75 @@ def _show_two(found: "Comparison") -> None:
     if len(found.heads):
         _show_heads(found, first, second)
     if len(found.onsets):
-        _show_onsets(found.onsets, first, second)
+        _show_onsets(found, first, second)
 
 
 def _show_heads(found: "Comparison", first: str, second: str) -> None:
     say("\nHeads as distributions")
-    shown = [f"{what}, {side}" for what in ("largest", "median") for side in (first, second)]
-    columns = [f"{what}_{side}" for what in ("max", "median") for side in ("first", "second")]
-    print_table(
-        ("metric", found.by, *shown, "distance", "shuffled", "p"),
-        [
-            (name, _number(one["at"]), *(_number(one[at]) for at in columns), *_distance(one))
-            for name, one in _named(found.heads)
-        ],
-    )
+    shown = {
+        f"{what}, {name}": f"{column}_{side}"
+        for what, column in (("largest", "max"), ("median", "median"))
+        for name, side in ((first, "first"), (second, "second"))
+    }
+    rows = [
+        {
+            "metric": name,
+            found.by: _number(one["at"]),
+            **{column: _number(one[of]) for column, of in shown.items()},
+            **_distance(one),
+        }
+        for name, one in _named(found.heads)
+    ]
+    _print(rows, ("metric", "distance", "shuffled", "p"))
 
 
-def _show_onsets(onsets: "pd.DataFrame", first: str, second: str) -> None:
-    from pythia_traj.analysis.onsets.words import between
-
+def _show_onsets(found: "Comparison", first: str, second: str) -> None:
     say("\nOnsets")
-    dated = onsets[onsets[["step_first", "step_second"]].notna().any(axis=1)]
-    print_table(
-        ("metric", first, "", second, "", "octaves later", ""),
-        [
-            (
-                name,
-                *(
-                    cell
-                    for side in ("first", "second")
-                    for cell in (
-                        _number(one[f"step_{side}"]) or one[f"status_{side}"],
-                        between(one[f"low_{side}"], one[f"high_{side}"])
-                        if _number(one[f"step_{side}"])
-                        else "",
-                    )
-                ),
-                _number(one["octaves"]),
-                one["verdict"],
-            )
-            for name, one in _named(dated)
-        ],
-    )
-    if len(onsets) > len(dated):
-        say(f"{len(onsets) - len(dated)} metrics take off in neither")
+    if found.by != "step":
+        say(f"They are by step, and not at the same {found.by}.")
+    names = {"first": first, "second": second}
+    statuses = found.onsets[["status_first", "status_second"]]
+    rises = ~statuses.isin(["none", "refused"]).all(axis=1)
+    # Sentences of what the table shows, before those of what it leaves out.
+    named = list(zip(rises, _named(found.onsets), strict=True))
+    ordered = [one for _, one in sorted(named, key=lambda pair: not pair[0])]
+    rows = [
+        {"metric": metric, **_onset(one, side, name)}
+        for metric, one in ordered[: int(rises.sum())]
+        for side, name in names.items()
+    ]
+    if rows:
+        _print(rows, ("metric", "model", "status", "step", "interval", "order"))
+    told = [
+        f"{metric}, {name}: {one[f'words_{side}']}"
+        for metric, one in ordered
+        for side, name in names.items()
+        if one[f"status_{side}"] != "onset" or one[f"flags_{side}"]
+    ]
+    for sentence in told[:_SENTENCES]:
+        say(sentence)
+    if len(told) > _SENTENCES:
+        say(f"... and {len(told) - _SENTENCES} more sentences: --json has them")
+    if left := int((~rises).sum()):
+        say(f"{left} metrics take off in neither, as far as it can be told")
+
+
+def _onset(one: dict[str, Any], side: str, name: str) -> dict[str, str]:
+    """What the table shows of the onset of one of two models; the second has what is of both."""
+    from pythia_traj.analysis.onsets.words import between, number
+
+    is_second = side == "second"
+    has_interval = one[f"status_{side}"] in ("onset", "unsure")
+    ends = [one[f"{end}_{side}"] for end in ("low", "high")]
+    return {
+        "model": name,
+        "status": one[f"status_{side}"],
+        "step": number(one[f"step_{side}"]),
+        "interval": between(*ends) if has_interval else "",
+        "flags": one[f"flags_{side}"],
+        "octaves later": _number(one["octaves"]) if is_second else "",
+        "order": (one["verdict"] or "") if is_second else "",
+    }
 
 
 def _show_seeds(found: "Comparison") -> None:
@@ -148,39 +183,54 @@ def _show_seeds(found: "Comparison") -> None:
     known = _known(found.metrics, "mean")
     # Of heads the largest and the median; --json has the other quantiles.
     known = known[~known["metric"].str.endswith(("(min)", "(q10)", "(q90)"))]
-    columns = ("metric", found.by, "mean of seeds", "sd of seeds", "range", "item error", "seeds")
-    print_table(
-        columns,
-        [
-            (
-                name,
-                _number(one["at"]),
-                _interval(one["mean"], one["low"], one["high"]),
-                _number(one["sd"]),
-                f"{_number(one['least'])} .. {_number(one['most'])}",
-                _number(one["item_stderr"]),
-                one["seeds"],
-            )
-            for name, one in _named(known)
-        ],
-    )
+    rows = [
+        {
+            "metric": name,
+            found.by: _number(one["at"]),
+            "mean of seeds": _interval(one["mean"], one["low"], one["high"]),
+            "sd of seeds": _number(one["sd"]),
+            "range": f"{_number(one['least'])} .. {_number(one['most'])}",
+            "item error": _number(one["item_stderr"]),
+            "seeds": str(one["seeds"]),
+        }
+        for name, one in _named(known)
+    ]
+    if rows:
+        _print(rows, ("metric", "mean of seeds", "sd of seeds", "item error"))
     say(
         "Intervals are of 95 %, of the mean over seeds. The error of a seed's items is beside them."
     )
     if len(found.heads):
         say("\nHeads as distributions, for each two seeds")
-        print_table(
-            ("metric", "", "", found.by, "distance", "shuffled", "p"),
-            [
-                (name, one["first"], one["second"], _number(one["at"]), *_distance(one))
-                for name, one in _named(found.heads)
-            ],
-        )
+        pairs = [
+            {
+                "metric": name,
+                "first": one["first"],
+                "second": one["second"],
+                found.by: _number(one["at"]),
+                **_distance(one),
+            }
+            for name, one in _named(found.heads)
+        ]
+        _print(pairs, ("metric", "first", "second", "distance", "p"))
 
 
-def _distance(one: dict[str, Any]) -> tuple[str, str, str]:
-    shuffled = f"{_number(one['null'])}, 95 % below {_number(one['null_high'])}"
-    return _number(one["distance"]), shuffled, _number(one["p"])
+def _print(rows: Sequence[dict[str, Any]], narrow: Sequence[str]) -> None:
+    """A table of cells by column; of a narrow terminal only some columns, and it says so."""
+    shown = list(rows[0]) if is_wide() else list(narrow)
+    whole = () if is_wide() else _WHOLE
+    print_table(shown, [[row[name] for name in shown] for row in rows], whole=whole)
+    if len(shown) < len(rows[0]):
+        left = ", ".join(name for name in rows[0] if name not in shown)
+        say(f"Not shown in {WIDE - 1} characters or fewer: {left}.")
+
+
+def _distance(one: dict[str, Any]) -> dict[str, str]:
+    return {
+        "distance": _number(one["distance"]),
+        "shuffled": f"{_number(one['null'])}, 95 % below {_number(one['null_high'])}",
+        "p": _number(one["p"]),
+    }
 
 
 def _named(table: "pd.DataFrame") -> Iterable[tuple[str, dict[str, Any]]]:

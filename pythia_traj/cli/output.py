@@ -5,7 +5,7 @@ The document or table is on standard output.
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -48,17 +48,36 @@ def print_json(document: Any) -> None:
     typer.echo(without_credentials(json.dumps(document, indent=1)).replace("\x7f", "\\u007f"))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table on standard output, as wide as the terminal."""
-    Console().print(make_table(columns, rows))
+WIDE = 110
+"""From so many characters on a terminal has room for all columns of a wide table."""
 
 
-def make_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
-    """A table of cells, each of one line unless it is too wide."""
+def is_wide() -> bool:
+    """Whether the terminal has room for all columns of a wide table."""
+    return Console().width >= WIDE
+
+
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], *, whole: Collection[str] = ()
+) -> None:
+    """A table on standard output, as wide as the terminal: see `make_table`."""
+    Console().print(make_table(columns, rows, whole=whole))
+
+
+def make_table(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], *, whole: Collection[str] = ()
+) -> Table:
+    """A table of cells, each of one line unless it is too wide.
+
+    Args:
+        columns: their names; the first is that of the rows' names.
+        rows: the cells.
+        whole: the columns whose cells stay on one line. If not given, that is the first, so that a
+            row's name can be copied.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for i, column in enumerate(columns):
-        # A row's name stays on one line, so that it can be copied.
-        table.add_column(column, overflow="fold", no_wrap=i == 0)
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column in (whole or columns[:1]))
     for row in rows:
         table.add_row(*(Text("" if cell is None else one_line(str(cell))) for cell in row))
     return table

@@ -62,7 +62,7 @@ def test_what_crosses_several_times_has_no_date_but_its_sentence():
     assert (found["status_second"], found["flags_second"]) == ("several", "several_crossings")
     assert found[["step_second", "low_second", "high_second", "octaves"]].isna().all()
     assert found["verdict"] is None
-    assert "more than once, at steps 32..64 and 256..512: not one date" in found["words_second"]
+    assert "more than once, at steps 32..64 and 512..1000: not one date" in found["words_second"]
     assert found["words_first"].startswith("step ")
 
 

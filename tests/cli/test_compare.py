@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import pandas as pd
 import pytest
 
 import pythia_traj as pt
@@ -55,6 +56,28 @@ def test_two_runs_are_shown_beside_each_other(cli, runs, monkeypatch):
     assert "Differences are seed1 minus seed0. Intervals are of 95 %" in out
     assert "Heads as distributions" in out
     assert "prefix_matching · two_halves" in out
+
+
+@pytest.mark.parametrize("seeds", [False, True])
+def test_on_a_narrow_terminal_numbers_are_whole_and_the_rest_is_named(
+    cli, runs, monkeypatch, seeds
+):
+    monkeypatch.setenv("COLUMNS", "80")
+    more = ["--seeds"] if seeds else []
+    code, out, _ = cli("compare", *runs[: 3 if seeds else 2], *more)
+    assert code == 0
+    document = json.loads(cli("compare", *runs[: 3 if seeds else 2], *more, "--json")[1])
+    value = "mean" if seeds else "difference"
+    (one,) = [
+        one for one in document["metrics"] if (one["label"], one["metric"]) == ("loss", "nll")
+    ]
+    assert f"{one[value]:.4g} [{one['low']:.4g}, {one['high']:.4g}]" in out
+    left = "step, range, seeds" if seeds else "step, paired by, largest, at"
+    assert f"Not shown in 109 characters or fewer: {left}." in out
+    table = [line for line in out.splitlines() if not line.startswith(("Diff", "Int", "Not"))]
+    assert max(map(len, table)) <= 80
+    # Cells of one letter, that made tables of hundreds of lines.
+    assert len(table) < 3 * (len(document["metrics"]) + len(document["heads"]))
 
 
 def test_its_document_has_the_numbers_of_the_library(cli, runs):
@@ -126,6 +149,61 @@ def test_onsets_of_both_are_shown_when_asked(cli, runs):
     assert {"status_first", "step_second", "octaves", "verdict"} <= set(found[0])
     # Four steps are too few for an onset.
     assert {one["status_first"] for one in found} == {"refused"}
+
+
+def onsets_of(side, status, **more):
+    """The columns of one side of a table of onsets."""
+    shown = {"status": status, "step": None, "low": None, "high": None, "flags": ""}
+    shown |= {"words": f"the words of {side}", **more}
+    return {f"{name}_{side}": value for name, value in shown.items()}
+
+
+def with_onsets(monkeypatch, *metrics):
+    """Has `compare` find these onsets."""
+    from pythia_traj.analysis.comparison import runs as module
+
+    table = pd.DataFrame(
+        [
+            {"label": "loss", "metric": f"m{i}", "octaves": None, "verdict": "", **one}
+            for i, one in enumerate(metrics)
+        ]
+    )
+    verdicts = [one.get("verdict") for one in metrics]
+    table["verdict"] = pd.Series(verdicts, dtype=object)
+    monkeypatch.setattr(module, "_dated", lambda *_: table)
+
+
+@pytest.mark.parametrize("by", ["step", "tokens"])
+def test_statuses_flags_and_sentences_of_both_onsets_are_shown(cli, runs, monkeypatch, by):
+    monkeypatch.setenv("COLUMNS", "200")
+    dated = {"step": 40.0, "low": 32, "high": 64}
+    with_onsets(
+        monkeypatch,
+        onsets_of("first", "several", flags="several_crossings")
+        | onsets_of("second", "onset", **dated, flags="still_rising"),
+        onsets_of("first", "onset", **dated) | onsets_of("second", "unsure", low=8, high=64),
+        onsets_of("first", "onset", **dated)
+        | onsets_of("second", "onset", **dated)
+        | {"octaves": 0.0, "verdict": "tied"},
+        onsets_of("first", "none") | onsets_of("second", "refused"),
+    )
+    code, out, _ = cli("compare", *runs[:2], "--onsets", "--metric", "nll", "--align", by)
+    assert code == 0
+    shown = [line.split() for line in out[out.index("\nOnsets") :].splitlines()]
+    assert ["m0", "seed0", "several", "several_crossings"] in shown
+    assert ["m0", "seed1", "onset", "40", "32..64", "still_rising"] in shown
+    assert ["m1", "seed1", "unsure", "8..64"] in shown
+    assert ["m2", "seed1", "onset", "40", "32..64", "0", "tied"] in shown
+    told = [line for line in out.splitlines() if "the words of" in line]
+    assert told == [
+        "m0, seed0: the words of first",
+        "m0, seed1: the words of second",
+        "m1, seed1: the words of second",
+        "m3, seed0: the words of first",
+        "m3, seed1: the words of second",
+    ]
+    assert "1 metrics take off in neither" in out
+    assert ("They are by step, and not at the same tokens." in out) is (by == "tokens")
 
 
 def test_two_models_of_one_run_are_compared_too(cli, models, tmp_path):

@@ -50,7 +50,8 @@ def onsets_of_two(rows: Pair, items: Pair, same_items: Sequence[str]) -> pd.Data
     table["octaves"] = [log2((second + 1) / (first + 1)) for first, second in steps]
     # What cannot be drawn together, or has no date, has no order.
     asked = table["octaves"].notna() & table["label"].isin(same_items)
-    table["verdict"] = _verdicts(table, asked, both, of_items)
+    verdicts = _verdicts(table, asked, both, of_items)
+    table["verdict"] = pd.Series(verdicts, index=table.index, dtype=object)
     return table
 
 
