@@ -124,8 +124,13 @@ def typed_like(found: pd.DataFrame, rows: pd.DataFrame, keys: Sequence[str]) -> 
     )
 
 
-def require(rows: pd.DataFrame, columns: Sequence[str]) -> None:
+def require(rows: pd.DataFrame, columns: Sequence[str], given_by: str = "pythia_traj.load") -> None:
     """Refuses rows that lack a column.
+
+    Args:
+        rows: some rows.
+        columns: those that are needed.
+        given_by: the function that gives such rows, for the message.
 
     Raises:
         AnalysisError: they do.
@@ -133,8 +138,7 @@ def require(rows: pd.DataFrame, columns: Sequence[str]) -> None:
     missing = [name for name in columns if name not in rows]
     if missing:
         raise AnalysisError(
-            f"these rows have no column {', '.join(missing)}: give rows as pythia_traj.load gives"
-            " them"
+            f"these rows have no column {', '.join(missing)}: give rows as {given_by} gives them"
         )
 
 

@@ -50,5 +50,5 @@ def check_width(octaves: float) -> None:
     Raises:
         AnalysisError: it is not above 0.
     """
-    if not octaves > 0:
-        raise AnalysisError(f"octaves={octaves}: the half-width is a number above 0, such as 0.5")
+    if not isinstance(octaves, int | float | np.number) or not octaves > 0:
+        raise AnalysisError(f"octaves={octaves!r}: the half-width is a number above 0, such as 0.5")

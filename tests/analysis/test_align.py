@@ -34,6 +34,15 @@ def test_between_steps_a_value_is_linear_in_log_step_and_its_error_no_smaller():
     assert found["interpolated"]
 
 
+def test_between_steps_the_error_is_between_theirs_and_the_counts_are_the_smaller():
+    rows = line([1.0, 5.0], steps=(1, 7)).assign(stderr=[0.2, 0.6], n=[8, 6], clusters=[5, 4])
+    for given in (rows, rows.assign(n=[6, 8], clusters=[4, 5])):
+        found = pt.align(given, points=[1, 3, 7])  # log2(step + 1): 1, 2, 3
+        assert found["stderr"].tolist() == pytest.approx([0.2, 0.4, 0.6])
+        assert (found["n"].iloc[1], found["clusters"].iloc[1]) == (6, 4)
+        assert found["n"].iloc[[0, 2]].tolist() == given["n"].tolist()
+
+
 def test_nothing_is_extrapolated():
     found = pt.align(line([1.0, 5.0], steps=(1, 7)), points=[0, 1, 7, 8])
     assert found["value"].isna().tolist() == [True, False, False, True]
@@ -120,6 +129,8 @@ def test_no_common_step_says_what_each_has():
 def test_an_unknown_word_is_answered_with_the_known_ones():
     with pytest.raises(AnalysisError, match="align by step, tokens or loss; did you mean tokens?"):
         pt.align(line([1.0], steps=(1,)), by="token")
+    with pytest.raises(AnalysisError, match="by=None: align by step, tokens or loss"):
+        pt.align(line([1.0], steps=(1,)), by=None)
 
 
 def test_no_rows_are_refused():

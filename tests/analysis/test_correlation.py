@@ -98,6 +98,30 @@ def test_fewer_than_12_common_steps_are_refused():
         pt.correlate(missing, rows(walk(rng)))
 
 
+def test_an_infinite_value_is_refused_with_its_step():
+    a, b = (rows(walk(np.random.default_rng(seed))) for seed in range(2))
+    b.loc[5, "value"] = -np.inf
+    with pytest.raises(AnalysisError, match="the second rows have an infinite value at step 16: "):
+        pt.correlate(a, b)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"draws": 99}, "draws=99: an interval needs at least 100"),
+        ({"seed": -1}, "seed=-1: give a whole number from 0"),
+        ({"seed": 1.5}, "seed=1.5: give a whole number from 0"),
+        ({"octaves": "1"}, "octaves='1': the least distance is a number from 0"),
+        ({"octaves": -1}, "octaves=-1: the least distance is a number from 0"),
+        ({"null": None}, "null=None: phase or block"),
+    ],
+)
+def test_a_wrong_option_is_a_sentence(option, said):
+    a, b = (rows(walk(np.random.default_rng(seed))) for seed in range(2))
+    with pytest.raises(AnalysisError, match=said):
+        pt.correlate(a, b, **option)
+
+
 def test_what_does_not_change_or_is_not_one_trajectory_is_refused():
     a = rows(walk(np.random.default_rng(0)))
     x = np.log2(np.array(LOG) + 1)

@@ -129,6 +129,11 @@ def test_what_cannot_be_matched_is_refused():
         pt.match_heads(rows, rows.assign(metric="other"))
     with pytest.raises(AnalysisError, match="two values of a head at a step"):
         pt.match_heads(both(rows, rows), rows)
+    with pytest.raises(AnalysisError, match="seed=-1: give a whole number from 0"):
+        pt.match_heads(rows, rows, seed=-1)
+    higher = rows.assign(layer=rows["layer"] + 2)
+    with pytest.raises(AnalysisError, match="heads of layer 0, 1, the second of 2, 3, and none in"):
+        pt.match_heads(rows, higher, within="layer")
     with pytest.raises(
         AnalysisError, match="match within the model or the layer; did you mean lay"
     ):

@@ -202,6 +202,27 @@ def test_heads_are_never_compared_by_index():
         pt.compare(named, named)
 
 
+def test_what_is_not_the_items_of_both_is_refused():
+    _, _, (first, of_first), (second, of_second) = two()
+    with pytest.raises(AnalysisError, match="items=: the first is NoneType: give the rows of"):
+        pt.compare(first, second, items=(None, None))
+    with pytest.raises(AnalysisError, match="items=: give two, the rows of the table items"):
+        pt.compare(first, second, items=of_first)
+    twice = both(of_second, of_second.tail(1))
+    with pytest.raises(AnalysisError, match="the second have item 39 of a metric twice at step 8"):
+        pt.compare(first, second, items=(of_first, twice))
+
+
+def test_rows_without_a_needed_column_are_refused():
+    rows = line([1.0], steps=(0,))
+    with pytest.raises(AnalysisError, match="no column model: give rows as pythia_traj.load gives"):
+        pt.compare(rows.drop(columns="model"), rows)
+    with pytest.raises(AnalysisError, match="difference, df: give rows as pythia_traj.compare"):
+        pt.largest_difference(rows.assign(at=0))
+    with pytest.raises(AnalysisError, match="by=None: align by step"):
+        pt.compare(rows, rows, by=None)
+
+
 def test_nothing_in_common_and_several_models_are_sentences():
     a, b = line([1.0], steps=(0,)), line([1.0], steps=(0,), metric="accuracy")
     with pytest.raises(AnalysisError, match="first has a nll, the second a accuracy"):

@@ -98,8 +98,8 @@ def test_permuting_the_heads_of_one_seed_changes_no_band(by):
 
 def test_permuting_the_heads_of_one_seed_changes_no_distance():
     rows = [of_heads(f"s{i}", i) for i in range(3)]
-    plain = pt.head_distances(both(*rows), draws=99)
-    other = pt.head_distances(both(rows[0], shuffled(rows[1], 3), rows[2]), draws=99)
+    plain = pt.head_distances(both(*rows), draws=199)
+    other = pt.head_distances(both(rows[0], shuffled(rows[1], 3), rows[2]), draws=199)
     assert plain.equals(other)
     assert len(plain) == 3 * len(STEPS)
 
@@ -108,7 +108,7 @@ def test_the_distance_is_wassersteins_of_any_numbers_of_heads():
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, 5, 1)), rng.normal(size=(3, 4, 1))
     rows = both(heads_of("m", a, steps=(0,)), heads_of("n", b, steps=(0,)))
-    found = pt.head_distances(rows, draws=9).iloc[0]
+    found = pt.head_distances(rows, draws=100).iloc[0]
     assert found["distance"] == pytest.approx(stats.wasserstein_distance(a.ravel(), b.ravel()))
     assert (found["heads_first"], found["heads_second"]) == (10, 12)
 
@@ -120,11 +120,48 @@ def test_models_with_alike_heads_are_as_near_as_shuffled_ones_and_others_are_not
         a, b = rng.normal(size=(2, 2, 6, 1))
         far = heads_of("far", b + 3, steps=(0,))
         rows = both(heads_of("m", a, steps=(0,)), heads_of("n", b, steps=(0,)), far)
-        found = pt.head_distances(rows, draws=99)
+        found = pt.head_distances(rows, draws=199)
         p.append(found.loc[(found["first"] == "m") & (found["second"] == "n"), "p"].iloc[0])
-        assert found.loc[(found["first"] == "far"), "p"].max() == 0.01
+        assert found.loc[(found["first"] == "far"), "p"].max() == 0.005
     assert np.mean(np.array(p) <= 0.05) < 0.2
     assert np.mean(p) == pytest.approx(0.5, abs=0.15)
+
+
+def test_beside_the_distance_stand_the_median_and_the_95_percent_of_shuffled_ones():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 3, 5, 1))
+    rows = both(heads_of("m", a, steps=(0,)), heads_of("n", b, steps=(0,)))
+    found = pt.head_distances(rows, draws=1999).iloc[0]
+    pooled = np.concatenate([a.ravel(), b.ravel()])
+    orders = (rng.permutation(pooled) for _ in range(2000))
+    shuffled_distances = [stats.wasserstein_distance(one[:15], one[15:]) for one in orders]
+    expected = np.quantile(shuffled_distances, [0.5, 0.95])
+    assert (found["null"], found["null_high"]) == pytest.approx(tuple(expected), rel=0.06)
+    assert expected[1] > 1.5 * expected[0]
+
+
+def test_a_head_that_is_there_twice_is_refused():
+    rows = both(of_heads("m", 0), of_heads("n", 1))
+    twice = both(rows, rows.iloc[[3]])
+    for of_heads_twice in (pt.head_distances, pt.summarise_heads):
+        with pytest.raises(AnalysisError, match="m has two values of prefix_matching of a head at"):
+            of_heads_twice(twice)
+
+
+def test_draws_and_seeds_that_say_nothing_are_refused():
+    rows = both(of_heads("m", 0), of_heads("n", 1))
+    with pytest.raises(AnalysisError, match="draws=99: an interval needs at least 100"):
+        pt.head_distances(rows, draws=99)
+    with pytest.raises(AnalysisError, match="seed=-1: give a whole number from 0"):
+        pt.head_distances(rows, seed=-1)
+
+
+def test_one_threshold_can_be_a_number():
+    rows = of_heads("m", 0)
+    assert pt.summarise_heads(rows, above=0.3).equals(pt.summarise_heads(rows, above=[0.3]))
+    for above in ("high", float("nan"), [[0.1]], None):
+        with pytest.raises(AnalysisError, match=r"above=.*: give a threshold, or several, such as"):
+            pt.summarise_heads(rows, above=above)
 
 
 def test_distances_need_two_models_and_values_of_heads():

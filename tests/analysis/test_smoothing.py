@@ -45,7 +45,7 @@ def test_trajectories_do_not_mix_and_their_rows_come_in_the_order_of_steps():
     assert found["step"].tolist() == [100, 101, 100, 101]
 
 
-@pytest.mark.parametrize("octaves", [0, -1, float("nan")])
+@pytest.mark.parametrize("octaves", [0, -1, float("nan"), "1", None])
 def test_a_width_that_is_not_above_0_is_refused(octaves):
     with pytest.raises(AnalysisError, match="the half-width is a number above 0"):
         pt.smooth(line([1.0], steps=(1,)), octaves=octaves)

@@ -60,7 +60,7 @@ def at_equal(
     """
     if by not in get_args(By):
         raise AnalysisError(
-            f"by={by!r}: align by step, tokens or loss; {nearest(by, get_args(By))}"
+            f"by={by!r}: align by step, tokens or loss; {nearest(str(by), get_args(By))}"
         )
     units = list(matrices(rows))
     if not units:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pythia_traj.analysis.matrix import Floats, matrices
+from pythia_traj.analysis.onsets.options import check_draws, check_seed
 from pythia_traj.errors import AnalysisError, nearest
 
 Null = Literal["phase", "block"]
@@ -67,15 +68,19 @@ def correlate(
             `block` shuffles the first series in blocks of the cube root of its length, from a
             random start.
         octaves: the least distance of two steps; 0 takes all.
-        draws: how many series.
+        draws: how many series; at least 100.
         seed: of the draws.
 
     Raises:
-        AnalysisError: fewer than 12 steps are left, the rows are of several trajectories, or one
-            does not change.
+        AnalysisError: fewer than 12 steps are left, the rows are of several trajectories, a value
+            is infinite, one does not change, or an option is wrong.
     """
     if null not in get_args(Null):
-        raise AnalysisError(f"null={null!r}: phase or block; {nearest(null, get_args(Null))}")
+        raise AnalysisError(f"null={null!r}: phase or block; {nearest(str(null), get_args(Null))}")
+    if not isinstance(octaves, int | float | np.number) or not octaves >= 0:
+        raise AnalysisError(f"octaves={octaves!r}: the least distance is a number from 0, as 0.5")
+    check_draws(draws)
+    check_seed(seed)
     values = [_trajectory(rows, side) for rows, side in ((first, "first"), (second, "second"))]
     both = pd.concat(values, axis=1, join="inner").sort_index()
     steps = both.index.to_numpy(np.int64)
@@ -120,8 +125,13 @@ def _trajectory(rows: pd.DataFrame, side: str) -> pd.Series:
             f"correlating: the {side} rows are of {count} trajectories: choose one, by label,"
             " metric, variant, part, layer and head"
         )
-    found = pd.Series(units[0].values[0], index=units[0].steps, name=side)
-    return found.dropna()
+    found = pd.Series(units[0].values[0], index=units[0].steps, name=side).dropna()
+    if np.isinf(found).any():
+        raise AnalysisError(
+            f"correlating: the {side} rows have an infinite value at step"
+            f" {found.index[np.isinf(found)][0]}: leave that step out"
+        )
+    return found
 
 
 def _phases(a: Floats, b: Floats, rng: np.random.Generator, draws: int) -> Floats:

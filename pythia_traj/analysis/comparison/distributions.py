@@ -10,7 +10,8 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from pythia_traj.analysis.matrix import Floats, number, plain, require, typed_like
+from pythia_traj.analysis.matrix import Floats, identity, number, plain, require, typed_like
+from pythia_traj.analysis.onsets.options import check_draws, check_seed
 from pythia_traj.analysis.onsets.tables import KEYS
 from pythia_traj.errors import AnalysisError
 
@@ -20,13 +21,13 @@ _QUANTILES = {"min": 0.0, "q10": 0.1, "median": 0.5, "q90": 0.9, "max": 1.0}
 _OF_HEADS = ("layer", "head")
 
 
-def summarise_heads(rows: pd.DataFrame, above: Sequence[float] = ()) -> pd.DataFrame:
+def summarise_heads(rows: pd.DataFrame, above: float | Sequence[float] = ()) -> pd.DataFrame:
     """Metrics of heads as metrics of the whole model: quantiles over heads, and counts.
 
     Args:
         rows: rows with values of single heads, as `pythia_traj.load` gives them; others are left
             out.
-        above: thresholds.
+        above: a threshold, or several.
 
     Returns:
         rows whose `metric` says what it is of the heads: `prefix_matching (max)`, (q90), (median),
@@ -35,15 +36,16 @@ def summarise_heads(rows: pd.DataFrame, above: Sequence[float] = ()) -> pd.DataF
         number of heads. They can be given to `compare`, `seed_bands` and the like.
 
     Raises:
-        AnalysisError: no row has a value of a head.
+        AnalysisError: no row has a value of a head, a head has two, or a threshold is not a number.
     """
+    thresholds = _thresholds(above)
     heads = _values(rows)
     units = [name for name in rows.columns if name in _UNIT]
     keys = [name for name in (*units, *KEYS[2:]) if name in heads and name not in _OF_HEADS]
     heads = heads.assign(_place=number(heads, keys))
     groups = heads.groupby("_place")["value"]
     found = {name: groups.quantile(share) for name, share in _QUANTILES.items()}
-    for threshold in above:
+    for threshold in thresholds:
         over = heads.assign(value=(heads["value"] > threshold).astype(float))
         found[f"heads above {threshold:g}"] = over.groupby("_place")["value"].sum()
     named = heads.drop_duplicates("_place").set_index("_place")[keys].assign(n=groups.size())
@@ -70,7 +72,7 @@ def head_distances(rows: pd.DataFrame, draws: int = 999, seed: int = 0) -> pd.Da
 
     Args:
         rows: rows with values of single heads of two or more models.
-        draws: how often the heads are shuffled.
+        draws: how often the heads are shuffled; at least 100.
         seed: of the shuffling.
 
     Returns:
@@ -80,8 +82,11 @@ def head_distances(rows: pd.DataFrame, draws: int = 999, seed: int = 0) -> pd.Da
         below), `p` (the share that is at least as large), `heads_first`, `heads_second`.
 
     Raises:
-        AnalysisError: no row has a value of a head, or they are of one model alone.
+        AnalysisError: no row has a value of a head, a head has two, they are of one model alone,
+            or an option is wrong.
     """
+    check_draws(draws)
+    check_seed(seed)
     heads = _values(rows)
     if heads["model"].nunique() < 2:
         raise AnalysisError(
@@ -159,10 +164,33 @@ def _values(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows that have a value of a head.
 
     Raises:
-        AnalysisError: none has.
+        AnalysisError: none has, or a head has two of a metric at a step.
     """
     require(rows, ["model", "step", "metric", "head", "value"])
     found = plain(rows[rows["head"].notna() & rows["value"].notna()])
     if found.empty:
         raise AnalysisError("these rows have no value of a head: choose a metric of heads")
+    where = "at" if "at" in found else "step"
+    twice = found[found.duplicated([*identity(found), where])]
+    if len(twice):
+        one = twice.iloc[0]
+        raise AnalysisError(
+            f"{one['model']} has two values of {one['metric']} of a head at {where} {one[where]}:"
+            " give each row once, and name the models of several runs differently"
+        )
     return found
+
+
+def _thresholds(above: float | Sequence[float]) -> list[float]:
+    """The thresholds, ascending or not.
+
+    Raises:
+        AnalysisError: one is not a number.
+    """
+    try:
+        found = np.atleast_1d(np.asarray(above, dtype=float))
+    except (TypeError, ValueError):
+        found = np.array([np.nan])
+    if found.ndim != 1 or np.isnan(found).any():
+        raise AnalysisError(f"above={above!r}: give a threshold, or several, such as [0.3]")
+    return [float(threshold) for threshold in found]

@@ -9,6 +9,7 @@ import pandas as pd
 
 from pythia_traj.analysis.comparison.intervals import SIDES, with_interval
 from pythia_traj.analysis.matrix import number, plain, require
+from pythia_traj.errors import AnalysisError
 
 Pair = tuple[pd.DataFrame, pd.DataFrame]
 """Rows of the table `items` of two models."""
@@ -31,6 +32,9 @@ def paired_by_item(found: pd.DataFrame, items: Pair, keys: list[str]) -> pd.Data
         found: differences as `intervals.independent` gives them.
         items: rows of the table `items` of the first and the second model.
         keys: the columns that identify a metric.
+
+    Raises:
+        AnalysisError: an item is there twice.
     """
     table = found.reset_index(drop=True)
     paired = _by_row(_items_of_both(table, items, keys))
@@ -71,9 +75,22 @@ def _items_of_both(table: pd.DataFrame, items: Pair, keys: list[str]) -> pd.Data
             f"n_{side}": part["n"].to_numpy(float),
             f"cluster_{side}": _clusters(part),
         }
-        joined.append(wanted.merge(pd.DataFrame(columns), on=["key", "step"]))
+        matched = wanted.merge(pd.DataFrame(columns), on=["key", "step"])
+        _refuse_twice(matched, side)
+        joined.append(matched)
     first, second = (one.drop(columns=["key", "step"]) for one in joined)
     return first.merge(second, on=["row", "item"], how="outer")
+
+
+def _refuse_twice(items: pd.DataFrame, side: str) -> None:
+    """Refuses items that would count twice."""
+    twice = items[items.duplicated(["row", "item"])]
+    if len(twice):
+        one = twice.iloc[0]
+        raise AnalysisError(
+            f"items=: the {side} have item {one['item']:.0f} of a metric twice at step"
+            f" {one['step']:.0f}: give each row once, of one run"
+        )
 
 
 def _clusters(items: pd.DataFrame) -> np.ndarray:

@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from pythia_traj.analysis.matrix import Floats, number, plain, require
+from pythia_traj.analysis.onsets.options import check_seed
 from pythia_traj.analysis.onsets.tables import KEYS
 from pythia_traj.errors import AnalysisError, nearest
 
@@ -64,13 +65,15 @@ def match_heads(
         gives the same pairs and, to the bit, the same distances.
 
     Raises:
-        AnalysisError: one side has not one model, or both have no value of all heads in common.
+        AnalysisError: one side has not one model, both have no value of all heads in common or,
+            within="layer", no layer, or an option is wrong.
     """
     if within not in get_args(Within):
         raise AnalysisError(
             f"within={within!r}: match within the model or the layer;"
-            f" {nearest(within, get_args(Within))}"
+            f" {nearest(str(within), get_args(Within))}"
         )
+    check_seed(seed)
     sides = [_heads(rows, side) for rows, side in ((first, "first"), (second, "second"))]
     a, b = _scaled(*sides)
     layers = [side.index.get_level_values("layer").to_numpy() for side in sides]
@@ -167,8 +170,19 @@ def _weights(steps: Floats) -> Floats:
 
 
 def _shared(first: np.ndarray, second: np.ndarray) -> list[tuple[int, int]]:
-    """The layers that both have."""
-    return [(int(layer), int(layer)) for layer in np.intersect1d(first, second)]
+    """The layers that both have.
+
+    Raises:
+        AnalysisError: there are none.
+    """
+    found = [(int(layer), int(layer)) for layer in np.intersect1d(first, second)]
+    if not found:
+        have = [", ".join(map(str, np.unique(side)[:4])) for side in (first, second)]
+        raise AnalysisError(
+            f"within='layer': the first model has heads of layer {have[0]}, the second of"
+            f" {have[1]}, and none in common: match within='model'"
+        )
+    return found
 
 
 def _shuffled(

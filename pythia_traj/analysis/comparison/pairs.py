@@ -14,7 +14,7 @@ from pythia_traj.analysis.comparison.by_index import refuse_heads
 from pythia_traj.analysis.comparison.intervals import SIDES, independent
 from pythia_traj.analysis.comparison.items import Pair, paired_by_item
 from pythia_traj.analysis.comparison.loss import descents
-from pythia_traj.analysis.matrix import identity, plain
+from pythia_traj.analysis.matrix import identity, plain, require
 from pythia_traj.errors import AnalysisError
 
 _COLUMNS = (
@@ -55,11 +55,13 @@ def compare(
         independent: with the same items it is rather too large.
 
     Raises:
-        AnalysisError: heads would be compared by index, one side has several models, or both have
-            nothing in common.
+        AnalysisError: heads would be compared by index, one side has several models, both have
+            nothing in common, or an option is wrong.
     """
+    _check_items(items)
     sides = {}
     for side, rows in zip(SIDES, (first, second), strict=True):
+        require(rows, ["model", "step", "value"])
         refuse_heads(rows, "comparing two models")
         _refuse_several(rows, side)
         sides[side] = plain(rows).assign(model=side)
@@ -89,7 +91,11 @@ def largest_difference(compared: pd.DataFrame) -> pd.DataFrame:
     Returns:
         the row of the largest absolute difference of each metric, with low and high as said, and
         `points`, the number of points that it is the largest of.
+
+    Raises:
+        AnalysisError: the rows are not those of `compare`.
     """
+    require(compared, ["at", "difference", "stderr", "df"], "pythia_traj.compare")
     keys = [name for name in identity(compared) if name in compared]
     known = compared.dropna(subset=["difference"])
     groups = known.groupby(keys, dropna=False, sort=False)["difference"]
@@ -100,6 +106,20 @@ def largest_difference(compared: pd.DataFrame) -> pd.DataFrame:
     return largest.assign(
         low=largest["difference"] - reach, high=largest["difference"] + reach, points=points
     )
+
+
+def _check_items(items: Pair | None) -> None:
+    """Refuses what is not the items of both."""
+    if items is None:
+        return
+    if not isinstance(items, tuple | list) or len(items) != 2:
+        raise AnalysisError("items=: give two, the rows of the table items of each model")
+    for rows, side in zip(items, SIDES, strict=True):
+        if not isinstance(rows, pd.DataFrame):
+            raise AnalysisError(
+                f"items=: the {side} is {type(rows).__name__}: give the rows of"
+                " pythia_traj.load(run, table='items') of both, or leave items= out"
+            )
 
 
 def _refuse_several(rows: pd.DataFrame, side: str) -> None:

@@ -11,6 +11,7 @@ half.py           the default estimator: status, interval, flags
 methods.py        other estimators by their names, for comparison only
 change_points.py  where the mean changes, by PELT
 directions.py     which way a metric goes
+options.py        draws and seeds, checked
 onset.py          what an onset is said to be: statuses and flags
 words.py          the same in a sentence
 frames.py         `pythia_traj.onset`
