@@ -28,10 +28,13 @@ _SENTENCES = 30
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="The runs' directories.")],
     metric: Annotated[
-        list[str] | None, typer.Option(help="Of this metric; repeat. All if not given.")
+        list[str] | None,
+        typer.Option(help="METRIC, LABEL.METRIC or EXPERIMENT.METRIC; repeat. All if not given."),
     ] = None,
     label: Annotated[list[str] | None, typer.Option(help="Of this label; repeat.")] = None,
-    model: Annotated[list[str] | None, typer.Option(help="Of this model; repeat.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Of this model; repeat. In this order.")
+    ] = None,
     align: Annotated[
         str, typer.Option(help="What is equal where values are compared: step, tokens, loss.")
     ] = "step",

@@ -120,6 +120,14 @@ def test_a_model_without_a_loss_is_refused():
         pt.align(scores([1.0], (1,)), by="loss")
 
 
+def test_a_label_of_the_loss_is_refused_where_no_loss_is_used():
+    rows = losses([4.0, 3.0], (1, 3))
+    with pytest.raises(AnalysisError, match="loss_label='a' with by='step': only by='loss' uses"):
+        pt.align(rows, loss_label="a")
+    with pytest.raises(AnalysisError, match="loss_label='a' with by='tokens'"):
+        pt.compare(rows, rows, "tokens", loss_label="a")
+
+
 def test_no_common_step_says_what_each_has():
     rows = both(line([1.0], steps=(1,)), line([2.0], steps=(3,), model="n"))
     with pytest.raises(AnalysisError, match=r"no step in common \(m has step 1; n has step 3"):

@@ -81,6 +81,19 @@ def test_flags_of_a_date_are_there():
     assert (found["status_second"], found["flags_second"]) == ("onset", "still_rising")
 
 
+def test_what_has_no_order_is_null_beside_what_has_one():
+    rows, items = rising("m", 64)
+    more, of_more = rising("m", 10**9, part="p")
+    other, of_other = rising("n", 1000)
+    another, of_another = rising("n", 64, part="p")
+    table = onsets_of_two(
+        (both(rows, more), both(other, another)),
+        (both(items, of_more), both(of_other, of_another)),
+        ["a"],
+    )
+    assert table["verdict"].tolist() == ["m before n", None]
+
+
 def test_only_metrics_of_both_are_there():
     rows, items = rising("m", 64)
     more, of_more = rising("m", 64, part="p")

@@ -215,6 +215,41 @@ def test_two_models_of_one_run_are_compared_too(cli, models, tmp_path):
     assert [side["name"] for side in json.loads(out)["models"]] == ["seed0", "seed1"]
 
 
+@pytest.mark.parametrize("names", [("seed0", "seed1"), ("seed1", "seed0")])
+def test_the_first_model_that_is_named_is_the_first(cli, runs, names):
+    some = [word for name in names for word in ("--model", name)]
+    code, out, _ = cli("compare", *runs[:2], *some, "--metric", "nll", "--json")
+    assert code == 0
+    document = json.loads(out)
+    assert [side["name"] for side in document["models"]] == list(names)
+    rows = pt.load(runs[int(names[1][-1])], label="loss", metric="nll", position=None)
+    one = next(one for one in document["metrics"] if one["label"] == "loss")
+    assert one["second"] == rows.loc[rows["step"].idxmax(), "value"]
+
+
+@pytest.mark.parametrize("by", ["step", "tokens"])
+def test_a_metric_can_be_named_with_its_label_or_experiment(cli, models, runs, tmp_path, by):
+    other = {"mine": {"use": "loss", **EXPERIMENTS["loss"]}, "loss": EXPERIMENTS["loss"]}
+    pair = [swept(model, tmp_path / f"{i}", other) for i, model in enumerate(models[:2])]
+
+    def shown(*names):
+        more = [word for name in names for word in ("--metric", name)]
+        code, out, _ = cli("compare", *pair, *more, "--align", by, "--json")
+        assert code == 0
+        return {(one["label"], one["metric"]) for one in json.loads(out)["metrics"]}
+
+    assert shown("mine.nll") == {("mine", "nll")}
+    assert shown("loss.nll") == {("mine", "nll"), ("loss", "nll")}
+    assert shown("mine.nll", "accuracy") == {
+        ("mine", "nll"),
+        ("mine", "accuracy"),
+        ("loss", "accuracy"),
+    }
+    code, _, err = cli("compare", pair[0], runs[1], "--metric", "mine.nll")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "no metric in common under the same label: the first has mine nll, the sec" in err
+
+
 def test_other_settings_are_a_warning_and_nothing_is_paired(cli, models, runs, tmp_path):
     other = swept(models[1], tmp_path / "other", {"loss": {**EXPERIMENTS["loss"], "seed": 1}})
     code, out, err = cli("compare", runs[0], other, "--metric", "nll", "--label", "loss")
@@ -241,6 +276,18 @@ WRONG = {
     "no such model": (
         ["{0}", "{1}", "--model", "x"],
         "no run has a model 'x': known: seed0, seed1",
+    ),
+    "no such metric of a label": (
+        ["{0}", "{1}", "--metric", "los.nll"],
+        "no run has 'los.nll': did you mean loss.nll",
+    ),
+    "a label of the loss without a loss": (
+        ["{0}", "{1}", "--loss-label", "loss"],
+        "--loss-label loss with --align step: only --align loss uses a loss",
+    ),
+    "onsets of seeds": (
+        ["{0}", "{1}", "{2}", "--seeds", "--onsets"],
+        "--onsets with seeds: onsets are compared between two models",
     ),
     "no such alignment": (["{0}", "{1}", "--align", "flops"], "align by step, tokens or loss"),
 }

@@ -12,5 +12,6 @@ matching.py      heads matched by their trajectories
 correlation.py   whether two trajectories change together
 which_first.py   the onsets of two models, and whose came first
 sides.py         the models of some runs: rows, items, settings
+chosen.py        metrics of those by name
 runs.py          two models of runs, or bands of seeds: what `pythia-traj compare` shows
 """

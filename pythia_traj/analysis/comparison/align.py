@@ -47,7 +47,23 @@ def align(
         AnalysisError: the models have no point in common, a model's tokens or loss is not known,
             or a trajectory has two values at a step.
     """
-    return at_equal(rows, by, points, descents(rows, loss, loss_label) if by == "loss" else {})
+    return at_equal(rows, by, points, losses_of(rows, by, loss, loss_label))
+
+
+def losses_of(rows: pd.DataFrame, by: By, loss: str, loss_label: str | None) -> dict[str, Descent]:
+    """The loss of each model by its name, where values are aligned by it.
+
+    Raises:
+        AnalysisError: a label of the loss is given, and values are aligned by something else; or a
+            model has its loss under several labels.
+    """
+    if by == "loss":
+        return descents(rows, loss, loss_label)
+    if loss_label is not None:
+        raise AnalysisError(
+            f"loss_label={loss_label!r} with by={by!r}: only by='loss' uses a loss; leave it out"
+        )
+    return {}
 
 
 def at_equal(

@@ -9,11 +9,10 @@ from collections.abc import Sequence
 import pandas as pd
 from scipy.special import stdtrit
 
-from pythia_traj.analysis.comparison.align import By, at_equal
+from pythia_traj.analysis.comparison.align import By, at_equal, losses_of
 from pythia_traj.analysis.comparison.by_index import refuse_heads
 from pythia_traj.analysis.comparison.intervals import SIDES, independent
 from pythia_traj.analysis.comparison.items import Pair, paired_by_item
-from pythia_traj.analysis.comparison.loss import descents
 from pythia_traj.analysis.matrix import identity, plain, require
 from pythia_traj.errors import AnalysisError
 
@@ -69,10 +68,8 @@ def compare(
     common = in_both(sides["first"], sides["second"], keys)
     if common.empty:
         raise AnalysisError(nothing_in_common(sides["first"], sides["second"]))
-    known = {}
-    if by == "loss":
-        # Its label may differ between the two, and then it is not among the common rows.
-        known = descents(pd.concat(list(sides.values())), loss, loss_label)
+    # Its label may differ between the two, and then it is not among the common rows.
+    known = losses_of(pd.concat(list(sides.values())), by, loss, loss_label)
     found = independent(_side_by_side(at_equal(common, by, points, known), keys))
     if items is not None:
         found = paired_by_item(found, items, keys)

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pythia_traj.analysis.comparison.align import By, align
 from pythia_traj.analysis.comparison.by_index import names_heads
+from pythia_traj.analysis.comparison.chosen import Names
 from pythia_traj.analysis.comparison.distributions import head_distances, summarise_heads
 from pythia_traj.analysis.comparison.intervals import SIDES
 from pythia_traj.analysis.comparison.pairs import (
@@ -67,8 +69,8 @@ def compare_runs(
     Args:
         runs: the directories of the runs.
         by: what is equal: see `pythia_traj.align`. The loss is `nll` on text.
-        models: which models; all if empty.
-        metric: which metrics; all if empty.
+        models: which models, and in which order; all if empty.
+        metric: which metrics, as `METRIC`, `LABEL.METRIC` or `EXPERIMENT.METRIC`; all if empty.
         label: which labels; all if empty.
         loss_label: by="loss": the label of the loss, where several have it.
         seeds: the models are seeds of one another. They also are where the tables of models say so
@@ -77,17 +79,30 @@ def compare_runs(
 
     Raises:
         StoreError: a directory is not a run, or does not hold a word of the filters.
-        AnalysisError: a run is given twice, there are not two models, or nothing is in common.
+        AnalysisError: a run is given twice, there are not two models, nothing is in common, or an
+            option has no meaning beside another.
     """
-    where = {name: list(some) for name, some in (("metric", metric), ("label", label)) if some}
+    if loss_label is not None and by != "loss":
+        raise AnalysisError(
+            f"--loss-label {loss_label} with --align {by}: only --align loss uses a loss; leave"
+            " --loss-label out, or choose rows with --label"
+        )
+    names = Names(tuple(metric))
+    where = {name: list(some) for name, some in (("metric", names.bare), ("label", label)) if some}
     sides, notes = read_sides(runs, models, **where)
+    sides = names.of(sides)
     of_seeds = seeds or (len(sides) > 2 and are_seeds(sides))
     _check_count(sides, of_seeds)
+    if onsets and of_seeds:
+        raise AnalysisError(
+            "--onsets with seeds: onsets are compared between two models; choose two with --model,"
+            " without --seeds, or date those of each run with pythia-traj onset"
+        )
     notes += [
         f"{name} was measured with different settings ({which}): a difference may come from those"
         for name, which in other_settings(sides).items()
     ]
-    chosen = _Chosen(by, loss_label, tuple(metric), tuple(label))
+    chosen = _Chosen.of_sides(by, loss_label, sides)
     if by == "loss" and where:
         sides = [replace(side, rows=_with_loss(side)) for side in sides]
     dated = pd.DataFrame()
@@ -104,20 +119,28 @@ def compare_runs(
 
 @dataclass(frozen=True)
 class _Chosen:
-    """What of the rows is compared: those of some metrics and labels, or all."""
+    """What of the rows is compared: those of some metrics and labels, or all.
+
+    Attributes:
+        by: what is equal.
+        loss_label: the label of the loss.
+        known: the labels and metrics that are compared.
+    """
 
     by: By
     loss_label: str | None
-    metric: tuple[str, ...]
-    label: tuple[str, ...]
+    known: frozenset[tuple[str, str]]
+
+    @staticmethod
+    def of_sides(by: By, loss_label: str | None, sides: Sequence[Side]) -> "_Chosen":
+        """All that the sides have."""
+        pairs = (zip(side.rows["label"], side.rows["metric"], strict=True) for side in sides)
+        return _Chosen(by, loss_label, frozenset(pair for some in pairs for pair in some))
 
     def of(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The chosen rows, without those that were added for the loss."""
-        wanted = pd.Series(True, index=rows.index)
-        for name in ("metric", "label"):
-            if getattr(self, name):
-                wanted &= rows[name].isin(getattr(self, name))
-        return rows[wanted]
+        pairs = zip(rows["label"], rows["metric"], strict=True)
+        return rows[np.array([pair in self.known for pair in pairs], dtype=bool)]
 
     def aligned(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Rows of all sides at the same points."""

@@ -60,7 +60,7 @@ def read_sides(
 
     Args:
         runs: the runs' directories.
-        models: the names of some models; all if empty.
+        models: the names of some models, in the order that the sides are to have; all if empty.
         **where: filters of `pythia_traj.load`.
 
     Raises:
@@ -89,6 +89,8 @@ def read_sides(
         if name not in known:
             raise AnalysisError(f"no run has a model {name!r}: {nearest(name, known)}")
     chosen = [side for side in sides if not models or side.model in models]
+    if models:
+        chosen.sort(key=lambda side: models.index(side.model))
     return _named(chosen), notes
 
 
