@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import pythia_traj as pt
-from tests.support import publish, random_model
+from tests.support import TINY, publish, random_model
 
 PAGE = Path(__file__).parents[2] / "docs" / "comparing.md"
 
@@ -37,6 +37,7 @@ def test_the_pages_examples_run_one_after_the_other(tmp_path, monkeypatch):
     assert set(names["band"]) >= {"mean", "low", "high"}
     assert len(names["found"].pairs) == 8
     assert len(names["curves"]) == 3
+    assert names["n_tokens"] == TINY["vocab_size"]
 
 
 def test_it_names_every_function():
