@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
 
+from pythia_traj.analysis.onsets.crossing import Level
 from pythia_traj.analysis.onsets.directions import falls
 from pythia_traj.analysis.onsets.evidence import ALPHA
 from pythia_traj.analysis.onsets.half import estimate
@@ -156,7 +157,7 @@ def _dated(found: Trajectories, *, draws: int = 1000) -> list[Dated]:
     dated: dict[int, Dated] = {}
     for group in found.groups:
         metric = str(found.keys["metric"].iloc[group.numbers[0]])
-        down, alpha = falls("auto", metric, group.curves)
+        down, alpha = falls("auto", metric, group.curves, Level())
         ways = {
             way: estimate(group.curves, falling=way, draws=draws, alpha=alpha)
             for way in map(bool, np.unique(down))
