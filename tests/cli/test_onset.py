@@ -90,7 +90,7 @@ def test_it_says_which_came_first(cli, run):
 def test_a_metric_without_items_has_a_bracket_and_is_said_to_have_no_interval(cli, run):
     (found,) = document(cli, run, "mean_only")
     assert (found["status"], found["flags"], found["low"]) == ("unsure", "no_items", None)
-    assert "no interval" in found["words"]
+    assert "a bracket alone" in found["words"]
 
 
 @pytest.mark.parametrize(

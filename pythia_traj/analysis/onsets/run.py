@@ -9,8 +9,9 @@ import pandas as pd
 from pythia_traj.analysis.onsets.frames import onset, threshold_of
 from pythia_traj.analysis.onsets.heads import Q
 from pythia_traj.analysis.onsets.order import order
-from pythia_traj.analysis.onsets.tables import KEYS, names_of
+from pythia_traj.analysis.onsets.tables import names_of
 from pythia_traj.errors import AnalysisError, StoreError, nearest
+from pythia_traj.schema import KEYS
 from pythia_traj.store.describe import describe
 from pythia_traj.store.done import list_tables
 from pythia_traj.store.layout import Run

@@ -5,8 +5,9 @@ import pandas as pd
 
 from pythia_traj.analysis.onsets.frames import onset
 from pythia_traj.analysis.onsets.heads import EVALUATION, OF_HEADS, SELECTION, Q, half_of
-from pythia_traj.analysis.onsets.tables import KEYS, trajectories_of
+from pythia_traj.analysis.onsets.tables import trajectories_of
 from pythia_traj.errors import AnalysisError
+from pythia_traj.schema import KEYS
 
 FEWEST_ITEMS = 16
 """Eight in each half."""

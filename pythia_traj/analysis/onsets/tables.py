@@ -6,13 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from pythia_traj import schema
 from pythia_traj.analysis.onsets.curves import Curves
 from pythia_traj.analysis.onsets.grid import Grid
 from pythia_traj.errors import AnalysisError
-
-KEYS = (*schema.PARTITIONS, *(column.name for column in schema.KEY_COLUMNS))
-"""The columns that tell one trajectory from another."""
+from pythia_traj.schema import KEYS
 
 STORED = "cluster"
 """The column of items that says which of them are not independent."""

@@ -80,7 +80,7 @@ _MORE: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "uneven": lambda row: "it moves between steps by more than its items explain",
     "falls_back": lambda row: "at the end it is back on the side of the level where it began",
     "no_items": lambda row: (
-        f"no item is stored at every one of its {row['steps']} steps, so there is no interval"
+        f"no item is stored at every one of its {row['steps']} steps, so it has a bracket alone"
     ),
     "clusters_unknown": lambda row: (
         f"its items are in {row['unknown_clusters']} clusters that are not stored:"

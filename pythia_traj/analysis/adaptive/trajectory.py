@@ -18,9 +18,9 @@ from pythia_traj.analysis.onsets.directions import falls
 from pythia_traj.analysis.onsets.evidence import ALPHA
 from pythia_traj.analysis.onsets.half import estimate
 from pythia_traj.analysis.onsets.onset import Onset
-from pythia_traj.analysis.onsets.tables import KEYS, Trajectories, trajectories_of
+from pythia_traj.analysis.onsets.tables import Trajectories, trajectories_of
 from pythia_traj.errors import AnalysisError, nearest
-from pythia_traj.schema import KEY_COLUMNS
+from pythia_traj.schema import KEY_COLUMNS, KEYS
 
 Word = str | int | None
 """What stands in a key column: a word, a number, or null."""
