@@ -93,7 +93,7 @@ def _show(table: "pd.DataFrame") -> None:
         for name in cells[0]
         if name in _ALWAYS or ((_is_wide() or name == "way") and any(row[name] for row in cells))
     ]
-    print_table(shown, [[row[name] for name in shown] for row in cells])
+    print_table(shown, [[row[name] for name in shown] for row in cells], ("trajectory", "flags"))
     told = table[table["status"] != "onset"]
     for name, words in list(zip(told["name"], told["words"], strict=True))[:_SHOWN]:
         say(f"{name}: {words}")

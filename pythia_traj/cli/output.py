@@ -5,7 +5,7 @@ The document or table is on standard output.
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -48,17 +48,33 @@ def print_json(document: Any) -> None:
     typer.echo(without_credentials(json.dumps(document, indent=1)).replace("\x7f", "\\u007f"))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def print_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    folded: Collection[str] | None = None,
+) -> None:
     """A table on standard output, as wide as the terminal."""
-    Console().print(make_table(columns, rows))
+    Console().print(make_table(columns, rows, folded))
 
 
-def make_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
-    """A table of cells, each of one line unless it is too wide."""
+def make_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    folded: Collection[str] | None = None,
+) -> Table:
+    """A table of cells, each of one line unless it is too wide.
+
+    Args:
+        columns: their names.
+        rows: a cell for each column.
+        folded: the columns whose cells take several lines where the terminal is narrow; None are
+            all but the first.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for i, column in enumerate(columns):
         # A row's name stays on one line, so that it can be copied.
-        table.add_column(column, overflow="fold", no_wrap=i == 0)
+        whole = i == 0 if folded is None else column not in folded
+        table.add_column(column, overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*(Text("" if cell is None else one_line(str(cell))) for cell in row))
     return table

@@ -97,6 +97,7 @@ def test_a_metric_without_items_has_a_bracket_and_is_said_to_have_no_interval(cl
     ("arguments", "said"),
     [
         (("heigth",), "has no metric 'heigth': did you mean height?"),
+        (("planted",), "'planted' is a label or an experiment: give a metric, planted."),
         (("lost.height",), "has no 'lost.height': did you mean planted.height?"),
         (("height", "--method", "hlaf"), "unknown method 'hlaf': did you mean half"),
         (("height", "--direction", "sideways"), "unknown direction 'sideways'"),

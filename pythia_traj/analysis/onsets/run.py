@@ -128,6 +128,9 @@ def _named(run: str | Path, name: str) -> dict[str, Any]:
     there = describe(run).metrics[["label", "experiment", "metric"]].astype(str)
     where, _, metric = name.rpartition(".")
     some = there[there["metric"] == metric]
+    if some.empty and name in {*there["label"], *there["experiment"]}:
+        own = there[(there["label"] == name) | (there["experiment"] == name)]["metric"].iloc[0]
+        raise AnalysisError(f"{name!r} is a label or an experiment: give a metric, {name}.{own}")
     if some.empty:
         raise AnalysisError(
             f"{run} has no metric {metric!r}: {nearest(metric, set(there['metric']))}"
