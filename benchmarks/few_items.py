@@ -22,12 +22,12 @@ import numpy as np
 from curves import PUBLISHED, Curve, draw
 from refine import FEWEST_DRAWS, onset_at
 
-from pythia_traj.analysis.onsets.control_variate import Corrected, between, corrected
+from pythia_traj.analysis.adaptive.control_variate import Corrected, between, corrected
+from pythia_traj.analysis.adaptive.rule import START, choose
 from pythia_traj.analysis.onsets.curves import Curves
 from pythia_traj.analysis.onsets.grid import positions
 from pythia_traj.analysis.onsets.half import estimate
 from pythia_traj.analysis.onsets.onset import Onset
-from pythia_traj.analysis.onsets.refine import START, choose
 from pythia_traj.steps import select
 
 KINDS = (

@@ -21,6 +21,7 @@ from curves import GRIDS, rise
 import pythia_traj as pt
 from pythia_traj.analysis.onsets.curves import Curves
 from pythia_traj.analysis.onsets.half import estimate
+from pythia_traj.analysis.onsets.heads import q_values
 
 PAIRS, APART = 400, (0.0, 0.5, 1.0, 2.0)
 
@@ -93,15 +94,14 @@ class Heads:
 
 def heads(grid: str, sweeps: int) -> Heads:
     """What is listed of sweeps of heads, and the heights of heads none of which rises."""
-    from scipy.stats import false_discovery_control
-
     steps, counts = GRIDS[grid], []
+    keys = pd.DataFrame({"layer": np.arange(HEADS) // 16, "head": np.arange(HEADS) % 16})
     for sweep in range(sweeps):
         curves = _heads(steps, np.random.default_rng([sweep, 384]))
         found = estimate(curves, draws=DRAWS)
         p = np.array([one.p for one in found])
         rises = np.arange(HEADS) < RISING
-        by_q = false_discovery_control(p) <= ALPHA
+        by_q = q_values(keys, p) <= ALPHA
         top = np.zeros(HEADS, bool)
         top[np.argsort([one.base - one.top for one in found])[:TOP]] = True  # type: ignore[operator]
         flat = curves.sums[~rises]

@@ -17,10 +17,10 @@ from statistics import median, quantiles
 import numpy as np
 from curves import KINDS, ORDINARY, PUBLISHED, Curve, draw
 
+from pythia_traj.analysis.adaptive.rule import BUDGET, START, choose
 from pythia_traj.analysis.onsets.curves import Curves
 from pythia_traj.analysis.onsets.half import estimate
 from pythia_traj.analysis.onsets.onset import Onset
-from pythia_traj.analysis.onsets.refine import BUDGET, START, choose
 from pythia_traj.steps import select
 
 CURVES = 500

@@ -93,6 +93,8 @@ def of_heads() -> str:
 def _held_or_dated(row: Row) -> str:
     if row["held"] is not None:
         return f"{row['held']:.2f}"
+    if not row["kind"].startswith("flat"):
+        return "no date"
     return f"dated {row['said'].get('onset', 0) / row['curves']:.2f}"
 
 

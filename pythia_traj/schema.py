@@ -126,6 +126,9 @@ KEY_COLUMNS = (
 )
 """Which metric of what: with model, label and step, the key of a row."""
 
+KEYS = (*PARTITIONS, *(column.name for column in KEY_COLUMNS))
+"""The columns that tell one trajectory over the steps from another."""
+
 VALUE_COLUMNS = (
     Column(
         "value",

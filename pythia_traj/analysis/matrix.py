@@ -13,8 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pythia_traj import schema
-from pythia_traj.analysis.onsets.tables import KEYS
 from pythia_traj.errors import AnalysisError
+from pythia_traj.schema import KEYS
 
 UNIT = schema.PARTITIONS
 """The columns that tell models and labels apart; `KEYS` also has those of metrics."""

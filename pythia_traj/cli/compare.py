@@ -221,8 +221,8 @@ def _show_seeds(found: "Comparison") -> None:
 def _print(rows: Sequence[dict[str, Any]], narrow: Sequence[str]) -> None:
     """A table of cells by column; of a narrow terminal only some columns, and it says so."""
     shown = list(rows[0]) if is_wide() else list(narrow)
-    whole = () if is_wide() else _WHOLE
-    print_table(shown, [[row[name] for name in shown] for row in rows], whole=whole)
+    folded = None if is_wide() else [name for name in shown if name not in _WHOLE]
+    print_table(shown, [[row[name] for name in shown] for row in rows], folded)
     if len(shown) < len(rows[0]):
         left = ", ".join(name for name in rows[0] if name not in shown)
         say(f"Not shown in {WIDE - 1} characters or fewer: {left}.")
@@ -238,7 +238,8 @@ def _distance(one: dict[str, Any]) -> dict[str, str]:
 
 def _named(table: "pd.DataFrame") -> Iterable[tuple[str, dict[str, Any]]]:
     """Each row with the name of its metric."""
-    from pythia_traj.analysis.onsets.tables import KEYS, names_of
+    from pythia_traj.analysis.onsets.tables import names_of
+    from pythia_traj.schema import KEYS
 
     keys = table[[name for name in KEYS if name in table]]
     rows = ({str(name): value for name, value in one.items()} for one in table.to_dict("records"))

@@ -56,8 +56,9 @@ def onset(
 ) -> None:
     """Show when the metrics of a run take off, with 95 % intervals.
 
-    The default, half, is the step at which a metric has risen by half of its height. Of heads those
-    are listed whose rise is sure among all of them (q at most 0.05). docs/onsets.md says how often
+    The default, half, is the step at which a metric has risen by half of its height, or fallen
+    (`way`). Of heads those are listed whose rise or fall is sure among all of them (q at most
+    0.05). docs/onsets.md says how often
     the intervals hold onsets that are known.
     """
     from pythia_traj.analysis.onsets.run import onsets_of_run, order_of_run, surely_rising
@@ -82,7 +83,7 @@ def onset(
         _show(listed)
     if left := len(table) - len(listed):
         heads = "1 head" if left == 1 else f"{left} heads"
-        say(f"{heads} without a rise that is sure among all heads: --all-heads lists them")
+        say(f"{heads} without a rise or fall that is sure among all heads: --all-heads lists them")
 
 
 def _show(table: "pd.DataFrame") -> None:
@@ -90,9 +91,9 @@ def _show(table: "pd.DataFrame") -> None:
     shown = [
         name
         for name in cells[0]
-        if name in _ALWAYS or (_is_wide() and any(row[name] for row in cells))
+        if name in _ALWAYS or ((_is_wide() or name == "way") and any(row[name] for row in cells))
     ]
-    print_table(shown, [[row[name] for name in shown] for row in cells])
+    print_table(shown, [[row[name] for name in shown] for row in cells], ("trajectory", "flags"))
     told = table[table["status"] != "onset"]
     for name, words in list(zip(told["name"], told["words"], strict=True))[:_SHOWN]:
         say(f"{name}: {words}")
@@ -109,6 +110,7 @@ def _cells(row: "Mapping[Any, Any]") -> dict[str, str]:
     return {
         "trajectory": row["name"],
         "status": row["status"],
+        "way": "down" if row["direction"] == "down" else "",
         "step": number(row["step"]),
         "interval": between(row["low"], row["high"]) if dated else "",
         "bracket": between(row["bracket_low"], row["bracket_high"]) if dated else "",

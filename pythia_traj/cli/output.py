@@ -58,26 +58,32 @@ def is_wide() -> bool:
 
 
 def print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[Any]], *, whole: Collection[str] = ()
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    folded: Collection[str] | None = None,
 ) -> None:
-    """A table on standard output, as wide as the terminal: see `make_table`."""
-    Console().print(make_table(columns, rows, whole=whole))
+    """A table on standard output, as wide as the terminal."""
+    Console().print(make_table(columns, rows, folded))
 
 
 def make_table(
-    columns: Sequence[str], rows: Sequence[Sequence[Any]], *, whole: Collection[str] = ()
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    folded: Collection[str] | None = None,
 ) -> Table:
     """A table of cells, each of one line unless it is too wide.
 
     Args:
-        columns: their names; the first is that of the rows' names.
-        rows: the cells.
-        whole: the columns whose cells stay on one line. If not given, that is the first, so that a
-            row's name can be copied.
+        columns: their names.
+        rows: a cell for each column.
+        folded: the columns whose cells take several lines where the terminal is narrow; None are
+            all but the first.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in (whole or columns[:1]))
+    for i, column in enumerate(columns):
+        # A row's name stays on one line, so that it can be copied.
+        whole = i == 0 if folded is None else column not in folded
+        table.add_column(column, overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*(Text("" if cell is None else one_line(str(cell))) for cell in row))
     return table

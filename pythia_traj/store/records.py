@@ -99,7 +99,7 @@ class Round(_Record):
 
     Attributes:
         steps: chosen to be measured.
-        why: as a word of `analysis.onsets.refine.REASONS`.
+        why: as a word of `analysis.adaptive.rule.REASONS`.
         measured: how many steps were measured before.
         onset: of those steps; None before the first steps are measured.
     """

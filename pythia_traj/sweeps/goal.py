@@ -7,8 +7,8 @@ variant=two_halves,layer=3,head=5       # words and numbers in key columns
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from pythia_traj.analysis.onsets.refine import BUDGET, LEAST_BUDGET
-from pythia_traj.analysis.onsets.trajectory import COLUMNS, NUMBERS, Where, Word
+from pythia_traj.analysis.adaptive.rule import BUDGET, LEAST_BUDGET
+from pythia_traj.analysis.adaptive.trajectory import COLUMNS, NUMBERS, Where, Word
 from pythia_traj.config import SweepConfig
 from pythia_traj.errors import ConfigError, nearest
 from pythia_traj.outside import shown

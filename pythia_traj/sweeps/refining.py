@@ -1,14 +1,14 @@
 """A sweep that chooses its steps: round by round it measures where the onset is still open.
 
-`search` chooses, by the rule of `analysis.onsets.refine`; here each choice is planned like a sweep
+`search` chooses, by the rule of `analysis.adaptive.rule`; here each choice is planned like a sweep
 of those steps, and measured in one session, so that the model is built once.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from pythia_traj.analysis.onsets.refine import Choice
-from pythia_traj.analysis.onsets.trajectory import Where
+from pythia_traj.analysis.adaptive.rule import Choice
+from pythia_traj.analysis.adaptive.trajectory import Where
 from pythia_traj.checkpoint import PublishedModel
 from pythia_traj.config import SweepConfig
 from pythia_traj.store.layout import Run

@@ -9,10 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pythia_traj.analysis.onsets.half import FEWEST_ITEMS
-from pythia_traj.analysis.onsets.onset import Onset
-from pythia_traj.analysis.onsets.refine import START, Choice, Gap, choose, gaps
-from pythia_traj.analysis.onsets.trajectory import (
+from pythia_traj.analysis.adaptive.rule import START, Choice, Gap, choose, gaps
+from pythia_traj.analysis.adaptive.trajectory import (
     Dated,
     Trajectory,
     choose_trajectory,
@@ -20,6 +18,8 @@ from pythia_traj.analysis.onsets.trajectory import (
     of_metric,
     rows_of,
 )
+from pythia_traj.analysis.onsets.half import FEWEST_ITEMS
+from pythia_traj.analysis.onsets.onset import Onset
 from pythia_traj.errors import AnalysisError, ConfigError, StoreError
 from pythia_traj.steps import select
 from pythia_traj.store.layout import Run
@@ -44,7 +44,7 @@ class Found:
         left_out: how many items are missing at some measured step, and so left out.
         steps: those measured, from before included.
         published: how many there were to choose from.
-        end: why it ended, one of `analysis.onsets.refine.ENDS`.
+        end: why it ended, one of `analysis.adaptive.rule.ENDS`.
         gaps: where nothing was measured, the widest first: a second crossing or a dip there was not
             seen.
         record: the file that holds its choices.

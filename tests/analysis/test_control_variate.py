@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from pythia_traj.analysis.onsets.control_variate import between, corrected
+from pythia_traj.analysis.adaptive.control_variate import between, corrected
 from pythia_traj.errors import AnalysisError
 
 N, M = 60, 15

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pythia_traj.analysis.adaptive.rule import ENDS, REASONS, START, choose, gaps
 from pythia_traj.analysis.onsets.onset import Onset
-from pythia_traj.analysis.onsets.refine import ENDS, REASONS, START, choose, gaps
 from pythia_traj.steps import select
 from pythia_traj.suites.catalog import EARLY, EVERY_THOUSAND
 

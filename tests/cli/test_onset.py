@@ -61,7 +61,7 @@ def test_its_document_is_the_librarys(cli, run):
 def test_heads_that_do_not_surely_rise_are_listed_on_demand(cli, run):
     assert [row["head"] for row in document(cli, run, "share")] == [1, 2]
     assert [row["head"] for row in document(cli, run, "share", "--all-heads")] == [0, 1, 2]
-    assert "1 head without a rise that is sure" in cli("onset", run, "share")[1]
+    assert "1 head without a rise or fall that is sure" in cli("onset", run, "share")[1]
 
 
 def test_a_threshold_and_other_methods_are_taken_at_their_word(cli, run):
@@ -90,18 +90,19 @@ def test_it_says_which_came_first(cli, run):
 def test_a_metric_without_items_has_a_bracket_and_is_said_to_have_no_interval(cli, run):
     (found,) = document(cli, run, "mean_only")
     assert (found["status"], found["flags"], found["low"]) == ("unsure", "no_items", None)
-    assert "no interval" in found["words"]
+    assert "a bracket alone" in found["words"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("heigth",), "has no metric 'heigth': did you mean height?"),
+        (("planted",), "'planted' is a label or an experiment: give a metric, planted."),
         (("lost.height",), "has no 'lost.height': did you mean planted.height?"),
         (("height", "--method", "hlaf"), "unknown method 'hlaf': did you mean half"),
         (("height", "--direction", "sideways"), "unknown direction 'sideways'"),
         (("height", "--draws", "5"), "at least 100"),
-        (("height", "--order"), "1 trajectories: give rows of 2 to 50"),
+        (("height", "--order"), "1 trajectories: an order is of 2 to 50"),
         (("height", "--order", "--method", "ramp"), "the order of onsets is by half or threshold"),
         (("height", "--model", "other"), "other"),
         (("mean_only", "--order"), "keeps no items"),

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import pythia_traj as pt
-from pythia_traj.analysis.onsets.refine import START
+from pythia_traj.analysis.adaptive.rule import START
 from pythia_traj.errors import ConfigError
 from pythia_traj.steps import select
 from pythia_traj.store.events import read_events

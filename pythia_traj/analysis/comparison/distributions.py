@@ -12,8 +12,8 @@ import pandas as pd
 
 from pythia_traj.analysis.matrix import Floats, identity, number, plain, require, typed_like
 from pythia_traj.analysis.onsets.options import check_draws, check_seed
-from pythia_traj.analysis.onsets.tables import KEYS
 from pythia_traj.errors import AnalysisError
+from pythia_traj.schema import KEYS
 
 _QUANTILES = {"min": 0.0, "q10": 0.1, "median": 0.5, "q90": 0.9, "max": 1.0}
 """The summaries of a metric of heads."""

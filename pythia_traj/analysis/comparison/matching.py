@@ -15,8 +15,8 @@ from scipy.spatial.distance import cdist
 
 from pythia_traj.analysis.matrix import Floats, number, plain, require
 from pythia_traj.analysis.onsets.options import check_seed
-from pythia_traj.analysis.onsets.tables import KEYS
 from pythia_traj.errors import AnalysisError, nearest
+from pythia_traj.schema import KEYS
 
 Within = Literal["model", "layer"]
 

@@ -29,6 +29,8 @@ def changes(means: np.ndarray, variance: float | None = None) -> list[int]:
     Source:
         Killick et al. 2012 (PELT); the implementation is the package ruptures.
     """
+    if len(means) < 2:
+        return []
     pelt = ruptures.KernelCPD(kernel="linear", min_size=1, jump=1).fit(means[:, None])
     found = pelt.predict(pen=penalty(means, variance))
     return [int(end) for end in found[:-1]]

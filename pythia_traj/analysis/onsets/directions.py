@@ -33,14 +33,18 @@ def check_direction(direction: str) -> None:
         raise AnalysisError(f"unknown direction {direction!r}: {nearest(direction, DIRECTIONS)}")
 
 
-def falls(direction: str, metric: str | None, curves: Curves) -> tuple[np.ndarray, float]:
+def falls(
+    direction: str, metric: str | None, curves: Curves, level: Level
+) -> tuple[np.ndarray, float]:
     """Which of some curves of one metric are taken as falling.
 
     Args:
         direction: `up`, `down`, or `auto`: as the metric is known to go; of other metrics a curve
-            is falling that surely does, and goes further down from its base than up.
+            is falling that surely does, goes further down from its base than up, and begins above
+            the threshold where there is one.
         metric: the name of the metric.
         curves: J trajectories.
+        level: what is looked for.
 
     Returns:
         bool [J], and the alpha for p: half of ALPHA where the items themselves chose the direction.
@@ -48,8 +52,13 @@ def falls(direction: str, metric: str | None, curves: Curves) -> tuple[np.ndarra
     known = direction == "down" or (direction == "auto" and metric in FALLING)
     if known or direction == "up" or metric in RISING:
         return np.full(len(curves.sums), known), ALPHA
+    height = Level(floor=level.floor)
+    upright = cross(curves.means, curves.grid, height)
     upside_down = curves.negated()
-    found = cross(upside_down.means, curves.grid, Level())
-    fall = rise_of(upside_down, found, Level()) if curves.has_items else None
-    goes_further = found.height > cross(curves.means, curves.grid, Level()).height
-    return goes_further & (True if fall is None else fall.p_uneven <= ALPHA / 2), ALPHA / 2
+    found = cross(upside_down.means, curves.grid, height.negated())
+    down = found.height > upright.height
+    if curves.has_items:
+        down &= rise_of(upside_down, found, height.negated()).p_uneven <= ALPHA / 2
+    if level.threshold is not None:
+        down &= curves.means @ curves.grid.base > level.threshold
+    return np.asarray(down), ALPHA / 2

@@ -52,22 +52,18 @@ def rise_of(curves: Curves, found: Crossing, level: Level) -> Rise:
     spread = np.maximum(se, rms)
     height = smooth - base
     excess = _excess(curves, smooth)[:, None]
+    by_items = _p_of(height, spread, curves.clusters)
+    p_certain = np.where((height > TOLERANCE * (1 + np.abs(base))).any(1), 0.0, 1.0)
+    uneven = _p_of(height, np.sqrt(spread**2 + excess), curves.clusters)
+    is_even = excess[:, 0] <= TOLERANCE**2
     return Rise(
-        _p_of(height, spread, certain, curves.clusters),
-        _p_of(
-            height,
-            np.sqrt(spread**2 + excess),
-            certain & (excess[:, 0] <= TOLERANCE**2),
-            curves.clusters,
-        ),
+        np.where(certain, p_certain, by_items), np.where(certain & is_even, p_certain, uneven)
     )
 
 
-def _p_of(height: np.ndarray, spread: np.ndarray, certain: np.ndarray, clusters: int) -> np.ndarray:
+def _p_of(height: np.ndarray, spread: np.ndarray, clusters: int) -> np.ndarray:
     t = np.divide(height, spread, out=np.zeros_like(height), where=spread > 0).max(1)
-    p = np.minimum(1.0, height.shape[1] * stdtr(clusters - 1, -t))
-    rises = height.max(1) > TOLERANCE
-    return np.asarray(np.where(certain, np.where(rises, 0.0, 1.0), p))
+    return np.asarray(np.minimum(1.0, height.shape[1] * stdtr(clusters - 1, -t)))
 
 
 def _excess(curves: Curves, smooth: np.ndarray) -> np.ndarray:

@@ -9,11 +9,13 @@ import pandas as pd
 from pythia_traj.analysis.onsets.crossing import Level, cross, interpolated
 from pythia_traj.analysis.onsets.curves import Curves
 from pythia_traj.analysis.onsets.directions import check_direction, falls
+from pythia_traj.analysis.onsets.evidence import ALPHA
 from pythia_traj.analysis.onsets.grid import step_at
 from pythia_traj.analysis.onsets.half import estimate
 from pythia_traj.analysis.onsets.heads import q_values
 from pythia_traj.analysis.onsets.methods import Method, estimate_by, method_named
 from pythia_traj.analysis.onsets.onset import Onset
+from pythia_traj.analysis.onsets.options import check_draws, check_level, check_seed
 from pythia_traj.analysis.onsets.tables import Cluster, Group, by_metric, trajectories_of
 from pythia_traj.analysis.onsets.words import words
 from pythia_traj.errors import AnalysisError
@@ -79,7 +81,8 @@ def onset(
 
     Args:
         df: rows of a run. Rows without a value are steps that were not measured.
-        items: the same of its table `items`. Without them there are brackets, and no intervals.
+        items: the same of its table `items`; means are theirs then. Without them there are
+            brackets, and no intervals.
         by: the columns that tell trajectories apart; None are all keys that the rows have.
         method: `half`, `threshold:X`, or for comparison only `half_max`, `half_final`, `logistic`,
             `ramp`, `change_point`, `first_above:X,K`.
@@ -120,9 +123,11 @@ def onset(
     for group in found.groups:
         for metric, some in by_metric(group, found.keys):
             rows |= how.rows(group.part(some), metric, direction)
-    columns = list(TYPES)
+    columns = [*TYPES, "_tries"]
     table = pd.DataFrame([rows[number] for number in sorted(rows)], columns=columns)
-    table["q"] = q_values(found.keys, table["p"].to_numpy(float))
+    # Where the items chose between two directions, there were two tries.
+    p = table["p"].to_numpy(float) * table.pop("_tries").to_numpy(float)
+    table["q"] = q_values(found.keys, np.minimum(p, 1.0))
     table["words"] = [
         words({str(name): value for name, value in one.items()}) for one in table.to_dict("records")
     ]
@@ -148,8 +153,10 @@ class _How:
         Raises:
             AnalysisError: one is unknown, or two contradict each other.
         """
-        if draws < 100:
-            raise AnalysisError(f"draws={draws}: an interval needs at least 100")
+        check_draws(draws)
+        check_seed(seed)
+        check_level("threshold", threshold)
+        check_level("floor", floor)
         named = threshold_of(method)
         if named is not None:
             if threshold is not None:
@@ -167,7 +174,7 @@ class _How:
         self, group: Group, metric: str | None, direction: str
     ) -> dict[int, dict[str, object]]:
         """The rows of one metric's trajectories, by the number of the trajectory."""
-        down, alpha = falls(direction, metric, group.curves)
+        down, alpha = falls(direction, metric, group.curves, self.level)
         rows: dict[int, dict[str, object]] = {}
         for falling in (False, True):
             some = np.flatnonzero(down == falling)
@@ -184,6 +191,7 @@ class _How:
                     "flags": ", ".join(flags),
                     "direction": "down" if falling else "up",
                     "left_out": int(part.left_out[j]),
+                    "_tries": round(ALPHA / alpha),
                     "unknown_clusters": unknown,
                     **{f"step_at_{share}": near[share][j] for share in SENSITIVITY},
                 }

@@ -64,7 +64,7 @@ def _rising(curves: Curves, level: Level, draws: int, seed: int, alpha: float) -
         return [replace(size_of(curves), flags=flags)] * len(curves.sums)
     found = cross(curves.means, curves.grid, level)
     if not curves.has_items:
-        return [_bracket_only(curves, found, level, j) for j in range(len(curves.sums))]
+        return [_without_items(curves, found, level, j) for j in range(len(curves.sums))]
     drawn = np.concatenate([part.k for part in crossings_of_draws(curves, level, draws, seed)])
     evidence = _Evidence.of(curves, found, level)
     return [
@@ -145,6 +145,15 @@ def _onset(
     unsure = low is None or high is None or "uneven" in flags or "base_not_init" in flags
     status = "several" if len(sure) > 1 else "unsure" if unsure else "onset"
     return replace(onset, status=status, low=low, high=high, crossings=sure, flags=tuple(flags))
+
+
+def _without_items(curves: Curves, found: Crossing, level: Level, j: int) -> Onset:
+    """What is said of a curve of which only the means are known."""
+    onset, k, by_half = _bracket_only(curves, found, level, j), found.k[j], level.threshold is None
+    if k == len(curves.grid):
+        never = replace(onset, status="never")
+        return replace(never, status="none", bracket_low=None) if by_half else never
+    return onset if by_half or k else replace(onset, status="present")
 
 
 def _bracket_only(curves: Curves, found: Crossing, level: Level, j: int) -> Onset:

@@ -7,6 +7,9 @@ from scipy.stats import false_discovery_control
 OF_HEADS = ("component", "layer", "head")
 """What tells the heads of one model, metric and variant apart."""
 
+Q = 0.05
+"""Heads of at most this q are listed."""
+
 SELECTION, EVALUATION = 0, 1
 """Items of even numbers are for selection, those of odd numbers for evaluation."""
 

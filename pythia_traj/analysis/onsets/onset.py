@@ -19,7 +19,7 @@ FLAGS = {
     "several_crossings": "it crosses the level more than once, surely",
     "uneven": "it moves between steps by more than its items explain, as much as it rises",
     "base_not_init": "the first measured step is after 16, so its start was not measured",
-    "no_items": "no values of items are stored, so there is a bracket and no interval",
+    "no_items": "no item is stored at all of its steps: a bracket, and no interval",
     "clusters_unknown": "which items share a cluster is not stored, so intervals are too narrow",
     "few_steps": "fewer than 8 steps",
     "few_items": "fewer than 8 items or clusters",

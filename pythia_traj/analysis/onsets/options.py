@@ -1,28 +1,38 @@
-"""Options that whatever draws at random has: how many draws, and their seed."""
+"""Options that several functions take, checked before anything is drawn."""
 
-import numpy as np
+import math
+from numbers import Integral
 
 from pythia_traj.errors import AnalysisError
 
 FEWEST_DRAWS = 100
-"""With fewer, the ends of a 95 % interval are single draws."""
 
 
-def check_draws(draws: int) -> None:
-    """Refuses too few draws for an interval or a p-value.
+def check_draws(draws: object) -> None:
+    """Refuses a number of draws that no quantile can be read from.
 
     Raises:
-        AnalysisError: there are fewer than 100.
+        AnalysisError: it is not a whole number, or below 100.
     """
-    if not draws >= FEWEST_DRAWS:
+    if not isinstance(draws, Integral) or int(draws) < FEWEST_DRAWS:
         raise AnalysisError(f"draws={draws}: an interval needs at least {FEWEST_DRAWS}")
 
 
-def check_seed(seed: int) -> None:
-    """Refuses what is not a seed.
+def check_seed(seed: object) -> None:
+    """Refuses what cannot seed random numbers.
 
     Raises:
-        AnalysisError: it is negative, or not a whole number.
+        AnalysisError: it is not a whole number from 0.
     """
-    if not isinstance(seed, int | np.integer) or seed < 0:
+    if not isinstance(seed, Integral) or int(seed) < 0:
         raise AnalysisError(f"seed={seed}: give a whole number from 0")
+
+
+def check_level(name: str, level: float | None) -> None:
+    """Refuses a threshold or a floor that is not a finite number.
+
+    Raises:
+        AnalysisError: it is not; `name` is the option's.
+    """
+    if level is not None and not math.isfinite(level):
+        raise AnalysisError(f"{name}={level}: give a finite number")

@@ -14,6 +14,7 @@ from pythia_traj.analysis.onsets.directions import check_direction, falls
 from pythia_traj.analysis.onsets.grid import Grid
 from pythia_traj.analysis.onsets.half import crossings_of_draws, estimate
 from pythia_traj.analysis.onsets.onset import Onset
+from pythia_traj.analysis.onsets.options import check_draws, check_level, check_seed
 from pythia_traj.analysis.onsets.tables import Cluster, by_metric, names_of, trajectories_of
 from pythia_traj.errors import AnalysisError
 
@@ -52,18 +53,24 @@ def order(
         differ; the shares of the draws `before` (a before b), `tied` (in one bracket), `after`, and
         `undetermined` (neither rises), which sum to 1; `verdict`: "a before b" or "b before a"
         (a share of at least 0.975), "tied" (both intervals are the same single bracket), "not told
-        apart", or "no onset" where one of them has none.
+        apart", "no onset" where one of them has none, or "refused" where they have too few items
+        or steps in common.
 
     Raises:
         AnalysisError: as `onset`; or there are fewer than two trajectories, more than 50, or some
             without items.
     """
     check_direction(direction)
+    check_draws(draws)
+    check_seed(seed)
+    check_level("threshold", threshold)
+    check_level("floor", floor)
     found = trajectories_of(df, items, by, cluster)
     lines = list(_lines(found.keys, found.groups, direction, Level(threshold, floor)))
     if not 2 <= len(lines) <= MOST:
         raise AnalysisError(
-            f"{len(lines)} trajectories: give rows of 2 to {MOST}, by layer, head or metric"
+            f"{len(lines)} trajectories: an order is of 2 to {MOST}; choose them by metric, layer"
+            " or head"
         )
     for line in lines:
         if not line.curves.has_items:
@@ -119,7 +126,7 @@ def _lines(
     for group in groups:
         for metric, some in by_metric(group, keys):
             curves = replace(group.curves, sums=group.curves.sums[some])
-            down, alpha = falls(direction, metric, curves)
+            down, alpha = falls(direction, metric, curves, level)
             for j, number in enumerate(group.numbers[some]):
                 one = replace(curves, sums=curves.sums[j : j + 1])
                 yield _Line(
@@ -154,7 +161,9 @@ def _compared(a: _Line, b: _Line, draws: int, seed: int) -> Mapping[str, object]
 
 
 def _verdict(shares: Mapping[str, float], a: Onset, b: Onset) -> str:
-    if {a.status, b.status} & {"none", "never", "refused"}:
+    if "refused" in (a.status, b.status):
+        return "refused"
+    if {a.status, b.status} & {"none", "never"}:
         return "no onset"
     if shares["before"] >= SURE:
         return "a before b"

@@ -7,15 +7,15 @@ from typing import Any
 import pandas as pd
 
 from pythia_traj.analysis.onsets.frames import onset, threshold_of
+from pythia_traj.analysis.onsets.heads import Q
 from pythia_traj.analysis.onsets.order import order
-from pythia_traj.analysis.onsets.tables import KEYS, names_of
+from pythia_traj.analysis.onsets.tables import names_of
 from pythia_traj.errors import AnalysisError, StoreError, nearest
+from pythia_traj.schema import KEYS
 from pythia_traj.store.describe import describe
 from pythia_traj.store.done import list_tables
 from pythia_traj.store.layout import Run
 from pythia_traj.store.read import load
-
-Q = 0.05
 
 
 def onsets_of_run(
@@ -42,13 +42,19 @@ def onsets_of_run(
     """
     rows, items = rows_and_items(run, metric, model)
     table = onset(rows, items, **options)
+    if options.get("method", "half") != "half":
+        # Other methods do not ask whether a head rises at all.
+        table["q"] = onset(rows, items, direction=options.get("direction", "auto"))["q"]
+    if metric is None:
+        table = table[~table["flags"].str.contains("no_items")].reset_index(drop=True)
     keys = table[[name for name in KEYS if name in table.columns]]
     return table.assign(name=names_of(keys, always=("metric",)))[["name", *table.columns]]
 
 
 def surely_rising(table: pd.DataFrame) -> pd.DataFrame:
-    """A table of onsets without the heads whose rise is not sure among all heads (q above 0.05)."""
-    return table[~(table["q"] > Q)].reset_index(drop=True)
+    """A table of onsets without the heads whose rise is not sure among all heads."""
+    is_head = table["head"].notna() if "head" in table else pd.Series(False, table.index)
+    return table[~is_head | (table["q"] <= Q)].reset_index(drop=True)
 
 
 def order_of_run(
@@ -86,10 +92,10 @@ def order_of_run(
 def _sure(rows: pd.DataFrame, items: pd.DataFrame, direction: str) -> pd.DataFrame:
     """The rows without those of heads that do not surely rise."""
     keys = [name for name in KEYS if name in rows.columns]
-    table = onset(rows, items, direction=direction, draws=100)
     known = rows.dropna(subset=["value"])
+    table = onset(known, items, direction=direction)
     number = known.groupby(keys, dropna=False, observed=True, sort=False).ngroup()
-    unsure = set(table.index[table["q"] > Q])
+    unsure = table.index[table["head"].notna() & ~(table["q"] <= Q)]
     return known[~number.isin(unsure)]
 
 
@@ -122,6 +128,9 @@ def _named(run: str | Path, name: str) -> dict[str, Any]:
     there = describe(run).metrics[["label", "experiment", "metric"]].astype(str)
     where, _, metric = name.rpartition(".")
     some = there[there["metric"] == metric]
+    if some.empty and name in {*there["label"], *there["experiment"]}:
+        own = there[(there["label"] == name) | (there["experiment"] == name)]["metric"].iloc[0]
+        raise AnalysisError(f"{name!r} is a label or an experiment: give a metric, {name}.{own}")
     if some.empty:
         raise AnalysisError(
             f"{run} has no metric {metric!r}: {nearest(metric, set(there['metric']))}"

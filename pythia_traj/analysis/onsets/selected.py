@@ -4,11 +4,13 @@ import numpy as np
 import pandas as pd
 
 from pythia_traj.analysis.onsets.frames import onset
-from pythia_traj.analysis.onsets.heads import EVALUATION, OF_HEADS, SELECTION, half_of
-from pythia_traj.analysis.onsets.tables import KEYS, trajectories_of
+from pythia_traj.analysis.onsets.heads import EVALUATION, OF_HEADS, SELECTION, Q, half_of
+from pythia_traj.analysis.onsets.tables import trajectories_of
 from pythia_traj.errors import AnalysisError
+from pythia_traj.schema import KEYS
 
-Q = 0.05
+FEWEST_ITEMS = 16
+"""Eight in each half."""
 
 
 def select_heads(
@@ -43,11 +45,19 @@ def select_heads(
     """
     if not {"layer", "head"} <= set(df.columns) or not df["head"].notna().any():
         raise AnalysisError("these rows have no heads: give a metric of heads")
+    if top is not None and top < 1:
+        raise AnalysisError(f"top={top}: give how many heads, from 1")
+    halves = [half_of(items, half) for half in (SELECTION, EVALUATION)]
+    fewest = min(half["item"].nunique() for half in halves)
+    if 2 * fewest < FEWEST_ITEMS:
+        raise AnalysisError(
+            f"a half has {fewest} items: heads are chosen and measured on at least"
+            f" {FEWEST_ITEMS // 2} each"
+        )
     heads = df[df["head"].notna()]
     keys = [name for name in KEYS if name in heads.columns]
     first, second = (
-        onset(heads, half_of(items, half), direction=direction, draws=draws, seed=seed)
-        for half in (SELECTION, EVALUATION)
+        onset(heads, half, direction=direction, draws=draws, seed=seed) for half in halves
     )
     first = first.assign(chosen_height=(first["top"] - first["base"]).abs(), chosen_q=first["q"])
     chosen = first[first["q"] <= Q].sort_values("chosen_height", ascending=False, kind="stable")
@@ -56,7 +66,7 @@ def select_heads(
         chosen = chosen.groupby(others, dropna=False, observed=True).head(top)
     # Both tables have the trajectories in the order of the rows.
     measured = second.loc[chosen.index]
-    heights = _heights(heads, half_of(items, EVALUATION), first["top_step"])
+    heights = _heights(heads, halves[EVALUATION], first["top_step"])
     return measured.assign(
         height=heights[chosen.index] * np.where(chosen["direction"] == "down", -1, 1),
         chosen_height=chosen["chosen_height"],
@@ -70,6 +80,8 @@ def _heights(heads: pd.DataFrame, items: pd.DataFrame, steps: pd.Series) -> np.n
     for group in trajectories_of(heads, items).groups:
         curves, grid = group.curves, group.curves.grid
         smooth, base = curves.means @ grid.kernel.T, curves.means @ grid.base
+        if not curves.has_items:
+            continue
         at = [grid.steps.index(int(step)) for step in steps.iloc[group.numbers]]
         heights[group.numbers] = smooth[np.arange(len(at)), at] - base
     return heights

@@ -6,13 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from pythia_traj import schema
 from pythia_traj.analysis.onsets.curves import Curves
 from pythia_traj.analysis.onsets.grid import Grid
 from pythia_traj.errors import AnalysisError
-
-KEYS = (*schema.PARTITIONS, *(column.name for column in schema.KEY_COLUMNS))
-"""The columns that tell one trajectory from another."""
+from pythia_traj.schema import KEYS
 
 STORED = "cluster"
 """The column of items that says which of them are not independent."""
@@ -88,6 +85,8 @@ def trajectories_of(
     """
     keys = _keys(rows, by)
     rows = rows[rows["value"].notna()]
+    if rows["step"].isna().any() or not np.isfinite(rows["value"].astype(float)).all():
+        raise AnalysisError("a row has no step, or a value that is infinite: leave it out")
     if not len(rows):
         return Trajectories(pd.DataFrame(columns=keys), ())
     codes, table = _codes(rows, keys)
@@ -185,11 +184,25 @@ def _values(
             "n": items["n"].to_numpy(float) if "n" in items.columns else 1.0,
             **_clusters(items, cluster),
         }
-    ).dropna(subset=["trajectory", "value"])
+    ).dropna(subset=["trajectory"])
+    _refuse_items(found)
     # Steps that an older version measured do not name an item's cluster, where others do.
     found = found.sort_values("is_known", ascending=False, kind="stable")
     found = found.astype({"trajectory": int})
     return {int(str(number)): of_one for number, of_one in found.groupby("trajectory")}
+
+
+def _refuse_items(found: pd.DataFrame) -> None:
+    """Refuses two values of one item at one step, and infinite ones."""
+    twice = found.duplicated(["trajectory", "step", "item"])
+    if twice.any():
+        one = found[twice].iloc[0]
+        raise AnalysisError(
+            f"item {one['item']} of a trajectory has two values at step {one['step']}: choose items"
+            " with the filters of the rows, or add columns to by="
+        )
+    if np.isinf(found["value"]).any():
+        raise AnalysisError("an item has an infinite value: leave that item out")
 
 
 def _clusters(items: pd.DataFrame, cluster: Cluster) -> dict[str, np.ndarray]:

@@ -39,9 +39,9 @@ def _several(row: Mapping[str, Any]) -> str:
 
 def _none(row: Mapping[str, Any]) -> str:
     if _missing(row["p"]):
-        return "the method finds no onset"
+        return "the method finds no onset" if _missing(row["base"]) else f"no {_move(row)} is seen"
     return (
-        f"no rise was found among {_items(row)}: base {_number(row['base'])}, top"
+        f"no {_move(row)} was found among {_items(row)}: base {_number(row['base'])}, top"
         f" {_number(row['top'])}, p {row['p']:.2g}; that nothing happened is not shown"
     )
 
@@ -73,19 +73,18 @@ _SENTENCES = {
 
 _MORE: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "still_rising": lambda row: (
-        f"it still rose at its last step, so this is half of what it had reached by then"
-        f" ({_number(row['top'])})"
+        f"its {_move(row)} still went on at its last step, so this is half of what it had reached"
+        f" by then ({_number(row['top'])})"
     ),
     "base_not_init": lambda row: "its start was not measured",
     "uneven": lambda row: "it moves between steps by more than its items explain",
     "falls_back": lambda row: "at the end it is back on the side of the level where it began",
     "no_items": lambda row: (
-        f"no items are stored at all of its {row['steps']} steps, so there is a bracket and no"
-        " interval"
+        f"no item is stored at every one of its {row['steps']} steps, so it has a bracket alone"
     ),
     "clusters_unknown": lambda row: (
         f"its items are in {row['unknown_clusters']} clusters that are not stored:"
-        f" {_too_sure(row)}give cluster="
+        f" {_too_sure(row)}name them by cluster= of pythia_traj.onset"
     ),
     "few_steps": lambda row: f"it has {row['steps']} steps, and 8 are needed",
     "few_items": lambda row: f"it has {row['clusters']} independent items, and 8 are needed",
@@ -96,6 +95,10 @@ _MORE: dict[str, Callable[[Mapping[str, Any]], str]] = {
 def between(low: Any, high: Any) -> str:
     """A range of measured steps, `512..1000`; an open end says so."""
     return f"{'open' if _missing(low) else int(low)}..{'open' if _missing(high) else int(high)}"
+
+
+def _move(row: Mapping[str, Any]) -> str:
+    return "fall" if row["top"] < row["base"] else "rise"
 
 
 def _items(row: Mapping[str, Any]) -> str:

@@ -165,6 +165,7 @@ def has_flag(found):
     return "clusters_unknown" in found["flags"].split(", ")
 
 
+GIVE = "name them by cluster= of pythia_traj.onset"
 NOT_STORED = "its items are in 20 clusters that are not stored: "
 
 
@@ -174,7 +175,7 @@ def test_clusters_that_are_counted_and_not_stored_are_a_flag(column):
     items = items if column else items.drop(columns="cluster")
     found = pt.onset(rows, items).iloc[0]
     assert (has_flag(found), found.unknown_clusters) == (True, 20)
-    assert found.words.endswith(f"; {NOT_STORED}the interval is too narrow, give cluster=")
+    assert found.words.endswith(f"; {NOT_STORED}the interval is too narrow, {GIVE}")
     given = pt.onset(rows, items, cluster={i: int(c) for i, c in enumerate(OF_ITEM)}).iloc[0]
     assert (has_flag(given), given.unknown_clusters, given.clusters) == (False, 0, 20)
     stored = pt.onset(rows, items_of(EQUAL, cluster=OF_ITEM)).iloc[0]
@@ -185,11 +186,11 @@ def test_the_flag_speaks_of_an_interval_only_where_there_is_one():
     flat = EQUAL * 0 + np.random.default_rng(0).normal(size=EQUAL.shape)
     found = pt.onset(rows_of(flat, clusters=20), items_of(flat)).iloc[0]
     assert found.status == "none"
-    assert found.words.endswith(f"; {NOT_STORED}p is too small, give cluster=")
+    assert found.words.endswith(f"; {NOT_STORED}p is too small, {GIVE}")
     few = EQUAL[:7]
     refused = pt.onset(rows_of(few, clusters=2), items_of(few)).iloc[0]
     assert refused.status == "refused"
-    assert "its items are in 2 clusters that are not stored: give cluster=" in refused.words
+    assert f"{NOT_STORED.replace('20', '2')}{GIVE}" in refused.words
 
 
 def test_blocks_are_right_as_they_are():

@@ -65,6 +65,16 @@ def test_the_height_of_heads_that_were_chosen_as_largest_is_not_too_high():
     assert found["height"].mean() == pytest.approx(0.1, abs=0.03)
 
 
+def test_heads_are_never_measured_on_the_items_that_chose_them():
+    rows, items = heads_of()
+    with pytest.raises(AnalysisError, match="a half has 0 items"):
+        pt.select_heads(rows, items[items["item"] % 2 == 0])
+    with pytest.raises(AnalysisError, match="a half has 7 items"):
+        pt.select_heads(rows, items[items["item"] < 15])
+    with pytest.raises(AnalysisError, match="top=0"):
+        pt.select_heads(rows, items, top=0)
+
+
 def test_rows_without_heads_are_refused():
     with pytest.raises(AnalysisError, match="no heads"):
         pt.select_heads(*tables(rising(5)))

@@ -85,7 +85,7 @@ def test_without_items_there_is_a_bracket_and_no_interval():
     assert (found["bracket_low"], found["bracket_high"]) == (32, 64)
     assert pd.isna(found["low"])
     assert pd.isna(found["high"])
-    assert "no items are stored" in found["words"]
+    assert "no item is stored at every one" in found["words"]
 
 
 def test_an_item_at_no_step_of_another_is_like_no_items():
@@ -259,6 +259,15 @@ WRONG = {
     "only half does": lambda r, i: pt.onset(r, i, method="ramp", floor=0.0),
     "unknown direction": lambda r, i: pt.onset(r, i, direction="left"),
     "at least 100": lambda r, i: pt.onset(r, i, draws=10),
+    "seed=-1": lambda r, i: pt.onset(r, i, seed=-1),
+    "draws=100.5": lambda r, i: pt.onset(r, i, draws=100.5),
+    "threshold=nan": lambda r, i: pt.onset(r, i, threshold=float("nan")),
+    "floor=inf": lambda r, i: pt.onset(r, i, floor=float("inf")),
+    "item 0 of a trajectory has two values at step 0": lambda r, i: pt.onset(r, pd.concat([i, i])),
+    "an item has an infinite value": lambda r, i: pt.onset(
+        r, i.replace({"value": {i.value.max(): np.inf}})
+    ),
+    "a row has no step": lambda r, i: pt.onset(r.assign(step=r.step.where(r.step > 0)), i),
     "no column 'name'": lambda r, i: pt.onset(r, i, cluster="name"),
     "item 1 has no cluster": lambda r, i: pt.onset(r, i, cluster={0: 0}),
     "the items have no column item": lambda r, i: pt.onset(r, i.drop(columns="item")),
@@ -286,4 +295,41 @@ def test_every_status_and_flag_is_said_in_words():
         row | {"status": "unsure", "flags": "base_not_init"}
     )
     assert "that nothing happened is not shown" in words(row | {"status": "none"})
+    assert "no fall was found" in words(row | {"status": "none", "base": 2})
     assert "1..2 and 4..8" in words(row | {"status": "several"})
+
+
+def test_of_a_threshold_or_a_floor_the_direction_is_decided_against_it():
+    falling = 0.8 + 0.2 * (1 - rising(6, noise=0.05))
+    assert one(*tables(falling), threshold=0.5)["status"] == "never"
+    assert one(*tables(falling), floor=0.0, threshold=None)["status"] != "none"
+    x = np.log2(np.array(STEPS) + 1)
+    hump = 0.45 + 0.15 * (x > 4) - 0.5 * (x > 9) + 0.02 * rising(20, noise=1.0)
+    found = one(*tables(hump), threshold=0.5)
+    assert (found["status"], found["direction"]) == ("onset", "up")
+    assert (found["bracket_low"], found["bracket_high"]) == (8, 16)
+    below = one(*tables(3 - rising(6, noise=0.1, height=2)), threshold=2.0)
+    assert (below["status"], below["direction"]) == ("onset", "down")
+
+
+def test_two_directions_are_two_tries_for_q_as_for_the_status():
+    """No head is listed by q whose status is none."""
+    for scale in np.linspace(0, 1.2, 40):
+        values = rising(6, n=20, noise=1.0, height=scale)
+        table = pt.onset(*tables(values, metric="mine", component="head", layer=0, head=0))
+        (row,) = table.to_dict("records")
+        assert (row["q"] <= 0.05) == (row["status"] != "none")
+        assert row["q"] == pytest.approx(min(1, 2 * row["p"]))
+
+
+def test_a_constant_is_flat_however_large():
+    assert one(*tables(np.full((20, 14), 1e8 + 0.1)))["status"] == "none"
+    assert one(*tables(np.full((20, 14), 1e8 + 0.1), metric="accuracy"))["p"] == 1
+
+
+def test_without_items_what_does_not_rise_or_reach_is_still_said():
+    rows, _ = tables(np.zeros((9, 14)), metric="accuracy")
+    assert one(rows)["status"] == "none"
+    assert "no rise is seen" in one(rows)["words"]
+    assert one(rows, threshold=1.0)["status"] == "never"
+    assert one(rows, threshold=-1.0)["status"] == "present"

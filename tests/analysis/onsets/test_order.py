@@ -65,6 +65,22 @@ def test_different_steps_are_compared_where_both_were_measured():
     assert pt.order(*frames)["verdict"].tolist() == ["a before b"]
 
 
+def test_few_common_steps_are_refused_and_not_said_to_have_no_onset():
+    some = [0, 3, 5, 6, 7, 9, 13]
+    frames = both(
+        tables(rising(5), metric="one"),
+        tables(rising(8)[:, some], steps=[STEPS[t] for t in some], metric="two"),
+    )
+    assert pt.order(*frames)["verdict"].tolist() == ["refused"]
+
+
+def test_draws_and_seeds_are_checked():
+    frames = both(tables(rising(5), metric="one"), tables(rising(6), metric="two"))
+    for wrong in ({"draws": 1}, {"seed": -1}, {"threshold": float("nan")}):
+        with pytest.raises(AnalysisError, match=next(iter(wrong))):
+            pt.order(*frames, **wrong)
+
+
 def test_names_have_what_differs():
     frames = both(*(tables(rising(5 + i), layer=i, head=2) for i in range(3)))
     found = pt.order(*frames)
@@ -76,7 +92,7 @@ def test_names_have_what_differs():
 
 
 def test_one_trajectory_or_too_many_or_no_items_are_refused():
-    with pytest.raises(AnalysisError, match="1 trajectories: give rows of 2 to 50"):
+    with pytest.raises(AnalysisError, match="1 trajectories: an order is of 2 to 50"):
         pt.order(*tables(rising(5)))
     rows, items = both(tables(rising(5), metric="one"), tables(rising(6), metric="two"))
     with pytest.raises(AnalysisError, match="two: no items are stored"):

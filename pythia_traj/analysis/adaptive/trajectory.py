@@ -13,13 +13,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
 
+from pythia_traj.analysis.onsets.crossing import Level
 from pythia_traj.analysis.onsets.directions import falls
 from pythia_traj.analysis.onsets.evidence import ALPHA
 from pythia_traj.analysis.onsets.half import estimate
 from pythia_traj.analysis.onsets.onset import Onset
-from pythia_traj.analysis.onsets.tables import KEYS, Trajectories, trajectories_of
+from pythia_traj.analysis.onsets.tables import Trajectories, trajectories_of
 from pythia_traj.errors import AnalysisError, nearest
-from pythia_traj.schema import KEY_COLUMNS
+from pythia_traj.schema import KEY_COLUMNS, KEYS
 
 Word = str | int | None
 """What stands in a key column: a word, a number, or null."""
@@ -156,7 +157,7 @@ def _dated(found: Trajectories, *, draws: int = 1000) -> list[Dated]:
     dated: dict[int, Dated] = {}
     for group in found.groups:
         metric = str(found.keys["metric"].iloc[group.numbers[0]])
-        down, alpha = falls("auto", metric, group.curves)
+        down, alpha = falls("auto", metric, group.curves, Level())
         ways = {
             way: estimate(group.curves, falling=way, draws=draws, alpha=alpha)
             for way in map(bool, np.unique(down))
