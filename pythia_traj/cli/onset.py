@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from pythia_traj.cli.output import JSON_OPTION, print_json, print_table, say
+from pythia_traj.cli.output import JSON_OPTION, is_wide, print_json, print_table, say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,9 +17,6 @@ _SHOWN = 30
 
 _ALWAYS = ("trajectory", "status", "step", "interval", "flags")
 """Columns for narrow terminals too."""
-
-_WIDE = 110
-"""From so many characters on a terminal has room for all columns."""
 
 NOT_SEEDS = (
     "Intervals are of 95 %: they hold the uncertainty of the items and of the measured steps, not"
@@ -91,7 +87,7 @@ def _show(table: "pd.DataFrame") -> None:
     shown = [
         name
         for name in cells[0]
-        if name in _ALWAYS or ((_is_wide() or name == "way") and any(row[name] for row in cells))
+        if name in _ALWAYS or ((is_wide() or name == "way") and any(row[name] for row in cells))
     ]
     print_table(shown, [[row[name] for name in shown] for row in cells], ("trajectory", "flags"))
     told = table[table["status"] != "onset"]
@@ -121,10 +117,6 @@ def _cells(row: "Mapping[Any, Any]") -> dict[str, str]:
         "p or q": number(row["q"]) or number(row["p"]),
         "flags": row["flags"],
     }
-
-
-def _is_wide() -> bool:
-    return Console().width >= _WIDE
 
 
 def _show_pairs(pairs: "pd.DataFrame") -> None:
