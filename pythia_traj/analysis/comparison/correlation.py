@@ -13,6 +13,7 @@ import pandas as pd
 
 from pythia_traj.analysis.matrix import Floats, matrices
 from pythia_traj.analysis.onsets.options import check_draws, check_seed
+from pythia_traj.engines.streams import stream
 from pythia_traj.errors import AnalysisError, nearest
 
 Null = Literal["phase", "block"]
@@ -101,7 +102,7 @@ def correlate(
         )
     a, b = apart / sizes[:, None]
     r = float(np.clip(a @ b, -1, 1))
-    drawn = _NULLS[null](a, b, np.random.default_rng(seed), draws)
+    drawn = _NULLS[null](a, b, stream(seed, f"correlate {null}"), draws)
     as_large = int((np.abs(drawn) >= abs(r) * (1 - 1e-12)).sum())
     return Correlation(r, (1 + as_large) / (1 + draws), tuple(map(int, steps[kept])), null, draws)
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from pythia_traj.analysis.matrix import Floats, identity, number, plain, require, typed_like
 from pythia_traj.analysis.onsets.options import check_draws, check_seed
+from pythia_traj.engines.streams import stream
 from pythia_traj.errors import AnalysisError
 from pythia_traj.schema import KEYS
 
@@ -138,7 +139,7 @@ class _Null:
         """How far the shares below each gap of the pooled values differ [draw, gap]."""
         if (n_a, n_b) not in self._apart:
             # By numbers of heads alone, so that a result does not depend on what was done before.
-            rng = np.random.default_rng([self._seed, n_a, n_b])
+            rng = stream(self._seed, f"head_distances of {n_a} and {n_b}")
             order = rng.permuted(np.tile(np.arange(n_a + n_b), (self._draws, 1)), axis=1)
             self._apart[n_a, n_b] = _apart(order < n_a)
         return self._apart[n_a, n_b]

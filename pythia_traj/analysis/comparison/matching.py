@@ -15,6 +15,7 @@ from scipy.spatial.distance import cdist
 
 from pythia_traj.analysis.matrix import Floats, number, plain, require
 from pythia_traj.analysis.onsets.options import check_seed
+from pythia_traj.engines.streams import stream
 from pythia_traj.errors import AnalysisError, nearest
 from pythia_traj.schema import KEYS
 
@@ -99,7 +100,7 @@ def match_heads(
             "distance": distance,
         }
     )
-    rng = np.random.default_rng(seed)
+    rng = stream(seed, "match_heads")
     rows = [
         {"what": "matched", "distance": _mean(distance), "low": np.nan, "high": np.nan},
         _shuffled("at random", blocks, rng),
