@@ -171,7 +171,7 @@ def test_the_readmes_commands_run(demo, tmp_path, monkeypatch, capsys):
             ran.add(command[1])
     assert ran == {
         *("models", "cache", "steps", "experiments", "sweep", "status", "describe", "report"),
-        *("convert", "doctor", "schema", "submit", "worker"),
+        *("convert", "doctor", "schema", "submit", "worker", "onset", "compare"),
     }
     assert (tmp_path / "first.html").exists()
     config = readme.partition("```yaml\n")[2].partition("```")[0]
