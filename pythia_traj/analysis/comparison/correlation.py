@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pythia_traj.analysis.matrix import Floats, matrices
+from pythia_traj.analysis.onsets.grid import positions, thinned
 from pythia_traj.analysis.onsets.options import check_draws, check_seed
 from pythia_traj.engines.streams import stream
 from pythia_traj.errors import AnalysisError, nearest
@@ -59,7 +60,7 @@ def correlate(
     hardly differ. A change is that from one of them to the next, per octave.
 
     Of two independent random walks in log step 6 % have p <= 0.05. But a metric that rises once,
-    and otherwise stays, is a single event: of two such rises at independent times 17 to 24 % have
+    and otherwise stays, is a single event: of two such rises at independent times 16 to 24 % have
     p <= 0.05, and for those the order of their onsets says more (benchmarks/correlation.py).
 
     Args:
@@ -91,7 +92,7 @@ def correlate(
             f"correlating: {len(kept)} steps that are at least {octaves:g} octaves apart (of"
             f" {len(steps)} that both have), and {FEWEST_STEPS} are needed: measure more steps"
         )
-    octaves_apart = np.diff(np.log2(steps[kept] + 1.0))
+    octaves_apart = np.diff(positions(steps[kept]))
     changes = np.diff(both.to_numpy(float)[kept], axis=0).T / octaves_apart
     apart = changes - changes.mean(1, keepdims=True)
     sizes = np.sqrt((apart**2).sum(1))
@@ -105,16 +106,6 @@ def correlate(
     drawn = _NULLS[null](a, b, stream(seed, f"correlate {null}"), draws)
     as_large = int((np.abs(drawn) >= abs(r) * (1 - 1e-12)).sum())
     return Correlation(r, (1 + as_large) / (1 + draws), tuple(map(int, steps[kept])), null, draws)
-
-
-def thinned(steps: np.ndarray, octaves: float) -> np.ndarray:
-    """Places of the steps that are at least so far apart in log2(step + 1), from the first on."""
-    x, kept = np.log2(steps + 1.0), [0] if len(steps) else []
-    for i in range(1, len(steps)):
-        # 1024 steps after 512 are an octave, whatever the rounding.
-        if x[i] - x[kept[-1]] >= octaves - 1e-9:
-            kept.append(i)
-    return np.array(kept, dtype=np.int64)
 
 
 def _trajectory(rows: pd.DataFrame, side: str) -> pd.Series:

@@ -41,6 +41,24 @@ def kernel(steps: Sequence[int] | np.ndarray, octaves: float = OCTAVES) -> np.nd
     return np.asarray(weights / weights.sum(1, keepdims=True))
 
 
+def thinned(steps: Sequence[int] | np.ndarray, octaves: float = OCTAVES) -> np.ndarray:
+    """Indices of the steps that are at least so far apart, taken greedily from the first.
+
+    Args:
+        steps: the measured steps, ascending.
+        octaves: the least distance in log2(step + 1).
+
+    Returns:
+        int64, ascending.
+    """
+    x, kept = positions(steps), [0] if len(steps) else []
+    for t in range(1, len(x)):
+        # 1024 steps after 512 are an octave, whatever the rounding.
+        if x[t] - x[kept[-1]] >= octaves - 1e-9:
+            kept.append(t)
+    return np.array(kept, dtype=np.int64)
+
+
 @dataclass(frozen=True)
 class Grid:
     """The measured steps of curves, ascending."""
@@ -72,12 +90,8 @@ class Grid:
 
     @cached_property
     def thinned(self) -> np.ndarray:
-        """Indices of steps at least OCTAVES apart, taken greedily from the first."""
-        kept = [0]
-        for t in range(1, len(self)):
-            if self.x[t] - self.x[kept[-1]] >= OCTAVES - 1e-9:
-                kept.append(t)
-        return np.array(kept)
+        """Indices of steps at least OCTAVES apart."""
+        return thinned(self.steps)
 
     @cached_property
     def octave_earlier(self) -> int:
