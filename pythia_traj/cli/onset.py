@@ -75,6 +75,8 @@ def onset(
     if as_json:
         print_json(as_records(listed))
         return
+    if table.empty:
+        say("no metric keeps items at all of its steps: name a metric, for its bracket")
     if len(listed):
         _show(listed)
     if left := len(table) - len(listed):

@@ -1,10 +1,14 @@
 """`onset`: the table, its sentences, its document, and what it refuses."""
 
 import json
+import shutil
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import pythia_traj as pt
+from pythia_traj.analysis.onsets.run import surely_rising
 from tests.sweeps.planted import plant, ramp, write_experiment
 
 STEPS = "log:18"
@@ -62,6 +66,25 @@ def test_heads_that_do_not_surely_rise_are_listed_on_demand(cli, run):
     assert [row["head"] for row in document(cli, run, "share")] == [1, 2]
     assert [row["head"] for row in document(cli, run, "share", "--all-heads")] == [0, 1, 2]
     assert "1 head without a rise or fall that is sure" in cli("onset", run, "share")[1]
+
+
+def test_heads_are_the_same_whatever_the_method_and_none_without_a_test(cli, run):
+    for method in ("threshold:0.3", "ramp", "half"):
+        options = ("--method", method, "--draws", "100")
+        assert [row["head"] for row in document(cli, run, "share", *options)] == [1, 2]
+    table = pd.DataFrame({"head": [0, 1, None], "q": [np.nan, 0.01, np.nan]})
+    assert list(surely_rising(table)["q"].isna()) == [False, True]
+
+
+def test_metrics_whose_items_are_not_at_all_steps_are_listed_by_name_alone(cli, run, tmp_path):
+    some = tmp_path / "run"
+    shutil.copytree(run, some)
+    next((some / "tables" / "items").rglob("step-000512.parquet")).unlink()
+    code, out, err = cli("onset", some)
+    assert (code, err) == (0, "")
+    assert out == "no metric keeps items at all of its steps: name a metric, for its bracket\n"
+    (found,) = document(cli, some, "height")
+    assert (found["flags"], found["status"]) == ("no_items", "unsure")
 
 
 def test_a_threshold_and_other_methods_are_taken_at_their_word(cli, run):

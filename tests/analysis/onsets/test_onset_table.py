@@ -1,6 +1,7 @@
 """`pt.onset`: frames in, one row a trajectory out."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -281,6 +282,12 @@ def test_what_is_wrong_is_said(said):
     assert said in str(error.value)
 
 
+def test_every_status_and_flag_is_on_the_page():
+    page = (Path(__file__).parents[3] / "docs" / "onsets.md").read_text()
+    for word in (*STATUSES, *FLAGS):
+        assert f"`{word}`" in page, word
+
+
 def test_every_status_and_flag_is_said_in_words():
     row = dict.fromkeys(COLUMNS, 1) | {"left_out": 0, "crossings": ((1, 2), (4, 8)), "flags": ""}
     for status in STATUSES:
@@ -324,6 +331,9 @@ def test_two_directions_are_two_tries_for_q_as_for_the_status():
 
 def test_a_constant_is_flat_however_large():
     assert one(*tables(np.full((20, 14), 1e8 + 0.1)))["status"] == "none"
+    # Where steps are near each other, smoothing rounds.
+    many = tables(np.full((20, 60), 1e8 + 0.1), steps=[*range(0, 60_000, 1000)], metric="accuracy")
+    assert one(*many)["p"] == 1
     assert one(*tables(np.full((20, 14), 1e8 + 0.1), metric="accuracy"))["p"] == 1
 
 
