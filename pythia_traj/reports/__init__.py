@@ -1,0 +1,7 @@
+"""A run, or several, as one HTML page: what was measured, what was found, and how.
+
+page.py      rows -> the contents of the page's template
+report.py    contents -> one self-contained HTML document
+*.jinja      templates of that document, its style sheet and its script
+run.py       a run -> its report
+"""
