@@ -3,7 +3,6 @@
 import pandas as pd
 
 from pythia_traj.analysis.selection import choose, measured, of_everything, on_text
-from pythia_traj.analysis.steps import steps_to_show
 
 _LEARNING = {"icl_score": "tokens 500 and 50", "icl_window": "tokens 450..549 and 40..59"}
 """The tokens whose losses each in-context learning metric compares."""
@@ -30,17 +29,6 @@ def loss_by_position(rows: pd.DataFrame) -> pd.DataFrame:
     Without `what`: the lines are the steps.
     """
     return measured(of_everything(choose(rows, ["nll"], by_position=True)))
-
-
-def at_some_steps(chosen: pd.DataFrame, most: int) -> pd.DataFrame:
-    """The chosen rows of some of their steps, in the order of steps and positions.
-
-    Args:
-        chosen: chosen rows of one model and one label.
-        most: about how many steps are kept.
-    """
-    kept = chosen[chosen["step"].isin(steps_to_show(chosen["step"], most))]
-    return kept.sort_values(["step", "position"], kind="stable")
 
 
 def loss_on_copies(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,5 +1,6 @@
-"""Heat maps: layers over steps, and heads over steps and at one of them."""
+"""Heat maps: layers, parts of a model and heads over steps, and heads at one step."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from pythia_traj.figures.axes import add_token_axis, step_axis
 from pythia_traj.figures.data import key_of
 from pythia_traj.figures.drawable import one_each
 from pythia_traj.figures.style import Quantity
+from pythia_traj.schema import WORDS
 
 ABOVE, BELOW, BETWEEN = 96, 60, 120
 """Pixels above the upper panel, below the lower one, and between the two."""
@@ -22,7 +24,13 @@ ABOVE, BELOW, BETWEEN = 96, 60, 120
 TALLEST = 760
 """About the most pixels of a panel."""
 
-_IDENTITY = ("model", "label", "metric", "variant", "control", "part", "target", "reference")
+IDENTITY = (
+    *("model", "label", "metric", "variant", "control", "part", "target", "reference"),
+    *("size", "position"),
+)
+"""The columns that have one value in the rows of a map."""
+
+_NO_LAYER = -1
 
 
 def layers_over_steps(chosen: pd.DataFrame, quantity: Quantity) -> go.Figure:
@@ -35,15 +43,43 @@ def layers_over_steps(chosen: pd.DataFrame, quantity: Quantity) -> go.Figure:
     Raises:
         ConfigError: they are of several models, labels, metrics or kinds of one.
     """
-    one_each(chosen, "layers_over_steps", *_IDENTITY)
+    one_each(chosen, "layers_over_steps", *IDENTITY, "component")
     chosen = chosen.dropna(subset=["layer"])
-    trace = _over_steps(chosen, ["layer"], quantity)
+    trace = cells_over_steps(chosen, ["layer"], quantity)
     layers = [row["layer"] for row in trace.meta["rows"]]
     trace.update(y=layers)
     figure = go.Figure(trace)
-    _dress(figure, chosen, quantity, _height(len(layers), 24))
-    yaxis = {"title": {"text": "layer"}, "tickvals": layers[:: _every(len(layers), 16)]}
-    return figure.update_layout(yaxis=yaxis, meta={"over": "steps"} | _scales(quantity))
+    dress(figure, chosen, height_of(len(layers), 24))
+    colour(figure, quantity)
+    yaxis = {"title": {"text": "layer"}, "tickvals": layers[:: one_in(len(layers), 16)]}
+    return figure.update_layout(yaxis=yaxis)
+
+
+def parts_over_steps(chosen: pd.DataFrame, quantity: Quantity) -> go.Figure:
+    """A map of parts of a model over steps: each component of each layer, by component.
+
+    Args:
+        chosen: chosen rows of one trajectory a component and layer, none of them of a head.
+        quantity: what their values are.
+
+    Raises:
+        ConfigError: they are of several models, labels, metrics or kinds of one.
+    """
+    one_each(chosen, "parts_over_steps", *IDENTITY)
+    known = [name for name in WORDS["component"] if name in set(chosen["component"])]
+    order = [*known, *sorted({*chosen["component"]} - {*known})]
+    by_component = pd.Categorical(chosen["component"], order)
+    placed = chosen.assign(component=by_component, layer=chosen["layer"].fillna(_NO_LAYER))
+    trace = cells_over_steps(placed, ["component", "layer"], quantity)
+    parts = [(row["component"], row.get("layer")) for row in trace.meta["rows"]]
+    names = [name if layer is None else f"{name} L{layer}" for name, layer in parts]
+    trace.update(y=[style.literal(name) for name in names])
+    figure = go.Figure(trace)
+    height = height_of(len(parts), 18)
+    dress(figure, chosen, height)
+    colour(figure, quantity)
+    labels = row_labels(names, [name for name, _ in parts], height)
+    return figure.update_layout(yaxis={"autorange": "reversed"} | labels)
 
 
 def heads_over_steps(
@@ -60,28 +96,48 @@ def heads_over_steps(
         ConfigError: the step was not measured; or they are of several models, labels, metrics or
             kinds of one.
     """
-    one_each(chosen, "heads_over_steps", *_IDENTITY)
+    one_each(chosen, "heads_over_steps", *IDENTITY, "component")
     chosen = of_one_head(chosen)
-    over = _over_steps(chosen, ["layer", "head"], quantity)
+    over = cells_over_steps(chosen, ["layer", "head"], quantity)
     heads = [(row["layer"], row["head"]) for row in over.meta["rows"]]
-    over.update(y=[f"L{layer}H{head}" for layer, head in heads])
-    upper, lower = _height(1 + max(head for _, head in heads), 18), _height(len(heads), 15)
+    names = [f"L{layer}H{head}" for layer, head in heads]
+    over.update(y=names)
+    figure = two_panels(over, chosen, step)
+    colour(figure, quantity)
+    layers = [f"L{layer}" for layer, _ in heads]
+    labels = row_labels(names, layers, height_of(len(heads), 15))
+    return figure.update_layout(yaxis=labels)
+
+
+def two_panels(over: go.Heatmap, chosen: pd.DataFrame, step: int | None) -> go.Figure:
+    """A map over steps whose rows are of heads, below the map of layers and heads at one step.
+
+    Args:
+        over: the map over steps.
+        chosen: its rows.
+        step: the step of the upper map; by default the last.
+
+    Raises:
+        ConfigError: the step was not measured.
+    """
+    heads = [(row["layer"], row["head"]) for row in over.meta["rows"]]
+    n_layers, n_heads = (1 + max(head[i] for head in heads) for i in (0, 1))
+    upper, lower = height_of(n_heads, 18), height_of(len(heads), 15)
     figure = go.Figure([_at_step(over, heads, step), over])
-    _dress(figure, chosen, quantity, upper + BETWEEN + lower)
     whole = upper + BETWEEN + lower
+    dress(figure, chosen, whole)
+    shown = figure.data[0].meta["step"]
     figure.update_layout(
-        yaxis={"domain": [0, lower / whole], "autorange": "reversed"} | _labels(heads, lower),
+        yaxis={"domain": [0, lower / whole], "autorange": "reversed"},
         yaxis3={"anchor": "x3", "domain": [1 - upper / whole, 1], "title": {"text": "head"}}
-        | {"autorange": "reversed", "showgrid": False, "dtick": _every(heads[-1][1] + 1, 8)},
+        | {"autorange": "reversed", "showgrid": False, "dtick": one_in(n_heads, 8)},
         xaxis3={"anchor": "y3", "title": {"text": "layer", "standoff": 4}}
-        | {"showgrid": False, "dtick": _every(heads[-1][0] + 1, 12)},
-        meta={"over": "steps", "at": [0, 1], "step": figure.data[0].meta["step"]}
-        | _scales(quantity),
+        | {"showgrid": False, "dtick": one_in(n_layers, 12)},
+        meta=figure.layout.meta | {"at": [0, 1], "step": shown},
     )
     place = {"xref": "paper", "yref": "paper", "x": 0, "y": 1, "xanchor": "left"}
-    said = at_step(figure.data[0].meta["step"])
     return figure.add_annotation(
-        text=said, yanchor="bottom", yshift=4, showarrow=False, name="at step", **place
+        text=at_step(shown), yanchor="bottom", yshift=4, showarrow=False, name="at step", **place
     )
 
 
@@ -90,14 +146,22 @@ def at_step(step: int) -> str:
     return f"at step {step:,}"
 
 
-def _over_steps(chosen: pd.DataFrame, by: list[str], quantity: Quantity) -> go.Heatmap:
-    """The heat map of these rows over steps; `y` is still to be named."""
+def cells_over_steps(chosen: pd.DataFrame, by: list[str], quantity: Quantity) -> go.Heatmap:
+    """The heat map of these rows over steps; `y`, the names of its rows, is still to be given.
+
+    Args:
+        chosen: chosen rows of one trajectory for each value of the columns `by`.
+        by: the columns that tell the rows of the map apart.
+        quantity: what the values are.
+
+    Raises:
+        ConfigError: two of them are of one cell.
+    """
     if chosen.duplicated([*by, "step"]).any():
         raise ConfigError("several values at one step: select rows of one size and position first")
     table = chosen.pivot(index=by, columns="step", values="value").sort_index()
     steps = [int(step) for step in table.columns]
     named = table.index if len(by) > 1 else [(one,) for one in table.index]
-    rows = [dict(zip(by, map(int, one), strict=True)) for one in named]
     key, _ = key_of(chosen, *by)
     tokens = chosen.groupby("step")["tokens"].first()
     z: NDArray[np.float64] = table.to_numpy(float)
@@ -115,13 +179,23 @@ def _over_steps(chosen: pd.DataFrame, by: list[str], quantity: Quantity) -> go.H
             "tokens": [None if np.isnan(tokens[step]) else int(tokens[step]) for step in steps],
             "model": key.get("model"),
             "key": key,
-            "rows": rows,
+            "rows": [_row(by, one) for one in named],
         },
     )
 
 
+def _row(by: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
+    """What a row of a map is of: whole numbers and words, without a layer that it has not."""
+    found = zip(by, values, strict=True)
+    plain = {name: one if isinstance(one, str) else int(one) for name, one in found}
+    return {name: one for name, one in plain.items() if (name, one) != ("layer", _NO_LAYER)}
+
+
 def _at_step(over: go.Heatmap, heads: list[tuple[int, int]], step: int | None) -> go.Heatmap:
-    """The map of layers and heads that one column of the map over steps is."""
+    """The map of layers and heads that one column of the map over steps is.
+
+    Of several rows of a head, the first with a value counts.
+    """
     steps = over.meta["steps"]
     shown = steps[-1] if step is None else step
     if shown not in steps:
@@ -129,7 +203,8 @@ def _at_step(over: go.Heatmap, heads: list[tuple[int, int]], step: int | None) -
     n_layers, n_heads = (1 + max(head[i] for head in heads) for i in (0, 1))
     z = np.full((n_heads, n_layers), np.nan)
     for (layer, head), value in zip(heads, over.z[:, steps.index(shown)], strict=True):
-        z[head, layer] = value
+        if np.isnan(z[head, layer]):
+            z[head, layer] = value
     quantity = over.hovertemplate.split("<br>")[2]
     return go.Heatmap(
         z=z,
@@ -147,13 +222,14 @@ def _constant(chosen: pd.DataFrame, column: str) -> list[str]:
     return [f"{column} {values[0]:,.0f}"] if len(values) == 1 else []
 
 
-def _dress(figure: go.Figure, chosen: pd.DataFrame, quantity: Quantity, height: int) -> None:
-    """Axes, colours and margins of a figure whose panels have some pixels of height."""
-    largest = max(float(np.nanmax(np.abs(trace.z))) for trace in figure.data)
-    colours, _ = style.scale_of(quantity, largest)
-    bar = {"orientation": "h", "thickness": 10, "len": 0.45, "xpad": 0, "ypad": 0}
-    place = {"x": 1, "xanchor": "right", "yref": "container", "y": 1, "yanchor": "top"}
-    title = {"text": str(quantity), "side": "top", "font": {"size": 12}}
+def dress(figure: go.Figure, chosen: pd.DataFrame, height: int) -> None:
+    """Axes and margins of a figure of maps over steps.
+
+    Args:
+        figure: one with a heat map over steps on the axes `x` and `y`.
+        chosen: the rows that it draws.
+        height: of its panels, in pixels.
+    """
     figure.update_layout(
         template=style.TEMPLATE,
         plot_bgcolor=style.THEMES["light"].absent,
@@ -161,35 +237,49 @@ def _dress(figure: go.Figure, chosen: pd.DataFrame, quantity: Quantity, height: 
         margin={"t": ABOVE, "b": BELOW, "l": 60, "r": 24},
         xaxis=step_axis(chosen["step"]) | {"showgrid": False},
         yaxis={"showgrid": False},
-        coloraxis=colours | {"colorbar": bar | place | {"title": title, "nticks": 5}},
+        meta={"over": "steps"},
     )
     add_token_axis(figure, chosen)
 
 
-def _scales(quantity: Quantity) -> dict[str, Any]:
-    return {"scales": {"coloraxis": style.scale_of(quantity, 1.0)[1]}}
+def colour(figure: go.Figure, quantity: Quantity) -> None:
+    """One colour axis for all maps of a figure, with its bar above them."""
+    maps = [trace.z for trace in figure.data if trace.type == "heatmap"]
+    largest = max(float(np.nanmax(np.abs(z), initial=0.0)) for z in maps)
+    colours, scale = style.scale_of(quantity, largest)
+    bar = {"orientation": "h", "thickness": 10, "len": 0.45, "xpad": 0, "ypad": 0}
+    place = {"x": 1, "xanchor": "right", "yref": "container", "y": 1, "yanchor": "top"}
+    title = {"text": str(quantity), "side": "top", "font": {"size": 12}}
+    figure.update_layout(
+        coloraxis=colours | {"colorbar": bar | place | {"title": title, "nticks": 5}},
+        meta=figure.layout.meta | {"scales": {"coloraxis": scale}},
+    )
 
 
-def _height(rows: int, most: int) -> int:
+def height_of(rows: int, most: int) -> int:
     """Pixels of a panel: so many a row, fewer where there are many rows."""
     return max(min(rows * most, TALLEST), 2 * rows, 90)
 
 
-def _every(n: int, most: int) -> int:
+def one_in(n: int, most: int) -> int:
     """Of n labels one in so many is shown."""
     return -(-n // most)
 
 
-def _labels(heads: list[tuple[int, int]], height: int) -> dict[str, Any]:
-    """Labels of heads where they fit, else of the first head of each layer."""
-    names = [f"L{layer}H{head}" for layer, head in heads]
-    if len(heads) * 12 > height:
-        firsts = {
-            layer: name for (layer, _), name in zip(reversed(heads), reversed(names), strict=True)
-        }
-        layers = sorted(firsts)[:: _every(len(firsts), height // 14)]
-        return {
-            "tickvals": [firsts[layer] for layer in layers],
-            "ticktext": [f"L{layer}" for layer in layers],
-        }
-    return {"tickvals": names, "ticktext": names}
+def row_labels(names: Sequence[str], groups: Sequence[str], height: int) -> dict[str, Any]:
+    """Ticks of an axis: each row's name where these fit, else each group's at its first row.
+
+    Args:
+        names: of the rows, unlike each other.
+        groups: the group of each row; rows of one stand together.
+        height: pixels of the axis.
+    """
+    shown, texts = list(names), list(names)
+    if len(names) * 12 > height:
+        first = {group: i for i, group in reversed([*enumerate(groups)])}
+        kept = sorted(first.values())[:: one_in(len(first), height // 14)]
+        shown, texts = [names[i] for i in kept], [groups[i] for i in kept]
+    return {
+        "tickvals": [style.literal(name) for name in shown],
+        "ticktext": [style.literal(text) for text in texts],
+    }
