@@ -7,7 +7,7 @@ and at the measured step before, on the other.
 
 import pandas as pd
 
-from pythia_traj.analysis.selection import WHICH, choose
+from pythia_traj.analysis.selection import WHICH, choose, measured, of_everything
 
 FOLDS = ("fold_1", "fold_2")
 """The fold that counts at the measured step before, and the one that counts at the step itself."""
@@ -19,17 +19,42 @@ _TIMELINE = [*WHICH, "role", "layer", "head"]
 def heads_with_role(rows: pd.DataFrame) -> pd.DataFrame:
     """How many heads have each role, and how many would by the same rule on shuffled tokens.
 
-    `what` names the role; a role that was not measured has a row without a value, with the reason.
+    The metric is `heads_with_role`, which no file holds: it is counted here. `what` names the role;
+    a role that was not measured has a row without a value, with the reason.
     """
     chosen = choose(rows, ["significant"], component="head")
     keys = [*WHICH, "control", "target"]
     decided = _decided(chosen, [*keys, "layer", "head"])
     heads = decided.groupby([*keys, "step"])["has_role"].transform("sum")
-    counted = decided.assign(value=heads.astype(float))
+    of_no_head = dict.fromkeys(["layer", "head", "stderr", "low", "high", "n"], float("nan"))
+    counted = decided.assign(value=heads.astype(float), **of_no_head)
     # A role without items has a row of no head, which says why.
     undefined = chosen[chosen["layer"].isna()]
     found = pd.concat([counted, undefined]).drop_duplicates([*keys, "step"], ignore_index=True)
-    return found.assign(what=found["target"].str.replace("_", " "))[[*chosen, "what"]]
+    found = found.assign(
+        metric="heads_with_role", part="", what=found["target"].str.replace("_", " ")
+    )
+    return found[[*chosen, "what"]]
+
+
+def roles_of_heads(rows: pd.DataFrame) -> pd.DataFrame:
+    """The timelines of the heads that ever have a role: their scores, as chosen rows.
+
+    Args:
+        rows: as for `role_timeline`.
+
+    Returns:
+        chosen rows whose metric is the role and whose value is the score, of each role and head
+        that has it at any step, at all steps; and the columns of `role_timeline`. `what` names the
+        role.
+    """
+    timeline = role_timeline(rows)
+    plain = timeline.astype({"model": str, "label": str, "layer": float, "head": float})
+    scores = choose(rows, list(timeline["role"].unique()), component="head")
+    scores = measured(of_everything(scores)).assign(role=lambda found: found["metric"])
+    ever = plain[plain.groupby(_TIMELINE)["has_role"].transform("any")]
+    found = scores.merge(ever[[*_TIMELINE, "step", "has_role"]], on=[*_TIMELINE, "step"])
+    return found.assign(what=found["role"].str.replace("_", " "))
 
 
 def role_timeline(rows: pd.DataFrame) -> pd.DataFrame:

@@ -7,6 +7,9 @@ from pythia_traj.analysis.selection import choose, measured, of_everything, on_t
 _LEARNING = {"icl_score": "tokens 500 and 50", "icl_window": "tokens 450..549 and 40..59"}
 """The tokens whose losses each in-context learning metric compares."""
 
+_REPEATED = {"extractible": "whole continuations", "match": "tokens"}
+"""What is repeated by heart, by metric."""
+
 
 def loss_on_text(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean loss on text and its controls; `what` is "text"."""
@@ -41,3 +44,13 @@ def loss_on_copies(rows: pd.DataFrame) -> pd.DataFrame:
 def _over_all_tokens(rows: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
     chosen = of_everything(choose(rows, list(names)))
     return chosen.assign(what=chosen["metric"].map(names))
+
+
+def memorised(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """How much of its training sequences a model repeats, with chance; `what` says of what.
+
+    Args:
+        rows: rows of a run.
+        metric: `extractible`, whole continuations, or `match`, single tokens.
+    """
+    return _over_all_tokens(rows, {metric: _REPEATED[metric]})

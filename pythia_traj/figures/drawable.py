@@ -57,7 +57,7 @@ def one_each(chosen: pd.DataFrame, figure: str, *keys: str) -> None:
             )
 
 
-def named(value: object) -> str:
+def named(value: str | float) -> str:
     """A value of a column in a message: None where it is absent, as a filter has it.
 
     >>> named(""), named(float("nan")), named(3.0), named("mean")

@@ -102,20 +102,72 @@ def heads_over_steps(
     heads = [(row["layer"], row["head"]) for row in over.meta["rows"]]
     names = [f"L{layer}H{head}" for layer, head in heads]
     over.update(y=names)
-    figure = two_panels(over, chosen, step)
+    figure = two_panels(over, chosen, step, f"<br>{quantity.title} %{{z:.4f}}")
     colour(figure, quantity)
     layers = [f"L{layer}" for layer, _ in heads]
     labels = row_labels(names, layers, height_of(len(heads), 15))
     return figure.update_layout(yaxis=labels)
 
 
-def two_panels(over: go.Heatmap, chosen: pd.DataFrame, step: int | None) -> go.Figure:
+def positions_at_step(
+    chosen: pd.DataFrame, quantity: Quantity, step: int | None = None
+) -> go.Figure:
+    """A map of layers and positions at one step.
+
+    Args:
+        chosen: chosen rows of one trajectory a layer and position.
+        quantity: what their values are.
+        step: which one; by default the last that has a value.
+
+    Raises:
+        ConfigError: the step was not measured; or they are of several models, labels, metrics or
+            kinds of one.
+    """
+    apart = [name for name in IDENTITY if name != "position"]
+    one_each(chosen, "positions_at_step", *apart, "component", "head")
+    shown = chosen.loc[chosen["value"].notna(), "step"].max() if step is None else step
+    at = chosen[chosen["step"] == shown]
+    if at.empty:
+        raise ConfigError(f"step={shown} was not measured: give one of the rows' steps")
+    table = at.pivot(index="layer", columns="position", values="value").sort_index()
+    layers, positions = ([int(one) for one in of] for of in (table.index, table.columns))
+    key, _ = key_of(at, "layer", "position")
+    now = {"step": int(shown)} | ({"tokens": int(n)} if (n := at["tokens"].iloc[0]) >= 0 else {})
+    hover = "<b>layer %{y}, position %{x}</b><br>" + f"{quantity.title} %{{z:.4f}}"
+    trace = go.Heatmap(
+        x=positions,
+        y=layers,
+        z=table.to_numpy(float),
+        coloraxis="coloraxis",
+        hoverongaps=False,
+        hovertemplate=hover + "<extra></extra>",
+        meta={
+            "model": key.get("model"),
+            "key": key | now,
+            "rows": [{"layer": layer} for layer in layers],
+            "columns": [{"position": position} for position in positions],
+        },
+    )
+    figure = go.Figure(trace)
+    ground(figure, height_of(len(layers), 24))
+    colour(figure, quantity)
+    note = {"text": at_step(now["step"]), "xref": "paper", "yref": "paper", "x": 0, "y": 1}
+    figure.add_annotation(note | {"xanchor": "left", "yanchor": "bottom", "showarrow": False})
+    ticks = {"tickvals": layers[:: one_in(len(layers), 16)]}
+    return figure.update_layout(
+        xaxis={"title": {"text": "position"}, "nticks": 12},
+        yaxis={"title": {"text": "layer"}} | ticks,
+    )
+
+
+def two_panels(over: go.Heatmap, chosen: pd.DataFrame, step: int | None, told: str) -> go.Figure:
     """A map over steps whose rows are of heads, below the map of layers and heads at one step.
 
     Args:
         over: the map over steps.
         chosen: its rows.
         step: the step of the upper map; by default the last.
+        told: what the upper map's hover says below the name of the head.
 
     Raises:
         ConfigError: the step was not measured.
@@ -123,7 +175,7 @@ def two_panels(over: go.Heatmap, chosen: pd.DataFrame, step: int | None) -> go.F
     heads = [(row["layer"], row["head"]) for row in over.meta["rows"]]
     n_layers, n_heads = (1 + max(head[i] for head in heads) for i in (0, 1))
     upper, lower = height_of(n_heads, 18), height_of(len(heads), 15)
-    figure = go.Figure([_at_step(over, heads, step), over])
+    figure = go.Figure([_at_step(over, heads, step, told), over])
     whole = upper + BETWEEN + lower
     dress(figure, chosen, whole)
     shown = figure.data[0].meta["step"]
@@ -191,7 +243,9 @@ def _row(by: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
     return {name: one for name, one in plain.items() if (name, one) != ("layer", _NO_LAYER)}
 
 
-def _at_step(over: go.Heatmap, heads: list[tuple[int, int]], step: int | None) -> go.Heatmap:
+def _at_step(
+    over: go.Heatmap, heads: list[tuple[int, int]], step: int | None, told: str
+) -> go.Heatmap:
     """The map of layers and heads that one column of the map over steps is.
 
     Of several rows of a head, the first with a value counts.
@@ -205,14 +259,13 @@ def _at_step(over: go.Heatmap, heads: list[tuple[int, int]], step: int | None) -
     for (layer, head), value in zip(heads, over.z[:, steps.index(shown)], strict=True):
         if np.isnan(z[head, layer]):
             z[head, layer] = value
-    quantity = over.hovertemplate.split("<br>")[2]
     return go.Heatmap(
         z=z,
         xaxis="x3",
         yaxis="y3",
         coloraxis="coloraxis",
         hoverongaps=False,
-        hovertemplate=f"<b>L%{{x}}H%{{y}}</b><br>{quantity}<extra></extra>",
+        hovertemplate=f"<b>L%{{x}}H%{{y}}</b>{told}<extra></extra>",
         meta={"step": shown},
     )
 
@@ -223,23 +276,31 @@ def _constant(chosen: pd.DataFrame, column: str) -> list[str]:
 
 
 def dress(figure: go.Figure, chosen: pd.DataFrame, height: int) -> None:
-    """Axes and margins of a figure of maps over steps.
+    """Look and step axis of a figure of maps over steps.
 
     Args:
         figure: one with a heat map over steps on the axes `x` and `y`.
         chosen: the rows that it draws.
         height: of its panels, in pixels.
     """
+    ground(figure, height)
+    figure.update_layout(
+        xaxis=step_axis(chosen["step"]) | {"showgrid": False}, meta={"over": "steps"}
+    )
+    add_token_axis(figure, chosen)
+
+
+def ground(figure: go.Figure, height: int) -> None:
+    """The look of a figure of maps whose panels have so many pixels of height."""
     figure.update_layout(
         template=style.TEMPLATE,
         plot_bgcolor=style.THEMES["light"].absent,
         height=height + ABOVE + BELOW,
         margin={"t": ABOVE, "b": BELOW, "l": 60, "r": 24},
-        xaxis=step_axis(chosen["step"]) | {"showgrid": False},
+        xaxis={"showgrid": False},
         yaxis={"showgrid": False},
-        meta={"over": "steps"},
+        meta={},
     )
-    add_token_axis(figure, chosen)
 
 
 def colour(figure: go.Figure, quantity: Quantity) -> None:
