@@ -59,15 +59,20 @@ def plain_columns(found: pd.DataFrame) -> pd.DataFrame:
     """Rows of a run with plain columns, as `choose` returns them."""
     if found.empty:
         found = found.reindex(columns=[*_TEXT, *_NUMBERS, "step"])
-    columns: dict[str, object] = {
-        name: found[name].astype(object).where(found[name].notna(), "").to_numpy(object)
-        for name in _TEXT
-    }
+    columns: dict[str, object] = {name: _words(found[name]) for name in _TEXT}
     columns |= {
         name: found[name].astype("Float64").to_numpy(float, na_value=float("nan"))
         for name in _NUMBERS
     }
     return pd.DataFrame(columns | {"step": found["step"].astype("int64").to_numpy(), "note": ""})
+
+
+def _words(column: pd.Series) -> object:
+    """The strings of a column, empty where they are absent."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        # Where a word is absent its code is -1, which takes the last: a frame has millions of rows.
+        return pd.Index([*column.cat.categories, ""]).take(column.cat.codes.to_numpy())
+    return column.astype(object).where(column.notna(), "").to_numpy(object)
 
 
 def on_text(rows: pd.DataFrame) -> pd.DataFrame:

@@ -128,15 +128,15 @@ def strongest(chosen: pd.DataFrame, top: int) -> pd.DataFrame:
         chosen: chosen rows of one metric of heads.
         top: how many heads of each model and label.
     """
-    known = of_one_head(chosen).dropna(subset=["value"])
-    known = known.assign(what=head_names(known), size_of_value=known["value"].abs())
-    reached = known.groupby([*WHICH, "what"], sort=False)["size_of_value"].max()
-    most = reached.groupby(list(WHICH), sort=False).nlargest(top)
-    kept = {key[-3:]: i for i, key in enumerate(most.index)}
-    keys = pd.Series(zip(*(known[name] for name in (*WHICH, "what")), strict=True), known.index)
-    known = known.assign(place=keys.map(kept)).dropna(subset=["place"])
-    known = known.sort_values(["place", "step"], kind="stable")
-    return known.drop(columns=["place", "size_of_value"])
+    of_heads = of_one_head(chosen).copy()
+    of_heads["what"] = head_names(of_heads)
+    keys = [*WHICH, "what"]
+    reached = of_heads["value"].abs().groupby([of_heads[key] for key in keys], sort=False).max()
+    most = reached.dropna().groupby(list(WHICH), sort=False, group_keys=False).nlargest(top)
+    places = pd.Series(range(len(most)), index=most.index, name="place")
+    kept = of_heads.merge(places.reset_index(), on=keys)
+    kept = kept.sort_values(["place", "step"], kind="stable", ignore_index=True)
+    return kept.drop(columns="place")
 
 
 def patched_parts(rows: pd.DataFrame, variant: str) -> pd.DataFrame:

@@ -40,23 +40,23 @@ def roles_of_heads(rows: pd.DataFrame, step: int | None = None) -> go.Figure:
         ConfigError: the rows hold several models or labels; or the step was not measured.
         NothingToDraw: no head has a role at any step.
     """
-    counted = drawable(roles.heads_with_role(rows), "roles of heads")
     found = roles.roles_of_heads(rows)
     if found.empty:
+        counted = drawable(roles.heads_with_role(rows), "roles of heads")
         raise NothingToDraw("roles of heads", {"no head has a role at any step": len(counted)})
     one_each(found, "roles_of_heads", *WHICH)
     order = sorted(found["metric"].unique(), key=_place)
     over = _timelines(found.assign(metric=pd.Categorical(found["metric"], order)))
     figure = two_panels(over, found, step, "")
     names = [style.literal(role.replace("_", " ")) for role in order]
-    titles = [names[order.index(row["role"])] for row in over.meta["rows"]]
-    height = height_of(len(over.y), 15)
+    heads = [f"L{row['layer']}H{row['head']}" for row in over.meta["rows"]]
+    of_roles = [row["role"].replace("_", " ") for row in over.meta["rows"]]
     looks = {"mode": "markers", "hoverinfo": "skip", "showlegend": True}
     for i, name in enumerate(names):
         marker = {"symbol": "square", "size": 11, "color": style.colour(i)}
         figure.add_scatter(x=[None], y=[None], name=name, marker=marker, **looks)
     return figure.update_layout(
-        yaxis=row_labels(over.y, titles, height),
+        yaxis=row_labels(heads, of_roles, height_of(len(heads), 15)),
         coloraxis={"cmin": -0.5, "cmax": len(order) - 0.5, "showscale": False}
         | {"colorscale": _bands(len(order))},
         # A cell without colour is a head without the role, not one that was not measured.

@@ -10,7 +10,7 @@ from pythia_traj.figures.charts import Chart
 from pythia_traj.figures.drawable import drawable, one_each
 from pythia_traj.figures.lines import along, over_steps
 from pythia_traj.figures.loss import LOSS
-from pythia_traj.figures.maps import layers_over_steps
+from pythia_traj.figures.maps import layers_over_steps, one_in
 from pythia_traj.figures.style import Quantity
 
 DIVERGENCE = Quantity("KL(final || lens)", "nats", rangemode="tozero")
@@ -41,7 +41,8 @@ def lens_by_layer(rows: pd.DataFrame, variant: str = "logit", most: int = 7) -> 
     """
     chosen = drawable(measured(values_of_layers(rows, "cross_entropy", variant)), f"{variant} lens")
     one_each(chosen, "lens_by_layer", *WHICH)
-    layers = {"title": {"text": "layer"}, "tickformat": "d", "nticks": 12}
+    every = one_in(chosen["layer"].nunique(), 12)
+    layers = {"title": {"text": "layer"}, "tickmode": "linear", "tick0": 0, "dtick": every}
     return along(chosen, "layer", layers, LOSS, most)
 
 

@@ -66,8 +66,9 @@ def parts_over_steps(chosen: pd.DataFrame, quantity: Quantity) -> go.Figure:
         ConfigError: they are of several models, labels, metrics or kinds of one.
     """
     one_each(chosen, "parts_over_steps", *IDENTITY)
-    known = [name for name in WORDS["component"] if name in set(chosen["component"])]
-    order = [*known, *sorted({*chosen["component"]} - {*known})]
+    there = {*chosen["component"].unique()}
+    known = [name for name in WORDS["component"] if name in there]
+    order = [*known, *sorted(there - {*known})]
     by_component = pd.Categorical(chosen["component"], order)
     placed = chosen.assign(component=by_component, layer=chosen["layer"].fillna(_NO_LAYER))
     trace = cells_over_steps(placed, ["component", "layer"], quantity)
@@ -308,12 +309,26 @@ def colour(figure: go.Figure, quantity: Quantity) -> None:
     maps = [trace.z for trace in figure.data if trace.type == "heatmap"]
     largest = max(float(np.nanmax(np.abs(z), initial=0.0)) for z in maps)
     colours, scale = style.scale_of(quantity, largest)
-    bar = {"orientation": "h", "thickness": 10, "len": 0.45, "xpad": 0, "ypad": 0}
-    place = {"x": 1, "xanchor": "right", "yref": "container", "y": 1, "yanchor": "top"}
-    title = {"text": str(quantity), "side": "top", "font": {"size": 12}}
+    height = figure.layout.height
+    bar = {"orientation": "h", "thickness": 10, "len": 0.45, "xpad": 0, "ypad": 0, "nticks": 5}
+    place = {"x": 1, "xanchor": "right", "yref": "container", "yanchor": "top"}
     figure.update_layout(
-        coloraxis=colours | {"colorbar": bar | place | {"title": title, "nticks": 5}},
+        coloraxis=colours | {"colorbar": bar | place | {"y": 1 - 22 / height}},
         meta=figure.layout.meta | {"scales": {"coloraxis": scale}},
+    )
+    # Plotly writes the title of a horizontal bar over the bar where the figure is low.
+    figure.add_annotation(
+        text=str(quantity),
+        font={"size": 12},
+        x=1,
+        xanchor="right",
+        xref="paper",
+        y=1,
+        yanchor="top",
+        yref="paper",
+        yshift=ABOVE,
+        showarrow=False,
+        name="colour",
     )
 
 
@@ -328,19 +343,17 @@ def one_in(n: int, most: int) -> int:
 
 
 def row_labels(names: Sequence[str], groups: Sequence[str], height: int) -> dict[str, Any]:
-    """Ticks of an axis: each row's name where these fit, else each group's at its first row.
+    """Ticks of an axis of rows: each row's name where these fit, else each group's at its first.
 
     Args:
-        names: of the rows, unlike each other.
+        names: of the rows.
         groups: the group of each row; rows of one stand together.
         height: pixels of the axis.
     """
-    shown, texts = list(names), list(names)
+    kept, texts = [*range(len(names))], names
     if len(names) * 12 > height:
         first = {group: i for i, group in reversed([*enumerate(groups)])}
         kept = sorted(first.values())[:: one_in(len(first), height // 14)]
-        shown, texts = [names[i] for i in kept], [groups[i] for i in kept]
-    return {
-        "tickvals": [style.literal(name) for name in shown],
-        "ticktext": [style.literal(text) for text in texts],
-    }
+        texts = groups
+    # A number that names no row is the place of one.
+    return {"tickvals": kept, "ticktext": [style.literal(texts[i]) for i in kept]}
