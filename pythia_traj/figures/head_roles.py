@@ -50,13 +50,15 @@ def roles_of_heads(rows: pd.DataFrame, step: int | None = None) -> go.Figure:
     figure = two_panels(over, found, step, "")
     names = [style.literal(role.replace("_", " ")) for role in order]
     heads = [f"L{row['layer']}H{row['head']}" for row in over.meta["rows"]]
-    of_roles = [row["role"].replace("_", " ") for row in over.meta["rows"]]
+    fits = len(heads) * 12 <= (height := height_of(len(heads), 15))
+    of_roles = [row["role"] for row in over.meta["rows"]]
     looks = {"mode": "markers", "hoverinfo": "skip", "showlegend": True}
     for i, name in enumerate(names):
         marker = {"symbol": "square", "size": 11, "color": style.colour(i)}
         figure.add_scatter(x=[None], y=[None], name=name, marker=marker, **looks)
     return figure.update_layout(
-        yaxis=row_labels(heads, of_roles, height_of(len(heads), 15)),
+        # Where heads have no room, colours alone say where a role begins.
+        yaxis=row_labels(heads, of_roles, height) | {"showticklabels": fits},
         coloraxis={"cmin": -0.5, "cmax": len(order) - 0.5, "showscale": False}
         | {"colorscale": _bands(len(order))},
         # A cell without colour is a head without the role, not one that was not measured.

@@ -185,7 +185,7 @@ def two_panels(over: go.Heatmap, chosen: pd.DataFrame, step: int | None, told: s
         yaxis3={"anchor": "x3", "domain": [1 - upper / whole, 1], "title": {"text": "head"}}
         | {"autorange": "reversed", "showgrid": False, "dtick": one_in(n_heads, 8)},
         xaxis3={"anchor": "y3", "title": {"text": "layer", "standoff": 4}}
-        | {"showgrid": False, "dtick": one_in(n_layers, 12)},
+        | {"showgrid": False, "dtick": one_in(n_layers, 12), "tickangle": 0},
         meta=figure.layout.meta | {"at": [0, 1], "step": shown},
     )
     place = {"xref": "paper", "yref": "paper", "x": 0, "y": 1, "xanchor": "left"}
