@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pythia_traj.analysis.selection import measured
@@ -20,15 +21,17 @@ def training_of(rows: pd.DataFrame) -> dict[str, dict[str, list[Any]]]:
     """
     if rows.empty:
         return {}
-    losses = measured(loss_on_text(rows)).dropna(subset=["value"])
-    found = {}
+    losses = measured(loss_on_text(rows))
+    losses = losses[np.isfinite(losses["value"])]
+    found: dict[str, dict[str, list[Any]]] = {}
     for model, of_model in rows.groupby("model", observed=True):
         tokens = of_model.drop_duplicates("step").sort_values("step")
         loss = losses[losses["model"] == str(model)]
-        loss = loss[loss["label"].isin(loss["label"].mode()[:1])].set_index("step")["value"]
+        loss = loss[loss["label"].isin(loss["label"].mode()[:1])]
+        at = dict(zip(loss["step"], loss["value"].astype(float), strict=True))
         found[str(model)] = {
             "steps": [int(step) for step in tokens["step"]],
             "tokens": [None if pd.isna(seen) else int(seen) for seen in tokens["tokens"]],
-            "loss": [float(loss[step]) if step in loss else None for step in tokens["step"]],
+            "loss": [at.get(step) for step in tokens["step"]],
         }
     return found

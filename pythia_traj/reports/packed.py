@@ -1,4 +1,4 @@
-"""Figures as a page carries them: compressed, and unpacked by the browser when they are in sight."""
+"""Figures as a page carries them: compressed; the browser unpacks those in sight."""
 
 import base64
 import gzip

@@ -47,4 +47,7 @@ if (slider) {
   slider.addEventListener("change", settle);
   playing.addEventListener("click", play);
 }
+
+// Where the contents are not beside the page, its first screen is for what was found.
+if (matchMedia("(max-width: 64rem)").matches) document.querySelector("nav.contents details").open = false;
 start();
