@@ -8,6 +8,8 @@ several models and labels share one figure. Rows without a value are not drawn; 
 A file for each experiment, with its figures and its `CHARTS`; beside them:
 
 charts.py     which figures a report has, with headings and captions
+metric.py     the figure that fits one metric, whichever it is
+own.py        charts of an experiment that has none of its own
 drawable.py   whether there is anything to draw
 style.py      colours, themes, quantities, literal text
 axes.py       the axis of training steps, and that of tokens above it

@@ -56,12 +56,13 @@ def data_of(figure: go.Figure) -> pd.DataFrame:
         figure: one of `pythia_traj.figures`.
 
     Returns:
-        a row for each point or cell with a value: the columns that identify a trajectory, where any
+        a row for each value that it shows, once: the columns that identify a trajectory, where any
         row has them, then step, tokens, value, and where they are known stderr, low, high and n.
-        The values are those of `pythia_traj.load`, except of figures that count.
+        The values are those of `pythia_traj.load`, but for numbers of heads with a role, which are
+        counted.
     """
     found = [row for trace in figure.data if _is_data(trace) for row in _rows(trace)]
-    table = pd.DataFrame(found, columns=list(COLUMNS))
+    table = pd.DataFrame(found, columns=list(COLUMNS)).drop_duplicates(ignore_index=True)
     return table.dropna(axis="columns", how="all")
 
 
@@ -89,7 +90,7 @@ def _cells(trace: Any) -> Iterator[dict[str, Any]]:
     else:
         steps, tokens = meta["steps"], meta["tokens"]
         columns = [{"step": step, "tokens": n} for step, n in zip(steps, tokens, strict=True)]
-    values = array(trace.customdata)[..., meta["value"]] if "value" in meta else z
+    values = array(trace[meta["value"]]) if "value" in meta else z
     for i, j in np.argwhere(~np.isnan(z) & ~np.isnan(values)):
         yield {**meta["key"], **meta["rows"][i], **columns[j], "value": values[i, j]}
 

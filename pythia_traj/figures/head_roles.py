@@ -84,17 +84,15 @@ def _timelines(found: pd.DataFrame) -> go.Heatmap:
     held = has.fillna(value=False).to_numpy(bool)
     numbers = {role: i for i, role in enumerate(found["metric"].cat.categories)}
     number = np.array([numbers[row["metric"]] for row in over.meta["rows"]])
-    steps = np.broadcast_to(np.array(over.meta["steps"], float), held.shape)
     rows = [row | {"role": row["metric"]} for row in over.meta["rows"]]
     names = [f"{row['role'].replace('_', ' ')} L{row['layer']}H{row['head']}" for row in rows]
-    hover = "<b>%{y}</b><br>step %{customdata[0]:,.0f}<br>score %{customdata[1]:.4f}"
     return over.update(
         y=[style.literal(name) for name in names],
         z=np.where(held, number[:, None], np.nan).astype(np.float32),
-        customdata=np.dstack([steps, np.where(held, over.z, np.nan)]),
-        hovertemplate=hover + "<extra></extra>",
+        text=np.where(held, over.z, np.nan),
+        hovertemplate="<b>%{y}</b><br>step %{customdata:,.0f}<extra></extra>",
         # What it draws are the scores of the cells that have a colour.
-        meta=over.meta | {"rows": rows, "value": 1},
+        meta=over.meta | {"rows": rows, "value": "text"},
     )
 
 

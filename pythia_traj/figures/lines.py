@@ -93,7 +93,7 @@ def blank(xaxis: dict[str, Any], quantity: Quantity) -> go.Figure:
             "template": style.TEMPLATE,
             "height": style.HEIGHT,
             "xaxis": xaxis,
-            "yaxis": {"title": {"text": str(quantity)}, "rangemode": quantity.rangemode},
+            "yaxis": {"title": {"text": style.literal(quantity)}, "rangemode": quantity.rangemode},
             "showlegend": True,
         }
     )
@@ -135,7 +135,7 @@ def _hover(at: pd.DataFrame, shown: str, quantity: Quantity, by: str) -> str:
     told = [f"<b>{shown}</b>"] + (["%{text}"] if at["note"].any() else [])
     told += [] if by == "step" else [f"{by} %{{x:,.0f}}"]
     told += ["step %{customdata[0]:,.0f}", _number(at, "tokens", "tokens", ",.0f")]
-    told += [f"{quantity.title} %{{y:.4f}}"]
+    told += [f"{style.literal(quantity.title)} %{{y:.4f}}"]
     if at["low"].notna().any():
         told += ["95 &#37; interval %{customdata[3]:.4f} to %{customdata[4]:.4f}"]
     told += [_number(at, "stderr", "standard error", ".2g"), _number(at, "n", "n", ",.0f")]

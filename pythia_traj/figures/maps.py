@@ -14,7 +14,7 @@ from pythia_traj.errors import ConfigError
 from pythia_traj.figures import style
 from pythia_traj.figures.axes import add_token_axis, step_axis
 from pythia_traj.figures.data import key_of
-from pythia_traj.figures.drawable import one_each
+from pythia_traj.figures.drawable import drawable, one_each
 from pythia_traj.figures.style import Quantity
 from pythia_traj.schema import WORDS
 
@@ -41,10 +41,11 @@ def layers_over_steps(chosen: pd.DataFrame, quantity: Quantity) -> go.Figure:
         quantity: what their values are.
 
     Raises:
+        NothingToDraw: no layer has a value.
         ConfigError: they are of several models, labels, metrics or kinds of one.
     """
     one_each(chosen, "layers_over_steps", *IDENTITY, "component")
-    chosen = chosen.dropna(subset=["layer"])
+    chosen = drawable(chosen.dropna(subset=["layer"]), "layers")
     trace = cells_over_steps(chosen, ["layer"], quantity)
     layers = [row["layer"] for row in trace.meta["rows"]]
     trace.update(y=layers)
@@ -94,16 +95,17 @@ def heads_over_steps(
         step: the step of the upper map, a measured one; by default the last.
 
     Raises:
+        NothingToDraw: no head has a value.
         ConfigError: the step was not measured; or they are of several models, labels, metrics or
             kinds of one.
     """
     one_each(chosen, "heads_over_steps", *IDENTITY, "component")
-    chosen = of_one_head(chosen)
+    chosen = drawable(of_one_head(chosen), "heads")
     over = cells_over_steps(chosen, ["layer", "head"], quantity)
     heads = [(row["layer"], row["head"]) for row in over.meta["rows"]]
     names = [f"L{layer}H{head}" for layer, head in heads]
     over.update(y=names)
-    figure = two_panels(over, chosen, step, f"<br>{quantity.title} %{{z:.4f}}")
+    figure = two_panels(over, chosen, step, f"<br>{style.literal(quantity.title)} %{{z:.4f}}")
     colour(figure, quantity)
     layers = [f"L{layer}" for layer, _ in heads]
     labels = row_labels(names, layers, height_of(len(heads), 15))
@@ -134,7 +136,7 @@ def positions_at_step(
     layers, positions = ([int(one) for one in of] for of in (table.index, table.columns))
     key, _ = key_of(at, "layer", "position")
     now = {"step": int(shown)} | ({"tokens": int(n)} if (n := at["tokens"].iloc[0]) >= 0 else {})
-    hover = "<b>layer %{y}, position %{x}</b><br>" + f"{quantity.title} %{{z:.4f}}"
+    hover = "<b>layer %{y}, position %{x}</b><br>" + f"{style.literal(quantity.title)} %{{z:.4f}}"
     trace = go.Heatmap(
         x=positions,
         y=layers,
@@ -219,7 +221,11 @@ def cells_over_steps(chosen: pd.DataFrame, by: list[str], quantity: Quantity) ->
     tokens = chosen.groupby("step")["tokens"].first()
     z: NDArray[np.float64] = table.to_numpy(float)
     hover = ["<b>" + ("layer " if by == ["layer"] else "") + "%{y}</b>"]
-    hover += ["step %{customdata:,.0f}", f"{quantity.title} %{{z:.4f}}", *_constant(chosen, "n")]
+    hover += [
+        "step %{customdata:,.0f}",
+        f"{style.literal(quantity.title)} %{{z:.4f}}",
+        *_constant(chosen, "n"),
+    ]
     return go.Heatmap(
         x=[*map(step_position, steps)],
         z=z,
@@ -309,26 +315,15 @@ def colour(figure: go.Figure, quantity: Quantity) -> None:
     maps = [trace.z for trace in figure.data if trace.type == "heatmap"]
     largest = max(float(np.nanmax(np.abs(z), initial=0.0)) for z in maps)
     colours, scale = style.scale_of(quantity, largest)
-    height = figure.layout.height
-    bar = {"orientation": "h", "thickness": 10, "len": 0.45, "xpad": 0, "ypad": 0, "nticks": 5}
-    place = {"x": 1, "xanchor": "right", "yref": "container", "yanchor": "top"}
+    bar = {"orientation": "h", "thickness": 10, "len": 0.4, "xpad": 0, "ypad": 0, "nticks": 5}
+    place = {"x": 1, "xanchor": "right", "yref": "container", "y": 0.995, "yanchor": "top"}
     figure.update_layout(
-        coloraxis=colours | {"colorbar": bar | place | {"y": 1 - 22 / height}},
+        coloraxis=colours | {"colorbar": bar | place},
         meta=figure.layout.meta | {"scales": {"coloraxis": scale}},
     )
-    # Plotly writes the title of a horizontal bar over the bar where the figure is low.
+    paper = {"xref": "paper", "yref": "paper", "xanchor": "left", "x": 0, "y": 1}
     figure.add_annotation(
-        text=str(quantity),
-        font={"size": 12},
-        x=1,
-        xanchor="right",
-        xref="paper",
-        y=1,
-        yanchor="top",
-        yref="paper",
-        yshift=ABOVE,
-        showarrow=False,
-        name="colour",
+        text=style.literal(quantity), yanchor="top", yshift=ABOVE, showarrow=False, **paper
     )
 
 

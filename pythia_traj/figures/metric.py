@@ -6,7 +6,6 @@ import plotly.graph_objects as go
 from pythia_traj.analysis import metric as analysis
 from pythia_traj.analysis.heads import of_one_head
 from pythia_traj.errors import ConfigError
-from pythia_traj.figures import style
 from pythia_traj.figures.drawable import NothingToDraw, drawable, one_each
 from pythia_traj.figures.lines import along, over_steps
 from pythia_traj.figures.maps import heads_over_steps, layers_over_steps, parts_over_steps
@@ -72,7 +71,7 @@ def quantity_of(chosen: pd.DataFrame) -> Quantity:
         chosen: chosen rows, some of them with a value.
     """
     low, high = chosen["value"].min(), chosen["value"].max()
-    name = style.literal(chosen["metric"].iloc[0])
+    name = str(chosen["metric"].iloc[0])
     if low < 0:
         return Quantity(name, "", scale="signed")
     return Quantity(name, "", scale="share" if SMALLEST_SHARE <= high <= 1 else "amount")

@@ -6,7 +6,6 @@ import plotly.graph_objects as go
 from pythia_traj.analysis.layers import compared_with, named_by_reference, values_of_layers
 from pythia_traj.analysis.selection import measured
 from pythia_traj.analysis.trajectories import of_some_layers
-from pythia_traj.figures import style
 from pythia_traj.figures.charts import Chart
 from pythia_traj.figures.drawable import drawable
 from pythia_traj.figures.lines import over_steps
@@ -36,7 +35,7 @@ def similarity_of_layers(rows: pd.DataFrame, reference: str | None = None) -> go
     """
     chosen = measured(values_of_layers(rows, "cka"))
     chosen = drawable(compared_with(chosen, reference, ("final",)), f"cka, {reference or 'final'}")
-    other = style.literal(chosen["reference"].iloc[0])
+    other = chosen["reference"].iloc[0]
     return layers_over_steps(chosen, Quantity(f"CKA with {other}", "1 is the same", scale="share"))
 
 

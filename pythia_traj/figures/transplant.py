@@ -6,7 +6,6 @@ import plotly.graph_objects as go
 from pythia_traj.analysis import tasks
 from pythia_traj.analysis.heads import values_of_heads
 from pythia_traj.analysis.layers import compared_with
-from pythia_traj.figures import style
 from pythia_traj.figures.charts import Chart
 from pythia_traj.figures.drawable import drawable
 from pythia_traj.figures.lines import over_steps
@@ -57,7 +56,7 @@ def _effect(chosen: pd.DataFrame) -> Quantity:
     """What a transplant changes: the task's metric."""
     target, others = chosen["target"].iloc[0], sorted(chosen["reference"].unique())
     title = f"change of {target}, from {others[0]}" if len(others) == 1 else f"change of {target}"
-    return Quantity(style.literal(title), tasks.UNITS.get(target, ""), scale="signed")
+    return Quantity(title, tasks.UNITS.get(target, ""), scale="signed")
 
 
 CHARTS = (

@@ -6,7 +6,6 @@ import plotly.graph_objects as go
 from pythia_traj.analysis import weights
 from pythia_traj.analysis.heads import values_of_heads
 from pythia_traj.analysis.layers import compared_with, values_of_parts
-from pythia_traj.figures import style
 from pythia_traj.figures.charts import Chart
 from pythia_traj.figures.drawable import drawable
 from pythia_traj.figures.lines import over_steps
@@ -70,7 +69,7 @@ def distance_of_matrices(rows: pd.DataFrame, reference: str | None = None) -> go
     """
     chosen = values_of_parts(rows, "relative_distance")
     chosen = drawable(compared_with(chosen, reference, ("init",)), "distance")
-    other = style.literal(chosen["reference"].iloc[0])
+    other = chosen["reference"].iloc[0]
     return parts_over_steps(chosen, Quantity(f"distance from {other}", "share of its norm"))
 
 
