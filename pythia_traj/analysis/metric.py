@@ -57,9 +57,9 @@ def measured_or_all(chosen: pd.DataFrame) -> pd.DataFrame:
 def named_by_what_varies(chosen: pd.DataFrame) -> pd.DataFrame:
     """The chosen rows with `what`: the component, layer or head, and all else that varies.
 
-    Where nothing varies it is the metric.
+    Where nothing varies it is the metric; `all` where a row has none of what others have.
     """
-    varies = measured_or_all(chosen)
+    varies = measured_or_all(chosen.dropna(subset=["value"]))
     names = _where(chosen, varies)
     for column in _NAMED:
         if varies[column].nunique(dropna=False) > 1:
@@ -69,12 +69,9 @@ def named_by_what_varies(chosen: pd.DataFrame) -> pd.DataFrame:
             elif column == "reference":
                 words = ("with " + words).mask(words == "", "")
             names = [[*of, word] for of, word in zip(names, words, strict=True)]
-    joined = [", ".join(filter(None, of)) for of in names]
-    return chosen.assign(what=pd.Series(joined, chosen.index).replace("", _whole(chosen)))
-
-
-def _whole(chosen: pd.DataFrame) -> str:
-    return str(chosen["metric"].iloc[0]) if len(chosen) else ""
+    joined = pd.Series([", ".join(filter(None, of)) for of in names], chosen.index, dtype=str)
+    whole = chosen["metric"] if (joined[varies.index] == "").all() else "all"
+    return chosen.assign(what=joined.mask(joined == "", whole))
 
 
 def _where(chosen: pd.DataFrame, varies: pd.DataFrame) -> list[list[str]]:
