@@ -54,12 +54,18 @@ def measured_or_all(chosen: pd.DataFrame) -> pd.DataFrame:
     return chosen if known.empty else known
 
 
+def with_a_value(chosen: pd.DataFrame) -> pd.DataFrame:
+    """The chosen rows of what has a value at any step: others would make a gap in a line."""
+    keys = ["experiment", *SINGLE, "component", "layer", "head"]
+    return chosen[chosen.groupby(keys, dropna=False)["value"].transform("count") > 0]
+
+
 def named_by_what_varies(chosen: pd.DataFrame) -> pd.DataFrame:
     """The chosen rows with `what`: the component, layer or head, and all else that varies.
 
     Where nothing varies it is the metric; `all` where a row has none of what others have.
     """
-    varies = measured_or_all(chosen.dropna(subset=["value"]))
+    varies = measured_or_all(chosen)
     names = _where(chosen, varies)
     for column in _NAMED:
         if varies[column].nunique(dropna=False) > 1:
