@@ -38,7 +38,10 @@ def attention_by_target(rows: pd.DataFrame, variant: str) -> pd.DataFrame:
 
 
 def values_of_heads(
-    rows: pd.DataFrame, metric: str, variant: str | None = None, control: str | None = None
+    rows: pd.DataFrame,
+    metric: str,
+    variant: str | None = None,
+    control: str | None = None,
 ) -> pd.DataFrame:
     """One metric of every head over all items.
 

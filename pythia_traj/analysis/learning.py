@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from pythia_traj.analysis.layers import values_of_layers
 from pythia_traj.analysis.selection import choose
 
 _NGRAMS = {1: "unigram", 2: "bigram", 3: "trigram"}
@@ -19,12 +20,15 @@ def divergence_from_ngrams(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def logistic_probes(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """A metric of logistic probes of the stream after each layer, which `what` names.
+    """A metric of logistic probes at each layer, which `what` names.
+
+    They are of the stream after the layer where that was probed, else of one other site.
 
     Args:
         rows: rows of a run.
         metric: `accuracy`, or `selectivity`, which is that minus the accuracy on control tasks.
     """
-    chosen = choose(rows, [metric], component="resid_post")
-    chosen = chosen[chosen["variant"] == "logistic"]
-    return chosen.assign(what=[f"after layer {layer:.0f}" for layer in chosen["layer"]])
+    chosen = values_of_layers(rows, metric, "logistic")
+    after = chosen["component"] == "resid_post"
+    site = chosen["component"] + ", " + chosen["what"]
+    return chosen.assign(what=site.mask(after, "after " + chosen["what"]))

@@ -7,7 +7,7 @@ and at the measured step before, on the other.
 
 import pandas as pd
 
-from pythia_traj.analysis.selection import WHICH, choose
+from pythia_traj.analysis.selection import WHICH, choose, of_everything
 
 FOLDS = ("fold_1", "fold_2")
 """The fold that counts at the measured step before, and the one that counts at the step itself."""
@@ -19,17 +19,60 @@ _TIMELINE = [*WHICH, "role", "layer", "head"]
 def heads_with_role(rows: pd.DataFrame) -> pd.DataFrame:
     """How many heads have each role, and how many would by the same rule on shuffled tokens.
 
-    `what` names the role; a role that was not measured has a row without a value, with the reason.
+    The metric is `heads_with_role`, which no file holds: it is counted here. `what` names the role;
+    a role that was not measured has a row without a value, with the reason.
     """
-    chosen = choose(rows, ["significant"], component="head")
-    keys = [*WHICH, "control", "target"]
-    decided = _decided(chosen, [*keys, "layer", "head"])
-    heads = decided.groupby([*keys, "step"])["has_role"].transform("sum")
-    counted = decided.assign(value=heads.astype(float))
+    if rows.empty:
+        return choose(rows, ["significant"]).assign(what="")
+    # Millions of rows, of which few are needed as plain columns.
+    significant = rows[rows["metric"].isin(["significant"]) & rows["component"].isin(["head"])]
+    of_head = significant["layer"].notna()
+    at = [*WHICH, "control", "target", "step"]
+    of_no_head = dict.fromkeys(["layer", "head", "stderr", "low", "high", "n"], float("nan"))
+    one_each = choose(significant[of_head].drop_duplicates(at), ["significant"], "head")
+    one_each = one_each.drop(columns="value").assign(**of_no_head)
+    counted = one_each.merge(_counts(significant[of_head]), on=at)
     # A role without items has a row of no head, which says why.
-    undefined = chosen[chosen["layer"].isna()]
-    found = pd.concat([counted, undefined]).drop_duplicates([*keys, "step"], ignore_index=True)
-    return found.assign(what=found["target"].str.replace("_", " "))[[*chosen, "what"]]
+    undefined = choose(significant[~of_head], ["significant"], "head")
+    found = pd.concat([counted, undefined]).drop_duplicates(at, ignore_index=True)
+    found = found.assign(
+        metric="heads_with_role", part="", what=found["target"].str.replace("_", " ")
+    )
+    return found[[*undefined, "what"]]
+
+
+def _counts(significant: pd.DataFrame) -> pd.DataFrame:
+    """How many heads have each role: the keys of `heads_with_role` and `value`."""
+    keys = [*WHICH, "control", "target"]
+    coded = significant[[*keys, "layer", "head", "step", "part", "value"]]
+    words = {name: coded[name].astype("category") for name in keys}
+    if "" not in words["control"].cat.categories:
+        words["control"] = words["control"].cat.add_categories("")
+    coded = coded.assign(**words | {"control": words["control"].fillna("")})
+    decided = _decided(coded, [*keys, "layer", "head"])
+    counts = decided.groupby([*keys, "step"], observed=True)["has_role"].sum().astype(float)
+    return counts.rename("value").reset_index().astype(dict.fromkeys(keys, str))
+
+
+def roles_of_heads(rows: pd.DataFrame) -> pd.DataFrame:
+    """The timelines of the heads that ever have a role: their scores, as chosen rows.
+
+    Args:
+        rows: as for `role_timeline`.
+
+    Returns:
+        chosen rows whose metric is the role and whose value is the score, of each role and head
+        that has it at any step, at all steps; and the columns of `role_timeline`. `what` names the
+        role.
+    """
+    timeline = role_timeline(rows)
+    ever = timeline[timeline.groupby(_TIMELINE, observed=True)["has_role"].transform("any")]
+    ever = ever.astype({"model": str, "label": str, "layer": float, "head": float})
+    whole = rows[rows["part"].isna() & rows["control"].isna() & rows["layer"].notna()]
+    scores = of_everything(choose(whole, list(ever["role"].unique()), component="head"))
+    scores = scores.assign(role=scores["metric"])
+    found = scores.merge(ever[[*_TIMELINE, "step", "has_role"]], on=[*_TIMELINE, "step"])
+    return found.assign(what=found["role"].str.replace("_", " "))
 
 
 def role_timeline(rows: pd.DataFrame) -> pd.DataFrame:

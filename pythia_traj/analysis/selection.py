@@ -44,16 +44,35 @@ def choose(
         rows = rows.reindex(columns=[*_TEXT, *_NUMBERS, "step"])
     wanted = rows["metric"].isin(metrics) & (rows["position"].notna() == by_position)
     wanted &= rows["component"].isin([component]) if component else rows["component"].isna()
-    found = rows.loc[wanted]
-    columns: dict[str, object] = {
-        name: found[name].astype(object).where(found[name].notna(), "").to_numpy(object)
-        for name in _TEXT
-    }
+    return plain_columns(rows.loc[wanted])
+
+
+def choose_parts(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The rows of one metric that belong to any component, not by position, as `choose`."""
+    if rows.empty:
+        return choose(rows, [metric])
+    wanted = rows["metric"].isin([metric]) & rows["position"].isna() & rows["component"].notna()
+    return plain_columns(rows.loc[wanted])
+
+
+def plain_columns(found: pd.DataFrame) -> pd.DataFrame:
+    """Rows of a run with plain columns, as `choose` returns them."""
+    if found.empty:
+        found = found.reindex(columns=[*_TEXT, *_NUMBERS, "step"])
+    columns: dict[str, object] = {name: _words(found[name]) for name in _TEXT}
     columns |= {
         name: found[name].astype("Float64").to_numpy(float, na_value=float("nan"))
         for name in _NUMBERS
     }
     return pd.DataFrame(columns | {"step": found["step"].astype("int64").to_numpy(), "note": ""})
+
+
+def _words(column: pd.Series) -> object:
+    """The strings of a column, empty where they are absent."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        # Where a word is absent its code is -1, which takes the last: a frame has millions of rows.
+        return pd.Index([*column.cat.categories, ""]).take(column.cat.codes.to_numpy())
+    return column.astype(object).where(column.notna(), "").to_numpy(object)
 
 
 def on_text(rows: pd.DataFrame) -> pd.DataFrame:
@@ -75,6 +94,24 @@ def of_everything(chosen: pd.DataFrame) -> pd.DataFrame:
 def measured(chosen: pd.DataFrame) -> pd.DataFrame:
     """The chosen rows without their controls."""
     return chosen[chosen["control"] == ""]
+
+
+def one_of(
+    chosen: pd.DataFrame, column: str, wanted: str | None = None, preferred: Sequence[str] = ()
+) -> pd.DataFrame:
+    """The chosen rows with one value in a column of words.
+
+    Args:
+        chosen: chosen rows.
+        column: such as variant, reference, component.
+        wanted: the value. If not given, the first of the preferred ones that any row with a value
+            has, else the first in alphabetical order.
+        preferred: values in order of preference.
+    """
+    if wanted is None:
+        there = sorted(chosen.loc[chosen["value"].notna(), column].unique())
+        wanted = next(iter([name for name in preferred if name in there] or there), None)
+    return chosen if wanted is None else chosen[chosen[column] == wanted]
 
 
 def interval(chosen: pd.DataFrame) -> tuple[pd.Series, pd.Series]:

@@ -3,10 +3,12 @@
 import pandas as pd
 
 from pythia_traj.analysis.selection import choose, measured, of_everything, on_text
-from pythia_traj.analysis.steps import steps_to_show
 
 _LEARNING = {"icl_score": "tokens 500 and 50", "icl_window": "tokens 450..549 and 40..59"}
 """The tokens whose losses each in-context learning metric compares."""
+
+_REPEATED = {"extractible": "whole continuations", "match": "tokens"}
+"""What is repeated by heart, by metric."""
 
 
 def loss_on_text(rows: pd.DataFrame) -> pd.DataFrame:
@@ -32,17 +34,6 @@ def loss_by_position(rows: pd.DataFrame) -> pd.DataFrame:
     return measured(of_everything(choose(rows, ["nll"], by_position=True)))
 
 
-def at_some_steps(chosen: pd.DataFrame, most: int) -> pd.DataFrame:
-    """The chosen rows of some of their steps, in the order of steps and positions.
-
-    Args:
-        chosen: chosen rows of one model and one label.
-        most: about how many steps are kept.
-    """
-    kept = chosen[chosen["step"].isin(steps_to_show(chosen["step"], most))]
-    return kept.sort_values(["step", "position"], kind="stable")
-
-
 def loss_on_copies(rows: pd.DataFrame) -> pd.DataFrame:
     """Loss on the first and the second copy of a random segment, which `what` names."""
     chosen = choose(rows, ["nll"])
@@ -53,3 +44,13 @@ def loss_on_copies(rows: pd.DataFrame) -> pd.DataFrame:
 def _over_all_tokens(rows: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
     chosen = of_everything(choose(rows, list(names)))
     return chosen.assign(what=chosen["metric"].map(names))
+
+
+def memorised(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """How much of its training sequences a model repeats, with chance; `what` says of what.
+
+    Args:
+        rows: rows of a run.
+        metric: `extractible`, whole continuations, or `match`, single tokens.
+    """
+    return _over_all_tokens(rows, {metric: _REPEATED[metric]})

@@ -1,4 +1,4 @@
-"""The lines of chosen rows: their names and their order."""
+"""The lines of chosen rows: their names, their order, and which of many are shown."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pythia_traj.analysis.selection import WHICH
+from pythia_traj.analysis.steps import steps_to_show
 
 
 @dataclass(frozen=True)
@@ -41,3 +42,28 @@ def unit_names(chosen: pd.DataFrame) -> pd.Series:
     """The parts of models and labels that vary: empty where the rows have one of each."""
     varying = [key for key in WHICH if chosen[key].nunique() > 1]
     return chosen[varying].agg(" · ".join, axis=1) if varying else pd.Series("", index=chosen.index)
+
+
+def at_some_steps(chosen: pd.DataFrame, by: str, most: int) -> pd.DataFrame:
+    """The chosen rows of some of their steps, in the order of steps and of another column.
+
+    Args:
+        chosen: chosen rows of one model and one label.
+        by: the other column, such as position.
+        most: about how many steps are kept.
+    """
+    kept = chosen[chosen["step"].isin(steps_to_show(chosen["step"], most))]
+    return kept.sort_values(["step", by], kind="stable")
+
+
+def of_some_layers(chosen: pd.DataFrame, most: int = 5) -> pd.DataFrame:
+    """The chosen rows of a few layers at equal distances, the first and the last among them.
+
+    Args:
+        chosen: chosen rows, each of a layer.
+        most: the most layers that are kept.
+    """
+    layers = sorted(chosen["layer"].dropna().unique())
+    few = min(most, len(layers))
+    kept = {layers[round(i * (len(layers) - 1) / max(few - 1, 1))] for i in range(few)}
+    return chosen[chosen["layer"].isin(kept)]

@@ -7,10 +7,13 @@ from pythia_traj.analysis import tasks
 from pythia_traj.figures.charts import Chart
 from pythia_traj.figures.drawable import drawable
 from pythia_traj.figures.lines import over_steps
+from pythia_traj.figures.maps import heads_over_steps
 from pythia_traj.figures.style import Quantity
 
 FAITHFULNESS = Quantity("faithfulness", "1 is the whole model")
 EDGES = Quantity("edges", "number", rangemode="tozero")
+
+ATTRIBUTION = Quantity("estimated effect", "on the metric", scale="signed")
 
 METRICS = {
     "nll": Quantity("metric", "loss in nats"),
@@ -42,14 +45,28 @@ def circuit_size_over_steps(rows: pd.DataFrame) -> go.Figure:
     return over_steps(drawable(tasks.circuit_sizes(rows), "circuit size"), EDGES)
 
 
+def attribution_of_nodes(rows: pd.DataFrame, step: int | None = None) -> go.Figure:
+    """Attribution of every head: a map at one step, and one of heads over steps.
+
+    Args:
+        rows: rows of one model and one label.
+        step: the step of the upper map; by default the last.
+
+    Raises:
+        ConfigError: the rows hold several models or labels; or the step was not measured.
+    """
+    chosen = drawable(tasks.attributions_of_heads(rows), "attribution of heads")
+    return heads_over_steps(chosen, ATTRIBUTION, step)
+
+
 CHARTS = (
     Chart(
         "attribution",
         10,
         "Circuits: the metric",
-        "The whole model, the corrupted prompts, and a circuit that was found at another step."
-        " Where the first two do not differ there is nothing for a circuit to explain. Dotted: a"
-        " circuit of random edges.",
+        "The whole model, and a circuit that was found at another step. Dotted: the whole model on"
+        " the corrupted prompts, and circuits of random edges. Where clean and corrupted prompts do"
+        " not differ there is nothing for a circuit to explain.",
         circuit_metric_over_steps,
     ),
     Chart(
@@ -68,6 +85,15 @@ CHARTS = (
         "The fewest edges that are faithful enough, from the best attributed ones down. Dotted:"
         " taken in random order.",
         circuit_size_over_steps,
+    ),
+    Chart(
+        "attribution",
+        40,
+        "Attribution of every head",
+        "Estimated change of the task's metric when a head's output is that of the other prompt:"
+        " above, at one step, which the slider moves; below, over training.",
+        attribution_of_nodes,
+        each="unit",
     ),
 )
 """What a report shows of these."""

@@ -33,11 +33,12 @@ def key_of(at: pd.DataFrame, *apart: str) -> tuple[dict[str, Any], dict[str, lis
     for name in ("experiment", *KEYS):
         if name not in at or name in apart:
             continue
-        values = [_plain(value) for value in at[name]]
-        if len(set(values)) > 1:
-            varying[name] = values
-        elif values and values[0] is not None:
-            key[name] = values[0]
+        values = {value: _plain(value) for value in at[name].unique()}
+        if len(set(values.values())) > 1:
+            varying[name] = [_plain(value) for value in at[name]]
+        elif values:
+            (only,) = set(values.values())
+            key |= {} if only is None else {name: only}
     return key, varying
 
 
@@ -55,12 +56,13 @@ def data_of(figure: go.Figure) -> pd.DataFrame:
         figure: one of `pythia_traj.figures`.
 
     Returns:
-        a row for each point or cell with a value: the columns that identify a trajectory, where any
+        a row for each value that it shows, once: the columns that identify a trajectory, where any
         row has them, then step, tokens, value, and where they are known stderr, low, high and n.
-        The values are those of `pythia_traj.load`.
+        The values are those of `pythia_traj.load`, but for numbers of heads with a role, which are
+        counted.
     """
     found = [row for trace in figure.data if _is_data(trace) for row in _rows(trace)]
-    table = pd.DataFrame(found, columns=list(COLUMNS))
+    table = pd.DataFrame(found, columns=list(COLUMNS)).drop_duplicates(ignore_index=True)
     return table.dropna(axis="columns", how="all")
 
 
@@ -70,21 +72,27 @@ def _is_data(trace: Any) -> bool:
 
 def _rows(trace: Any) -> Iterator[dict[str, Any]]:
     meta = trace.meta
-    steps, tokens = meta["steps"], meta.get("tokens")
     if trace.type == "heatmap":
-        z = array(trace.z)
-        for row, values in zip(meta["rows"], z, strict=True):
-            for i, value in enumerate(values):
-                if not np.isnan(value):
-                    at = {"step": steps[i], "tokens": tokens[i] if tokens else None}
-                    yield {**meta["key"], **row, **at, "value": value}
+        yield from _cells(trace)
         return
-    beside = array(trace.customdata)
+    steps, beside = meta["steps"], array(trace.customdata)
     for i, value in enumerate(array(trace.y)):
         if not np.isnan(value):
             varying = {name: values[i] for name, values in meta.get("varying", {}).items()}
             numbers = dict(zip(NUMBERS, beside[i][1:], strict=True))
             yield {**meta["key"], **varying, "step": steps[i], "value": value, **numbers}
+
+
+def _cells(trace: Any) -> Iterator[dict[str, Any]]:
+    meta, z = trace.meta, array(trace.z)
+    if "columns" in meta:
+        columns = meta["columns"]
+    else:
+        steps, tokens = meta["steps"], meta["tokens"]
+        columns = [{"step": step, "tokens": n} for step, n in zip(steps, tokens, strict=True)]
+    values = array(trace[meta["value"]]) if "value" in meta else z
+    for i, j in np.argwhere(~np.isnan(z) & ~np.isnan(values)):
+        yield {**meta["key"], **meta["rows"][i], **columns[j], "value": values[i, j]}
 
 
 def array(values: Any) -> Any:

@@ -41,12 +41,28 @@ def drawable(chosen: pd.DataFrame, what: str) -> pd.DataFrame:
 def one_each(chosen: pd.DataFrame, figure: str, *keys: str) -> None:
     """Refuses rows of several models, say, that a figure cannot tell apart.
 
+    Args:
+        chosen: chosen rows.
+        figure: its name, for the message.
+        *keys: columns that must have one value, words or numbers.
+
     Raises:
         ConfigError: they hold several of one of the keys.
     """
     for key in keys:
-        names = sorted(chosen[key].unique())
+        names = sorted({named(value) for value in chosen[key].unique()})
         if len(names) > 1:
             raise ConfigError(
                 f"{figure} draws one {key}, these rows hold {', '.join(names)}: select one first"
             )
+
+
+def named(value: str | float) -> str:
+    """A value of a column in a message: None where it is absent, as a filter has it.
+
+    >>> named(""), named(float("nan")), named(3.0), named("mean")
+    ('None', 'None', '3', 'mean')
+    """
+    if isinstance(value, str):
+        return value or "None"
+    return "None" if pd.isna(value) else f"{value:.0f}"

@@ -1,6 +1,7 @@
 """Trajectories as lines, with their intervals and controls."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import plotly.graph_objects as go
 
 from pythia_traj.analysis.selection import interval
 from pythia_traj.analysis.steps import step_position
-from pythia_traj.analysis.trajectories import trajectories
+from pythia_traj.analysis.trajectories import at_some_steps, trajectories
 from pythia_traj.figures import style
 from pythia_traj.figures.axes import add_token_axis, step_axis
 from pythia_traj.figures.data import NUMBERS, key_of
@@ -18,9 +19,12 @@ from pythia_traj.figures.style import Quantity
 MOST_COLOURS = len(style.PALETTE)
 """More lines than these are ordered, such as layers, and get shades of one scale."""
 
+DOTTED = ("dot", "dashdot", "longdashdot")
+"""The lines of controls, by kind of control."""
+
 
 def over_steps(chosen: pd.DataFrame, quantity: Quantity) -> go.Figure:
-    """A line for each model, label and `what`, dotted in the same colour for its control.
+    """A line for each model, label and `what`, dotted in the same colour for its controls.
 
     Bands are 95 % intervals.
 
@@ -35,16 +39,18 @@ def over_steps(chosen: pd.DataFrame, quantity: Quantity) -> go.Figure:
     names = list(dict.fromkeys(one.name for one in drawn))
     colours = dict(zip(names, _colours(len(names)), strict=True))
     measured = {one.name for one in drawn if not one.control}
-    beside_lines = dict[str, None]()
+    controls = dict.fromkeys(one.control for one in drawn if one.control)
+    dashes = {"": "solid"} | dict(zip(controls, cycle(DOTTED), strict=False))
+    beside_lines = dict[str, str]()
     for one in drawn:
         # A control is shown and hidden with its line; without a line it has its own legend entry.
         beside = bool(one.control) and one.name in measured
-        control = one.control.replace("_", " ")
-        beside_lines |= {control: None} if beside else {}
+        control, dash = one.control.replace("_", " "), dashes[one.control]
+        beside_lines |= {control: dash} if beside else {}
         index, its_colour = names.index(one.name), colours[one.name]
         group = f"line-{index}"
         looks = {
-            "line": {"color": its_colour, "dash": "dot" if control else "solid", "width": 1.8},
+            "line": {"color": its_colour, "dash": dash, "width": 1.8},
             "marker": {"size": 4 if control else 5, "symbol": style.symbol(index)},
             "mode": "lines+markers",
             "legendgroup": group,
@@ -53,7 +59,27 @@ def over_steps(chosen: pd.DataFrame, quantity: Quantity) -> go.Figure:
         figure.add_traces(list(bands(one.rows, its_colour, group)))
         shown = f"{one.name}, {control}" if control else one.name
         figure.add_trace(line(one.rows, shown, quantity, looks))
-    return figure.add_trace(dotted(", ".join(beside_lines))) if beside_lines else figure
+    return figure.add_traces([dotted(name, dash) for name, dash in beside_lines.items()])
+
+
+def along(
+    chosen: pd.DataFrame, by: str, xaxis: dict[str, Any], quantity: Quantity, most: int
+) -> go.Figure:
+    """Values along positions or layers, a line for each of some steps, from blue to orange.
+
+    Args:
+        chosen: chosen rows of one model and label.
+        by: the column along which they lie: position, layer.
+        xaxis: properties of the axis of that column.
+        quantity: what their values are.
+        most: about how many steps are drawn.
+    """
+    shown = at_some_steps(chosen, by, most - 1).groupby("step")
+    figure = blank(xaxis, quantity)
+    for (step, at), shade in zip(shown, style.shades(len(shown)), strict=True):
+        looks = {"line": {"color": shade, "width": 1.4}, "mode": "lines"}
+        figure.add_trace(line(at, f"step {step}", quantity, looks, by=by))
+    return figure
 
 
 def _colours(n: int) -> list[str]:
@@ -67,7 +93,7 @@ def blank(xaxis: dict[str, Any], quantity: Quantity) -> go.Figure:
             "template": style.TEMPLATE,
             "height": style.HEIGHT,
             "xaxis": xaxis,
-            "yaxis": {"title": {"text": str(quantity)}, "rangemode": quantity.rangemode},
+            "yaxis": {"title": {"text": style.literal(quantity)}, "rangemode": quantity.rangemode},
             "showlegend": True,
         }
     )
@@ -78,7 +104,7 @@ def line(
     name: str,
     quantity: Quantity,
     looks: Mapping[str, Any],
-    x: Iterable[float] | None = None,
+    by: str = "step",
 ) -> go.Scatter:
     """A line through rows that are in order.
 
@@ -87,28 +113,29 @@ def line(
         name: its name in the legend, shown literally.
         quantity: what the values are.
         looks: further properties of the trace.
-        x: where the points lie; by default at their steps.
+        by: the column that says where the points lie: step, position, layer.
     """
     shown = style.literal(name)
     key, varying = key_of(at)
     meta = {"steps": at["step"].tolist(), "model": key.get("model"), "key": key}
     return go.Scatter(
-        x=[*map(step_position, at["step"])] if x is None else list(x),
+        x=[*map(step_position, at["step"])] if by == "step" else at[by].to_numpy(float),
         y=at["value"].to_numpy(float),
         name=shown,
         text=[style.literal(note) for note in at["note"]] if at["note"].any() else None,
         customdata=at[["step", *NUMBERS]].to_numpy(float),
-        hovertemplate=_hover(at, shown, quantity),
+        hovertemplate=_hover(at, shown, quantity, by),
         meta=meta | ({"varying": varying} if varying else {}),
         **looks,
     )
 
 
-def _hover(at: pd.DataFrame, shown: str, quantity: Quantity) -> str:
+def _hover(at: pd.DataFrame, shown: str, quantity: Quantity, by: str) -> str:
     """The template of a line's hover text; a number that no point has is "not recorded"."""
     told = [f"<b>{shown}</b>"] + (["%{text}"] if at["note"].any() else [])
+    told += [] if by == "step" else [f"{by} %{{x:,.0f}}"]
     told += ["step %{customdata[0]:,.0f}", _number(at, "tokens", "tokens", ",.0f")]
-    told += [f"{quantity.title} %{{y:.4f}}"]
+    told += [f"{style.literal(quantity.title)} %{{y:.4f}}"]
     if at["low"].notna().any():
         told += ["95 &#37; interval %{customdata[3]:.4f} to %{customdata[4]:.4f}"]
     told += [_number(at, "stderr", "standard error", ".2g"), _number(at, "n", "n", ",.0f")]
@@ -121,10 +148,11 @@ def _number(at: pd.DataFrame, column: str, name: str, form: str) -> str:
     return f"{name} %{{customdata[{place}]:{form}}}" if known else f"{name} not recorded"
 
 
-def dotted(name: str) -> go.Scatter:
+def dotted(name: str, dash: str = "dot") -> go.Scatter:
     """A legend entry without a line, which says what dotted lines are."""
-    look = {"color": "#7f7f7f", "width": 1.4, "dash": "dot"}
-    return go.Scatter(x=[None], y=[None], name=name, mode="lines", line=look, hoverinfo="skip")
+    look = {"color": "#7f7f7f", "width": 1.4, "dash": dash}
+    shown = style.literal(name)
+    return go.Scatter(x=[None], y=[None], name=shown, mode="lines", line=look, hoverinfo="skip")
 
 
 def bands(at: pd.DataFrame, line_colour: str, group: str) -> Iterator[go.Scatter]:

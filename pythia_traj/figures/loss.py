@@ -5,10 +5,9 @@ import plotly.graph_objects as go
 
 from pythia_traj.analysis import text
 from pythia_traj.analysis.selection import WHICH
-from pythia_traj.figures import style
 from pythia_traj.figures.charts import Chart
 from pythia_traj.figures.drawable import drawable, one_each
-from pythia_traj.figures.lines import blank, line, over_steps
+from pythia_traj.figures.lines import along, over_steps
 from pythia_traj.figures.style import Quantity
 
 LOSS = Quantity("loss", "nats per token")
@@ -49,13 +48,9 @@ def loss_by_position(rows: pd.DataFrame, most: int = 7) -> go.Figure:
     """
     chosen = drawable(text.loss_by_position(rows), "loss by position")
     one_each(chosen, "loss_by_position", *WHICH)
-    shown = text.at_some_steps(chosen, most - 1).groupby("step")
     title = "position of the predicted token (log scale)"
-    figure = blank({"title": {"text": title}, "type": "log", "tickvals": _POSITIONS}, LOSS)
-    for (step, at), shade in zip(shown, style.shades(len(shown)), strict=True):
-        looks = {"line": {"color": shade, "width": 1.4}, "mode": "lines"}
-        figure.add_trace(line(at, f"step {step}", LOSS, looks, x=at["position"]))
-    return figure
+    xaxis = {"title": {"text": title}, "type": "log", "tickvals": _POSITIONS}
+    return along(chosen, "position", xaxis, LOSS, most)
 
 
 CHARTS = (

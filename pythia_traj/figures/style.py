@@ -89,7 +89,7 @@ class Quantity:
     scale: Scale = "amount"
 
     def __str__(self) -> str:
-        return f"{self.title} ({self.unit})"
+        return f"{self.title} ({self.unit})" if self.unit else self.title
 
 
 def template(theme: Theme) -> go.layout.Template:

@@ -63,7 +63,7 @@ CIRCUIT = {"experiment": "attribution", "value": 1.0}
 OF_CIRCUIT = CIRCUIT | {"metric": "transfer_faithfulness", "reference": "final"}
 
 
-def test_a_circuit_stands_beside_the_whole_model_and_the_corrupted_prompts():
+def test_a_circuit_stands_beside_the_whole_model_whose_control_is_the_corrupted_prompts():
     rows = frame(
         OF_CIRCUIT,
         CIRCUIT,
@@ -77,7 +77,7 @@ def test_a_circuit_stands_beside_the_whole_model_and_the_corrupted_prompts():
     chosen = tasks.circuit_metric(rows)
     assert chosen[["what", "control"]].to_numpy().tolist() == [
         ["whole model", ""],
-        ["corrupted prompts", ""],
+        ["whole model", "corrupted"],
         ["circuit of final", ""],
         ["circuit of final", "random"],
     ]

@@ -44,7 +44,7 @@ def test_loss_by_position_is_shown_at_some_steps_in_order():
     )
     chosen = text.loss_by_position(rows)
     assert len(chosen) == 8
-    some = text.at_some_steps(chosen, 2)
+    some = at_some_steps(chosen, "position", 2)
     assert list(zip(some.step, some.position, strict=True)) == [
         (step, position) for step in (0, 512) for position in (1, 2)
     ]
