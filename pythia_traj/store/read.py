@@ -55,11 +55,13 @@ class Read:
         frame: the rows.
         footers: the provenance of each file that was read.
         notes: what a reader of the rows must know: what was left out, what cannot be compared.
+        left_out: those of the notes that are about files or columns that were left out.
     """
 
     frame: pd.DataFrame
     footers: Mapping[Found, Footer]
     notes: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def load(
@@ -107,7 +109,7 @@ def load(
 
 
 def read_run(
-    run: str | Path,
+    run: str | Path | Run,
     *,
     table: str | None = None,
     controls: bool = False,
@@ -115,6 +117,10 @@ def read_run(
     **where: Any,
 ) -> Read:
     """The rows of a run, as `load`, with notes on them.
+
+    Args:
+        run: the run's directory, or the run that was opened in it.
+        table, controls, mixed, **where: as for `load`.
 
     Raises:
         StoreError: as `load`.
@@ -125,13 +131,15 @@ def read_run(
                 f"{name}={shown(flag)}: it is True or False; control='shuffled' chooses a control"
             )
     filters = [Filter.of(name, value) for name, value in where.items()]
-    reader = _Reader(Run.open(Path(run)), table, filters, controls or "control" in where)
+    opened = run if isinstance(run, Run) else Run.open(Path(run))
+    reader = _Reader(opened, table, filters, controls or "control" in where)
     rows, parts = reader.read()
     chosen = {found: part.footer for found, part in parts.items() if len(part.rows)}
     if not mixed:
         _refuse_versions(chosen)
     notes = [*say_versions(chosen), *(say_mixed(chosen) if table != "models" else [])]
-    notes += reader.files.say_damaged()
+    left_out = reader.files.say_left_out()
+    notes += left_out
     hidden = sum(part.hidden for part in parts.values())
     if hidden and not len(rows):
         notes.append(
@@ -142,7 +150,8 @@ def read_run(
         asked = ", ".join(f"{name}={shown(value)}" for name, value in where.items())
         notes.append(f"no row has all of this: {asked}; pythia_traj.describe(run) says which do")
     frame = _as_frame(rows, reader.partitions)
-    return Read(frame, {found: part.footer for found, part in parts.items()}, tuple(notes))
+    footers = {found: part.footer for found, part in parts.items()}
+    return Read(frame, footers, tuple(notes), tuple(left_out))
 
 
 @dataclass(frozen=True)
