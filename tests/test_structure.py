@@ -53,6 +53,7 @@ FLOORS = {
     "sweeps": 5,
     "cluster": 6,
     "dashboard": 6,
+    "reports": 6,
     "doctor": 6,
     "cli": 7,
 }
@@ -97,6 +98,7 @@ RULES = Rules(
         "bench": ("jaxtyping", "torch"),
         "rolebench": ("torch",),
         "dashboard": ("jinja2", "pandas", "plotly"),
+        "reports": ("jinja2", "kaleido", "pandas", "plotly"),
         "data": ("tokenizers",),
         "engines": ("einops", "jaxtyping", "scipy", "torch", "transformer_lens"),
         "experiments": ("torch", "transformer_lens"),

@@ -114,6 +114,7 @@ def read_run(
     table: str | None = None,
     controls: bool = False,
     mixed: bool = False,
+    unknown: bool = False,
     **where: Any,
 ) -> Read:
     """The rows of a run, as `load`, with notes on them.
@@ -121,11 +122,12 @@ def read_run(
     Args:
         run: the run's directory, or the run that was opened in it.
         table, controls, mixed, **where: as for `load`.
+        unknown: allow filters with words that no row holds.
 
     Raises:
         StoreError: as `load`.
     """
-    for name, flag in (("controls", controls), ("mixed", mixed)):
+    for name, flag in (("controls", controls), ("mixed", mixed), ("unknown", unknown)):
         if not isinstance(flag, bool):
             raise StoreError(
                 f"{name}={shown(flag)}: it is True or False; control='shuffled' chooses a control"
@@ -133,7 +135,7 @@ def read_run(
     filters = [Filter.of(name, value) for name, value in where.items()]
     opened = run if isinstance(run, Run) else Run.open(Path(run))
     reader = _Reader(opened, table, filters, controls or "control" in where)
-    rows, parts = reader.read()
+    rows, parts = reader.read(unknown=unknown)
     chosen = {found: part.footer for found, part in parts.items() if len(part.rows)}
     if not mixed:
         _refuse_versions(chosen)
@@ -180,11 +182,11 @@ class _Reader:
         )
         """The columns that are known without opening a file."""
 
-    def read(self) -> tuple[pa.Table, dict[Found, _Part]]:
+    def read(self, *, unknown: bool = False) -> tuple[pa.Table, dict[Found, _Part]]:
         """The rows, together and by their files.
 
         Raises:
-            StoreError: a column is unknown, or does not hold a word.
+            StoreError: a column is unknown, or does not hold a word that is not `unknown`.
         """
         there = self.files.there
         if not there:
@@ -202,7 +204,7 @@ class _Reader:
             [columns.empty_table(), *(part.rows for part in parts.values())],
             promote_options="permissive",
         )
-        for one in self._filters:
+        for one in () if unknown else self._filters:
             self._refuse_unknown(one, _words(rows, one.name))
         return rows, parts
 
