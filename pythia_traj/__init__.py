@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pythia_traj import figures as figures
     from pythia_traj.analysis.comparison.align import align as align
     from pythia_traj.analysis.comparison.correlation import correlate as correlate
     from pythia_traj.analysis.comparison.distributions import head_distances as head_distances
@@ -55,6 +56,7 @@ _LAZY = {
     "convert": "pythia_traj.store.convert",
     "correlate": "pythia_traj.analysis.comparison.correlation",
     "describe": "pythia_traj.store.describe",
+    "figures": "pythia_traj.figures",
     "head_distances": "pythia_traj.analysis.comparison.distributions",
     "largest_difference": "pythia_traj.analysis.comparison.pairs",
     "learning_curves": "pythia_traj.analysis.learning_curves",
@@ -85,6 +87,7 @@ __all__ = [
     "convert",
     "correlate",
     "describe",
+    "figures",
     "head_distances",
     "largest_difference",
     "learning_curves",
@@ -109,7 +112,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'pythia_traj' has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name]), name)
+    module = import_module(_LAZY[name])
+    return module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
 
 
 def __dir__() -> list[str]:

@@ -193,7 +193,7 @@ def test_what_reads_files_and_requests_knows_no_torch(room):
     said_once(f"{room} is not to load torch", (f"{room}.py", in_function("import torch")))
 
 
-@pytest.mark.parametrize("room", ["cli", "dashboard", "doctor"])
+@pytest.mark.parametrize("room", ["cli", "figures", "doctor"])
 @pytest.mark.parametrize("text", ["import torch", "class Page:\n    import torch\n"])
 def test_what_a_person_waits_for_loads_no_torch_at_once(room, text):
     said_once("imports torch", (f"{room}.py", text))

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
+from pythia_traj.figures.charts import charts
+from pythia_traj.reports.run import report_run
 from pythia_traj.experiments.ablation import kinds_of_ablation
 
 import pythia_traj as pt
-from pythia_traj import dashboard
-from pythia_traj.dashboard.charts import charts
-from pythia_traj.dashboard.run import report_run
+from pythia_traj import figures
 from pythia_traj.data import tasks as folder_of_tasks
 from pythia_traj.data.prompts import tasks
 from pythia_traj.engines import ablations
@@ -65,9 +65,10 @@ def test_a_metric_in_an_experiment(suite, tmp_path):
 FIGURE = '''
 import plotly.graph_objects as go
 from pythia_traj.analysis.text import loss_on_text
-from pythia_traj.dashboard.charts import Chart
-from pythia_traj.dashboard.figures import drawable, over_steps
-from pythia_traj.dashboard.style import Quantity
+from pythia_traj.figures.charts import Chart
+from pythia_traj.figures.drawable import drawable
+from pythia_traj.figures.lines import over_steps
+from pythia_traj.figures.style import Quantity
 
 def squared(rows) -> go.Figure:
     """The square of the loss."""
@@ -75,15 +76,15 @@ def squared(rows) -> go.Figure:
     squares = chosen.assign(value=chosen.value**2)
     return over_steps(squares, Quantity("loss squared", "nats squared"))
 
-CHARTS = Chart(15, "The loss squared", "A figure of one's own.", squared)
+CHARTS = Chart("loss", 15, "The loss squared", "A figure of one's own.", squared)
 '''
 
 
 def test_a_figure(suite, tmp_path, monkeypatch):
     run = sweep(suite, tmp_path / "run", loss={"n": 2, "length": 16, "null_n": 1})
-    with added_files(dashboard, tmp_path / "more", charts, monkeypatch) as write:
+    with added_files(figures, tmp_path / "more", charts, monkeypatch) as write:
         write("mine", FIGURE)
-        headings = [chart.heading for chart in charts()]
+        headings = [chart.heading for chart in charts()["loss"]]
         assert headings[:3] == ["Loss on text", "The loss squared", "Accuracy on text"]
         report_run(run, tmp_path / "with.html")
     report_run(run, tmp_path / "without.html")

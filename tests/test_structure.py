@@ -52,7 +52,7 @@ FLOORS = {
     "stream": 4,
     "sweeps": 5,
     "cluster": 6,
-    "dashboard": 6,
+    "figures": 4,
     "reports": 6,
     "doctor": 6,
     "cli": 7,
@@ -97,8 +97,8 @@ RULES = Rules(
         "cli": ("typer",),
         "bench": ("jaxtyping", "torch"),
         "rolebench": ("torch",),
-        "dashboard": ("jinja2", "pandas", "plotly"),
-        "reports": ("jinja2", "kaleido", "pandas", "plotly"),
+        "figures": ("pandas", "plotly"),
+        "reports": ("jinja2", "pandas", "plotly"),
         "data": ("tokenizers",),
         "engines": ("einops", "jaxtyping", "scipy", "torch", "transformer_lens"),
         "experiments": ("torch", "transformer_lens"),
@@ -116,6 +116,7 @@ RULES = Rules(
         "data": ("datasets", "pyarrow"),
         "doctor": ("huggingface_hub", "torch"),
         "reads": ("transformer_lens",),
+        "reports": ("choreographer", "kaleido"),
         "sweeps": ("pandas",),
     },
     anywhere=("annotated_types", "numpy", "psutil", "pydantic", "pydantic_core", "rich"),
@@ -162,7 +163,7 @@ def test_importing_the_package_and_the_command_line_is_light():
 
 
 def test_figures_need_no_torch():
-    loaded = loaded_by("import pythia_traj.dashboard.report")
+    loaded = loaded_by("import pythia_traj.reports.report")
     assert "plotly" in loaded
     assert "torch" not in loaded
 

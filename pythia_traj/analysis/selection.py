@@ -17,8 +17,11 @@ _OF_ANSWERS = ("logit_diff", "prob_diff")
 """Metrics that show that a user's experiment is on a task."""
 
 _APART = ("variant", "part", "target", "reference")
-_TEXT = (*WHICH, "experiment", "metric", "control", *_APART, "reason")
-_NUMBERS = ("tokens", "layer", "head", "position", "size", "value", "stderr", "n")
+_TEXT = (*WHICH, "experiment", "metric", "control", "component", *_APART, "reason")
+_NUMBERS = (
+    *("tokens", "layer", "head", "position", "size"),
+    *("value", "stderr", "low", "high", "n"),
+)
 
 
 def choose(
@@ -33,12 +36,12 @@ def choose(
         by_position: whether to take the values at each position or those over all positions.
 
     Returns:
-        columns model, label, experiment, metric, control, variant, part, target, reference and
-        reason as strings; tokens, layer, head, position, size, value, stderr and n as floats; step
-        as an integer; an empty `note`, for remarks on a value.
+        columns model, label, experiment, metric, control, component, variant, part, target,
+        reference and reason as strings; tokens, layer, head, position, size, value, stderr, low,
+        high and n as floats; step as an integer; an empty `note`, for remarks on a value.
     """
     if rows.empty:
-        rows = rows.reindex(columns=[*_TEXT, *_NUMBERS, "component", "step"])
+        rows = rows.reindex(columns=[*_TEXT, *_NUMBERS, "step"])
     wanted = rows["metric"].isin(metrics) & (rows["position"].notna() == by_position)
     wanted &= rows["component"].isin([component]) if component else rows["component"].isna()
     found = rows.loc[wanted]
@@ -72,6 +75,13 @@ def of_everything(chosen: pd.DataFrame) -> pd.DataFrame:
 def measured(chosen: pd.DataFrame) -> pd.DataFrame:
     """The chosen rows without their controls."""
     return chosen[chosen["control"] == ""]
+
+
+def interval(chosen: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """The 95 % intervals of chosen rows: those stored, else 1.96 standard errors up and down."""
+    about = 1.96 * chosen["stderr"]
+    low = chosen["low"].fillna(chosen["value"] - about)
+    return low, chosen["high"].fillna(chosen["value"] + about)
 
 
 def reasons(chosen: pd.DataFrame) -> dict[str, int]:

@@ -29,7 +29,7 @@ def demo(
     """Train a toy suite, sweep its checkpoints, draw the report: everything, offline."""
     from pythia_traj.cli.result import report_result
     from pythia_traj.config import SweepConfig
-    from pythia_traj.dashboard.run import report_run
+    from pythia_traj.reports.run import report_run
     from pythia_traj.sweeps.worker import sweep
     from pythia_traj.toy.recipe import Recipe
 

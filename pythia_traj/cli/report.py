@@ -16,7 +16,7 @@ def report(
     ] = Path("report.html"),
 ) -> None:
     """Draw a run as one self-contained HTML file."""
-    from pythia_traj.dashboard.run import report_run
+    from pythia_traj.reports.run import report_run
 
     for note in report_run(run, output):
         say(f"warning: {note}", err=True)

@@ -1,5 +1,9 @@
-"""One page of one or several runs, and its figures as files.
+"""A run, or several, as one HTML page: what was measured, what was found, and how.
 
 reading.py   runs -> what the page needs: rows, items, models, states, and what a reader must know
 notes.py     what a reader must know of a run, in sentences
+page.py      rows -> the contents of the page's template
+report.py    contents -> one self-contained HTML document
+*.jinja      templates of that document, its style sheet and its script
+run.py       a run -> its report
 """

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from pythia_traj.analysis.tables import key_numbers
-from pythia_traj.dashboard.charts import charts
-from pythia_traj.dashboard.figures import NothingToDraw
+from pythia_traj.figures.charts import charts
+from pythia_traj.figures.drawable import NothingToDraw
 
 
 @dataclass(frozen=True)

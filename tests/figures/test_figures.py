@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from plotly.graph_objects import Figure
-
 from pythia_traj.dashboard import figures, style
-from pythia_traj.dashboard.figures import NothingToDraw
+
 from pythia_traj.errors import ConfigError
+from pythia_traj.figures.drawable import NothingToDraw
 
 ATTENTION = "attention (share, 0 to 1)"
 OVER_STEPS = [
@@ -322,5 +322,5 @@ def test_hostile_names_are_literal_in_traces_and_hovers(rows_of):
 
 
 def test_drawing_needs_no_torch():
-    check = "import sys, pythia_traj.dashboard.report; sys.exit('torch' in sys.modules)"
+    check = "import sys, pythia_traj.reports.report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

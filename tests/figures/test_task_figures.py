@@ -1,12 +1,12 @@
 """Figures of ablations, circuits, roles, n-grams and probes, drawn from a run of a tiny suite."""
 
 import pytest
+from pythia_traj.dashboard import circuits, learning
 
 import pythia_traj as pt
-from pythia_traj.dashboard import circuits, learning
-from pythia_traj.dashboard.charts import charts
-from pythia_traj.dashboard.figures import NothingToDraw
-from pythia_traj.dashboard.report import report
+from pythia_traj.figures.charts import charts
+from pythia_traj.figures.drawable import NothingToDraw
+from pythia_traj.reports.report import report
 
 EXPERIMENTS = {
     "ablation": {"task": "repeats", "n": 8, "sets": "L0H1+L1H2", "top": 2},

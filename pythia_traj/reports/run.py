@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from pythia_traj.analysis.facts import facts_of
-from pythia_traj.dashboard.report import report, write_report
 from pythia_traj.errors import StoreError
+from pythia_traj.reports.report import report, write_report
 from pythia_traj.store.read import read_run
 from pythia_traj.store.writing import writing
 

@@ -18,9 +18,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from pythia_traj.analysis.tables import undefined_metrics
-from pythia_traj.dashboard import style
-from pythia_traj.dashboard.page import numbers_of, sections_of
 from pythia_traj.errors import StoreError
+from pythia_traj.figures import style
+from pythia_traj.reports.page import numbers_of, sections_of
 
 
 def report(rows: pd.DataFrame, *, title: str, facts: Mapping[str, str]) -> str:
@@ -36,7 +36,7 @@ def report(rows: pd.DataFrame, *, title: str, facts: Mapping[str, str]) -> str:
         title and facts as text.
     """
     templates = Environment(
-        loader=PackageLoader("pythia_traj.dashboard", "."),
+        loader=PackageLoader("pythia_traj.reports", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

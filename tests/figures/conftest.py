@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from pythia_traj import schema
-from pythia_traj.dashboard.charts import Chart, charts
+from pythia_traj.figures.charts import Chart, charts
 
 STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, *range(1000, 20001, 1000), 40000, 80000, 143000)
 TOKENS_PER_STEP = 2_097_152

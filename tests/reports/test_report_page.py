@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from plotly.offline import get_plotlyjs
 
-from pythia_traj.dashboard.report import report, write_report
 from pythia_traj.errors import StoreError
+from pythia_traj.reports.report import report, write_report
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pythia_traj.dashboard.report import report, write_report
+from pythia_traj.reports.report import report, write_report
 
 HOSTILE = (
     "<b>x</b></script><script>document.title='taken'</script>"

@@ -1,0 +1,55 @@
+"""Figures: rows of `pythia_traj.load` in, a Plotly figure out; public as `pythia_traj.figures`.
+
+They are pure, and only draw what `pythia_traj.analysis` chooses, so that report, dashboard and
+notebook show the same. Rows come with controls (`controls=True`) or without. Trajectories of
+several models and labels share one figure. Rows without a value are not drawn; without any value,
+`NothingToDraw` says why.
+
+A file for each experiment, with its figures and its `CHARTS`; beside them:
+
+charts.py     which figures a report has, with headings and captions
+drawable.py   whether there is anything to draw
+style.py      colours, themes, quantities, literal text
+axes.py       the axis of training steps, and that of tokens above it
+lines.py      trajectories as lines with their intervals and controls
+maps.py       heat maps of layers and heads over steps, and of heads at one step
+marks.py      onsets as marks on the lines that they belong to
+data.py       what a figure shows, as a table
+
+A figure knows what it shows, so that a page can move it to another axis or write it as CSV:
+
+- `layout.meta`: `{"over": "steps"}` where the axis `x` is that of training steps. Its positions
+  are log2(step + 1); `x2` is the axis of tokens above it. `"at": [i, j]` says that trace i shows
+  for one step, `"step"`, what trace j shows for all; `"scales"`, which scale of a theme each
+  coloraxis has.
+- `trace.meta`: `steps`, the step of each point, or of each column of a heat map, and `model`. A
+  trace of data also has `key`, the columns of its rows that are constant; `varying`, those that
+  are not, by point; a heat map `rows`, the columns of each of its rows.
+"""
+
+from pythia_traj.figures.ablation import removed_heads_over_steps as removed_heads_over_steps
+from pythia_traj.figures.ablation import sets_over_steps as sets_over_steps
+from pythia_traj.figures.attribution import circuit_metric_over_steps as circuit_metric_over_steps
+from pythia_traj.figures.attribution import circuit_size_over_steps as circuit_size_over_steps
+from pythia_traj.figures.attribution import faithfulness_over_steps as faithfulness_over_steps
+from pythia_traj.figures.data import data_of as data_of
+from pythia_traj.figures.drawable import NothingToDraw as NothingToDraw
+from pythia_traj.figures.head_roles import roles_over_steps as roles_over_steps
+from pythia_traj.figures.induction import attention_of_heads as attention_of_heads
+from pythia_traj.figures.induction import attention_over_steps as attention_over_steps
+from pythia_traj.figures.induction import conventions_over_steps as conventions_over_steps
+from pythia_traj.figures.induction import copies_over_steps as copies_over_steps
+from pythia_traj.figures.induction import induction_over_steps as induction_over_steps
+from pythia_traj.figures.induction import previous_token_of_heads as previous_token_of_heads
+from pythia_traj.figures.linear_probe import probe_accuracy_over_steps as probe_accuracy_over_steps
+from pythia_traj.figures.linear_probe import (
+    probe_selectivity_over_steps as probe_selectivity_over_steps,
+)
+from pythia_traj.figures.lines import over_steps as over_steps
+from pythia_traj.figures.loss import accuracy_over_steps as accuracy_over_steps
+from pythia_traj.figures.loss import icl_over_steps as icl_over_steps
+from pythia_traj.figures.loss import loss_by_position as loss_by_position
+from pythia_traj.figures.loss import loss_over_steps as loss_over_steps
+from pythia_traj.figures.maps import heads_over_steps as heads_over_steps
+from pythia_traj.figures.maps import layers_over_steps as layers_over_steps
+from pythia_traj.figures.ngram import ngrams_over_steps as ngrams_over_steps
