@@ -4,6 +4,7 @@ reading.py   runs -> what the page needs: rows, items, models, states, and what 
 notes.py     what a reader must know of a run, in sentences
 page.py      rows -> the contents of the page's template
 report.py    contents -> one self-contained HTML document
+export.py    figures -> files: svg, pdf and png through one Chrome, html
 *.jinja      templates of that document, its style sheet and its script
 run.py       a run -> its report
 """
