@@ -3,8 +3,6 @@
 from pathlib import Path
 
 import pytest
-from pythia_traj.figures.charts import charts
-from pythia_traj.reports.run import report_run
 from pythia_traj.experiments.ablation import kinds_of_ablation
 
 import pythia_traj as pt
@@ -13,6 +11,8 @@ from pythia_traj.data import tasks as folder_of_tasks
 from pythia_traj.data.prompts import tasks
 from pythia_traj.engines import ablations
 from pythia_traj.errors import ConfigError, DataError
+from pythia_traj.figures.charts import charts
+from pythia_traj.reports.run import report_run
 from tests.adding import added_files
 
 ROOT = Path(__file__).parents[1]

@@ -16,6 +16,9 @@ The table also has the largest head of each metric of heads.
 PLACES = ("first step", "last step", "control, last step")
 """Where the key numbers of a metric stand in its trajectory."""
 
+_NUMBER = r"[-+]?[0-9][0-9.,]*(e[-+]?[0-9]+)?"
+"""A number in a reason."""
+
 _FURTHER = ("part", "target", "size", "reference", "variant")
 """The columns that distinguish the values of one metric, in the order in which they are shown."""
 
@@ -67,32 +70,38 @@ def _at_places(at: pd.DataFrame) -> Iterator[dict[str, object]]:
 def undefined_metrics(rows: pd.DataFrame) -> pd.DataFrame:
     """The metrics without a value, each with its reason.
 
+    Reasons that differ in their numbers alone stand together, as do all values of one metric.
+
     Args:
         rows: rows of a run.
 
     Returns:
-        columns `what` (the metric and what distinguishes it from others of its name), label,
-        reason, `models` (their names, separated by commas) and `rows`, the number of rows with this
-        reason.
+        columns metric, label, reason (the first of its kind), `reasons` (how many there are of its
+        kind), `models` (their names, separated by commas) and `rows`, the number of rows with one
+        of them.
     """
-    columns = ["what", "label", "reason"]
+    columns = ["metric", "label", "reason", "reasons", "models", "rows"]
     if rows.empty:
-        return pd.DataFrame(columns=[*columns, "models", "rows"])
+        return pd.DataFrame(columns=columns)
     missing = rows[rows["value"].isna()]
-    missing = missing.assign(
-        what=metric_names(missing, (*_FURTHER, "control")),
-        reason=missing["reason"].astype(object).fillna("no reason given"),
-    )
+    reason = missing["reason"].astype(object).fillna("no reason given").astype(str)
+    missing = missing.assign(reason=reason, kind=reason.str.replace(_NUMBER, "#", regex=True))
     found = [
-        (*map(str, key), ", ".join(map(str, at["model"].unique())), len(at))
-        for key, at in missing.groupby(columns, sort=False, observed=True)
+        (
+            *map(str, key[:2]),
+            at["reason"].iloc[0],
+            at["reason"].nunique(),
+            ", ".join(map(str, at["model"].unique())),
+            len(at),
+        )
+        for key, at in missing.groupby(["metric", "label", "kind"], sort=False, observed=True)
     ]
-    return pd.DataFrame(found, columns=[*columns, "models", "rows"])
+    return pd.DataFrame(found, columns=columns)
 
 
-def metric_names(rows: pd.DataFrame, further: tuple[str, ...] = _FURTHER) -> list[str]:
+def metric_names(rows: pd.DataFrame) -> list[str]:
     """The metric of each row, with what distinguishes it from others of its name."""
-    words = rows[["metric", *further]].astype(object)
+    words = rows[["metric", *_FURTHER]].astype(object)
     words["size"] = [None if pd.isna(size) else f"size {size:.0f}" for size in rows["size"]]
     words = words.where(words.notna(), "")
     return [" · ".join(filter(None, row)) for row in words.itertuples(index=False)]

@@ -13,7 +13,7 @@ from pythia_traj.errors import ConfigError
 from pythia_traj.figures import style
 from pythia_traj.figures.axes import add_token_axis, step_axis
 from pythia_traj.figures.data import key_of
-from pythia_traj.figures.drawable import one_each
+from pythia_traj.figures.drawable import drawable, one_each
 from pythia_traj.figures.style import Quantity
 
 ABOVE, BELOW, BETWEEN = 96, 60, 120
@@ -33,10 +33,11 @@ def layers_over_steps(chosen: pd.DataFrame, quantity: Quantity) -> go.Figure:
         quantity: what their values are.
 
     Raises:
+        NothingToDraw: no layer has a value.
         ConfigError: they are of several models, labels, metrics or kinds of one.
     """
     one_each(chosen, "layers_over_steps", *_IDENTITY)
-    chosen = chosen.dropna(subset=["layer"])
+    chosen = drawable(chosen.dropna(subset=["layer"]), chosen["metric"].iloc[0])
     trace = _over_steps(chosen, ["layer"], quantity)
     layers = [row["layer"] for row in trace.meta["rows"]]
     trace.update(y=layers)
@@ -57,11 +58,12 @@ def heads_over_steps(
         step: the step of the upper map, a measured one; by default the last.
 
     Raises:
+        NothingToDraw: no head has a value.
         ConfigError: the step was not measured; or they are of several models, labels, metrics or
             kinds of one.
     """
     one_each(chosen, "heads_over_steps", *_IDENTITY)
-    chosen = of_one_head(chosen)
+    chosen = drawable(of_one_head(chosen), chosen["metric"].iloc[0])
     over = _over_steps(chosen, ["layer", "head"], quantity)
     heads = [(row["layer"], row["head"]) for row in over.meta["rows"]]
     over.update(y=[f"L{layer}H{head}" for layer, head in heads])
@@ -149,11 +151,10 @@ def _constant(chosen: pd.DataFrame, column: str) -> list[str]:
 
 def _dress(figure: go.Figure, chosen: pd.DataFrame, quantity: Quantity, height: int) -> None:
     """Axes, colours and margins of a figure whose panels have some pixels of height."""
-    largest = max(float(np.nanmax(np.abs(trace.z))) for trace in figure.data)
+    largest = float(np.nanmax(np.abs(figure.data[-1].z)))
     colours, _ = style.scale_of(quantity, largest)
-    bar = {"orientation": "h", "thickness": 10, "len": 0.45, "xpad": 0, "ypad": 0}
-    place = {"x": 1, "xanchor": "right", "yref": "container", "y": 1, "yanchor": "top"}
-    title = {"text": str(quantity), "side": "top", "font": {"size": 12}}
+    bar = {"orientation": "h", "thickness": 10, "len": 0.4, "xpad": 0, "ypad": 0}
+    place = {"x": 1, "xanchor": "right", "yref": "container", "y": 0.995, "yanchor": "top"}
     figure.update_layout(
         template=style.TEMPLATE,
         plot_bgcolor=style.THEMES["light"].absent,
@@ -161,9 +162,13 @@ def _dress(figure: go.Figure, chosen: pd.DataFrame, quantity: Quantity, height: 
         margin={"t": ABOVE, "b": BELOW, "l": 60, "r": 24},
         xaxis=step_axis(chosen["step"]) | {"showgrid": False},
         yaxis={"showgrid": False},
-        coloraxis=colours | {"colorbar": bar | place | {"title": title, "nticks": 5}},
+        coloraxis=colours | {"colorbar": bar | place | {"nticks": 5}},
     )
     add_token_axis(figure, chosen)
+    paper = {"xref": "paper", "yref": "paper", "xanchor": "left", "x": 0, "y": 1}
+    figure.add_annotation(
+        text=style.literal(quantity), yanchor="top", yshift=ABOVE, showarrow=False, **paper
+    )
 
 
 def _scales(quantity: Quantity) -> dict[str, Any]:

@@ -181,7 +181,9 @@ def shades(n: int) -> list[str]:
     All are readable on white and on dark.
     """
     ends = [[0, "#1f5f9e"], [0.35, "#4aa3c7"], [0.65, "#c58f3a"], [1, "#d0521b"]]
-    return [str(shade) for shade in sample_colorscale(ends, [i / max(n - 1, 1) for i in range(n)])]
+    places = [i / max(n - 1, 1) for i in range(n)]
+    shades = sample_colorscale(ends, places, colortype="tuple")
+    return ["#" + "".join(f"{round(255 * part):02x}" for part in shade) for shade in shades]
 
 
 def scale_of(quantity: Quantity, largest: float) -> tuple[dict[str, Any], str]:

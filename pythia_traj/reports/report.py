@@ -1,64 +1,84 @@
-"""One page of a run: figures, key numbers, and metrics without a value.
+"""A page as one HTML document that needs no network and no server.
 
-It is one file that needs no network and no server. Everything from the run is text: the template
-escapes it, and figures are embedded as JSON. The page's own policy lets the browser run only the
-two scripts whose hashes it names, and load nothing.
+Everything from the run is text: the template escapes it, and figures are embedded in base64. The
+page's own policy lets the browser run only the two scripts whose hashes it names, and load nothing.
 """
 
 import base64
 import contextlib
 import hashlib
+import json
 import os
 import secrets
-from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from pythia_traj.analysis.tables import undefined_metrics
 from pythia_traj.errors import StoreError
 from pythia_traj.figures import style
-from pythia_traj.reports.page import numbers_of, sections_of
+from pythia_traj.figures.data import COLUMNS, NUMBERS
+from pythia_traj.reports.page import Page
+
+SCRIPTS = ("unpack.js", "axes.js", "figures.js", "saving.js", "controls.js")
+"""The page's own script, in parts: each uses only those before it."""
 
 
-def report(rows: pd.DataFrame, *, title: str, facts: Mapping[str, str]) -> str:
-    """A run as one self-contained HTML document.
+def rendered(page: Page) -> str:
+    """A page as one self-contained HTML document.
 
-    Args:
-        rows: rows of a run, as `pythia_traj.load` gives them.
-        title: the page's heading.
-        facts: facts below the heading, by name: models, steps, experiments, versions.
-
-    Returns:
-        The document. It opens from a file, loads nothing, and treats all that comes from rows,
-        title and facts as text.
+    It opens from a file, loads nothing, and treats all that comes from the page as text.
     """
     templates = Environment(
-        loader=PackageLoader("pythia_traj.reports", "."),
+        loader=PackageLoader("pythia_traj.reports", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    sections = sections_of(rows)
-    drawn = [one for section in sections for one in section.drawings if one.figure]
-    draw = templates.get_template("draw.js.jinja").render(config=style.CONFIG)
-    scripts = [get_plotlyjs(), draw] if drawn else []
+    scripts = [get_plotlyjs(), _own_script()] if page.figures else []
     return templates.get_template("report.html.jinja").render(
-        title=title,
-        facts=facts,
-        sections=sections,
-        numbers=numbers_of(rows),
-        undefined=undefined_metrics(rows).to_dict("records"),
-        holds_rows=not rows.empty,
-        drawn=drawn,
+        page=page,
+        data=_as_json(_data_of(page)),
         scripts=scripts,
         digests=[_digest(script) for script in scripts],
-        style=style,
     )
+
+
+def _data_of(page: Page) -> dict[str, Any]:
+    """What the page's script reads beside the figures."""
+    themes = {
+        name: {
+            "template": style.template(theme).to_plotly_json(),
+            "sequential": style.even(theme.sequential),
+            "diverging": style.even(theme.diverging),
+            "absent": theme.absent,
+            "quiet": theme.quiet,
+        }
+        for name, theme in style.THEMES.items()
+    }
+    return {
+        "training": page.training,
+        "steps": page.steps,
+        "themes": themes,
+        "columns": COLUMNS,
+        "numbers": NUMBERS,
+    }
+
+
+def _as_json(value: Any) -> str:
+    """JSON without the only character that could end its HTML element."""
+    return json.dumps(value, allow_nan=False).replace("<", "\\u003c")
+
+
+@cache
+def _own_script() -> str:
+    folder = files("pythia_traj.reports") / "templates"
+    return "\n".join((folder / name).read_text(encoding="utf-8") for name in SCRIPTS)
 
 
 def _digest(script: str) -> str:

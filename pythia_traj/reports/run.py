@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from pythia_traj.analysis.facts import facts_of
 from pythia_traj.errors import StoreError
-from pythia_traj.reports.report import report, write_report
+from pythia_traj.reports.contents import page_of
+from pythia_traj.reports.report import rendered, write_report
 from pythia_traj.store.read import read_run
 from pythia_traj.store.writing import writing
 
@@ -24,14 +24,12 @@ def report_run(run: str | Path, path: str | Path) -> tuple[str, ...]:
     """
     directory, target = Path(run), Path(path)
     found = read_run(directory, controls=True, mixed=True)
-    page = report(
-        found.frame, title=f"pythia-traj: {directory.resolve().name}", facts=facts_of(found)
-    )
+    page = page_of(found.frame, title=directory.resolve().name, notes=found.notes)
     if target.is_dir():
         raise StoreError(
             f"{target} is a directory: give the file to write, such as {target / 'report.html'}"
         )
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_report(page, target)
+        write_report(rendered(page), target)
     return found.notes

@@ -65,11 +65,24 @@ def test_undefined_metrics_have_their_reason_and_their_rows():
         {"value": 1.0},
     )
     assert undefined_metrics(rows).to_numpy().tolist() == [
-        ["icl_score", "a", "too short", "m, m2", 3],
-        ["icl_score · shuffled", "a", "too short", "m", 1],
-        ["kl · size 2", "a", "no reason given", "m", 1],
+        ["icl_score", "a", "too short", 1, "m, m2", 4],
+        ["kl", "a", "no reason given", 1, "m", 1],
     ]
     assert undefined_metrics(rows[-1:]).empty
+
+
+def test_reasons_that_differ_in_numbers_alone_stand_together():
+    rows = frame(
+        *(
+            {"metric": "faithfulness", "size": size, "reason": f"within 3 errors ({size / 7}) of 0"}
+            for size in (10, 20, 30)
+        ),
+        {"metric": "faithfulness", "reason": "a ratio of losses"},
+    )
+    assert undefined_metrics(rows)[["reason", "reasons", "rows"]].to_numpy().tolist() == [
+        [f"within 3 errors ({10 / 7}) of 0", 3, 3],
+        ["a ratio of losses", 1, 1],
+    ]
 
 
 def test_no_rows_have_no_numbers():

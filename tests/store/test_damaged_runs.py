@@ -8,10 +8,10 @@ import warnings
 
 import pandas as pd
 import pytest
-from pythia_traj.reports.run import report_run
 
 import pythia_traj as pt
 from pythia_traj.errors import StoreError
+from pythia_traj.reports.run import report_run
 from pythia_traj.store.events import read_events
 from pythia_traj.store.layout import Run
 from tests.store import damage as d

@@ -7,10 +7,10 @@ import warnings
 
 import pandas as pd
 import pytest
-from pythia_traj.reports.run import report_run
 
 import pythia_traj as pt
 from pythia_traj.errors import StoreError
+from pythia_traj.reports.run import report_run
 from pythia_traj.schema import Column
 from pythia_traj.store import files, parquet
 from pythia_traj.store.layout import Run

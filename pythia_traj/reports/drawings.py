@@ -1,0 +1,112 @@
+"""The figures of a page: the charts of each experiment, drawn or with the reason why not."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from pythia_traj.figures.charts import Chart, charts
+from pythia_traj.figures.drawable import NothingToDraw
+from pythia_traj.reports.summary import listed
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One figure of a drawing.
+
+    Attributes:
+        of: the models and labels that it shows, where the drawing has several panels.
+        figure: the figure; None where there is nothing to draw.
+        reason: why nothing is drawn.
+    """
+
+    of: str
+    figure: go.Figure | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A chart of some rows: its texts, and its panels beside each other."""
+
+    heading: str
+    caption: str
+    panels: tuple[Panel, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """An experiment and its drawings; none where nothing of it can be drawn.
+
+    Attributes:
+        experiment: its name.
+        about: its labels, where they differ from its name.
+        drawings: its figures.
+    """
+
+    experiment: str
+    about: str
+    drawings: tuple[Drawing, ...]
+
+
+def sections_of(rows: pd.DataFrame) -> list[Section]:
+    """The experiments of some rows, ours in the order of their charts, each with its drawings."""
+    if rows.empty:
+        return []
+    there = [str(name) for name in rows["experiment"].dropna().unique()]
+    known = [name for name in ORDER if name in there]
+    return [
+        _section(name, rows[rows["experiment"].isin([name])])
+        for name in [*known, *sorted(set(there) - set(known))]
+    ]
+
+
+ORDER = (
+    *("loss", "induction", "head_roles", "ngram", "logit_lens", "linear_probe"),
+    *("representation", "weights", "activations", "memorization", "samples"),
+    *("behaviour", "logit_attribution", "ablation", "patching", "transplant", "attribution"),
+)
+"""The experiments in the order of a page's sections; others follow."""
+
+
+def _section(experiment: str, rows: pd.DataFrame) -> Section:
+    drawings = [
+        drawing
+        for chart in charts().get(experiment, ())
+        if (drawing := _drawing(chart, rows)) is not None
+    ]
+    labels = [str(label) for label in rows["label"].dropna().unique()]
+    about = "" if labels == [experiment] else f"Under the labels {listed(labels)}."
+    return Section(
+        experiment, about.replace("labels", "label") if len(labels) == 1 else about, tuple(drawings)
+    )
+
+
+def _drawing(chart: Chart, rows: pd.DataFrame) -> Drawing | None:
+    """A chart's panels; None where no rows are for it."""
+    groups = dict(_groups(chart, rows))
+    panels = [
+        panel
+        for of, group in groups.items()
+        if (panel := _panel(chart, of if len(groups) > 1 else "", group)) is not None
+    ]
+    return Drawing(chart.heading, chart.caption, tuple(panels)) if panels else None
+
+
+def _panel(chart: Chart, of: str, rows: pd.DataFrame) -> Panel | None:
+    try:
+        return Panel(of, chart.draw(rows))
+    except NothingToDraw as nothing:
+        return Panel(of, reason=str(nothing)) if nothing.reasons else None
+
+
+def _groups(chart: Chart, rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    by = {"experiment": [], "label": ["label"], "unit": ["model", "label"]}[chart.each]
+    if not by:
+        yield "", rows
+        return
+    varying = [name for name in by if rows[name].nunique() > 1]
+    for key, group in rows.groupby(by, observed=True, sort=False):
+        named: Mapping[str, object] = dict(zip(by, key, strict=True))
+        yield " · ".join(str(named[name]) for name in varying), group

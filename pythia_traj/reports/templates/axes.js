@@ -1,0 +1,44 @@
+"use strict";
+// Where steps lie: on log2(step + 1), at the tokens seen, or at the loss reached.
+
+const PAGE = JSON.parse(document.getElementById("page-data").textContent);
+
+const AXIS_TITLES = { tokens: "training tokens", loss: "loss on text (nats per token)" };
+
+function position(axis, model, step) {
+  if (axis === "steps") return Math.log2(step + 1);
+  const training = PAGE.training[model];
+  if (!training) return null;
+  return between(training.steps, training[axis], step);
+}
+
+// The value at a step, linear between those measured; null outside them or beside a missing one.
+function between(steps, values, step) {
+  const after = steps.findIndex((one) => one >= step);
+  if (after < 0) return null;
+  if (steps[after] === step) return values[after];
+  if (after === 0 || values[after] === null || values[after - 1] === null) return null;
+  const share = (step - steps[after - 1]) / (steps[after] - steps[after - 1]);
+  return values[after - 1] + share * (values[after] - values[after - 1]);
+}
+
+// A trace with its points at their places on an axis.
+function placed(trace, axis) {
+  const meta = trace.meta;
+  if (axis === "steps" || !meta || !meta.steps) return trace;
+  const x = meta.steps.map((step) => position(axis, meta.model, step));
+  if (trace.type !== "heatmap") return { ...trace, x };
+  // The columns of a map stand in the order of the axis.
+  const kept = [...x.keys()].filter((i) => x[i] !== null).sort((a, b) => x[a] - x[b]);
+  const pick = (row) => kept.map((i) => row[i]);
+  return { ...trace, x: pick(x), z: trace.z.map(pick), customdata: trace.customdata.map(pick) };
+}
+
+// The layout of a figure over steps on another axis.
+function onAxis(layout, axis) {
+  if (axis === "steps" || !layout.meta || layout.meta.over !== "steps") return layout;
+  const { tickmode, tickvals, ticktext, minor, ...rest } = layout.xaxis;
+  const xaxis = { ...rest, title: { text: AXIS_TITLES[axis] }, nticks: 7 };
+  if (axis === "loss") xaxis.autorange = "reversed";
+  return { ...layout, xaxis, xaxis2: { ...layout.xaxis2, visible: false } };
+}

@@ -1,0 +1,64 @@
+"use strict";
+// A figure as SVG or PNG, always on white, and its data as CSV.
+
+// A row for each point or cell with a value, as pythia_traj.figures.data_of has them.
+function dataOf(figure) {
+  const found = [];
+  for (const trace of figure.data) {
+    const meta = trace.meta;
+    if (!meta || !meta.key) continue;
+    if (trace.type === "heatmap")
+      trace.z.forEach((row, i) => row.forEach((value, j) => {
+        const tokens = meta.tokens ? meta.tokens[j] : null;
+        if (isNumber(value)) found.push({ ...meta.key, ...meta.rows[i], step: meta.steps[j], tokens, value });
+      }));
+    else
+      trace.y.forEach((value, i) => {
+        if (!isNumber(value)) return;
+        const row = { ...meta.key, step: meta.steps[i], value };
+        for (const [name, values] of Object.entries(meta.varying || {})) row[name] = values[i];
+        PAGE.numbers.forEach((name, j) => { row[name] = trace.customdata[i][j + 1]; });
+        found.push(row);
+      });
+  }
+  return found;
+}
+
+function isNumber(value) {
+  return typeof value === "number" && !Number.isNaN(value);
+}
+
+function asCsv(rows) {
+  const isThere = (value) => value !== undefined && value !== null && !Number.isNaN(value);
+  const columns = PAGE.columns.filter((name) => rows.some((row) => isThere(row[name])));
+  const cell = (value) => {
+    const text = isThere(value) ? String(value) : "";
+    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  };
+  return [columns, ...rows.map((row) => columns.map((name) => row[name]))]
+    .map((row) => row.map(cell).join(",") + "\r\n").join("");
+}
+
+function save(name, type, text) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
+async function saveFigure(holder, format) {
+  if (!figures.get(holder)) await draw(holder);
+  const figure = figures.get(holder), name = holder.dataset.name;
+  if (format === "csv") return save(`${name}.csv`, "text/csv", asCsv(dataOf(figure)));
+  const shown = displayed(figure, { ...VIEW, theme: "light" });
+  const size = { width: 900, height: figure.layout.height, scale: format === "png" ? 2 : 1 };
+  return Plotly.downloadImage({ ...shown, config: CONFIG }, { format, filename: name, ...size });
+}
+
+for (const button of document.querySelectorAll("button[data-save]"))
+  button.addEventListener("click", () => saveFigure(document.getElementById(button.dataset.of), button.dataset.save));
+
+for (const button of document.querySelectorAll("button[data-copy]"))
+  button.addEventListener("click", () =>
+    save(button.dataset.name, "text/plain", document.getElementById(button.dataset.copy).textContent));

@@ -1,0 +1,284 @@
+"""The page in a real browser, opened from a file: one Chromium for all of these tests."""
+
+import csv
+import math
+import shutil
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pythia_traj import figures
+from pythia_traj.figures.charts import charts
+from pythia_traj.reports.contents import page_of
+from pythia_traj.reports.report import rendered, write_report
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = [
+    pytest.mark.chromium,
+    pytest.mark.skipif(
+        CHROMIUM is None,
+        reason="no Chromium is installed: chromium, chromium-browser or google-chrome",
+    ),
+]
+
+HOSTILE = (
+    "<b>x</b></script><script>document.title='taken'</script>"
+    "<a href='javascript:alert(1)'>y</a><img src=x onerror=alert(1)> %{x} $y$"
+)
+STEPS = (0, 1, 4, 64, 512, 1000, 8000, 143000)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def shown_rows(rows_of) -> pd.DataFrame:
+    return rows_of(steps=STEPS, layers=3, heads=4)
+
+
+@pytest.fixture(scope="module")
+def written(shown_rows, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    onsets = pd.DataFrame([_onset(shown_rows)])
+    write_report(
+        rendered(
+            page_of(
+                shown_rows,
+                title="A run",
+                notes=["One unit failed: out of memory."],
+                findings=[("Prefix matching takes off at step 1,000.", "induction")],
+                onsets=onsets,
+            )
+        ),
+        path,
+    )
+    return path
+
+
+def _onset(rows: pd.DataFrame) -> dict[str, object]:
+    """A dated row of the loss on text."""
+    chosen = rows[(rows["metric"] == "nll") & rows["control"].isna() & rows["position"].isna()]
+    one = chosen[chosen["experiment"] == "loss"].iloc[0]
+    date = {"status": "onset", "step": 600.0, "low": 512, "high": 1000, "level": 7.0}
+    return {**one.drop(["low", "high"]), **date, "words": "step 600, 95 % interval 512..1000"}
+
+
+@pytest.fixture
+def opened(browser, written):
+    """Opens the page in a window, waits until all of it is drawn, and fails on any message."""
+    contexts = []
+
+    def open_(path: Path = written, width: int = 1280, **looks: str):
+        context = browser.new_context(viewport={"width": width, "height": 900}, **looks)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: said.append(request.url) if asks(request.url) else None)
+        page.goto(path.as_uri())
+        page.wait_for_selector("html[data-ready=all]", state="attached", timeout=60000)
+        return page
+
+    said: list[str] = []
+    yield open_
+    for context in contexts:
+        context.close()
+    assert said == []
+
+
+def asks(url: str) -> bool:
+    """Whether a request leaves the file and what its own script makes."""
+    return not url.startswith(("file:", "blob:", "data:"))
+
+
+LOOKS = [
+    (width, scheme, media)
+    for width in (1280, 390)
+    for scheme, media in (("light", "screen"), ("dark", "screen"), ("dark", "print"))
+]
+
+
+@pytest.mark.parametrize(("width", "scheme", "media"), LOOKS)
+def test_it_opens_whole_on_a_desk_and_a_phone_in_light_dark_and_print(width, scheme, media, opened):
+    page = opened(width=width, color_scheme=scheme)
+    page.emulate_media(media=media, color_scheme=scheme)
+    page.wait_for_timeout(200)
+    holders = page.locator("[data-figure]")
+    assert holders.count() == len(charts()["loss"]) + len(charts()["induction"])
+    wanted = "dark" if (scheme, media) == ("dark", "screen") else "light"
+    looks = holders.evaluate_all("all => all.map(one => one.dataset.drawn)")
+    assert set(looks) == {wanted}
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert paper == {"dark": "rgb(21, 24, 28)", "light": "rgb(255, 255, 255)"}[wanted]
+    ground = holders.first.locator(".main-svg").first.evaluate("one => one.style.background")
+    assert ground == paper
+    if media == "screen":
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")])
+def test_axe_finds_no_serious_violation(width, scheme, opened):
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(opened(width=width, color_scheme=scheme)).response["violations"]
+    serious = [one for one in found if one["impact"] in ("serious", "critical")]
+    assert [(one["id"], one["nodes"][0]["html"]) for one in serious] == []
+
+
+def test_step_0_has_a_place_and_a_label_on_the_log_axis(opened):
+    page = opened()
+    labels = page.locator("#figure-0 .xtick text").all_text_contents()
+    assert labels[0] == "0"
+    assert labels[-1] == "143000"
+    points = page.evaluate("document.querySelector('#figure-0')._fullData.map(one => one.x)")
+    assert any(0 in trace.values() if isinstance(trace, dict) else 0 in trace for trace in points)
+
+
+def axis_of(page, figure: str = "#figure-0") -> dict:
+    return page.evaluate(
+        "one => { const axis = document.querySelector(one)._fullLayout.xaxis;"
+        " return {title: axis.title.text, range: axis.range}; }",
+        figure,
+    )
+
+
+def test_one_choice_moves_all_figures_to_tokens_and_to_the_loss(opened, shown_rows):
+    page = opened()
+    page.get_by_role("radio", name="tokens").check()
+    every = page.locator("[data-figure]").evaluate_all(
+        "all => all.filter(one => (one.layout.meta || {}).over === 'steps')"
+        ".map(one => one._fullLayout.xaxis.title.text)"
+    )
+    assert len(every) == 9
+    assert set(every) == {"training tokens"}
+    assert axis_of(page)["range"][1] > 143000 * 2_097_152
+    page.get_by_role("radio", name="loss").check()
+    axis = axis_of(page)
+    assert axis["title"] == "loss on text (nats per token)"
+    assert axis["range"][0] > axis["range"][1], "training goes from left to right"
+    columns = page.evaluate(
+        "Array.from(document.querySelector('[aria-label^=\"Prefix matching of every\"]').data[1].x)"
+    )
+    assert columns == sorted(columns)
+    page.get_by_role("radio", name="steps (log)").check()
+    assert axis_of(page)["title"] == "training step (log scale)"
+
+
+MAP = '[aria-label^="Prefix matching of every"]'
+
+
+def heads_shown(page) -> list:
+    return page.evaluate("one => document.querySelector(one).data[0].z.map(row => [...row])", MAP)
+
+
+def test_the_slider_moves_the_maps_of_one_step(opened, shown_rows):
+    page = opened()
+    holder = page.locator(MAP)
+    holder.scroll_into_view_if_needed()
+    for step in (0, 1000, 143000):
+        page.locator("#step").fill(str(STEPS.index(step)))
+        assert page.locator("#step-said").text_content() == f"step {step:,}"
+        at = shown_rows[
+            (shown_rows["metric"] == "prefix_matching")
+            & (shown_rows["variant"] == "two_halves")
+            & shown_rows["control"].isna()
+            & (shown_rows["step"] == step)
+        ]
+        wanted = at.pivot(index="head", columns="layer", values="value")
+        page.wait_for_timeout(100)
+        assert heads_shown(page) == wanted.to_numpy().tolist()
+        said = page.evaluate("one => document.querySelector(one).layout.annotations[0].text", MAP)
+        assert said == f"at step {step:,}"
+        place = page.evaluate("one => document.querySelector(one).layout.shapes[0].x0", MAP)
+        assert place == math.log2(step + 1)
+
+
+def test_it_plays_from_the_first_step_to_the_last_and_stops(opened):
+    page = opened()
+    page.get_by_role("button", name="Play").click()
+    page.get_by_role("button", name="Pause").wait_for()
+    page.wait_for_timeout(700)
+    assert page.locator("#step-said").text_content() in {f"step {s:,}" for s in STEPS[1:4]}
+    page.get_by_role("button", name="Play").wait_for(timeout=10000)
+    assert page.locator("#step-said").text_content() == "step 143,000"
+
+
+def saved(page, holder: str, format_: str) -> Path:
+    with page.expect_download() as coming:
+        of = page.locator(holder).get_attribute("id")
+        page.locator(f'button[data-of="{of}"][data-save="{format_}"]').click()
+    return Path(coming.value.path())
+
+
+@pytest.mark.parametrize("holder", ["#figure-0", MAP, '[aria-label^="Loss along"]'])
+def test_the_saved_csv_has_the_values_that_load_gives(holder, opened, shown_rows):
+    page = opened()
+    page.get_by_role("radio", name="loss").check()
+    with saved(page, holder, "csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    metric = {row["metric"] for row in found}.pop()
+    known = shown_rows[shown_rows["metric"] == metric].astype({"value": float})
+    by_key = {}
+    columns = [name for name in found[0] if name not in ("value", "stderr", "low", "high", "n")]
+    every = [*figures.data.COLUMNS[:-5], "step"]
+    absent = [name for name in every if name not in columns and name in known]
+    for row in known[known[absent].isna().all(axis=1)].itertuples():
+        texts = ("" if pd.isna(getattr(row, name)) else str(getattr(row, name)) for name in columns)
+        by_key[tuple(texts)] = row.value
+    assert len(found) > len(STEPS) / 2
+    for row in found:
+        assert float(row["value"]) == by_key[tuple(row[name] for name in columns)]
+
+
+def test_a_figure_is_saved_as_svg_with_text_on_white_and_as_png(opened):
+    page = opened(color_scheme="dark")
+    svg = saved(page, "#figure-0", "svg").read_text()
+    tree = ET.fromstring(svg)
+    texts = {text for one in tree.iter() if (text := (one.text or "").strip())}
+    assert {"loss (nats per token)", "training step (log scale)"} <= texts
+    assert "rgb(255, 255, 255)" in svg
+    assert "rgb(21, 24, 28)" not in svg
+    assert saved(page, "#figure-0", "png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_onset_is_marked_with_its_interval_and_follows_the_axis(opened):
+    page = opened()
+    mark = (
+        "(() => { const mark = document.querySelector('#figure-0').data"
+        ".find(one => (one.name || '').startsWith('onset')); return [...mark.x]; })()"
+    )
+    assert page.evaluate(mark) == [math.log2(step + 1) for step in (512, 600, 1000)]
+    page.get_by_role("radio", name="tokens").check()
+    low, at, high = page.evaluate(mark)
+    assert (low, high) == (512 * 2_097_152, 1000 * 2_097_152)
+    assert at == pytest.approx(600 * 2_097_152)
+
+
+def test_labels_from_the_data_stay_text(rows_of, opened, tmp_path):
+    hostile = rows_of(models=(HOSTILE,), labels=(HOSTILE, f"ind {HOSTILE}"), steps=(0, 512))
+    tame = rows_of(steps=(0, 512))
+    rows = pd.concat([part.astype(object) for part in (hostile, tame)], ignore_index=True)
+    rows["part"] = rows["part"].where(rows["part"].isna(), rows["part"].astype(str) + HOSTILE)
+    rows["value"] = rows["value"].astype(float)
+    path = tmp_path / f"page {'x' * 9} <b>.html"
+    found = [(HOSTILE, "induction")]
+    write_report(rendered(page_of(rows, title=HOSTILE, notes=[HOSTILE], findings=found)), path)
+    page = opened(path)
+    assert page.title() == HOSTILE
+    assert page.locator("h1").text_content() == HOSTILE
+    for inside in ("b", "img", "i", "a[href^=javascript]"):
+        assert page.locator(inside).count() == 0
+    legends = page.locator("#figure-0 .legendtext").all_text_contents()
+    assert any(HOSTILE in text for text in legends)
+    page.mouse.move(640, 500)
