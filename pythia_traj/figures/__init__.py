@@ -14,6 +14,7 @@ axes.py       the axis of training steps, and that of tokens above it
 lines.py      trajectories as lines with their intervals and controls
 maps.py       heat maps of layers and heads over steps, and of heads at one step
 marks.py      onsets as marks on the lines that they belong to
+training.py   learning rate, warm-up and second epoch beside what was measured
 data.py       what a figure shows, as a table
 
 A figure knows what it shows, so that a page can move it to another axis or write it as CSV:
@@ -53,3 +54,4 @@ from pythia_traj.figures.loss import loss_over_steps as loss_over_steps
 from pythia_traj.figures.maps import heads_over_steps as heads_over_steps
 from pythia_traj.figures.maps import layers_over_steps as layers_over_steps
 from pythia_traj.figures.ngram import ngrams_over_steps as ngrams_over_steps
+from pythia_traj.figures.training import with_training as with_training
