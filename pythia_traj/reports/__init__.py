@@ -7,4 +7,5 @@ report.py    contents -> one self-contained HTML document
 export.py    figures -> files: svg, pdf and png through one Chrome, html
 *.jinja      templates of that document, its style sheet and its script
 run.py       a run -> its report
+plot.py      one metric of a run -> a figure in a file
 """

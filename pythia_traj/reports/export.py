@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from socket import socket
 from threading import Event
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
@@ -168,11 +168,22 @@ def _check_suffix(suffix: str, given: str) -> str:
     return suffix
 
 
+def check_size(given: str) -> Size:
+    """A size as a user gave it.
+
+    Raises:
+        FigureError: there is no such size.
+    """
+    for size in get_args(Size):
+        if size == given:
+            return cast(Size, size)
+    raise FigureError(f"size {one_line(given)!r}: give one of {', '.join(get_args(Size))}")
+
+
 def _write(wanted: Sequence[_Wanted], on_figure: OnFigure | None) -> list[Path]:
     """Draws all, then writes all."""
-    if any(one.size not in get_args(Size) for one in wanted):
-        raise FigureError(f"size: give one of {', '.join(get_args(Size))}")
     for one in wanted:
+        check_size(one.size)
         if one.path.is_dir():
             example = one.path / f"figure.{one.suffix}"
             raise StoreError(

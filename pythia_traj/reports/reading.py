@@ -171,14 +171,19 @@ def _read(path: Path, prefix: str) -> _OneRun:
         # Only files of units say which schema they are of.
         models = _no_models()
     else:
-        models, of_models = _models(run, found.footers)
+        models, of_models = read_models(run, found.footers)
         notes += of_models
     one = _OneRun(path, run, prefix, found, models, state)
     return replace(one, notes=one.said([*notes, *notes_of(found, state)]))
 
 
-def _models(run: Run, units: Mapping[Found, Footer]) -> tuple[pd.DataFrame, list[Note]]:
-    """The table of models with where each is published, and what was left out of it."""
+def read_models(run: Run, units: Mapping[Found, Footer]) -> tuple[pd.DataFrame, list[Note]]:
+    """The table of models with where each is published, and what was left out of it.
+
+    Args:
+        run: a run of this schema.
+        units: the provenance of its units, which in old runs alone say where a model is from.
+    """
     if "models" not in list_tables(run):
         return _no_models(), []
     read = read_run(run, table="models", mixed=True)

@@ -260,7 +260,7 @@ def test_suffixes_may_be_in_capitals():
 def test_an_unknown_format_or_size_is_refused(tmp_path):
     with pytest.raises(FigureError, match="format 'gif': figures are written as"):
         write_figures({"a": lines()}, tmp_path, ["gif"])
-    with pytest.raises(FigureError, match="give one of page, column"):
+    with pytest.raises(FigureError, match="size 'poster': give one of page, column"):
         write_figures({"a": lines()}, tmp_path, ["html"], size="poster")
     assert not list(tmp_path.iterdir())
 
