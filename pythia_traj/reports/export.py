@@ -172,7 +172,7 @@ def check_size(given: str) -> Size:
     """A size as a user gave it.
 
     Raises:
-        FigureError: there is no such size.
+        FigureError: it is another word.
     """
     for size in get_args(Size):
         if size == given:
