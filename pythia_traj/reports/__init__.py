@@ -7,5 +7,6 @@ report.py    contents -> one self-contained HTML document
 export.py    figures -> files: svg, pdf and png through one Chrome, html
 *.jinja      templates of that document, its style sheet and its script
 run.py       a run -> its report
+outputs.py   runs -> the page and its figures in files
 plot.py      one metric of a run -> a figure in a file
 """
