@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from pythia_traj.analysis.roles import tracked_heads as tracked_heads
     from pythia_traj.analysis.smoothing import smooth as smooth
     from pythia_traj.config import SweepConfig as SweepConfig
+    from pythia_traj.reports.outputs import report as report
+    from pythia_traj.reports.plot import plot as plot
     from pythia_traj.store.convert import convert as convert
     from pythia_traj.store.describe import describe as describe
     from pythia_traj.store.read import load as load
@@ -64,8 +66,10 @@ _LAZY = {
     "match_heads": "pythia_traj.analysis.comparison.matching",
     "onset": "pythia_traj.analysis.onsets.frames",
     "order": "pythia_traj.analysis.onsets.order",
+    "plot": "pythia_traj.reports.plot",
     "published_models": "pythia_traj.store.read",
     "refine": "pythia_traj.sweeps.refining",
+    "report": "pythia_traj.reports.outputs",
     "role_timeline": "pythia_traj.analysis.roles",
     "seed_bands": "pythia_traj.analysis.comparison.seeds",
     "select_heads": "pythia_traj.analysis.onsets.selected",
@@ -95,8 +99,10 @@ __all__ = [
     "match_heads",
     "onset",
     "order",
+    "plot",
     "published_models",
     "refine",
+    "report",
     "role_timeline",
     "seed_bands",
     "select_heads",

@@ -116,6 +116,7 @@ RULES = Rules(
         "data": ("datasets", "pyarrow"),
         "doctor": ("huggingface_hub", "torch"),
         "reads": ("transformer_lens",),
+        "reports": ("choreographer", "kaleido"),
         "sweeps": ("pandas",),
     },
     anywhere=("annotated_types", "numpy", "psutil", "pydantic", "pydantic_core", "rich"),

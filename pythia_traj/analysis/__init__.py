@@ -10,6 +10,8 @@ roles.py         roles of heads as timelines
 learning.py      n-grams and probes
 tables.py        key numbers, and the metrics without a value
 facts.py         what a run holds, in a few lines
+schedules.py     how the learning rates of a run's models went
+named.py         the names by which a metric is asked for
 records.py       a table as JSON has it
 onsets/          when trajectories take off, and how sure that is
 adaptive/        which steps to measure so that few of them find an onset
