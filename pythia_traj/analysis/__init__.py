@@ -12,6 +12,7 @@ tables.py        key numbers, and the metrics without a value
 facts.py         what a run holds, in a few lines
 records.py       a table as JSON has it
 onsets/          when trajectories take off, and how sure that is
+findings/        what a run shows, in sentences
 adaptive/        which steps to measure so that few of them find an onset
 comparison/      models and seeds beside each other: aligned, as bands, heads as distributions
 smoothing.py     trajectories smoothed over log step

@@ -18,7 +18,10 @@ _OF_ANSWERS = ("logit_diff", "prob_diff")
 
 _APART = ("variant", "part", "target", "reference")
 _TEXT = (*WHICH, "experiment", "metric", "control", *_APART, "reason")
-_NUMBERS = ("tokens", "layer", "head", "position", "size", "value", "stderr", "n")
+_NUMBERS = (
+    *("tokens", "layer", "head", "position", "size"),
+    *("value", "stderr", "low", "high", "n", "clusters"),
+)
 
 
 def choose(
@@ -34,8 +37,8 @@ def choose(
 
     Returns:
         columns model, label, experiment, metric, control, variant, part, target, reference and
-        reason as strings; tokens, layer, head, position, size, value, stderr and n as floats; step
-        as an integer; an empty `note`, for remarks on a value.
+        reason as strings; tokens, layer, head, position, size, value, stderr, low, high, n and
+        clusters as floats; step as an integer; an empty `note`, for remarks on a value.
     """
     if rows.empty:
         rows = rows.reindex(columns=[*_TEXT, *_NUMBERS, "component", "step"])
