@@ -82,16 +82,15 @@ class _Metric:
         height = (sure["top"] - sure["base"]).astype(float)
         sure = sure.assign(called=head_names(sure), height=height)
         sure = sure.sort_values("height", ascending=False, kind="stable")
+        at_top = sure[["layer", "head", "top_step", "called"]].astype({"top_step": float})
+        at_top = chosen.merge(at_top.astype({"layer": float, "head": float}), on=["layer", "head"])
+        at_top = at_top[at_top["step"] == at_top["top_step"]]
         tops = {}
-        for one in sure.to_dict("records"):
-            at = chosen[(chosen["layer"] == one["layer"]) & (chosen["head"] == one["head"])]
+        for name, at in at_top.groupby("called", sort=False):
             own = values_of(measured(at))
-            if not own:
-                continue
-            top = max(own, key=lambda value: (value.step == one["top_step"], value.value))
-            control = control_of(at, top.step) if self.has_null else None
-            if top.above(control):
-                tops[str(one["called"])] = (top, control)
+            control = control_of(at, own[0].step) if own and self.has_null else None
+            if own and own[0].above(control):
+                tops[str(name)] = (own[0], control)
         return sure[sure["called"].isin(list(tops))], tops
 
 
