@@ -1,16 +1,12 @@
 """One metric of a run as a figure in a file: `pythia-traj plot`, `pythia_traj.plot`."""
 
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
-import plotly.graph_objects as go
 
 from pythia_traj.analysis.named import filters_of
 from pythia_traj.analysis.schedules import schedules_of
 from pythia_traj.errors import FigureError
+from pythia_traj.figures.metric import metric_figure
 from pythia_traj.figures.training import with_training
 from pythia_traj.reports.export import Size, suffix_of, write_figure
 from pythia_traj.reports.reading import read_models
@@ -69,13 +65,8 @@ def plot(
     found = read_run(opened, controls=True, mixed=True, **where)
     if found.frame.empty:
         raise FigureError("; ".join(found.notes) or f"{run} has no row of {metric}")
-    figure = _drawn(found.frame)
+    figure = metric_figure(found.frame)
     if training:
         figure = with_training(figure, schedules_of(read_models(opened, found.footers)[0]))
     write_figure(figure, path, size=size)
     return found.notes
-
-
-def _drawn(rows: pd.DataFrame) -> go.Figure:
-    metric_figure: Any = import_module("pythia_traj.figures.metric").metric_figure
-    return metric_figure(rows)
