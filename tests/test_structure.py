@@ -23,6 +23,7 @@ FLOORS = {
     "keys": 1,
     "checkpoint": 1,
     "processing": 1,
+    "bibliography": 1,
     "engines": 1,
     "architectures": 2,
     "suites": 2,
@@ -53,6 +54,7 @@ FLOORS = {
     "sweeps": 5,
     "cluster": 6,
     "dashboard": 6,
+    "reports": 6,
     "doctor": 6,
     "cli": 7,
 }
@@ -102,6 +104,7 @@ RULES = Rules(
         "experiments": ("torch", "transformer_lens"),
         "hub": ("httpx2", "huggingface_hub"),
         "models": ("jaxtyping", "tokenizers", "torch", "transformer_lens", "transformers"),
+        "reports": ("pandas",),
         "store": ("pandas", "pyarrow", "safetensors"),
         "stream": ("torch", "transformer_lens"),
         "sweeps": ("torch", "transformer_lens"),
