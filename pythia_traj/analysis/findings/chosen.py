@@ -19,7 +19,7 @@ A control that was measured must be surely passed; where none was, a statement n
 interval alone. Text is plain: names are in it as they are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 
 import numpy as np
@@ -40,6 +40,9 @@ MOST = 4
 
 FEWEST_STEPS = 8
 """With fewer steps nothing is dated."""
+
+_Which = tuple[str, str]
+"""A model and a label."""
 
 _SIDE_BY_SIDE = 3
 """The most models that one sentence describes; of others it says how many there are."""
@@ -89,15 +92,16 @@ def _of_kind(
     }
     labels = {label for _, label in units}
     names_labels = len(labels) > 1 or (kind.names_labels and len(units) == 1)
-    named: dict[tuple[str, str], str] = {}
+    named: dict[_Which, str] = {}
     for (model, label), at in units.items():
         says_label = names_labels and (len(labels) > 1 or label != str(at["experiment"].iloc[0]))
         named[model, label] = " · ".join([model] * names_models + [label] * says_label)
-    of_subject: dict[str, dict[tuple[str, str], Statement]] = {}
+    of_subject: dict[str, dict[_Which, Statement]] = {}
     for which, at in units.items():
         for statement in kind.find(at, _of_unit(onsets, *which)):
             of_subject.setdefault(statement.subject, {})[which] = statement
-    return [_finding(stated, named) for stated in of_subject.values()]
+    told = {(which, one.metric) for stated in of_subject.values() for which, one in stated.items()}
+    return [_finding(stated, named, told) for stated in of_subject.values()]
 
 
 def _of_unit(onsets: pd.DataFrame, model: str, label: str) -> pd.DataFrame:
@@ -107,9 +111,17 @@ def _of_unit(onsets: pd.DataFrame, model: str, label: str) -> pd.DataFrame:
 
 
 def _finding(
-    stated: Mapping[tuple[str, str], Statement], named: Mapping[tuple[str, str], str]
+    stated: Mapping[_Which, Statement],
+    named: Mapping[_Which, str],
+    told: Collection[tuple[_Which, str]],
 ) -> Finding:
-    """One sentence of what is stated of some of the models and labels that were looked at."""
+    """One sentence of what is stated of some of the models and labels that were looked at.
+
+    Args:
+        stated: of each model and label of which the same is said.
+        named: all that were looked at, and what they are called.
+        told: of which something is said, by which metric.
+    """
     first = next(iter(stated.values()))
     models = tuple(dict.fromkeys(model for model, _ in stated))
     if len(named) == 1:
@@ -122,7 +134,7 @@ def _finding(
         parts = parts[:_SIDE_BY_SIDE]
         if others > 0:
             parts.append(f"surely in {counted(others, 'other')} too")
-        missing = [name for which, name in named.items() if which not in stated]
+        missing = [name for which, name in named.items() if (which, first.metric) not in told]
         if missing:
             parts.append(f"not surely in {listed(missing)}")
         words = f"{first.subject}: {'; '.join(parts)}."

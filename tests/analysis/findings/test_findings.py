@@ -105,6 +105,15 @@ def test_a_control_as_high_as_the_heads_makes_no_finding():
     assert said.startswith("No finding: among 8 heads there are 2 rises by prefix matching")
 
 
+def test_heads_that_stand_high_from_the_start_make_no_finding():
+    planted = Planted()
+    for head in range(4):
+        key = {"component": "head", "layer": 0, "head": head, "variant": "two_halves"}
+        planted.put("induction", "prefix_matching", 0.5, **key)
+        planted.put("induction", "prefix_matching", UNIFORM, control="shuffled", **key)
+    assert words_in(planted) == []
+
+
 def test_attention_to_the_previous_token_is_not_compared_with_shuffled_tokens():
     planted = with_heads(Planted(), control=0.9, metric="previous_token")
     (words,) = words_in(planted)
@@ -150,6 +159,23 @@ def test_removal_that_its_matched_control_explains_makes_no_finding(matched):
     assert words_in(with_removal(Planted(), matched=matched)) == []
 
 
+def test_removal_that_another_set_matches_makes_no_finding():
+    planted = with_removal(Planted())
+    rows = planted.rows
+    rows.loc[rows["metric"] == "effect_rank", "value"] = 2.0
+    assert findings(rows, dated(rows, planted.items)) == ()
+
+
+def test_the_worst_of_many_steps_must_be_sure_among_all_of_them():
+    steps = Planted().steps
+    key = {"component": "head", "layer": 1, "head": 1, "variant": "mean", "target": "nll"}
+    harm = np.where(np.array(steps) == steps[-1], 0.07, 0.0)
+    planted = Planted().put("ablation", "effect", harm, noise=0.1, **key)
+    at_last = planted.rows.iloc[-1]
+    assert at_last["low"] > 0
+    assert words_in(planted) == []
+
+
 def test_removal_that_harms_less_than_its_items_scatter_makes_no_finding():
     assert words_in(with_removal(Planted(), harm=0.05, matched=0.0)) == []
 
@@ -189,8 +215,9 @@ def test_loss_on_text_that_is_as_low_on_shuffled_tokens_makes_no_finding():
     assert words_in(with_text(Planted(), shuffled=3.0)) == []
 
 
-def with_circuit(planted, random=90.0, corrupted=6.0, sd=3.0):
-    fall, late = learnt(planted.steps, 1500), np.array(planted.steps) >= 2000
+def with_circuit(planted, random=90.0, corrupted=6.0, sd=3.0, until=np.inf):
+    steps = np.array(planted.steps)
+    fall, late = learnt(planted.steps, 1500), (steps >= 512) & (steps <= until)
     key = {"variant": "eap_ig"}
     planted.put("attribution", "nll", 6 - 5 * fall, noise=0.1)
     planted.put("attribution", "nll", corrupted, noise=0.1, control="corrupted")
@@ -207,7 +234,9 @@ def test_a_circuit_is_told_with_its_size_that_of_random_orders_and_since_when():
     assert words.endswith("surely differ from step 2,000 on.")
 
 
-@pytest.mark.parametrize("weak", [{"random": 9.0}, {"random": 14.0}, {"corrupted": 1.0}])
+@pytest.mark.parametrize(
+    "weak", [{"random": 9.0}, {"random": 14.0}, {"corrupted": 1.0}, {"until": 512}]
+)
 def test_a_circuit_is_not_told_where_random_ones_are_as_small_or_the_prompts_do_not_differ(weak):
     words = words_in(with_circuit(Planted(), **weak))
     assert [one for one in words if one.startswith("A circuit")] == []
@@ -257,7 +286,9 @@ def test_probes_are_told_of_the_most_selective_layer():
     assert "selectivity 0.2" in words
 
 
-@pytest.mark.parametrize("weak", [{"selectivity": 0.005}, {"lead": 0.25}])
+@pytest.mark.parametrize(
+    "weak", [{"selectivity": 0.005}, {"lead": 0.25}, {"selectivity": -0.2, "lead": -0.5}]
+)
 def test_probes_whose_selectivity_is_not_above_its_control_make_no_finding(weak):
     assert words_in(with_probes(Planted(), **weak)) == []
 
@@ -326,6 +357,17 @@ def test_a_model_in_which_nothing_is_sure_is_named_as_such():
     (found,) = found_in(with_heads(Planted("a")), with_heads(Planted("b"), {}))
     assert found.models == ("a",)
     assert found.words.endswith("in heads L1H1 and L1H2; not surely in b.")
+
+
+def test_a_model_of_which_something_else_is_said_is_not_named_as_unsure():
+    falling = Planted("b", noise=0.002)
+    swings = np.where(np.arange(len(falling.steps)) // 3 % 2, 0.8, 0.0)
+    for head in range(4):
+        key = {"component": "head", "layer": 0, "head": head, "variant": "two_halves"}
+        falling.put("induction", "prefix_matching", UNIFORM + swings * (head == 2), **key)
+    found = found_in(with_heads(Planted("a")), falling)
+    assert [one.models for one in found] == [("a",), ("b",)]
+    assert not any("not surely" in one.words for one in found)
 
 
 def test_of_many_models_three_are_described():
