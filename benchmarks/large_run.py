@@ -78,9 +78,10 @@ def enlarged(rows: pd.DataFrame, steps: tuple[int, ...] = STEPS) -> pd.DataFrame
     numbers = np.random.default_rng(0)
     noise = 1 + 0.1 * numbers.standard_normal(len(found))
     found["tokens"] = found["step"] * TOKENS_PER_STEP
-    return found.assign(
+    large: pd.DataFrame = found.assign(
         **{name: found[name] * noise for name in ("value", "stderr", "low", "high")}
     ).astype({"step": "Int64", "tokens": "Int64", "layer": "Int64", "head": "Int64"})
+    return large
 
 
 def _repeated(rows: pd.DataFrame, columns: list[str], places: pd.DataFrame) -> pd.DataFrame:

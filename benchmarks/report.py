@@ -82,7 +82,9 @@ def main() -> None:
         rows = large_run.enlarged(pt.load(large_run.small_run(folder), controls=True))
         start = time.perf_counter()
         sections = sections_of(rows)
-        write_text(rendered(page_of(rows, sections, title="A large run")), folder / "report.html")
+        write_text(
+            rendered(page_of(rows, title="A large run", sections=sections)), folder / "report.html"
+        )
         written = time.perf_counter() - start
         write_text(baseline(sections), folder / "plotly.html")
         pages = {"report": folder / "report.html", "plotly_html": folder / "plotly.html"}

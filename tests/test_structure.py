@@ -105,7 +105,6 @@ RULES = Rules(
         "experiments": ("torch", "transformer_lens"),
         "hub": ("httpx2", "huggingface_hub"),
         "models": ("jaxtyping", "tokenizers", "torch", "transformer_lens", "transformers"),
-        "reports": ("pandas",),
         "store": ("pandas", "pyarrow", "safetensors"),
         "stream": ("torch", "transformer_lens"),
         "sweeps": ("torch", "transformer_lens"),

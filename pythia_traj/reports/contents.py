@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import count
 
 import pandas as pd
@@ -26,41 +27,57 @@ from pythia_traj.reports.page import (
 from pythia_traj.reports.summary import sentence_of
 
 
+@dataclass(frozen=True)
+class Told:
+    """What a page says beside the numbers of its rows.
+
+    Attributes:
+        notes: what a reader must know: warnings and defects.
+        findings: what was found.
+        nothing: what is said where nothing was.
+        texts: what models wrote, as `pythia_traj.analysis.samples.sample_texts` has it.
+        schedules: the models whose learning rates are drawn.
+        methods: how the rows were measured.
+        dress: adds to each figure what belongs to it, such as onsets.
+    """
+
+    notes: Sequence[Note] = ()
+    findings: Sequence[Finding] = ()
+    nothing: str = ""
+    texts: pd.DataFrame | None = None
+    schedules: Sequence[str] = ()
+    methods: Methods | None = None
+    dress: Callable[[go.Figure], go.Figure] = lambda figure: figure
+
+
 def page_of(
     rows: pd.DataFrame,
-    sections: Sequence[Section] | None = None,
+    told: Told | None = None,
     *,
     title: str,
-    notes: Sequence[Note] = (),
-    findings: Sequence[Finding] = (),
-    nothing: str = "",
-    texts: pd.DataFrame | None = None,
-    methods: Methods | None = None,
-    dress: Callable[[go.Figure], go.Figure] = lambda figure: figure,
+    sections: Sequence[Section] | None = None,
 ) -> Page:
     """The contents of a page.
 
     Args:
         rows: rows of one or several runs, with controls.
-        sections: what is drawn of them; by default all there is.
+        told: what is said beside them.
         title: the page's heading.
-        notes: what a reader must know: warnings and defects.
-        findings: what was found.
-        nothing: what is said where nothing was.
-        texts: what models wrote, as `pythia_traj.analysis.samples.sample_texts` has it.
-        methods: how they were measured.
-        dress: adds to each figure what belongs to it, such as onsets.
+        sections: what is drawn of them; by default all there is.
     """
-    packer = _Packer(dress)
+    told = told or Told()
+    packer = _Packer(told.dress)
     drawn = sections_of(rows) if sections is None else sections
-    packed_sections = tuple(packer.section(section, _texts(section, texts)) for section in drawn)
+    packed_sections = tuple(packer.section(one, _texts(one, told.texts)) for one in drawn)
     keys = {section.heading: section.key for section in packed_sections}
     return Page(
         title=title,
         sentence=sentence_of(rows),
-        findings=tuple(PageFinding(one.words, keys.get(one.experiment, "")) for one in findings),
-        nothing=nothing,
-        notes=tuple(notes),
+        findings=tuple(
+            PageFinding(one.words, keys.get(one.experiment, "")) for one in told.findings
+        ),
+        nothing=told.nothing,
+        notes=tuple(told.notes),
         sections=packed_sections,
         numbers=numbers_of(rows),
         undefined=[
@@ -68,7 +85,8 @@ def page_of(
             for row in undefined_metrics(rows).to_dict("records")
         ],
         training=training_of(rows),
-        methods=methods,
+        schedules=tuple(told.schedules),
+        methods=told.methods,
     )
 
 

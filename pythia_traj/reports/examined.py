@@ -10,10 +10,12 @@ import plotly.graph_objects as go
 from pythia_traj.analysis.findings.chosen import findings, nothing_found
 from pythia_traj.analysis.findings.dated import dated, dated_rows
 from pythia_traj.analysis.findings.finding import Finding
+from pythia_traj.analysis.onsets.run import surely_rising
 from pythia_traj.analysis.samples import sample_texts
 from pythia_traj.analysis.schedules import schedules_of
 from pythia_traj.figures.marks import with_onsets
 from pythia_traj.figures.training import with_training
+from pythia_traj.reports.contents import Told
 from pythia_traj.reports.methods import Methods, methods_of
 from pythia_traj.reports.reading import ReadRuns
 from pythia_traj.suites.schedules import Schedule
@@ -69,6 +71,19 @@ class Examined:
         samples = self.read.samples
         return sample_texts(pd.DataFrame() if samples is None else samples)
 
+    @property
+    def told(self) -> Told:
+        """All of it, as a page says it."""
+        return Told(
+            notes=self.read.notes,
+            findings=self.findings,
+            nothing=self.nothing,
+            texts=self.texts,
+            schedules=tuple(self.schedules),
+            methods=self.methods,
+            dress=self.dress,
+        )
+
     def dress(self, figure: go.Figure) -> go.Figure:
         """A figure with the onsets of its trajectories, and how training went."""
-        return with_training(with_onsets(figure, self.onsets), self.schedules)
+        return with_training(with_onsets(figure, surely_rising(self.onsets)), self.schedules)

@@ -52,17 +52,8 @@ def report(
     sections = sections_of(examined.read.rows)
     if figures is not None:
         write_figures(figures_of(sections, examined.dress), figures, on_figure=on_figure)
-    page = page_of(
-        examined.read.rows,
-        sections,
-        title=", ".join(examined.read.names.values()),
-        notes=examined.read.notes,
-        findings=examined.findings,
-        nothing=examined.nothing,
-        texts=examined.texts,
-        methods=examined.methods,
-        dress=examined.dress,
-    )
+    title = ", ".join(examined.read.names.values())
+    page = page_of(examined.read.rows, examined.told, title=title, sections=sections)
     write_text(rendered(page), path)
     if bibtex is not None:
         write_text(examined.methods.bibtex, bibtex)

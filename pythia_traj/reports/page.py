@@ -87,6 +87,7 @@ class Page:
         numbers: the key numbers.
         undefined: the metrics without a value.
         training: where each model is at each step.
+        schedules: the models whose learning rates the figures have.
         methods: how the rows were measured; None where that is not known.
     """
 
@@ -99,6 +100,7 @@ class Page:
     numbers: Sequence[NumbersOfModel]
     undefined: Sequence[Mapping[str, Any]]
     training: Mapping[str, Mapping[str, Sequence[Any]]]
+    schedules: tuple[str, ...]
     methods: Methods | None
 
     @property
