@@ -33,7 +33,7 @@ class MeasuredModel:
         published_at: its repository on the Hub, or its directory; empty where it is not known.
         parameters: how many, such as `70,426,624`; empty where it is not known.
         steps: how many were measured, with the first and the last.
-        commits: those of its steps: one, or how many; empty for a directory.
+        commits: those of its steps: the one, or how many and some of them; empty for a directory.
     """
 
     name: str
@@ -58,7 +58,9 @@ class MeasuredExperiment:
         conventions: the variants that its measurements have.
         controls: the controls that it has.
         processing: how weights were processed.
+        data: what identifies its data beside the seed: the source, digests of texts.
         seeds: of its data.
+        compared_with: the other steps that it compares with.
         cites: short citations.
         units: how many units were measured.
     """
@@ -72,7 +74,9 @@ class MeasuredExperiment:
     conventions: tuple[str, ...]
     controls: tuple[str, ...]
     processing: str
+    data: tuple[tuple[str, str], ...]
     seeds: tuple[str, ...]
+    compared_with: tuple[str, ...]
     cites: tuple[str, ...]
     units: str
 
@@ -193,9 +197,9 @@ def _place(origin: str | None) -> str:
 def _commits(commits: Sequence[str]) -> str:
     if not commits:
         return ""
+    if len(commits) == 1:
+        return f"commit {commits[0]}"
     short = [one[:_COMMIT_SIGNS] for one in commits]
-    if len(short) == 1:
-        return f"commit {short[0]}"
     such_as = f", such as {', '.join(short[:_MOST_COMMITS])}" if len(short) > _MOST_COMMITS else ""
     named = such_as or f": {listed(short, _MOST_COMMITS)}"
     return f"{len(short)} commits{named}"
@@ -215,11 +219,15 @@ def _experiment(label: str, footers: Sequence[Footer], rows: pd.DataFrame) -> Me
         version=", ".join(_distinct(_text(one.get("version")) for one in made)),
         summary=says.summary,
         defined_in=_defined_in(source),
-        parameters=_parameters(made),
+        parameters=_pairs(one.get("parameters") for one in made),
         conventions=_words(variants),
         controls=_words(controls),
         processing=", ".join(_distinct(_processing(one.get("processing")) for one in made)),
+        data=tuple(
+            (word, text) for word, text in _pairs(one.get("data") for one in made) if word != "seed"
+        ),
         seeds=_distinct(seed for one in made for seed in _seeds(one.get("data"))),
+        compared_with=_compared_with(made),
         cites=cited(says.cites),
         units=counted(len(footers), "unit"),
     )
@@ -229,15 +237,26 @@ def _defined_in(source: ExperimentSource | None) -> str:
     return "" if source is None else f"{source.file} (sha256 {source.sha256[:_COMMIT_SIGNS]})"
 
 
-def _parameters(made: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
-    """The parameters of a label; of one that differs between units all its values."""
+def _pairs(of_units: Iterable[object]) -> tuple[tuple[str, str], ...]:
+    """Names and values of a label's units; of one that differs between units all its values."""
     values: dict[str, list[str]] = {}
-    for one in made:
-        parameters = one.get("parameters")
-        for name, value in parameters.items() if isinstance(parameters, Mapping) else ():
-            shown = "not set" if value is None else _text(value)
-            values.setdefault(str(name), []).append(shown)
+    for one in of_units:
+        for name, value in one.items() if isinstance(one, Mapping) else ():
+            values.setdefault(str(name), []).append("not set" if value is None else _text(value))
     return tuple((name, "; ".join(_distinct(some))) for name, some in sorted(values.items()))
+
+
+def _compared_with(made: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The references of a label's units: `final (step 1,600)`."""
+    steps: dict[str, set[int]] = {}
+    for one in made:
+        references = one.get("references")
+        for name, step in references.items() if isinstance(references, Mapping) else ():
+            steps.setdefault(str(name), set()).update([step] if isinstance(step, int) else [])
+    return tuple(
+        f"{name} (step {step_words(*some)})" if len(some) == 1 else name
+        for name, some in sorted(steps.items())
+    )
 
 
 def _processing(options: object) -> str:

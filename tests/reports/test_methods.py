@@ -132,6 +132,20 @@ def test_an_experiment_of_a_users_file_is_described_from_its_footer_alone(found,
     assert glow.processing == "as trained"
 
 
+def test_data_and_compared_steps_are_told(found):
+    text = of_label(found, "loss")
+    assert dict(text.data)["source"] == "stdlib"
+    assert len(dict(text.data)["sha256"]) == 64
+    assert "seed" not in dict(text.data)
+    some = [
+        Footer(made_of={"references": {"final": 1600, "previous": step}}) for step in (512, 1000)
+    ]
+    rows = Planted("toy").put("loss", "nll", 3.0).rows
+    footers = {Found("toy", Path("x"), "loss", i): one for i, one in enumerate(some)}
+    (experiment,) = methods_of(rows, footers, dated(rows)).experiments
+    assert experiment.compared_with == ("final (step 1,600)", "previous")
+
+
 def test_a_users_experiment_with_the_name_of_ours_is_not_described_as_ours():
     theirs = ExperimentSource(file="mine.py", sha256="0" * 64, packaged=False)
     assert description_of("induction", theirs).summary == ""
@@ -215,7 +229,7 @@ def test_commits_and_the_size_of_a_published_model_are_told():
     assert model.commits == "19 commits, such as 000000000000, 000000000000, 000000000000"
     assert any("Pythia: A Suite" in line for line in made.references)
     one = rows.assign(commit="a" * 40)
-    assert methods_of(one, {found: footer}, dated(one)).models[0].commits == "commit " + "a" * 12
+    assert methods_of(one, {found: footer}, dated(one)).models[0].commits == "commit " + "a" * 40
     local = footer.model_copy(update={"origin": "directory:/data/pythia-70m"})
     assert methods_of(rows, {found: local}, dated(rows)).models[0].parameters == ""
 
@@ -286,6 +300,7 @@ def test_hostile_texts_come_out_as_they_are():
     assert (model.name, model.published_at) == (HOSTILE, HOSTILE)
     assert (experiment.label, experiment.name, experiment.processing) == (HOSTILE,) * 3
     assert dict(experiment.parameters) == {HOSTILE: HOSTILE, "none": "not set"}
+    assert experiment.data[0][0] == "inner"
     assert (experiment.version, experiment.seeds) == ("[1]", (HOSTILE,))
     assert experiment.conventions == (HOSTILE,)
     assert made.versions == ((HOSTILE, HOSTILE),)
