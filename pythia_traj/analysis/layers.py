@@ -65,12 +65,13 @@ def values_of_parts(
     return chosen.assign(what=part_names(chosen))
 
 
-def layer_names(chosen: pd.DataFrame) -> list[str]:
+def layer_names(chosen: pd.DataFrame) -> pd.Series:
     """The layer of each row, as `layer 3`."""
-    return [f"layer {layer:.0f}" for layer in chosen["layer"]]
+    names = [f"layer {layer:.0f}" for layer in chosen["layer"]]
+    return pd.Series(names, chosen.index, dtype=str)
 
 
-def part_names(chosen: pd.DataFrame) -> list[str]:
+def part_names(chosen: pd.DataFrame) -> pd.Series:
     """The component of each row and its layer, as `mlp L3` or `embed`."""
-    layers = ("" if pd.isna(layer) else f" L{layer:.0f}" for layer in chosen["layer"])
-    return [name + layer for name, layer in zip(chosen["component"], layers, strict=True)]
+    layers = ["" if pd.isna(layer) else f" L{layer:.0f}" for layer in chosen["layer"]]
+    return chosen["component"] + pd.Series(layers, chosen.index, dtype=str)

@@ -65,6 +65,8 @@ def roles_of_heads(rows: pd.DataFrame) -> pd.DataFrame:
         that has it at any step, at all steps; and the columns of `role_timeline`. `what` names the
         role.
     """
+    if rows.empty:
+        return choose(rows, []).assign(what="")
     timeline = role_timeline(rows)
     ever = timeline[timeline.groupby(_TIMELINE, observed=True)["has_role"].transform("any")]
     ever = ever.astype({"model": str, "label": str, "layer": float, "head": float})

@@ -3,13 +3,15 @@ change at step 1000.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import pythia_traj as pt
 from pythia_traj import schema
-from pythia_traj.figures.charts import Chart, charts
+from tests.figures import runs
 
 STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, *range(1000, 20001, 1000), 40000, 80000, 143000)
 TOKENS_PER_STEP = 2_097_152
@@ -118,16 +120,6 @@ def rows_of() -> RowsOf:
 
 
 @pytest.fixture(scope="session")
-def held() -> tuple[Chart, ...]:
-    """The charts that these rows have something for: all but those of tasks, n-grams and probes,
-    which have a test of their own.
-    """
-    return tuple(
-        chart for chart in charts() if not chart.draw.__module__.endswith(("circuits", "learning"))
-    )
-
-
-@pytest.fixture(scope="session")
 def rows(rows_of: RowsOf) -> pd.DataFrame:
     """One model's rows."""
     return rows_of()
@@ -137,3 +129,20 @@ def rows(rows_of: RowsOf) -> pd.DataFrame:
 def two_models(rows_of: RowsOf) -> pd.DataFrame:
     """Two models' rows at few steps."""
     return rows_of(models=("pythia-70m", "pythia-160m"), steps=(0, 1, 512, 1000, 143000))
+
+
+@pytest.fixture(scope="session")
+def every_row(suite: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """The rows of a run of all experiments at three steps, controls among them."""
+    out = tmp_path_factory.mktemp("figures") / "run"
+    config = pt.SweepConfig(
+        model=str(suite), steps="0,1,4", experiments=runs.EXPERIMENTS, out=out, device="cpu"
+    )
+    assert not pt.sweep(config).failed
+    return pt.load(out, controls=True)
+
+
+@pytest.fixture(scope="session")
+def every_value(every_row: pd.DataFrame) -> pd.DataFrame:
+    """The same with a number where a value is missing, so that each chart can be drawn."""
+    return runs.filled(every_row)

@@ -7,10 +7,11 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from plotly.graph_objects import Figure
-from pythia_traj.dashboard import figures, style
+from plotly.graph_objects import Figure, Scatter
 
+from pythia_traj import figures
 from pythia_traj.errors import ConfigError
+from pythia_traj.figures import style
 from pythia_traj.figures.drawable import NothingToDraw
 
 ATTENTION = "attention (share, 0 to 1)"
@@ -23,15 +24,18 @@ OVER_STEPS = [
     (figures.conventions_over_steps, ATTENTION),
     (figures.attention_over_steps, ATTENTION),
 ]
-ALL = [draw for draw, _ in OVER_STEPS] + [figures.loss_by_position, figures.head_heatmaps]
+ALL = [draw for draw, _ in OVER_STEPS] + [figures.loss_by_position, figures.attention_of_heads]
 
 
 def named(figure: Figure, name: str):
     """The one line of that name that has points."""
-    (found,) = [
-        trace for trace in figure.data if trace.name == name and trace.hovertext is not None
-    ]
+    (found,) = [trace for trace in lines(figure) if trace.name == name]
     return found
+
+
+def lines(figure: Figure) -> list[Scatter]:
+    """The lines that have points."""
+    return [trace for trace in figure.data if trace.type == "scatter" and trace.hovertemplate]
 
 
 def legend(figure: Figure) -> list[str]:
@@ -59,25 +63,30 @@ def test_every_figure_can_be_written_as_json(draw, rows):
 
 
 @pytest.mark.parametrize(("draw", "unit"), OVER_STEPS)
-def test_hover_tells_step_tokens_value_standard_error_and_n(draw, unit, rows):
-    hovers = [
-        text for trace in draw(rows).data if trace.hovertext is not None for text in trace.hovertext
+def test_hover_tells_step_tokens_value_interval_standard_error_and_n(draw, unit, rows):
+    drawn = lines(draw(rows))
+    assert drawn
+    told = [
+        *("step %{customdata[0]:,.0f}", "tokens %{customdata[1]:,.0f}", "%{y:.4f}"),
+        *("standard error %{customdata[2]:.2g}", "n %{customdata[5]:,.0f}"),
     ]
-    assert hovers
-    quantity = unit.partition(" (")[0]
-    for text in hovers:
-        assert [
-            part in text for part in ("step ", "tokens ", f"{quantity} ", "standard error ", "n 64")
-        ] == [True] * 5
-    assert any("step 143,000<br>tokens 299,892,736,000<br>" in text for text in hovers)
+    for trace in drawn:
+        assert [part for part in told if part not in trace.hovertemplate] == []
+        assert unit.partition(" (")[0] in trace.hovertemplate
+        assert "interval" not in trace.hovertemplate
+        steps, tokens, stderr, low, high, n = np.asarray(trace.customdata).T
+        assert (tokens == steps * 2_097_152).all()
+        assert (n == 64).all()
+    stored = rows.assign(low=rows["value"] - 1, high=rows["value"] + 2)
+    for trace in lines(draw(stored)):
+        assert "interval %{customdata[3]:.4f} to %{customdata[4]:.4f}" in trace.hovertemplate
 
 
 def test_what_was_not_recorded_is_said_so(rows):
     unknown = rows.assign(tokens=pd.array([None] * len(rows), "Int64"), stderr=np.nan)
-    text = named(figures.loss_over_steps(unknown), "text").hovertext[0]
+    text = named(figures.loss_over_steps(unknown), "text").hovertemplate
     assert "tokens not recorded" in text
     assert "standard error not recorded" in text
-    assert "customdata[1]" not in figures.head_heatmaps(unknown).data[0].hovertemplate
 
 
 def test_loss_is_the_mean_and_its_control_is_dotted_in_the_same_colour(rows):
@@ -90,7 +99,7 @@ def test_loss_is_the_mean_and_its_control_is_dotted_in_the_same_colour(rows):
     assert legend(figure) == ["text", "shuffled"]
 
 
-def test_bands_are_one_standard_error_and_stop_where_it_is_unknown(rows):
+def test_bands_are_95_percent_intervals_and_stop_where_these_are_unknown(rows):
     mean = (
         rows["metric"].isin(["nll"])
         & rows["variant"].isna()
@@ -100,7 +109,30 @@ def test_bands_are_one_standard_error_and_stop_where_it_is_unknown(rows):
     cut = rows.assign(stderr=rows["stderr"].mask(mean & (rows["step"] == 512)))
     bands = [trace for trace in figures.loss_over_steps(cut).data if trace.fill == "toself"]
     assert len(bands) == 3  # two stretches of the text's, one of the control's
-    assert max(bands[0].y) - 10.8 == pytest.approx(0.112, abs=0.001)
+    assert max(bands[0].y) - 10.8 == pytest.approx(1.96 * 0.112, abs=0.002)
+    stored = figures.loss_over_steps(rows.assign(low=rows["value"] - 1, high=rows["value"] + 2))
+    band = next(trace for trace in stored.data if trace.fill == "toself")
+    assert (max(band.y), min(band.y)) == pytest.approx((10.8 + 2, 3.3 - 1), abs=0.02)
+
+
+def test_bands_of_many_lines_have_their_colours(rows):
+    """More lines than colours get shades."""
+    loss = rows[(rows["metric"] == "nll") & (rows["experiment"] == "loss")]
+    many = pd.concat([loss.assign(label=f"seed {i}") for i in range(9)])
+    drawn = figures.loss_over_steps(many)
+    bands = {trace.fillcolor for trace in drawn.data if trace.fill == "toself"}
+    assert len(bands) == 9
+
+
+def test_controls_of_several_kinds_have_lines_of_their_own(rows):
+    loss = rows[rows["metric"] == "nll"].astype({"control": object})
+    other = loss[loss["control"] == "shuffled"].assign(control="permuted")
+    figure = figures.loss_over_steps(pd.concat([loss, other]))
+    dashes = {name: named(figure, f"text{name}").line.dash for name in ("", ", shuffled")}
+    assert dashes == {"": "solid", ", shuffled": "dashdot"}
+    assert named(figure, "text, permuted").line.dash == "dot"
+    entries = {trace.name: trace.line.dash for trace in figure.data if trace.mode == "lines"}
+    assert {"permuted": "dot", "shuffled": "dashdot"}.items() <= entries.items()
 
 
 def test_models_and_labels_are_told_apart_only_where_there_are_several(two_models, rows_of):
@@ -131,7 +163,8 @@ def test_plain_string_and_float_columns_draw_the_same(rows):
 def test_induction_names_the_largest_head_and_draws_the_top_ones(rows):
     figure = figures.induction_over_steps(rows, top=2)
     largest = named(figure, "largest head")
-    assert "L1H1" in largest.hovertext[-1]
+    assert largest.text[-1] == "L1H1"
+    assert "%{text}" in largest.hovertemplate
     assert largest.y[-1] == pytest.approx(0.9, abs=0.03)
     assert legend(figure) == ["L1H1", "L1H2", "largest head", "shuffled"]
     assert max(named(figure, "largest head, shuffled").y) < 0.05
@@ -162,63 +195,11 @@ def test_loss_by_position_draws_some_steps_from_light_to_dark(rows):
     assert 3 <= len(figure.data) <= 8
     assert (figure.data[0].name, figure.data[-1].name) == ("step 0", "step 143000")
     assert len({trace.line.color for trace in figure.data}) == len(figure.data)
-    assert "position 1<br>" in figure.data[0].hovertext[0]
+    assert "position %{x:,.0f}<br>" in figure.data[0].hovertemplate
+    assert list(figure.data[0].x[:3]) == [1, 2, 3]
 
 
-def test_heat_maps_are_one_a_layer_on_one_scale(rows_of):
-    figure = figures.head_heatmaps(rows_of(steps=(0, 512, 143000), layers=3, heads=5))
-    assert [np.asarray(trace.z).shape for trace in figure.data] == [(5, 3)] * 3
-    assert {trace.coloraxis for trace in figure.data} == {"coloraxis"}
-    assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (0, 1)
-    assert [note.text for note in figure.layout.annotations] == [
-        "layer 0",
-        "layer 1",
-        "layer 2",
-        ATTENTION,
-    ]
-    assert {figure.layout[axis].title.text for axis in ("yaxis", "yaxis2", "yaxis3")} == {"head"}
-    assert figure.layout.xaxis3.title.text == "training step (log scale)"
-    top = figure.data[2]
-    assert top.z[1][2] == pytest.approx(0.9, abs=0.03)
-    assert list(top.customdata[1][2][[0, 1, 3]]) == [143000, 143000 * 2_097_152, 64]
-    for part in ("L2H%{y}", "step %{", "tokens %{", "attention %{", "standard error %{", "n %{"):
-        assert part in top.hovertemplate
-
-
-def test_heat_maps_leave_open_what_was_not_measured(rows_of):
-    rows = rows_of(steps=(0, 512))
-    gap = (rows["head"] == 2).fillna(False) & (rows["step"] == 512)
-    figure = figures.head_heatmaps(rows[~gap.astype(bool)])
-    assert np.isnan(figure.data[0].z[2][1])
-    assert not np.isnan(figure.data[0].z[2][0])
-
-
-def test_heat_maps_take_other_metrics_and_controls(rows):
-    shuffled = figures.head_heatmaps(rows, control="shuffled")
-    assert np.nanmax([trace.z for trace in shuffled.data]) < 0.05
-    assert np.nanmax([trace.z for trace in figures.head_heatmaps(rows, metric="bos").data]) > 0.4
-
-
-def test_heat_maps_take_metrics_without_a_variant_whose_items_are_all_but_those_of_selection(rows):
-    heads = rows[(rows["metric"] == "prefix_matching") & (rows["variant"] == "two_halves")]
-    role = heads.assign(metric="induction", variant=None, experiment="head_roles")
-    chosen = role.assign(part="fold_1", value=9.0)
-    drawn = figures.head_heatmaps(pd.concat([role, chosen]), metric="induction", variant=None)
-    assert 0.8 < np.nanmax([trace.z for trace in drawn.data]) < 1
-
-
-def test_heat_maps_are_of_one_reference(rows):
-    heads = rows[(rows["metric"] == "bos") & rows["control"].isna()].astype({"reference": object})
-    both = pd.concat([heads.assign(reference=name) for name in ("init", "final")])
-    with pytest.raises(ConfigError, match="draws one reference, these rows hold final, init"):
-        figures.head_heatmaps(both, metric="bos")
-    alone = figures.head_heatmaps(both[both["reference"] == "init"], metric="bos")
-    assert [trace.z.tolist() for trace in alone.data] == [
-        trace.z.tolist() for trace in figures.head_heatmaps(heads, metric="bos").data
-    ]
-
-
-@pytest.mark.parametrize("draw", [figures.loss_by_position, figures.head_heatmaps])
+@pytest.mark.parametrize("draw", [figures.loss_by_position, figures.attention_of_heads])
 def test_figures_of_one_model_refuse_several(draw, two_models):
     with pytest.raises(
         ConfigError, match="draws one model, these rows hold pythia-160m, pythia-70m: select one"
@@ -230,7 +211,7 @@ def test_undefined_values_are_not_drawn_but_their_reason_is_told(rows):
     with pytest.raises(
         NothingToDraw, match=r"no value, context too short: four copies .* \(34 rows\)"
     ) as caught:
-        figures.head_heatmaps(rows, variant="olsson_query")
+        figures.attention_of_heads(rows, variant="olsson_query")
     assert list(caught.value.reasons.values()) == [34]
 
 
@@ -246,10 +227,8 @@ def test_rows_without_the_metric_draw_nothing_and_give_no_reason(draw, rows):
 def test_rows_without_controls_draw_the_same_lines_undotted(draw, rows):
     measured = draw(rows[rows["control"].isna()])
     assert not [trace for trace in measured.data if trace.name and "shuffled" in trace.name]
-    assert [trace.name for trace in measured.data if trace.hovertext is not None] == [
-        trace.name
-        for trace in draw(rows).data
-        if trace.hovertext is not None and "shuffled" not in trace.name
+    assert [trace.name for trace in lines(measured)] == [
+        trace.name for trace in lines(draw(rows)) if "shuffled" not in trace.name
     ]
 
 
@@ -315,10 +294,9 @@ def test_hostile_names_are_literal_in_traces_and_hovers(rows_of):
     names = [trace.name for trace in figure.data if trace.name]
     assert any(style.literal(hostile) in name for name in names)
     assert not any("<" in name or "%" in name for name in names)
-    hovers = [
-        text for trace in figure.data if trace.hovertext is not None for text in trace.hovertext
-    ]
-    assert not any("<a" in text or "<b>m" in text or "%" in text for text in hovers)
+    hovers = [trace.hovertemplate for trace in lines(figure)]
+    assert any(style.literal(hostile) in text for text in hovers)
+    assert not any("<a" in text or "<b>m" in text or "%{x}" in text for text in hovers)
 
 
 def test_drawing_needs_no_torch():
