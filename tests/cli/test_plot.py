@@ -129,7 +129,7 @@ def test_options_choose_rows(cli, run, drawn, tmp_path, options, column, expecte
         (
             "norms.by_head",
             ["--model", "tiny"],
-            r"error: a figure draws one .*: select one first, by LABEL.METRIC, --model, --variant or",
+            r"a figure draws one .*: select one first, by LABEL.METRIC, --model, --var",
         ),
         ("norm", ["--width", "poster"], "width 'poster': give one of page, column"),
     ],
