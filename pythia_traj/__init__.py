@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pythia_traj.analysis.comparison.pairs import compare as compare
     from pythia_traj.analysis.comparison.pairs import largest_difference as largest_difference
     from pythia_traj.analysis.comparison.seeds import seed_bands as seed_bands
+    from pythia_traj.analysis.findings.run import findings as findings
     from pythia_traj.analysis.learning_curves import learning_curves as learning_curves
     from pythia_traj.analysis.learning_curves import stability as stability
     from pythia_traj.analysis.onsets.change_points import change_points as change_points
@@ -59,6 +60,7 @@ _LAZY = {
     "correlate": "pythia_traj.analysis.comparison.correlation",
     "describe": "pythia_traj.store.describe",
     "figures": "pythia_traj.figures",
+    "findings": "pythia_traj.analysis.findings.run",
     "head_distances": "pythia_traj.analysis.comparison.distributions",
     "largest_difference": "pythia_traj.analysis.comparison.pairs",
     "learning_curves": "pythia_traj.analysis.learning_curves",
@@ -92,6 +94,7 @@ __all__ = [
     "correlate",
     "describe",
     "figures",
+    "findings",
     "head_distances",
     "largest_difference",
     "learning_curves",

@@ -23,6 +23,7 @@ FLOORS = {
     "keys": 1,
     "checkpoint": 1,
     "processing": 1,
+    "bibliography": 1,
     "engines": 1,
     "architectures": 2,
     "suites": 2,

@@ -14,6 +14,7 @@ schedules.py     how the learning rates of a run's models went
 named.py         the names by which a metric is asked for
 records.py       a table as JSON has it
 onsets/          when trajectories take off, and how sure that is
+findings/        what a run shows, in sentences
 adaptive/        which steps to measure so that few of them find an onset
 comparison/      models and seeds beside each other: aligned, as bands, heads as distributions
 smoothing.py     trajectories smoothed over log step

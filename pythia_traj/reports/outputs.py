@@ -1,4 +1,4 @@
-"""Runs -> the files of a report: the page, and on demand its figures."""
+"""Runs -> the files of a report: the page, and on demand its figures and its references."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -8,18 +8,20 @@ import plotly.graph_objects as go
 from pythia_traj.errors import StoreError
 from pythia_traj.reports.contents import page_of
 from pythia_traj.reports.drawings import Section, sections_of
+from pythia_traj.reports.examined import Examined, OnDated
 from pythia_traj.reports.export import OnFigure, write_figures
 from pythia_traj.reports.notes import Note
 from pythia_traj.reports.reading import read_runs
-from pythia_traj.reports.report import rendered, write_report
-from pythia_traj.store.writing import writing
+from pythia_traj.reports.report import rendered, write_text
 
 
 def report(
     runs: str | Path | Sequence[str | Path],
     path: str | Path,
     figures: str | Path | None = None,
+    bibtex: str | Path | None = None,
     *,
+    on_dated: OnDated | None = None,
     on_figure: OnFigure | None = None,
 ) -> tuple[Note, ...]:
     """Draws one or several runs as one self-contained HTML file.
@@ -31,7 +33,9 @@ def report(
         runs: the directories of the runs, or of one.
         path: the page; an existing one is replaced.
         figures: also write the page's figures into this directory, as pdf and svg.
-        on_figure: is called after each of these files.
+        bibtex: also write the works to cite into this file, as BibTeX.
+        on_dated: is called while onsets are estimated.
+        on_figure: is called after each of the figures' files.
 
     Returns:
         what a reader must know.
@@ -41,26 +45,39 @@ def report(
         AnalysisError: a run is given twice.
         FigureError: figures are asked for, and kaleido or a Chrome is missing; no file is written.
     """
-    read, target = read_runs([runs] if isinstance(runs, str | Path) else runs), Path(path)
+    examined = Examined(read_runs([runs] if isinstance(runs, str | Path) else runs), on_dated)
+    _refuse_directory(Path(path), "report.html")
+    if bibtex is not None:
+        _refuse_directory(Path(bibtex), "references.bib")
+    sections = sections_of(examined.read.rows)
+    if figures is not None:
+        write_figures(figures_of(sections, examined.dress), figures, on_figure=on_figure)
+    page = page_of(
+        examined.read.rows,
+        sections,
+        title=", ".join(examined.read.names.values()),
+        notes=examined.read.notes,
+        findings=examined.findings,
+        nothing=examined.nothing,
+        texts=examined.texts,
+        methods=examined.methods,
+        dress=examined.dress,
+    )
+    write_text(rendered(page), path)
+    if bibtex is not None:
+        write_text(examined.methods.bibtex, bibtex)
+    return examined.read.notes
+
+
+def _refuse_directory(target: Path, such_as: str) -> None:
     if target.is_dir():
         raise StoreError(
-            f"{target} is a directory: give the file to write, such as {target / 'report.html'}"
+            f"{target} is a directory: give the file to write, such as {target / such_as}"
         )
-    if figures is not None:
-        write_figures(figures_of(sections_of(read.rows)), figures, on_figure=on_figure)
-    page = page_of(
-        read.rows,
-        title=", ".join(read.names.values()),
-        notes=[note.words for note in read.notes],
-    )
-    with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_report(rendered(page), target)
-    return read.notes
 
 
 def figures_of(
-    sections: Iterable[Section], dress: Callable[[go.Figure], go.Figure] = lambda figure: figure
+    sections: Iterable[Section], dress: Callable[[go.Figure], go.Figure]
 ) -> dict[str, go.Figure]:
     """The figures of a page by name: experiment, heading, and of several the model and label.
 

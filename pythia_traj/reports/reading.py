@@ -60,6 +60,13 @@ class ReadRuns:
         """
         return self._of_items(metrics)[0]
 
+    @property
+    def samples(self) -> pd.DataFrame | None:
+        """What the models wrote: the table `samples`, with `model` as in the rows; None without."""
+        found = [(one, one.table("samples")) for one in self._runs]
+        frames = [one.renamed(read.frame) for one, read in found if read and len(read.frame)]
+        return _together(frames) if frames else None
+
     def notes_on_items(self, metrics: Sequence[str]) -> tuple[Note, ...]:
         """What a reader of these items must know, such as files of items that were left out."""
         return self._of_items(metrics)[1]
@@ -151,11 +158,13 @@ class _OneRun:
 
     def items(self, metrics: Sequence[str]) -> Read | None:
         """The items of some metrics; None where it keeps no items at all."""
-        if "items" not in list_tables(self.run):
+        return self.table("items", controls=True, unknown=True, metric=list(metrics))
+
+    def table(self, name: str, **options: Any) -> Read | None:
+        """A table with the options of `read_run`; None where it has none of that name."""
+        if name not in list_tables(self.run):
             return None
-        return read_run(
-            self.run, table="items", controls=True, mixed=True, unknown=True, metric=list(metrics)
-        )
+        return read_run(self.run, table=name, mixed=True, **options)
 
     def said(self, notes: Iterable[Note]) -> tuple[Note, ...]:
         """Notes that name the run where there are several."""

@@ -10,8 +10,11 @@ import pandas as pd
 import pytest
 
 from pythia_traj import figures
+from pythia_traj.analysis.findings.finding import Finding
 from pythia_traj.figures.charts import charts
+from pythia_traj.figures.marks import with_onsets
 from pythia_traj.reports.contents import page_of
+from pythia_traj.reports.notes import Note
 from pythia_traj.reports.report import rendered, write_report
 
 CHROMIUM = next(
@@ -30,6 +33,10 @@ HOSTILE = (
     "<a href='javascript:alert(1)'>y</a><img src=x onerror=alert(1)> %{x} $y$"
 )
 STEPS = (0, 1, 4, 64, 512, 1000, 8000, 143000)
+
+
+def finding(words: str, experiment: str = "induction") -> Finding:
+    return Finding(words, experiment, (), "")
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +63,9 @@ def written(shown_rows, tmp_path_factory) -> Path:
             page_of(
                 shown_rows,
                 title="A run",
-                notes=["One unit failed: out of memory."],
-                findings=[("Prefix matching takes off at step 1,000.", "induction")],
-                onsets=onsets,
+                notes=[Note("warning", "One unit failed: out of memory.")],
+                findings=[finding("Prefix matching takes off at step 1,000.")],
+                dress=lambda figure: with_onsets(figure, onsets),
             )
         ),
         path,
@@ -272,8 +279,11 @@ def test_labels_from_the_data_stay_text(rows_of, opened, tmp_path):
     rows["part"] = rows["part"].where(rows["part"].isna(), rows["part"].astype(str) + HOSTILE)
     rows["value"] = rows["value"].astype(float)
     path = tmp_path / f"page {'x' * 9} <b>.html"
-    found = [(HOSTILE, "induction")]
-    write_report(rendered(page_of(rows, title=HOSTILE, notes=[HOSTILE], findings=found)), path)
+    found = [finding(HOSTILE)]
+    write_report(
+        rendered(page_of(rows, title=HOSTILE, notes=[Note("warning", HOSTILE)], findings=found)),
+        path,
+    )
     page = opened(path)
     assert page.title() == HOSTILE
     assert page.locator("h1").text_content() == HOSTILE
