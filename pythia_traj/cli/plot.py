@@ -21,14 +21,18 @@ def plot(
         list[str] | None,
         typer.Option(help="This control beside the measurement; repeat. none: no control."),
     ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN=VALUE", help="Rows with this in a column: part=top2; repeat."),
+    ] = None,
     training: Annotated[
         bool,
         typer.Option(
             "--training", help="Learning rate, warm-up and second epoch too, where known."
         ),
     ] = False,
-    size: Annotated[
-        str, typer.Option(help="page: 6.7 in wide; column: 3.3 in. An html fills its window.")
+    width: Annotated[
+        str, typer.Option(help="page: 6.7 in; column: 3.3 in. An html fills its window.")
     ] = "page",
 ) -> None:
     """Draw one metric of a run over training: svg and pdf for papers, html to look at.
@@ -36,7 +40,7 @@ def plot(
     All but html need pip install 'pythia-traj[figures]' and a Chrome or Chromium. The words that
     the options take are listed by pythia-traj describe.
     """
-    from pythia_traj.reports.export import check_size
+    from pythia_traj.reports.export import check_width
     from pythia_traj.reports.plot import plot as draw
 
     with progress_bar() as progress:
@@ -48,8 +52,9 @@ def plot(
             model=model,
             variant=variant,
             control=control,
+            where=where or (),
             training=training,
-            size=check_size(size),
+            width=check_width(width),
         )
     for note in notes:
         say(f"warning: {note}", err=True)

@@ -1,5 +1,6 @@
 """`report`: draws runs as one page."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,10 @@ def report(
         Path | None,
         typer.Option(help="Also write the figures into this directory, as pdf and svg."),
     ] = None,
+    bibtex: Annotated[
+        Path | None,
+        typer.Option(help="Also write the works to cite into this file, as BibTeX."),
+    ] = None,
 ) -> None:
     """Draw one run, or several beside each other, as one self-contained HTML file.
 
@@ -28,21 +33,23 @@ def report(
     from pythia_traj.reports.outputs import report as draw
 
     with progress_bar() as progress:
-        bar = progress.add_task("drawing", total=None)
+        bar = progress.add_task("reading", total=None)
+
+        def show(what: str) -> Callable[[int, int], None]:
+            return lambda done, total: progress.update(
+                bar, completed=done, total=total, description=what
+            )
+
         notes = draw(
-            runs,
-            output,
-            figures,
-            on_figure=lambda done, total: progress.update(
-                bar, completed=done, total=total, description="figures"
-            ),
+            runs, output, figures, bibtex, on_dated=show("onsets"), on_figure=show("figures")
         )
     for note in notes:
         kind = "note" if note.kind == "running" else "warning"
         say(f"{kind}: {note.words}", err=True)
     say(f"report: {output}")
-    if figures is not None:
-        say(f"figures: {figures}")
+    for what, written in (("figures", figures), ("works to cite", bibtex)):
+        if written is not None:
+            say(f"{what}: {written}")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -25,7 +25,7 @@ from pythia_traj.errors import FigureError, StoreError
 from pythia_traj.printable import one_line
 from pythia_traj.store.writing import replacing, writing
 
-Size = Literal["page", "column"]
+Width = Literal["page", "column"]
 """How wide a figure is in a paper: over the page, 6.7 in, or in one column of two, 3.3 in."""
 
 SUFFIXES = ("html", "svg", "pdf", "png")
@@ -33,10 +33,10 @@ SUFFIXES = ("html", "svg", "pdf", "png")
 _INCH = 96
 """Pixels, as browsers print them."""
 
-_WIDTH: Mapping[Size, float] = {"page": 6.7, "column": 3.3}
-"""Inches."""
+_INCHES: Mapping[Width, float] = {"page": 6.7, "column": 3.3}
+"""Of each width."""
 
-_SHRUNK: Mapping[Size, float] = {"page": 1.0, "column": 0.75}
+_SHRUNK: Mapping[Width, float] = {"page": 1.0, "column": 0.75}
 """A column's figure is drawn larger and shrunk, so that its text, of 11 to 13 pixels, is of 6 to 7
 points: as small as journals allow.
 """
@@ -75,7 +75,7 @@ class _Wanted:
     figure: go.Figure
     path: Path
     suffix: str
-    size: Size
+    width: Width
 
 
 def write_figures(
@@ -83,7 +83,7 @@ def write_figures(
     directory: str | Path,
     formats: Sequence[str] = ("pdf", "svg"),
     *,
-    size: Size = "page",
+    width: Width = "page",
     on_figure: OnFigure | None = None,
 ) -> list[Path]:
     """Writes figures as files named after them: vector graphics with their fonts.
@@ -94,7 +94,7 @@ def write_figures(
         directory: where they go; it is made if it does not exist. Files of the same names are
             replaced.
         formats: of `svg`, `pdf`, `png`, `html`. A pdf holds its fonts, an svg names them.
-        size: `page`, 6.7 in wide, or `column`, 3.3 in.
+        width: `page`, 6.7 in wide, or `column`, 3.3 in.
         on_figure: is called after each file.
 
     Returns:
@@ -109,7 +109,7 @@ def write_figures(
     root, names = Path(directory), file_names(figures)
     return _write(
         [
-            _Wanted(figure, root / f"{names[name]}.{suffix}", suffix, size)
+            _Wanted(figure, root / f"{names[name]}.{suffix}", suffix, width)
             for name, figure in figures.items()
             for suffix in dict.fromkeys(formats)
         ],
@@ -117,19 +117,19 @@ def write_figures(
     )
 
 
-def write_figure(figure: go.Figure, path: str | Path, *, size: Size = "page") -> None:
+def write_figure(figure: go.Figure, path: str | Path, *, width: Width = "page") -> None:
     """Writes one figure; the suffix of the file says how.
 
     Args:
         figure: the figure.
         path: the file, `.html`, `.svg`, `.pdf` or `.png`; an existing one is replaced.
-        size: as for `write_figures`; an html is as wide as its window.
+        width: as for `write_figures`; an html is as wide as its window.
 
     Raises:
         FigureError, StoreError: as `write_figures`.
     """
     target = Path(path)
-    _write([_Wanted(figure, target, suffix_of(target), size)], None)
+    _write([_Wanted(figure, target, suffix_of(target), width)], None)
 
 
 def suffix_of(path: Path) -> str:
@@ -168,22 +168,22 @@ def _check_suffix(suffix: str, given: str) -> str:
     return suffix
 
 
-def check_size(given: str) -> Size:
-    """A size as a user gave it.
+def check_width(given: str) -> Width:
+    """A width as a user gave it.
 
     Raises:
         FigureError: it is another word.
     """
-    for size in get_args(Size):
-        if size == given:
-            return cast(Size, size)
-    raise FigureError(f"size {one_line(given)!r}: give one of {', '.join(get_args(Size))}")
+    for width in get_args(Width):
+        if width == given:
+            return cast(Width, width)
+    raise FigureError(f"width {one_line(given)!r}: give one of {', '.join(get_args(Width))}")
 
 
 def _write(wanted: Sequence[_Wanted], on_figure: OnFigure | None) -> list[Path]:
     """Draws all, then writes all."""
     for one in wanted:
-        check_size(one.size)
+        check_width(one.width)
         if one.path.is_dir():
             example = one.path / f"figure.{one.suffix}"
             raise StoreError(
@@ -263,10 +263,10 @@ async def _drawn(
 
 def _options(one: _Wanted) -> dict[str, Any]:
     """The image's size: its height is the figure's own."""
-    shrunk = _SHRUNK[one.size]
+    shrunk = _SHRUNK[one.width]
     options: dict[str, Any] = {
         "format": one.suffix,
-        "width": round(_WIDTH[one.size] * _INCH / shrunk),
+        "width": round(_INCHES[one.width] * _INCH / shrunk),
         "scale": shrunk * (_DOTS / _INCH if one.suffix == "png" else 1),
     }
     return options | ({"height": one.figure.layout.height} if one.figure.layout.height else {})

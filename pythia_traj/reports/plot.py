@@ -1,14 +1,15 @@
 """One metric of a run as a figure in a file: `pythia-traj plot`, `pythia_traj.plot`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pythia_traj.analysis.named import filters_of
+from pythia_traj.analysis.adaptive.trajectory import Where
+from pythia_traj.analysis.named import filters_of, where_of
 from pythia_traj.analysis.schedules import schedules_of
-from pythia_traj.errors import FigureError
+from pythia_traj.errors import ConfigError, FigureError
 from pythia_traj.figures.metric import metric_figure
 from pythia_traj.figures.training import with_training
-from pythia_traj.reports.export import Size, suffix_of, write_figure
+from pythia_traj.reports.export import Width, suffix_of, write_figure
 from pythia_traj.reports.reading import read_models
 from pythia_traj.store.layout import Run
 from pythia_traj.store.read import read_run
@@ -25,8 +26,9 @@ def plot(
     model: Sequence[str] | None = None,
     variant: Sequence[str] | None = None,
     control: Sequence[str] | None = None,
+    where: Where | Iterable[str] = (),
     training: bool = False,
-    size: Size = "page",
+    width: Width = "page",
 ) -> tuple[str, ...]:
     """Draws one metric of a run, over its steps, into a file.
 
@@ -40,9 +42,11 @@ def plot(
         model: of these models; None are all.
         variant: these variants; None are all.
         control: these controls beside the measurement; None are all, `none` is none.
+        where: words and numbers in the other columns of `pythia_traj.load`, by name, or as texts
+            such as `layer=3,head=5`; null is None.
         training: also draw the learning rate, the end of warm-up and the second epoch, where the
             suite is known.
-        size: `page`, 6.7 in wide, or `column`, 3.3 in.
+        width: `page`, 6.7 in wide, or `column`, 3.3 in.
 
     Returns:
         what a reader of the figure must know: what was left out, what cannot be compared.
@@ -51,22 +55,29 @@ def plot(
         StoreError: it is not a run, has no such model, variant or control, or the file cannot be
             written.
         AnalysisError: it has no such metric.
-        FigureError: no row has all of that, the file has another suffix, or kaleido or a Chrome is
-            missing.
+        ConfigError: `where` names no column, or a word where numbers are.
+        FigureError: no row has all of that, the rows are too many kinds for one figure, the file
+            has another suffix, or kaleido or a Chrome is missing.
         NothingToDraw: none of the rows has a value.
     """
     suffix_of(Path(path))
-    where = filters_of(run, metric)
+    filters = where_of(where, "--where") | filters_of(run, metric)
     for name, chosen in (("model", model), ("variant", variant)):
-        where |= {name: list(chosen)} if chosen else {}
+        filters |= {name: list(chosen)} if chosen else {}
     if control:
-        where["control"] = [None, *(one for one in control if one != NO_CONTROL)]
+        filters["control"] = [None, *(one for one in control if one != NO_CONTROL)]
     opened = Run.open(Path(run))
-    found = read_run(opened, controls=True, mixed=True, **where)
+    found = read_run(opened, controls=True, mixed=True, **filters)
     if found.frame.empty:
         raise FigureError("; ".join(found.notes) or f"{run} has no row of {metric}")
-    figure = metric_figure(found.frame)
+    try:
+        figure = metric_figure(found.frame)
+    except ConfigError as error:
+        raise FigureError(
+            f"a figure{str(error).removeprefix('metric_figure')}, by LABEL.METRIC, --model,"
+            " --variant or --where COLUMN=VALUE"
+        ) from error
     if training:
         figure = with_training(figure, schedules_of(read_models(opened, found.footers)[0]))
-    write_figure(figure, path, size=size)
+    write_figure(figure, path, width=width)
     return found.notes

@@ -1,20 +1,13 @@
 """`plot`: which rows are drawn, into which file, and what is refused in one sentence."""
 
-import importlib.util
 import inspect
 import re
 import shutil
-import sys
-import types
 
 import pytest
 
 import pythia_traj as pt
-from pythia_traj.analysis.selection import choose
 from pythia_traj.cli.plot import plot as command
-from pythia_traj.figures.drawable import drawable
-from pythia_traj.figures.lines import over_steps
-from pythia_traj.figures.style import Quantity
 from pythia_traj.reports import plot as module
 
 MINE = '''
@@ -31,6 +24,11 @@ def norms(model, *, scale: int = 1) -> Rows:
         rows.add(Key("norm", variant), norm)
         rows.add(Key("norm", variant, control="shuffled"), norm / 2)
         rows.add(Key("norm", variant, control="init"), norm / 3)
+        rows.add(Key("norm", variant, part="first_copy"), norm / 4)
+    for layer in range(2):
+        for head in range(4):
+            for variant in ("frobenius", "spectral"):
+                rows.add(Key("by_head", variant, "head", layer=layer, head=head), norm + head)
     rows.undefined(Key("nothing"), "context too short")
     return rows
 '''
@@ -38,21 +36,6 @@ def norms(model, *, scale: int = 1) -> Rows:
 CHROME = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 )
-
-
-def stand_in(rows):
-    chosen = choose(rows, [str(name) for name in rows["metric"].unique()])
-    chosen = drawable(chosen.assign(what=chosen["metric"]), str(rows["metric"].iloc[0]))
-    return over_steps(chosen, Quantity("value", "as measured"))
-
-
-@pytest.fixture(autouse=True)
-def figure_of_a_metric(monkeypatch):
-    """Until `figures/metric.py` is there, a simple figure in its place."""
-    if importlib.util.find_spec("pythia_traj.figures.metric") is None:
-        fake = types.ModuleType("pythia_traj.figures.metric")
-        fake.metric_figure = stand_in
-        monkeypatch.setitem(sys.modules, fake.__name__, fake)
 
 
 @pytest.fixture(scope="module")
@@ -72,13 +55,13 @@ def run(suite, tmp_path_factory):
 @pytest.fixture
 def drawn(monkeypatch):
     """The rows of which figures were drawn."""
-    seen, draw = [], module._drawn
+    seen, draw = [], module.metric_figure
 
     def spy(rows):
         seen.append(rows)
         return draw(rows)
 
-    monkeypatch.setattr(module, "_drawn", spy)
+    monkeypatch.setattr(module, "metric_figure", spy)
     return seen
 
 
@@ -114,6 +97,8 @@ def test_a_metric_is_named_alone_with_its_label_or_its_experiment(
         (["--variant", "spectral"], "variant", {"spectral"}),
         (["--control", "init"], "control", {None, "init"}),
         (["--control", "none"], "control", {None}),
+        (["--where", "part=first_copy"], "part", {"first_copy"}),
+        (["--where", "part=null,layer=null"], "part", {None}),
     ],
 )
 def test_options_choose_rows(cli, run, drawn, tmp_path, options, column, expected):
@@ -132,7 +117,21 @@ def test_options_choose_rows(cli, run, drawn, tmp_path, options, column, expecte
         ("norm", ["--variant", "spectrl"], r"have no variant 'spectrl': did you mean spectral\?"),
         ("norm", ["--control", "shufled"], r"have no control 'shufled': did you mean shuffled\?"),
         ("nothing", [], r"nothing: no value, context too short \(12 rows\)"),
-        ("norm", ["--size", "poster"], "size 'poster': give one of page, column"),
+        ("norm", ["--where", "prt=x"], r"--where 'prt': unknown column: did you mean part\?"),
+        ("norm", ["--where", "layer=x"], "--where layer=x: layer is a whole number"),
+        ("norm", ["--where", "layer"], "--where 'layer': write NAME=VALUE"),
+        (
+            "norm",
+            ["--where", "part=first_cop"],
+            r"have no part 'first_cop': did you mean first_copy\?",
+        ),
+        ("norm", ["--where", "layer=7"], "no row has all of this: layer=7, metric='norm'"),
+        (
+            "norms.by_head",
+            ["--model", "tiny"],
+            r"a figure draws one .*: select one first, by LABEL.METRIC, --model, --var",
+        ),
+        ("norm", ["--width", "poster"], "width 'poster': give one of page, column"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_sentence(cli, run, tmp_path, metric, options, said):
@@ -167,7 +166,7 @@ def test_without_chrome_a_sentence_says_what_to_install(cli, run, tmp_path, monk
 @pytest.mark.skipif(CHROME is None, reason="no Chromium is installed")
 def test_a_pdf_is_written_by_the_command(cli, run, tmp_path):
     path = tmp_path / "deep" / "norm.pdf"
-    code, out, err = cli("plot", run, "norm", "-o", path, "--size", "column")
+    code, out, err = cli("plot", run, "norm", "-o", path, "--width", "column")
     assert (code, out, err) == (0, f"figure: {path}\n", "")
     assert path.read_bytes().startswith(b"%PDF")
     assert list(path.parent.iterdir()) == [path]

@@ -136,7 +136,15 @@ def test_figures_are_written_beside_the_page(cli, made, tmp_path):
     assert {name.rpartition(".")[2] for name in names} == {"pdf", "svg"}
 
 
+def test_the_works_to_cite_are_written_as_bibtex(cli, made, tmp_path):
+    page, works = tmp_path / "page.html", tmp_path / "works.bib"
+    code, out, err = cli("report", made, "-o", page, "--bibtex", works)
+    assert (code, out, err) == (0, f"report: {page}\nworks to cite: {works}\n", "")
+    assert re.search(r"^@\w+\{olsson", works.read_text(), flags=re.MULTILINE | re.IGNORECASE)
+
+
 def test_the_library_has_the_options_of_the_command(made, tmp_path):
-    of_command = set(inspect.signature(command).parameters) - {"output"} | {"path", "on_figure"}
+    of_command = set(inspect.signature(command).parameters) - {"output"}
+    of_command |= {"path", "on_dated", "on_figure"}
     assert of_command == set(inspect.signature(pt.report).parameters)
     assert pt.report(str(made), tmp_path / "page.html") == ()

@@ -62,7 +62,7 @@ def traced_by(folder, monkeypatch):
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """The files of three figures in two sizes and all formats, the starts, and the progress."""
+    """The files of three figures in two widths and all formats, the starts, and the progress."""
     folder, seen = tmp_path_factory.mktemp("export"), []
     with pytest.MonkeyPatch.context() as patch:
         log = traced_by(folder, patch)
@@ -75,7 +75,7 @@ def written(tmp_path_factory):
             figures, folder / "deep" / "out", SUFFIXES, on_figure=lambda *at: seen.append(at)
         )
         starts = log.read_text().splitlines()
-        write_figures({"narrow": lines()}, folder / "deep" / "out", ["pdf", "svg"], size="column")
+        write_figures({"narrow": lines()}, folder / "deep" / "out", ["pdf", "svg"], width="column")
     return folder, files, starts, seen
 
 
@@ -257,11 +257,11 @@ def test_suffixes_may_be_in_capitals():
     assert suffix_of(Path("Figure.PDF")) == "pdf"
 
 
-def test_an_unknown_format_or_size_is_refused(tmp_path):
+def test_an_unknown_format_or_width_is_refused(tmp_path):
     with pytest.raises(FigureError, match="format 'gif': figures are written as"):
         write_figures({"a": lines()}, tmp_path, ["gif"])
-    with pytest.raises(FigureError, match="size 'poster': give one of page, column"):
-        write_figures({"a": lines()}, tmp_path, ["html"], size="poster")
+    with pytest.raises(FigureError, match="width 'poster': give one of page, column"):
+        write_figures({"a": lines()}, tmp_path, ["html"], width="poster")
     assert not list(tmp_path.iterdir())
 
 
