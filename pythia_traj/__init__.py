@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pythia_traj.analysis.comparison.pairs import compare as compare
     from pythia_traj.analysis.comparison.pairs import largest_difference as largest_difference
     from pythia_traj.analysis.comparison.seeds import seed_bands as seed_bands
+    from pythia_traj.analysis.findings.run import findings as findings
     from pythia_traj.analysis.learning_curves import learning_curves as learning_curves
     from pythia_traj.analysis.learning_curves import stability as stability
     from pythia_traj.analysis.onsets.change_points import change_points as change_points
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from pythia_traj.analysis.roles import tracked_heads as tracked_heads
     from pythia_traj.analysis.smoothing import smooth as smooth
     from pythia_traj.config import SweepConfig as SweepConfig
+    from pythia_traj.reports.outputs import report as report
+    from pythia_traj.reports.plot import plot as plot
     from pythia_traj.store.convert import convert as convert
     from pythia_traj.store.describe import describe as describe
     from pythia_traj.store.read import load as load
@@ -57,6 +60,7 @@ _LAZY = {
     "correlate": "pythia_traj.analysis.comparison.correlation",
     "describe": "pythia_traj.store.describe",
     "figures": "pythia_traj.figures",
+    "findings": "pythia_traj.analysis.findings.run",
     "head_distances": "pythia_traj.analysis.comparison.distributions",
     "largest_difference": "pythia_traj.analysis.comparison.pairs",
     "learning_curves": "pythia_traj.analysis.learning_curves",
@@ -64,8 +68,10 @@ _LAZY = {
     "match_heads": "pythia_traj.analysis.comparison.matching",
     "onset": "pythia_traj.analysis.onsets.frames",
     "order": "pythia_traj.analysis.onsets.order",
+    "plot": "pythia_traj.reports.plot",
     "published_models": "pythia_traj.store.read",
     "refine": "pythia_traj.sweeps.refining",
+    "report": "pythia_traj.reports.outputs",
     "role_timeline": "pythia_traj.analysis.roles",
     "seed_bands": "pythia_traj.analysis.comparison.seeds",
     "select_heads": "pythia_traj.analysis.onsets.selected",
@@ -88,6 +94,7 @@ __all__ = [
     "correlate",
     "describe",
     "figures",
+    "findings",
     "head_distances",
     "largest_difference",
     "learning_curves",
@@ -95,8 +102,10 @@ __all__ = [
     "match_heads",
     "onset",
     "order",
+    "plot",
     "published_models",
     "refine",
+    "report",
     "role_timeline",
     "seed_bands",
     "select_heads",

@@ -66,6 +66,10 @@ class AnalysisError(PythiaTrajError):
     """Rows, items or options cannot be analysed as asked."""
 
 
+class FigureError(PythiaTrajError):
+    """A figure cannot be written as asked, or what draws it is not installed."""
+
+
 class SchedulerError(PythiaTrajError):
     """A scheduler is not here, does not answer, or refuses a job."""
 

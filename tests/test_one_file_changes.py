@@ -12,7 +12,6 @@ from pythia_traj.data.prompts import tasks
 from pythia_traj.engines import ablations
 from pythia_traj.errors import ConfigError, DataError
 from pythia_traj.figures.charts import charts
-from pythia_traj.reports.run import report_run
 from tests.adding import added_files
 
 ROOT = Path(__file__).parents[1]
@@ -86,8 +85,8 @@ def test_a_figure(suite, tmp_path, monkeypatch):
         write("mine", FIGURE)
         headings = [chart.heading for chart in charts()["loss"]]
         assert headings[:3] == ["Loss on text", "The loss squared", "Accuracy on text"]
-        report_run(run, tmp_path / "with.html")
-    report_run(run, tmp_path / "without.html")
+        pt.report(run, tmp_path / "with.html")
+    pt.report(run, tmp_path / "without.html")
     assert "The loss squared" in (tmp_path / "with.html").read_text()
     assert "The loss squared" not in (tmp_path / "without.html").read_text()
 

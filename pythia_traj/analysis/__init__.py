@@ -14,8 +14,11 @@ metric.py        rows of any metric: the figure they are for, and what lines are
 learning.py      n-grams and probes
 tables.py        key numbers, and the metrics without a value
 facts.py         what a run holds, in a few lines
+schedules.py     how the learning rates of a run's models went
+named.py         the names by which a metric is asked for
 records.py       a table as JSON has it
 onsets/          when trajectories take off, and how sure that is
+findings/        what a run shows, in sentences
 adaptive/        which steps to measure so that few of them find an onset
 comparison/      models and seeds beside each other: aligned, as bands, heads as distributions
 smoothing.py     trajectories smoothed over log step

@@ -30,5 +30,7 @@ def logistic_probes(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     """
     chosen = values_of_layers(rows, metric, "logistic")
     after = chosen["component"] == "resid_post"
-    site = chosen["component"] + ", " + chosen["what"]
-    return chosen.assign(what=site.mask(after, "after " + chosen["what"]))
+    # Without any row pandas takes the layers' names for numbers.
+    layer = chosen["what"].astype(str)
+    site = chosen["component"] + ", " + layer
+    return chosen.assign(what=site.mask(after, "after " + layer))

@@ -20,7 +20,7 @@ _APART = ("variant", "part", "target", "reference")
 _TEXT = (*WHICH, "experiment", "metric", "control", "component", *_APART, "reason")
 _NUMBERS = (
     *("tokens", "layer", "head", "position", "size"),
-    *("value", "stderr", "low", "high", "n"),
+    *("value", "stderr", "low", "high", "n", "clusters"),
 )
 
 
@@ -38,7 +38,7 @@ def choose(
     Returns:
         columns model, label, experiment, metric, control, component, variant, part, target,
         reference and reason as strings; tokens, layer, head, position, size, value, stderr, low,
-        high and n as floats; step as an integer; an empty `note`, for remarks on a value.
+        high, n and clusters as floats; step as an integer; an empty `note`, for remarks on a value.
     """
     if rows.empty:
         rows = rows.reindex(columns=[*_TEXT, *_NUMBERS, "step"])

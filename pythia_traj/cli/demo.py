@@ -29,7 +29,7 @@ def demo(
     """Train a toy suite, sweep its checkpoints, draw the report: everything, offline."""
     from pythia_traj.cli.result import report_result
     from pythia_traj.config import SweepConfig
-    from pythia_traj.reports.run import report_run
+    from pythia_traj.reports.outputs import report
     from pythia_traj.sweeps.worker import sweep
     from pythia_traj.toy.recipe import Recipe
 
@@ -46,7 +46,7 @@ def demo(
             observer=SweepProgress(progress),
         )
     page = out / "report.html"
-    report_run(out, page)
+    report(out, page)
     say(f"report: {page}")
     report_result(result, as_json=False)
 

@@ -16,6 +16,7 @@ axes.py       the axis of training steps, and that of tokens above it
 lines.py      trajectories as lines with their intervals and controls
 maps.py       heat maps of layers and heads over steps, and of heads at one step
 marks.py      onsets as marks on the lines that they belong to
+training.py   learning rate, warm-up and second epoch beside what was measured
 data.py       what a figure shows, as a table
 
 A figure knows what it shows, so that a page can move it to another axis or write it as CSV:
@@ -95,6 +96,7 @@ from pythia_traj.figures.representation import similarity_over_steps as similari
 from pythia_traj.figures.representation import similarity_to_init as similarity_to_init
 from pythia_traj.figures.samples import distinct_over_steps as distinct_over_steps
 from pythia_traj.figures.samples import log_prob_over_steps as log_prob_over_steps
+from pythia_traj.figures.training import with_training as with_training
 from pythia_traj.figures.transplant import transplants_of_heads as transplants_of_heads
 from pythia_traj.figures.transplant import transplants_of_parts as transplants_of_parts
 from pythia_traj.figures.transplant import transplants_over_steps as transplants_over_steps

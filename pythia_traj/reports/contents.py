@@ -2,61 +2,109 @@
 
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
 from itertools import count
 
 import pandas as pd
 import plotly.graph_objects as go
 
+from pythia_traj.analysis.findings.finding import Finding
 from pythia_traj.analysis.tables import undefined_metrics
 from pythia_traj.analysis.training import training_of
-from pythia_traj.figures.marks import with_onsets
 from pythia_traj.reports.drawings import Drawing, Panel, Section, sections_of
+from pythia_traj.reports.methods import Methods
+from pythia_traj.reports.notes import Note
 from pythia_traj.reports.numbers import numbers_of
 from pythia_traj.reports.packed import packed
-from pythia_traj.reports.page import Page, PageDrawing, PageFinding, PagePanel, PageSection
+from pythia_traj.reports.page import (
+    Page,
+    PageDrawing,
+    PageFinding,
+    PagePanel,
+    PageSection,
+    PageTexts,
+)
 from pythia_traj.reports.summary import sentence_of
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a page says beside the numbers of its rows.
+
+    Attributes:
+        notes: what a reader must know: warnings and defects.
+        findings: what was found.
+        nothing: what is said where nothing was.
+        texts: what models wrote, as `pythia_traj.analysis.samples.sample_texts` has it.
+        schedules: the models whose learning rates are drawn.
+        methods: how the rows were measured.
+        dress: adds to each figure what belongs to it, such as onsets.
+    """
+
+    notes: Sequence[Note] = ()
+    findings: Sequence[Finding] = ()
+    nothing: str = ""
+    texts: pd.DataFrame | None = None
+    schedules: Sequence[str] = ()
+    methods: Methods | None = None
+    dress: Callable[[go.Figure], go.Figure] = lambda figure: figure
 
 
 def page_of(
     rows: pd.DataFrame,
+    told: Told | None = None,
     *,
     title: str,
-    notes: Sequence[str] = (),
-    findings: Sequence[tuple[str, str]] = (),
-    onsets: pd.DataFrame | None = None,
+    sections: Sequence[Section] | None = None,
 ) -> Page:
     """The contents of a page.
 
     Args:
         rows: rows of one or several runs, with controls.
+        told: what is said beside them.
         title: the page's heading.
-        notes: what a reader must know: warnings and defects.
-        findings: sentences, each with the experiment that shows it.
-        onsets: the onsets to mark, as `pythia_traj.onset` gives them.
+        sections: what is drawn of them; by default all there is.
     """
-    dress = partial(with_onsets, onsets=onsets) if onsets is not None else _as_it_is
-    packer = _Packer(dress)
-    sections = tuple(packer.section(section) for section in sections_of(rows))
-    keys = {section.heading: section.key for section in sections}
+    told = told or Told()
+    packer = _Packer(told.dress)
+    drawn = sections_of(rows) if sections is None else sections
+    packed_sections = tuple(packer.section(one, _texts(one, told.texts)) for one in drawn)
+    keys = {section.heading: section.key for section in packed_sections}
     return Page(
         title=title,
         sentence=sentence_of(rows),
-        findings=tuple(PageFinding(words, keys.get(name, "")) for words, name in findings),
-        nothing=(),
-        notes=tuple(notes),
-        sections=sections,
+        findings=tuple(
+            PageFinding(one.words, keys.get(one.experiment, "")) for one in told.findings
+        ),
+        nothing=told.nothing,
+        notes=tuple(told.notes),
+        sections=packed_sections,
         numbers=numbers_of(rows),
         undefined=[
             {str(name): value for name, value in row.items()}
             for row in undefined_metrics(rows).to_dict("records")
         ],
         training=training_of(rows),
+        schedules=tuple(told.schedules),
+        methods=told.methods,
     )
 
 
-def _as_it_is(figure: go.Figure) -> go.Figure:
-    return figure
+def _texts(section: Section, texts: pd.DataFrame | None) -> tuple[PageTexts, ...]:
+    """What models wrote after each prompt, for the section of `samples`."""
+    if texts is None or section.experiment != "samples":
+        return ()
+    by = ["model", "label", "prompt_number", "prompt"]
+    several = [name for name in by[:2] if texts[name].nunique() > 1]
+    return tuple(
+        PageTexts(
+            of=" · ".join(str(at[name].iloc[0]) for name in several),
+            prompt=str(key[-1]),
+            texts=tuple(zip(at["step"].astype(int), at["continuation"].astype(str), strict=True)),
+        )
+        for key, at in texts.groupby(by, sort=False)
+        if isinstance(key, tuple)
+    )
 
 
 class _Packer:
@@ -66,13 +114,14 @@ class _Packer:
         self._dress = dress
         self._sections, self._drawings, self._figures = count(), count(), count()
 
-    def section(self, section: Section) -> PageSection:
+    def section(self, section: Section, texts: tuple[PageTexts, ...]) -> PageSection:
         """A section of the page. Its id is a number: an experiment's name can be any text."""
         return PageSection(
             key=f"experiment-{next(self._sections)}",
             heading=section.experiment,
             about=section.about,
             drawings=tuple(self._drawing(section.experiment, one) for one in section.drawings),
+            texts=texts,
         )
 
     def _drawing(self, experiment: str, drawing: Drawing) -> PageDrawing:

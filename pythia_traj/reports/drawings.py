@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from pythia_traj.figures.charts import Chart, charts
 from pythia_traj.figures.drawable import NothingToDraw
+from pythia_traj.figures.own import own_charts
 from pythia_traj.reports.summary import listed
 
 
@@ -73,7 +74,7 @@ ORDER = (
 def _section(experiment: str, rows: pd.DataFrame) -> Section:
     drawings = [
         drawing
-        for chart in charts().get(experiment, ())
+        for chart in charts().get(experiment) or own_charts(rows)
         if (drawing := _drawing(chart, rows)) is not None
     ]
     labels = [str(label) for label in rows["label"].dropna().unique()]

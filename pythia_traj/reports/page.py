@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pythia_traj.reports.methods import Methods
+from pythia_traj.reports.notes import Note
 from pythia_traj.reports.numbers import NumbersOfModel
 
 AXES = {"steps": "steps (log)", "tokens": "tokens", "loss": "loss"}
@@ -44,13 +46,23 @@ class PageDrawing:
 
 
 @dataclass(frozen=True)
+class PageTexts:
+    """What a model wrote after a prompt, by step."""
+
+    of: str
+    prompt: str
+    texts: tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True)
 class PageSection:
-    """An experiment as the page has it: `about` is the first line of its docstring."""
+    """An experiment as the page has it: `about` says what its labels are."""
 
     key: str
     heading: str
     about: str
     drawings: tuple[PageDrawing, ...]
+    texts: tuple[PageTexts, ...]
 
 
 @dataclass(frozen=True)
@@ -75,17 +87,21 @@ class Page:
         numbers: the key numbers.
         undefined: the metrics without a value.
         training: where each model is at each step.
+        schedules: the models whose learning rates the figures have.
+        methods: how the rows were measured; None where that is not known.
     """
 
     title: str
     sentence: str
     findings: tuple[PageFinding, ...]
-    nothing: tuple[str, ...]
-    notes: tuple[str, ...]
+    nothing: str
+    notes: tuple[Note, ...]
     sections: tuple[PageSection, ...]
     numbers: Sequence[NumbersOfModel]
     undefined: Sequence[Mapping[str, Any]]
     training: Mapping[str, Mapping[str, Sequence[Any]]]
+    schedules: tuple[str, ...]
+    methods: Methods | None
 
     @property
     def figures(self) -> list[PagePanel]:

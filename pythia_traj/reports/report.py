@@ -5,11 +5,9 @@ page's own policy lets the browser run only the two scripts whose hashes it name
 """
 
 import base64
-import contextlib
 import hashlib
 import json
 import os
-import secrets
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -18,10 +16,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from pythia_traj.errors import StoreError
 from pythia_traj.figures import style
 from pythia_traj.figures.data import COLUMNS, NUMBERS
 from pythia_traj.reports.page import Page
+from pythia_traj.store.writing import replacing, writing
 
 SCRIPTS = ("unpack.js", "axes.js", "figures.js", "saving.js", "controls.js")
 """The page's own script, in parts: each uses only those before it."""
@@ -86,26 +84,15 @@ def _digest(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
-def write_report(html: str, path: str | os.PathLike[str]) -> None:
-    """Writes a page so that the path holds the old page or the whole new one, never a part of it.
+def write_text(text: str, path: str | os.PathLike[str]) -> None:
+    """Writes a file so that the path holds the old text or the whole new one, never a part of it.
 
     Raises:
-        StoreError: the directory does not exist or cannot be written.
+        StoreError: it cannot be written.
     """
     target = Path(path)
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        # Not mkstemp, so that the page has normal permissions. Newlines stay as they are, because
-        # the policy names the scripts by hash.
-        with partial.open("x", encoding="utf-8", errors="replace", newline="\n") as file:
-            file.write(html)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write the report to {target}: {error.strerror}; choose another path"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target, target.parent) as temporary:
+            # Newlines stay as they are, because a page's policy names its scripts by hash.
+            temporary.write_text(text, encoding="utf-8", errors="replace", newline="\n")

@@ -129,7 +129,7 @@ def describe(run: str | Path) -> Description:
         _grouped(everything, ("experiment", "label", "metric"), (*_WORDS[1:], "size")),
         _grouped(everything, ("experiment", "label", *_WORDS), ("size",)),
         tables,
-        (*say_versions(footers), *say_mixed(footers), *files.say_damaged(), *notes),
+        (*say_versions(footers), *say_mixed(footers), *files.say_left_out(), *notes),
     )
 
 
@@ -269,7 +269,7 @@ def _tables(run: Run) -> tuple[pd.DataFrame, list[str]]:
             count = sum(units[label] for label, _ in known)
             nullable = any(field.nullable for _, field in known)
             rows.append((table, name, " or ".join(kinds), nullable, labels, count))
-        notes += files.say_damaged()
+        notes += files.say_left_out()
     return pd.DataFrame(rows, columns=columns), notes
 
 

@@ -109,14 +109,19 @@ class Run:
         return cls(path) if path.is_dir() and _was_run(path) else None
 
     @classmethod
-    def open(cls, path: Path) -> "Run":
+    def open(cls, path: Path, *, newer: bool = False) -> "Run":
         """Opens a run that exists.
+
+        Args:
+            path: its directory.
+            newer: also one of a newer schema, to read what of it can be read: every file says
+                which schema it is of.
 
         Raises:
             StoreError: it is not a run, is damaged, or was written by a version with another
                 schema.
         """
-        facts = read_facts(path)
+        facts = read_facts(path, newer=newer)
         if facts.schema_version < schema.VERSION:
             raise _older(path, facts)
         return cls(path)
@@ -231,8 +236,8 @@ def _text_of(request: Mapping[str, Any]) -> str:
     return as_json(request, indent=1) + "\n"
 
 
-def read_facts(path: Path) -> RunFacts:
-    """What a run's run.json says, of this schema or an older one.
+def read_facts(path: Path, *, newer: bool = False) -> RunFacts:
+    """What a run's run.json says, of this schema or an older one; `newer`: or of a newer one.
 
     Raises:
         StoreError: it is missing, damaged, or was written by a newer version.
@@ -251,9 +256,26 @@ def read_facts(path: Path) -> RunFacts:
         facts = checked(RunFacts, document, file, error=StoreError)
     except StoreError as error:
         raise _damaged(file, error) from None
-    if facts.schema_version > schema.VERSION:
-        raise _newer(path, facts)
+    if facts.schema_version > schema.VERSION and not newer:
+        raise StoreError(f"{path} {say_newer(facts)}")
     return facts
+
+
+def say_newer(facts: RunFacts) -> str:
+    """Which newer version wrote a run, and what to do: the rest of a sentence about it."""
+    if facts.version is None or not _VERSION.fullmatch(facts.version):
+        return (
+            f"was written by a newer pythia-traj (schema {facts.schema_version}): update"
+            " pythia-traj to read it"
+        )
+    theirs, ours = (
+        f"pythia-traj {name} (schema {number})"
+        for name, number in (
+            (facts.version, facts.schema_version),
+            (version("pythia-traj"), schema.VERSION),
+        )
+    )
+    return f"was written by {theirs}, this is {ours}: install that version to read it"
 
 
 def foreign_entry(path: Path) -> str | None:
@@ -298,24 +320,6 @@ def _older(path: Path, facts: RunFacts | None = None) -> StoreError:
     return StoreError(
         f"{path} was written by pythia-traj {written_by} (schema {number}): make a run of this"
         f" version of it with pythia-traj convert {path} NEW"
-    )
-
-
-def _newer(path: Path, facts: RunFacts) -> StoreError:
-    if facts.version is None or not _VERSION.fullmatch(facts.version):
-        return StoreError(
-            f"{path} was written by a newer pythia-traj (schema {facts.schema_version}): update"
-            " pythia-traj to read it"
-        )
-    theirs, ours = (
-        f"pythia-traj {name} (schema {number})"
-        for name, number in (
-            (facts.version, facts.schema_version),
-            (version("pythia-traj"), schema.VERSION),
-        )
-    )
-    return StoreError(
-        f"{path} was written by {theirs}, this is {ours}: install that version to read it"
     )
 
 

@@ -10,7 +10,8 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.metadata import version
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,10 @@ class DamagedError(StoreError):
     """A file of a run is damaged; the text says how, without its name."""
 
 
+class NewerError(DamagedError):
+    """A file is of a newer schema, in which a column may have another meaning."""
+
+
 @dataclass(frozen=True)
 class Whole:
     """A whole Parquet file of a run, its bytes in memory."""
@@ -77,11 +82,17 @@ class Whole:
     """Whether a checksum confirms it; else only decoding can tell."""
     lacking: tuple[schema.Column, ...] = ()
     """The columns that were added to its table after it was written: null in all its rows."""
+    unknown: tuple[str, ...] = ()
+    """The columns that a later version added to its table: they are left out."""
 
     @property
     def columns(self) -> pa.Schema:
         """Those of its rows."""
-        return pa.schema([*self.file.schema_arrow, *arrow_schema(self.lacking)])
+        return pa.schema([*self._known, *arrow_schema(self.lacking)])
+
+    @property
+    def _known(self) -> list[pa.Field]:
+        return [field for field in self.file.schema_arrow if field.name not in self.unknown]
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Its rows, or these columns of them.
@@ -89,6 +100,8 @@ class Whole:
         Raises:
             DamagedError: they cannot be decoded.
         """
+        if columns is None and self.unknown:
+            columns = self.columns.names
         try:
             table = self.file.read(columns=columns, use_threads=False)
             table.validate()
@@ -132,6 +145,7 @@ def read_parquet(
 
     Raises:
         FileNotFoundError: it does not exist.
+        NewerError: it is of a newer schema.
         DamagedError: it is damaged.
     """
     data = _bytes(path)
@@ -141,25 +155,19 @@ def read_parquet(
         keys = metadata.metadata or {}
     except _UNREADABLE as error:
         raise DamagedError(f"it is not a Parquet file ({_first_line(error)})") from None
-    lacking = _lacking(found, columns or ())
-    _check_columns(found, columns and columns[: len(columns) - len(lacking)], unit)
+    footer = _footer_of(keys)
+    lacking, unknown = _lacking(found, columns or ()), _unknown(found, columns, footer)
+    known = pa.schema([field for field in found if field.name not in unknown])
+    _check_columns(known, columns and columns[: len(columns) - len(lacking)], unit)
     if metadata.num_rows > _ROWS + _ROWS_PER_BYTE * len(data):
         raise DamagedError(f"it says that {len(data)} bytes are {metadata.num_rows} rows")
-    if FOOTER_KEY not in keys:
-        raise DamagedError("it has no provenance: another program wrote it")
-    footer = checked(
-        Footer,
-        parse_json(keys[FOOTER_KEY], "its provenance", error=DamagedError),
-        "its provenance",
-        error=DamagedError,
-    )
     is_proven = _CHECKSUM_KEY in keys
     checksum = zlib.crc32(keys[FOOTER_KEY], zlib.crc32(_before_footer(data)))
     if is_proven and keys[_CHECKSUM_KEY] != f"{checksum}".encode():
         raise DamagedError("its bytes have changed since they were written")
     if step is not None:
         _check_step(metadata, found.get_field_index("step"), step)
-    return Whole(footer, file, is_proven, lacking)
+    return Whole(footer, file, is_proven, lacking, unknown)
 
 
 def check_tensors(path: Path) -> None:
@@ -214,6 +222,46 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
         raise
     except OSError as error:
         raise DamagedError(f"it cannot be read ({error.strerror})") from None
+
+
+def _footer_of(keys: Mapping[bytes, bytes]) -> Footer:
+    """The provenance of a file.
+
+    Raises DamagedError, and NewerError where it says that the file is of a newer schema.
+    """
+    if FOOTER_KEY not in keys:
+        raise DamagedError("it has no provenance: another program wrote it")
+    footer = checked(
+        Footer,
+        parse_json(keys[FOOTER_KEY], "its provenance", error=DamagedError),
+        "its provenance",
+        error=DamagedError,
+    )
+    if footer.schema_number > schema.VERSION:
+        raise NewerError(
+            f"it is of schema {footer.schema_number}, this version reads {schema.VERSION}"
+        )
+    return footer
+
+
+def _unknown(
+    found: pa.Schema, columns: Sequence[schema.Column] | None, footer: Footer
+) -> tuple[str, ...]:
+    """The last columns of a table that a later version added.
+
+    Versions only ever add columns, and only such as may be null: a file of this or an earlier
+    version that has more was changed by another program.
+    """
+    more = [] if columns is None else list(found)[len(columns) :]
+    by = footer.versions.get("pythia-traj")
+    if by in (None, _own_version()) or not all(field.nullable for field in more):
+        return ()
+    return tuple(field.name for field in more)
+
+
+@cache
+def _own_version() -> str:
+    return version("pythia-traj")
 
 
 def _lacking(found: pa.Schema, columns: Sequence[schema.Column]) -> tuple[schema.Column, ...]:

@@ -55,11 +55,13 @@ class Read:
         frame: the rows.
         footers: the provenance of each file that was read.
         notes: what a reader of the rows must know: what was left out, what cannot be compared.
+        left_out: those of the notes that are about files or columns that were left out.
     """
 
     frame: pd.DataFrame
     footers: Mapping[Found, Footer]
     notes: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def load(
@@ -107,31 +109,39 @@ def load(
 
 
 def read_run(
-    run: str | Path,
+    run: str | Path | Run,
     *,
     table: str | None = None,
     controls: bool = False,
     mixed: bool = False,
+    unknown: bool = False,
     **where: Any,
 ) -> Read:
     """The rows of a run, as `load`, with notes on them.
 
+    Args:
+        run: the run's directory, or the run that was opened in it.
+        table, controls, mixed, **where: as for `load`.
+        unknown: allow filters with words that no row holds.
+
     Raises:
         StoreError: as `load`.
     """
-    for name, flag in (("controls", controls), ("mixed", mixed)):
+    for name, flag in (("controls", controls), ("mixed", mixed), ("unknown", unknown)):
         if not isinstance(flag, bool):
             raise StoreError(
                 f"{name}={shown(flag)}: it is True or False; control='shuffled' chooses a control"
             )
     filters = [Filter.of(name, value) for name, value in where.items()]
-    reader = _Reader(Run.open(Path(run)), table, filters, controls or "control" in where)
-    rows, parts = reader.read()
+    opened = run if isinstance(run, Run) else Run.open(Path(run))
+    reader = _Reader(opened, table, filters, controls or "control" in where)
+    rows, parts = reader.read(unknown=unknown)
     chosen = {found: part.footer for found, part in parts.items() if len(part.rows)}
     if not mixed:
         _refuse_versions(chosen)
     notes = [*say_versions(chosen), *(say_mixed(chosen) if table != "models" else [])]
-    notes += reader.files.say_damaged()
+    left_out = reader.files.say_left_out()
+    notes += left_out
     hidden = sum(part.hidden for part in parts.values())
     if hidden and not len(rows):
         notes.append(
@@ -142,7 +152,8 @@ def read_run(
         asked = ", ".join(f"{name}={shown(value)}" for name, value in where.items())
         notes.append(f"no row has all of this: {asked}; pythia_traj.describe(run) says which do")
     frame = _as_frame(rows, reader.partitions)
-    return Read(frame, {found: part.footer for found, part in parts.items()}, tuple(notes))
+    footers = {found: part.footer for found, part in parts.items()}
+    return Read(frame, footers, tuple(notes), tuple(left_out))
 
 
 @dataclass(frozen=True)
@@ -171,11 +182,11 @@ class _Reader:
         )
         """The columns that are known without opening a file."""
 
-    def read(self) -> tuple[pa.Table, dict[Found, _Part]]:
+    def read(self, *, unknown: bool = False) -> tuple[pa.Table, dict[Found, _Part]]:
         """The rows, together and by their files.
 
         Raises:
-            StoreError: a column is unknown, or does not hold a word.
+            StoreError: a column is unknown, or does not hold a word that is not `unknown`.
         """
         there = self.files.there
         if not there:
@@ -193,7 +204,7 @@ class _Reader:
             [columns.empty_table(), *(part.rows for part in parts.values())],
             promote_options="permissive",
         )
-        for one in self._filters:
+        for one in () if unknown else self._filters:
             self._refuse_unknown(one, _words(rows, one.name))
         return rows, parts
 

@@ -172,6 +172,20 @@ class Footer(_Record):
     converted: dict[str, Any] | None = None
 
     @property
+    def schema_number(self) -> int:
+        """The schema that it was written in; 0 where it does not say."""
+        number = (self.model_extra or {}).get("schema")
+        return number if isinstance(number, int) else 0
+
+    @property
+    def defect(self) -> str | None:
+        """What was known to be wrong with the weights that it was measured on."""
+        found = (self.model_extra or {}).get("integrity")
+        if not isinstance(found, Mapping) or found.get("verdict") != "known-defect":
+            return None
+        return str(found.get("why") or "it does not say how")
+
+    @property
     def published_at(self) -> str | None:
         """Where the model was published, as `PublishedModel.origin` says it.
 

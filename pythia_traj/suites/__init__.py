@@ -1,4 +1,6 @@
 """Suites and models as data: where checkpoints lie, which steps there are.
 
-local.py   a directory of checkpoints
+catalog.py    the published suites as records
+local.py      a directory of checkpoints
+schedules.py  how a training run went over its steps
 """

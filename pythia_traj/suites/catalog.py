@@ -13,6 +13,7 @@ from typing import Any
 
 from pythia_traj.errors import SuiteError, nearest
 from pythia_traj.suites.names import find_directory
+from pythia_traj.suites.schedules import Schedule
 
 ORGANISATION = "EleutherAI"
 
@@ -24,6 +25,15 @@ v0 models that were trained with twice the batch have their steps labelled as if
 """
 
 LAST_STEP = 143_000
+
+_WARMUP = LAST_STEP // 100
+"""Steps of warm-up: `"warmup": 0.01` in all configs of EleutherAI/pythia."""
+
+_DEDUPED_PILE = 207_000_000_000
+"""Tokens of the deduplicated Pile (EleutherAI/pythia, README, to the billion).
+
+All models saw 299.9 billion tokens: 1.5 epochs of it, and just under one of the Pile.
+"""
 
 EARLY = (0, *(2**i for i in range(10)))
 EVERY_THOUSAND = tuple(range(1000, LAST_STEP + 1, 1000))
@@ -162,14 +172,26 @@ class ModelRecord:
     def learning_rate(self, step: int) -> float:
         """The learning rate of the update that leads from `step` to `step + 1`.
 
-        It warms up linearly over 1 % of training, then follows a cosine to a tenth. At step 0 it is
-        0, which is why steps 0 and 1 are the same model (EleutherAI/pythia #83).
+        It warms up linearly over 1 % of training, then follows a cosine to a tenth; that of the v0
+        models 6.9b and 12b to 0 (EleutherAI/pythia, README). At step 0 it is 0, which is why steps
+        0 and 1 are the same model (EleutherAI/pythia #83).
         """
-        peak, warmup = self.size.peak_lr, LAST_STEP // 100
-        if step <= warmup:
-            return peak * step / warmup
-        progress = (step - warmup) / (LAST_STEP - warmup)
-        return peak * (0.1 + 0.9 * (1 + math.cos(math.pi * progress)) / 2)
+        peak = self.size.peak_lr
+        if step <= _WARMUP:
+            return peak * step / _WARMUP
+        least = 0.0 if self.suite == "pythia-v0" and self.size.name in ("6.9b", "12b") else 0.1
+        progress = (step - _WARMUP) / (LAST_STEP - _WARMUP)
+        return peak * (least + (1 - least) * (1 + math.cos(math.pi * progress)) / 2)
+
+    def schedule(self) -> Schedule:
+        """Its learning rate as points, the end of warm-up, and when its data began anew."""
+        return Schedule.of(
+            self.learning_rate,
+            LAST_STEP,
+            bends=(_WARMUP,),
+            warmup_end=_WARMUP,
+            second_epoch=_DEDUPED_PILE // TOKENS_PER_STEP if self.deduped else None,
+        )
 
 
 def _pythia() -> Iterator[ModelRecord]:
@@ -261,6 +283,16 @@ def check_repository(name: str) -> None:
         raise SuiteError(f"no such directory: {name!r}")
     if name.count("/") != 1:
         raise unknown_model(name)
+
+
+def at_repository(repo: str) -> ModelRecord | None:
+    """The record of the model that a repository of the Hub holds; None for any other one."""
+    return _by_repository().get(repo.lower())
+
+
+@cache
+def _by_repository() -> dict[str, ModelRecord]:
+    return {record.repo.lower(): record for record in catalog().values()}
 
 
 @cache

@@ -8,7 +8,8 @@ It has the layout of the Hub or of a Hugging Face Trainer:
 Weights may be one file or shards with an index, safetensors or `.bin`. `config.json` and
 `tokenizer.json` may be beside the steps instead, for all steps that have none of their own. A
 `suite.json` beside the steps may name the suite (`suite`) and the tokens of a training step
-(`tokens_per_step`); without it tokens are unknown.
+(`tokens_per_step`); without it tokens are unknown. Its `recipe` may say how the learning rate went
+(`suites/schedules`: `Trapezoid`).
 """
 
 import os
@@ -19,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pythia_traj import schema
 from pythia_traj.checkpoint import NOT_RECORDED, Integrity, Room, WeightFile
@@ -41,6 +42,7 @@ from pythia_traj.suites.files import read_json as read_object
 from pythia_traj.suites.folders import names_below, step_folders
 from pythia_traj.suites.names import of_directory
 from pythia_traj.suites.reading import Reading
+from pythia_traj.suites.schedules import Trapezoid
 
 SUITE = "suite.json"
 
@@ -63,6 +65,7 @@ class _SuiteFacts(BaseModel):
         Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)] | None
     ) = None
     tokens_per_step: Annotated[int, Field(ge=1, le=2**53)] | None = None
+    recipe: Any = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class LocalModel:
         model: its name in results: the given one, or the directory's; characters that a path
             partition cannot hold are replaced.
         revisions: the name of each step's folder.
+        rate: how the learning rate went, if the directory records it.
     """
 
     directory: Path
@@ -82,6 +86,7 @@ class LocalModel:
     tokens_per_step: int | None
     revisions: Mapping[int, str]
     compares_with_main: bool = False
+    rate: Trapezoid | None = None
 
     @classmethod
     def open(cls, directory: Path, *, name: str | None = None) -> "LocalModel":
@@ -112,6 +117,7 @@ class LocalModel:
             suite=facts.suite or "local",
             tokens_per_step=facts.tokens_per_step,
             revisions=revisions,
+            rate=_rate(facts),
         )
 
     @cached_property
@@ -164,9 +170,9 @@ class LocalModel:
         names = _different(recorded["files"], now["files"])
         return f"changed since ({names})" if names else "changed since"
 
-    def learning_rate(self, step: int) -> None:
-        """A directory does not say."""
-        return
+    def learning_rate(self, step: int) -> float | None:
+        """Known where the directory records how it went."""
+        return self.rate.lr(step) if self.rate else None
 
     def weight_bytes(self, step: int) -> int | None:
         """The size of the step's weight files; None where they cannot be looked at."""
@@ -321,3 +327,19 @@ def _suite_facts(directory: Path) -> _SuiteFacts:
         return checked(_SuiteFacts, read_json(path, error=SuiteError), path, error=SuiteError)
     except FileNotFoundError:
         return _SuiteFacts()
+
+
+def recorded_rate(directory: Path) -> Trapezoid | None:
+    """How the learning rate of a directory's training run went; None where it does not say."""
+    try:
+        return _rate(_suite_facts(directory))
+    except SuiteError:
+        return None
+
+
+def _rate(facts: _SuiteFacts) -> Trapezoid | None:
+    """A recipe of another kind is somebody else's and says nothing here."""
+    try:
+        return Trapezoid.model_validate(facts.recipe)
+    except ValidationError:
+        return None

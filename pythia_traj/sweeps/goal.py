@@ -4,17 +4,15 @@ induction.prefix_matching               # LABEL.METRIC, or EXPERIMENT.METRIC
 variant=two_halves,layer=3,head=5       # words and numbers in key columns
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pythia_traj.analysis.adaptive.rule import BUDGET, LEAST_BUDGET
-from pythia_traj.analysis.adaptive.trajectory import COLUMNS, NUMBERS, Where, Word
+from pythia_traj.analysis.adaptive.trajectory import Where
+from pythia_traj.analysis.named import where_of
 from pythia_traj.config import SweepConfig
 from pythia_traj.errors import ConfigError, nearest
 from pythia_traj.outside import shown
-
-_NULL = ("", "null")
-"""How null is written in a word's place."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +63,7 @@ class Goal:
                 f"--budget {budget}: a search begins with {LEAST_BUDGET} steps: give at least"
                 f" {LEAST_BUDGET}"
             )
-        given = where if isinstance(where, Mapping) else _parsed(where)
-        return cls(
-            label, metric, {name: _checked(name, one) for name, one in given.items()}, budget
-        )
+        return cls(label, metric, where_of(where, "--refine-where"), budget)
 
     @property
     def name(self) -> str:
@@ -104,30 +99,3 @@ def _split(config: SweepConfig, target: str) -> tuple[str, str]:
         f"--refine {shown(target)}: the request has no label {shown(name)}:"
         f" {nearest(name, by_name)}"
     )
-
-
-def _parsed(texts: Iterable[str]) -> dict[str, str]:
-    """Texts such as `layer=3,head=5`, by name."""
-    found: dict[str, str] = {}
-    for part in (part for text in texts for part in text.split(",") if part.strip()):
-        name, equals, word = part.partition("=")
-        if not equals:
-            raise ConfigError(
-                f"--refine-where {shown(part)}: write NAME=VALUE, such as layer=3,head=5"
-            )
-        found[name.strip()] = word.strip()
-    return found
-
-
-def _checked(name: str, value: Word) -> Word:
-    """What is looked for in a key column."""
-    if name not in COLUMNS:
-        raise ConfigError(f"--refine-where {shown(name)}: unknown column: {nearest(name, COLUMNS)}")
-    if value is None or value in _NULL:
-        return None
-    if name not in NUMBERS:
-        return str(value)
-    try:
-        return int(value)
-    except ValueError:
-        raise ConfigError(f"--refine-where {name}={value}: {name} is a whole number") from None

@@ -116,17 +116,17 @@ class Status:
         return {**vars(self), "workers": [asdict(worker) for worker in self.workers]}
 
 
-def status(run: str | Path, *, check: bool = False) -> Status:
+def status(run: str | Path | Run, *, check: bool = False) -> Status:
     """Counts the units of a run by their state, and says what its workers do.
 
     Args:
-        run: its directory.
+        run: its directory, or the run that was opened in it.
         check: whether to read all its files, and name the damaged ones.
 
     Raises:
         StoreError: it is not a run.
     """
-    opened = Run.open(Path(run))
+    opened = run if isinstance(run, Run) else Run.open(Path(run))
     damage: Damage = {}
     requests = read_requests(opened, damage)
     if check:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pythia_traj.errors import SuiteError
+from pythia_traj.suites.schedules import Trapezoid
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,7 @@ class Recipe:
 
         A linear warm-up, then constant, then a linear decay.
         """
-        rising = (step + 1) / self.warmup
-        falling = (self.steps - step) / (self.steps * (1 - self.decay_from))
-        return self.peak_lr * min(1.0, rising, falling)
+        return Trapezoid.model_validate(self, from_attributes=True).lr(step)
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as JSON values."""

@@ -10,9 +10,12 @@ import pandas as pd
 import pytest
 
 from pythia_traj import figures
+from pythia_traj.analysis.findings.finding import Finding
 from pythia_traj.figures.charts import charts
-from pythia_traj.reports.contents import page_of
-from pythia_traj.reports.report import rendered, write_report
+from pythia_traj.figures.marks import with_onsets
+from pythia_traj.reports.contents import Told, page_of
+from pythia_traj.reports.notes import Note
+from pythia_traj.reports.report import rendered, write_text
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -30,6 +33,10 @@ HOSTILE = (
     "<a href='javascript:alert(1)'>y</a><img src=x onerror=alert(1)> %{x} $y$"
 )
 STEPS = (0, 1, 4, 64, 512, 1000, 8000, 143000)
+
+
+def finding(words: str, experiment: str = "induction") -> Finding:
+    return Finding(words, experiment, (), "")
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +58,16 @@ def shown_rows(rows_of) -> pd.DataFrame:
 def written(shown_rows, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("page") / "page.html"
     onsets = pd.DataFrame([_onset(shown_rows)])
-    write_report(
+    write_text(
         rendered(
             page_of(
                 shown_rows,
+                Told(
+                    notes=[Note("warning", "One unit failed: out of memory.")],
+                    findings=[finding("Prefix matching takes off at step 1,000.")],
+                    dress=lambda figure: with_onsets(figure, onsets),
+                ),
                 title="A run",
-                notes=["One unit failed: out of memory."],
-                findings=[("Prefix matching takes off at step 1,000.", "induction")],
-                onsets=onsets,
             )
         ),
         path,
@@ -272,8 +281,11 @@ def test_labels_from_the_data_stay_text(rows_of, opened, tmp_path):
     rows["part"] = rows["part"].where(rows["part"].isna(), rows["part"].astype(str) + HOSTILE)
     rows["value"] = rows["value"].astype(float)
     path = tmp_path / f"page {'x' * 9} <b>.html"
-    found = [(HOSTILE, "induction")]
-    write_report(rendered(page_of(rows, title=HOSTILE, notes=[HOSTILE], findings=found)), path)
+    found = [finding(HOSTILE)]
+    write_text(
+        rendered(page_of(rows, Told([Note("warning", HOSTILE)], found), title=HOSTILE)),
+        path,
+    )
     page = opened(path)
     assert page.title() == HOSTILE
     assert page.locator("h1").text_content() == HOSTILE

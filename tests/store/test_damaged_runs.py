@@ -11,7 +11,6 @@ import pytest
 
 import pythia_traj as pt
 from pythia_traj.errors import StoreError
-from pythia_traj.reports.run import report_run
 from pythia_traj.store.events import read_events
 from pythia_traj.store.layout import Run
 from tests.store import damage as d
@@ -180,8 +179,9 @@ def test_a_damaged_file_costs_its_own_rows(made, run, tmp_path, kind, file, dama
     assert (status.done, status.left, status.units["tiny/norms/step1"]) == (2, 1, "left")
     assert list(status.damaged_files) == [FILES[file]]
     if file == "metrics":
-        (note,) = report_run(run, tmp_path / "report.html")
-        assert FILES[file] in note
+        notes = pt.report(run, tmp_path / "report.html")
+        (words,) = [note.words for note in notes if note.kind == "damaged"]
+        assert FILES[file] in words
         assert FILES[file] in (tmp_path / "report.html").read_text()
     result = pt.sweep(pt.SweepConfig(**made[1], out=run))
     assert [unit.name for unit in result.done] == ["tiny/norms/step1"]
@@ -319,7 +319,7 @@ def test_a_damaged_run_json_is_refused_in_one_line_that_says_what_to_do(made, ru
     calls = (
         lambda: pt.load(run),
         lambda: pt.status(run),
-        lambda: report_run(run, tmp_path / "r.html"),
+        lambda: pt.report(run, tmp_path / "r.html"),
         lambda: pt.sweep(pt.SweepConfig(**made[1], out=run)),
     )
     for call in calls:

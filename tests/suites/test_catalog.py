@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 import pythia_traj as pt
@@ -78,6 +79,41 @@ def test_the_learning_rate_warms_up_and_falls_to_a_tenth():
     later = [record.learning_rate(step) for step in range(2000, 143_001, 1000)]
     assert later == sorted(later, reverse=True)
     assert all(math.isfinite(rate) for rate in rates)
+
+
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [
+        ("pythia-12b", 0.1),
+        ("pythia-12b-v0", 0),
+        ("pythia-6.9b-deduped-v0", 0),
+        ("pythia-2.8b-v0", 0.1),
+    ],
+)
+def test_the_rate_of_the_two_largest_v0_models_falls_to_nothing(name, share):
+    record = look_up(name)
+    assert record.learning_rate(143_000) == pytest.approx(record.size.peak_lr * share)
+
+
+def test_a_schedule_has_the_rate_at_its_steps_and_marks_warm_up_and_the_second_epoch():
+    record = look_up("pythia-70m-deduped")
+    schedule = record.schedule()
+    assert schedule.lr == tuple(map(record.learning_rate, schedule.steps))
+    assert (schedule.steps[0], schedule.steps[-1]) == (0, 143_000)
+    assert schedule.warmup_end in schedule.steps
+    assert max(schedule.lr) == record.learning_rate(schedule.warmup_end) == record.size.peak_lr
+    # 207e9 tokens of 1024 x 2048 a step.
+    assert schedule.second_epoch == 98_705
+    assert 143_000 / schedule.second_epoch == pytest.approx(1.45, abs=0.005)
+    # Between its points a straight line is close enough.
+    for step in range(0, 143_000, 97):
+        straight = float(np.interp(step, schedule.steps, schedule.lr))
+        assert straight == pytest.approx(record.learning_rate(step), abs=1e-3 * record.size.peak_lr)
+
+
+def test_the_pile_is_seen_once():
+    seen_again = {name for name, one in catalog().items() if one.schedule().second_epoch}
+    assert seen_again == {name for name, one in catalog().items() if one.deduped}
 
 
 def test_old_names_are_v0_models():

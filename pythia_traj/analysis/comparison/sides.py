@@ -1,5 +1,6 @@
 """The models of some runs: their rows, items, and how they were measured."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -68,7 +69,11 @@ def read_sides(
         AnalysisError: a run is given twice, or no run has a model of that name.
     """
     paths = [Path(run) for run in runs]
-    _refuse_same(paths)
+    if twice := given_twice(paths):
+        raise AnalysisError(
+            f"{twice} is given twice: compare it with another run, or two of its models with"
+            " --model"
+        )
     sides: list[Side] = []
     notes: list[str] = []
     for path in paths:
@@ -125,27 +130,31 @@ def other_settings(sides: Sequence[Side]) -> dict[str, str]:
     return found
 
 
-def _refuse_same(paths: Sequence[Path]) -> None:
-    resolved = [path.resolve() for path in paths]
-    for path in paths:
-        if resolved.count(path.resolve()) > 1:
-            raise AnalysisError(
-                f"{path} is given twice: compare it with another run, or two of its models with"
-                " --model"
-            )
+def given_twice(runs: Sequence[Path]) -> Path | None:
+    """The first of some directories that is among them again, by this or another name."""
+    counts = Counter(run.resolve() for run in runs)
+    return next((run for run in runs if counts[run.resolve()] > 1), None)
+
+
+def unique_names(models: Sequence[tuple[Path, str]]) -> list[str]:
+    """A name for each model of some runs: the model's, with the run's where several have it.
+
+    Args:
+        models: the directory of the run and the name in it, each pair once.
+    """
+    alone = Counter(model for _, model in models)
+    of_runs = [f"{run.resolve().name}/{model}" for run, model in models]
+    short = Counter(of_runs)
+    return [
+        model if alone[model] == 1 else of_run if short[of_run] == 1 else f"{run}/{model}"
+        for (run, model), of_run in zip(models, of_runs, strict=True)
+    ]
 
 
 def _named(sides: Sequence[Side]) -> list[Side]:
-    """The same, each with a name of its own: the model's, with the run's where several have it."""
-    models = [side.model for side in sides]
-    short = [f"{side.run.resolve().name}/{side.model}" for side in sides]
-    named = []
-    for side, of_run in zip(sides, short, strict=True):
-        if models.count(side.model) == 1:
-            name = side.model
-        elif short.count(of_run) == 1:
-            name = of_run
-        else:
-            name = f"{side.run}/{side.model}"
-        named.append(replace(side, name=name, rows=side.rows.assign(model=name)))
-    return named
+    """The same, each with a name of its own."""
+    names = unique_names([(side.run, side.model) for side in sides])
+    return [
+        replace(side, name=name, rows=side.rows.assign(model=name))
+        for side, name in zip(sides, names, strict=True)
+    ]

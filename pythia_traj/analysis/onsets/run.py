@@ -6,13 +6,13 @@ from typing import Any
 
 import pandas as pd
 
+from pythia_traj.analysis.named import filters_of
 from pythia_traj.analysis.onsets.frames import onset, threshold_of
 from pythia_traj.analysis.onsets.heads import Q
 from pythia_traj.analysis.onsets.order import order
 from pythia_traj.analysis.onsets.tables import names_of
-from pythia_traj.errors import AnalysisError, StoreError, nearest
+from pythia_traj.errors import AnalysisError, StoreError
 from pythia_traj.schema import KEYS
-from pythia_traj.store.describe import describe
 from pythia_traj.store.done import list_tables
 from pythia_traj.store.layout import Run
 from pythia_traj.store.read import load
@@ -109,7 +109,7 @@ def rows_and_items(
     """
     where: dict[str, Any] = {} if model is None else {"model": list(model)}
     if metric is not None:
-        where |= _named(run, metric)
+        where |= filters_of(run, metric)
     rows = load(run, **where)
     items = _items(run, where)
     if items is not None and metric is None:
@@ -121,27 +121,6 @@ def rows_and_items(
     if rows.empty:
         raise AnalysisError(f"{run} has no value of this metric for the whole model or a component")
     return rows, items
-
-
-def _named(run: str | Path, name: str) -> dict[str, Any]:
-    """The filters that the name of a metric stands for."""
-    there = describe(run).metrics[["label", "experiment", "metric"]].astype(str)
-    where, _, metric = name.rpartition(".")
-    some = there[there["metric"] == metric]
-    if some.empty and name in {*there["label"], *there["experiment"]}:
-        own = there[(there["label"] == name) | (there["experiment"] == name)]["metric"].iloc[0]
-        raise AnalysisError(f"{name!r} is a label or an experiment: give a metric, {name}.{own}")
-    if some.empty:
-        raise AnalysisError(
-            f"{run} has no metric {metric!r}: {nearest(metric, set(there['metric']))}"
-        )
-    if not where:
-        return {"metric": metric}
-    labels = some.loc[(some["label"] == where) | (some["experiment"] == where), "label"]
-    if labels.empty:
-        known = {f"{one}.{metric}" for one in {*some["label"], *some["experiment"]}}
-        raise AnalysisError(f"{run} has no {name!r}: {nearest(name, known)}")
-    return {"metric": metric, "label": sorted(set(labels))}
 
 
 def _items(run: str | Path, where: Mapping[str, Any]) -> pd.DataFrame | None:

@@ -9,6 +9,9 @@ let timer = null;
 for (const choice of document.querySelectorAll("input[name=axis]"))
   choice.addEventListener("change", () => { VIEW.axis = choice.value; redrawAll(); });
 
+const training = document.getElementById("training");
+if (training) training.addEventListener("change", () => { VIEW.training = training.checked; redrawAll(); });
+
 function goTo(index) {
   slider.value = index;
   VIEW.step = PAGE.steps[index];

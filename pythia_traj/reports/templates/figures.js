@@ -1,7 +1,7 @@
 "use strict";
 // The figures of the page: drawn when they come near, in the reader's theme, on the chosen axis.
 
-const VIEW = { axis: "steps", step: null, theme: "light" };
+const VIEW = { axis: "steps", step: null, theme: "light", training: true };
 const CONFIG = { responsive: true, displayModeBar: false, displaylogo: false, plotlyServerURL: "",
   typesetMath: false };
 const figures = new Map(); // the figure of each holder that was unpacked
@@ -23,7 +23,8 @@ function displayed(figure, view) {
   for (const [name, scale] of Object.entries((layout.meta || {}).scales || {}))
     layout[name] = { ...layout[name], colorscale: theme[scale] };
   if (touched) layout.dragmode = false;
-  let data = figure.data.map((trace) => placed(trace, view.axis));
+  const kept = (trace) => view.training || !(trace.legendgroup || "").startsWith("training");
+  let data = figure.data.map((trace) => ({ ...placed(trace, view.axis), visible: kept(trace) }));
   if (view.step !== null) ({ data, layout } = atStep(figure, data, layout, view));
   return { data, layout };
 }

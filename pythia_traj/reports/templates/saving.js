@@ -58,7 +58,3 @@ async function saveFigure(holder, format) {
 
 for (const button of document.querySelectorAll("button[data-save]"))
   button.addEventListener("click", () => saveFigure(document.getElementById(button.dataset.of), button.dataset.save));
-
-for (const button of document.querySelectorAll("button[data-copy]"))
-  button.addEventListener("click", () =>
-    save(button.dataset.name, "text/plain", document.getElementById(button.dataset.copy).textContent));

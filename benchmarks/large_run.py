@@ -1,0 +1,91 @@
+"""Rows as a run of Pythia-410m has them: every experiment, 24 layers, 16 heads, 154 steps.
+
+A small random model is really measured by all experiments at one step; what it has of each layer
+and head is then repeated for so many layers, heads and steps, with values of its own (all digits
+of which differ, so that nothing compresses better than a real run).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import pythia_traj as pt
+from pythia_traj import schema
+from pythia_traj.suites.catalog import EARLY, EVERY_THOUSAND, TOKENS_PER_STEP
+from pythia_traj.toy.recipe import Recipe
+from pythia_traj.toy.train import train
+
+LAYERS, HEADS = 24, 16
+STEPS = (*EARLY, *EVERY_THOUSAND)
+
+_SUITE = Recipe(steps=1, batch=4, repeats=3, n_heads=2, d_model=16, d_mlp=32)
+
+_REPEATS = {"task": "repeats", "n": 8}
+
+EXPERIMENTS: dict[str, dict[str, object]] = {
+    "loss": {"n": 2, "length": 64, "null_n": 1},
+    "induction": {"n": 8, "length": 15},
+    "ngram": {"n": 2, "length": 32, "null_n": 1},
+    "logit_lens": {"n": 2, "length": 32},
+    "linear_probe": {"n": 600, "length": 64, "resamples": 20},
+    "representation": {"n": 16, "length": 32},
+    "weights": {},
+    "memorization": {"n": 2, "prompt": 8, "continuation": 8},
+    "samples": {"tokens": 8, "samples": 1},
+    "activations": {"n": 2, "length": 32},
+    "behaviour": _REPEATS,
+    "logit_attribution": _REPEATS,
+    "ablation": _REPEATS | {"top": 2},
+    "patching": _REPEATS,
+    "transplant": _REPEATS,
+    "attribution": _REPEATS | {"sizes": [5, 10, 20], "circuit": 10, "references": ["final"]},
+    "head_roles": {"n": 8, "length": 12},
+}
+"""Of each experiment as little as it takes to have all of its metrics."""
+
+
+def small_run(folder: Path) -> Path:
+    """A run of all experiments at two steps of a small random model."""
+    train(folder / "suite", _SUITE)
+    config = pt.SweepConfig(
+        model=str(folder / "suite"),
+        steps="0,1",
+        experiments=EXPERIMENTS,
+        out=folder / "run",
+        device="cpu",
+    )
+    result = pt.sweep(config)
+    if result.failed:
+        raise RuntimeError(f"not measured: {result.failed}")
+    return folder / "run"
+
+
+def enlarged(rows: pd.DataFrame, steps: tuple[int, ...] = STEPS) -> pd.DataFrame:
+    """The rows of the small run at its last step, for many layers, heads and steps."""
+    one = rows[rows["step"] == rows["step"].max()]
+    of_heads = one[one["head"].notna()]
+    of_layers = one[one["layer"].notna() & one["head"].isna()]
+    rest = one[one["layer"].isna()]
+    heads = pd.MultiIndex.from_product([range(LAYERS), range(HEADS)], names=["layer", "head"])
+    parts = [
+        rest,
+        _repeated(of_layers, ["layer"], pd.DataFrame({"layer": range(LAYERS)})),
+        _repeated(of_heads, ["layer", "head"], heads.to_frame(index=False)),
+    ]
+    at_step = pd.concat(parts, ignore_index=True)
+    found = pd.concat([at_step.assign(step=step) for step in steps], ignore_index=True)
+    numbers = np.random.default_rng(0)
+    noise = 1 + 0.1 * numbers.standard_normal(len(found))
+    found["tokens"] = found["step"] * TOKENS_PER_STEP
+    large: pd.DataFrame = found.assign(
+        **{name: found[name] * noise for name in ("value", "stderr", "low", "high")}
+    ).astype({"step": "Int64", "tokens": "Int64", "layer": "Int64", "head": "Int64"})
+    return large
+
+
+def _repeated(rows: pd.DataFrame, columns: list[str], places: pd.DataFrame) -> pd.DataFrame:
+    """One row of each trajectory, for each of these layers or heads."""
+    keys = [name for name in schema.KEYS if name not in columns]
+    first = rows.drop_duplicates(keys).drop(columns=columns)
+    return first.merge(places, how="cross")[list(rows.columns)]

@@ -1,0 +1,42 @@
+"""The n-gram model of the text that the predictions are nearest to, step by step.
+
+The control `shuffled` does not serve here: a model that predicts bigrams does so on shuffled tokens
+as well. What must be passed is the curve itself: the divergence at its smallest is surely smaller
+than at the first step, and than at all steps but those that are named.
+"""
+
+import pandas as pd
+
+from pythia_traj.analysis.findings.finding import Kind, Statement
+from pythia_traj.analysis.findings.values import values_of
+from pythia_traj.analysis.findings.wording import step_words
+from pythia_traj.analysis.learning import divergence_from_ngrams
+from pythia_traj.analysis.selection import measured
+
+
+def find(chosen: pd.DataFrame, _onsets: pd.DataFrame) -> tuple[Statement, ...]:
+    """At which step the divergence from each n-gram model is smallest, and how small."""
+    said, brief = [], []
+    for name in chosen.sort_values("size")["what"].unique():
+        curve = values_of(measured(chosen[chosen["what"] == name]))
+        if len(curve) < 2:
+            continue
+        least = min(curve, key=lambda one: one.value)
+        if not least.below(curve[0]):
+            continue
+        near = [one.step for one in curve if not least.below(one)]
+        at = f"at step {step_words(least.step)}"
+        if len(near) > 1:
+            at += f" (as near from {step_words(near[0])} to {step_words(near[-1])})"
+        elif least is curve[-1]:
+            at += ", the last"
+        said.append(f"the {name} model {at}, {least.words} nats away")
+        brief.append(f"the {name} model {at}")
+    if not said:
+        return ()
+    experiment = str(chosen["experiment"].iloc[0])
+    subject = "On text the predictions are nearest to"
+    return (Statement(subject, "; ".join(said), ", ".join(brief), experiment, "kl"),)
+
+
+KIND = Kind(90, divergence_from_ngrams, find)

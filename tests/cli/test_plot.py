@@ -1,0 +1,194 @@
+"""`plot`: which rows are drawn, into which file, and what is refused in one sentence."""
+
+import inspect
+import re
+import shutil
+
+import pytest
+
+import pythia_traj as pt
+from pythia_traj.cli.plot import plot as command
+from pythia_traj.reports import plot as module
+
+MINE = '''
+from pythia_traj.experiment import experiment
+from pythia_traj.processing import RAW
+from pythia_traj.values import Key, Rows
+
+@experiment(version=1, processing=RAW)
+def norms(model, *, scale: int = 1) -> Rows:
+    """Norms of W_in."""
+    rows = Rows()
+    norm = scale * float(model.W_in.detach().norm())
+    for variant in ("frobenius", "spectral"):
+        rows.add(Key("norm", variant), norm)
+        rows.add(Key("norm", variant, control="shuffled"), norm / 2)
+        rows.add(Key("norm", variant, control="init"), norm / 3)
+        rows.add(Key("norm", variant, part="first_copy"), norm / 4)
+    for layer in range(2):
+        for head in range(4):
+            for variant in ("frobenius", "spectral"):
+                rows.add(Key("by_head", variant, "head", layer=layer, head=head), norm + head)
+    rows.undefined(Key("nothing"), "context too short")
+    return rows
+'''
+
+CHROME = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+
+
+@pytest.fixture(scope="module")
+def run(suite, tmp_path_factory):
+    root = tmp_path_factory.mktemp("plot")
+    (root / "mine.py").write_text(MINE)
+    experiments = {
+        "norms": {"use": f"{root / 'mine.py'}:norms"},
+        "double": {"use": f"{root / 'mine.py'}:norms", "scale": 2},
+    }
+    models = [str(suite), f"other={suite}"]
+    request = {"model": models, "steps": "0,1,2", "device": "cpu", "experiments": experiments}
+    assert not pt.sweep(pt.SweepConfig(**request, out=root / "run")).failed
+    return root / "run"
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The rows of which figures were drawn."""
+    seen, draw = [], module.metric_figure
+
+    def spy(rows):
+        seen.append(rows)
+        return draw(rows)
+
+    monkeypatch.setattr(module, "metric_figure", spy)
+    return seen
+
+
+def words(rows, column):
+    return {None if word != word else word for word in rows[column].astype(object).unique()}
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("norm", {"norms", "double"}),
+        ("norms.norm", {"norms", "double"}),
+        ("double.norm", {"double"}),
+    ],
+)
+def test_a_metric_is_named_alone_with_its_label_or_its_experiment(
+    cli, run, drawn, tmp_path, name, labels
+):
+    path = tmp_path / "norm.html"
+    assert cli("plot", run, name, "-o", path) == (0, f"figure: {path}\n", "")
+    (rows,) = drawn
+    assert words(rows, "label") == labels
+    assert words(rows, "metric") == {"norm"}
+    assert words(rows, "control") == {None, "shuffled", "init"}
+    assert path.read_text().startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.parametrize(
+    ("options", "column", "expected"),
+    [
+        (["--model", "other"], "model", {"other"}),
+        (["--model", "other", "--model", "tiny"], "model", {"other", "tiny"}),
+        (["--variant", "spectral"], "variant", {"spectral"}),
+        (["--control", "init"], "control", {None, "init"}),
+        (["--control", "none"], "control", {None}),
+        (["--where", "part=first_copy"], "part", {"first_copy"}),
+        (["--where", "part=null,layer=null"], "part", {None}),
+    ],
+)
+def test_options_choose_rows(cli, run, drawn, tmp_path, options, column, expected):
+    code, _, err = cli("plot", run, "norm", "-o", tmp_path / "norm.html", *options)
+    assert (code, err) == (0, "")
+    assert words(drawn[0], column) == expected
+
+
+@pytest.mark.parametrize(
+    ("metric", "options", "said"),
+    [
+        ("nrm", [], r"has no metric 'nrm': did you mean norm\?"),
+        ("norms", [], "'norms' is a label or an experiment: give a metric, norms.norm"),
+        ("dubble.norm", [], r"has no 'dubble.norm': did you mean double.norm\?"),
+        ("norm", ["--model", "tinny"], r"have no model 'tinny': did you mean tiny\?"),
+        ("norm", ["--variant", "spectrl"], r"have no variant 'spectrl': did you mean spectral\?"),
+        ("norm", ["--control", "shufled"], r"have no control 'shufled': did you mean shuffled\?"),
+        ("nothing", [], r"nothing: no value, context too short \(12 rows\)"),
+        ("norm", ["--where", "prt=x"], r"--where 'prt': unknown column: did you mean part\?"),
+        ("norm", ["--where", "layer=x"], "--where layer=x: layer is a whole number"),
+        ("norm", ["--where", "layer"], "--where 'layer': write NAME=VALUE"),
+        (
+            "norm",
+            ["--where", "part=first_cop"],
+            r"have no part 'first_cop': did you mean first_copy\?",
+        ),
+        ("norm", ["--where", "layer=7"], "no row has all of this: layer=7, metric='norm'"),
+        (
+            "norms.by_head",
+            ["--model", "tiny"],
+            r"a figure draws one .*: select one first, by LABEL.METRIC, --model, --var",
+        ),
+        ("norm", ["--width", "poster"], "width 'poster': give one of page, column"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_sentence(cli, run, tmp_path, metric, options, said):
+    code, out, err = cli("plot", run, metric, "-o", tmp_path / "out.html", *options)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert re.search(said, err), err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["norm", "norm.gif", "norm.pdf.bak"])
+def test_another_suffix_is_refused_before_anything_is_read(cli, tmp_path, name):
+    code, _, err = cli("plot", tmp_path / "no-run", "norm", "-o", tmp_path / name)
+    assert code == 1
+    assert "figures are written as .html, .svg, .pdf or .png" in err
+
+
+def test_what_is_not_a_run_is_refused(cli, tmp_path):
+    code, _, err = cli("plot", tmp_path, "norm", "-o", tmp_path / "norm.html")
+    assert (code, "is not a run directory" in err) == (1, True)
+
+
+def test_without_chrome_a_sentence_says_what_to_install(cli, run, tmp_path, monkeypatch):
+    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "nowhere"))
+    code, out, err = cli("plot", run, "norm", "-o", tmp_path / "norm.pdf")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "no Chrome was found" in err
+    assert "pip install 'pythia-traj[figures]'" in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.chromium
+@pytest.mark.skipif(CHROME is None, reason="no Chromium is installed")
+def test_a_pdf_is_written_by_the_command(cli, run, tmp_path):
+    path = tmp_path / "deep" / "norm.pdf"
+    code, out, err = cli("plot", run, "norm", "-o", path, "--width", "column")
+    assert (code, out, err) == (0, f"figure: {path}\n", "")
+    assert path.read_bytes().startswith(b"%PDF")
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_was_left_out_is_a_warning(cli, run, tmp_path):
+    damaged = shutil.copytree(run, tmp_path / "run")
+    (damaged / "metrics/model=tiny/label=norms/step-000001.parquet").write_bytes(b"")
+    code, _, err = cli("plot", damaged, "norm", "-o", tmp_path / "norm.html")
+    assert code == 0
+    assert err.startswith("warning: left out 1 damaged file")
+
+
+def test_the_training_of_a_suite_that_does_not_say_is_not_drawn(cli, run, tmp_path):
+    code, _, err = cli("plot", run, "norm", "-o", tmp_path / "norm.html", "--training")
+    assert (code, err) == (0, "")
+    assert "end of warm-up" not in (tmp_path / "norm.html").read_text()
+
+
+def test_the_library_has_the_options_of_the_command(run, tmp_path):
+    of_command = set(inspect.signature(command).parameters) - {"output"} | {"path"}
+    assert of_command == set(inspect.signature(pt.plot).parameters)
+    notes = pt.plot(run, "double.norm", tmp_path / "norm.html", variant=["spectral"])
+    assert notes == ()
+    assert (tmp_path / "norm.html").exists()
