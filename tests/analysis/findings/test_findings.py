@@ -303,6 +303,15 @@ def test_the_nearest_ngram_is_told_with_the_steps_that_are_as_near():
     assert "the bigram model at step 512, 0.3" in words
 
 
+def test_the_least_of_many_divergences_must_be_sure_among_all_of_them():
+    planted = Planted()
+    dip = np.where(np.arange(len(planted.steps)) == 9, 0.13, 0.0)
+    planted.put("ngram", "kl", 1 - dip, size=2, noise=0.1)
+    first, least = planted.rows.iloc[0], planted.rows.iloc[9]
+    assert least["high"] < first["low"]
+    assert words_in(planted) == []
+
+
 def test_a_divergence_that_never_falls_makes_no_finding():
     planted = Planted()
     planted.put("ngram", "kl", 1 + 0.1 * np.arange(len(planted.steps)), size=2)
