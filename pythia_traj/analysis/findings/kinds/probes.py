@@ -45,7 +45,10 @@ def find(chosen: pd.DataFrame, _onsets: pd.DataFrame) -> tuple[Statement, ...]:
     if beside is not None:
         says += f", on control tasks {beside.words}"
     says += f", selectivity {selectivity.words}"
-    brief = f"they are most selective {layer}, accuracy {accuracy.short}, selectivity {selectivity.words}"
+    brief = (
+        f"they are most selective {layer}, accuracy {accuracy.short}, selectivity"
+        f" {selectivity.words}"
+    )
     experiment = str(best["experiment"])
     return (Statement("Logistic probes", says, brief, experiment, "selectivity"),)
 
