@@ -1,12 +1,16 @@
 """What the rows of a run say: pandas in, pandas out, the same for figures, pages and notebooks.
 
 selection.py     the rows of some metrics as plain columns, those of text, why values are missing
-trajectories.py  the lines of chosen rows: their names, their order, and which have a value
+trajectories.py  the lines of chosen rows: their names, their order, and which of many are shown
 steps.py         where steps lie, and the few that are shown for all
 text.py          loss, accuracy and in-context learning on text and on repeated segments
 heads.py         attention of heads, the largest head, the top heads
-tasks.py         what removing heads costs, circuits of edges
+tasks.py         whether tasks are done, what removing heads costs, patching, circuits of edges
+layers.py        metrics of layers and sites, and of all parts of a model
+weights.py       statistics of single matrices
 roles.py         roles of heads as timelines
+samples.py       what a model writes, by prompt and step
+metric.py        rows of any metric: the figure they are for, and what lines are called
 learning.py      n-grams and probes
 tables.py        key numbers, and the metrics without a value
 facts.py         what a run holds, in a few lines

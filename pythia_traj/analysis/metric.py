@@ -54,10 +54,16 @@ def measured_or_all(chosen: pd.DataFrame) -> pd.DataFrame:
     return chosen if known.empty else known
 
 
+def with_a_value(chosen: pd.DataFrame) -> pd.DataFrame:
+    """The chosen rows of what has a value at any step: others would make a gap in a line."""
+    keys = ["experiment", *SINGLE, "component", "layer", "head"]
+    return chosen[chosen.groupby(keys, dropna=False)["value"].transform("count") > 0]
+
+
 def named_by_what_varies(chosen: pd.DataFrame) -> pd.DataFrame:
     """The chosen rows with `what`: the component, layer or head, and all else that varies.
 
-    Where nothing varies it is the metric.
+    Where nothing varies it is the metric; `all` where a row has none of what others have.
     """
     varies = measured_or_all(chosen)
     names = _where(chosen, varies)
@@ -69,12 +75,9 @@ def named_by_what_varies(chosen: pd.DataFrame) -> pd.DataFrame:
             elif column == "reference":
                 words = ("with " + words).mask(words == "", "")
             names = [[*of, word] for of, word in zip(names, words, strict=True)]
-    joined = [", ".join(filter(None, of)) for of in names]
-    return chosen.assign(what=pd.Series(joined, chosen.index).replace("", _whole(chosen)))
-
-
-def _whole(chosen: pd.DataFrame) -> str:
-    return str(chosen["metric"].iloc[0]) if len(chosen) else ""
+    joined = pd.Series([", ".join(filter(None, of)) for of in names], chosen.index, dtype=str)
+    whole = chosen["metric"] if (joined[varies.index] == "").all() else "all"
+    return chosen.assign(what=joined.mask(joined == "", whole))
 
 
 def _where(chosen: pd.DataFrame, varies: pd.DataFrame) -> list[list[str]]:

@@ -78,7 +78,7 @@ def quantity_of(chosen: pd.DataFrame) -> Quantity:
 
 
 def _lines(chosen: pd.DataFrame, quantity: Quantity) -> go.Figure:
-    chosen = analysis.named_by_what_varies(chosen)
+    chosen = analysis.named_by_what_varies(analysis.with_a_value(chosen))
     _refuse_several(chosen, ["model", "label", "what", "control"])
     shown, n = analysis.highest(chosen, MOST_LINES)
     figure = over_steps(shown, quantity)

@@ -4,6 +4,7 @@ import pytest
 
 from pythia_traj.analysis import heads, text
 from pythia_traj.analysis.selection import measured
+from pythia_traj.analysis.trajectories import at_some_steps
 from tests.analysis.frames import frame, head
 
 

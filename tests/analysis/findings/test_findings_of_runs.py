@@ -51,7 +51,7 @@ def test_an_onset_that_was_planted_is_found_in_a_run(planted):
 def test_two_runs_of_one_model_name_are_told_apart_by_the_runs_names(planted):
     height = next(one for one in pt.findings(planted) if one.metric == "height")
     assert height.models == ("early-run/toy", "late-run/toy")
-    assert "in early-run/toy to " in height.words
+    assert "in early-run/toy it goes to " in height.words
     assert height.words.index("early-run") < height.words.index("late-run")
 
 
