@@ -177,6 +177,13 @@ def test_a_metric_of_a_users_own_is_told_by_its_name():
     assert (found.experiment, found.metric) == ("mine", "glow")
 
 
+def test_a_metric_of_a_users_own_without_an_onset_or_above_no_control_makes_no_finding():
+    assert words_in(Planted().put("mine", "flat", 1.0, noise=0.1)) == []
+    planted = Planted().put("mine", "glow", 2 * learnt(Planted().steps, 1500), noise=0.1)
+    planted.put("mine", "glow", 2.0, noise=0.1, control="random")
+    assert words_in(planted) == []
+
+
 def test_a_hostile_part_is_named_as_it_is():
     planted = Planted()
     key = {"component": "set", "part": HOSTILE, "variant": "mean", "target": "nll"}
