@@ -316,7 +316,9 @@ def colour(figure: go.Figure, quantity: Quantity) -> None:
     largest = max(float(np.nanmax(np.abs(z), initial=0.0)) for z in maps)
     colours, scale = style.scale_of(quantity, largest)
     bar = {"orientation": "h", "thickness": 10, "len": 0.4, "xpad": 0, "ypad": 0, "nticks": 5}
-    place = {"x": 1, "xanchor": "right", "yref": "container", "y": 0.995, "yanchor": "top"}
+    # Below its name, which has no room beside it on a phone.
+    place = {"x": 1, "xanchor": "right", "yref": "container", "yanchor": "top"}
+    place |= {"y": 1 - 20 / figure.layout.height}
     figure.update_layout(
         coloraxis=colours | {"colorbar": bar | place},
         meta=figure.layout.meta | {"scales": {"coloraxis": scale}},
