@@ -27,6 +27,7 @@ BENCHMARKS = {
     "scale": [],
     "workers": [],
     "many_heads": [],
+    "report": [],
 }
 """Each program, with its arguments for --full."""
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from pythia_traj.analysis.comparison.pairs import compare as compare
     from pythia_traj.analysis.comparison.pairs import largest_difference as largest_difference
     from pythia_traj.analysis.comparison.seeds import seed_bands as seed_bands
-    from pythia_traj.analysis.findings.run import findings as findings
     from pythia_traj.analysis.learning_curves import learning_curves as learning_curves
     from pythia_traj.analysis.learning_curves import stability as stability
     from pythia_traj.analysis.onsets.change_points import change_points as change_points
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from pythia_traj.analysis.roles import tracked_heads as tracked_heads
     from pythia_traj.analysis.smoothing import smooth as smooth
     from pythia_traj.config import SweepConfig as SweepConfig
+    from pythia_traj.reports.found import findings as findings
     from pythia_traj.reports.outputs import report as report
     from pythia_traj.reports.plot import plot as plot
     from pythia_traj.store.convert import convert as convert
@@ -60,7 +60,7 @@ _LAZY = {
     "correlate": "pythia_traj.analysis.comparison.correlation",
     "describe": "pythia_traj.store.describe",
     "figures": "pythia_traj.figures",
-    "findings": "pythia_traj.analysis.findings.run",
+    "findings": "pythia_traj.reports.found",
     "head_distances": "pythia_traj.analysis.comparison.distributions",
     "largest_difference": "pythia_traj.analysis.comparison.pairs",
     "learning_curves": "pythia_traj.analysis.learning_curves",

@@ -55,6 +55,16 @@ def test_the_second_copy_becomes_predictable(rows):
     assert second.iloc[-1] <= first.iloc[-1] / 3
 
 
+def test_the_findings_name_the_heads_the_copies_the_removal_and_the_circuit(demo, rows):
+    found = pt.findings(demo / "run")
+    assert [one.metric for one in found] == ["prefix_matching", "nll", "effect", "circuit_size"]
+    heads = rows[(rows.metric == "prefix_matching") & (rows.variant == "two_halves")]
+    last = heads[heads.control.isna() & (heads.step == heads.step.max())]
+    highest = last.loc[last.value.idxmax()]
+    assert f"L{highest['layer']}H{highest['head']}" in found[0].words
+    assert not [one for one in found if "nan" in one.words]
+
+
 def test_the_induction_heads_are_needed_once_they_are_there(rows):
     """The bounds of benchmarks/toy_circuits.py, on its first seed."""
     effect = rows[(rows.metric == "effect") & (rows.part == "top2") & (rows.target == "nll")]

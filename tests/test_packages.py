@@ -46,7 +46,7 @@ def test_a_wheel_holds_every_source_and_nothing_else(wheel):
     sources |= {f"pythia_traj/configs/{path.name}" for path in ROOT.glob("configs/*.*")}
     sources |= {
         f"pythia_traj/{path.relative_to(ROOT / 'pythia_traj')}"
-        for path in (ROOT / "pythia_traj").rglob("*.jinja")
+        for path in (ROOT / "pythia_traj").rglob("templates/*.*")
     }
     assert wheel == sources | {"pythia_traj/py.typed"} | {f"pythia_traj/{name}" for name in NEW}
 

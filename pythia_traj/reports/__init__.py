@@ -2,6 +2,7 @@
 
 reading.py    runs -> what the page needs: rows, items, models, states
 notes.py      what a reader must know of a run, in sentences
+found.py      `pythia_traj.findings`: what runs show, in sentences
 examined.py   what is found in runs that were read: onsets, findings, schedules, methods
 methods.py    how a run was measured, as plain text
 described.py  what experiments say of themselves, without importing them

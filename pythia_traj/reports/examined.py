@@ -71,14 +71,15 @@ class Examined:
         samples = self.read.samples
         return sample_texts(pd.DataFrame() if samples is None else samples)
 
-    @property
+    @cached_property
     def told(self) -> Told:
         """All of it, as a page says it."""
         return Told(
-            notes=self.read.notes,
             findings=self.findings,
             nothing=self.nothing,
             texts=self.texts,
+            # Last, when all tables have been read.
+            notes=(*self.read.notes, *self.read.notes_on_tables),
             schedules=tuple(self.schedules),
             methods=self.methods,
             dress=self.dress,

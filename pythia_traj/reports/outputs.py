@@ -57,7 +57,7 @@ def report(
     write_text(rendered(page), path)
     if bibtex is not None:
         write_text(examined.methods.bibtex, bibtex)
-    return examined.read.notes
+    return tuple(examined.told.notes)
 
 
 def _refuse_directory(target: Path, such_as: str) -> None:

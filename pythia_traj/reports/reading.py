@@ -34,7 +34,7 @@ class ReadRuns:
         models: the table of models, `model` as in the rows, and in `origin` where each is
             published, as `PublishedModel.origin` says it; None where that is not recorded.
         status: how far each run is, by its directory.
-        notes: what a reader must know.
+        notes: what a reader of the rows must know.
     """
 
     names: Mapping[Path, str]
@@ -44,7 +44,7 @@ class ReadRuns:
     status: Mapping[Path, Status]
     notes: tuple[Note, ...]
     _runs: tuple["_OneRun", ...] = field(repr=False, compare=False, default=())
-    _items: dict[tuple[str, ...], tuple[pd.DataFrame | None, tuple[Note, ...]]] = field(
+    _beside: dict[tuple[str, ...], tuple[pd.DataFrame | None, tuple[Note, ...]]] = field(
         repr=False, compare=False, default_factory=dict
     )
 
@@ -58,27 +58,29 @@ class ReadRuns:
         Args:
             metrics: their names.
         """
-        return self._of_items(metrics)[0]
+        asked = sorted(set(metrics))
+        return self._table("items", *asked, controls=True, unknown=True, metric=asked)
 
     @property
     def samples(self) -> pd.DataFrame | None:
         """What the models wrote: the table `samples`, with `model` as in the rows; None without."""
-        found = [(one, one.table("samples")) for one in self._runs]
-        frames = [one.renamed(read.frame) for one, read in found if read and len(read.frame)]
-        return _together(frames) if frames else None
+        return self._table("samples")
 
-    def notes_on_items(self, metrics: Sequence[str]) -> tuple[Note, ...]:
-        """What a reader of these items must know, such as files of items that were left out."""
-        return self._of_items(metrics)[1]
+    @property
+    def notes_on_tables(self) -> tuple[Note, ...]:
+        """What must be known of the tables that were read until now, beside what `notes` says."""
+        said = dict.fromkeys(note for _, notes in self._beside.values() for note in notes)
+        return tuple(note for note in said if note not in self.notes)
 
-    def _of_items(self, metrics: Sequence[str]) -> tuple[pd.DataFrame | None, tuple[Note, ...]]:
-        asked = tuple(dict.fromkeys(metrics))
-        if asked not in self._items:
-            parts = [(one, read) for one in self._runs if (read := one.items(asked)) is not None]
+    def _table(self, name: str, *asked: str, **options: Any) -> pd.DataFrame | None:
+        """A table beside the rows, of all runs, read once; None where no run has any row of it."""
+        if (name, *asked) not in self._beside:
+            found = [(one, one.table(name, **options)) for one in self._runs]
+            parts = [(one, read) for one, read in found if read is not None]
             frames = [one.renamed(read.frame) for one, read in parts if len(read.frame)]
             notes = [note for one, read in parts for note in one.said(of_files(read))]
-            self._items[asked] = _together(frames) if frames else None, tuple(notes)
-        return self._items[asked]
+            self._beside[name, *asked] = _together(frames) if frames else None, tuple(notes)
+        return self._beside[name, *asked][0]
 
 
 def read_runs(runs: Sequence[str | Path]) -> ReadRuns:
@@ -155,10 +157,6 @@ class _OneRun:
         # A model whose metrics are all damaged may still have items.
         renamed = words.rename_categories(lambda name: self.called.get(name, name))
         return frame.assign(model=renamed)
-
-    def items(self, metrics: Sequence[str]) -> Read | None:
-        """The items of some metrics; None where it keeps no items at all."""
-        return self.table("items", controls=True, unknown=True, metric=list(metrics))
 
     def table(self, name: str, **options: Any) -> Read | None:
         """A table with the options of `read_run`; None where it has none of that name."""

@@ -148,3 +148,12 @@ def test_the_library_has_the_options_of_the_command(made, tmp_path):
     of_command |= {"path", "on_dated", "on_figure"}
     assert of_command == set(inspect.signature(pt.report).parameters)
     assert pt.report(str(made), tmp_path / "page.html") == ()
+
+
+def test_items_that_were_left_out_are_said_too(cli, run, tmp_path):
+    item = run / "tables/items" / UNIT.removeprefix("metrics/")
+    item.write_bytes(item.read_bytes()[:100])
+    code, _, err = cli("report", run, "-o", tmp_path / "page.html")
+    assert (code, err.count("\n")) == (0, 1)
+    assert err.startswith("warning: left out 1 damaged file: tables/items/model=tiny/label=ind")
+    assert "left out 1 damaged file" in text_of(tmp_path / "page.html")

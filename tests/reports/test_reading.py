@@ -122,15 +122,15 @@ def test_items_are_those_of_the_metrics_that_keep_some(made):
     assert items.equals(pt.load(made, table="items", metric="norm"))
     assert found.items(["norm", "mean", "unheard_of"]) is items
     assert found.items(["mean"]) is None
-    assert found.notes_on_items(["norm"]) == ()
+    assert found.notes_on_tables == ()
 
 
 def test_damaged_items_are_said_when_they_are_read(run):
     d.shortened_to(0.5)(run / "tables/items" / UNIT)
     found = read_runs([run])
-    assert found.notes == ()
+    assert found.notes == found.notes_on_tables == ()
     assert sorted(set(found.items(["norm"]).step)) == [0, 2]
-    (note,) = found.notes_on_items(["norm"])
+    (note,) = found.notes_on_tables
     assert note.kind == "damaged"
     assert f"left out 1 damaged file: tables/items/{UNIT}" in note.words
 
@@ -242,9 +242,12 @@ def test_rows_of_other_settings_and_versions_are_told_apart(run, suite, mine):
     path = run / "metrics" / UNIT
     footer = json.loads(pq.read_table(path, partitioning=None).schema.metadata[FOOTER_KEY])
     with_footer({"made_of": footer["made_of"] | {"version": 2}})(path)
-    words = said(read_runs([run]), "warning")
+    found = read_runs([run])
+    words = said(found, "warning")
     assert "norms was measured by version 1" in words[0]
     assert len(words) == 2
+    found.items(["norm"])
+    assert found.notes_on_tables == (), "the items say nothing new"
 
 
 def test_a_run_that_is_written_says_so_and_one_that_was_killed_too(own_suite, mine, tmp_path):

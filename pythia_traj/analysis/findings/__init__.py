@@ -10,6 +10,5 @@ chosen.py   `findings`: the few most important, and what is said where there are
 halves.py   where half of a change is reached
 values.py   values with their intervals, and which of two is surely larger
 wording.py  numbers, steps and lists as words
-run.py      `pythia_traj.findings`: those of runs
 kinds/      one file for each kind; another file there adds one
 """

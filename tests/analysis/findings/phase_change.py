@@ -11,6 +11,9 @@ import pandas as pd
 from scipy import stats
 
 from pythia_traj import schema
+from pythia_traj.analysis.findings.chosen import findings
+from pythia_traj.analysis.findings.dated import dated
+from pythia_traj.analysis.findings.finding import Finding
 
 STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, *range(1000, 8001, 1000))
 UNIFORM = 0.03
@@ -142,3 +145,70 @@ def with_removal(planted: Planted, harm: float = 3.0, matched: float = 0.1) -> P
         rank = 1.0 if head == 1 and harm > matched else 4.0
         planted.put("ablation", "effect_rank", rank, noise=0.0, keeps_items=False, **key)
     return planted
+
+
+def with_task(planted: Planted, shuffled=0.5, label="ioi"):
+    """Adds accuracy on a task, which rises at step 1500, and its controls."""
+    rise = learnt(planted.steps, 1500)
+    planted.put("behaviour", "logit_diff", 3 * rise, label=label, noise=0.1)
+    planted.put("behaviour", "accuracy", 0.5 + 0.45 * rise, label=label)
+    planted.put("behaviour", "accuracy", shuffled, label=label, control="shuffled")
+    return planted.put("behaviour", "accuracy", 0.02, label=label, control="corrupted")
+
+
+def with_text(planted: Planted, shuffled=9.0):
+    """Adds loss on text, which falls at step 100, and on shuffled tokens."""
+    fall = learnt(planted.steps, 100)
+    planted.put("loss", "nll", 10 - 7 * fall, noise=0.1)
+    return planted.put("loss", "nll", shuffled, control="shuffled", noise=0.1)
+
+
+def with_circuit(planted: Planted, random=90.0, corrupted=6.0, sd=3.0, until=np.inf):
+    """Adds a circuit of nine edges from step 512 on; the prompts differ from 1500 on."""
+    steps = np.array(planted.steps)
+    fall, late = learnt(planted.steps, 1500), (steps >= 512) & (steps <= until)
+    key = {"variant": "eap_ig"}
+    planted.put("attribution", "nll", 6 - 5 * fall, noise=0.1)
+    planted.put("attribution", "nll", corrupted, noise=0.1, control="corrupted")
+    planted.put("attribution", "circuit_size", np.where(late, 9.0, np.nan), noise=0.0, **key)
+    planted.put("attribution", "circuit_size", random, noise=0.0, control="random", **key)
+    planted.put("attribution", "circuit_size_sd", sd, noise=0.0, control="random", **key)
+    return planted.put("attribution", "faithfulness_normalised", 0.9, size=10, **key)
+
+
+def with_roles(planted: Planted, shuffled=()):
+    """Adds three heads of which two have a role, and those that have it on shuffled tokens."""
+    for head in range(3):
+        for fold in ("fold_1", "fold_2"):
+            key = {"component": "head", "layer": 0, "head": head, "part": fold}
+            key["target"] = "induction"
+            has = np.where(np.array(planted.steps) >= 512, float(head < 2), 0.0)
+            planted.put("head_roles", "significant", has, noise=0.0, keeps_items=False, **key)
+            own = float(head in shuffled)
+            planted.put("head_roles", "significant", own, noise=0.0, control="shuffled", **key)
+    return planted
+
+
+def with_probes(planted: Planted, selectivity=0.2, lead=0.0):
+    """Adds probes of three layers, of which the last is selective."""
+    for layer in range(3):
+        key = {"component": "resid_post", "layer": layer, "variant": "logistic"}
+        height = 0.6 + 0.1 * (layer == 2)
+        planted.put("linear_probe", "accuracy", height, **key)
+        planted.put("linear_probe", "accuracy", 0.5, control="control_task", **key)
+        own = selectivity * (layer == 2)
+        planted.put("linear_probe", "selectivity", own, **key)
+        planted.put("linear_probe", "selectivity", lead, control="control_task", **key)
+    return planted
+
+
+def found_in(*planted: Planted, most: int = 20) -> tuple[Finding, ...]:
+    """What several runs together show."""
+    rows = pd.concat([one.rows for one in planted], ignore_index=True)
+    items = pd.concat([one.items for one in planted], ignore_index=True)
+    return findings(rows, dated(rows, items), most)
+
+
+def words_in(*planted: Planted, most: int = 20) -> list[str]:
+    """The same in words."""
+    return [one.words for one in found_in(*planted, most=most)]

@@ -48,7 +48,8 @@ def find(chosen: pd.DataFrame, onsets: pd.DataFrame) -> tuple[Statement, ...]:
     says = f"rises from {start.short} to {end.words} by step {step_words(end.step)}{half}"
     if chance is not None:
         says += f"; after shuffled prompts it is {chance.words}"
-    brief = f"to {end.words}{half}" + ("" if chance is None else f", by chance {chance.short}")
+    beside = "" if chance is None else f", by chance it is {chance.short}"
+    brief = f"it rises to {end.words}{half}{beside}"
     experiment = str(chosen["experiment"].iloc[0])
     return (Statement(_CALLED[metric], says, brief, experiment, metric),)
 

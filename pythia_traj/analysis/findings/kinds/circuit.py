@@ -47,7 +47,8 @@ def find(chosen: pd.DataFrame, _onsets: pd.DataFrame) -> tuple[Statement, ...]:
         f"of {size} is faithful at step {step_words(last.step)}{faithful}; in random order"
         f" {random}; clean and corrupted prompts surely differ from step {step_words(since)} on"
     )
-    brief = f"of {size} at step {step_words(last.step)}, in random order {random}"
+    verb = "is" if last.value == 1 else "are"
+    brief = f"{size} {verb} faithful at step {step_words(last.step)}, in random order {random}"
     experiment = str(chosen["experiment"].iloc[0])
     return (Statement(subject, says, brief, experiment, "circuit_size"),)
 

@@ -29,7 +29,7 @@ def find(chosen: pd.DataFrame, onsets: pd.DataFrame) -> tuple[Statement, ...]:
         f"falls from {start.short} to {end.words} nats by step {step_words(end.step)}{half}; on the"
         f" first copy it is {beside.words}"
     )
-    brief = f"to {end.words} nats{half}, on the first copy {beside.short}"
+    brief = f"it falls to {end.words} nats{half}, on the first copy it is {beside.short}"
     experiment = str(own["experiment"].iloc[0])
     subject = "The loss on the second copy of random tokens"
     return (Statement(subject, says, brief, experiment, "nll"),)

@@ -33,7 +33,7 @@ def find(chosen: pd.DataFrame, onsets: pd.DataFrame) -> tuple[Statement, ...]:
     )
     if whole is not None and whole.has_interval:
         says += f"; {whole.words} of the sequences are continued without an error"
-    brief = f"{last.words} of their tokens, by chance {control.short}"
+    brief = f"{last.words} of their tokens are continued, by chance {control.short}"
     experiment = str(chosen["experiment"].iloc[0])
     return (Statement("Training sequences", says, brief, experiment, "match"),)
 

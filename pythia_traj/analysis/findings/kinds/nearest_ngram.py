@@ -1,14 +1,17 @@
 """The n-gram model of the text that the predictions are nearest to, step by step.
 
 The control `shuffled` does not serve here: a model that predicts bigrams does so on shuffled tokens
-as well. What must be passed is the curve itself: the divergence at its smallest is surely smaller
-than at the first step, and than at all steps but those that are named.
+as well. What must be passed is the curve itself: the divergence at its smallest, by the interval of
+Bonferroni over all steps, is surely smaller than at the first step. Steps at which it is not surely
+larger are named.
 """
+
+from dataclasses import replace
 
 import pandas as pd
 
 from pythia_traj.analysis.findings.finding import Kind, Statement
-from pythia_traj.analysis.findings.values import values_of
+from pythia_traj.analysis.findings.values import intervals, values_of
 from pythia_traj.analysis.findings.wording import step_words
 from pythia_traj.analysis.learning import divergence_from_ngrams
 from pythia_traj.analysis.selection import measured
@@ -18,11 +21,13 @@ def find(chosen: pd.DataFrame, _onsets: pd.DataFrame) -> tuple[Statement, ...]:
     """At which step the divergence from each n-gram model is smallest, and how small."""
     said, brief = [], []
     for name in chosen.sort_values("size")["what"].unique():
-        curve = values_of(measured(chosen[chosen["what"] == name]))
+        own = measured(chosen[chosen["what"] == name])
+        curve = values_of(own)
         if len(curve) < 2:
             continue
         least = min(curve, key=lambda one: one.value)
-        if not least.below(curve[0]):
+        _, high = intervals(own[own["step"] == least.step], len(curve))
+        if not replace(least, high=float(high[0])).below(curve[0]):
             continue
         near = [one.step for one in curve if not least.below(one)]
         at = f"at step {step_words(least.step)}"

@@ -39,15 +39,18 @@ def find(chosen: pd.DataFrame, _onsets: pd.DataFrame) -> tuple[Statement, ...]:
         return ()
     beside = control_of(at[at["metric"] == "accuracy"], step)
     says = (
-        f"most selective {layer} of {counted(len(own), 'layer')} at step {step_words(step)}:"
+        f"are most selective {layer} of {counted(len(own), 'layer')} at step {step_words(step)}:"
         f" accuracy {accuracy.words}"
     )
     if beside is not None:
         says += f", on control tasks {beside.words}"
     says += f", selectivity {selectivity.words}"
-    brief = f"{layer}, accuracy {accuracy.short}, selectivity {selectivity.words}"
+    brief = (
+        f"they are most selective {layer}, accuracy {accuracy.short}, selectivity"
+        f" {selectivity.words}"
+    )
     experiment = str(best["experiment"])
-    return (Statement("Logistic probes are", says, brief, experiment, "selectivity"),)
+    return (Statement("Logistic probes", says, brief, experiment, "selectivity"),)
 
 
 KIND = Kind(100, chosen_rows, find, names_labels=True)

@@ -3,9 +3,9 @@
 A head counts where it rises surely among all heads of its model (q), and where it is surely above
 its control at its top. Attention to the previous token has no such control: where tokens are
 shuffled there still is one before each, so that it is compared with its own start alone. In a
-trained model most heads move a little, and surely so: a sentence is
-about the *highest*, those that rise by at least half as much as the one that rises most. Those
-whose intervals overlap took off together.
+trained model most heads move a little, and surely so: a sentence is about the *highest*, those that
+rise by at least half as much as the one that rises most. Those whose intervals overlap took off
+together.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,6 @@ from pythia_traj.analysis.selection import choose, measured
 
 _MOST_GROUPS = 2
 _SHARE = 0.5
-
 
 _Top = tuple[Value, Value | None]
 """The value of a head at its top, and that of its control there."""
@@ -58,11 +57,12 @@ class _Metric:
             return ()
         variant = str(tested["variant"].astype(object).where(tested["variant"].notna(), "").iloc[0])
         chosen = chosen[chosen["variant"] == variant]
-        sure, tops = self._sure(chosen, tested)
-        if sure.empty:
+        sure = tested[(tested["q"] <= Q) & (tested["direction"] == "up")]
+        above, tops = self._above(chosen, sure)
+        if above.empty:
             return ()
-        highest = sure[sure["height"] >= _SHARE * sure["height"].max()]
-        first = str(sure["called"].iloc[0])
+        highest = above[above["height"] >= _SHARE * above["height"].max()]
+        first = str(above["called"].iloc[0])
         verb = "rise" if len(sure) > 1 else "rises"
         ending = (
             f"; {len(sure)} of {counted(len(tested), 'head')} {verb} surely (q <= {Q:g}),"
@@ -74,11 +74,10 @@ class _Metric:
         experiment = str(chosen["experiment"].iloc[0])
         return (Statement(subject, said + ending, said, experiment, self.name),)
 
-    def _sure(
-        self, chosen: pd.DataFrame, tested: pd.DataFrame
+    def _above(
+        self, chosen: pd.DataFrame, sure: pd.DataFrame
     ) -> tuple[pd.DataFrame, dict[str, _Top]]:
-        """The heads that rise surely, the highest first, and their tops."""
-        sure = tested[(tested["q"] <= Q) & (tested["direction"] == "up")]
+        """Of heads that rise surely those above their control, the highest first; their tops."""
         height = (sure["top"] - sure["base"]).astype(float)
         sure = sure.assign(called=head_names(sure), height=height)
         sure = sure.sort_values("height", ascending=False, kind="stable")

@@ -23,7 +23,7 @@ def find(chosen: pd.DataFrame, onsets: pd.DataFrame) -> tuple[Statement, ...]:
     says = f"falls from {start.short} to {end.words} nats by step {step_words(end.step)}{half}"
     if control is not None:
         says += f"; on the same tokens shuffled it is {control.words}"
-    brief = f"from {start.short} to {end.words} nats{half}"
+    brief = f"it falls from {start.short} to {end.words} nats{half}"
     experiment = str(chosen["experiment"].iloc[0])
     return (Statement("The loss on text", says, brief, experiment, "nll"),)
 

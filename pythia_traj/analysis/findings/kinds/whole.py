@@ -36,7 +36,7 @@ def find(chosen: pd.DataFrame, onsets: pd.DataFrame) -> tuple[Statement, ...]:
             continue
         half = half_words(onsets, str(metric))
         says = f"goes from {own[0].short} to {top.words} by step {step_words(top.step)}{half}"
-        brief = f"to {top.words}{half}"
+        brief = f"it goes to {top.words}{half}"
         experiment = str(at["experiment"].iloc[0])
         found.append(Statement(f"The metric {metric}", says, brief, experiment, str(metric)))
     return tuple(found)

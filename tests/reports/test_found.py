@@ -3,8 +3,9 @@
 import pytest
 
 import pythia_traj as pt
-from pythia_traj.analysis.findings.run import rows_of_runs, words_of_runs
 from pythia_traj.errors import AnalysisError, StoreError
+from pythia_traj.reports.examined import Examined
+from pythia_traj.reports.reading import read_runs
 from tests.sweeps.planted import plant, ramp, write_experiment
 
 
@@ -51,22 +52,15 @@ def test_an_onset_that_was_planted_is_found_in_a_run(planted):
 def test_two_runs_of_one_model_name_are_told_apart_by_the_runs_names(planted):
     height = next(one for one in pt.findings(planted) if one.metric == "height")
     assert height.models == ("early-run/toy", "late-run/toy")
-    assert "in early-run/toy to " in height.words
+    assert "in early-run/toy it goes to " in height.words
     assert height.words.index("early-run") < height.words.index("late-run")
 
 
 def test_random_checkpoints_have_no_finding_and_the_sentence_says_so(random):
     assert pt.findings(random) == ()
-    (said,) = words_of_runs(random)
+    said = Examined(read_runs([random])).nothing
     assert said.startswith("No finding. Nothing is dated, as 4 steps were measured, and 8 are")
     assert "Looked at: induction and loss, at 4 steps" in said
-
-
-def test_only_items_of_what_is_dated_are_read(random):
-    _, items = rows_of_runs(random)
-    assert set(items["metric"]) == {
-        *("prefix_matching", "previous_token", "nll", "accuracy", "bits_per_byte"),
-    }
 
 
 def test_a_run_that_is_given_twice_is_refused(random):
