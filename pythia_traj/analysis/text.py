@@ -3,6 +3,7 @@
 import pandas as pd
 
 from pythia_traj.analysis.selection import choose, measured, of_everything, on_text
+from pythia_traj.schema import WORDS
 
 _LEARNING = {"icl_score": "tokens 500 and 50", "icl_window": "tokens 450..549 and 40..59"}
 """The tokens whose losses each in-context learning metric compares."""
@@ -32,6 +33,32 @@ def loss_by_position(rows: pd.DataFrame) -> pd.DataFrame:
     Without `what`: the lines are the steps.
     """
     return measured(of_everything(choose(rows, ["nll"], by_position=True)))
+
+
+def loss_by_class(rows: pd.DataFrame) -> pd.DataFrame:
+    """Loss on the tokens of each class, without controls; `what` names the class."""
+    return _by_kind(rows, frequency=False)
+
+
+def loss_by_frequency(rows: pd.DataFrame) -> pd.DataFrame:
+    """Loss on tokens by how frequent they are, the most frequent first, without controls.
+
+    `what` names the ranks.
+    """
+    return _by_kind(rows, frequency=True)
+
+
+def _by_kind(rows: pd.DataFrame, *, frequency: bool) -> pd.DataFrame:
+    kinds = [part for part in WORDS["part"] if _is_band(part) == frequency]
+    chosen = measured(choose(rows, ["surprisal"]))
+    chosen = chosen[chosen["part"].isin(kinds)]
+    chosen = chosen.sort_values("part", key=lambda parts: parts.map(kinds.index), kind="stable")
+    names = chosen["part"].str.replace(r"^rank_(\d+)_(\d+)$", r"ranks \1 to \2", regex=True)
+    return chosen.assign(what=names.str.replace("rank_", "ranks ").str.replace("_", " "))
+
+
+def _is_band(part: str) -> bool:
+    return part.startswith("rank_") or part == "unseen"
 
 
 def loss_on_copies(rows: pd.DataFrame) -> pd.DataFrame:

@@ -73,6 +73,8 @@ from pythia_traj.figures.logit_lens import lens_over_steps as lens_over_steps
 from pythia_traj.figures.logit_lens import tuned_divergence_of_layers as tuned_divergence_of_layers
 from pythia_traj.figures.loss import accuracy_over_steps as accuracy_over_steps
 from pythia_traj.figures.loss import icl_over_steps as icl_over_steps
+from pythia_traj.figures.loss import loss_by_class as loss_by_class
+from pythia_traj.figures.loss import loss_by_frequency as loss_by_frequency
 from pythia_traj.figures.loss import loss_by_position as loss_by_position
 from pythia_traj.figures.loss import loss_over_steps as loss_over_steps
 from pythia_traj.figures.maps import heads_over_steps as heads_over_steps

@@ -102,8 +102,8 @@ CHARTS = (
         "logit_lens",
         30,
         "Distance from the final prediction",
-        "Divergence from the model's own prediction to that of each layer (logit lens). The paler"
-        " a layer, the more of the prediction is made there; the last layer is 0.",
+        "Divergence from the model's own prediction to that of each layer (logit lens): 0 where the"
+        " layer already predicts what the model does, as the last one always does.",
         lens_divergence_of_layers,
         each="unit",
     ),

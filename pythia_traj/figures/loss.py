@@ -53,6 +53,16 @@ def loss_by_position(rows: pd.DataFrame, most: int = 7) -> go.Figure:
     return along(chosen, "position", xaxis, LOSS, most)
 
 
+def loss_by_class(rows: pd.DataFrame) -> go.Figure:
+    """Mean loss at each step on the tokens of each class: words, numbers, punctuation."""
+    return over_steps(drawable(text.loss_by_class(rows), "loss by class"), LOSS)
+
+
+def loss_by_frequency(rows: pd.DataFrame) -> go.Figure:
+    """Mean loss at each step on tokens by how frequent they are."""
+    return over_steps(drawable(text.loss_by_frequency(rows), "loss by frequency"), LOSS)
+
+
 CHARTS = (
     Chart(
         "loss",
@@ -88,6 +98,20 @@ CHARTS = (
         " falling to the right is a model that uses more of its context.",
         loss_by_position,
         each="unit",
+    ),
+    Chart(
+        "loss",
+        50,
+        "Loss by class of token",
+        "Mean loss on words, numbers, punctuation and white space.",
+        loss_by_class,
+    ),
+    Chart(
+        "loss",
+        60,
+        "Loss by frequency of token",
+        "Mean loss on tokens by the rank of their count in text: frequent ones are learnt first.",
+        loss_by_frequency,
     ),
 )
 """What a report shows of these."""

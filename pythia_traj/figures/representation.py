@@ -93,8 +93,8 @@ CHARTS = (
         "representation",
         20,
         "Similarity of layers to the last step",
-        "CKA of each layer with itself at the end of training. A layer that is dark early was soon"
-        " what it stayed.",
+        "CKA of each layer with itself at the end of training. A layer that is near 1 early was"
+        " soon what it stayed.",
         similarity_of_layers,
         each="unit",
     ),

@@ -74,8 +74,8 @@ CHARTS = (
         20,
         "Transplants by layer",
         "The same of each layer's attention, MLP and LayerNorms, and of all of them together"
-        " (layer). Where a late component changes nothing in an early model, it was learnt by then"
-        " or needs what was not.",
+        " (layer). One that changes nothing was learnt by that step, or works only with others that"
+        " were not.",
         transplants_of_parts,
         each="unit",
     ),

@@ -38,6 +38,21 @@ def test_copies_are_told_apart_and_other_parts_left_out():
     assert text.loss_on_copies(rows).what.tolist() == ["second copy", "first copy"]
 
 
+def test_loss_by_kind_of_token_is_in_the_order_of_our_words():
+    parts = ("unseen", "number", "rank_11_100", "word", "rank_from_10001")
+    rows = frame(
+        *({"metric": "surprisal", "value": 1.0, "part": part} for part in parts),
+        {"metric": "surprisal", "value": 1.0, "part": "word", "control": "shuffled"},
+        {"metric": "share", "value": 1.0, "part": "word"},
+    )
+    assert text.loss_by_class(rows).what.tolist() == ["word", "number"]
+    assert text.loss_by_frequency(rows).what.tolist() == [
+        "ranks 11 to 100",
+        "ranks from 10001",
+        "unseen",
+    ]
+
+
 def test_loss_by_position_is_shown_at_some_steps_in_order():
     rows = frame(
         *({"value": 1.0, "position": p, "step": s} for s in (512, 3, 1, 0) for p in (2, 1)),

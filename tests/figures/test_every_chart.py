@@ -160,8 +160,8 @@ def test_names_from_a_run_are_shown_character_by_character(chart, every_value):
     hostile = rows.assign(model=HOSTILE, label=HOSTILE)
     for word in ("part", "reference"):
         values = rows[word].astype(object)
-        known = values.notna() & ~values.astype(str).str.startswith(("fold_", "first_", "second_"))
-        hostile[word] = values.mask(known & ~values.isin(["init"]), HOSTILE)
+        ours = (*schema.WORDS.get(word, ()), "init")
+        hostile[word] = values.mask(values.notna() & ~values.isin(ours), HOSTILE)
     keys = [one for one in [*IDENTITY, "position"] if one in hostile]
     hostile = hostile.drop_duplicates(keys)
     several = pd.concat([hostile, hostile.assign(label="plain")])
