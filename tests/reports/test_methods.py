@@ -216,6 +216,21 @@ def test_references_are_those_of_experiments_packages_and_tests(found):
     assert "Emergent and Predictable" not in text
 
 
+def test_what_tests_and_errors_rest_on_is_cited_where_they_are_made():
+    planted = with_heads(Planted())
+    titles = ("Controlling the False Discovery Rate", "Variance estimation for complex surveys")
+    rows = planted.rows
+
+    def cited_in(rows, items):
+        text = "\n".join(methods_of(rows, {}, dated(rows, items)).references)
+        return tuple(title in text for title in titles)
+
+    assert cited_in(rows, None) == (False, False)
+    assert cited_in(rows, planted.items) == (True, False)
+    rows["clusters"] = 8
+    assert cited_in(rows, None) == (False, True)
+
+
 def test_commits_and_the_size_of_a_published_model_are_told():
     rows = Planted("pythia-70m").put("loss", "nll", 3.0).rows
     commits = pd.Categorical([f"{i:040x}" for i in range(len(rows))])
