@@ -5,9 +5,12 @@ drawn. So a head has a role at a step only where it is significant there, on one
 and at the measured step before, on the other.
 """
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from pythia_traj.analysis.selection import WHICH, choose, of_everything
+from pythia_traj.schema import WORDS
 
 FOLDS = ("fold_1", "fold_2")
 """The fold that counts at the measured step before, and the one that counts at the step itself."""
@@ -19,8 +22,9 @@ _TIMELINE = [*WHICH, "role", "layer", "head"]
 def heads_with_role(rows: pd.DataFrame) -> pd.DataFrame:
     """How many heads have each role, and how many would by the same rule on shuffled tokens.
 
-    The metric is `heads_with_role`, which no file holds: it is counted here. `what` names the role;
-    a role that was not measured has a row without a value, with the reason.
+    The metric is `heads_with_role`, which no file holds: it is counted here. `what` names the role,
+    in the order of `in_order`; a role that was not measured has a row without a value, with the
+    reason.
     """
     if rows.empty:
         return choose(rows, ["significant"]).assign(what="")
@@ -35,10 +39,18 @@ def heads_with_role(rows: pd.DataFrame) -> pd.DataFrame:
     # A role without items has a row of no head, which says why.
     undefined = choose(significant[~of_head], ["significant"], "head")
     found = pd.concat([counted, undefined]).drop_duplicates(at, ignore_index=True)
+    order = in_order(found["target"].unique())
+    found = found.sort_values("target", key=lambda roles: roles.map(order.index), kind="stable")
     found = found.assign(
         metric="heads_with_role", part="", what=found["target"].str.replace("_", " ")
     )
-    return found[[*undefined, "what"]]
+    return found[[*undefined, "what"]].reset_index(drop=True)
+
+
+def in_order(roles: Iterable[str]) -> list[str]:
+    """Roles in the order in which they are shown: ours, then others in alphabetical order."""
+    known = WORDS["target"]
+    return sorted(roles, key=lambda role: (role not in known, [*known, role].index(role), role))
 
 
 def _counts(significant: pd.DataFrame) -> pd.DataFrame:
@@ -62,8 +74,8 @@ def roles_of_heads(rows: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         chosen rows whose metric is the role and whose value is the score, of each role and head
-        that has it at any step, at all steps; and the columns of `role_timeline`. `what` names the
-        role.
+        that has it at any step, at all steps; `role`, a category of all measured roles, in
+        the order of `in_order`; and `has_role`. `what` names the role.
     """
     if rows.empty:
         return choose(rows, []).assign(what="")
@@ -74,7 +86,9 @@ def roles_of_heads(rows: pd.DataFrame) -> pd.DataFrame:
     scores = of_everything(choose(whole, list(ever["role"].unique()), component="head"))
     scores = scores.assign(role=scores["metric"])
     found = scores.merge(ever[[*_TIMELINE, "step", "has_role"]], on=[*_TIMELINE, "step"])
-    return found.assign(what=found["role"].str.replace("_", " "))
+    names = found["role"].str.replace("_", " ")
+    order = in_order(timeline["role"].unique())
+    return found.assign(what=names, role=pd.Categorical(found["role"], order))
 
 
 def role_timeline(rows: pd.DataFrame) -> pd.DataFrame:

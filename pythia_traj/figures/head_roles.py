@@ -12,13 +12,12 @@ from pythia_traj.figures.drawable import NothingToDraw, drawable, one_each
 from pythia_traj.figures.lines import over_steps
 from pythia_traj.figures.maps import ABOVE, cells_over_steps, height_of, row_labels, two_panels
 from pythia_traj.figures.style import Quantity
-from pythia_traj.schema import WORDS
 
 HEADS = Quantity("heads with the role", "number", rangemode="tozero")
 SCORE = Quantity("score", "")
 
-_LEGEND = 60
-"""Pixels of the names of roles above the maps, more than a colour bar takes."""
+_LEGEND, _BELOW_LEGEND = 20, 32
+"""Pixels of the name of a role, which has a line of its own on a phone, and those below them."""
 
 
 def roles_over_steps(rows: pd.DataFrame) -> go.Figure:
@@ -45,46 +44,43 @@ def roles_of_heads(rows: pd.DataFrame, step: int | None = None) -> go.Figure:
         counted = drawable(roles.heads_with_role(rows), "roles of heads")
         raise NothingToDraw("roles of heads", {"no head has a role at any step": len(counted)})
     one_each(found, "roles_of_heads", *WHICH)
-    order = sorted(found["metric"].unique(), key=_place)
-    over = _timelines(found.assign(metric=pd.Categorical(found["metric"], order)))
+    roles_of_all = list(found["role"].cat.categories)
+    over = _timelines(found)
     figure = two_panels(over, found, step, "")
-    names = [style.literal(role.replace("_", " ")) for role in order]
+    of_rows = [row["role"] for row in over.meta["rows"]]
+    looks = {"mode": "markers", "hoverinfo": "skip", "showlegend": True}
+    for role in dict.fromkeys(of_rows):
+        marker = {"symbol": "square", "size": 11}
+        marker |= {"color": style.colour(roles_of_all.index(role))}
+        name = style.literal(role.replace("_", " "))
+        figure.add_scatter(x=[None], y=[None], name=name, marker=marker, **looks)
     heads = [f"L{row['layer']}H{row['head']}" for row in over.meta["rows"]]
     fits = len(heads) * 12 <= (height := height_of(len(heads), 15))
-    of_roles = [row["role"] for row in over.meta["rows"]]
-    looks = {"mode": "markers", "hoverinfo": "skip", "showlegend": True}
-    for i, name in enumerate(names):
-        marker = {"symbol": "square", "size": 11, "color": style.colour(i)}
-        figure.add_scatter(x=[None], y=[None], name=name, marker=marker, **looks)
+    above = _BELOW_LEGEND + _LEGEND * len(set(of_rows))
     return figure.update_layout(
         # Where heads have no room, colours alone say where a role begins.
-        yaxis=row_labels(heads, of_roles, height) | {"showticklabels": fits},
-        coloraxis={"cmin": -0.5, "cmax": len(order) - 0.5, "showscale": False}
-        | {"colorscale": _bands(len(order))},
+        yaxis=row_labels(heads, of_rows, height) | {"showticklabels": fits},
+        coloraxis={"cmin": -0.5, "cmax": len(roles_of_all) - 0.5, "showscale": False}
+        | {"colorscale": _bands(len(roles_of_all))},
         # A cell without colour is a head without the role, not one that was not measured.
         plot_bgcolor=None,
-        height=figure.layout.height + _LEGEND,
-        margin={"t": ABOVE + _LEGEND},
+        height=figure.layout.height - ABOVE + above,
+        margin={"t": above},
         legend={"yref": "container", "y": 1, "yanchor": "top", "itemclick": False}
         | {"itemdoubleclick": False},
     )
 
 
-def _place(role: str) -> tuple[int, str]:
-    """Ours in the order of the words, then others."""
-    known = WORDS["target"]
-    return (known.index(role) if role in known else len(known), role)
-
-
 def _timelines(found: pd.DataFrame) -> go.Heatmap:
     """The map of roles and heads over steps: the number of the role where the head has it."""
+    roles_of_all = list(found["role"].cat.categories)
+    placed = found.assign(metric=pd.Categorical(found["metric"], roles_of_all))
     by = ["metric", "layer", "head"]
-    over = cells_over_steps(found, by, SCORE)
-    has = found.pivot(index=by, columns="step", values="has_role").sort_index()
+    over = cells_over_steps(placed, by, SCORE)
+    has = placed.pivot(index=by, columns="step", values="has_role").sort_index()
     held = has.fillna(value=False).to_numpy(bool)
-    numbers = {role: i for i, role in enumerate(found["metric"].cat.categories)}
-    number = np.array([numbers[row["metric"]] for row in over.meta["rows"]])
     rows = [row | {"role": row["metric"]} for row in over.meta["rows"]]
+    number = np.array([roles_of_all.index(row["role"]) for row in rows])
     names = [f"{row['role'].replace('_', ' ')} L{row['layer']}H{row['head']}" for row in rows]
     return over.update(
         y=[style.literal(name) for name in names],

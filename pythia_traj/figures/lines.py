@@ -22,6 +22,11 @@ MOST_COLOURS = len(style.PALETTE)
 DOTTED = ("dot", "dashdot", "longdashdot")
 """The lines of controls, by kind of control."""
 
+_WITHOUT_LEGEND, _ENTRY = 365, 12
+"""Pixels of a figure without its legend, and of one entry in it, of which two are in a line on a
+phone: where a legend takes the room of the lines, the axis of tokens has none below it.
+"""
+
 
 def over_steps(chosen: pd.DataFrame, quantity: Quantity) -> go.Figure:
     """A line for each model, label and `what`, dotted in the same colour for its controls.
@@ -59,7 +64,9 @@ def over_steps(chosen: pd.DataFrame, quantity: Quantity) -> go.Figure:
         figure.add_traces(list(bands(one.rows, its_colour, group)))
         shown = f"{one.name}, {control}" if control else one.name
         figure.add_trace(line(one.rows, shown, quantity, looks))
-    return figure.add_traces([dotted(name, dash) for name, dash in beside_lines.items()])
+    figure.add_traces([dotted(name, dash) for name, dash in beside_lines.items()])
+    entries = sum(bool(trace.name) and trace.showlegend is not False for trace in figure.data)
+    return figure.update_layout(height=max(style.HEIGHT, _WITHOUT_LEGEND + _ENTRY * entries))
 
 
 def along(

@@ -58,6 +58,8 @@ def figure_of(chosen: pd.DataFrame) -> go.Figure:
     one_each(chosen, "metric_figure", *analysis.SINGLE)
     if kind == "positions":
         return _positions(chosen, quantity)
+    one_each(chosen, "metric_figure", "position")
+    _refuse_several(chosen, ["component", "layer", "head"])
     if kind == "heads":
         return heads_over_steps(of_one_head(chosen), quantity)
     draw = layers_over_steps if kind == "layers" else parts_over_steps
@@ -100,5 +102,5 @@ def _refuse_several(chosen: pd.DataFrame, keys: list[str]) -> None:
     twice = chosen[chosen.duplicated([*keys, "step"], keep=False)]
     if len(twice):
         apart = [key for key in ("experiment", *analysis.SINGLE) if twice[key].nunique() > 1]
-        told = " or ".join(apart) or "rows"
-        raise ConfigError(f"metric_figure: several values at one step: select one {told} first")
+        which = f"select one {' or '.join(apart)} first" if apart else "some rows are there twice"
+        raise ConfigError(f"metric_figure: several values at one step: {which}")

@@ -124,6 +124,13 @@ def test_bands_of_many_lines_have_their_colours(rows):
     assert len(bands) == 9
 
 
+def test_a_figure_of_many_lines_has_room_for_their_names(rows):
+    assert figures.loss_over_steps(rows).layout.height == style.HEIGHT
+    loss = rows[(rows["metric"] == "nll") & (rows["experiment"] == "loss")]
+    many = pd.concat([loss.assign(label=f"seed {i}") for i in range(19)])
+    assert figures.loss_over_steps(many).layout.height == 365 + 20 * 12
+
+
 def test_controls_of_several_kinds_have_lines_of_their_own(rows):
     loss = rows[rows["metric"] == "nll"].astype({"control": object})
     other = loss[loss["control"] == "shuffled"].assign(control="permuted")

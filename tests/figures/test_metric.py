@@ -161,6 +161,18 @@ REFUSED = {
         tuple(own(component="mlp", layer=i, position=1) for i in (0, 1)),
         "one layer, these rows hold 0, 1: select one first",
     ),
+    "heads by position": (
+        (*heads(position=1), *heads(position=2)),
+        "metric_figure draws one position, these rows hold 1, 2: select one first",
+    ),
+    "heads of two experiments": (
+        (*heads(), *heads(experiment="other")),
+        "metric_figure: several values at one step: select one experiment first",
+    ),
+    "the same rows twice": (
+        (own(), own()),
+        "metric_figure: several values at one step: some rows are there twice",
+    ),
     "one line of two experiments": (
         (own(), own(experiment="other")),
         "several values at one step: select one experiment first",

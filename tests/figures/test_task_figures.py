@@ -190,12 +190,34 @@ def test_cells_are_coloured_where_the_head_has_the_role_and_tell_its_score(of):
     assert sorted(keys) == sorted(having.index)
     assert drawn["value"].tolist() == having.loc[keys, "score"].tolist()
     over, scale = figure.data[1], figure.layout.coloraxis
-    roles = list(dict.fromkeys(row["role"] for row in over.meta["rows"]))
+    measured = figures.data_of(figures.roles_over_steps(of("head_roles")))
+    roles = list(dict.fromkeys(measured["target"]))
+    assert len(roles) > 2
     for row, numbers in zip(over.meta["rows"], over.z, strict=True):
         assert {*numbers[~np.isnan(numbers)]} == {roles.index(row["role"])}
     assert (scale.cmin, scale.cmax) == (-0.5, len(roles) - 0.5)
     colours = [colour for _, colour in scale.colorscale]
     assert colours == [style.colour(i) for i in range(len(roles)) for _ in (0, 1)]
+
+
+def test_a_role_has_one_colour_in_both_figures(of):
+    rows = of("head_roles")
+    first = (rows["metric"] == "significant") & (rows["target"] == "previous_token")
+    rows = rows.assign(value=rows["value"].mask(first, 0.0))  # measured, but no head has it
+    as_lines = {
+        trace.name: trace.line.color
+        for trace in figures.roles_over_steps(rows).data
+        if trace.mode == "lines+markers" and "shuffled" not in trace.name
+    }
+    as_cells = {
+        trace.name: trace.marker.color
+        for trace in figures.roles_of_heads(rows).data
+        if trace.type == "scatter" and trace.name
+    }
+    assert "previous token" in as_lines
+    assert "previous token" not in as_cells
+    assert len(as_cells) > 1
+    assert as_cells.items() <= as_lines.items()
 
 
 def test_a_head_of_several_roles_has_the_colour_of_the_first_at_a_step(of):
