@@ -128,7 +128,7 @@ def test_an_experiment_of_a_users_file_is_described_from_its_footer_alone(found,
     glow = of_label(found, "glow")
     assert (glow.name, glow.version, glow.parameters) == ("glow", "3", (("bright", "0.75"),))
     assert glow.defined_in.startswith("mine.py (sha256 ")
-    assert (glow.summary, glow.cites) == ("", ())
+    assert (glow.summary, glow.cites) == ("How it glows.", ("Me & <b>You</b> 2031",))
     assert glow.processing == "as trained"
 
 
