@@ -52,11 +52,15 @@ class Definition:
         file: its name, or that of the module.
         sha256: of its bytes, when it was imported.
         packaged: whether it came with pythia-traj.
+        description: the first line of the experiment's docstring.
+        cites: where its measures come from.
     """
 
     file: str
     sha256: str
     packaged: bool
+    description: str
+    cites: str
 
 
 @lru_cache(maxsize=1)
@@ -128,7 +132,8 @@ def definition(candidate: Experiment) -> Definition | None:
     if path is None or digest is None:
         return None
     packaged = module.startswith(f"{GROUP}.")
-    return Definition(module if packaged else path.name, digest, packaged)
+    name = module if packaged else path.name
+    return Definition(name, digest, packaged, candidate.description, candidate.cites)
 
 
 def has_changed(candidate: Experiment) -> Path | None:

@@ -13,9 +13,10 @@ samples.py       what a model writes, by prompt and step
 metric.py        rows of any metric: the figure they are for, and what lines are called
 learning.py      n-grams and probes
 tables.py        key numbers, and the metrics without a value
-facts.py         what a run holds, in a few lines
 schedules.py     how the learning rates of a run's models went
 named.py         the names by which a metric is asked for
+wording.py       numbers, steps and lists as words
+training.py      where each model is in training at each step: tokens, loss
 records.py       a table as JSON has it
 onsets/          when trajectories take off, and how sure that is
 findings/        what a run shows, in sentences

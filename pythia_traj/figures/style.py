@@ -75,8 +75,6 @@ THEMES: Mapping[str, Theme] = {
 }
 """On screens either, by what the reader's system prefers; on paper the light one."""
 
-SEQUENTIAL = _BLUES
-
 
 @dataclass(frozen=True)
 class Quantity:

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from pythia_traj.analysis.findings.wording import counted
 from pythia_traj.analysis.onsets.evidence import ALPHA
 from pythia_traj.analysis.onsets.heads import Q
+from pythia_traj.analysis.wording import counted
 
 ROLE_RATE = 0.05
 """The false discovery rate at which roles of heads are tested (docs/circuits.md)."""

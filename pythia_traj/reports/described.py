@@ -1,8 +1,8 @@
-"""What experiments say of themselves: read from their source, never imported.
+"""What experiments say of themselves: as their rows record it, else read from their source.
 
-A page is made where no torch is installed, and of runs whose experiments are not installed. So the
-file that a footer names is parsed: one of ours, or one behind an entry point that has the very
-bytes that measured. Of any other experiment, only its footer is known.
+A page is made where no torch is installed, and of runs whose experiments are not installed, so that
+none is imported. Rows of older versions do not record it: then the file that a footer names is
+parsed, one of ours, or one behind an entry point that has the very bytes that measured.
 """
 
 import ast
@@ -34,13 +34,15 @@ class Description:
 
 
 def description_of(name: str, source: ExperimentSource | None) -> Description:
-    """What an experiment's source says; empty where it is not found.
+    """What an experiment says of itself; empty where that is not known.
 
     Args:
         name: the experiment's.
         source: the file that defined it, as the footer of its rows has it; None in rows of older
             versions, whose experiments were our own.
     """
+    if source is not None and source.description is not None:
+        return Description(source.description, source.cites or "")
     if source is None or source.packaged:
         candidates = iter([_packaged(name if source is None else source.file.rpartition(".")[2])])
     else:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import pandas as pd
 import plotly.graph_objects as go
 
+from pythia_traj.analysis.wording import listed
 from pythia_traj.figures.charts import Chart, charts
 from pythia_traj.figures.drawable import NothingToDraw
 from pythia_traj.figures.own import own_charts
-from pythia_traj.reports.summary import listed
 
 
 @dataclass(frozen=True)

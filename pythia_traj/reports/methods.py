@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from pythia_traj.analysis.findings.wording import counted, listed, step_words
+from pythia_traj.analysis.wording import counted, listed, step_words
 from pythia_traj.bibliography import ERRORS, LIBRARIES, ONSETS, SUITES, bibtex, cited, reference
 from pythia_traj.reports.counts import counted_tests
 from pythia_traj.reports.described import Description, description_of

@@ -137,11 +137,15 @@ class ExperimentSource(_Record):
         file: its name, or that of the module.
         sha256: of its bytes.
         packaged: whether it came with pythia-traj.
+        description: the first line of the experiment's docstring; None in rows of older versions.
+        cites: where its measures come from; None likewise.
     """
 
     file: str
     sha256: str
     packaged: bool
+    description: str | None = None
+    cites: str | None = None
 
 
 class Footer(_Record):

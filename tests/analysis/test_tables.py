@@ -2,10 +2,7 @@
 
 import pandas as pd
 
-import pythia_traj as pt
-from pythia_traj.analysis.facts import facts_of, labels_of
 from pythia_traj.analysis.tables import PLACES, key_numbers, undefined_metrics
-from pythia_traj.store.read import read_run
 from tests.analysis.frames import frame, head
 
 
@@ -89,34 +86,3 @@ def test_no_rows_have_no_numbers():
     assert key_numbers(pd.DataFrame()).empty
     assert undefined_metrics(pd.DataFrame()).empty
     assert list(undefined_metrics(pd.DataFrame())) == list(undefined_metrics(frame({})))
-
-
-def test_a_label_is_named_with_its_experiment_where_they_differ():
-    rows = frame({"label": "short"}, {"label": "loss"}, {"label": "short", "step": 4})
-    assert labels_of(rows) == ["loss", "short (loss)"]
-
-
-def test_the_facts_of_a_run_are_its_models_steps_and_experiments(suite, tmp_path):
-    config = pt.SweepConfig(
-        model=str(suite),
-        steps="0,4",
-        experiments={"short": {"use": "induction", "length": 20, "n": 2}},
-        out=tmp_path / "run",
-        device="cpu",
-    )
-    assert not pt.sweep(config).failed
-    found = read_run(tmp_path / "run")
-    facts = facts_of(found)
-    assert facts["Models"] == suite.name
-    assert facts["Steps"] == "2, from 0 to 4"
-    assert facts["Experiments"] == "short (induction)"
-    assert facts["Rows"] == f"{len(found.frame):,}"
-    assert facts["Precision"].startswith("float32 on ")
-    assert "torch" in facts["Versions"]
-
-
-def test_a_run_without_rows_has_its_notes_alone(tmp_path):
-    from pythia_traj.store.read import Read
-
-    empty = Read(pd.DataFrame(), {}, ("one file is damaged",))
-    assert facts_of(empty) == {"Note 1": "one file is damaged"}

@@ -128,7 +128,7 @@ def test_an_experiment_of_a_users_file_is_described_from_its_footer_alone(found,
     glow = of_label(found, "glow")
     assert (glow.name, glow.version, glow.parameters) == ("glow", "3", (("bright", "0.75"),))
     assert glow.defined_in.startswith("mine.py (sha256 ")
-    assert (glow.summary, glow.cites) == ("", ())
+    assert (glow.summary, glow.cites) == ("How it glows.", ("Me & <b>You</b> 2031",))
     assert glow.processing == "as trained"
 
 
@@ -214,6 +214,21 @@ def test_references_are_those_of_experiments_packages_and_tests(found):
     entries = parse(made.bibtex)
     assert len(entries) == len(made.references)
     assert "Emergent and Predictable" not in text
+
+
+def test_what_tests_and_errors_rest_on_is_cited_where_they_are_made():
+    planted = with_heads(Planted())
+    titles = ("Controlling the False Discovery Rate", "Variance estimation for complex surveys")
+    rows = planted.rows
+
+    def cited_in(rows, items):
+        text = "\n".join(methods_of(rows, {}, dated(rows, items)).references)
+        return tuple(title in text for title in titles)
+
+    assert cited_in(rows, None) == (False, False)
+    assert cited_in(rows, planted.items) == (True, False)
+    rows["clusters"] = 8
+    assert cited_in(rows, None) == (False, True)
 
 
 def test_commits_and_the_size_of_a_published_model_are_told():

@@ -9,6 +9,5 @@ dated.py    the onsets that a page marks
 chosen.py   `findings`: the few most important, and what is said where there are none
 halves.py   where half of a change is reached
 values.py   values with their intervals, and which of two is surely larger
-wording.py  numbers, steps and lists as words
 kinds/      one file for each kind; another file there adds one
 """

@@ -25,13 +25,12 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from pythia_traj.analysis.facts import labels_of
 from pythia_traj.analysis.findings import kinds
 from pythia_traj.analysis.findings.finding import Finding, Kind, Statement
-from pythia_traj.analysis.findings.wording import counted, listed, step_words
 from pythia_traj.analysis.onsets.evidence import ALPHA
 from pythia_traj.analysis.onsets.heads import Q
 from pythia_traj.analysis.selection import WHICH
+from pythia_traj.analysis.wording import counted, listed, step_words
 from pythia_traj.errors import AnalysisError
 from pythia_traj.folder import defined_in
 
@@ -194,4 +193,13 @@ def _no_onset(onsets: pd.DataFrame) -> str:
 
 
 def _looked_at(rows: pd.DataFrame, measured: str) -> str:
-    return f"Looked at: {listed(labels_of(rows), most=8)}, at {measured}."
+    return f"Looked at: {listed(_labels(rows), most=8)}, at {measured}."
+
+
+def _labels(rows: pd.DataFrame) -> list[str]:
+    """The labels in alphabetical order, each with its experiment where the names differ."""
+    named = rows[["label", "experiment"]].drop_duplicates().astype(str).sort_values("label")
+    return [
+        label if label == experiment else f"{label} ({experiment})"
+        for label, experiment in named.itertuples(index=False)
+    ]

@@ -68,7 +68,7 @@ def dated(
     of_items = {} if kept is None else _indices(kept)
     for key, group in groups:
         at = of_items.get(_plain(key))
-        own = None if kept is None or at is None else _like(kept.iloc[at], group)
+        own = None if kept is None or at is None else kept.iloc[at]
         tables.append(onset(group, own))
         done += _trajectories(group)
         if progress is not None:
@@ -137,13 +137,6 @@ def _plain(key: object) -> tuple[str, ...]:
     """A group's key with one word for null, which is not equal to itself."""
     assert isinstance(key, tuple)
     return tuple("" if pd.isna(word) else str(word) for word in key)
-
-
-def _like(items: pd.DataFrame, group: pd.DataFrame) -> pd.DataFrame:
-    """The items of a group's trajectories: those of the whole model, or those of heads."""
-    is_of_heads = bool(group["head"].notna().all())
-    items = items[items["control"].isna()] if "control" in items.columns else items
-    return items[items["head"].notna() == is_of_heads]
 
 
 def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from pythia_traj.analysis.findings.wording import between, rounded_step, step_words
+from pythia_traj.analysis.wording import between, rounded_step, step_words
 
 
 def half_words(onsets: pd.DataFrame, metric: str, part: str | None = None) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from pythia_traj.analysis.findings.wording import interval_words, number_words
+from pythia_traj.analysis.wording import interval_words, number_words
 
 
 @dataclass(frozen=True)

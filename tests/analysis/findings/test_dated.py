@@ -71,6 +71,16 @@ def test_dates_and_q_are_those_of_onset_on_all_heads():
         pd.testing.assert_series_equal(found[column], expected[column])
 
 
+def test_a_metric_of_heads_and_of_the_whole_model_has_items_for_both():
+    planted = with_heads(Planted())
+    key = {"variant": "two_halves"}
+    planted.put("induction", "prefix_matching", learnt(planted.steps, 1500), **key)
+    found = dated(planted.rows, planted.items)
+    assert len(found) == 9
+    assert not found["flags"].str.contains("no_items").any()
+    assert found["high"][found["head"].isna()].tolist() == [2000]
+
+
 def test_two_models_and_labels_are_dated_apart():
     one, other = with_heads(Planted("a")), with_heads(Planted("b"), {(0, 0): (100, 0.8)})
     rows, items = (

@@ -133,6 +133,11 @@ def test_findings_stand_in_the_documented_order_and_are_at_most_as_many_as_asked
     starts = ("Prefix matching", "Accuracy", "The loss on the second copy", "Removing heads")
     assert [one.startswith(start) for one, start in zip(words, starts, strict=True)] == [True] * 4
     assert words_in(planted, most=2) == words[:2]
+    own = Planted()
+    for metric in ("gleam", "glow"):
+        own.put("mine", metric, 2 * learnt(own.steps, 1500), noise=0.1)
+    assert len(words_in(own)) == 2
+    assert len(words_in(own, most=1)) == 1
     assert any(one.startswith("The loss on text") for one in words_in(planted, most=20))
 
 
@@ -275,6 +280,15 @@ def test_values_without_intervals_make_no_finding():
     rows = planted.rows
     rows[["stderr", "low", "high"]] = np.nan
     assert findings(rows, dated(rows, planted.items), 20) == ()
+
+
+def test_heads_whose_heights_have_no_interval_make_no_finding():
+    planted = with_heads(Planted(), metric="previous_token")
+    rows = planted.rows
+    onsets = dated(rows, planted.items)
+    assert len(findings(rows, onsets)) == 1
+    rows[["stderr", "low", "high"]] = np.nan
+    assert findings(rows, onsets) == ()
 
 
 def test_most_is_a_number_from_one():

@@ -9,8 +9,8 @@ import pandas as pd
 from pythia_traj.analysis.findings.finding import Kind, Statement
 from pythia_traj.analysis.findings.halves import half_words
 from pythia_traj.analysis.findings.values import control_of, first_last
-from pythia_traj.analysis.findings.wording import step_words
 from pythia_traj.analysis.selection import choose, measured, of_everything, on_text
+from pythia_traj.analysis.wording import step_words
 
 METRICS = ("accuracy", "logit_diff", "prob_diff")
 

@@ -10,9 +10,9 @@ import pandas as pd
 
 from pythia_traj.analysis.findings.finding import Kind, Statement
 from pythia_traj.analysis.findings.values import Value, surely_from, values_of
-from pythia_traj.analysis.findings.wording import counted, step_words
 from pythia_traj.analysis.selection import choose, measured
 from pythia_traj.analysis.tasks import CIRCUIT_METRICS
+from pythia_traj.analysis.wording import counted, step_words
 
 METRICS = ("circuit_size", "circuit_size_sd", "faithfulness_normalised", *CIRCUIT_METRICS)
 

@@ -6,9 +6,9 @@ from pythia_traj.analysis.findings.dated import COPIES
 from pythia_traj.analysis.findings.finding import Kind, Statement
 from pythia_traj.analysis.findings.halves import half_words
 from pythia_traj.analysis.findings.values import at_step, first_last
-from pythia_traj.analysis.findings.wording import step_words
 from pythia_traj.analysis.selection import measured
 from pythia_traj.analysis.text import loss_on_copies
+from pythia_traj.analysis.wording import step_words
 
 
 def find(chosen: pd.DataFrame, onsets: pd.DataFrame) -> tuple[Statement, ...]:

@@ -12,9 +12,9 @@ import pandas as pd
 
 from pythia_traj.analysis.findings.finding import Kind, Statement
 from pythia_traj.analysis.findings.values import intervals, values_of
-from pythia_traj.analysis.findings.wording import step_words
 from pythia_traj.analysis.learning import divergence_from_ngrams
 from pythia_traj.analysis.selection import measured
+from pythia_traj.analysis.wording import step_words
 
 
 def find(chosen: pd.DataFrame, _onsets: pd.DataFrame) -> tuple[Statement, ...]:

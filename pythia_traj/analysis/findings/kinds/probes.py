@@ -9,9 +9,9 @@ import pandas as pd
 
 from pythia_traj.analysis.findings.finding import Kind, Statement
 from pythia_traj.analysis.findings.values import at_step, control_of, intervals
-from pythia_traj.analysis.findings.wording import counted, step_words
 from pythia_traj.analysis.learning import logistic_probes
 from pythia_traj.analysis.selection import measured
+from pythia_traj.analysis.wording import counted, step_words
 
 
 def chosen_rows(rows: pd.DataFrame) -> pd.DataFrame:

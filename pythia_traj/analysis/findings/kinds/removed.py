@@ -12,9 +12,9 @@ import pandas as pd
 
 from pythia_traj.analysis.findings.finding import Kind, Statement
 from pythia_traj.analysis.findings.values import intervals
-from pythia_traj.analysis.findings.wording import interval_words, number_words, step_words
 from pythia_traj.analysis.heads import head_names, of_one_head
 from pythia_traj.analysis.selection import choose, measured
+from pythia_traj.analysis.wording import interval_words, number_words, step_words
 
 METRICS = ("effect", "effect_sd", "effect_rank")
 

@@ -3,9 +3,9 @@
 import pandas as pd
 
 from pythia_traj.analysis.findings.finding import Kind, Statement
-from pythia_traj.analysis.findings.wording import counted, listed, step_words
 from pythia_traj.analysis.roles import heads_with_role
 from pythia_traj.analysis.selection import measured
+from pythia_traj.analysis.wording import counted, listed, step_words
 
 _MOST_ROLES = 3
 

@@ -15,7 +15,10 @@ import pandas as pd
 from pythia_traj.analysis.findings.dated import CONVENTION
 from pythia_traj.analysis.findings.finding import Kind, Statement
 from pythia_traj.analysis.findings.values import Value, control_of, values_of
-from pythia_traj.analysis.findings.wording import (
+from pythia_traj.analysis.heads import head_names, of_one_head
+from pythia_traj.analysis.onsets.heads import Q
+from pythia_traj.analysis.selection import choose, measured
+from pythia_traj.analysis.wording import (
     between,
     counted,
     listed,
@@ -23,9 +26,6 @@ from pythia_traj.analysis.findings.wording import (
     rounded_step,
     step_words,
 )
-from pythia_traj.analysis.heads import head_names, of_one_head
-from pythia_traj.analysis.onsets.heads import Q
-from pythia_traj.analysis.selection import choose, measured
 
 _MOST_GROUPS = 2
 _SHARE = 0.5

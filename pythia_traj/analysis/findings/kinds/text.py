@@ -5,9 +5,9 @@ import pandas as pd
 from pythia_traj.analysis.findings.finding import Kind, Statement
 from pythia_traj.analysis.findings.halves import half_words
 from pythia_traj.analysis.findings.values import control_of, first_last
-from pythia_traj.analysis.findings.wording import step_words
 from pythia_traj.analysis.selection import measured
 from pythia_traj.analysis.text import loss_on_text
+from pythia_traj.analysis.wording import step_words
 
 
 def find(chosen: pd.DataFrame, onsets: pd.DataFrame) -> tuple[Statement, ...]:

@@ -6,8 +6,8 @@ from pythia_traj.analysis.findings.dated import NOT_LEARNT
 from pythia_traj.analysis.findings.finding import Kind, Statement
 from pythia_traj.analysis.findings.halves import half_words, onset_of
 from pythia_traj.analysis.findings.values import at_step, control_of, values_of
-from pythia_traj.analysis.findings.wording import step_words
 from pythia_traj.analysis.selection import choose, measured, of_everything
+from pythia_traj.analysis.wording import step_words
 
 SAID = frozenset(
     {
