@@ -39,6 +39,10 @@ def loss_rows(step: int, positions: int = 40) -> list[dict[str, object]]:
         key("accuracy", 0.42 * learnt(step, 300)),
         key("accuracy", 0.05 * learnt(step, 200), control="shuffled"),
     ]
+    found += [
+        key("surprisal", nll + i, part=part)
+        for i, part in enumerate(("word", "number", "rank_1_10", "unseen"))
+    ]
     slope = 1.5 * learnt(step, 900)
     found += [
         key("nll", nll + slope / position, position=position) for position in range(1, positions)

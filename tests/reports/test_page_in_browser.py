@@ -169,7 +169,7 @@ def test_one_choice_moves_all_figures_to_tokens_and_to_the_loss(opened, shown_ro
         "all => all.filter(one => (one.layout.meta || {}).over === 'steps')"
         ".map(one => one._fullLayout.xaxis.title.text)"
     )
-    assert len(every) == 9
+    assert len(every) == 11
     assert set(every) == {"training tokens"}
     assert axis_of(page)["range"][1] > 143000 * 2_097_152
     page.get_by_role("radio", name="loss").check()
