@@ -122,7 +122,8 @@ def for_one_figure(chosen: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     chosen, component = _first(chosen, "component")
     told = [component]
     kind = kind_of(chosen)
-    further = {"lines": (), "positions": (*_NAMED, "layer")}.get(kind, _NAMED)
+    apart = {"lines": (), "positions": (*_NAMED, "layer"), "heads": (*_NAMED, "position")}
+    further = apart.get(kind, _NAMED)
     for key in further:
         chosen, one = _first(chosen, key)
         told.append(one)

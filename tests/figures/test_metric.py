@@ -255,6 +255,17 @@ def test_a_chart_of_several_kinds_shows_the_first_and_says_which():
     assert chart.caption.endswith("Of several: component head.")
 
 
+def test_a_chart_of_heads_or_layers_by_position_shows_the_first():
+    by_position = rows_of(*heads(position=1), *heads(position=2))
+    (chart,) = own_charts(by_position)
+    assert chart.caption.endswith("Of several: position 1.")
+    assert set(figures.data_of(chart.draw(by_position))["position"]) == {1}
+    layers_too = [own(component="mlp", layer=i, position=p) for i in (0, 1) for p in (1, 2)]
+    (chart,) = own_charts(rows_of(*layers_too))
+    assert chart.caption.endswith("Of several: layer 0.")
+    assert set(figures.data_of(chart.draw(rows_of(*layers_too)))["layer"]) == {0}
+
+
 def test_a_caption_says_what_dotted_lines_are():
     (chart,) = own_charts(rows_of(own(), own(control="control_task")))
     assert chart.caption.endswith("Dotted: the controls, control task.")
