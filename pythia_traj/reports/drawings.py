@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from pythia_traj.analysis.wording import listed
+from pythia_traj.errors import ConfigError
 from pythia_traj.figures.charts import Chart, charts
 from pythia_traj.figures.drawable import NothingToDraw
 from pythia_traj.figures.own import own_charts
@@ -100,6 +101,9 @@ def _panel(chart: Chart, of: str, rows: pd.DataFrame) -> Panel | None:
         return Panel(of, chart.draw(rows))
     except NothingToDraw as nothing:
         return Panel(of, reason=str(nothing)) if nothing.reasons else None
+    except ConfigError as several:
+        # Rows of a user's experiment can be of kinds that no figure tells apart.
+        return Panel(of, reason=str(several))
 
 
 def _groups(chart: Chart, rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

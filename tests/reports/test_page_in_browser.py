@@ -1,6 +1,7 @@
 """The page in a real browser, opened from a file: one Chromium for all of these tests."""
 
 import csv
+import io
 import math
 import shutil
 import xml.etree.ElementTree as ET
@@ -14,6 +15,7 @@ from pythia_traj.analysis.findings.finding import Finding
 from pythia_traj.figures.charts import charts
 from pythia_traj.figures.marks import with_onsets
 from pythia_traj.reports.contents import Told, page_of
+from pythia_traj.reports.drawings import sections_of
 from pythia_traj.reports.notes import Note
 from pythia_traj.reports.report import rendered, write_text
 
@@ -294,3 +296,36 @@ def test_labels_from_the_data_stay_text(rows_of, opened, tmp_path):
     legends = page.locator("#figure-0 .legendtext").all_text_contents()
     assert any(HOSTILE in text for text in legends)
     page.mouse.move(640, 500)
+
+
+def test_every_figure_of_every_experiment_is_drawn_and_saved_as_what_load_gives(
+    every_value, opened, tmp_path
+):
+    sections = sections_of(every_value)
+    drawn = [
+        panel.figure
+        for section in sections
+        for drawing in section.drawings
+        for panel in drawing.panels
+        if panel.figure is not None
+    ]
+    path = tmp_path / "all.html"
+    write_text(rendered(page_of(every_value, title="All", sections=sections)), path)
+    page = opened(path)
+    page.get_by_role("radio", name="tokens").check()
+    page.locator("#step").fill("1")
+    assert len(drawn) == page.locator("[data-figure]").count() > 50
+    for i, figure in enumerate(drawn):
+        text = page.evaluate(f"asCsv(dataOf(figures.get(document.getElementById('figure-{i}'))))")
+        known = figures.data_of(figure)
+        saved_rows = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+        assert list(saved_rows) == list(known), i
+        assert saved_rows["value"].astype(float).tolist() == known["value"].tolist(), i
+        for name in known.columns.drop(["value", "stderr", "low", "high", "n"], errors="ignore"):
+            assert saved_rows[name].tolist() == list(map(as_csv, known[name])), (i, name)
+
+
+def as_csv(value: object) -> str:
+    if value is None or pd.isna(value):
+        return ""
+    return value if isinstance(value, str) else str(int(value))

@@ -31,7 +31,10 @@ function placed(trace, axis) {
   // The columns of a map stand in the order of the axis.
   const kept = [...x.keys()].filter((i) => x[i] !== null).sort((a, b) => x[a] - x[b]);
   const pick = (row) => kept.map((i) => row[i]);
-  return { ...trace, x: pick(x), z: trace.z.map(pick), customdata: trace.customdata.map(pick) };
+  const moved = { ...trace, x: pick(x) };
+  for (const name of ["z", "customdata", "text"])
+    if (Array.isArray(trace[name])) moved[name] = trace[name].map(pick);
+  return moved;
 }
 
 // The layout of a figure over steps on another axis.

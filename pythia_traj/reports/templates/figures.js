@@ -18,8 +18,8 @@ function themeNow() {
 function displayed(figure, view) {
   const theme = PAGE.themes[view.theme];
   let layout = { ...onAxis(figure.layout, view.axis), template: theme.template };
-  const isMap = figure.data.some((trace) => trace.type === "heatmap");
-  if (isMap) layout.plot_bgcolor = theme.absent;
+  // A map's ground is what was not measured.
+  if (layout.plot_bgcolor) layout.plot_bgcolor = theme.absent;
   for (const [name, scale] of Object.entries((layout.meta || {}).scales || {}))
     layout[name] = { ...layout[name], colorscale: theme[scale] };
   if (touched) layout.dragmode = false;

@@ -3,24 +3,34 @@
 
 // A row for each point or cell with a value, as pythia_traj.figures.data_of has them.
 function dataOf(figure) {
-  const found = [];
-  for (const trace of figure.data) {
-    const meta = trace.meta;
-    if (!meta || !meta.key) continue;
-    if (trace.type === "heatmap")
-      trace.z.forEach((row, i) => row.forEach((value, j) => {
-        const tokens = meta.tokens ? meta.tokens[j] : null;
-        if (isNumber(value)) found.push({ ...meta.key, ...meta.rows[i], step: meta.steps[j], tokens, value });
-      }));
-    else
-      trace.y.forEach((value, i) => {
-        if (!isNumber(value)) return;
-        const row = { ...meta.key, step: meta.steps[i], value };
-        for (const [name, values] of Object.entries(meta.varying || {})) row[name] = values[i];
-        PAGE.numbers.forEach((name, j) => { row[name] = trace.customdata[i][j + 1]; });
-        found.push(row);
-      });
-  }
+  const rows = figure.data.filter((trace) => trace.meta && trace.meta.key)
+    .flatMap((trace) => (trace.type === "heatmap" ? cellsOf(trace) : pointsOf(trace)));
+  // What a figure draws twice, as a line of its own and among others, is one row.
+  const once = new Map(rows.map((row) => [JSON.stringify(PAGE.columns.map((name) => row[name])), row]));
+  return [...once.values()];
+}
+
+function cellsOf(trace) {
+  const meta = trace.meta, found = [];
+  const tokens = (j) => (meta.tokens ? meta.tokens[j] : null);
+  const columns = meta.columns || meta.steps.map((step, j) => ({ step, tokens: tokens(j) }));
+  const values = meta.value ? trace[meta.value] : trace.z;
+  trace.z.forEach((row, i) => row.forEach((colour, j) => {
+    const value = values[i][j];
+    if (isNumber(colour) && isNumber(value)) found.push({ ...meta.key, ...meta.rows[i], ...columns[j], value });
+  }));
+  return found;
+}
+
+function pointsOf(trace) {
+  const meta = trace.meta, found = [];
+  trace.y.forEach((value, i) => {
+    if (!isNumber(value)) return;
+    const row = { ...meta.key, step: meta.steps[i], value };
+    for (const [name, values] of Object.entries(meta.varying || {})) row[name] = values[i];
+    PAGE.numbers.forEach((name, j) => { row[name] = trace.customdata[i][j + 1]; });
+    found.push(row);
+  });
   return found;
 }
 
