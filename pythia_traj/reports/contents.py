@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from pythia_traj.analysis.findings.finding import Finding
 from pythia_traj.analysis.tables import undefined_metrics
 from pythia_traj.analysis.training import training_of
+from pythia_traj.analysis.wording import listed
 from pythia_traj.reports.drawings import Drawing, Panel, Section, sections_of
 from pythia_traj.reports.methods import Methods
 from pythia_traj.reports.notes import Note
@@ -68,13 +69,16 @@ def page_of(
     told = told or Told()
     packer = _Packer(told.dress)
     drawn = sections_of(rows) if sections is None else sections
-    packed_sections = tuple(packer.section(one, _texts(one, told.texts)) for one in drawn)
+    packed_sections = tuple(
+        packer.section(one, _about(one, told.methods), _texts(one, told.texts)) for one in drawn
+    )
     keys = {section.heading: section.key for section in packed_sections}
     return Page(
         title=title,
         sentence=sentence_of(rows),
         findings=tuple(
-            PageFinding(one.words, keys.get(one.experiment, "")) for one in told.findings
+            PageFinding(one.words, one.experiment, keys.get(one.experiment, ""))
+            for one in told.findings
         ),
         nothing=told.nothing,
         notes=tuple(told.notes),
@@ -88,6 +92,18 @@ def page_of(
         schedules=tuple(told.schedules),
         methods=told.methods,
     )
+
+
+def _about(section: Section, methods: Methods | None) -> str:
+    """What an experiment measures, and on which data each of its labels does."""
+    own = [one for one in methods.experiments if one.name == section.experiment] if methods else []
+    summary = next((one.summary for one in own if one.summary), "")
+    sources = [(one.label, dict(one.data).get("source", "")) for one in own]
+    named = len(own) > 1 or section.labels != (section.experiment,)
+    told = [f"{label}: {source}" if named else source for label, source in sources if source]
+    data = f"Data: {'; '.join(told)}." if told else ""
+    labels = "" if told or not named else f"Labels: {listed(section.labels, 8)}."
+    return " ".join(filter(None, (summary, data, labels)))
 
 
 def _texts(section: Section, texts: pd.DataFrame | None) -> tuple[PageTexts, ...]:
@@ -114,12 +130,12 @@ class _Packer:
         self._dress = dress
         self._sections, self._drawings, self._figures = count(), count(), count()
 
-    def section(self, section: Section, texts: tuple[PageTexts, ...]) -> PageSection:
+    def section(self, section: Section, about: str, texts: tuple[PageTexts, ...]) -> PageSection:
         """A section of the page. Its id is a number: an experiment's name can be any text."""
         return PageSection(
             key=f"experiment-{next(self._sections)}",
             heading=section.experiment,
-            about=section.about,
+            about=about,
             drawings=tuple(self._drawing(section.experiment, one) for one in section.drawings),
             texts=texts,
         )

@@ -1,12 +1,12 @@
 """The figures of a page: the charts of each experiment, drawn or with the reason why not."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from pythia_traj.analysis.wording import listed
+from pythia_traj.analysis.steps import step_position
 from pythia_traj.errors import ConfigError
 from pythia_traj.figures.charts import Chart, charts
 from pythia_traj.figures.drawable import NothingToDraw
@@ -43,25 +43,24 @@ class Section:
 
     Attributes:
         experiment: its name.
-        about: its labels, where they differ from its name.
+        labels: those under which it was requested.
         drawings: its figures.
     """
 
     experiment: str
-    about: str
+    labels: tuple[str, ...]
     drawings: tuple[Drawing, ...]
 
 
 def sections_of(rows: pd.DataFrame) -> list[Section]:
-    """The experiments of some rows, ours in the order of their charts, each with its drawings."""
-    if rows.empty:
-        return []
-    there = [str(name) for name in rows["experiment"].dropna().unique()]
-    known = [name for name in ORDER if name in there]
-    return [
-        _section(name, rows[rows["experiment"].isin([name])])
-        for name in [*known, *sorted(set(there) - set(known))]
-    ]
+    """The experiments of some rows in order, each with its drawings."""
+    return [_section(name, rows[rows["experiment"].isin([name])]) for name in in_order(rows)]
+
+
+def in_order(rows: pd.DataFrame) -> list[str]:
+    """The experiments of some rows: ours in the order of a page's sections, then others."""
+    there = set() if rows.empty else {str(name) for name in rows["experiment"].dropna().unique()}
+    return [*(name for name in ORDER if name in there), *sorted(there - set(ORDER))]
 
 
 ORDER = (
@@ -78,11 +77,8 @@ def _section(experiment: str, rows: pd.DataFrame) -> Section:
         for chart in charts().get(experiment) or own_charts(rows)
         if (drawing := _drawing(chart, rows)) is not None
     ]
-    labels = [str(label) for label in rows["label"].dropna().unique()]
-    about = "" if labels == [experiment] else f"Under the labels {listed(labels)}."
-    return Section(
-        experiment, about.replace("labels", "label") if len(labels) == 1 else about, tuple(drawings)
-    )
+    labels = tuple(str(label) for label in rows["label"].dropna().unique())
+    return Section(experiment, labels, tuple(drawings))
 
 
 def _drawing(chart: Chart, rows: pd.DataFrame) -> Drawing | None:
@@ -93,7 +89,24 @@ def _drawing(chart: Chart, rows: pd.DataFrame) -> Drawing | None:
         for of, group in groups.items()
         if (panel := _panel(chart, of if len(groups) > 1 else "", group)) is not None
     ]
+    _align([panel.figure for panel in panels if panel.figure is not None])
     return Drawing(chart.heading, chart.caption, tuple(panels)) if panels else None
+
+
+def _align(beside: Sequence[go.Figure]) -> None:
+    """Gives figures beside each other one range of steps, so that they can be compared."""
+    steps = [
+        step
+        for figure in beside
+        for trace in figure.data
+        if "key" in (trace.meta or {}) and (figure.layout.meta or {}).get("over") == "steps"
+        for step in trace.meta["steps"]
+    ]
+    if len(beside) > 1 and steps:
+        ends = [step_position(min(steps)), step_position(max(steps))]
+        margin = 0.02 * (ends[1] - ends[0]) or 0.5
+        for figure in beside:
+            figure.update_layout(xaxis={"range": [ends[0] - margin, ends[1] + margin]})
 
 
 def _panel(chart: Chart, of: str, rows: pd.DataFrame) -> Panel | None:

@@ -67,9 +67,10 @@ class PageSection:
 
 @dataclass(frozen=True)
 class PageFinding:
-    """A sentence, and the section that shows it."""
+    """A sentence, and the section of the experiment that shows it; empty where none does."""
 
     words: str
+    experiment: str
     section: str
 
 
@@ -99,7 +100,7 @@ class Page:
     sections: tuple[PageSection, ...]
     numbers: Sequence[NumbersOfModel]
     undefined: Sequence[Mapping[str, Any]]
-    training: Mapping[str, Mapping[str, Sequence[Any]]]
+    training: Mapping[str, Mapping[str, Any]]
     schedules: tuple[str, ...]
     methods: Methods | None
 
@@ -118,6 +119,12 @@ class Page:
     def steps(self) -> list[int]:
         """All measured steps, of all models."""
         return sorted({step for model in self.training.values() for step in model["steps"]})
+
+    @property
+    def loss_labels(self) -> list[str]:
+        """The labels whose losses the axis of losses has."""
+        labels = (model["label"] for model in self.training.values())
+        return sorted({label for label in labels if label is not None})
 
     @property
     def axes(self) -> dict[str, str]:

@@ -62,6 +62,7 @@ def _data_of(page: Page) -> dict[str, Any]:
     return {
         "training": page.training,
         "steps": page.steps,
+        "loss_labels": page.loss_labels,
         "themes": themes,
         "columns": COLUMNS,
         "numbers": NUMBERS,

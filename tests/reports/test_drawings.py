@@ -34,10 +34,7 @@ def test_labels_of_one_experiment_stand_in_one_section_which_names_them(rows_of)
         ]
     )
     sections = sections_of(rows)
-    assert [section.about for section in sections] == [
-        "Under the labels a and c.",
-        "Under the labels b and d.",
-    ]
+    assert [section.labels for section in sections] == [("a", "c"), ("b", "d")]
     maps = drawing(sections, "induction", "Prefix matching of every head")
     assert [panel.of for panel in maps.panels] == ["b", "d"]
 
@@ -56,3 +53,12 @@ def test_an_experiment_of_a_users_file_has_a_figure_for_each_metric(rows):
     sections = sections_of(pd.concat([rows.astype(object), mine.assign(experiment="mine")]))
     assert [section.experiment for section in sections] == ["loss", "induction", "mine"]
     assert {one.heading for one in sections[-1].drawings} == {"nll", "accuracy"}
+
+
+def test_maps_beside_each_other_have_one_range_of_steps(rows_of):
+    early, late = rows_of(models=("early",), steps=(0, 512)), rows_of(models=("late",))
+    sections = sections_of(pd.concat([early.astype(object), late.astype(object)]))
+    maps = drawing(sections, "induction", "Prefix matching of every head")
+    ranges = {tuple(panel.figure.layout.xaxis.range) for panel in maps.panels}
+    assert len(ranges) == 1
+    assert ranges.pop()[1] > 17

@@ -3,6 +3,7 @@
 import os
 import re
 import tomllib
+from dataclasses import fields, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pythia_traj.analysis.findings.finding import Finding
 from pythia_traj.errors import StoreError
 from pythia_traj.figures.charts import charts
 from pythia_traj.reports.contents import Told, file_name, page_of
+from pythia_traj.reports.methods import MeasuredExperiment, MeasuredModel, Methods
 from pythia_traj.reports.notes import Note
 from pythia_traj.reports.packed import unpacked
 from pythia_traj.reports.report import rendered, write_text
@@ -78,9 +80,16 @@ def page(rows):
 
 
 def test_the_first_screen_says_what_was_run_on_what(page):
-    said = "induction and loss on pythia-70m-deduped at 34 steps, from 0 to 143,000 (300B tokens)"
+    said = "loss and induction on pythia-70m-deduped at 34 steps, from 0 to 143,000 (300B tokens)"
     assert said in page.text
     assert page.text.index(said) < page.text.index("Mean loss per token")
+
+
+def test_models_that_were_measured_at_other_steps_have_theirs_in_the_sentence(rows_of):
+    early, late = rows_of(models=("early",), steps=(0, 512)), rows_of(models=("late",), steps=(8,))
+    page = make(pd.concat([early.astype(object), late.astype(object)]))
+    said = "on early at 2 steps, from 0 to 512 (1.1B tokens) and late at step 8 (17M tokens): "
+    assert said in page.text
 
 
 def test_findings_link_to_the_section_that_shows_them_and_notes_stand_below(rows):
@@ -114,7 +123,7 @@ def test_contents_link_to_everything(page):
     ids = {attrs["id"] for _, attrs in page.elements if "id" in attrs}
     links = [attrs["href"][1:] for tag, attrs in page.elements if tag == "a"]
     assert len(links) > 12
-    assert set(links) <= ids | {"methods"}
+    assert set(links) <= ids
 
 
 def test_ids_are_unique(page):
@@ -143,6 +152,7 @@ def test_the_policy_lets_two_scripts_run_and_nothing_load(page):
     assert policy.startswith("default-src 'none'")
     assert policy.count("'sha256-") == sum("type" not in attrs for attrs, _ in page.scripts) == 2
     assert "unsafe-eval" not in policy
+    assert policy.endswith("base-uri 'none'; form-action 'none'")
 
 
 def test_the_button_that_uploads_is_not_offered(page):
@@ -216,6 +226,37 @@ def test_all_data_is_text(rows_of):
             assert attributes["type"] == "application/json" or unpacked(text)
         names = [attrs["data-name"] for _, attrs in page.elements if "data-name" in attrs]
         assert all(re.fullmatch(r"[a-z0-9-]+", name) for name in names)
+
+
+def test_methods_and_what_models_wrote_are_text(rows):
+    experiment = MeasuredExperiment(
+        **{one.name: HOSTILE for one in fields(MeasuredExperiment)}
+        | dict.fromkeys(("parameters", "data"), ((HOSTILE, HOSTILE),))
+        | dict.fromkeys(("conventions", "controls", "seeds", "compared_with", "cites"), (HOSTILE,))
+    )
+    model = MeasuredModel(**{one.name: HOSTILE for one in fields(MeasuredModel)})
+    methods = Methods(
+        models=(model,),
+        experiments=(experiment, replace(experiment, name="loss")),
+        versions=((HOSTILE, HOSTILE),),
+        device=HOSTILE,
+        dtype=HOSTILE,
+        bibtex=HOSTILE,
+        **dict.fromkeys(("processing", "seeds", "tests", "references"), (HOSTILE,)),
+    )
+    written = {"model": "m", "label": HOSTILE, "prompt_number": 0, "prompt": HOSTILE, "step": 0}
+    texts = pd.DataFrame([written | {"continuation": HOSTILE}, written | {"label": "other"}])
+    samples = rows[rows["experiment"] == "loss"].astype(object).assign(experiment="samples")
+    page = make(
+        pd.concat([rows.astype(object), samples]),
+        texts=texts.fillna(HOSTILE),
+        methods=methods,
+        nothing=HOSTILE,
+        notes=[Note(HOSTILE, HOSTILE)],
+    )
+    assert [page.count(tag) for tag in ("b", "img", "iframe")] == [0, 0, 0]
+    assert sum("type" not in attrs for attrs, _ in page.scripts) == 2
+    assert page.text.count(HOSTILE) > 40
 
 
 def test_names_of_files_are_words():

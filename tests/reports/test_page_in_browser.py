@@ -14,10 +14,13 @@ from pythia_traj import figures
 from pythia_traj.analysis.findings.finding import Finding
 from pythia_traj.figures.charts import charts
 from pythia_traj.figures.marks import with_onsets
+from pythia_traj.figures.style import THEMES
+from pythia_traj.figures.training import with_training
 from pythia_traj.reports.contents import Told, page_of
 from pythia_traj.reports.drawings import sections_of
 from pythia_traj.reports.notes import Note
 from pythia_traj.reports.report import rendered, write_text
+from pythia_traj.suites.schedules import Schedule
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -94,11 +97,15 @@ def opened(browser, written):
         context = browser.new_context(viewport={"width": width, "height": 900}, **looks)
         contexts.append(context)
         page = context.new_page()
+        own = ("blob:", "data:", path.as_uri())
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: said.append(request.url) if asks(request.url) else None)
+        page.on(
+            "request",
+            lambda request: None if request.url.startswith(own) else said.append(request.url),
+        )
         page.goto(path.as_uri())
-        page.wait_for_selector("html[data-ready=all]", state="attached", timeout=60000)
+        settled(page)
         return page
 
     said: list[str] = []
@@ -108,9 +115,14 @@ def opened(browser, written):
     assert said == []
 
 
-def asks(url: str) -> bool:
-    """Whether a request leaves the file and what its own script makes."""
-    return not url.startswith(("file:", "blob:", "data:"))
+def settled(page) -> None:
+    """Waits until all figures show what was asked for."""
+    page.wait_for_selector("html[data-ready=all]", state="attached", timeout=120000)
+
+
+def choose_axis(page, name: str) -> None:
+    page.get_by_role("radio", name=name).check()
+    settled(page)
 
 
 LOOKS = [
@@ -125,6 +137,7 @@ def test_it_opens_whole_on_a_desk_and_a_phone_in_light_dark_and_print(width, sch
     page = opened(width=width, color_scheme=scheme)
     page.emulate_media(media=media, color_scheme=scheme)
     page.wait_for_timeout(200)
+    settled(page)
     holders = page.locator("[data-figure]")
     assert holders.count() == len(charts()["loss"]) + len(charts()["induction"])
     wanted = "dark" if (scheme, media) == ("dark", "screen") else "light"
@@ -136,6 +149,33 @@ def test_it_opens_whole_on_a_desk_and_a_phone_in_light_dark_and_print(width, sch
     assert ground == paper
     if media == "screen":
         assert page.evaluate("document.documentElement.scrollWidth") == width
+    is_folded = page.locator("nav.contents details").get_attribute("open") is None
+    assert is_folded == (width < 1000)
+
+
+def test_a_map_has_the_colours_of_the_theme(opened):
+    of_map = (
+        "(() => { const layout = document.querySelector('MAP').layout;"
+        " return [layout.coloraxis.colorscale[0][1], layout.plot_bgcolor]; })()"
+    ).replace("MAP", MAP)
+    for scheme in ("light", "dark"):
+        theme = THEMES[scheme]
+        page = opened(color_scheme=scheme)
+        assert page.evaluate(of_map) == [theme.sequential[0], theme.absent]
+
+
+def test_a_printed_figure_fits_the_paper_and_then_the_screen_again(opened):
+    page = opened()
+    holder = page.locator("#figure-0")
+    width = "one => one.querySelector('.main-svg').getBoundingClientRect().width"
+    on_screen = holder.evaluate(width)
+    page.emulate_media(media="print")
+    page.wait_for_timeout(200)
+    assert holder.evaluate(width) == 660
+    page.emulate_media(media="screen")
+    page.wait_for_timeout(200)
+    settled(page)
+    assert holder.evaluate(width) == on_screen > 800
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")])
@@ -166,7 +206,7 @@ def axis_of(page, figure: str = "#figure-0") -> dict:
 
 def test_one_choice_moves_all_figures_to_tokens_and_to_the_loss(opened, shown_rows):
     page = opened()
-    page.get_by_role("radio", name="tokens").check()
+    choose_axis(page, "tokens")
     every = page.locator("[data-figure]").evaluate_all(
         "all => all.filter(one => (one.layout.meta || {}).over === 'steps')"
         ".map(one => one._fullLayout.xaxis.title.text)"
@@ -174,15 +214,15 @@ def test_one_choice_moves_all_figures_to_tokens_and_to_the_loss(opened, shown_ro
     assert len(every) == 11
     assert set(every) == {"training tokens"}
     assert axis_of(page)["range"][1] > 143000 * 2_097_152
-    page.get_by_role("radio", name="loss").check()
+    choose_axis(page, "loss")
     axis = axis_of(page)
-    assert axis["title"] == "loss on text (nats per token)"
+    assert axis["title"] == "lowest loss on text until then (loss-stdlib; nats per token)"
     assert axis["range"][0] > axis["range"][1], "training goes from left to right"
     columns = page.evaluate(
         "Array.from(document.querySelector('[aria-label^=\"Prefix matching of every\"]').data[1].x)"
     )
     assert columns == sorted(columns)
-    page.get_by_role("radio", name="steps (log)").check()
+    choose_axis(page, "steps (log)")
     assert axis_of(page)["title"] == "training step (log scale)"
 
 
@@ -225,6 +265,63 @@ def test_it_plays_from_the_first_step_to_the_last_and_stops(opened):
     assert page.locator("#step-said").text_content() == "step 143,000"
 
 
+def test_what_is_not_over_steps_stays_on_its_axis(opened):
+    page = opened()
+    places = (
+        "(() => { const one = document.querySelector('[aria-label^=\"Loss along\"]');"
+        " return [one.layout.xaxis.title.text, [...one.data[0].x]]; })()"
+    )
+    before = page.evaluate(places)
+    choose_axis(page, "tokens")
+    assert page.evaluate(places) == before
+
+
+def test_a_zoom_ends_with_its_axis_and_a_hidden_line_stays_hidden(opened):
+    page = opened()
+    page.locator("#figure-0 .legendtoggle").first.click()
+    page.wait_for_timeout(600)
+    page.evaluate("Plotly.relayout('figure-0', {'xaxis.range': [4, 8]})")
+    shown = (
+        "(() => { const one = document.querySelector('#figure-0'); return"
+        " one._fullData.filter(trace => trace.visible === 'legendonly').length; })()"
+    )
+    hidden = page.evaluate(shown)
+    assert hidden > 0
+    choose_axis(page, "tokens")
+    assert page.evaluate(shown) == hidden
+    assert axis_of(page)["range"][1] > 1e9, "not the zoom, of 4 to 8"
+
+
+def test_the_learning_rate_can_be_hidden_everywhere(opened, shown_rows, tmp_path):
+    schedule = Schedule(steps=(0, 1000, 143000), lr=(0.0, 1e-3, 1e-4), warmup_end=1000)
+    known = {"pythia-70m-deduped": schedule}
+    told = Told(schedules=list(known), dress=lambda figure: with_training(figure, known))
+    path = tmp_path / "page.html"
+    write_text(rendered(page_of(shown_rows, told, title="A run")), path)
+    page = opened(path)
+    drawn = (
+        "document.querySelector('#figure-0')._fullData"
+        ".filter(one => one.visible === true)"
+        ".filter(one => (one.legendgroup || '').startsWith('training')).length"
+    )
+    assert page.evaluate(drawn) == 2
+    page.get_by_role("checkbox", name="learning rate").uncheck()
+    settled(page)
+    assert page.evaluate(drawn) == 0
+
+
+def test_the_step_of_each_model_is_marked_at_its_own_tokens(rows_of, opened, tmp_path):
+    one, other = rows_of(models=("one",), steps=STEPS), rows_of(models=("other",), steps=STEPS)
+    rows = pd.concat([one.astype(object), other.assign(tokens=other["tokens"] * 2).astype(object)])
+    path = tmp_path / "page.html"
+    write_text(rendered(page_of(rows, title="Two")), path)
+    page = opened(path)
+    page.locator("#step").fill(str(STEPS.index(1000)))
+    choose_axis(page, "tokens")
+    lines = page.evaluate("document.querySelector('#figure-0').layout.shapes.map(one => one.x0)")
+    assert sorted(lines) == [1000 * 2_097_152, 2000 * 2_097_152]
+
+
 def saved(page, holder: str, format_: str) -> Path:
     with page.expect_download() as coming:
         of = page.locator(holder).get_attribute("id")
@@ -235,7 +332,7 @@ def saved(page, holder: str, format_: str) -> Path:
 @pytest.mark.parametrize("holder", ["#figure-0", MAP, '[aria-label^="Loss along"]'])
 def test_the_saved_csv_has_the_values_that_load_gives(holder, opened, shown_rows):
     page = opened()
-    page.get_by_role("radio", name="loss").check()
+    choose_axis(page, "loss")
     with saved(page, holder, "csv").open(newline="") as file:
         found = list(csv.DictReader(file))
     metric = {row["metric"] for row in found}.pop()
@@ -270,10 +367,19 @@ def test_an_onset_is_marked_with_its_interval_and_follows_the_axis(opened):
         ".find(one => (one.name || '').startsWith('onset')); return [...mark.x]; })()"
     )
     assert page.evaluate(mark) == [math.log2(step + 1) for step in (512, 600, 1000)]
-    page.get_by_role("radio", name="tokens").check()
+    choose_axis(page, "tokens")
     low, at, high = page.evaluate(mark)
     assert (low, high) == (512 * 2_097_152, 1000 * 2_097_152)
     assert at == pytest.approx(600 * 2_097_152)
+
+
+HOVER = """id => {
+  const one = document.getElementById(id);
+  const curveNumber = one.data.findIndex(
+    trace => trace.meta && trace.meta.key && trace.type === "scatter");
+  if (curveNumber >= 0) Plotly.Fx.hover(one, [{curveNumber, pointNumber: 0}]);
+}"""
+"""Points at the first line of a figure."""
 
 
 def test_labels_from_the_data_stay_text(rows_of, opened, tmp_path):
@@ -295,7 +401,17 @@ def test_labels_from_the_data_stay_text(rows_of, opened, tmp_path):
         assert page.locator(inside).count() == 0
     legends = page.locator("#figure-0 .legendtext").all_text_contents()
     assert any(HOSTILE in text for text in legends)
-    page.mouse.move(640, 500)
+    # Plotly makes links of some texts, inside the drawing.
+    assert page.locator("svg a").count() == 0
+    seen = []
+    for i in range(page.locator("[data-figure]").count()):
+        page.locator(f"#figure-{i}").scroll_into_view_if_needed()
+        page.evaluate(HOVER, f"figure-{i}")
+        page.wait_for_timeout(50)
+        seen += page.locator(f"#figure-{i} .hoverlayer").all_text_contents()
+        assert page.locator(f"#figure-{i} .hoverlayer a").count() == 0
+    assert any("alert(1)" in text for text in seen)
+    assert page.title() == HOSTILE
 
 
 def test_every_figure_of_every_experiment_is_drawn_and_saved_as_what_load_gives(
@@ -312,7 +428,7 @@ def test_every_figure_of_every_experiment_is_drawn_and_saved_as_what_load_gives(
     path = tmp_path / "all.html"
     write_text(rendered(page_of(every_value, title="All", sections=sections)), path)
     page = opened(path)
-    page.get_by_role("radio", name="tokens").check()
+    choose_axis(page, "tokens")
     page.locator("#step").fill("1")
     assert len(drawn) == page.locator("[data-figure]").count() > 50
     for i, figure in enumerate(drawn):

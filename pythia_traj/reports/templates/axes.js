@@ -3,7 +3,8 @@
 
 const PAGE = JSON.parse(document.getElementById("page-data").textContent);
 
-const AXIS_TITLES = { tokens: "training tokens", loss: "loss on text (nats per token)" };
+const AXIS_TITLES = { tokens: "training tokens",
+  loss: `lowest loss on text until then (${PAGE.loss_labels.join(", ")}; nats per token)` };
 
 function position(axis, model, step) {
   if (axis === "steps") return Math.log2(step + 1);
@@ -22,14 +23,15 @@ function between(steps, values, step) {
   return values[after - 1] + share * (values[after] - values[after - 1]);
 }
 
-// A trace with its points at their places on an axis.
+// A trace of a figure over steps with its points at their places on an axis.
 function placed(trace, axis) {
   const meta = trace.meta;
   if (axis === "steps" || !meta || !meta.steps) return trace;
   const x = meta.steps.map((step) => position(axis, meta.model, step));
   if (trace.type !== "heatmap") return { ...trace, x };
-  // The columns of a map stand in the order of the axis.
-  const kept = [...x.keys()].filter((i) => x[i] !== null).sort((a, b) => x[a] - x[b]);
+  // The columns of a map stand in the order of the axis; of those at one place the last counts.
+  const kept = [...x.keys()].filter((i) => x[i] !== null && !x.includes(x[i], i + 1))
+    .sort((a, b) => x[a] - x[b]);
   const pick = (row) => kept.map((i) => row[i]);
   const moved = { ...trace, x: pick(x) };
   for (const name of ["z", "customdata", "text"])
@@ -39,8 +41,8 @@ function placed(trace, axis) {
 
 // The layout of a figure over steps on another axis.
 function onAxis(layout, axis) {
-  if (axis === "steps" || !layout.meta || layout.meta.over !== "steps") return layout;
-  const { tickmode, tickvals, ticktext, minor, ...rest } = layout.xaxis;
+  if (axis === "steps") return layout;
+  const { tickmode, tickvals, ticktext, minor, range, ...rest } = layout.xaxis;
   const xaxis = { ...rest, title: { text: AXIS_TITLES[axis] }, nticks: 7 };
   if (axis === "loss") xaxis.autorange = "reversed";
   return { ...layout, xaxis, xaxis2: { ...layout.xaxis2, visible: false } };

@@ -2,35 +2,36 @@
 // The controls of all figures: the axis, and a step that a slider moves or that runs by itself.
 
 const slider = document.getElementById("step"), said = document.getElementById("step-said");
-const playing = document.getElementById("play");
+const playing = document.getElementById("play"), training = document.getElementById("training");
 const STEPS_PER_SECOND = 4;
 let timer = null;
 
+function change(name, value) {
+  VIEW[name] = value;
+  refresh();
+  drawRest();
+}
+
 for (const choice of document.querySelectorAll("input[name=axis]"))
-  choice.addEventListener("change", () => { VIEW.axis = choice.value; redrawAll(); });
+  choice.addEventListener("change", () => change("axis", choice.value));
 
-const training = document.getElementById("training");
-if (training) training.addEventListener("change", () => { VIEW.training = training.checked; redrawAll(); });
+if (training) training.addEventListener("change", () => change("training", training.checked));
 
+// Figures out of sight follow when the slider rests.
 function goTo(index) {
   slider.value = index;
   VIEW.step = PAGE.steps[index];
   const text = `step ${VIEW.step.toLocaleString("en")}`;
   said.textContent = text;
   slider.setAttribute("aria-valuetext", text);
-  for (const holder of near) redraw(holder);
-}
-
-// Figures out of sight follow when the slider rests.
-function settle() {
-  for (const holder of figures.keys()) if (!near.has(holder)) redraw(holder);
+  refresh();
 }
 
 function stop() {
   clearInterval(timer);
   timer = null;
   playing.textContent = "Play";
-  settle();
+  drawRest();
 }
 
 function play() {
@@ -47,7 +48,7 @@ function play() {
 
 if (slider) {
   slider.addEventListener("input", () => goTo(Number(slider.value)));
-  slider.addEventListener("change", settle);
+  slider.addEventListener("change", drawRest);
   playing.addEventListener("click", play);
 }
 

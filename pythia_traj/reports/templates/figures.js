@@ -4,53 +4,81 @@
 const VIEW = { axis: "steps", step: null, theme: "light", training: true };
 const CONFIG = { responsive: true, displayModeBar: false, displaylogo: false, plotlyServerURL: "",
   typesetMath: false };
-const figures = new Map(); // the figure of each holder that was unpacked
-const near = new Set(); // holders in sight
+const PRINTED_WIDTH = 660;
 const paper = matchMedia("print");
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const touched = matchMedia("(pointer: coarse)").matches;
+
+const holders = [...document.querySelectorAll("[data-figure]")];
+const figures = new Map(); // of each holder, once it is unpacked
+const coming = new Map(); // the promises of the same
+const near = new Set(); // holders in sight
+const stale = new Set(holders); // holders that do not show what VIEW says
 
 function themeNow() {
   return dark.matches && !paper.matches ? "dark" : "light";
 }
 
-// What Plotly is given for a figure.
+// What Plotly is given for a figure: data and layout of its own, as Plotly writes into them.
 function displayed(figure, view) {
-  const theme = PAGE.themes[view.theme];
-  let layout = { ...onAxis(figure.layout, view.axis), template: theme.template };
+  const theme = PAGE.themes[view.theme], meta = figure.layout.meta || {};
+  const isOver = meta.over === "steps";
+  const layout = structuredClone(isOver ? onAxis(figure.layout, view.axis) : figure.layout);
+  layout.template = theme.template;
   // A map's ground is what was not measured.
   if (layout.plot_bgcolor) layout.plot_bgcolor = theme.absent;
-  for (const [name, scale] of Object.entries((layout.meta || {}).scales || {}))
+  for (const [name, scale] of Object.entries(meta.scales || {}))
     layout[name] = { ...layout[name], colorscale: theme[scale] };
   if (touched) layout.dragmode = false;
-  const kept = (trace) => view.training || !(trace.legendgroup || "").startsWith("training");
-  let data = figure.data.map((trace) => ({ ...placed(trace, view.axis), visible: kept(trace) }));
-  if (view.step !== null) ({ data, layout } = atStep(figure, data, layout, view));
+  // What the reader zoomed to stays on its axis, what was hidden by the legend on all of them.
+  layout.uirevision = view.axis;
+  layout.legend = { ...layout.legend, uirevision: "legend" };
+  const data = figure.data.map((trace) => ({ ...(isOver ? placed(trace, view.axis) : trace) }));
+  for (const trace of data)
+    if (!view.training && (trace.legendgroup || "").startsWith("training")) trace.visible = false;
+  if (isOver && view.step !== null) markStep(figure, data, layout, view);
+  if (isOver && view.axis !== "steps" && !data.some(hasPlace)) sayWithout(layout, view.axis);
   return { data, layout };
 }
 
-// The same at the slider's step: a line there, and the maps of one step.
-function atStep(figure, data, layout, view) {
-  const meta = layout.meta || {};
-  if (meta.over !== "steps") return { data, layout };
-  const model = (figure.data.find((trace) => trace.meta && trace.meta.model) || { meta: {} }).meta.model;
-  const x = position(view.axis, model, view.step);
+function hasPlace(trace) {
+  return trace.meta && trace.meta.key && trace.x.some((x) => x !== null);
+}
+
+function sayWithout(layout, axis) {
+  const text = `the ${axis} at these steps is not known`;
+  const place = { xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false };
+  layout.annotations = [...(layout.annotations || []), { text, ...place }];
+}
+
+// Marks the slider's step: a line for each model, and the maps of one step.
+function markStep(figure, data, layout, view) {
+  const models = new Set(figure.data.map((trace) => (trace.meta || {}).model).filter(Boolean));
+  const places = new Set([...models].map((model) => position(view.axis, model, view.step)));
+  places.delete(null);
   const line = { color: PAGE.themes[view.theme].quiet, width: 1, dash: "dash" };
-  const shapes = x === null ? [] : [{ type: "line", xref: "x", yref: "y domain", x0: x, x1: x, y0: 0, y1: 1, line }];
-  layout = { ...layout, shapes: [...(layout.shapes || []), ...shapes] };
-  if (!meta.at) return { data, layout };
-  const [shown, over] = meta.at;
+  const ends = (x) => ({ type: "line", xref: "x", yref: "y domain", x0: x, x1: x, y0: 0, y1: 1, line });
+  layout.shapes = [...(layout.shapes || []), ...[...places].map(ends)];
+  if (layout.meta.at) showStep(figure, data, layout, view.step);
+}
+
+// Fills a map of one step from the map over steps; of several rows of a head the first counts.
+function showStep(figure, data, layout, step) {
+  const [shown, over] = layout.meta.at;
   const source = figure.data[over];
-  const column = lastUpTo(source.meta.steps, view.step);
+  const column = lastUpTo(source.meta.steps, step);
   const z = figure.data[shown].z.map((row) => Array(row.length).fill(null));
   source.meta.rows.forEach(({ layer, head }, row) => {
     const value = source.z[row][column];
-    if (z[head][layer] === null && !Number.isNaN(value)) z[head][layer] = value;
+    if (z[head][layer] === null && isNumber(value)) z[head][layer] = value;
   });
-  data = data.map((trace, i) => (i === shown ? { ...trace, z } : trace));
+  data[shown].z = z;
   const text = `at step ${source.meta.steps[column].toLocaleString("en")}`;
-  const annotations = (layout.annotations || []).map((one) => (one.name === "at step" ? { ...one, text } : one));
-  return { data, layout: { ...layout, annotations } };
+  for (const one of layout.annotations || []) if (one.name === "at step") one.text = text;
+}
+
+function isNumber(value) {
+  return typeof value === "number" && !Number.isNaN(value);
 }
 
 // The index of the last of some steps that is not after another; the first where all are.
@@ -59,51 +87,80 @@ function lastUpTo(steps, step) {
   return after < 0 ? steps.length - 1 : Math.max(after - 1, 0);
 }
 
+function unpacked(holder) {
+  if (!coming.has(holder))
+    coming.set(holder, unpack(holder.dataset.figure).then((figure) => {
+      figures.set(holder, figure);
+      return figure;
+    }));
+  return coming.get(holder);
+}
+
 async function draw(holder) {
-  if (!figures.has(holder)) {
-    figures.set(holder, null);
-    figures.set(holder, await unpack(holder.dataset.figure));
+  try {
+    await unpacked(holder);
+    redraw(holder);
+  } catch (error) {
+    holder.textContent = `This browser cannot draw the figure: ${error.message}`;
+    holder.className = "undrawn";
   }
-  redraw(holder);
+  stale.delete(holder);
 }
 
 function redraw(holder) {
-  const figure = figures.get(holder);
-  if (!figure) return;
-  const { data, layout } = displayed(figure, VIEW);
-  if (paper.matches) layout.width = 660;
+  if (!figures.has(holder)) return;
+  const { data, layout } = displayed(figures.get(holder), VIEW);
+  if (paper.matches) layout.width = PRINTED_WIDTH;
   Plotly.react(holder, data, layout, CONFIG);
+  if (holder.dataset.printed && !paper.matches) Plotly.Plots.resize(holder);
+  holder.dataset.printed = paper.matches ? "yes" : "";
   holder.dataset.drawn = VIEW.theme;
+  stale.delete(holder);
 }
 
-// Everything that has been drawn, what is in sight first.
-function redrawAll() {
-  const others = [...figures.keys()].filter((holder) => !near.has(holder));
-  for (const holder of [...near, ...others]) redraw(holder);
+// After a change of VIEW: what is in sight at once, the others while nothing else is to do.
+function refresh() {
+  for (const holder of holders) stale.add(holder);
+  for (const holder of near) redraw(holder);
+}
+
+// When nothing else is to do, or soon: a browser may see no idle time for long.
+function idle() {
+  return new Promise((resolve) => {
+    if (window.requestIdleCallback) requestIdleCallback(resolve, { timeout: 100 });
+    else setTimeout(resolve);
+  });
+}
+
+let isResting = false;
+
+async function drawRest() {
+  document.documentElement.dataset.ready = "";
+  if (isResting) return;
+  isResting = true;
+  while (stale.size) {
+    await idle();
+    const next = stale.values().next();
+    if (!next.done) await draw(next.value);
+  }
+  isResting = false;
+  document.documentElement.dataset.ready = "all";
 }
 
 function changeTheme() {
   VIEW.theme = themeNow();
-  redrawAll();
+  refresh();
+  // What is printed is taken at once.
+  for (const holder of [...stale]) redraw(holder);
+  drawRest();
 }
 
-const holders = [...document.querySelectorAll("[data-figure]")];
 const sight = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
     if (isIntersecting) near.add(target); else near.delete(target);
-    if (isIntersecting) draw(target);
+    if (isIntersecting && stale.has(target)) draw(target);
   }
 }, { rootMargin: "400px" });
-
-// The others while nothing else is to do: a printed page has them all.
-async function drawRest() {
-  for (const holder of holders) {
-    if (figures.has(holder)) continue;
-    await new Promise((resolve) => (window.requestIdleCallback || setTimeout)(resolve));
-    await draw(holder);
-  }
-  document.documentElement.dataset.ready = "all";
-}
 
 function start() {
   VIEW.theme = themeNow();

@@ -34,10 +34,6 @@ function pointsOf(trace) {
   return found;
 }
 
-function isNumber(value) {
-  return typeof value === "number" && !Number.isNaN(value);
-}
-
 function asCsv(rows) {
   const isThere = (value) => value !== undefined && value !== null && !Number.isNaN(value);
   const columns = PAGE.columns.filter((name) => rows.some((row) => isThere(row[name])));
@@ -58,8 +54,7 @@ function save(name, type, text) {
 }
 
 async function saveFigure(holder, format) {
-  if (!figures.get(holder)) await draw(holder);
-  const figure = figures.get(holder), name = holder.dataset.name;
+  const figure = await unpacked(holder), name = holder.dataset.name;
   if (format === "csv") return save(`${name}.csv`, "text/csv", asCsv(dataOf(figure)));
   const shown = displayed(figure, { ...VIEW, theme: "light" });
   const size = { width: 900, height: figure.layout.height, scale: format === "png" ? 2 : 1 };
