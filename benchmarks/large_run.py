@@ -5,6 +5,7 @@ and head is then repeated for so many layers, heads and steps, with values of it
 of which differ, so that nothing compresses better than a real run).
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,11 @@ import pandas as pd
 
 import pythia_traj as pt
 from pythia_traj import schema
-from pythia_traj.suites.catalog import EARLY, EVERY_THOUSAND, TOKENS_PER_STEP
+from pythia_traj.figures.training import with_training
+from pythia_traj.reports.contents import Told
+from pythia_traj.reports.examined import Examined
+from pythia_traj.reports.reading import read_runs
+from pythia_traj.suites.catalog import EARLY, EVERY_THOUSAND, TOKENS_PER_STEP, catalog
 from pythia_traj.toy.recipe import Recipe
 from pythia_traj.toy.train import train
 
@@ -59,6 +64,20 @@ def small_run(folder: Path) -> Path:
     if result.failed:
         raise RuntimeError(f"not measured: {result.failed}")
     return folder / "run"
+
+
+def told_of(run: Path) -> Told:
+    """What a page of the large run says beside its rows: methods and texts of the small one.
+
+    The figures have the learning rate of Pythia-410m.
+    """
+    read = read_runs([run])
+    schedules = {str(name): catalog()["pythia-410m"].schedule() for name in read.models["model"]}
+    return replace(
+        Examined(read).told,
+        schedules=list(schedules),
+        dress=lambda figure: with_training(figure, schedules),
+    )
 
 
 def enlarged(rows: pd.DataFrame, steps: tuple[int, ...] = STEPS) -> pd.DataFrame:

@@ -79,12 +79,12 @@ def main() -> None:
         sys.exit(f"no browser: install one of {', '.join(BROWSERS)}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rows = large_run.enlarged(pt.load(large_run.small_run(folder), controls=True))
+        small = large_run.small_run(folder)
+        rows, told = large_run.enlarged(pt.load(small, controls=True)), large_run.told_of(small)
         start = time.perf_counter()
         sections = sections_of(rows)
-        write_text(
-            rendered(page_of(rows, title="A large run", sections=sections)), folder / "report.html"
-        )
+        page = page_of(rows, told, title="A large run", sections=sections)
+        write_text(rendered(page), folder / "report.html")
         written = time.perf_counter() - start
         write_text(baseline(sections), folder / "plotly.html")
         pages = {"report": folder / "report.html", "plotly_html": folder / "plotly.html"}

@@ -23,11 +23,11 @@ def large_run():
 
 @pytest.mark.slow
 def test_the_page_of_all_experiments_of_a_large_model_is_under_15_mb(large_run, tmp_path):
-    small = pt.load(large_run.small_run(tmp_path), controls=True)
-    rows = large_run.enlarged(small)
+    small = large_run.small_run(tmp_path)
+    rows = large_run.enlarged(pt.load(small, controls=True))
     assert rows["step"].nunique() == 154
     assert len(rows.dropna(subset=["head"]).drop_duplicates(["layer", "head"])) == 24 * 16
-    page = page_of(rows, title="A large run")
+    page = page_of(rows, large_run.told_of(small), title="A large run")
     assert {section.heading for section in page.sections} == set(large_run.EXPERIMENTS)
     drawn = [panel for panel in page.figures if panel.key]
     assert len(drawn) > 50
