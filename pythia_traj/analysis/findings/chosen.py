@@ -174,7 +174,7 @@ def _no_onset(onsets: pd.DataFrame) -> str:
     """What was tested, and how much of it passed."""
     is_head = onsets["head"].notna()
     heads, whole = onsets[is_head & onsets["q"].notna()], onsets[~is_head]
-    rising, parts = int((heads["q"] <= Q).sum()), []
+    rising, parts = int(((heads["q"] <= Q) & (heads["direction"] == "up")).sum()), []
     dates = int((whole["status"] == "onset").sum())
     if len(heads):
         by = listed([str(name).replace("_", " ") for name in heads["metric"].unique()])

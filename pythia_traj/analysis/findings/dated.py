@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pythia_traj.analysis.onsets.frames import onset
+from pythia_traj.analysis.onsets.run import surely_rising
 from pythia_traj.analysis.onsets.tables import names_of
 from pythia_traj.analysis.selection import WHICH
 from pythia_traj.schema import KEYS
@@ -76,6 +77,25 @@ def dated(
     found = _joined(tables)
     keys = found[[name for name in KEYS if name in found.columns]]
     return found.assign(name=names_of(keys, always=("metric",)))[["name", *found.columns]]
+
+
+def marked(onsets: pd.DataFrame) -> pd.DataFrame:
+    """The onsets that have a mark: without heads whose rise is not sure, or that fall back.
+
+    A head that is back below half of its height at the end, surely, rose for a while: it is not
+    what a reader takes a mark of an onset for.
+
+    Args:
+        onsets: as `dated` gives them.
+    """
+    sure = surely_rising(onsets)
+    return sure[~(falls_back(sure) & sure["head"].notna())].reset_index(drop=True)
+
+
+def falls_back(onsets: pd.DataFrame) -> pd.Series:
+    """Whether each is surely back below half of its height at the end; bool [onset]."""
+    flags = onsets["flags"].astype(str).str.split(", ")
+    return flags.map(lambda some: "falls_back" in some).astype(bool)
 
 
 def dated_rows(rows: pd.DataFrame) -> pd.DataFrame:
