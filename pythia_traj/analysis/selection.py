@@ -5,6 +5,7 @@ Rows are found by metric, never by label, as a label can be any name.
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 WHICH = ("model", "label")
@@ -94,6 +95,16 @@ def of_everything(chosen: pd.DataFrame) -> pd.DataFrame:
 def measured(chosen: pd.DataFrame) -> pd.DataFrame:
     """The chosen rows without their controls."""
     return chosen[chosen["control"] == ""]
+
+
+def finite(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose value is a number: neither missing nor infinite.
+
+    Args:
+        rows: chosen rows, or rows of a run.
+    """
+    is_number: np.ndarray = np.isfinite(rows["value"].to_numpy(float, na_value=np.nan))
+    return rows.loc[is_number]
 
 
 def one_of(

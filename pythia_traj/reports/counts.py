@@ -1,10 +1,10 @@
 """How many tests were made, and at which rate of false ones: from the rows and onsets alone."""
 
-import numpy as np
 import pandas as pd
 
 from pythia_traj.analysis.onsets.evidence import ALPHA
 from pythia_traj.analysis.onsets.heads import Q
+from pythia_traj.analysis.selection import finite
 from pythia_traj.analysis.wording import counted
 
 ROLE_RATE = 0.05
@@ -20,7 +20,7 @@ def counted_tests(rows: pd.DataFrame, onsets: pd.DataFrame) -> tuple[str, ...]:
     """
     said = [*_onsets(onsets)]
     if len(rows):
-        known = rows[np.isfinite(rows["value"].to_numpy(float, na_value=np.nan))]
+        known = finite(rows)
         measured = known[known["control"].isna()]
         said += [*_roles(measured), *_removals(measured)]
     return tuple(said)

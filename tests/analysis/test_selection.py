@@ -10,6 +10,7 @@ import pytest
 from pythia_traj.analysis.selection import (
     TASKS,
     choose,
+    finite,
     measured,
     of_everything,
     on_text,
@@ -84,6 +85,15 @@ def test_the_whole_is_no_variant_part_target_reference_or_size(apart):
 def test_measured_rows_are_no_controls():
     rows = frame({"value": 1.0}, {"value": 2.0, "control": "shuffled"})
     assert measured(choose(rows, ["nll"])).value.tolist() == [1.0]
+
+
+def test_finite_rows_are_those_whose_value_is_a_number():
+    rows = frame({"value": 1.0}, {}, {"value": np.inf}, {"value": -np.inf}, {"value": 0.0})
+    assert finite(rows).value.tolist() == [1.0, 0.0]
+    assert finite(choose(rows, ["nll"])).value.tolist() == [1.0, 0.0]
+    assert finite(rows[:0]).empty
+    nullable = rows.assign(value=rows["value"].astype("Float64"))
+    assert finite(nullable).value.tolist() == [1.0, 0.0]
 
 
 def test_reasons_are_counted_the_commonest_first():

@@ -22,14 +22,13 @@ interval alone. Text is plain: names are in it as they are.
 from collections.abc import Collection, Mapping
 from functools import cache
 
-import numpy as np
 import pandas as pd
 
 from pythia_traj.analysis.findings import kinds
 from pythia_traj.analysis.findings.finding import Finding, Kind, Statement
 from pythia_traj.analysis.onsets.evidence import ALPHA
 from pythia_traj.analysis.onsets.heads import Q
-from pythia_traj.analysis.selection import WHICH
+from pythia_traj.analysis.selection import WHICH, finite
 from pythia_traj.analysis.wording import counted, listed, step_words
 from pythia_traj.errors import AnalysisError
 from pythia_traj.folder import defined_in
@@ -65,7 +64,7 @@ def findings(rows: pd.DataFrame, onsets: pd.DataFrame, most: int = MOST) -> tupl
         raise AnalysisError(f"most={most}: give a number from 1")
     if rows.empty:
         return ()
-    known = rows[np.isfinite(rows["value"].to_numpy(float, na_value=np.nan))]
+    known = finite(rows)
     names_models = known["model"].nunique() > 1
     found: list[Finding] = []
     for kind in all_kinds():
@@ -147,8 +146,7 @@ def nothing_found(rows: pd.DataFrame, onsets: pd.DataFrame) -> str:
         rows: as for `findings`.
         onsets: as for `findings`.
     """
-    values = rows["value"].to_numpy(float, na_value=np.nan) if len(rows) else np.empty(0)
-    if not np.isfinite(values).any():
+    if rows.empty or finite(rows).empty:
         return "No finding: no value was measured."
     steps = sorted({int(step) for step in rows["step"]})
     measured = counted(len(steps), "step")

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from pythia_traj.analysis.selection import finite
 from pythia_traj.analysis.wording import interval_words, number_words
 
 
@@ -70,8 +71,7 @@ def values_of(chosen: pd.DataFrame) -> list[Value]:
     An interval that is not stored is computed from the standard error, by t with one degree of
     freedom fewer than there are clusters, or items where clusters are not stored.
     """
-    known = chosen[np.isfinite(chosen["value"].to_numpy(float))]
-    known = known.drop_duplicates("step").sort_values("step")
+    known = finite(chosen).drop_duplicates("step").sort_values("step")
     low, high = intervals(known)
     return [
         Value(int(step), float(value), float(one), float(other))
@@ -124,8 +124,7 @@ def control_of(chosen: pd.DataFrame, step: int, control: str | None = None) -> V
         step: where.
         control: which one; None is the only one, or the first in alphabetical order.
     """
-    controls = chosen[(chosen["control"] != "") & (chosen["step"] == step)]
-    controls = controls[np.isfinite(controls["value"].to_numpy(float))]
+    controls = finite(chosen[(chosen["control"] != "") & (chosen["step"] == step)])
     if control is None:
         control = min(controls["control"], default="")
     return at_step(controls[controls["control"] == control], step)

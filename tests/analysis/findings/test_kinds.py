@@ -96,11 +96,22 @@ def test_a_circuit_is_told_with_its_size_that_of_random_orders_and_since_when():
     (words,) = words_in(with_circuit(Planted()))
     assert words.startswith("A circuit (eap_ig) of 9 edges is faithful at step 8,000 (normalised")
     assert "in random order 90 are needed" in words
-    assert words.endswith("surely differ from step 2,000 on.")
+    assert words.endswith("prompts differ by over 3 standard errors from step 256 on.")
+
+
+def test_prompts_differ_from_the_step_on_at_which_faithfulness_has_values_at_every_later_step():
+    (words,) = words_in(with_circuit(Planted(), differ=lambda steps: ~np.isin(steps, (0, 1000))))
+    assert words.endswith("from step 2,000 on.")
 
 
 @pytest.mark.parametrize(
-    "weak", [{"random": 9.0}, {"random": 14.0}, {"corrupted": 1.0}, {"until": 512}]
+    "weak",
+    [
+        {"random": 9.0},
+        {"random": 14.0},
+        {"differ": lambda steps: (steps >= 256) & (steps <= 512)},
+        {"differ": lambda steps: steps < 8000},
+    ],
 )
 def test_a_circuit_is_not_told_where_random_ones_are_as_small_or_the_prompts_do_not_differ(weak):
     words = words_in(with_circuit(Planted(), **weak))

@@ -4,13 +4,12 @@ Selectivity, the accuracy minus that on control tasks, must surely be above 0 an
 control. Layers are compared, so the interval is Bonferroni's over all of them.
 """
 
-import numpy as np
 import pandas as pd
 
 from pythia_traj.analysis.findings.finding import Kind, Statement
 from pythia_traj.analysis.findings.values import at_step, control_of, intervals
 from pythia_traj.analysis.learning import logistic_probes
-from pythia_traj.analysis.selection import measured
+from pythia_traj.analysis.selection import finite, measured
 from pythia_traj.analysis.wording import counted, step_words
 
 
@@ -22,8 +21,7 @@ def chosen_rows(rows: pd.DataFrame) -> pd.DataFrame:
 
 def find(chosen: pd.DataFrame, _onsets: pd.DataFrame) -> tuple[Statement, ...]:
     """The best layer, its accuracy and its selectivity."""
-    own = measured(chosen[chosen["metric"] == "selectivity"])
-    own = own[np.isfinite(own["value"].to_numpy(float))]
+    own = finite(measured(chosen[chosen["metric"] == "selectivity"]))
     own = own[own["step"] == own["step"].max()]
     if own.empty:
         return ()

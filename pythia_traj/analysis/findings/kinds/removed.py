@@ -13,7 +13,7 @@ import pandas as pd
 from pythia_traj.analysis.findings.finding import Kind, Statement
 from pythia_traj.analysis.findings.values import intervals
 from pythia_traj.analysis.heads import head_names, of_one_head
-from pythia_traj.analysis.selection import choose, measured
+from pythia_traj.analysis.selection import choose, finite, measured
 from pythia_traj.analysis.wording import interval_words, number_words, step_words
 
 METRICS = ("effect", "effect_sd", "effect_rank")
@@ -79,8 +79,7 @@ class _Worst:
 
 def _worst(chosen: pd.DataFrame, sign: float) -> _Worst | None:
     """The worst of some heads or sets; None where it is not sure, or its control explains it."""
-    own = measured(chosen[chosen["metric"] == "effect"])
-    own = own[np.isfinite(own["value"].to_numpy(float))]
+    own = finite(measured(chosen[chosen["metric"] == "effect"]))
     if own.empty:
         return None
     (low, high), (low95, high95) = intervals(own, len(own)), intervals(own)
@@ -107,9 +106,8 @@ def _worst(chosen: pd.DataFrame, sign: float) -> _Worst | None:
 
 
 def _first(rows: pd.DataFrame, metric: str) -> float | None:
-    values = rows.loc[rows["metric"] == metric, "value"].to_numpy(float)
-    values = values[np.isfinite(values)]
-    return float(values[0]) if len(values) else None
+    values = finite(rows[rows["metric"] == metric])["value"]
+    return float(values.iloc[0]) if len(values) else None
 
 
 def _count(matched: pd.DataFrame) -> str:
