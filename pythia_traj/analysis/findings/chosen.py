@@ -19,7 +19,7 @@ A control that was measured must be surely passed; where none was, a statement n
 interval alone. Text is plain: names are in it as they are.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 
 import pandas as pd
@@ -43,7 +43,10 @@ _Which = tuple[str, str]
 """A model and a label."""
 
 _SIDE_BY_SIDE = 3
-"""The most models that one sentence describes; of others it says how many there are."""
+"""The most models that one sentence describes; others are named."""
+
+_NAMED = 8
+"""The most models or labels that a sentence names without describing them."""
 
 
 def findings(rows: pd.DataFrame, onsets: pd.DataFrame, most: int = MOST) -> tuple[Finding, ...]:
@@ -127,16 +130,27 @@ def _finding(
         where = f" (in {name})" if name else ""
         words = f"{first.subject} {stated[which].says}{where}."
     else:
-        parts = [f"in {named[which]} {one.brief}" for which, one in stated.items()]
-        others = len(parts) - _SIDE_BY_SIDE
-        parts = parts[:_SIDE_BY_SIDE]
-        if others > 0:
-            parts.append(f"surely in {counted(others, 'other')} too")
-        missing = [name for which, name in named.items() if (which, first.metric) not in told]
+        order = _each_model_first(stated)
+        parts = [f"in {named[which]} {stated[which].brief}" for which in order[:_SIDE_BY_SIDE]]
+        others = [named[which] for which in order[_SIDE_BY_SIDE:]]
+        if others:
+            parts.append(f"surely in {listed(others, _NAMED)} too")
+        missing = [which for which in named if (which, first.metric) not in told]
         if missing:
-            parts.append(f"not surely in {listed(missing)}")
+            unsure = [named[which] for which in _each_model_first(missing)]
+            parts.append(f"not surely in {listed(unsure, _NAMED)}")
         words = f"{first.subject}: {'; '.join(parts)}."
     return Finding(words, first.experiment, models, first.metric)
+
+
+def _each_model_first(some: Iterable[_Which]) -> list[_Which]:
+    """The first label of each model, then the second of each, so that no model takes all places."""
+    labels: dict[str, int] = {}
+    order = []
+    for model, label in some:
+        labels[model] = labels.get(model, 0) + 1
+        order.append((labels[model], (model, label)))
+    return [which for _, which in sorted(order, key=lambda one: one[0])]
 
 
 def nothing_found(rows: pd.DataFrame, onsets: pd.DataFrame) -> str:
@@ -155,8 +169,9 @@ def nothing_found(rows: pd.DataFrame, onsets: pd.DataFrame) -> str:
     looked_at = _looked_at(rows, measured)
     if len(steps) < FEWEST_STEPS:
         return (
-            f"No finding. Nothing is dated, as {counted(len(steps), 'step')} were measured, and"
-            f" {FEWEST_STEPS} are needed. {looked_at}"
+            f"No finding. Nothing is dated, as {counted(len(steps), 'step')}"
+            f" {'was' if len(steps) == 1 else 'were'} measured, and {FEWEST_STEPS} are needed."
+            f" {looked_at}"
         )
     if onsets.empty:
         return f"No finding: no metric of the whole model, and none of heads, is dated. {looked_at}"
@@ -191,7 +206,7 @@ def _no_onset(onsets: pd.DataFrame) -> str:
 
 
 def _looked_at(rows: pd.DataFrame, measured: str) -> str:
-    return f"Looked at: {listed(_labels(rows), most=8)}, at {measured}."
+    return f"Looked at: {listed(_labels(rows), _NAMED)}, at {measured}."
 
 
 def _labels(rows: pd.DataFrame) -> list[str]:

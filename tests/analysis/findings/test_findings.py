@@ -266,7 +266,33 @@ def test_of_many_models_three_are_described():
     (found,) = found_in(*some)
     assert found.models == tuple(f"seed{i}" for i in range(5))
     assert found.words.count("in heads") == 3
-    assert found.words.endswith("; surely in 2 others too.")
+    assert found.words.endswith("; surely in seed3 and seed4 too.")
+
+
+def test_labels_of_one_model_leave_the_others_their_places():
+    toy = Planted("toy")
+    for label in ("long", "short", "step"):
+        with_heads(toy, label=label)
+    other = with_heads(Planted("other"), label="long")
+    (found,) = found_in(toy, other)
+    described = re.findall(r"in (\S+ · \S+) at step", found.words)
+    assert described == ["toy · long", "other · long", "toy · short"]
+    assert found.words.endswith("; surely in toy · step too.")
+    assert found.models == ("toy", "other")
+
+
+def test_models_that_are_left_out_or_unsure_are_named_before_more_labels_of_others():
+    toy = Planted("toy")
+    for label in ("long", "short", "step"):
+        with_heads(toy, label=label)
+    some = [with_heads(Planted(f"seed{i}"), label="long") for i in range(3)]
+    unsure = with_heads(with_heads(Planted("flat"), {}, label="long"), {}, label="short")
+    last = with_heads(Planted("last"), {}, label="long")
+    (found,) = found_in(toy, *some, unsure, last)
+    assert found.words.endswith(
+        "; surely in seed2 · long, toy · short and toy · step too;"
+        " not surely in flat · long, last · long and flat · short."
+    )
 
 
 def test_two_labels_are_told_apart():
@@ -294,6 +320,9 @@ def test_names_come_out_as_they_are():
 def test_one_step_makes_no_finding_and_says_how_many_are_needed():
     planted = with_removal(with_copies(with_heads(Planted(steps=(8000,)))))
     assert [one for one in words_in(planted) if "takes off" in one or "falls" in one] == []
+    assert "as 1 step was measured, and 8 are needed" in nothing_in(
+        Planted(steps=(8000,)).put("loss", "nll", 3.0)
+    )
     few = with_heads(Planted(steps=(0, 8000)))
     assert found_in(few) == ()
     assert nothing_in(few) == (
