@@ -270,8 +270,8 @@ def test_tests_are_counted_from_the_rows_and_onsets():
         planted.put("ablation", "effect", 0.5, keeps_items=False, **key)
     said = counted_tests(planted.rows, dated(planted.rows, planted.items))
     assert said[0] == (
-        "9 trajectories were dated (8 heads, 1 of the whole model), 9 of them asked whether they"
-        " rise at all (p <= 0.05): 3 onsets."
+        "9 trajectories were dated (8 heads, 1 of the whole model), 9 of them with a test of"
+        " whether there is any rise (p <= 0.05): 3 onsets."
     )
     assert said[1] == (
         "By prefix_matching (two_halves), 8 heads of 1 model entered q values by Benjamini and"

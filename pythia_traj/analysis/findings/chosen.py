@@ -195,7 +195,10 @@ def _no_onset(onsets: pd.DataFrame) -> str:
         said = f"among {number} none rises surely by {by} (q <= {Q:g})"
         if rising:
             times = counted(rising, "rise")
-            said = f"among {number} there are {times} by {by} (q <= {Q:g}), but nothing sure to say"
+            verb = "is" if rising == 1 else "are"
+            said = (
+                f"among {number} there {verb} {times} by {by} (q <= {Q:g}), but nothing sure to say"
+            )
         parts.append(said)
     if len(whole):
         said = f"of {counted(len(whole), 'metric')} of the whole model "

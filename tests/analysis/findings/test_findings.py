@@ -99,6 +99,11 @@ def test_a_control_as_high_as_the_heads_makes_no_finding():
     assert said.startswith("No finding: among 8 heads there are 2 rises by prefix matching")
 
 
+def test_one_rise_without_a_finding_is_said_in_the_singular():
+    said = nothing_in(with_heads(Planted(), {(1, 1): (1500, 0.8)}, control=0.9))
+    assert "among 8 heads there is 1 rise by prefix matching" in said
+
+
 def test_heads_that_stand_high_from_the_start_make_no_finding():
     planted = Planted()
     for head in range(4):

@@ -45,6 +45,18 @@ def test_the_head_whose_removal_harms_most_is_told_with_its_matched_control():
     assert words.endswith("other heads of its layer cost 0.10 on average.")
 
 
+@pytest.mark.parametrize(
+    ("mean", "sd", "said"),
+    [(0.02, 0.004, "0.020"), (0.02, 0.3, "0.02"), (-0.0, 0.0, "0"), (0.6, 0.2, "0.6")],
+)
+def test_the_mean_of_matched_sets_has_the_digits_of_their_spread_and_at_least_one(mean, sd, said):
+    planted = with_removal(Planted(), matched=mean)
+    rows = planted.rows
+    rows.loc[rows["metric"] == "effect_sd", "value"] = sd
+    (found,) = findings(rows, dated(rows, planted.items))
+    assert found.words.endswith(f" cost {said} on average.")
+
+
 @pytest.mark.parametrize("matched", [3.0, 2.95, 5.0])
 def test_removal_that_its_matched_control_explains_makes_no_finding(matched):
     assert words_in(with_removal(Planted(), matched=matched)) == []

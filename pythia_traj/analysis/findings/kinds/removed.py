@@ -97,7 +97,7 @@ def _worst(chosen: pd.DataFrame, sign: float) -> _Worst | None:
         return None
     control = "no matched set was measured"
     if mean is not None:
-        shown = number_words(sign * mean, row["_low95"], row["_high95"])
+        shown = _mean_words(sign * mean, sd or 0.0)
         others = "other heads of its layer" if row["note"] == "head" else "matched sets"
         control = f"{_count(matched)}{others} cost {shown} on average"
     ends = sorted((sign * row["_low95"], sign * row["_high95"]))
@@ -108,6 +108,12 @@ def _worst(chosen: pd.DataFrame, sign: float) -> _Worst | None:
 def _first(rows: pd.DataFrame, metric: str) -> float | None:
     values = finite(rows[rows["metric"] == metric])["value"]
     return float(values.iloc[0]) if len(values) else None
+
+
+def _mean_words(mean: float, sd: float) -> str:
+    """The mean of matched sets with the digits that their spread supports, and at least one."""
+    words = number_words(mean, mean - sd, mean + sd)
+    return words if float(words) else f"{mean + 0.0:.1g}"
 
 
 def _count(matched: pd.DataFrame) -> str:
