@@ -7,9 +7,9 @@ control. Layers are compared, so the interval is Bonferroni's over all of them.
 import pandas as pd
 
 from pythia_traj.analysis.findings.finding import Kind, Statement
-from pythia_traj.analysis.findings.values import at_step, control_of, intervals
+from pythia_traj.analysis.findings.values import at_step, control_of
 from pythia_traj.analysis.learning import logistic_probes
-from pythia_traj.analysis.selection import finite, measured
+from pythia_traj.analysis.selection import finite, interval, measured
 from pythia_traj.analysis.wording import counted, step_words
 
 
@@ -25,9 +25,9 @@ def find(chosen: pd.DataFrame, _onsets: pd.DataFrame) -> tuple[Statement, ...]:
     own = own[own["step"] == own["step"].max()]
     if own.empty:
         return ()
-    low, _ = intervals(own, len(own))
-    best = own.loc[own["value"].idxmax()]
-    sure = float(low[own.index.get_loc(best.name)])
+    low, _ = interval(own, len(own))
+    at_best = own["value"].idxmax()
+    best, sure = own.loc[at_best], float(low[at_best])
     step, layer = int(best["step"]), best["what"]
     at = chosen[chosen["what"] == layer]
     selectivity = at_step(measured(at[at["metric"] == "selectivity"]), step)

@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 
 from pythia_traj.analysis.findings.finding import Kind, Statement
-from pythia_traj.analysis.findings.values import intervals
 from pythia_traj.analysis.heads import head_names, of_one_head
-from pythia_traj.analysis.selection import choose, finite, measured
+from pythia_traj.analysis.selection import choose, finite, interval, measured
 from pythia_traj.analysis.wording import interval_words, number_words, step_words
 
 METRICS = ("effect", "effect_sd", "effect_rank")
@@ -82,7 +81,7 @@ def _worst(chosen: pd.DataFrame, sign: float) -> _Worst | None:
     own = finite(measured(chosen[chosen["metric"] == "effect"]))
     if own.empty:
         return None
-    (low, high), (low95, high95) = intervals(own, len(own)), intervals(own)
+    (low, high), (low95, high95) = interval(own, len(own)), interval(own)
     own = own.assign(_sure=low if sign > 0 else -high, _low95=low95, _high95=high95)
     own = own[np.isfinite(own["_sure"].to_numpy(float))]
     if own.empty:
