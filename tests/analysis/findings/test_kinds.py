@@ -62,6 +62,14 @@ def test_removal_that_its_matched_control_explains_makes_no_finding(matched):
     assert words_in(with_removal(Planted(), matched=matched)) == []
 
 
+@pytest.mark.parametrize(("sd", "is_found"), [(0.05, True), (0.3, False)])
+def test_removal_must_harm_more_than_matched_sets_by_two_of_their_standard_deviations(sd, is_found):
+    planted = with_removal(Planted(), matched=2.5)
+    rows = planted.rows
+    rows.loc[rows["metric"] == "effect_sd", "value"] = sd
+    assert bool(findings(rows, dated(rows, planted.items))) is is_found
+
+
 def test_removal_that_another_set_matches_makes_no_finding():
     planted = with_removal(Planted())
     rows = planted.rows
@@ -155,6 +163,15 @@ def test_probes_are_told_of_the_most_selective_layer():
 )
 def test_probes_whose_selectivity_is_not_above_its_control_make_no_finding(weak):
     assert words_in(with_probes(Planted(), **weak)) == []
+
+
+@pytest.mark.parametrize(("selectivity", "is_found"), [(0.0085, False), (0.011, True)])
+def test_the_most_selective_layer_must_be_sure_among_all_of_them(selectivity, is_found):
+    planted = with_probes(Planted(), selectivity=selectivity, lead=-0.2)
+    rows = planted.rows
+    own = rows[(rows["metric"] == "selectivity") & rows["control"].isna() & (rows["layer"] == 2)]
+    assert own["low"].iloc[-1] > 0
+    assert bool(words_in(planted)) is is_found
 
 
 def test_the_nearest_ngram_is_told_with_the_steps_that_are_as_near():
