@@ -1,5 +1,7 @@
 """How a run was measured, in words: everything from its rows and footers, nothing imported."""
 
+import importlib.util
+import os
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -10,7 +12,7 @@ import pytest
 
 import pythia_traj as pt
 from pythia_traj.analysis.findings.dated import dated
-from pythia_traj.reports.described import description_of
+from pythia_traj.reports.described import Description, description_of
 from pythia_traj.reports.methods import Methods, methods_of
 from pythia_traj.store.done import Found
 from pythia_traj.store.read import read_run
@@ -151,6 +153,18 @@ def test_a_users_experiment_with_the_name_of_ours_is_not_described_as_ours():
     assert description_of("induction", ours).summary
     assert description_of("induction", None).summary
     assert description_of("gone", None).summary == ""
+
+
+def test_a_path_in_a_footer_leads_to_no_file(tmp_path):
+    file = tmp_path / "glow.py"
+    file.write_text(MINE)
+    (folder,) = importlib.util.find_spec("pythia_traj.experiments").submodule_search_locations
+    around = os.path.relpath(tmp_path, folder)
+    for said in (str(file.with_suffix("")), f"{around}/glow", "a b", ""):
+        assert description_of("glow", ExperimentSource(file=said, sha256="0", packaged=True)) == (
+            Description()
+        )
+        assert description_of(said, None) == Description()
 
 
 def test_an_experiment_behind_an_entry_point_is_described_if_its_bytes_are_those_that_measured(
