@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pythia_traj.analysis.findings.chosen import findings
@@ -43,6 +44,21 @@ def test_the_head_whose_removal_harms_most_is_told_with_its_matched_control():
     assert words.startswith("Removing heads (mean) costs most for head L1H1: the loss on the")
     assert re.search(r"rises by 3\.\d+ \(2\.9\d to 3\.\d+\) nats at step [5-8],000", words)
     assert words.endswith("other heads of its layer cost 0.10 on average.")
+
+
+@pytest.mark.parametrize(
+    ("n", "said"),
+    [(1, "1 other head of its layer costs"), (3, "3 other heads of its layer cost")],
+)
+def test_matched_heads_are_counted(n, said):
+    planted = with_removal(Planted())
+    rows = planted.rows
+    rows.loc[rows["control"] == "matched", "n"] = n
+    (found,) = findings(rows, dated(rows, planted.items))
+    assert f", where {said} 0.10 on average." in found.words
+    rows.loc[rows["control"] == "matched", "n"] = pd.NA
+    (found,) = findings(rows, dated(rows, planted.items))
+    assert ", where other heads of its layer cost 0.10 on average." in found.words
 
 
 @pytest.mark.parametrize(

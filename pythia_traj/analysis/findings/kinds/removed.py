@@ -13,7 +13,7 @@ import pandas as pd
 from pythia_traj.analysis.findings.finding import Kind, Statement
 from pythia_traj.analysis.heads import head_names, of_one_head
 from pythia_traj.analysis.selection import choose, finite, interval, measured
-from pythia_traj.analysis.wording import interval_words, number_words, step_words
+from pythia_traj.analysis.wording import counted, interval_words, number_words, step_words
 
 METRICS = ("effect", "effect_sd", "effect_rank")
 
@@ -97,8 +97,7 @@ def _worst(chosen: pd.DataFrame, sign: float) -> _Worst | None:
     control = "no matched set was measured"
     if mean is not None:
         shown = _mean_words(sign * mean, sd or 0.0)
-        others = "other heads of its layer" if row["note"] == "head" else "matched sets"
-        control = f"{_count(matched)}{others} cost {shown} on average"
+        control = f"{_counted(matched, row['note'] == 'head')} {shown} on average"
     ends = sorted((sign * row["_low95"], sign * row["_high95"]))
     words = interval_words(sign * row["value"], ends[0], ends[1])
     return _Worst(str(row["what"]), int(row["step"]), words, control)
@@ -115,9 +114,13 @@ def _mean_words(mean: float, sd: float) -> str:
     return words if float(words) else f"{mean + 0.0:.1g}"
 
 
-def _count(matched: pd.DataFrame) -> str:
+def _counted(matched: pd.DataFrame, are_heads: bool) -> str:
+    """How many matched sets or heads there are, and the verb."""
     numbers = matched.loc[matched["metric"] == "effect", "n"].dropna()
-    return f"{numbers.iloc[0]:.0f} " if len(numbers) else ""
+    count = round(numbers.iloc[0]) if len(numbers) else None
+    what, more = ("other head", " of its layer") if are_heads else ("matched set", "")
+    said = f"{what}s" if count is None else counted(count, what)
+    return f"{said}{more} {'costs' if count == 1 else 'cost'}"
 
 
 KIND = Kind(40, chosen_rows, find)
