@@ -5,7 +5,9 @@ Rows are found by metric, never by label, as a label can be any name.
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
+from scipy.special import stdtrit
 
 WHICH = ("model", "label")
 """The columns that say whose trajectory a row belongs to."""
@@ -96,6 +98,16 @@ def measured(chosen: pd.DataFrame) -> pd.DataFrame:
     return chosen[chosen["control"] == ""]
 
 
+def finite(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose value is a number: neither missing nor infinite.
+
+    Args:
+        rows: chosen rows, or rows of a run.
+    """
+    is_number: np.ndarray = np.isfinite(rows["value"].to_numpy(float, na_value=np.nan))
+    return rows.loc[is_number]
+
+
 def one_of(
     chosen: pd.DataFrame, column: str, wanted: str | None = None, preferred: Sequence[str] = ()
 ) -> pd.DataFrame:
@@ -114,11 +126,26 @@ def one_of(
     return chosen if wanted is None else chosen[chosen[column] == wanted]
 
 
-def interval(chosen: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    """The 95 % intervals of chosen rows: those stored, else 1.96 standard errors up and down."""
-    about = 1.96 * chosen["stderr"]
-    low = chosen["low"].fillna(chosen["value"] - about)
-    return low, chosen["high"].fillna(chosen["value"] + about)
+def interval(chosen: pd.DataFrame, comparisons: int = 1) -> tuple[pd.Series, pd.Series]:
+    """The ends of the 95 % interval of each of some chosen rows, on a page and in its sentences.
+
+    They are those stored; else Student's t with clusters - 1 degrees of freedom gives them, items
+    where clusters are not stored, or the normal distribution where neither is.
+
+    Args:
+        chosen: chosen rows.
+        comparisons: how many values were looked at to find one of them: the interval is then the
+            wider one of Bonferroni, and those stored are not taken.
+
+    Returns:
+        low and high, by row; nan where a row has no standard error and no interval, or one cluster.
+    """
+    free = (chosen["clusters"].fillna(chosen["n"]) - 1).fillna(np.inf)
+    reach = stdtrit(free.where(free > 0).to_numpy(float), 1 - 0.025 / comparisons)
+    low, high = (chosen["value"] + sign * reach * chosen["stderr"] for sign in (-1, 1))
+    if comparisons > 1:
+        return low, high
+    return chosen["low"].fillna(low), chosen["high"].fillna(high)
 
 
 def reasons(chosen: pd.DataFrame) -> dict[str, int]:

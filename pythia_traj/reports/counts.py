@@ -1,10 +1,10 @@
 """How many tests were made, and at which rate of false ones: from the rows and onsets alone."""
 
-import numpy as np
 import pandas as pd
 
 from pythia_traj.analysis.onsets.evidence import ALPHA
 from pythia_traj.analysis.onsets.heads import Q
+from pythia_traj.analysis.selection import finite
 from pythia_traj.analysis.wording import counted
 
 ROLE_RATE = 0.05
@@ -20,7 +20,7 @@ def counted_tests(rows: pd.DataFrame, onsets: pd.DataFrame) -> tuple[str, ...]:
     """
     said = [*_onsets(onsets)]
     if len(rows):
-        known = rows[np.isfinite(rows["value"].to_numpy(float, na_value=np.nan))]
+        known = finite(rows)
         measured = known[known["control"].isna()]
         said += [*_roles(measured), *_removals(measured)]
     return tuple(said)
@@ -33,17 +33,20 @@ def _onsets(onsets: pd.DataFrame) -> list[str]:
     counts = f"{counted(int(heads.sum()), 'head')}, {int((~heads).sum()):,} of the whole model"
     found = counted(int((onsets["status"] == "onset").sum()), "onset")
     said = [
-        f"{_trajectories(len(onsets))} were dated ({counts}), {int(asked.sum()):,} of them asked"
-        f" whether they rise at all (p <= {ALPHA:g}): {found}."
+        f"{_trajectories(len(onsets))} dated ({counts}), {int(asked.sum()):,} of them with a test"
+        f" of whether there is any rise (p <= {ALPHA:g}): {found}."
     ]
     tested = onsets[onsets["q"].notna()]
     variants = tested["variant"].astype(object).where(tested["variant"].notna(), "")
     for (metric, variant), at in tested.groupby([tested["metric"].astype(str), variants]):
         called = f"{metric} ({variant})" if variant else metric
-        models = at.drop_duplicates(["model", "label"])
+        of = counted(at["model"].nunique(), "model")
+        labels = at["label"].nunique()
+        of += f" under {counted(labels, 'label')}" if labels > 1 else ""
+        low = int((at["q"] <= Q).sum())
         said.append(
-            f"By {called}, {counted(len(at), 'head')} of {counted(len(models), 'model')} entered q"
-            f" values by Benjamini and Hochberg; {int((at['q'] <= Q).sum()):,} have q <= {Q:g}."
+            f"By {called}, {counted(len(at), 'head')} of {of} entered q values by Benjamini and"
+            f" Hochberg; {low:,} {'has' if low == 1 else 'have'} q <= {Q:g}."
         )
     return said
 
@@ -76,4 +79,4 @@ def _removals(measured: pd.DataFrame) -> list[str]:
 
 
 def _trajectories(count: int) -> str:
-    return f"{count:,} {'trajectory' if count == 1 else 'trajectories'}"
+    return "1 trajectory was" if count == 1 else f"{count:,} trajectories were"

@@ -55,6 +55,9 @@ def description_of(name: str, source: ExperimentSource | None) -> Description:
 
 
 def _packaged(module: str) -> Path | None:
+    # The name is from a footer: a path in it must not lead out of the folder.
+    if not module.isidentifier():
+        return None
     spec = importlib.util.find_spec(GROUP)
     folders = None if spec is None else spec.submodule_search_locations
     paths = [Path(folder) / f"{module}.py" for folder in folders or ()]

@@ -46,7 +46,9 @@ class MeasuredModel:
 
 @dataclass(frozen=True)
 class MeasuredExperiment:
-    """An experiment under a label.
+    """An experiment under a label, as one file defined it.
+
+    Two runs may have one label for two experiments: each is described apart.
 
     Attributes:
         label: the label.
@@ -87,7 +89,7 @@ class Methods:
 
     Attributes:
         models: in the order of the rows.
-        experiments: in the order of their labels.
+        experiments: in the order of their labels, then of their names and files.
         versions: packages with their versions; several are separated by commas.
         device: what computed.
         dtype: in which precision.
@@ -125,12 +127,12 @@ def methods_of(
         models: the table `models` of the runs; without it the sizes of published models are known.
     """
     of_models: dict[str, list[Footer]] = {}
-    of_labels: dict[str, list[Footer]] = {}
     for found, footer in footers.items():
         of_models.setdefault(found.model, []).append(footer)
-        of_labels.setdefault(found.label, []).append(footer)
     measured_models = _models(rows, of_models, models)
-    experiments = tuple(_experiment(label, some, rows) for label, some in sorted(of_labels.items()))
+    experiments = tuple(
+        _experiment(which, units, rows) for which, units in sorted(_together(footers).items())
+    )
     versions = _versions(footers.values())
     citations = _citations(measured_models, experiments, versions, rows, onsets)
     return Methods(
@@ -147,6 +149,27 @@ def methods_of(
     )
 
 
+@dataclass(frozen=True, order=True)
+class _Which:
+    """What units have in common that are described together."""
+
+    label: str
+    experiment: str
+    file: str
+    sha256: str
+
+
+def _together(footers: Mapping[Found, Footer]) -> dict[_Which, dict[Found, Footer]]:
+    """The units of each experiment under a label."""
+    units: dict[_Which, dict[Found, Footer]] = {}
+    for found, footer in footers.items():
+        source = footer.experiment_source
+        file, sha256 = ("", "") if source is None else (source.file, source.sha256)
+        which = _Which(found.label, _text(footer.made_of.get("experiment")), file, sha256)
+        units.setdefault(which, {})[found] = footer
+    return units
+
+
 def _models(
     rows: pd.DataFrame, footers: Mapping[str, Sequence[Footer]], table: pd.DataFrame | None
 ) -> tuple[MeasuredModel, ...]:
@@ -157,8 +180,7 @@ def _models(
         sizes = dict(zip(table["model"].astype(str), table["n_parameters"], strict=True))
     found = []
     for name, at in rows.groupby("model", sort=False, observed=True):
-        # A model that several runs have has the run's name in front.
-        own = footers.get(str(name), footers.get(str(name).rpartition("/")[2], ()))
+        own = footers.get(str(name), ())
         places = _distinct(_place(one.published_at) for one in own)
         size = sizes.get(str(name), _published_size(str(name), own))
         steps = sorted({int(step) for step in at["step"]})
@@ -205,17 +227,21 @@ def _commits(commits: Sequence[str]) -> str:
     return f"{len(short)} commits{named}"
 
 
-def _experiment(label: str, footers: Sequence[Footer], rows: pd.DataFrame) -> MeasuredExperiment:
-    made = [footer.made_of for footer in footers]
-    name = ", ".join(_distinct(_text(one.get("experiment")) for one in made))
-    source = next((one.experiment_source for one in footers if one.experiment_source), None)
-    says = description_of(name, source) if name else Description()
-    own = rows[rows["label"] == label] if len(rows) else rows
+def _experiment(
+    which: _Which, units: Mapping[Found, Footer], rows: pd.DataFrame
+) -> MeasuredExperiment:
+    made = [footer.made_of for footer in units.values()]
+    source = next(iter(units.values())).experiment_source
+    says = description_of(which.experiment, source) if which.experiment else Description()
+    own = rows
+    if len(rows):
+        own = rows[(rows["label"] == which.label) & rows["model"].isin({u.model for u in units})]
+        own = own[own["experiment"] == which.experiment] if which.experiment else own
     variants = own["variant"] if len(own) else pd.Series(dtype=object)
     controls = own["control"] if len(own) else pd.Series(dtype=object)
     return MeasuredExperiment(
-        label=label,
-        name=name,
+        label=which.label,
+        name=which.experiment,
         version=", ".join(_distinct(_text(one.get("version")) for one in made)),
         summary=says.summary,
         defined_in=_defined_in(source),
@@ -229,7 +255,7 @@ def _experiment(label: str, footers: Sequence[Footer], rows: pd.DataFrame) -> Me
         seeds=_distinct(seed for one in made for seed in _seeds(one.get("data"))),
         compared_with=_compared_with(made),
         cites=cited(says.cites),
-        units=counted(len(footers), "unit"),
+        units=counted(len(units), "unit"),
     )
 
 

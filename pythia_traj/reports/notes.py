@@ -1,21 +1,19 @@
 """What a reader of a run's numbers must know, in sentences."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
 
+from pythia_traj.analysis.wording import counted, listed
 from pythia_traj.store.done import Found
 from pythia_traj.store.read import Read
 from pythia_traj.store.records import Footer
 from pythia_traj.sweeps.status import Status
 
 Kind = Literal["warning", "defect", "running", "damaged"]
-
-_NAMED = 3
-"""Units, steps or files that a sentence names."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +61,12 @@ def _extent(rows: pd.DataFrame, status: Status) -> Iterator[Note]:
         if not status.units:
             yield Note("warning", "nothing was asked of this run yet: it holds no measurement")
         elif not status.done:
-            yield Note("warning", f"none of {_units(len(status.units))} has been measured yet")
+            yield Note(
+                "warning", f"none of {counted(len(status.units), 'unit')} has been measured yet"
+            )
         else:
-            yield Note("warning", f"{_units(status.done)} have files, but no row can be shown")
+            have = "has a file" if status.done == 1 else "have files"
+            yield Note("warning", f"{counted(status.done, 'unit')} {have}, but no row can be shown")
         return
     steps = rows.groupby("model", observed=True)["step"].unique()
     for model, of_model in steps.items():
@@ -80,7 +81,7 @@ def _extent(rows: pd.DataFrame, status: Status) -> Iterator[Note]:
 def _progress(status: Status) -> Iterator[Note]:
     """Whether the run is being written, and what is left of it."""
     unfinished = status.left + status.running
-    total = _units(len(status.units))
+    total = counted(len(status.units), "unit")
     working = [worker for worker in status.workers if worker.state == "working"]
     if working:
         workers = "1 worker is" if len(working) == 1 else f"{len(working)} workers are"
@@ -119,27 +120,22 @@ def _ends(status: Status) -> str:
 
 def _failed(status: Status) -> Iterator[Note]:
     for why, units in _by_reason(status, "failed"):
-        yield Note("warning", f"{_units(len(units))} failed ({_some(units)}): {why}")
+        yield Note("warning", f"{counted(len(units), 'unit')} failed ({listed(units)}): {why}")
 
 
 def _defects(footers: Mapping[Found, Footer], status: Status) -> Iterator[Note]:
     """Steps whose published weights are not theirs: left out, or measured in spite of that."""
     for why, units in _by_reason(status, "defective"):
-        was = "was" if len(units) == 1 else "were"
-        yield Note(
-            "defect",
-            f"{_units(len(units))} {was} skipped because of a defect ({_some(units)}): {why}",
-        )
+        skipped = f"{counted(len(units), 'unit')} {'was' if len(units) == 1 else 'were'} skipped"
+        yield Note("defect", f"{skipped} because of a defect ({listed(units)}): {why}")
     measured: dict[tuple[str, str], set[int]] = {}
     for found, footer in footers.items():
         if footer.defect is not None:
             measured.setdefault((found.model, footer.defect), set()).add(found.step or 0)
     for (model, why), steps in measured.items():
         of = "step" if len(steps) == 1 else f"{len(steps)} steps"
-        yield Note(
-            "defect",
-            f"{model}: {of} {_some(map(str, sorted(steps)))} measured in spite of a defect: {why}",
-        )
+        named = listed([str(step) for step in sorted(steps)])
+        yield Note("defect", f"{model}: {of} {named} measured in spite of a defect: {why}")
 
 
 def _by_reason(status: Status, state: str) -> Iterator[tuple[str, list[str]]]:
@@ -149,13 +145,3 @@ def _by_reason(status: Status, state: str) -> Iterator[tuple[str, list[str]]]:
         if own == state:
             reasons.setdefault(status.errors[unit] or "no reason was given", []).append(unit)
     yield from sorted(reasons.items(), key=lambda one: -len(one[1]))
-
-
-def _units(count: int) -> str:
-    return "1 unit" if count == 1 else f"{count:,} units"
-
-
-def _some(names: Iterable[str]) -> str:
-    every = list(names)
-    more = f" and {len(every) - _NAMED} more" if len(every) > _NAMED else ""
-    return ", ".join(every[:_NAMED]) + more

@@ -6,10 +6,13 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from pythia_traj.analysis.selection import (
     TASKS,
     choose,
+    finite,
+    interval,
     measured,
     of_everything,
     on_text,
@@ -84,6 +87,44 @@ def test_the_whole_is_no_variant_part_target_reference_or_size(apart):
 def test_measured_rows_are_no_controls():
     rows = frame({"value": 1.0}, {"value": 2.0, "control": "shuffled"})
     assert measured(choose(rows, ["nll"])).value.tolist() == [1.0]
+
+
+def test_finite_rows_are_those_whose_value_is_a_number():
+    rows = frame({"value": 1.0}, {}, {"value": np.inf}, {"value": -np.inf}, {"value": 0.0})
+    assert finite(rows).value.tolist() == [1.0, 0.0]
+    assert finite(choose(rows, ["nll"])).value.tolist() == [1.0, 0.0]
+    assert finite(rows[:0]).empty
+    nullable = rows.assign(value=rows["value"].astype("Float64"))
+    assert finite(nullable).value.tolist() == [1.0, 0.0]
+
+
+def ends(rows, comparisons=1):
+    low, high = interval(choose(rows, ["nll"]), comparisons)
+    return low.tolist(), high.tolist()
+
+
+def test_an_interval_that_is_not_stored_is_by_t_of_clusters_or_else_of_items():
+    stated = {"value": 1.0, "stderr": 0.1, "n": 64}
+    rows = frame(stated, stated | {"clusters": 6}, stated | {"clusters": 6, "n": None})
+    of_items, of_clusters = 0.1 * stats.t.ppf(0.975, [63, 5])
+    low, high = ends(rows)
+    assert low == pytest.approx([1 - of_items, 1 - of_clusters, 1 - of_clusters])
+    assert high == pytest.approx([1 + of_items, 1 + of_clusters, 1 + of_clusters])
+
+
+def test_an_interval_is_normal_where_no_number_is_known_and_missing_where_it_is_one():
+    stated = {"value": 1.0, "stderr": 0.1, "n": None}
+    low, high = ends(frame(stated, stated | {"clusters": 1}, stated | {"stderr": None, "n": 8}))
+    assert low == pytest.approx([1 - 0.196, np.nan, np.nan], abs=1e-4, nan_ok=True)
+    assert high == pytest.approx([1 + 0.196, np.nan, np.nan], abs=1e-4, nan_ok=True)
+
+
+def test_a_stored_interval_is_taken_unless_several_values_were_looked_at():
+    rows = frame({"value": 1.0, "stderr": 0.1, "clusters": 6, "low": 0.5, "high": 3.0})
+    assert ends(rows) == ([0.5], [3.0])
+    reach = 0.1 * stats.t.ppf(1 - 0.025 / 4, 5)
+    low, high = ends(rows, comparisons=4)
+    assert (low, high) == (pytest.approx([1 - reach]), pytest.approx([1 + reach]))
 
 
 def test_reasons_are_counted_the_commonest_first():

@@ -1,5 +1,7 @@
 """How a run was measured, in words: everything from its rows and footers, nothing imported."""
 
+import importlib.util
+import os
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -7,17 +9,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from pythia_traj.experiments import head_roles
 
 import pythia_traj as pt
 from pythia_traj.analysis.findings.dated import dated
-from pythia_traj.reports.counts import ROLE_RATE, counted_tests
-from pythia_traj.reports.described import description_of
+from pythia_traj.reports.described import Description, description_of
 from pythia_traj.reports.methods import Methods, methods_of
 from pythia_traj.store.done import Found
 from pythia_traj.store.read import read_run
 from pythia_traj.store.records import ExperimentSource, Footer
-from tests.analysis.findings.phase_change import Planted, learnt, with_heads
+from tests.analysis.findings.phase_change import Planted, with_heads
 from tests.test_bibliography import parse
 
 MINE = '''
@@ -155,6 +155,18 @@ def test_a_users_experiment_with_the_name_of_ours_is_not_described_as_ours():
     assert description_of("gone", None).summary == ""
 
 
+def test_a_path_in_a_footer_leads_to_no_file(tmp_path):
+    file = tmp_path / "glow.py"
+    file.write_text(MINE)
+    (folder,) = importlib.util.find_spec("pythia_traj.experiments").submodule_search_locations
+    around = os.path.relpath(tmp_path, folder)
+    for said in (str(file.with_suffix("")), f"{around}/glow", "a b", ""):
+        assert description_of("glow", ExperimentSource(file=said, sha256="0", packaged=True)) == (
+            Description()
+        )
+        assert description_of(said, None) == Description()
+
+
 def test_an_experiment_behind_an_entry_point_is_described_if_its_bytes_are_those_that_measured(
     tmp_path, monkeypatch
 ):
@@ -252,47 +264,66 @@ def test_commits_and_the_size_of_a_published_model_are_told():
 def test_a_model_with_the_runs_name_in_front_has_its_footers():
     rows = Planted("early-run/toy").put("loss", "nll", 3.0).rows
     footer = Footer(origin="directory:/data/toy")
-    made = methods_of(rows, {Found("toy", Path("x"), "loss", 0): footer}, dated(rows))
+    made = methods_of(rows, {Found("early-run/toy", Path("x"), "loss", 0): footer}, dated(rows))
     assert made.models[0].published_at == "/data/toy"
 
 
-def test_tests_are_counted_from_the_rows_and_onsets():
-    planted = with_heads(Planted())
-    planted.put("loss", "nll", 3 - learnt(planted.steps, 1500))
-    for role in ("induction", "previous_token"):
-        for head in range(4):
-            for fold in ("fold_1", "fold_2"):
-                key = {"component": "head", "layer": 0, "head": head, "part": fold}
-                planted.put("head_roles", "p_value", 0.5, target=role, keeps_items=False, **key)
-                planted.put("head_roles", "p_value", 0.5, target=role, control="shuffled", **key)
-    for head in range(4):
-        key = {"component": "head", "layer": 0, "head": head, "variant": "mean", "target": "nll"}
-        planted.put("ablation", "effect", 0.5, keeps_items=False, **key)
-    said = counted_tests(planted.rows, dated(planted.rows, planted.items))
-    assert said[0] == (
-        "9 trajectories were dated (8 heads, 1 of the whole model), 9 of them asked whether they"
-        " rise at all (p <= 0.05): 3 onsets."
-    )
-    assert said[1] == (
-        "By prefix_matching (two_halves), 8 heads of 1 model entered q values by Benjamini and"
-        " Hochberg; 2 have q <= 0.05."
-    )
-    assert said[2].startswith(
-        "Roles: 4 heads x 2 roles x 19 steps, 304 p-values on folds of items, at a false"
-    )
-    assert said[3].startswith("Removals: 76 effects of heads and sets by 1 kind of removal")
-    assert len(said) == 4
+def test_a_model_does_not_take_the_footers_of_another_with_the_same_last_name():
+    rows = Planted("early-run/toy").put("loss", "nll", 3.0).rows
+    footer = Footer(origin="directory:/data/toy")
+    made = methods_of(rows, {Found("toy", Path("x"), "loss", 0): footer}, dated(rows))
+    assert made.models[0].published_at == ""
 
 
-def test_the_rate_of_roles_is_that_of_the_experiment():
-    assert ROLE_RATE == head_roles.RATE
+def source(file, digit):
+    says = f"What {file} measures."
+    return ExperimentSource(file=file, sha256=digit * 64, packaged=False, description=says)
+
+
+def test_one_label_of_two_runs_for_two_experiments_is_described_as_two():
+    one = Planted("a/toy").put("glow", "gleam", 3.0, label="own", variant="dim")
+    other = Planted("b/toy").put("shine", "gleam", 3.0, label="own", variant="bright")
+    rows = pd.concat([one.rows, other.rows], ignore_index=True)
+    footers = {
+        Found(model, Path(model), "own", step): Footer(
+            made_of={"experiment": name, "parameters": {name: step}},
+            experiment_source=source(f"{name}.py", digit),
+        )
+        for model, name, digit in (("b/toy", "shine", "1"), ("a/toy", "glow", "2"))
+        for step in (0, 1)
+    }
+    glow, shine = methods_of(rows, footers, dated(rows)).experiments
+    assert (glow.label, glow.name, glow.summary) == ("own", "glow", "What glow.py measures.")
+    assert (glow.conventions, glow.parameters, glow.units) == (
+        ("dim",),
+        (("glow", "0; 1"),),
+        "2 units",
+    )
+    assert (shine.label, shine.name, shine.conventions) == ("own", "shine", ("bright",))
+
+
+def test_one_experiment_of_two_files_is_described_as_two():
+    one = Planted("a").put("glow", "gleam", 3.0, label="own", variant="dim")
+    other = Planted("b").put("glow", "gleam", 3.0, label="own", variant="bright")
+    rows = pd.concat([one.rows, other.rows], ignore_index=True)
+    footers = {
+        Found(model, Path(model), "own", 0): Footer(
+            made_of={"experiment": "glow"}, experiment_source=source("glow.py", digit)
+        )
+        for model, digit in (("a", "1"), ("b", "2"))
+    }
+    found = methods_of(rows, footers, dated(rows)).experiments
+    assert [one.conventions for one in found] == [("dim",), ("bright",)]
+    assert [one.defined_in for one in found] == [
+        f"glow.py (sha256 {digit * 12})" for digit in ("1", "2")
+    ]
 
 
 HOSTILE = "<script>&\"'</script> } {"
 
 
 def test_hostile_texts_come_out_as_they_are():
-    rows = Planted(HOSTILE).put("loss", HOSTILE, 3.0, label=HOSTILE, variant=HOSTILE).rows
+    rows = Planted(HOSTILE).put(HOSTILE, HOSTILE, 3.0, label=HOSTILE, variant=HOSTILE).rows
     made_of = {
         "experiment": HOSTILE,
         "version": [1],

@@ -195,7 +195,7 @@ def test_failed_units_are_counted_named_and_have_their_reason(suite, mine, tmp_p
     assert sorted(set(found.rows.label)) == ["norms"]
     (words,) = said(found, "warning")
     assert words == (
-        "4 units failed (tiny/fails/step0, tiny/fails/step1, tiny/fails/step2 and 1 more):"
+        "4 units failed (tiny/fails/step0, tiny/fails/step1, tiny/fails/step2 and 1 other):"
         " ValueError: no such direction"
     )
 

@@ -19,17 +19,16 @@ A control that was measured must be surely passed; where none was, a statement n
 interval alone. Text is plain: names are in it as they are.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 
-import numpy as np
 import pandas as pd
 
 from pythia_traj.analysis.findings import kinds
 from pythia_traj.analysis.findings.finding import Finding, Kind, Statement
 from pythia_traj.analysis.onsets.evidence import ALPHA
 from pythia_traj.analysis.onsets.heads import Q
-from pythia_traj.analysis.selection import WHICH
+from pythia_traj.analysis.selection import WHICH, finite
 from pythia_traj.analysis.wording import counted, listed, step_words
 from pythia_traj.errors import AnalysisError
 from pythia_traj.folder import defined_in
@@ -44,7 +43,10 @@ _Which = tuple[str, str]
 """A model and a label."""
 
 _SIDE_BY_SIDE = 3
-"""The most models that one sentence describes; of others it says how many there are."""
+"""The most models that one sentence describes; others are named."""
+
+_NAMED = 8
+"""The most models or labels that a sentence names without describing them."""
 
 
 def findings(rows: pd.DataFrame, onsets: pd.DataFrame, most: int = MOST) -> tuple[Finding, ...]:
@@ -65,7 +67,7 @@ def findings(rows: pd.DataFrame, onsets: pd.DataFrame, most: int = MOST) -> tupl
         raise AnalysisError(f"most={most}: give a number from 1")
     if rows.empty:
         return ()
-    known = rows[np.isfinite(rows["value"].to_numpy(float, na_value=np.nan))]
+    known = finite(rows)
     names_models = known["model"].nunique() > 1
     found: list[Finding] = []
     for kind in all_kinds():
@@ -128,16 +130,27 @@ def _finding(
         where = f" (in {name})" if name else ""
         words = f"{first.subject} {stated[which].says}{where}."
     else:
-        parts = [f"in {named[which]} {one.brief}" for which, one in stated.items()]
-        others = len(parts) - _SIDE_BY_SIDE
-        parts = parts[:_SIDE_BY_SIDE]
-        if others > 0:
-            parts.append(f"surely in {counted(others, 'other')} too")
-        missing = [name for which, name in named.items() if (which, first.metric) not in told]
+        order = _each_model_first(stated)
+        parts = [f"in {named[which]} {stated[which].brief}" for which in order[:_SIDE_BY_SIDE]]
+        others = [named[which] for which in order[_SIDE_BY_SIDE:]]
+        if others:
+            parts.append(f"surely in {listed(others, _NAMED)} too")
+        missing = [which for which in named if (which, first.metric) not in told]
         if missing:
-            parts.append(f"not surely in {listed(missing)}")
+            unsure = [named[which] for which in _each_model_first(missing)]
+            parts.append(f"not surely in {listed(unsure, _NAMED)}")
         words = f"{first.subject}: {'; '.join(parts)}."
     return Finding(words, first.experiment, models, first.metric)
+
+
+def _each_model_first(some: Iterable[_Which]) -> list[_Which]:
+    """The first label of each model, then the second of each, so that no model takes all places."""
+    labels: dict[str, int] = {}
+    order = []
+    for model, label in some:
+        labels[model] = labels.get(model, 0) + 1
+        order.append((labels[model], (model, label)))
+    return [which for _, which in sorted(order, key=lambda one: one[0])]
 
 
 def nothing_found(rows: pd.DataFrame, onsets: pd.DataFrame) -> str:
@@ -147,8 +160,7 @@ def nothing_found(rows: pd.DataFrame, onsets: pd.DataFrame) -> str:
         rows: as for `findings`.
         onsets: as for `findings`.
     """
-    values = rows["value"].to_numpy(float, na_value=np.nan) if len(rows) else np.empty(0)
-    if not np.isfinite(values).any():
+    if rows.empty or finite(rows).empty:
         return "No finding: no value was measured."
     steps = sorted({int(step) for step in rows["step"]})
     measured = counted(len(steps), "step")
@@ -157,8 +169,9 @@ def nothing_found(rows: pd.DataFrame, onsets: pd.DataFrame) -> str:
     looked_at = _looked_at(rows, measured)
     if len(steps) < FEWEST_STEPS:
         return (
-            f"No finding. Nothing is dated, as {counted(len(steps), 'step')} were measured, and"
-            f" {FEWEST_STEPS} are needed. {looked_at}"
+            f"No finding. Nothing is dated, as {counted(len(steps), 'step')}"
+            f" {'was' if len(steps) == 1 else 'were'} measured, and {FEWEST_STEPS} are needed."
+            f" {looked_at}"
         )
     if onsets.empty:
         return f"No finding: no metric of the whole model, and none of heads, is dated. {looked_at}"
@@ -174,7 +187,7 @@ def _no_onset(onsets: pd.DataFrame) -> str:
     """What was tested, and how much of it passed."""
     is_head = onsets["head"].notna()
     heads, whole = onsets[is_head & onsets["q"].notna()], onsets[~is_head]
-    rising, parts = int((heads["q"] <= Q).sum()), []
+    rising, parts = int(((heads["q"] <= Q) & (heads["direction"] == "up")).sum()), []
     dates = int((whole["status"] == "onset").sum())
     if len(heads):
         by = listed([str(name).replace("_", " ") for name in heads["metric"].unique()])
@@ -182,7 +195,10 @@ def _no_onset(onsets: pd.DataFrame) -> str:
         said = f"among {number} none rises surely by {by} (q <= {Q:g})"
         if rising:
             times = counted(rising, "rise")
-            said = f"among {number} there are {times} by {by} (q <= {Q:g}), but nothing sure to say"
+            verb = "is" if rising == 1 else "are"
+            said = (
+                f"among {number} there {verb} {times} by {by} (q <= {Q:g}), but nothing sure to say"
+            )
         parts.append(said)
     if len(whole):
         said = f"of {counted(len(whole), 'metric')} of the whole model "
@@ -193,7 +209,7 @@ def _no_onset(onsets: pd.DataFrame) -> str:
 
 
 def _looked_at(rows: pd.DataFrame, measured: str) -> str:
-    return f"Looked at: {listed(_labels(rows), most=8)}, at {measured}."
+    return f"Looked at: {listed(_labels(rows), _NAMED)}, at {measured}."
 
 
 def _labels(rows: pd.DataFrame) -> list[str]:

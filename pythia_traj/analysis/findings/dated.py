@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from pythia_traj.analysis.onsets.frames import onset
+from pythia_traj.analysis.onsets.run import surely_rising
 from pythia_traj.analysis.onsets.tables import names_of
-from pythia_traj.analysis.selection import WHICH
+from pythia_traj.analysis.selection import WHICH, finite
 from pythia_traj.schema import KEYS
 
 OF_HEADS = ("prefix_matching", "previous_token")
@@ -61,7 +62,7 @@ def dated(
         AnalysisError: a trajectory has two values at one step.
     """
     chosen = dated_rows(rows)
-    kept = None if items is None else _finite(items)
+    kept = None if items is None else finite(items)
     groups = list(chosen.groupby(_BY, sort=False, observed=True, dropna=False))
     total = sum(map(_trajectories, (group for _, group in groups)))
     tables, done = [onset(chosen[:0], None)], 0
@@ -78,6 +79,25 @@ def dated(
     return found.assign(name=names_of(keys, always=("metric",)))[["name", *found.columns]]
 
 
+def marked(onsets: pd.DataFrame) -> pd.DataFrame:
+    """The onsets that have a mark: without heads whose rise is not sure, or that fall back.
+
+    A head that is back below half of its height at the end, surely, rose for a while: it is not
+    what a reader takes a mark of an onset for.
+
+    Args:
+        onsets: as `dated` gives them.
+    """
+    sure = surely_rising(onsets)
+    return sure[~(falls_back(sure) & sure["head"].notna())].reset_index(drop=True)
+
+
+def falls_back(onsets: pd.DataFrame) -> pd.Series:
+    """Whether each is surely back below half of its height at the end; bool [onset]."""
+    flags = onsets["flags"].astype(str).str.split(", ")
+    return flags.map(lambda some: "falls_back" in some).astype(bool)
+
+
 def dated_rows(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows whose trajectories `dated` dates.
 
@@ -88,7 +108,7 @@ def dated_rows(rows: pd.DataFrame) -> pd.DataFrame:
     if rows.empty:
         return rows.reindex(columns=list(dict.fromkeys([*columns, *rows.columns])))
     plain = rows[rows["control"].isna() & rows["position"].isna() & rows["reference"].isna()]
-    plain = _finite(plain[plain["target"].isna()])
+    plain = finite(plain[plain["target"].isna()])
     # Roles share metrics with the heads that are dated, and have tests of their own.
     tested = rows.loc[rows["metric"] == "significant", "experiment"].unique()
     heads = _of_heads(plain[~plain["experiment"].isin(tested)])
@@ -115,11 +135,6 @@ def _of_heads(rows: pd.DataFrame) -> pd.DataFrame:
         first = CONVENTION if (variants == CONVENTION).any() else variants.iloc[0]
         chosen.append(group[variants == first])
     return pd.concat(chosen)
-
-
-def _finite(rows: pd.DataFrame) -> pd.DataFrame:
-    finite: np.ndarray = np.isfinite(rows["value"].to_numpy(float, na_value=np.nan))
-    return rows.loc[finite]
 
 
 def _trajectories(group: pd.DataFrame) -> int:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from pythia_traj.analysis.selection import finite, interval
 from pythia_traj.analysis.wording import interval_words, number_words
 
 
@@ -67,41 +67,14 @@ class Value:
 def values_of(chosen: pd.DataFrame) -> list[Value]:
     """The values of chosen rows of one trajectory, in the order of steps.
 
-    An interval that is not stored is computed from the standard error, by t with one degree of
-    freedom fewer than there are clusters, or items where clusters are not stored.
+    Their intervals are those that a page shows (`pythia_traj.analysis.selection.interval`).
     """
-    known = chosen[np.isfinite(chosen["value"].to_numpy(float))]
-    known = known.drop_duplicates("step").sort_values("step")
-    low, high = intervals(known)
+    known = finite(chosen).drop_duplicates("step").sort_values("step")
+    low, high = interval(known)
     return [
         Value(int(step), float(value), float(one), float(other))
         for step, value, one, other in zip(known["step"], known["value"], low, high, strict=True)
     ]
-
-
-def intervals(chosen: pd.DataFrame, comparisons: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """The ends of the 95 % interval of each of some chosen rows.
-
-    Args:
-        chosen: rows with a value.
-        comparisons: how many values were looked at to find one of them: the interval is then the
-            wider one of Bonferroni.
-
-    Returns:
-        low and high float64 [row]; nan where a row has no standard error and no interval.
-    """
-    value, stderr = (chosen[name].to_numpy(float) for name in ("value", "stderr"))
-    free = chosen["clusters"].fillna(chosen["n"]).to_numpy(float) - 1
-    with np.errstate(invalid="ignore"):
-        reach = stats.t.ppf(1 - 0.025 / max(comparisons, 1), np.where(free > 0, free, np.nan))
-    low, high = value - reach * stderr, value + reach * stderr
-    if comparisons > 1:
-        return low, high
-    stored = [chosen[name].to_numpy(float) for name in ("low", "high")]
-    return (
-        np.where(np.isfinite(stored[0]), stored[0], low),
-        np.where(np.isfinite(stored[1]), stored[1], high),
-    )
 
 
 def first_last(chosen: pd.DataFrame) -> tuple[Value, Value] | None:
@@ -124,8 +97,7 @@ def control_of(chosen: pd.DataFrame, step: int, control: str | None = None) -> V
         step: where.
         control: which one; None is the only one, or the first in alphabetical order.
     """
-    controls = chosen[(chosen["control"] != "") & (chosen["step"] == step)]
-    controls = controls[np.isfinite(controls["value"].to_numpy(float))]
+    controls = finite(chosen[(chosen["control"] != "") & (chosen["step"] == step)])
     if control is None:
         control = min(controls["control"], default="")
     return at_step(controls[controls["control"] == control], step)

@@ -163,17 +163,18 @@ def with_text(planted: Planted, shuffled=9.0):
     return planted.put("loss", "nll", shuffled, control="shuffled", noise=0.1)
 
 
-def with_circuit(planted: Planted, random=90.0, corrupted=6.0, sd=3.0, until=np.inf):
-    """Adds a circuit of nine edges from step 512 on; the prompts differ from 1500 on."""
+def with_circuit(planted: Planted, random=90.0, sd=3.0, differ=lambda steps: steps >= 256):
+    """Adds a circuit of nine edges from step 512 on, at steps at which the prompts differ."""
     steps = np.array(planted.steps)
-    fall, late = learnt(planted.steps, 1500), (steps >= 512) & (steps <= until)
-    key = {"variant": "eap_ig"}
+    fall, apart = learnt(planted.steps, 1500), differ(steps)
+    late, key = (steps >= 512) & apart, {"variant": "eap_ig"}
     planted.put("attribution", "nll", 6 - 5 * fall, noise=0.1)
-    planted.put("attribution", "nll", corrupted, noise=0.1, control="corrupted")
+    planted.put("attribution", "nll", 6.0, noise=0.1, control="corrupted")
     planted.put("attribution", "circuit_size", np.where(late, 9.0, np.nan), noise=0.0, **key)
     planted.put("attribution", "circuit_size", random, noise=0.0, control="random", **key)
     planted.put("attribution", "circuit_size_sd", sd, noise=0.0, control="random", **key)
-    return planted.put("attribution", "faithfulness_normalised", 0.9, size=10, **key)
+    shares = np.where(apart, 0.9, np.nan)
+    return planted.put("attribution", "faithfulness_normalised", shares, size=10, **key)
 
 
 def with_roles(planted: Planted, shuffled=()):

@@ -8,7 +8,7 @@ import pytest
 
 from pythia_traj.analysis.findings import kinds
 from pythia_traj.analysis.findings.chosen import all_kinds, findings, nothing_found
-from pythia_traj.analysis.findings.dated import dated
+from pythia_traj.analysis.findings.dated import dated, marked
 from pythia_traj.errors import AnalysisError
 from tests.adding import added_files
 from tests.analysis.findings.phase_change import (
@@ -99,6 +99,11 @@ def test_a_control_as_high_as_the_heads_makes_no_finding():
     assert said.startswith("No finding: among 8 heads there are 2 rises by prefix matching")
 
 
+def test_one_rise_without_a_finding_is_said_in_the_singular():
+    said = nothing_in(with_heads(Planted(), {(1, 1): (1500, 0.8)}, control=0.9))
+    assert "among 8 heads there is 1 rise by prefix matching" in said
+
+
 def test_heads_that_stand_high_from_the_start_make_no_finding():
     planted = Planted()
     for head in range(4):
@@ -114,13 +119,76 @@ def test_attention_to_the_previous_token_is_not_compared_with_shuffled_tokens():
     assert words.startswith("Attention to the previous token takes off at step 1,400")
 
 
-def test_a_head_that_falls_back_twice_is_named_without_a_date():
-    planted = with_heads(Planted(), {})
-    swings = np.where(np.arange(len(planted.steps)) // 3 % 2, 0.8, 0.0)
-    planted = Planted(noise=0.002)
+def with_curve(planted, curve, metric="prefix_matching"):
+    """Adds four heads of one layer, of which L0H2 takes a curve [step] and the others stay."""
     for head in range(4):
         key = {"component": "head", "layer": 0, "head": head, "variant": "two_halves"}
-        planted.put("induction", "prefix_matching", UNIFORM + swings * (head == 2), **key)
+        planted.put("induction", metric, UNIFORM + curve * (head == 2), **key)
+    return planted
+
+
+def swings(planted):
+    """Low at the start, high, low, and high at the end."""
+    since = np.arange(len(planted.steps))[::-1]
+    return np.where(since // 6 % 2, 0.0, 0.8)
+
+
+def hump(planted, end=-0.5):
+    """A rise by 0.5 at step 100, and at step 1500 a fall to the start and further."""
+    return 0.5 * learnt(planted.steps, 100) + (end - 0.5) * learnt(planted.steps, 1500)
+
+
+@pytest.mark.parametrize("end", [-0.02, 0.0, 0.1])
+def test_a_head_that_rises_and_falls_back_makes_no_finding_and_has_no_mark(end):
+    planted = with_curve(Planted(noise=0.002), hump(Planted(), end), "previous_token")
+    onsets = dated(planted.rows, planted.items)
+    head = onsets.set_index("head").loc[2]
+    assert head["q"] <= 0.05
+    assert "falls_back" in head["flags"]
+    assert words_in(planted) == []
+    assert marked(onsets).empty
+
+
+def test_heads_that_fall_back_are_counted_apart_from_those_that_rise():
+    planted = with_curve(with_heads(Planted()), hump(Planted(), -0.02))
+    rows = planted.rows.drop_duplicates(["layer", "head", "step", "metric", "control"], keep="last")
+    items = planted.items.drop_duplicates(["layer", "head", "step", "metric", "item"], keep="last")
+    onsets = dated(rows, items)
+    (found,) = findings(rows, onsets)
+    assert "in heads L1H1 and L1H2; 2 of 8 heads rise surely" in found.words
+    assert found.words.endswith("; 1 other rises and falls back.")
+    assert [tuple(one) for one in marked(onsets)[["layer", "head"]].to_numpy()] == [(1, 1), (1, 2)]
+
+
+def test_a_head_that_is_not_surely_above_its_start_at_the_last_step_does_not_rise():
+    planted = with_curve(Planted(), 0.8 * learnt(Planted().steps, 1500))
+    rows, items = planted.rows, planted.items
+    onsets = dated(rows, items)
+    assert len(findings(rows, onsets)) == 1
+    start = rows.loc[rows["step"] == 0, ["head", "value"]].set_index("head")["value"]
+    at_last = rows["step"] == rows["step"].max()
+    rows.loc[at_last, "value"] = rows.loc[at_last, "head"].map(start).astype(float)
+    rows.loc[at_last, "low"], rows.loc[at_last, "high"] = rows["value"] - 0.01, rows["value"] + 0.01
+    assert findings(rows, onsets) == ()
+
+
+def test_a_metric_of_the_whole_model_that_falls_back_keeps_its_mark():
+    planted = Planted().put("loss", "accuracy", 0.2 + hump(Planted(), -0.02))
+    onsets = dated(planted.rows, planted.items)
+    assert "falls_back" in onsets["flags"].iloc[0]
+    assert len(marked(onsets)) == 1
+    assert marked(dated(planted.rows[:0])).empty
+
+
+def test_heads_that_fall_are_not_counted_as_rises_where_there_is_no_finding():
+    planted = with_curve(Planted(), -0.5 * learnt(Planted().steps, 1500))
+    assert words_in(planted) == []
+    assert "among 4 heads none rises surely by prefix matching" in nothing_in(planted)
+
+
+def test_a_head_that_crosses_half_of_its_height_twice_is_named_without_a_date():
+    planted = Planted(noise=0.002)
+    with_curve(planted, swings(planted))
     (words,) = words_in(planted)
     assert words.startswith(
         "Prefix matching rises surely in head L0H2, but undated: half of its height is crossed"
@@ -191,12 +259,9 @@ def test_a_model_in_which_nothing_is_sure_is_named_as_such():
 
 
 def test_a_model_of_which_something_else_is_said_is_not_named_as_unsure():
-    falling = Planted("b", noise=0.002)
-    swings = np.where(np.arange(len(falling.steps)) // 3 % 2, 0.8, 0.0)
-    for head in range(4):
-        key = {"component": "head", "layer": 0, "head": head, "variant": "two_halves"}
-        falling.put("induction", "prefix_matching", UNIFORM + swings * (head == 2), **key)
-    found = found_in(with_heads(Planted("a")), falling)
+    swinging = Planted("b", noise=0.002)
+    with_curve(swinging, swings(swinging))
+    found = found_in(with_heads(Planted("a")), swinging)
     assert [one.models for one in found] == [("a",), ("b",)]
     assert not any("not surely" in one.words for one in found)
 
@@ -206,7 +271,33 @@ def test_of_many_models_three_are_described():
     (found,) = found_in(*some)
     assert found.models == tuple(f"seed{i}" for i in range(5))
     assert found.words.count("in heads") == 3
-    assert found.words.endswith("; surely in 2 others too.")
+    assert found.words.endswith("; surely in seed3 and seed4 too.")
+
+
+def test_labels_of_one_model_leave_the_others_their_places():
+    toy = Planted("toy")
+    for label in ("long", "short", "step"):
+        with_heads(toy, label=label)
+    other = with_heads(Planted("other"), label="long")
+    (found,) = found_in(toy, other)
+    described = re.findall(r"in (\S+ · \S+) at step", found.words)
+    assert described == ["toy · long", "other · long", "toy · short"]
+    assert found.words.endswith("; surely in toy · step too.")
+    assert found.models == ("toy", "other")
+
+
+def test_models_that_are_left_out_or_unsure_are_named_before_more_labels_of_others():
+    toy = Planted("toy")
+    for label in ("long", "short", "step"):
+        with_heads(toy, label=label)
+    some = [with_heads(Planted(f"seed{i}"), label="long") for i in range(3)]
+    unsure = with_heads(with_heads(Planted("flat"), {}, label="long"), {}, label="short")
+    last = with_heads(Planted("last"), {}, label="long")
+    (found,) = found_in(toy, *some, unsure, last)
+    assert found.words.endswith(
+        "; surely in seed2 · long, toy · short and toy · step too;"
+        " not surely in flat · long, last · long and flat · short."
+    )
 
 
 def test_two_labels_are_told_apart():
@@ -234,6 +325,9 @@ def test_names_come_out_as_they_are():
 def test_one_step_makes_no_finding_and_says_how_many_are_needed():
     planted = with_removal(with_copies(with_heads(Planted(steps=(8000,)))))
     assert [one for one in words_in(planted) if "takes off" in one or "falls" in one] == []
+    assert "as 1 step was measured, and 8 are needed" in nothing_in(
+        Planted(steps=(8000,)).put("loss", "nll", 3.0)
+    )
     few = with_heads(Planted(steps=(0, 8000)))
     assert found_in(few) == ()
     assert nothing_in(few) == (

@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pythia_traj.analysis.findings.chosen import findings
@@ -45,9 +46,44 @@ def test_the_head_whose_removal_harms_most_is_told_with_its_matched_control():
     assert words.endswith("other heads of its layer cost 0.10 on average.")
 
 
+@pytest.mark.parametrize(
+    ("n", "said"),
+    [(1, "1 other head of its layer costs"), (3, "3 other heads of its layer cost")],
+)
+def test_matched_heads_are_counted(n, said):
+    planted = with_removal(Planted())
+    rows = planted.rows
+    rows.loc[rows["control"] == "matched", "n"] = n
+    (found,) = findings(rows, dated(rows, planted.items))
+    assert f", where {said} 0.10 on average." in found.words
+    rows.loc[rows["control"] == "matched", "n"] = pd.NA
+    (found,) = findings(rows, dated(rows, planted.items))
+    assert ", where other heads of its layer cost 0.10 on average." in found.words
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "said"),
+    [(0.02, 0.004, "0.020"), (0.02, 0.3, "0.02"), (-0.0, 0.0, "0"), (0.6, 0.2, "0.6")],
+)
+def test_the_mean_of_matched_sets_has_the_digits_of_their_spread_and_at_least_one(mean, sd, said):
+    planted = with_removal(Planted(), matched=mean)
+    rows = planted.rows
+    rows.loc[rows["metric"] == "effect_sd", "value"] = sd
+    (found,) = findings(rows, dated(rows, planted.items))
+    assert found.words.endswith(f" cost {said} on average.")
+
+
 @pytest.mark.parametrize("matched", [3.0, 2.95, 5.0])
 def test_removal_that_its_matched_control_explains_makes_no_finding(matched):
     assert words_in(with_removal(Planted(), matched=matched)) == []
+
+
+@pytest.mark.parametrize(("sd", "is_found"), [(0.05, True), (0.3, False)])
+def test_removal_must_harm_more_than_matched_sets_by_two_of_their_standard_deviations(sd, is_found):
+    planted = with_removal(Planted(), matched=2.5)
+    rows = planted.rows
+    rows.loc[rows["metric"] == "effect_sd", "value"] = sd
+    assert bool(findings(rows, dated(rows, planted.items))) is is_found
 
 
 def test_removal_that_another_set_matches_makes_no_finding():
@@ -96,11 +132,22 @@ def test_a_circuit_is_told_with_its_size_that_of_random_orders_and_since_when():
     (words,) = words_in(with_circuit(Planted()))
     assert words.startswith("A circuit (eap_ig) of 9 edges is faithful at step 8,000 (normalised")
     assert "in random order 90 are needed" in words
-    assert words.endswith("surely differ from step 2,000 on.")
+    assert words.endswith("prompts differ by over 3 standard errors from step 256 on.")
+
+
+def test_prompts_differ_from_the_step_on_at_which_faithfulness_has_values_at_every_later_step():
+    (words,) = words_in(with_circuit(Planted(), differ=lambda steps: ~np.isin(steps, (0, 1000))))
+    assert words.endswith("from step 2,000 on.")
 
 
 @pytest.mark.parametrize(
-    "weak", [{"random": 9.0}, {"random": 14.0}, {"corrupted": 1.0}, {"until": 512}]
+    "weak",
+    [
+        {"random": 9.0},
+        {"random": 14.0},
+        {"differ": lambda steps: (steps >= 256) & (steps <= 512)},
+        {"differ": lambda steps: steps < 8000},
+    ],
 )
 def test_a_circuit_is_not_told_where_random_ones_are_as_small_or_the_prompts_do_not_differ(weak):
     words = words_in(with_circuit(Planted(), **weak))
@@ -132,6 +179,15 @@ def test_probes_are_told_of_the_most_selective_layer():
 )
 def test_probes_whose_selectivity_is_not_above_its_control_make_no_finding(weak):
     assert words_in(with_probes(Planted(), **weak)) == []
+
+
+@pytest.mark.parametrize(("selectivity", "is_found"), [(0.0085, False), (0.011, True)])
+def test_the_most_selective_layer_must_be_sure_among_all_of_them(selectivity, is_found):
+    planted = with_probes(Planted(), selectivity=selectivity, lead=-0.2)
+    rows = planted.rows
+    own = rows[(rows["metric"] == "selectivity") & rows["control"].isna() & (rows["layer"] == 2)]
+    assert own["low"].iloc[-1] > 0
+    assert bool(words_in(planted)) is is_found
 
 
 def test_the_nearest_ngram_is_told_with_the_steps_that_are_as_near():

@@ -11,9 +11,9 @@ from dataclasses import replace
 import pandas as pd
 
 from pythia_traj.analysis.findings.finding import Kind, Statement
-from pythia_traj.analysis.findings.values import intervals, values_of
+from pythia_traj.analysis.findings.values import values_of
 from pythia_traj.analysis.learning import divergence_from_ngrams
-from pythia_traj.analysis.selection import measured
+from pythia_traj.analysis.selection import interval, measured
 from pythia_traj.analysis.wording import step_words
 
 
@@ -26,8 +26,8 @@ def find(chosen: pd.DataFrame, _onsets: pd.DataFrame) -> tuple[Statement, ...]:
         if len(curve) < 2:
             continue
         least = min(curve, key=lambda one: one.value)
-        _, high = intervals(own[own["step"] == least.step], len(curve))
-        if not replace(least, high=float(high[0])).below(curve[0]):
+        _, high = interval(own[own["step"] == least.step], len(curve))
+        if not replace(least, high=float(high.iloc[0])).below(curve[0]):
             continue
         near = [one.step for one in curve if not least.below(one)]
         at = f"at step {step_words(least.step)}"

@@ -4,13 +4,12 @@ Selectivity, the accuracy minus that on control tasks, must surely be above 0 an
 control. Layers are compared, so the interval is Bonferroni's over all of them.
 """
 
-import numpy as np
 import pandas as pd
 
 from pythia_traj.analysis.findings.finding import Kind, Statement
-from pythia_traj.analysis.findings.values import at_step, control_of, intervals
+from pythia_traj.analysis.findings.values import at_step, control_of
 from pythia_traj.analysis.learning import logistic_probes
-from pythia_traj.analysis.selection import measured
+from pythia_traj.analysis.selection import finite, interval, measured
 from pythia_traj.analysis.wording import counted, step_words
 
 
@@ -22,14 +21,13 @@ def chosen_rows(rows: pd.DataFrame) -> pd.DataFrame:
 
 def find(chosen: pd.DataFrame, _onsets: pd.DataFrame) -> tuple[Statement, ...]:
     """The best layer, its accuracy and its selectivity."""
-    own = measured(chosen[chosen["metric"] == "selectivity"])
-    own = own[np.isfinite(own["value"].to_numpy(float))]
+    own = finite(measured(chosen[chosen["metric"] == "selectivity"]))
     own = own[own["step"] == own["step"].max()]
     if own.empty:
         return ()
-    low, _ = intervals(own, len(own))
-    best = own.loc[own["value"].idxmax()]
-    sure = float(low[own.index.get_loc(best.name)])
+    low, _ = interval(own, len(own))
+    at_best = own["value"].idxmax()
+    best, sure = own.loc[at_best], float(low[at_best])
     step, layer = int(best["step"]), best["what"]
     at = chosen[chosen["what"] == layer]
     selectivity = at_step(measured(at[at["metric"] == "selectivity"]), step)

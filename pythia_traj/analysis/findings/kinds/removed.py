@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 
 from pythia_traj.analysis.findings.finding import Kind, Statement
-from pythia_traj.analysis.findings.values import intervals
 from pythia_traj.analysis.heads import head_names, of_one_head
-from pythia_traj.analysis.selection import choose, measured
-from pythia_traj.analysis.wording import interval_words, number_words, step_words
+from pythia_traj.analysis.selection import choose, finite, interval, measured
+from pythia_traj.analysis.wording import counted, interval_words, number_words, step_words
 
 METRICS = ("effect", "effect_sd", "effect_rank")
 
@@ -79,11 +78,10 @@ class _Worst:
 
 def _worst(chosen: pd.DataFrame, sign: float) -> _Worst | None:
     """The worst of some heads or sets; None where it is not sure, or its control explains it."""
-    own = measured(chosen[chosen["metric"] == "effect"])
-    own = own[np.isfinite(own["value"].to_numpy(float))]
+    own = finite(measured(chosen[chosen["metric"] == "effect"]))
     if own.empty:
         return None
-    (low, high), (low95, high95) = intervals(own, len(own)), intervals(own)
+    (low, high), (low95, high95) = interval(own, len(own)), interval(own)
     own = own.assign(_sure=low if sign > 0 else -high, _low95=low95, _high95=high95)
     own = own[np.isfinite(own["_sure"].to_numpy(float))]
     if own.empty:
@@ -98,23 +96,31 @@ def _worst(chosen: pd.DataFrame, sign: float) -> _Worst | None:
         return None
     control = "no matched set was measured"
     if mean is not None:
-        shown = number_words(sign * mean, row["_low95"], row["_high95"])
-        others = "other heads of its layer" if row["note"] == "head" else "matched sets"
-        control = f"{_count(matched)}{others} cost {shown} on average"
+        shown = _mean_words(sign * mean, sd or 0.0)
+        control = f"{_counted(matched, row['note'] == 'head')} {shown} on average"
     ends = sorted((sign * row["_low95"], sign * row["_high95"]))
     words = interval_words(sign * row["value"], ends[0], ends[1])
     return _Worst(str(row["what"]), int(row["step"]), words, control)
 
 
 def _first(rows: pd.DataFrame, metric: str) -> float | None:
-    values = rows.loc[rows["metric"] == metric, "value"].to_numpy(float)
-    values = values[np.isfinite(values)]
-    return float(values[0]) if len(values) else None
+    values = finite(rows[rows["metric"] == metric])["value"]
+    return float(values.iloc[0]) if len(values) else None
 
 
-def _count(matched: pd.DataFrame) -> str:
+def _mean_words(mean: float, sd: float) -> str:
+    """The mean of matched sets with the digits that their spread supports, and at least one."""
+    words = number_words(mean, mean - sd, mean + sd)
+    return words if float(words) else f"{mean + 0.0:.1g}"
+
+
+def _counted(matched: pd.DataFrame, are_heads: bool) -> str:
+    """How many matched sets or heads there are, and the verb."""
     numbers = matched.loc[matched["metric"] == "effect", "n"].dropna()
-    return f"{numbers.iloc[0]:.0f} " if len(numbers) else ""
+    count = round(numbers.iloc[0]) if len(numbers) else None
+    what, more = ("other head", " of its layer") if are_heads else ("matched set", "")
+    said = f"{what}s" if count is None else counted(count, what)
+    return f"{said}{more} {'costs' if count == 1 else 'cost'}"
 
 
 KIND = Kind(40, chosen_rows, find)

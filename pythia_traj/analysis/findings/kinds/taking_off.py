@@ -1,7 +1,8 @@
 """When heads take off: the highest ones, in groups that rise within the same steps.
 
-A head counts where it rises surely among all heads of its model (q), and where it is surely above
-its control at its top. Attention to the previous token has no such control: where tokens are
+A head rises where it does so surely among all heads of its model (q), does not fall back below half
+of its height, and is surely above its start at the last step too. It is told where it is surely
+above its control at its top. Attention to the previous token has no such control: where tokens are
 shuffled there still is one before each, so that it is compared with its own start alone. In a
 trained model most heads move a little, and surely so: a sentence is about the *highest*, those that
 rise by at least half as much as the one that rises most. Those whose intervals overlap took off
@@ -12,9 +13,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pythia_traj.analysis.findings.dated import CONVENTION
+from pythia_traj.analysis.findings.dated import CONVENTION, falls_back, marked
 from pythia_traj.analysis.findings.finding import Kind, Statement
-from pythia_traj.analysis.findings.values import Value, control_of, values_of
+from pythia_traj.analysis.findings.values import Value, control_of, first_last, values_of
 from pythia_traj.analysis.heads import head_names, of_one_head
 from pythia_traj.analysis.onsets.heads import Q
 from pythia_traj.analysis.selection import choose, measured
@@ -57,16 +58,18 @@ class _Metric:
             return ()
         variant = str(tested["variant"].astype(object).where(tested["variant"].notna(), "").iloc[0])
         chosen = chosen[chosen["variant"] == variant]
+        chosen = chosen.assign(called=head_names(chosen))
         sure = tested[(tested["q"] <= Q) & (tested["direction"] == "up")]
-        above, tops = self._above(chosen, sure)
+        risen = _risen(chosen, sure)
+        above, tops = self._above(chosen, risen)
         if above.empty:
             return ()
         highest = above[above["height"] >= _SHARE * above["height"].max()]
         first = str(above["called"].iloc[0])
-        verb = "rise" if len(sure) > 1 else "rises"
+        verb = "rise" if len(risen) > 1 else "rises"
         ending = (
-            f"; {len(sure)} of {counted(len(tested), 'head')} {verb} surely (q <= {Q:g}),"
-            f" {first} highest, to {_said_top(tops[first])}"
+            f"; {len(risen)} of {counted(len(tested), 'head')} {verb} surely (q <= {Q:g}),"
+            f" {first} highest, to {_said_top(tops[first])}{_fallen(sure)}"
         )
         convention = "" if variant in (CONVENTION, "") else f" ({variant})"
         moves, said = _dates(highest)
@@ -75,14 +78,12 @@ class _Metric:
         return (Statement(subject, said + ending, said, experiment, self.name),)
 
     def _above(
-        self, chosen: pd.DataFrame, sure: pd.DataFrame
+        self, chosen: pd.DataFrame, risen: pd.DataFrame
     ) -> tuple[pd.DataFrame, dict[str, _Top]]:
-        """Of heads that rise surely those above their control, the highest first; their tops."""
-        height = (sure["top"] - sure["base"]).astype(float)
-        sure = sure.assign(called=head_names(sure), height=height)
-        sure = sure.sort_values("height", ascending=False, kind="stable")
-        at_top = sure[["layer", "head", "top_step", "called"]].astype({"top_step": float})
-        at_top = chosen.merge(at_top.astype({"layer": float, "head": float}), on=["layer", "head"])
+        """Of heads that rise those above their control, the highest first; their tops."""
+        risen = risen.assign(height=(risen["top"] - risen["base"]).astype(float))
+        risen = risen.sort_values("height", ascending=False, kind="stable")
+        at_top = chosen.merge(risen[["called", "top_step"]].astype({"top_step": float}))
         at_top = at_top[at_top["step"] == at_top["top_step"]]
         tops = {}
         for name, at in at_top.groupby("called", sort=False):
@@ -90,7 +91,30 @@ class _Metric:
             control = control_of(at, own[0].step) if own and self.has_null else None
             if own and own[0].above(control):
                 tops[str(name)] = (own[0], control)
-        return sure[sure["called"].isin(list(tops))], tops
+        return risen[risen["called"].isin(list(tops))], tops
+
+
+def _risen(chosen: pd.DataFrame, sure: pd.DataFrame) -> pd.DataFrame:
+    """The heads that are still up at the last step, with what they are called."""
+    heads = marked(sure)
+    heads = heads.assign(called=head_names(heads))
+    own = measured(chosen[chosen["called"].isin(heads["called"])])
+    still = []
+    for name, at in own.groupby("called", sort=False):
+        ends = first_last(at)
+        if ends is not None and ends[1].above(ends[0]):
+            still.append(str(name))
+    return heads[heads["called"].isin(still)]
+
+
+def _fallen(sure: pd.DataFrame) -> str:
+    """How many heads rise and fall back; empty where none does."""
+    fallen = int(falls_back(sure).sum())
+    if not fallen:
+        return ""
+    return f"; {counted(fallen, 'other')} " + (
+        "rises and falls back" if fallen == 1 else "rise and fall back"
+    )
 
 
 def _said_top(top: _Top) -> str:
