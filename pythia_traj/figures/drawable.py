@@ -75,11 +75,11 @@ def one_each(chosen: pd.DataFrame, figure: str, *keys: str) -> None:
 
 
 def named(value: str | float) -> str:
-    """A value of a column in a message: None where it is absent, as a filter has it.
+    """A value of a column in a message: none where it is absent, as `--where` takes it.
 
     >>> named(""), named(float("nan")), named(3.0), named("mean")
-    ('None', 'None', '3', 'mean')
+    ('none', 'none', '3', 'mean')
     """
     if isinstance(value, str):
-        return value or "None"
-    return "None" if pd.isna(value) else f"{value:.0f}"
+        return value or "none"
+    return "none" if pd.isna(value) else f"{value:.0f}"

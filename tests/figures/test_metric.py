@@ -148,7 +148,7 @@ REFUSED = {
     ),
     "heads and others": (
         (*heads(), own(component="mlp", layer=0), own()),
-        "one component, these rows hold None, head, mlp: select one first",
+        "one component, these rows hold head, mlp, none: select one first",
     ),
     "heads of models": (
         (*heads(model="a"), *heads(model="b")),
