@@ -20,7 +20,7 @@ from pythia_traj.store.read import read_run
 from pythia_traj.suites.schedules import Schedule
 
 NO_CONTROL = "none"
-"""Asks for the measurement without its controls."""
+"""Asks for the measurement without its controls; in another column, for rows without a word."""
 
 
 def plot(
@@ -101,7 +101,9 @@ def _how_to_choose(several: SeveralKindsError) -> str:
     options |= {"model": "--model", "variant": "--variant"}
     ways = [options.get(one, f"--where {one}=VALUE") for one in several.columns]
     if several.values and ways[0].startswith("--"):
-        (column,), first = several.columns, several.values[0]
+        (column,) = several.columns
+        # Where some rows are of no part, say, they are of everything.
+        first = NO_CONTROL if NO_CONTROL in several.values else several.values[0]
         plain = ways[0].startswith("--where") or first == NO_CONTROL
         ways = [f"--where {column}={first}" if plain else f"{ways[0]} {first}"]
     return f": choose by {' or '.join(ways)}" if ways else ""

@@ -168,7 +168,7 @@ def test_options_choose_rows(cli, run, drawn, tmp_path, options, column, expecte
         (
             "double.by_part",
             ["--model", "tiny"],
-            r"draws one part, these rows hold fold_1, none: choose by --where part=fold_1$",
+            r"draws one part, these rows hold fold_1, none: choose by --where part=none$",
         ),
         (
             "norm",
