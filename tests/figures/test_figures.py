@@ -371,6 +371,14 @@ def test_hostile_names_are_literal_in_traces_and_hovers(rows_of):
     assert not any("<a" in text or "<b>m" in text or "%{x}" in text for text in hovers)
 
 
+def test_remarks_on_values_are_literal():
+    hostile = "<a href='javascript:alert(1)'>%{x}$y$"
+    noted = of_layers(1).assign(note=hostile)
+    (drawn,) = lines(figures.over_steps(noted, style.Quantity("own", "")))
+    assert {*drawn.text} == {style.literal(hostile)}
+    assert "<br>%{text}<br>" in drawn.hovertemplate
+
+
 def test_drawing_needs_no_torch():
     check = "import sys, pythia_traj.reports.report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
