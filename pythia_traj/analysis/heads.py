@@ -96,7 +96,9 @@ def top_heads(chosen: pd.DataFrame, top: int) -> pd.DataFrame:
 
 def head_names(heads: pd.DataFrame) -> list[str]:
     """The heads of some rows, as L4H6, from the columns layer and head."""
-    return [
-        f"L{layer:.0f}H{head:.0f}"
-        for layer, head in zip(heads["layer"], heads["head"], strict=True)
-    ]
+    return [head_name(*place) for place in zip(heads["layer"], heads["head"], strict=True)]
+
+
+def head_name(layer: float, head: float) -> str:
+    """A head as `L4H6`."""
+    return f"L{layer:.0f}H{head:.0f}"

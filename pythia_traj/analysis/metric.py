@@ -20,19 +20,23 @@ SINGLE = ("model", "label", "variant", "control", "part", "target", "reference",
 
 _NAMED = ("variant", "part", "target", "reference", "size")
 
+_OF_ONE = ("control", *_NAMED)
+"""Of which a map and lines along positions have one: controls where they stand alone."""
+
 
 def rows_of_metric(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of one metric as chosen rows, without `what`.
 
-    Values of the whole model are preferred to those by position.
+    Values over all positions are preferred to those of one, and so are their controls.
 
     Args:
         rows: rows of one metric, as `pythia_traj.load` gives them, with controls or without.
     """
     if rows.empty:
         return plain_columns(rows)
-    at_position = rows["position"].notna()
-    return plain_columns(rows if at_position.all() else rows[~at_position])
+    at_position, of_control = rows["position"].notna(), rows["control"].notna()
+    one_at_least = at_position if of_control.all() else at_position[~of_control]
+    return plain_columns(rows if one_at_least.all() else rows[~at_position])
 
 
 def kind_of(chosen: pd.DataFrame) -> Kind:
@@ -116,31 +120,57 @@ def for_one_figure(chosen: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         chosen: chosen rows of one metric.
 
     Returns:
-        those of the whole model, else of the first component; where they are a map, with the first
-        variant, part, target, reference and size; and what was chosen, as `variant mean`.
+        those of the whole model, else of the first component; where they are a map or by position,
+        with the first variant, part, target, reference and size, of controls alone the first; of
+        lines one for each control of a measurement; and what was chosen, as `variant mean`.
     """
     chosen, component = _first(chosen, "component")
     told = [component]
     kind = kind_of(chosen)
-    apart = {"lines": (), "positions": (*_NAMED, "layer"), "heads": (*_NAMED, "position")}
-    further = apart.get(kind, _NAMED)
-    for key in further:
+    apart = {"positions": (*_OF_ONE, "layer"), "heads": (*_OF_ONE, "position")}
+    for key in () if kind == "lines" else apart.get(kind, _OF_ONE):
         chosen, one = _first(chosen, key)
         told.append(one)
+    if kind == "lines":
+        chosen, of_controls = _one_of_each_control(chosen)
+        told += of_controls
     return chosen, [one for one in told if one]
 
 
-def _first(chosen: pd.DataFrame, key: str) -> tuple[pd.DataFrame, str]:
+def _one_of_each_control(chosen: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Controls in one kind where the lines do not name it, as the measurement has one alone.
+
+    A control of the measurement's own variant, say, is preferred to others, and then the first.
+    """
+    known = measured_or_all(chosen)
+    told = []
+    for key in (*_NAMED, "layer", "head", "position"):
+        if known[key].nunique(dropna=False) > 1:
+            continue
+        its_own = known[key].iloc[:1]
+        for control in sorted({*chosen["control"].unique()} - {*known["control"].unique()}):
+            of_it = chosen["control"] == control
+            one, word = _first(chosen[of_it], key, its_own)
+            chosen = chosen[~of_it | chosen.index.isin(one.index)]
+            told += [f"{word} of control {control.replace('_', ' ')}"] if word else []
+    return chosen, told
+
+
+def _first(
+    chosen: pd.DataFrame, key: str, preferred: pd.Series | None = None
+) -> tuple[pd.DataFrame, str]:
     """The rows with one value in a column: the first that is measured, the absent one before all.
 
-    Also what was chosen among several, empty where nothing or the absent one was.
+    Also what was chosen among several, empty where nothing or the absent one was. A preferred value
+    comes before these.
     """
     known = measured_or_all(chosen)
     known = known[known["value"].notna()] if known["value"].notna().any() else known
     there = known[key].drop_duplicates().sort_values(na_position="first")
     if len(there) < 2:
         return chosen, ""
-    word = there.iloc[0]
+    of_those = there if preferred is None else there[there.isin(preferred)]
+    word = there.iloc[0] if of_those.empty else of_those.iloc[0]
     is_it = chosen[key].isna() if pd.isna(word) else chosen[key].isin([word])
     shown = "" if pd.isna(word) else word if isinstance(word, str) else f"{word:.0f}"
     return chosen.loc[is_it], f"{key} {shown}" if shown else ""

@@ -9,8 +9,8 @@ from pythia_traj.errors import AnalysisError, ConfigError, nearest
 from pythia_traj.outside import shown
 from pythia_traj.store.describe import describe
 
-_NULL = ("", "null")
-"""How null is written in a word's place."""
+_NULL = ("", "null", "none")
+"""How null is written in a word's place, in small letters or large ones."""
 
 
 def filters_of(run: str | Path, name: str) -> dict[str, Any]:
@@ -47,8 +47,8 @@ def where_of(given: Where | Iterable[str], option: str) -> dict[str, Word]:
     """Which rows of a metric a user means, by words and numbers in its key columns.
 
     Args:
-        given: words and numbers by column, or texts such as `layer=3,head=5`; nothing or `null`
-            stands for null.
+        given: words and numbers by column, or texts such as `layer=3,head=5`; nothing, `null`
+            or `none` stands for null.
         option: what a message calls it: `--where`.
 
     Raises:
@@ -73,7 +73,7 @@ def _checked(name: str, value: Word, option: str) -> Word:
     """What is looked for in a key column."""
     if name not in COLUMNS:
         raise ConfigError(f"{option} {shown(name)}: unknown column: {nearest(name, COLUMNS)}")
-    if value is None or value in _NULL:
+    if value is None or str(value).lower() in _NULL:
         return None
     if name not in NUMBERS:
         return str(value)

@@ -1,11 +1,14 @@
 """Figures: rows of `pythia_traj.load` in, a Plotly figure out; public as `pythia_traj.figures`.
 
-They are pure, and only draw what `pythia_traj.analysis` chooses, so that report, dashboard and
-notebook show the same. Rows come with controls (`controls=True`) or without. Trajectories of
+They are pure, and only draw what `pythia_traj.analysis` chooses, so that a report's page, `plot`
+and a notebook show the same. Rows come with controls (`controls=True`) or without. Trajectories of
 several models and labels share one figure. Rows without a value are not drawn; without any value,
 `NothingToDraw` says why.
 
-A file for each experiment, with its figures and its `CHARTS`; beside them:
+A file for each experiment, with its figures and its `CHARTS`: loss.py, induction.py,
+head_roles.py, ngram.py, logit_lens.py, linear_probe.py, representation.py, weights.py,
+activations.py, memorization.py, samples.py, behaviour.py, logit_attribution.py, ablation.py,
+patching.py, transplant.py, attribution.py; beside them:
 
 charts.py     which figures a report has, with headings and captions
 metric.py     the figure that fits one metric, whichever it is

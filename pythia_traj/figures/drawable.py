@@ -1,9 +1,27 @@
 """Whether there is anything to draw, and of how many models."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from pythia_traj.analysis.selection import reasons
 from pythia_traj.errors import ConfigError, PythiaTrajError
+
+
+class SeveralKindsError(ConfigError):
+    """The rows are of several models, say, and one figure cannot tell these apart.
+
+    Attributes:
+        columns: those by which to choose; empty where rows are there twice.
+        values: what stands in the column, where it is one.
+        told: the message without the name of the figure.
+    """
+
+    def __init__(
+        self, figure: str, told: str, columns: Sequence[str] = (), values: Sequence[str] = ()
+    ) -> None:
+        super().__init__(f"{figure} {told}" + (": select one first" if columns else ""))
+        self.columns, self.values, self.told = tuple(columns), tuple(values), told
 
 
 class NothingToDraw(PythiaTrajError):  # noqa: N818 - not an error
@@ -47,22 +65,21 @@ def one_each(chosen: pd.DataFrame, figure: str, *keys: str) -> None:
         *keys: columns that must have one value, words or numbers.
 
     Raises:
-        ConfigError: they hold several of one of the keys.
+        SeveralKindsError: they hold several of one of the keys.
     """
     for key in keys:
         names = sorted({named(value) for value in chosen[key].unique()})
         if len(names) > 1:
-            raise ConfigError(
-                f"{figure} draws one {key}, these rows hold {', '.join(names)}: select one first"
-            )
+            told = f"draws one {key}, these rows hold {', '.join(names)}"
+            raise SeveralKindsError(figure, told, [key], names)
 
 
 def named(value: str | float) -> str:
-    """A value of a column in a message: None where it is absent, as a filter has it.
+    """A value of a column in a message: none where it is absent, as `--where` takes it.
 
     >>> named(""), named(float("nan")), named(3.0), named("mean")
-    ('None', 'None', '3', 'mean')
+    ('none', 'none', '3', 'mean')
     """
     if isinstance(value, str):
-        return value or "None"
-    return "None" if pd.isna(value) else f"{value:.0f}"
+        return value or "none"
+    return "none" if pd.isna(value) else f"{value:.0f}"

@@ -5,6 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from pythia_traj.analysis import roles
+from pythia_traj.analysis.heads import head_name
 from pythia_traj.analysis.selection import WHICH
 from pythia_traj.figures import style
 from pythia_traj.figures.charts import Chart
@@ -28,8 +29,9 @@ def roles_over_steps(rows: pd.DataFrame) -> go.Figure:
 def roles_of_heads(rows: pd.DataFrame, step: int | None = None) -> go.Figure:
     """Which head has which role: a map at one step, and one of heads over steps.
 
-    A row is a role and a head that ever has it. A cell has the role's colour where the head has
-    it; in the upper map, a head with several roles has the colour of the first.
+    A row is a role and a head that ever has it; where a head has several rows, their labels name
+    the role too, and the hover of a row always does. A cell has the role's colour where the head
+    has it; in the upper map, a head with several roles has the colour of the first.
 
     Args:
         rows: rows of one model and one label.
@@ -54,12 +56,16 @@ def roles_of_heads(rows: pd.DataFrame, step: int | None = None) -> go.Figure:
         marker |= {"color": style.colour(roles_of_all.index(role))}
         name = style.literal(role.replace("_", " "))
         figure.add_scatter(x=[None], y=[None], name=name, marker=marker, **looks)
-    heads = [f"L{row['layer']}H{row['head']}" for row in over.meta["rows"]]
+    heads = [head_name(row["layer"], row["head"]) for row in over.meta["rows"]]
+    labels = [
+        _row_name(role, head) if heads.count(head) > 1 else head
+        for role, head in zip(of_rows, heads, strict=True)
+    ]
     fits = len(heads) * 12 <= (height := height_of(len(heads), 15))
     above = _BELOW_LEGEND + _LEGEND * len(set(of_rows))
     return figure.update_layout(
         # Where heads have no room, colours alone say where a role begins.
-        yaxis=row_labels(heads, of_rows, height) | {"showticklabels": fits},
+        yaxis=row_labels(labels, of_rows, height) | {"showticklabels": fits},
         coloraxis={"cmin": -0.5, "cmax": len(roles_of_all) - 0.5, "showscale": False}
         | {"colorscale": _bands(len(roles_of_all))},
         # A cell without colour is a head without the role, not one that was not measured.
@@ -81,7 +87,7 @@ def _timelines(found: pd.DataFrame) -> go.Heatmap:
     held = has.fillna(value=False).to_numpy(bool)
     rows = [row | {"role": row["metric"]} for row in over.meta["rows"]]
     number = np.array([roles_of_all.index(row["role"]) for row in rows])
-    names = [f"{row['role'].replace('_', ' ')} L{row['layer']}H{row['head']}" for row in rows]
+    names = [_row_name(row["role"], head_name(row["layer"], row["head"])) for row in rows]
     return over.update(
         y=[style.literal(name) for name in names],
         z=np.where(held, number[:, None], np.nan).astype(np.float32),
@@ -90,6 +96,10 @@ def _timelines(found: pd.DataFrame) -> go.Heatmap:
         # What it draws are the scores of the cells that have a colour.
         meta=over.meta | {"rows": rows, "value": "text"},
     )
+
+
+def _row_name(role: str, head: str) -> str:
+    return f"{role.replace('_', ' ')} {head}"
 
 
 def _bands(n: int) -> list[list[object]]:

@@ -15,6 +15,8 @@ from pythia_traj.figures.maps import heads_over_steps
 from pythia_traj.figures.style import Quantity
 
 ATTENTION = Quantity("attention", "share, 0 to 1", rangemode="tozero", scale="share")
+MATCHING = Quantity("prefix matching", "1 or less, by convention")
+"""In any convention: one of them is below 0 where attention goes elsewhere."""
 
 
 def copies_over_steps(rows: pd.DataFrame) -> go.Figure:
@@ -60,7 +62,7 @@ def induction_over_steps(
 def conventions_over_steps(rows: pd.DataFrame) -> go.Figure:
     """Prefix matching of the head with most of it, at each step, in every convention measured."""
     chosen = drawable(heads.prefix_matching_by_convention(rows), "prefix matching")
-    return over_steps(heads.largest_head(chosen), ATTENTION)
+    return over_steps(heads.largest_head(chosen), MATCHING)
 
 
 def attention_over_steps(rows: pd.DataFrame, variant: str = "two_halves") -> go.Figure:

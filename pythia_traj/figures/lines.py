@@ -1,7 +1,7 @@
 """Trajectories as lines, with their intervals and controls."""
 
-from collections.abc import Iterator, Mapping
-from itertools import cycle
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle, pairwise
 from typing import Any
 
 import numpy as np
@@ -10,14 +10,14 @@ import plotly.graph_objects as go
 
 from pythia_traj.analysis.selection import interval
 from pythia_traj.analysis.steps import step_position
-from pythia_traj.analysis.trajectories import at_some_steps, trajectories
+from pythia_traj.analysis.trajectories import Trajectory, at_some_steps, trajectories
 from pythia_traj.figures import style
 from pythia_traj.figures.axes import add_token_axis, step_axis
 from pythia_traj.figures.data import NUMBERS, key_of
 from pythia_traj.figures.style import Quantity
 
 MOST_COLOURS = len(style.PALETTE)
-"""More lines than these are ordered, such as layers, and get shades of one scale."""
+"""More layers than these get shades of one scale."""
 
 DOTTED = ("dot", "dashdot", "longdashdot")
 """The lines of controls, by kind of control."""
@@ -42,7 +42,7 @@ def over_steps(chosen: pd.DataFrame, quantity: Quantity) -> go.Figure:
     add_token_axis(figure, chosen)
     drawn = list(trajectories(chosen))
     names = list(dict.fromkeys(one.name for one in drawn))
-    colours = dict(zip(names, _colours(len(names)), strict=True))
+    colours = dict(zip(names, _colours(drawn, len(names)), strict=True))
     measured = {one.name for one in drawn if not one.control}
     controls = dict.fromkeys(one.control for one in drawn if one.control)
     dashes = {"": "solid"} | dict(zip(controls, cycle(DOTTED), strict=False))
@@ -89,8 +89,17 @@ def along(
     return figure
 
 
-def _colours(n: int) -> list[str]:
-    return [style.colour(i) for i in range(n)] if n <= MOST_COLOURS else style.shades(n)
+def _colours(drawn: Sequence[Trajectory], n: int) -> list[str]:
+    """The colours of n names: shades where they are of one layer each, in the order of layers.
+
+    Else the palette again, where neighbours are told apart, with other symbols.
+    """
+    layers = [one.rows["layer"].unique() for one in drawn if not one.control]
+    found = [float(of[0]) for of in layers if len(of) == 1]
+    ordered = len(found) == n and all(a < b for a, b in pairwise(found))
+    if ordered and n > MOST_COLOURS:
+        return style.shades(n)
+    return [style.colour(i) for i in range(n)]
 
 
 def blank(xaxis: dict[str, Any], quantity: Quantity) -> go.Figure:
@@ -163,7 +172,10 @@ def dotted(name: str, dash: str = "dot") -> go.Scatter:
 
 
 def bands(at: pd.DataFrame, line_colour: str, group: str) -> Iterator[go.Scatter]:
-    """The 95 % intervals, for each unbroken part of a line where they are known."""
+    """The 95 % intervals, for each unbroken part of a line where they are known.
+
+    That of a step alone is a vertical line, as an area of no width cannot be seen.
+    """
     at = at.reset_index(drop=True)
     low, high = interval(at)
     unknown = at["value"].isna() | low.isna() | high.isna()
@@ -171,12 +183,12 @@ def bands(at: pd.DataFrame, line_colour: str, group: str) -> Iterator[go.Scatter
         steps = part["step"].tolist()
         around = [*steps, *reversed(steps)]
         ends = np.concatenate([high[part.index], low[part.index][::-1]])
+        area = {"fill": "toself", "fillcolor": style.faint(line_colour), "line": {"width": 0}}
+        alone = {"line": {"color": line_colour, "width": 1.8}, "opacity": 0.5}
         yield go.Scatter(
             x=[step_position(step) for step in around],
             y=ends,
-            fill="toself",
-            fillcolor=style.faint(line_colour),
-            line={"width": 0},
+            **(area if len(steps) > 1 else alone),
             mode="lines",
             hoverinfo="skip",
             legendgroup=group,

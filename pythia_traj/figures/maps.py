@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from pythia_traj.analysis.heads import of_one_head
+from pythia_traj.analysis.heads import head_name, of_one_head
 from pythia_traj.analysis.steps import step_position
 from pythia_traj.errors import ConfigError
 from pythia_traj.figures import style
@@ -103,7 +103,7 @@ def heads_over_steps(
     chosen = drawable(of_one_head(chosen), "heads")
     over = cells_over_steps(chosen, ["layer", "head"], quantity)
     heads = [(row["layer"], row["head"]) for row in over.meta["rows"]]
-    names = [f"L{layer}H{head}" for layer, head in heads]
+    names = [head_name(*place) for place in heads]
     over.update(y=names)
     figure = two_panels(over, chosen, step, f"<br>{style.literal(quantity.title)} %{{z:.4f}}")
     colour(figure, quantity)

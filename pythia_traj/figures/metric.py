@@ -5,8 +5,7 @@ import plotly.graph_objects as go
 
 from pythia_traj.analysis import metric as analysis
 from pythia_traj.analysis.heads import of_one_head
-from pythia_traj.errors import ConfigError
-from pythia_traj.figures.drawable import NothingToDraw, drawable, one_each
+from pythia_traj.figures.drawable import NothingToDraw, SeveralKindsError, drawable, one_each
 from pythia_traj.figures.lines import along, over_steps
 from pythia_traj.figures.maps import heads_over_steps, layers_over_steps, parts_over_steps
 from pythia_traj.figures.style import Quantity
@@ -32,18 +31,16 @@ def metric_figure(rows: pd.DataFrame) -> go.Figure:
         rows: rows of one metric, as `pythia_traj.load` gives them, with controls or without.
 
     Raises:
-        ConfigError: they are of several metrics, or of several kinds that one figure cannot show:
-            the message names the column to choose by.
+        SeveralKindsError: they are of several metrics, or of several kinds that one figure cannot
+            show: it names the columns to choose by.
         NothingToDraw: they have no value.
     """
     if rows.empty:
         raise NothingToDraw("metric", {})
     metrics = sorted(map(str, rows["metric"].dropna().unique()))
     if len(metrics) > 1:
-        raise ConfigError(
-            f"metric_figure draws one metric, these rows hold {', '.join(metrics)}: select one"
-            " first"
-        )
+        told = f"draws one metric, these rows hold {', '.join(metrics)}"
+        raise SeveralKindsError("metric_figure", told, ["metric"], metrics)
     return figure_of(drawable(analysis.rows_of_metric(rows), metrics[0]))
 
 
@@ -102,5 +99,6 @@ def _refuse_several(chosen: pd.DataFrame, keys: list[str]) -> None:
     twice = chosen[chosen.duplicated([*keys, "step"], keep=False)]
     if len(twice):
         apart = [key for key in ("experiment", *analysis.SINGLE) if twice[key].nunique() > 1]
-        which = f"select one {' or '.join(apart)} first" if apart else "some rows are there twice"
-        raise ConfigError(f"metric_figure: several values at one step: {which}")
+        why = f"differ by {' and '.join(apart)}" if apart else "hold some twice"
+        told = f"draws one value of each at a step, these rows {why}"
+        raise SeveralKindsError("metric_figure", told, apart)

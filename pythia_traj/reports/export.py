@@ -281,7 +281,8 @@ def document(figure: go.Figure, title: str) -> bytes:
     scripts = re.findall(r"<script[^>]*>(.*?)</script>", body, flags=re.DOTALL)
     allowed = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
     policy = (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:"
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:;"
+        " base-uri 'none'; form-action 'none'"
     )
     head = (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

@@ -8,7 +8,9 @@ import pytest
 
 import pythia_traj as pt
 from pythia_traj.cli.plot import plot as command
+from pythia_traj.figures import data_of
 from pythia_traj.reports import plot as module
+from pythia_traj.suites.schedules import Schedule
 
 MINE = '''
 from pythia_traj.experiment import experiment
@@ -29,6 +31,12 @@ def norms(model, *, scale: int = 1) -> Rows:
         for head in range(4):
             for variant in ("frobenius", "spectral"):
                 rows.add(Key("by_head", variant, "head", layer=layer, head=head), norm + head)
+    for layer in range(2):
+        for head in range(4):
+            of_head = {"component": "head", "layer": layer, "head": head}
+            for part in (None, "fold_1"):
+                rows.add(Key("by_part", part=part, **of_head), norm + head)
+            rows.add(Key("by_part", control="shuffled", **of_head), -norm)
     rows.undefined(Key("nothing"), "context too short")
     return rows
 '''
@@ -62,6 +70,19 @@ def drawn(monkeypatch):
         return draw(rows)
 
     monkeypatch.setattr(module, "metric_figure", spy)
+    return seen
+
+
+@pytest.fixture
+def drawn_figures(monkeypatch):
+    """The figures that were written."""
+    seen, write = [], module.write_figure
+
+    def spy(figure, *where, **how):
+        seen.append(figure)
+        write(figure, *where, **how)
+
+    monkeypatch.setattr(module, "write_figure", spy)
     return seen
 
 
@@ -99,6 +120,9 @@ def test_a_metric_is_named_alone_with_its_label_or_its_experiment(
         (["--control", "none"], "control", {None}),
         (["--where", "part=first_copy"], "part", {"first_copy"}),
         (["--where", "part=null,layer=null"], "part", {None}),
+        (["--where", "part=None"], "part", {None}),
+        (["--where", "part=none"], "part", {None}),
+        (["--where", "control=init"], "control", {"init"}),
     ],
 )
 def test_options_choose_rows(cli, run, drawn, tmp_path, options, column, expected):
@@ -129,7 +153,32 @@ def test_options_choose_rows(cli, run, drawn, tmp_path, options, column, expecte
         (
             "norms.by_head",
             ["--model", "tiny"],
-            r"a figure draws one .*: select one first, by LABEL.METRIC, --model, --var",
+            r"a figure draws one label, these rows hold double, norms: choose by LABEL.METRIC$",
+        ),
+        (
+            "double.by_head",
+            ["--model", "tiny"],
+            r"draws one variant, these rows hold frobenius, spectral: choose by --variant frob",
+        ),
+        (
+            "double.by_head",
+            ["--variant", "spectral"],
+            r"draws one model, these rows hold other, tiny: choose by --model other$",
+        ),
+        (
+            "double.by_part",
+            ["--model", "tiny"],
+            r"draws one part, these rows hold fold_1, none: choose by --where part=none$",
+        ),
+        (
+            "norm",
+            ["--variant", "spectral", "--where", "variant=frobenius"],
+            "--where variant=frobenius and --variant are both given: give one",
+        ),
+        (
+            "norm",
+            ["--control", "init", "--where", "control=none"],
+            "--where control=none and --control are both given: give one",
         ),
         ("norm", ["--width", "poster"], "width 'poster': give one of page, column"),
     ],
@@ -182,8 +231,45 @@ def test_what_was_left_out_is_a_warning(cli, run, tmp_path):
 
 def test_the_training_of_a_suite_that_does_not_say_is_not_drawn(cli, run, tmp_path):
     code, _, err = cli("plot", run, "norm", "-o", tmp_path / "norm.html", "--training")
-    assert (code, err) == (0, "")
+    told = "the training of other, tiny is not drawn: its learning rate is not known"
+    assert (code, err) == (0, f"warning: {told}\n")
     assert "end of warm-up" not in (tmp_path / "norm.html").read_text()
+
+
+OF_HEADS = ("double.by_part", "--model", "tiny", "--where")
+
+
+def test_a_control_that_was_asked_for_and_is_not_in_a_map_is_a_warning(cli, run, tmp_path):
+    path = tmp_path / "map.html"
+    given = (*OF_HEADS, "part=none", "-o", path)
+    code, _, err = cli("plot", run, *given, "--control", "shuffled", "--control", "none")
+    told = "the figure shows the measurement without the control shuffled"
+    assert (code, err) == (
+        0,
+        f"warning: {told}: --where control=shuffled draws the control alone\n",
+    )
+    assert cli("plot", run, *given)[2] == "", "it was not asked for"
+    code, _, err = cli("plot", run, "double.norm", "-o", path, "--control", "shuffled")
+    assert (code, err) == (0, "")
+
+
+def test_a_control_alone_is_drawn(cli, run, tmp_path, drawn_figures):
+    given = (*OF_HEADS, "control=shuffled", "-o", tmp_path / "map.html")
+    assert cli("plot", run, *given)[0::2] == (0, "")
+    shown = data_of(drawn_figures[0])
+    assert {*shown["control"]} == {"shuffled"}
+    assert (shown["value"] < 0).all()
+
+
+def test_training_that_a_map_does_not_show_is_a_warning(cli, run, tmp_path, monkeypatch):
+    known = dict.fromkeys(("tiny", "other"), Schedule((0, 2), (0.0, 1e-3), 1))
+    monkeypatch.setattr(module, "schedules_of", lambda models: known)
+    path = tmp_path / "norm.html"
+    code, _, err = cli("plot", run, *OF_HEADS, "part=none", "-o", path, "--training")
+    assert (code, err.count("\n")) == (0, 1)
+    assert "warning: the training is not drawn: it stands beside lines over steps" in err
+    assert cli("plot", run, "double.norm", "-o", path, "--training")[0::2] == (0, "")
+    assert "learning rate" in path.read_text()
 
 
 def test_the_library_has_the_options_of_the_command(run, tmp_path):

@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -10,9 +11,12 @@ import pytest
 from plotly.graph_objects import Figure, Scatter
 
 from pythia_traj import figures
+from pythia_traj.analysis.layers import layer_names
+from pythia_traj.analysis.selection import plain_columns
 from pythia_traj.errors import ConfigError
 from pythia_traj.figures import style
 from pythia_traj.figures.drawable import NothingToDraw
+from tests.analysis.frames import frame
 
 ATTENTION = "attention (share, 0 to 1)"
 OVER_STEPS = [
@@ -21,7 +25,7 @@ OVER_STEPS = [
     (figures.icl_over_steps, "loss difference (nats per token)"),
     (figures.copies_over_steps, "loss (nats per token)"),
     (figures.induction_over_steps, ATTENTION),
-    (figures.conventions_over_steps, ATTENTION),
+    (figures.conventions_over_steps, "prefix matching (1 or less, by convention)"),
     (figures.attention_over_steps, ATTENTION),
 ]
 ALL = [draw for draw, _ in OVER_STEPS] + [figures.loss_by_position, figures.attention_of_heads]
@@ -116,12 +120,73 @@ def test_bands_are_95_percent_intervals_and_stop_where_these_are_unknown(rows):
 
 
 def test_bands_of_many_lines_have_their_colours(rows):
-    """More lines than colours get shades."""
+    """More lines than colours get these again, with other symbols."""
     loss = rows[(rows["metric"] == "nll") & (rows["experiment"] == "loss")]
     many = pd.concat([loss.assign(label=f"seed {i}") for i in range(9)])
     drawn = figures.loss_over_steps(many)
     bands = {trace.fillcolor for trace in drawn.data if trace.fill == "toself"}
-    assert len(bands) == 9
+    assert bands == {style.faint(colour) for colour in style.PALETTE}
+    measured = [trace for trace in lines(drawn) if "shuffled" not in trace.name]
+    looks = [(trace.line.color, trace.marker.symbol) for trace in measured]
+    assert looks[0] == ("#0072B2", "circle")
+    assert looks[7] == ("#0072B2", "diamond")
+    assert len({*looks}) == 9
+    assert {trace.line.dash for trace in measured} == {"solid"}
+
+
+def test_what_heads_of_two_models_attend_to_is_told_apart_by_colours_of_the_palette(two_models):
+    every = lines(figures.attention_over_steps(two_models))
+    drawn = [trace for trace in every if "shuffled" not in trace.name]
+    assert len(drawn) > len(style.PALETTE)
+    assert {trace.line.color for trace in drawn} == {*style.PALETTE}
+    assert all(a.line.color != b.line.color for a, b in pairwise(drawn))
+
+
+def of_layers(n, **columns):
+    where = {"metric": "own", "component": "resid_post"} | columns
+    measured = [where | {"layer": i, "step": s, "value": i + s} for i in range(n) for s in (0, 1)]
+    return plain_columns(frame(*measured)).assign(what=lambda rows: layer_names(rows))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        (of_layers(9), style.shades(9)),
+        (of_layers(7), [*style.PALETTE]),
+        (of_layers(9)[::-1], [style.colour(i) for i in range(9)]),
+        (pd.concat([of_layers(5, model="a"), of_layers(5, model="b")]), [*style.PALETTE] * 2),
+    ],
+    ids=["many layers", "few", "in another order", "two models"],
+)
+def test_many_layers_in_order_have_shades_and_nothing_else_has(chosen, expected):
+    drawn = lines(figures.over_steps(chosen, style.Quantity("own", "")))
+    assert [trace.line.color for trace in drawn] == expected[: len(drawn)]
+
+
+@pytest.mark.parametrize("known", [(512,), (0, 512, 143000)])
+def test_the_interval_of_a_step_alone_is_a_short_vertical_line(rows, known):
+    """Of the only step, or of one whose neighbours have none."""
+    some = rows if len(known) > 1 else rows[rows["step"].isin(known)]
+    alone = some.assign(stderr=some["stderr"].where(some["step"].isin(known)))
+    text = named(figures.loss_over_steps(alone), "text")
+    drawn = figures.loss_over_steps(alone).data
+    marks = [one for one in drawn if one.legendgroup == text.legendgroup and not one.name]
+    upright = next(one for one in marks if one.meta["steps"] == [512, 512])
+    assert {*upright.x} == {math.log2(513)}
+    at = at_step(text, 512)
+    up = 1.96 * np.asarray(text.customdata)[at, 2]
+    assert (max(upright.y), min(upright.y)) == pytest.approx((text.y[at] + up, text.y[at] - up))
+    assert (upright.fill, upright.line.color, upright.showlegend) == (None, "#0072B2", False)
+    assert upright.line.width > 1
+    assert "key" not in upright.meta
+    assert all(one.fill is None for one in marks if len({*one.meta["steps"]}) == 1)
+
+
+def test_the_title_of_prefix_matching_by_convention_allows_what_is_below_0(rows):
+    below = rows.assign(value=rows["value"].mask(rows["metric"] == "prefix_matching", -0.5))
+    figure = figures.conventions_over_steps(below)
+    assert "0 to 1" not in figure.layout.yaxis.title.text
+    assert figure.layout.yaxis.rangemode == "normal"
 
 
 def test_a_figure_of_many_lines_has_room_for_their_names(rows):
@@ -304,6 +369,14 @@ def test_hostile_names_are_literal_in_traces_and_hovers(rows_of):
     hovers = [trace.hovertemplate for trace in lines(figure)]
     assert any(style.literal(hostile) in text for text in hovers)
     assert not any("<a" in text or "<b>m" in text or "%{x}" in text for text in hovers)
+
+
+def test_remarks_on_values_are_literal():
+    hostile = "<a href='javascript:alert(1)'>%{x}$y$"
+    noted = of_layers(1).assign(note=hostile)
+    (drawn,) = lines(figures.over_steps(noted, style.Quantity("own", "")))
+    assert {*drawn.text} == {style.literal(hostile)}
+    assert "<br>%{text}<br>" in drawn.hovertemplate
 
 
 def test_drawing_needs_no_torch():

@@ -168,7 +168,7 @@ def test_several_values_of_one_cell_are_refused():
     with pytest.raises(ConfigError, match="several values at one step"):
         figures.layers_over_steps(choose(rows, ["cka"], "resid_post"), AMOUNT)
     rows = frame(layer(0, 1.0), layer(0, 2.0, size=7))
-    with pytest.raises(ConfigError, match="draws one size, these rows hold 7, None: select one"):
+    with pytest.raises(ConfigError, match="draws one size, these rows hold 7, none: select one"):
         figures.layers_over_steps(choose(rows, ["cka"], "resid_post"), AMOUNT)
 
 

@@ -3,7 +3,9 @@
 import math
 
 import pandas as pd
+import pytest
 
+from pythia_traj.analysis.onsets.onset import STATUSES
 from pythia_traj.figures import attention_of_heads, copies_over_steps, loss_over_steps
 from pythia_traj.figures.data import data_of
 from pythia_traj.figures.marks import with_onsets
@@ -55,8 +57,9 @@ def test_an_onset_of_a_head_is_a_point_in_its_row(rows):
     assert marks_of(with_onsets(other, pd.DataFrame([of_head]))) == []
 
 
-def test_what_has_no_date_is_not_marked(rows):
-    undated = dated(rows, 600.0, **WHOLE) | {"status": "unsure"}
+@pytest.mark.parametrize("status", sorted({*STATUSES} - {"onset"}))
+def test_what_has_no_date_is_not_marked(rows, status):
+    undated = dated(rows, 600.0, **WHOLE) | {"status": status}
     figure = loss_over_steps(rows)
     assert with_onsets(figure, pd.DataFrame([undated])) is figure
 

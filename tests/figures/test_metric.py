@@ -1,4 +1,4 @@
-"""The figure of one metric, whichever it is, and the charts of an experiment without its own."""
+"""The figure of one metric, whichever it is."""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,6 @@ from pythia_traj import figures
 from pythia_traj.errors import ConfigError
 from pythia_traj.figures.drawable import NothingToDraw
 from pythia_traj.figures.metric import metric_figure
-from pythia_traj.figures.own import own_charts
 from tests.analysis.frames import frame
 from tests.figures.test_every_chart import assert_drawn_as_measured
 
@@ -95,6 +94,14 @@ def test_of_more_than_20_lines_the_highest_at_the_last_step_are_drawn_and_the_le
     assert few.layout.legend.title.text is None
 
 
+def test_the_highest_lines_are_so_by_their_measurements_not_by_their_controls():
+    many = [own(part=f"p{i:02}", value=float(i)) for i in range(25)]
+    controls = [own(part=f"p{i:02}", value=100.0 - i, control="random") for i in range(25)]
+    for rows in (rows_of(*many, *controls), rows_of(*controls, *many)):
+        shown = figures.data_of(metric_figure(rows))
+        assert {*shown["part"]} == {f"p{i:02}" for i in range(5, 25)}
+
+
 def layers(n, **columns):
     return [own(component="resid_post", layer=i, value=i / 100, **columns) for i in range(n)]
 
@@ -147,7 +154,7 @@ REFUSED = {
     ),
     "heads and others": (
         (*heads(), own(component="mlp", layer=0), own()),
-        "one component, these rows hold None, head, mlp: select one first",
+        "one component, these rows hold head, mlp, none: select one first",
     ),
     "heads of models": (
         (*heads(model="a"), *heads(model="b")),
@@ -167,15 +174,15 @@ REFUSED = {
     ),
     "heads of two experiments": (
         (*heads(), *heads(experiment="other")),
-        "metric_figure: several values at one step: select one experiment first",
+        "metric_figure draws one value of each at a step, these rows differ by experiment: select",
     ),
     "the same rows twice": (
         (own(), own()),
-        "metric_figure: several values at one step: some rows are there twice",
+        "metric_figure draws one value of each at a step, these rows hold some twice$",
     ),
     "one line of two experiments": (
         (own(), own(experiment="other")),
-        "several values at one step: select one experiment first",
+        "draws one value of each at a step, these rows differ by experiment: select one first$",
     ),
 }
 
@@ -231,66 +238,3 @@ def test_every_metric_that_is_ours_is_drawn_or_refused(metric, every_row):
             assert "select one" in str(refused)
         else:
             assert_drawn_as_measured(figure, rows)
-
-
-def test_an_experiment_without_charts_has_one_for_each_metric_the_whole_models_first():
-    rows = rows_of(
-        *heads(), *heads(variant="zero"), own("loss"), own("extra_sd", control="random"), own("b")
-    )
-    charts = own_charts(rows)
-    assert [chart.heading for chart in charts] == ["loss", "b", "size"]
-    assert [chart.each for chart in charts] == ["label", "label", "unit"]
-    assert {chart.experiment for chart in charts} == {"mine"}
-    assert names(charts[0].draw(rows)) == ["loss"]
-    assert len(maps(charts[2].draw(rows))) == 2
-
-
-def test_a_chart_of_several_kinds_shows_the_first_and_says_which():
-    both = rows_of(*heads(variant="mean"), *heads(variant="zero"))
-    (chart,) = own_charts(both)
-    assert chart.caption.endswith("Of several: variant mean.")
-    assert set(figures.data_of(chart.draw(both))["variant"]) == {"mean"}
-    parts = rows_of(*heads(), own(component="mlp", layer=0))
-    (chart,) = own_charts(parts)
-    assert chart.caption.endswith("Of several: component head.")
-
-
-def test_a_chart_of_heads_or_layers_by_position_shows_the_first():
-    by_position = rows_of(*heads(position=1), *heads(position=2))
-    (chart,) = own_charts(by_position)
-    assert chart.caption.endswith("Of several: position 1.")
-    assert set(figures.data_of(chart.draw(by_position))["position"]) == {1}
-    layers_too = [own(component="mlp", layer=i, position=p) for i in (0, 1) for p in (1, 2)]
-    (chart,) = own_charts(rows_of(*layers_too))
-    assert chart.caption.endswith("Of several: layer 0.")
-    assert set(figures.data_of(chart.draw(rows_of(*layers_too)))["layer"]) == {0}
-
-
-def test_a_caption_says_what_dotted_lines_are():
-    (chart,) = own_charts(rows_of(own(), own(control="control_task")))
-    assert chart.caption.endswith("Dotted: the controls, control task.")
-
-
-def test_there_are_at_most_12_charts():
-    assert len(own_charts(rows_of(*(own(f"m{i}") for i in range(15))))) == 12
-    assert own_charts(pd.DataFrame()) == ()
-
-
-def test_the_chart_of_a_metric_without_a_value_says_why():
-    rows = rows_of(own()).assign(value=np.nan, reason="too short")
-    (chart,) = own_charts(rows)
-    with pytest.raises(NothingToDraw, match="too short"):
-        chart.draw(rows)
-
-
-def test_every_experiment_of_ours_could_do_without_its_charts(every_value):
-    for _, rows in every_value.groupby("experiment", observed=True):
-        charts = own_charts(rows)
-        assert charts
-        for chart in charts:
-            try:
-                figure = chart.draw(rows)
-            except NothingToDraw as nothing:
-                assert nothing.reasons
-            else:
-                assert_drawn_as_measured(figure, rows)

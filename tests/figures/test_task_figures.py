@@ -1,12 +1,17 @@
 """Lines and rows of the figures of tasks, roles, n-grams, probes and weights, of a tiny run."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import pythia_traj as pt
 from pythia_traj import figures
 from pythia_traj.figures import style
 from pythia_traj.figures.drawable import NothingToDraw
+from tests.analysis.test_roles import rows_of as roles_of
+
+HIGH = (0.9, 0.9, 0.9, 0.9)
+"""Scores of a head with a role."""
 
 
 @pytest.fixture
@@ -179,6 +184,27 @@ def test_a_row_is_a_role_and_a_head_that_ever_has_it(of):
     assert roles == sorted(roles, key=list(dict.fromkeys(roles)).index), "roles stand together"
     legend = [trace.name for trace in figure.data if trace.type == "scatter" and trace.name]
     assert legend == [role.replace("_", " ") for role in dict.fromkeys(roles)]
+
+
+def test_rows_of_a_head_with_several_roles_are_told_apart():
+    rows = pd.concat(
+        [
+            roles_of({(0, 0): HIGH, (1, 1): HIGH}, role="induction"),
+            roles_of({(0, 0): HIGH, (0, 2): HIGH}, role="previous_token"),
+        ]
+    )
+    figure = figures.roles_of_heads(rows)
+    over = figure.data[1]
+    roles = [row["role"] for row in over.meta["rows"]]
+    twice = {role: f"{role.replace('_', ' ')} L0H0" for role in roles}
+    alone = {"induction": "L1H1", "previous_token": "L0H2"}
+    shown = dict(zip(over.y, figure.layout.yaxis.ticktext, strict=True))
+    assert shown == {
+        **{name: name for name in twice.values()},
+        **{f"{role.replace('_', ' ')} {head}": head for role, head in alone.items()},
+    }
+    assert figure.layout.yaxis.showticklabels
+    assert over.hovertemplate.startswith("<b>%{y}</b>"), "which names the role"
 
 
 def test_cells_are_coloured_where_the_head_has_the_role_and_tell_its_score(of):

@@ -235,6 +235,8 @@ def test_the_html_loads_nothing_and_allows_only_its_scripts():
     outside = re.sub(r"<script[^>]*>.*?</script>", "", page, flags=re.DOTALL)
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', outside)[1]
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    # Those two do not fall back to default-src.
+    assert policy.endswith("; base-uri 'none'; form-action 'none'")
     assert policy.count("'sha256-") == len(re.findall("<script", page)) - page.count('"<script')
     assert "a &lt;title&gt;" in outside
     assert not re.search(r"(src|href)=", outside)
