@@ -8,9 +8,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from pythia_traj.analysis.findings.chosen import findings, nothing_found
-from pythia_traj.analysis.findings.dated import dated, dated_rows
+from pythia_traj.analysis.findings.dated import dated, dated_rows, marked
 from pythia_traj.analysis.findings.finding import Finding
-from pythia_traj.analysis.onsets.run import surely_rising
 from pythia_traj.analysis.samples import sample_texts
 from pythia_traj.analysis.schedules import schedules_of
 from pythia_traj.figures.marks import with_onsets
@@ -87,4 +86,4 @@ class Examined:
 
     def dress(self, figure: go.Figure) -> go.Figure:
         """A figure with the onsets of its trajectories, and how training went."""
-        return with_training(with_onsets(figure, surely_rising(self.onsets)), self.schedules)
+        return with_training(with_onsets(figure, marked(self.onsets)), self.schedules)
