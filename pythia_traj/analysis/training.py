@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from pythia_traj.analysis.selection import measured
+from pythia_traj.analysis.selection import finite, measured
 from pythia_traj.analysis.text import loss_on_text
 
 
@@ -21,8 +20,7 @@ def training_of(rows: pd.DataFrame) -> dict[str, dict[str, list[Any]]]:
     """
     if rows.empty:
         return {}
-    losses = measured(loss_on_text(rows))
-    losses = losses[np.isfinite(losses["value"])]
+    losses = finite(measured(loss_on_text(rows)))
     found: dict[str, dict[str, list[Any]]] = {}
     for model, of_model in rows.groupby("model", observed=True):
         tokens = of_model.drop_duplicates("step").sort_values("step")
