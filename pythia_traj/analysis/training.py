@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from pythia_traj.analysis.selection import measured
+from pythia_traj.analysis.selection import finite, measured
 from pythia_traj.analysis.text import loss_on_text
 
 
@@ -25,8 +24,7 @@ def training_of(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """
     if rows.empty:
         return {}
-    losses = measured(loss_on_text(rows))
-    losses = losses[np.isfinite(losses["value"])]
+    losses = finite(measured(loss_on_text(rows)))
     by_label = losses.groupby("label")
     order = sorted(
         by_label.groups,

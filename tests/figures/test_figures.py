@@ -174,8 +174,9 @@ def test_the_interval_of_a_step_alone_is_a_short_vertical_line(rows, known):
     upright = next(one for one in marks if one.meta["steps"] == [512, 512])
     assert {*upright.x} == {math.log2(513)}
     at = at_step(text, 512)
-    up = 1.96 * np.asarray(text.customdata)[at, 2]
-    assert (max(upright.y), min(upright.y)) == pytest.approx((text.y[at] + up, text.y[at] - up))
+    up = 1.9983 * np.asarray(text.customdata)[at, 2]  # t of 63
+    ends = (text.y[at] + up, text.y[at] - up)
+    assert (max(upright.y), min(upright.y)) == pytest.approx(ends, rel=1e-4)
     assert (upright.fill, upright.line.color, upright.showlegend) == (None, "#0072B2", False)
     assert upright.line.width > 1
     assert "key" not in upright.meta
