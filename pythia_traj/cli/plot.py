@@ -23,7 +23,9 @@ def plot(
     ] = None,
     where: Annotated[
         list[str] | None,
-        typer.Option(metavar="COLUMN=VALUE", help="Rows with this in a column: part=top2; repeat."),
+        typer.Option(
+            metavar="COLUMN=VALUE", help="Rows with this there: part=top2, part=none; repeat."
+        ),
     ] = None,
     training: Annotated[
         bool,
