@@ -4,7 +4,7 @@ What cannot be read is left out and said in a note. Only what is not a run at al
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ import pandas as pd
 
 from pythia_traj import schema
 from pythia_traj.analysis.comparison.sides import given_twice, unique_names
+from pythia_traj.analysis.wording import listed
 from pythia_traj.errors import AnalysisError
 from pythia_traj.reports.notes import Note, notes_of, of_files
 from pythia_traj.store.done import Found, list_tables
 from pythia_traj.store.layout import Run, read_facts, say_newer
+from pythia_traj.store.mixed import differences
 from pythia_traj.store.read import Read, published_models, read_run
 from pythia_traj.store.records import Footer
 from pythia_traj.sweeps.status import Status, status
@@ -118,7 +120,7 @@ def read_runs(runs: Sequence[str | Path]) -> ReadRuns:
         },
         models=_together([one.renamed(one.models) for one in read]),
         status={one.path: one.status for one in read},
-        notes=tuple(note for one in read for note in one.notes),
+        notes=(*(note for one in read for note in one.notes), *_apart(read, names)),
         _runs=tuple(read),
     )
 
@@ -203,6 +205,22 @@ def read_models(run: Run, units: Mapping[Found, Footer]) -> tuple[pd.DataFrame, 
 
 def _no_models() -> pd.DataFrame:
     return published_models().iloc[:0].astype({"model": "category"}).assign(origin=None)
+
+
+def _apart(read: Sequence[_OneRun], names: Mapping[Path, str]) -> Iterator[Note]:
+    """Which labels of several runs were measured with different settings."""
+    of_labels: dict[str, dict[str, dict[str, Any]]] = {}
+    for one in read:
+        for found, footer in one.found.footers.items():
+            of_labels.setdefault(found.label, {}).setdefault(names[one.path], footer.settings)
+    for label, settings in of_labels.items():
+        if different := differences(settings.values()):
+            runs = listed(list(settings))
+            yield Note(
+                "warning",
+                f"{label} was measured with different settings in {runs} ({different}): what"
+                " differs there may not come from training",
+            )
 
 
 def _names(paths: Sequence[Path]) -> dict[Path, str]:

@@ -368,6 +368,19 @@ def test_models_of_one_name_are_named_with_their_run(run, suite, mine, tmp_path)
     assert words.startswith("other: left out 1 damaged file")
 
 
+def test_a_label_of_two_runs_with_different_settings_is_said(run, suite, mine, tmp_path):
+    request = {"model": str(suite), "steps": "1", "device": "cpu"}
+    twice = {"norms": {"use": f"{mine}:norms", "scale": 2}}
+    pt.sweep(pt.SweepConfig(**request, experiments=twice, out=tmp_path / "other"))
+    words = said(read_runs([run, tmp_path / "other"]), "warning")
+    assert (
+        "norms was measured with different settings in run and other (scale: 1, 2): what differs"
+        " there may not come from training"
+    ) in words
+    same = Path(shutil.copytree(run, tmp_path / "same"))
+    assert said(read_runs([run, same]), "warning") == []
+
+
 def test_runs_of_one_name_are_called_by_their_paths(made, tmp_path):
     twin = Path(shutil.copytree(made, tmp_path / "deep" / "run"))
     found = read_runs([made, twin])
