@@ -180,7 +180,7 @@ def test_the_readmes_commands_run(demo, tmp_path, monkeypatch, capsys):
             assert app(command[1:], standalone_mode=False) in (None, 0)
             ran.add(command[1])
     assert ran == {
-        *("models", "cache", "steps", "experiments", "sweep", "status", "describe", "report"),
+        *("models", "cache", "steps", "experiments", "sweep", "status", "describe", "report", "plot"),
         *("convert", "doctor", "schema", "submit", "worker", "onset", "compare"),
     }
     assert (tmp_path / "first.html").exists()
