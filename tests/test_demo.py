@@ -180,8 +180,8 @@ def test_the_readmes_commands_run(demo, tmp_path, monkeypatch, capsys):
             assert app(command[1:], standalone_mode=False) in (None, 0)
             ran.add(command[1])
     assert ran == {
-        *("models", "cache", "steps", "experiments", "sweep", "status", "describe", "report", "plot"),
-        *("convert", "doctor", "schema", "submit", "worker", "onset", "compare"),
+        *("models", "cache", "steps", "experiments", "sweep", "status", "describe", "report"),
+        *("convert", "doctor", "schema", "submit", "worker", "onset", "compare", "plot"),
     }
     assert (tmp_path / "first.html").exists()
     config = readme.partition("```yaml\n")[2].partition("```")[0]
