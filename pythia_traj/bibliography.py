@@ -268,9 +268,6 @@ LIBRARIES = {"transformer-lens": "Nanda and Bloom 2022"}
 ONSETS = ("Benjamini and Hochberg 1995",)
 """What dating onsets of many heads rests on."""
 
-CHANGE_POINTS = ("Killick et al. 2012", "Truong et al. 2020")
-"""What change points rest on."""
-
 ERRORS = ("Rust and Rao 1996",)
 """What standard errors of clustered items rest on."""
 

@@ -5,7 +5,6 @@ import re
 import pytest
 
 from pythia_traj.bibliography import (
-    CHANGE_POINTS,
     ERRORS,
     LIBRARIES,
     ONSETS,
@@ -69,7 +68,7 @@ def test_every_work_that_an_experiment_of_ours_cites_is_known():
 
 
 def test_suites_libraries_and_methods_name_known_works():
-    named = {*SUITES.values(), *LIBRARIES.values(), *ONSETS, *CHANGE_POINTS, *ERRORS}
+    named = {*SUITES.values(), *LIBRARIES.values(), *ONSETS, *ERRORS}
     assert named - WORKS.keys() == set()
     assert {record.suite for record in catalog().values()} == set(SUITES)
 

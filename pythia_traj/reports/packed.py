@@ -2,8 +2,6 @@
 
 import base64
 import gzip
-import json
-from typing import Any
 
 import plotly.graph_objects as go
 
@@ -17,9 +15,3 @@ def packed(figure: go.Figure) -> str:
     bare.layout.template = None
     # Without a time of change, so that one figure is one text.
     return base64.b64encode(gzip.compress(bare.to_json().encode(), mtime=0)).decode()
-
-
-def unpacked(text: str) -> dict[str, Any]:
-    """The figure that a page carries, as a dictionary."""
-    found: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(text)))
-    return found

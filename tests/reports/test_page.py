@@ -1,5 +1,8 @@
 """The page: one file, no network, all data text, nothing undefined passed over."""
 
+import base64
+import gzip
+import json
 import os
 import re
 import tomllib
@@ -17,7 +20,6 @@ from pythia_traj.figures.charts import charts
 from pythia_traj.reports.contents import Told, file_name, page_of
 from pythia_traj.reports.methods import MeasuredExperiment, MeasuredModel, Methods
 from pythia_traj.reports.notes import Note
-from pythia_traj.reports.packed import unpacked
 from pythia_traj.reports.report import rendered, write_text
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +74,11 @@ def make(rows: pd.DataFrame, title: str = "A run", **more: object) -> Page:
 
 
 CARRIED = "application/octet-stream"
+
+
+def unpacked(text: str) -> dict:
+    """The figure that a page carries."""
+    return json.loads(gzip.decompress(base64.b64decode(text)))
 
 
 @pytest.fixture(scope="module")
