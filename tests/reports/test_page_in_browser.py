@@ -2,12 +2,15 @@
 
 import csv
 import io
+import json
 import math
 import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 
 from pythia_traj import figures
@@ -253,6 +256,13 @@ def test_the_slider_moves_the_maps_of_one_step(opened, shown_rows):
         assert said == f"at step {step:,}"
         place = page.evaluate("one => document.querySelector(one).layout.shapes[0].x0", MAP)
         assert place == math.log2(step + 1)
+    # Those out of sight follow.
+    settled(page)
+    marked = page.locator("[data-figure]").evaluate_all(
+        "all => all.filter(one => (one.layout.meta || {}).over === 'steps')"
+        ".map(one => one.layout.shapes[0].x0)"
+    )
+    assert set(marked) == {math.log2(143001)}
 
 
 def test_it_plays_from_the_first_step_to_the_last_and_stops(opened):
@@ -445,3 +455,77 @@ def as_csv(value: object) -> str:
     if value is None or pd.isna(value):
         return ""
     return value if isinstance(value, str) else str(int(value))
+
+
+@pytest.mark.parametrize("kind", ["f8", "f4", "i4", "i2", "i1", "u4", "u2", "u1"])
+def test_arrays_are_unpacked_with_their_types(kind, one_page):
+    numbers = np.array([[0, 1, 100], [-100 if kind[0] != "u" else 200, 7, 3]], kind)
+    carried = json.loads(go.Figure(go.Heatmap(z=numbers)).to_json())["data"][0]["z"]
+    assert carried["dtype"] == kind
+    assert one_page.evaluate("z => plain(z).map(row => [...row])", carried) == numbers.tolist()
+
+
+@pytest.mark.parametrize(
+    ("step", "value"), [(0, 5), (10, 4), (15, 3), (30, None), (35, None), (41, None)]
+)
+def test_between_measured_steps_a_place_is_on_the_line_and_beside_missing_ones_nowhere(
+    step, value, one_page
+):
+    found = one_page.evaluate(
+        "step => between([0, 10, 20, 30, 40], [5, 4, 2, null, 1], step)", step
+    )
+    assert found == value
+
+
+def test_texts_with_commas_quotes_and_newlines_are_one_cell_of_the_csv(one_page):
+    rows = [{"label": 'a,"b"\nc', "step": 1, "value": 0.1}, {"label": None, "step": 2, "value": 3}]
+    text = one_page.evaluate("rows => asCsv(rows)", rows)
+    assert list(csv.reader(io.StringIO(text, newline=""))) == [
+        ["label", "step", "value"],
+        ['a,"b"\nc', "1", "0.1"],
+        ["", "2", "3"],
+    ]
+
+
+def test_cells_without_a_value_are_not_in_the_csv_and_what_is_drawn_twice_is_once(one_page):
+    trace = {
+        "type": "heatmap",
+        "z": [[0.5, None], [None, 0.25]],
+        "meta": {"key": {"label": "a"}, "rows": [{"layer": 0}, {"layer": 1}], "steps": [4, 8]},
+    }
+    found = one_page.evaluate("trace => dataOf({data: [trace, trace]})", trace)
+    assert found == [
+        {"label": "a", "layer": 0, "step": 4, "tokens": None, "value": 0.5},
+        {"label": "a", "layer": 1, "step": 8, "tokens": None, "value": 0.25},
+    ]
+
+
+def test_of_several_roles_of_a_head_a_map_of_one_step_shows_the_first(one_page):
+    figure = {
+        "data": [
+            {"z": [[None, None]]},
+            {
+                "z": [[2, None], [3, 3], [None, 1]],
+                "meta": {
+                    "steps": [4, 8],
+                    "rows": [{"layer": layer, "head": 0} for layer in (0, 0, 1)],
+                },
+            },
+        ],
+    }
+    shown = (
+        "([figure, step]) => { const data = structuredClone(figure.data);"
+        " showStep(figure, data, {meta: {at: [0, 1]}}, step); return data[0].z; }"
+    )
+    assert one_page.evaluate(shown, [figure, 4]) == [[2, None]]
+    assert one_page.evaluate(shown, [figure, 8]) == [[3, 1]]
+
+
+@pytest.fixture(scope="module")
+def one_page(browser, written):
+    """The page, for its own functions."""
+    page = browser.new_page()
+    page.goto(written.as_uri())
+    settled(page)
+    yield page
+    page.close()
