@@ -83,10 +83,10 @@ def _section(experiment: str, rows: pd.DataFrame) -> Section:
 
 def _drawing(chart: Chart, rows: pd.DataFrame) -> Drawing | None:
     """A chart's panels; None where no rows are for it."""
-    groups = dict(_groups(chart, rows))
+    groups = list(_groups(chart, rows))
     panels = [
         panel
-        for of, group in groups.items()
+        for of, group in groups
         if (panel := _panel(chart, of if len(groups) > 1 else "", group)) is not None
     ]
     _align([panel.figure for panel in panels if panel.figure is not None])
