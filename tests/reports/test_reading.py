@@ -136,7 +136,9 @@ def test_damaged_items_are_said_when_they_are_read(run):
 
 
 @pytest.mark.parametrize(
-    "damage", [d.shortened_to(0.5), d.flipped(0.5), d.replaced_by(b"")], ids=str
+    "damage",
+    [d.shortened_to(0.5), d.flipped(0.5), d.replaced_by(b"")],
+    ids=["shortened", "flipped", "empty"],
 )
 def test_a_damaged_file_costs_its_own_rows(run, damage):
     damage(run / "metrics" / UNIT)
