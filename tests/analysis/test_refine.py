@@ -2,16 +2,13 @@
 curves whose onset is known.
 """
 
-import importlib
-import sys
-from pathlib import Path
-
 import pytest
 
 from pythia_traj.analysis.adaptive.rule import ENDS, REASONS, START, choose, gaps
 from pythia_traj.analysis.onsets.onset import Onset
 from pythia_traj.steps import select
 from pythia_traj.suites.catalog import EARLY, EVERY_THOUSAND
+from tests.benchmark import benchmark
 
 PUBLISHED = (*EARLY, *EVERY_THOUSAND)
 FIRST = select(START, PUBLISHED)
@@ -152,13 +149,9 @@ def test_gaps_are_what_was_not_measured_between_neighbours_the_widest_first():
 
 
 @pytest.fixture(scope="module")
-def benchmark():
-    folder = str(Path(__file__).parents[2] / "benchmarks")
-    sys.path.insert(0, folder)
-    try:
-        yield importlib.import_module("refine")
-    finally:
-        sys.path.remove(folder)
+def refine_benchmark():
+    with benchmark("refine") as program:
+        yield program
 
 
 CURVES = 12
@@ -166,21 +159,22 @@ CURVES = 12
 
 
 @pytest.mark.slow
-def test_on_known_curves_intervals_hold_the_crossing_with_few_steps(benchmark):
-    ordinary = benchmark.ORDINARY
+def test_on_known_curves_intervals_hold_the_crossing_with_few_steps(refine_benchmark):
+    ordinary = refine_benchmark.ORDINARY
     found = [
-        benchmark.search(benchmark.draw(kind, number), draws=300)
+        refine_benchmark.search(refine_benchmark.draw(kind, number), draws=300)
         for kind in ordinary
         for number in range(CURVES)
     ]
-    figures = benchmark.summary(found)
+    figures = refine_benchmark.summary(found)
     assert figures["holds"] >= 0.93
     assert figures["steps"] <= 17
     assert max(one.steps for one in found) <= 30
     assert figures["same_bracket"] >= 0.8
 
 
-def test_a_flat_curve_is_given_no_onset_and_spends_the_budget(benchmark):
-    found = [benchmark.search(benchmark.draw("flat", number), draws=100) for number in range(6)]
+def test_a_flat_curve_is_given_no_onset_and_spends_the_budget(refine_benchmark):
+    flat = (refine_benchmark.draw("flat", number) for number in range(6))
+    found = [refine_benchmark.search(one, draws=100) for one in flat]
     assert [one.onset.status for one in found].count("none") >= 5
     assert {one.steps for one in found if one.onset.status == "none"} == {30}

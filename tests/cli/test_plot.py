@@ -11,6 +11,7 @@ from pythia_traj.cli.plot import plot as command
 from pythia_traj.figures import data_of
 from pythia_traj.reports import plot as module
 from pythia_traj.suites.schedules import Schedule
+from tests.chromium import in_chromium
 
 MINE = '''
 from pythia_traj.experiment import experiment
@@ -40,10 +41,6 @@ def norms(model, *, scale: int = 1) -> Rows:
     rows.undefined(Key("nothing"), "context too short")
     return rows
 '''
-
-CHROME = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
 
 
 @pytest.fixture(scope="module")
@@ -211,8 +208,7 @@ def test_without_chrome_a_sentence_says_what_to_install(cli, run, tmp_path, monk
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.chromium
-@pytest.mark.skipif(CHROME is None, reason="no Chromium is installed")
+@in_chromium
 def test_a_pdf_is_written_by_the_command(cli, run, tmp_path):
     path = tmp_path / "deep" / "norm.pdf"
     code, out, err = cli("plot", run, "norm", "-o", path, "--width", "column")

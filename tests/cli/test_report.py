@@ -12,10 +12,8 @@ import pythia_traj as pt
 from pythia_traj.cli.report import report as command
 from pythia_traj.store.events import EventLog
 from pythia_traj.store.layout import Run
+from tests.chromium import in_chromium
 
-CHROME = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
 UNIT = "metrics/model=tiny/label=ind/step-000001.parquet"
 
 
@@ -125,8 +123,7 @@ def test_without_chrome_figures_are_refused_before_anything_is_written(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.chromium
-@pytest.mark.skipif(CHROME is None, reason="no Chromium is installed")
+@in_chromium
 def test_figures_are_written_beside_the_page(cli, made, tmp_path):
     page, folder = tmp_path / "page.html", tmp_path / "figures"
     code, out, err = cli("report", made, "-o", page, "--figures", folder)

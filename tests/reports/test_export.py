@@ -1,7 +1,6 @@
 """Figures as files: vector text, fonts, sizes; one browser for all; names within the folder."""
 
 import re
-import shutil
 import stat
 import subprocess
 import sys
@@ -27,19 +26,9 @@ from pythia_traj.reports.export import (
     write_figure,
     write_figures,
 )
+from tests.chromium import CHROMIUM, in_chromium
 
 HOSTILE = "</script><script>document.title='taken'</script><b>x</b> $y^2$"
-
-CHROME = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
-
-
-def in_chrome(test):
-    """Such a test needs a Chromium browser."""
-    reason = "no Chromium is installed: chromium, chromium-browser or google-chrome"
-    return pytest.mark.chromium(pytest.mark.skipif(CHROME is None, reason=reason)(test))
-
 
 WRAPPER = r"""#!/bin/bash
 proxy=$(printf '%s\n' "$@" | sed -n 's|--proxy-server=http://127.0.0.1:||p')
@@ -58,7 +47,7 @@ def lines(name="nll", height=430):
 def traced_by(folder, monkeypatch):
     """A Chrome that writes down each start: its proxy, and whether that answers."""
     wrapper, log = folder / "chrome", folder / "starts"
-    wrapper.write_text(WRAPPER.replace("LOG", str(log)).replace("CHROME", str(CHROME)))
+    wrapper.write_text(WRAPPER.replace("LOG", str(log)).replace("CHROME", str(CHROMIUM)))
     wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("BROWSER_PATH", str(wrapper))
     return log
@@ -147,7 +136,7 @@ def _inflated(part: bytes) -> bytes:
         return part
 
 
-@in_chrome
+@in_chromium
 def test_one_browser_draws_all_figures_and_nothing_listens_at_its_proxy(written):
     _, files, starts, seen, _ = written
     assert len(files) == 12
@@ -157,7 +146,7 @@ def test_one_browser_draws_all_figures_and_nothing_listens_at_its_proxy(written)
     assert seen == [(i, 9) for i in range(1, 10)]
 
 
-@in_chrome
+@in_chromium
 def test_what_is_drawn_asks_for_nothing_not_even_for_typeset_formulas(written):
     *_, hosts = written
     # Chromium asks its makers for updates, which is why it gets such a proxy.
@@ -165,7 +154,7 @@ def test_what_is_drawn_asks_for_nothing_not_even_for_typeset_formulas(written):
     assert [host for host in hosts if not any(maker in host for maker in ours)] == []
 
 
-@in_chrome
+@in_chromium
 def test_files_are_named_after_the_figures_and_stay_in_their_folder(written):
     folder, files, *_ = written
     there = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
@@ -176,7 +165,7 @@ def test_files_are_named_after_the_figures_and_stay_in_their_folder(written):
     assert {str(path.relative_to(folder)) for path in files} == names
 
 
-@in_chrome
+@in_chromium
 def test_a_pdf_holds_vector_text_and_its_fonts_and_fits_a_page_or_a_column(written):
     folder, *_ = written
     page, narrow = (
@@ -191,7 +180,7 @@ def test_a_pdf_holds_vector_text_and_its_fonts_and_fits_a_page_or_a_column(writt
     assert points(page)[1] / 72 == pytest.approx(430 / 96, abs=0.03)
 
 
-@in_chrome
+@in_chromium
 def test_an_svg_holds_text_and_no_pixels(written):
     folder, *_ = written
     for name, said, inches in (
@@ -207,20 +196,20 @@ def test_an_svg_holds_text_and_no_pixels(written):
         assert float(root.get("width")) / 96 == pytest.approx(inches, abs=0.03)
 
 
-@in_chrome
+@in_chromium
 def test_a_png_has_300_dots_an_inch(written):
     header = (written[0] / "deep/out/loss-nll.png").read_bytes()[:24]
     assert header.startswith(b"\x89PNG")
     assert int.from_bytes(header[16:20]) / 300 == pytest.approx(6.7, abs=0.03)
 
 
-@in_chrome
+@in_chromium
 def test_the_html_is_drawn_under_its_own_policy_and_labels_stay_text(tmp_path):
     path = tmp_path / "figure.html"
     write_figure(lines(HOSTILE.replace("<", "&lt;")).update_layout(meta={"note": HOSTILE}), path)
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
     flags += ["--disable-background-networking", "--disable-component-update", "--dump-dom"]
-    command = [CHROME, *flags, "--virtual-time-budget=10000", f"--user-data-dir={tmp_path / 'p'}"]
+    command = [CHROMIUM, *flags, "--virtual-time-budget=10000", f"--user-data-dir={tmp_path / 'p'}"]
     dom = subprocess.run(
         [*command, path.as_uri()], capture_output=True, text=True, timeout=60, check=True
     ).stdout

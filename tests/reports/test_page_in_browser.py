@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import math
-import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -24,17 +23,9 @@ from pythia_traj.reports.drawings import sections_of
 from pythia_traj.reports.notes import Note
 from pythia_traj.reports.report import rendered, write_text
 from pythia_traj.suites.schedules import Schedule
+from tests.chromium import CHROMIUM, NEEDS_CHROMIUM
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = [
-    pytest.mark.chromium,
-    pytest.mark.skipif(
-        CHROMIUM is None,
-        reason="no Chromium is installed: chromium, chromium-browser or google-chrome",
-    ),
-]
+pytestmark = list(NEEDS_CHROMIUM)
 
 HOSTILE = (
     "<b>x</b></script><script>document.title='taken'</script>"

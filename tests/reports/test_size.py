@@ -1,24 +1,17 @@
 """How large the page of a large run is: every experiment, 24 layers, 16 heads, 154 steps."""
 
-import importlib
-import sys
-from pathlib import Path
-
 import pytest
 
 import pythia_traj as pt
 from pythia_traj.reports.contents import page_of
 from pythia_traj.reports.report import rendered
+from tests.benchmark import benchmark
 
 
 @pytest.fixture
 def large_run():
-    folder = str(Path(__file__).parents[2] / "benchmarks")
-    sys.path.insert(0, folder)
-    try:
-        yield importlib.import_module("large_run")
-    finally:
-        sys.path.remove(folder)
+    with benchmark("large_run") as program:
+        yield program
 
 
 @pytest.mark.slow
