@@ -20,7 +20,7 @@ import large_run
 
 import pythia_traj as pt
 from pythia_traj.reports.contents import page_of
-from pythia_traj.reports.drawings import Section, sections_of
+from pythia_traj.reports.drawings import Section, drawn, sections_of
 from pythia_traj.reports.report import rendered, write_text
 
 LARGEST, SLOWEST = 15e6, 3.0
@@ -34,13 +34,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 def baseline(sections: list[Section]) -> str:
     """The figures as Plotly writes them."""
-    figures = [
-        panel.figure
-        for section in sections
-        for drawing in section.drawings
-        for panel in drawing.panels
-        if panel.figure is not None
-    ]
+    figures = [figure for _, figure in drawn(sections)]
     parts = [
         figure.to_html(full_html=False, include_plotlyjs=i == 0) for i, figure in enumerate(figures)
     ]

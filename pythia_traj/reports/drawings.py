@@ -1,6 +1,6 @@
 """The figures of a page: the charts of each experiment, drawn or with the reason why not."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -50,6 +50,19 @@ class Section:
     experiment: str
     labels: tuple[str, ...]
     drawings: tuple[Drawing, ...]
+
+
+def drawn(sections: Iterable[Section]) -> Iterator[tuple[str, go.Figure]]:
+    """The figures of some sections in order.
+
+    Each has a name: experiment, heading, and of several beside each other the model and label.
+    """
+    for section in sections:
+        for drawing in section.drawings:
+            for panel in drawing.panels:
+                if panel.figure is not None:
+                    named = filter(None, (section.experiment, drawing.heading, panel.of))
+                    yield " ".join(named), panel.figure
 
 
 def sections_of(rows: pd.DataFrame) -> list[Section]:

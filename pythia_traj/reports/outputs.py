@@ -1,13 +1,11 @@
 """Runs -> the files of a report: the page, and on demand its figures and its references."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-import plotly.graph_objects as go
 
 from pythia_traj.errors import StoreError
 from pythia_traj.reports.contents import page_of
-from pythia_traj.reports.drawings import Section, sections_of
+from pythia_traj.reports.drawings import drawn, sections_of
 from pythia_traj.reports.examined import Examined, OnDated
 from pythia_traj.reports.export import OnFigure, write_figures
 from pythia_traj.reports.notes import Note
@@ -51,7 +49,8 @@ def report(
         _refuse_directory(Path(bibtex), "references.bib")
     sections = sections_of(examined.read.rows)
     if figures is not None:
-        write_figures(figures_of(sections, examined.dress), figures, on_figure=on_figure)
+        dressed = {name: examined.dress(figure) for name, figure in drawn(sections)}
+        write_figures(dressed, figures, on_figure=on_figure)
     title = ", ".join(examined.read.names.values())
     page = page_of(examined.read.rows, examined.told, title=title, sections=sections)
     write_text(rendered(page), path)
@@ -65,21 +64,3 @@ def _refuse_directory(target: Path, such_as: str) -> None:
         raise StoreError(
             f"{target} is a directory: give the file to write, such as {target / such_as}"
         )
-
-
-def figures_of(
-    sections: Iterable[Section], dress: Callable[[go.Figure], go.Figure]
-) -> dict[str, go.Figure]:
-    """The figures of a page by name: experiment, heading, and of several the model and label.
-
-    Args:
-        sections: those of the page.
-        dress: adds to each figure what the page adds, such as onsets.
-    """
-    return {
-        " ".join(filter(None, (section.experiment, drawing.heading, panel.of))): dress(panel.figure)
-        for section in sections
-        for drawing in section.drawings
-        for panel in drawing.panels
-        if panel.figure is not None
-    }

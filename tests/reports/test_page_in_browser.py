@@ -19,7 +19,7 @@ from pythia_traj.figures.marks import with_onsets
 from pythia_traj.figures.style import THEMES
 from pythia_traj.figures.training import with_training
 from pythia_traj.reports.contents import Told, page_of
-from pythia_traj.reports.drawings import sections_of
+from pythia_traj.reports.drawings import drawn, sections_of
 from pythia_traj.reports.notes import Note
 from pythia_traj.reports.report import rendered, write_text
 from pythia_traj.suites.schedules import Schedule
@@ -419,20 +419,14 @@ def test_every_figure_of_every_experiment_is_drawn_and_saved_as_what_load_gives(
     every_value, opened, tmp_path
 ):
     sections = sections_of(every_value)
-    drawn = [
-        panel.figure
-        for section in sections
-        for drawing in section.drawings
-        for panel in drawing.panels
-        if panel.figure is not None
-    ]
+    shown = [figure for _, figure in drawn(sections)]
     path = tmp_path / "all.html"
     write_text(rendered(page_of(every_value, title="All", sections=sections)), path)
     page = opened(path)
     choose_axis(page, "tokens")
     page.locator("#step").fill("1")
-    assert len(drawn) == page.locator("[data-figure]").count() > 50
-    for i, figure in enumerate(drawn):
+    assert len(shown) == page.locator("[data-figure]").count() > 50
+    for i, figure in enumerate(shown):
         text = page.evaluate(f"asCsv(dataOf(figures.get(document.getElementById('figure-{i}'))))")
         known = figures.data_of(figure)
         saved_rows = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
