@@ -207,6 +207,7 @@ def test_one_choice_moves_all_figures_to_tokens_and_to_the_loss(opened, shown_ro
     )
     assert len(every) == 11
     assert set(every) == {"training tokens"}
+    assert page.evaluate("document.querySelector('#figure-0').layout.xaxis2.visible") is False
     assert axis_of(page)["range"][1] > 143000 * 2_097_152
     choose_axis(page, "loss")
     axis = axis_of(page)
@@ -504,6 +505,23 @@ def test_of_several_roles_of_a_head_a_map_of_one_step_shows_the_first(one_page):
     )
     assert one_page.evaluate(shown, [figure, 4]) == [[2, None]]
     assert one_page.evaluate(shown, [figure, 8]) == [[3, 1]]
+
+
+def test_on_an_axis_a_map_has_its_columns_in_order_and_of_those_at_one_place_the_last(one_page):
+    trace = {
+        "type": "heatmap",
+        "z": [[1, 2, 3, 4]],
+        "customdata": [[0, 1, 2, 4]],
+        "text": "one for all",
+        "meta": {"model": "tied", "steps": [0, 1, 2, 4]},
+    }
+    moved = (
+        "trace => { PAGE.training.tied = {steps: [0, 1, 2, 4], loss: [5, 3, 3, null]};"
+        " return placed(trace, 'loss'); }"
+    )
+    found = one_page.evaluate(moved, trace)
+    assert found["x"] == [3, 5]
+    assert (found["z"], found["customdata"]) == ([[3, 1]], [[2, 0]])
 
 
 @pytest.fixture(scope="module")
