@@ -3,25 +3,18 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TypeVar
 
 from pythia_traj.errors import StoreError, nearest
 from pythia_traj.outside import shown
 from pythia_traj.store.done import COLUMNS, Damage, Found, list_tables, list_units
 from pythia_traj.store.layout import Run
+from pythia_traj.store.left_out import LeftOut
 from pythia_traj.store.parquet import DamagedError, NewerError, Whole, read_parquet
 
 T = TypeVar("T")
 
 _THREADS = 4
-
-_NAMED = 3
-"""Damaged files that a warning names; `pythia-traj status --check` names all."""
-
-
-OTHER_TYPES = "its columns are of other types than those of other units: choose by label= or step="
-"""Said of a whole file: a sweep would not change it."""
 
 
 class Files:
@@ -34,10 +27,9 @@ class Files:
             StoreError: the run has no such table, or it holds tensors.
         """
         self._run, self._table = run, table
-        self.damaged: Damage = {}
-        self._newer: Damage = {}
-        self._unknown: dict[Path, tuple[str, ...]] = {}
-        self.there = _list(run, table, self.damaged)
+        self.left_out = LeftOut()
+        """What turned out not to be whole, until now."""
+        self.there = _list(run, table, self.left_out.damaged)
         """Sorted by model, label and step."""
 
     def read(
@@ -52,57 +44,24 @@ class Files:
                     yield found, one[0]
 
     def say_left_out(self) -> list[str]:
-        """What was left out: damaged files, those of a newer schema, and columns of later versions.
-
-        Columns keep their meaning in versions of one schema, so only the unknown ones are left out.
-        """
-        said = self._say_damaged()
-        if self._newer:
-            why = next(iter(self._newer.values()))
-            said.append(
-                f"left out {_files(len(self._newer))} of a newer pythia-traj ({why}), as a column"
-                " may have another meaning there: install that version to read them"
-            )
-        if self._unknown:
-            names = dict.fromkeys(name for some in self._unknown.values() for name in some)
-            said.append(
-                f"a newer pythia-traj wrote {_files(len(self._unknown))} with columns that this"
-                f" version does not know, which are left out: {', '.join(names)}"
-            )
-        return said
-
-    def _say_damaged(self) -> list[str]:
-        if not self.damaged:
-            return []
-        names = [
-            f"{path.relative_to(self._run.path)} ({why})" for path, why in self.damaged.items()
-        ]
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        is_redone = any(why != OTHER_TYPES for why in self.damaged.values())
-        advice = "; the next sweep makes them again" if is_redone else ""
-        return [
-            f"left out {_files(len(names), 'damaged ')}: {', '.join(names[:_NAMED])}{more}{advice}"
-        ]
+        """What was left out: damaged files, those of a newer schema, columns of later versions."""
+        return self.left_out.say(self._run.path)
 
     def _read(self, found: Found, use: Callable[[Found, Whole], T]) -> tuple[T] | None:
         """None where it is damaged or gone."""
         try:
             whole = read_parquet(found.path, COLUMNS.get(self._table), step=found.step)
             if whole.unknown:
-                self._unknown[found.path] = whole.unknown
+                self.left_out.unknown[found.path] = whole.unknown
             return (use(found, whole),)
         except FileNotFoundError:
             return None
         except NewerError as error:
-            self._newer[found.path] = str(error)
+            self.left_out.newer[found.path] = str(error)
             return None
         except DamagedError as error:
-            self.damaged[found.path] = str(error)
+            self.left_out.damaged[found.path] = str(error)
             return None
-
-
-def _files(count: int, which: str = "") -> str:
-    return f"1 {which}file" if count == 1 else f"{count} {which}files"
 
 
 def _list(run: Run, table: str | None, unreadable: Damage) -> list[Found]:

@@ -19,9 +19,10 @@ from pythia_traj import schema
 from pythia_traj.errors import StoreError
 from pythia_traj.outside import shown
 from pythia_traj.store.done import COLUMNS, Found
-from pythia_traj.store.files import OTHER_TYPES, Files
+from pythia_traj.store.files import Files
 from pythia_traj.store.filters import Filter
 from pythia_traj.store.layout import Run
+from pythia_traj.store.left_out import OTHER_TYPES
 from pythia_traj.store.mixed import mixed_versions, say_mixed, say_versions
 from pythia_traj.store.parquet import TYPES, Whole, arrow_schema
 from pythia_traj.store.records import Footer
@@ -151,7 +152,7 @@ def read_run(
     elif where and reader.files.there and not len(rows):
         asked = ", ".join(f"{name}={shown(value)}" for name, value in where.items())
         notes.append(f"no row has all of this: {asked}; pythia_traj.describe(run) says which do")
-    frame = _as_frame(rows, reader.partitions)
+    frame = as_frame(rows, reader.partitions)
     footers = {found: part.footer for found, part in parts.items()}
     return Read(frame, footers, tuple(notes), tuple(left_out))
 
@@ -266,7 +267,7 @@ class _Reader:
                 common = pa.unify_schemas([common, columns], promote_options="permissive")
                 fitting += founds
             except pa.ArrowException:
-                self.files.damaged |= {found.path: OTHER_TYPES for found in founds}
+                self.files.left_out.damaged |= {found.path: OTHER_TYPES for found in founds}
         for one in self._filters:
             one.check(common)
         chosen = {}
@@ -346,7 +347,13 @@ def _holds_words(column: pa.ChunkedArray) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def _as_frame(rows: pa.Table, partitions: Sequence[str]) -> pd.DataFrame:
+def as_frame(rows: pa.Table, partitions: Sequence[str]) -> pd.DataFrame:
+    """Rows with pandas' types, as `load` gives them.
+
+    Args:
+        rows: with the partitions as columns.
+        partitions: their names.
+    """
     frame: pd.DataFrame = rows.to_pandas(types_mapper=_NULLABLE.get)
     for name in frame.columns:
         if isinstance(frame[name].dtype, pd.CategoricalDtype):
