@@ -15,7 +15,7 @@ WHICH = ("model", "label")
 TASKS = ("ablation", "attribution", "behaviour", "logit_attribution", "patching", "transplant")
 """The experiments on tasks."""
 
-_OF_ANSWERS = ("logit_diff", "prob_diff")
+OF_ANSWERS = ("logit_diff", "prob_diff")
 """Metrics that show that a user's experiment is on a task."""
 
 _APART = ("variant", "part", "target", "reference")
@@ -84,7 +84,7 @@ def on_text(rows: pd.DataFrame) -> pd.DataFrame:
     """
     if rows.empty:
         return rows
-    of_answers = rows.loc[rows["metric"].isin(_OF_ANSWERS), "experiment"]
+    of_answers = rows.loc[rows["metric"].isin(OF_ANSWERS), "experiment"]
     return rows[~rows["experiment"].isin([*TASKS, *of_answers.unique()])]
 
 

@@ -1,10 +1,13 @@
 """A figure of one metric, whichever it is, also of an experiment of one's own."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 import plotly.graph_objects as go
 
 from pythia_traj.analysis import metric as analysis
-from pythia_traj.analysis.heads import of_one_head
+from pythia_traj.analysis.heads import head_name, of_one_head
+from pythia_traj.analysis.selection import plain_columns
 from pythia_traj.figures.drawable import NothingToDraw, SeveralKindsError, drawable, one_each
 from pythia_traj.figures.lines import along, over_steps
 from pythia_traj.figures.maps import heads_over_steps, layers_over_steps, parts_over_steps
@@ -85,6 +88,30 @@ def _lines(chosen: pd.DataFrame, quantity: Quantity) -> go.Figure:
         told = f"the {MOST_LINES} highest of {n} at the last step"
         figure.update_layout(legend_title={"text": told, "side": "top", "font": {"size": 12}})
     return figure
+
+
+def heads_as_lines(rows: pd.DataFrame, heads: Sequence[tuple[int, int]]) -> go.Figure:
+    """Some heads as lines over steps, with their controls.
+
+    Args:
+        rows: rows of one trajectory a model, label, head and control.
+        heads: layer and head of each.
+
+    Raises:
+        NothingToDraw: none of these heads has a value.
+        SeveralKindsError: one of them has two values at a step.
+    """
+    chosen = of_one_head(plain_columns(rows))
+    places = pd.MultiIndex.from_frame(chosen[["layer", "head"]].astype(int))
+    names = ", ".join(head_name(*head) for head in heads)
+    chosen = drawable(chosen[places.isin([*heads])], names)
+    what = [
+        head_name(int(layer), int(head))
+        for layer, head in zip(chosen["layer"], chosen["head"], strict=True)
+    ]
+    chosen = chosen.assign(what=what)
+    _refuse_several(chosen, ["model", "label", "what", "control"])
+    return over_steps(chosen, quantity_of(chosen))
 
 
 def _positions(chosen: pd.DataFrame, quantity: Quantity) -> go.Figure:

@@ -87,15 +87,25 @@ ORDER = (
 def _section(experiment: str, rows: pd.DataFrame) -> Section:
     drawings = [
         drawing
-        for chart in charts().get(experiment) or own_charts(rows)
-        if (drawing := _drawing(chart, rows)) is not None
+        for chart in charts_of(experiment, rows)
+        if (drawing := drawing_of(chart, rows)) is not None
     ]
     labels = tuple(str(label) for label in rows["label"].dropna().unique())
     return Section(experiment, labels, tuple(drawings))
 
 
-def _drawing(chart: Chart, rows: pd.DataFrame) -> Drawing | None:
-    """A chart's panels; None where no rows are for it."""
+def charts_of(experiment: str, rows: pd.DataFrame) -> tuple[Chart, ...]:
+    """The charts of an experiment, of whose rows its own are made where it has none."""
+    return charts().get(experiment) or own_charts(rows)
+
+
+def drawing_of(chart: Chart, rows: pd.DataFrame) -> Drawing | None:
+    """A chart's panels; None where no rows are for it.
+
+    Args:
+        chart: one of those of an experiment.
+        rows: of that experiment.
+    """
     groups = list(_groups(chart, rows))
     panels = [
         panel

@@ -81,7 +81,7 @@ class ReadRuns:
             parts = [(one, read) for one, read in found if read is not None]
             frames = [one.renamed(read.frame) for one, read in parts if len(read.frame)]
             notes = [note for one, read in parts for note in one.said(of_files(read))]
-            self._beside[name, *asked] = _together(frames) if frames else None, tuple(notes)
+            self._beside[name, *asked] = together(frames) if frames else None, tuple(notes)
         return self._beside[name, *asked][0]
 
 
@@ -98,12 +98,8 @@ def read_runs(runs: Sequence[str | Path]) -> ReadRuns:
         StoreError: one is not a run, or one of an older schema, which can be converted.
         AnalysisError: none is given, or one twice.
     """
-    paths = [Path(run) for run in runs]
-    if not paths:
-        raise AnalysisError("no run is given: name the directory of one run or several")
-    if twice := given_twice(paths):
-        raise AnalysisError(f"{twice} is given twice: give each run once")
-    names = _names(paths)
+    names = run_names(runs)
+    paths = [*names]
     read = [_read(path, f"{names[path]}: " if len(paths) > 1 else "") for path in paths]
     pairs = [(one.path, model) for one in read for model in one.known]
     called = dict(zip(pairs, unique_names(pairs), strict=True))
@@ -112,13 +108,13 @@ def read_runs(runs: Sequence[str | Path]) -> ReadRuns:
     ]
     return ReadRuns(
         names=names,
-        rows=_together([one.renamed(one.found.frame) for one in read]),
+        rows=together([one.renamed(one.found.frame) for one in read]),
         footers={
             replace(unit, model=one.called[unit.model]): footer
             for one in read
             for unit, footer in one.found.footers.items()
         },
-        models=_together([one.renamed(one.models) for one in read]),
+        models=together([one.renamed(one.models) for one in read]),
         status={one.path: one.status for one in read},
         notes=(*(note for one in read for note in one.notes), *_apart(read, names)),
         _runs=tuple(read),
@@ -178,7 +174,7 @@ def _read(path: Path, prefix: str) -> _OneRun:
     if facts.schema_version > schema.VERSION:
         notes.append(Note("warning", f"the run {say_newer(facts)}"))
         # Only files of units say which schema they are of.
-        models = _no_models()
+        models = no_models()
     else:
         models, of_models = read_models(run, found.footers)
         notes += of_models
@@ -194,7 +190,7 @@ def read_models(run: Run, units: Mapping[Found, Footer]) -> tuple[pd.DataFrame, 
         units: the provenance of its units, which in old runs alone say where a model is from.
     """
     if "models" not in list_tables(run):
-        return _no_models(), []
+        return no_models(), []
     read = read_run(run, table="models", mixed=True)
     origins: dict[str, str | None] = {}
     for found, footer in (*read.footers.items(), *units.items()):
@@ -203,7 +199,8 @@ def read_models(run: Run, units: Mapping[Found, Footer]) -> tuple[pd.DataFrame, 
     return read.frame.assign(origin=pd.array(origin, dtype=object)), list(of_files(read))
 
 
-def _no_models() -> pd.DataFrame:
+def no_models() -> pd.DataFrame:
+    """A table of models without any, with `origin`."""
     return published_models().iloc[:0].astype({"model": "category"}).assign(origin=None)
 
 
@@ -223,14 +220,23 @@ def _apart(read: Sequence[_OneRun], names: Mapping[Path, str]) -> Iterator[Note]
             )
 
 
-def _names(paths: Sequence[Path]) -> dict[Path, str]:
-    """What each run is called: the name of its directory, or its path where two have one name."""
+def run_names(runs: Sequence[str | Path]) -> dict[Path, str]:
+    """What each run is called: the name of its directory, or its path where two have one name.
+
+    Raises:
+        AnalysisError: none is given, or one twice.
+    """
+    paths = [Path(run) for run in runs]
+    if not paths:
+        raise AnalysisError("no run is given: name the directory of one run or several")
+    if twice := given_twice(paths):
+        raise AnalysisError(f"{twice} is given twice: give each run once")
     short = {path: path.resolve().name for path in paths}
     counts = Counter(short.values())
     return {path: name if counts[name] == 1 else str(path) for path, name in short.items()}
 
 
-def _together(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def together(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """The rows of some frames, one after the other; words stay categories."""
     if len(frames) == 1:
         return frames[0]

@@ -267,7 +267,7 @@ class _Reader:
                 common = pa.unify_schemas([common, columns], promote_options="permissive")
                 fitting += founds
             except pa.ArrowException:
-                self.files.left_out.damaged |= {found.path: OTHER_TYPES for found in founds}
+                self.files.left_out.damaged.update({found.path: OTHER_TYPES for found in founds})
         for one in self._filters:
             one.check(common)
         chosen = {}

@@ -1,0 +1,119 @@
+"""What a reader of a live page chose, and its form in an address."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+from urllib.parse import parse_qsl, urlencode
+
+from pythia_traj.errors import ConfigError
+
+Several = Literal["lines", "band"]
+"""How several models are shown: each, or as seeds of one model with the band of their mean."""
+
+HEAD = re.compile(r"L(\d{1,4})H(\d{1,4})")
+
+_LONGEST = 4000
+"""Characters of an address that are read."""
+
+_RANGE = re.compile(r"(\d{1,4})(?:\s*-\s*(\d{1,4}))?")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is shown; empty words and tuples are all there is.
+
+    Attributes:
+        experiment: its name; empty is the first.
+        models, labels: some of them.
+        metric: one of the experiment's; empty for the figures that a report has.
+        variant: one of them.
+        layers, heads: numbers and ranges, as `0-3,7`.
+        controls: whether controls are shown.
+        several: how several models are shown.
+        followed: heads that are followed, as `L3H5`.
+    """
+
+    experiment: str = ""
+    models: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    metric: str = ""
+    variant: str = ""
+    layers: str = ""
+    heads: str = ""
+    controls: bool = True
+    several: Several = "lines"
+    followed: tuple[str, ...] = ()
+
+    @classmethod
+    def from_query(cls, query: str) -> "Choice":
+        """The choice that an address holds after its question mark; what is not one is left out."""
+        found: dict[str, list[str]] = {}
+        for name, value in parse_qsl(query.removeprefix("?")[:_LONGEST]):
+            found.setdefault(name, []).append(value)
+        return cls.from_words(found)
+
+    @classmethod
+    def from_words(cls, given: Mapping[str, list[str]]) -> "Choice":
+        """The choice of some words by field."""
+        values: dict[str, object] = {}
+        for field in fields(cls):
+            words = given.get(field.name, [])
+            if not words:
+                continue
+            if isinstance(field.default, tuple):
+                values[field.name] = tuple(dict.fromkeys(words))
+            elif isinstance(field.default, bool):
+                values[field.name] = words[-1] != "no"
+            else:
+                values[field.name] = words[-1]
+        if values.get("several") not in get_args(Several):
+            values.pop("several", None)
+        heads = values.get("followed", ())
+        assert isinstance(heads, tuple)
+        return cls(**values | {"followed": tuple(one for one in heads if HEAD.fullmatch(one))})  # type: ignore[arg-type]
+
+    def as_query(self) -> str:
+        """As an address holds it: what is not the default.
+
+        >>> Choice(experiment="induction", models=("a", "b"), controls=False).as_query()
+        'experiment=induction&models=a&models=b&controls=no'
+        """
+        pairs = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value == field.default:
+                continue
+            words = value if isinstance(value, tuple) else [value]
+            pairs += [(field.name, "no" if word is False else str(word)) for word in words]
+        return urlencode(pairs)
+
+    @property
+    def followed_heads(self) -> list[tuple[int, int]]:
+        """Layer and head of those that are followed."""
+        matches = [HEAD.fullmatch(one) for one in self.followed]
+        return [(int(one[1]), int(one[2])) for one in matches if one]
+
+
+def numbers_of(text: str, what: str) -> set[int] | None:
+    """The numbers that a text names; None for an empty one.
+
+    >>> sorted(numbers_of("0-2, 7", "layers"))
+    [0, 1, 2, 7]
+
+    Args:
+        text: numbers and ranges with both ends, separated by commas.
+        what: they are, for the message.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if not text.strip():
+        return None
+    found: set[int] = set()
+    for part in text.split(","):
+        match = _RANGE.fullmatch(part.strip())
+        if match is None:
+            raise ConfigError(f"{what} {text!r}: give numbers and ranges, such as 0-3,7")
+        found |= {*range(int(match[1]), int(match[2] or match[1]) + 1)}
+    return found

@@ -1,0 +1,182 @@
+"""One run that is read again and again: only files that are new or have changed are opened."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pythia_traj import schema
+from pythia_traj.analysis.selection import OF_ANSWERS
+from pythia_traj.reports.notes import Note, notes_of
+from pythia_traj.reports.reading import no_models, read_models
+from pythia_traj.store.done import Found
+from pythia_traj.store.files import Files
+from pythia_traj.store.layout import Run, read_facts, say_newer
+from pythia_traj.store.left_out import LeftOut
+from pythia_traj.store.mixed import measured_by, say_mixed, say_versions
+from pythia_traj.store.parquet import Whole
+from pythia_traj.store.read import Read
+from pythia_traj.store.records import Footer
+from pythia_traj.sweeps.status import Status, status
+
+COLUMNS = (
+    *("experiment", "step", "tokens"),
+    *(column.name for column in (*schema.KEY_COLUMNS, *schema.VALUE_COLUMNS)),
+)
+"""The columns that are kept: those that figures read."""
+
+_OF_LOSSES = (
+    pc.field("metric").isin(["nll", *OF_ANSWERS])
+    & pc.field("component").is_null()
+    & pc.field("position").is_null()
+)
+
+UnitKey = tuple[str, str, int]
+"""Model, label and step."""
+
+_Identity = tuple[int, int, int]
+"""Of a file: when it was written, its size and its inode."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A unit as it was read last.
+
+    Attributes:
+        experiment: its name.
+        rows: its columns COLUMNS.
+        losses: those of them that say what its loss on text is, or that it is none of text.
+        footer: its provenance.
+        read_at: the number of the look that read it.
+    """
+
+    experiment: str
+    rows: pa.Table
+    losses: pa.Table
+    footer: Footer
+    read_at: int
+
+    @property
+    def tokens(self) -> int | None:
+        """The tokens seen until this step; None where they are not known."""
+        return self.rows["tokens"][0].as_py() if len(self.rows) else None
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What is known of a run after a look; it never changes.
+
+    Attributes:
+        units: those that are whole.
+        models: its table of models, with `origin`.
+        notes: what a reader must know.
+        status: how far it is.
+        waiting: how many files are still to be opened.
+    """
+
+    units: Mapping[UnitKey, Held] = field(default_factory=dict)
+    models: pd.DataFrame = field(default_factory=lambda: no_models())
+    notes: tuple[Note, ...] = ()
+    status: Status | None = None
+    waiting: int = 0
+
+
+class WatchedRun:
+    """A run, and what was read of it until now."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens it.
+
+        Raises:
+            StoreError: it is not a run, or one of an older schema.
+        """
+        self.path = path
+        self._run = Run.open(path, newer=True)
+        self._seen: dict[UnitKey, tuple[Path, _Identity]] = {}
+        self._left_out = LeftOut()
+        self._newer_run = ""
+        facts = read_facts(path, newer=True)
+        if facts.schema_version > schema.VERSION:
+            self._newer_run = f"the run {say_newer(facts)}"
+        self.state = RunState()
+
+    def look(self, number: int, most: int) -> int:
+        """Looks at the names of all files, and opens those that are new or have changed.
+
+        Args:
+            number: of the look.
+            most: how many units are read at most; the others wait for the next look.
+
+        Returns:
+            how many files were opened.
+        """
+        files = Files(self._run, None)
+        there = {(one.model, one.label, one.step or 0): one for one in files.there}
+        now = {key: (one.path, _identity(one.path)) for key, one in there.items()}
+        gone = self._seen.keys() - now.keys()
+        changed = [key for key, seen in now.items() if self._seen.get(key) != seen]
+        chosen = list(islice(changed, most))
+        units = dict(self.state.units)
+        for key in (*gone, *chosen):
+            units.pop(key, None)
+            if key in self._seen:
+                self._left_out.forget(self._seen.pop(key)[0])
+        for found, held in files.read((there[key] for key in chosen), _reading(number)):
+            units[found.model, found.label, found.step or 0] = held
+        self._seen |= {key: now[key] for key in chosen}
+        self._left_out.add(files.left_out)
+        self._settle(units, len(changed) - len(chosen))
+        return len({now[key][0] for key in chosen})
+
+    def _settle(self, units: Mapping[UnitKey, Held], waiting: int) -> None:
+        """Makes a new state of what was read; what is slow, only where units have changed."""
+        before = self.state
+        state = status(self._run)
+        is_same = units.keys() == before.units.keys() and all(
+            units[key] is before.units[key] for key in units
+        )
+        footers = {Found(m, self.path, lb, s): held.footer for (m, lb, s), held in units.items()}
+        models = before.models
+        if not is_same or before.status is None:
+            models = no_models() if self._newer_run else read_models(self._run, footers)[0]
+        self.state = RunState(
+            units=units,
+            models=models,
+            notes=tuple(self._notes(units, footers, state)),
+            status=state,
+            waiting=waiting,
+        )
+
+    def _notes(
+        self, units: Iterable[UnitKey], footers: Mapping[Found, Footer], state: Status
+    ) -> Iterable[Note]:
+        if self._newer_run:
+            yield Note("warning", self._newer_run)
+        left_out = self._left_out.say(self.path)
+        steps = pd.DataFrame([(model, step) for model, _, step in units], columns=["model", "step"])
+        said = (*say_versions(footers), *say_mixed(footers), *left_out)
+        yield from notes_of(Read(steps, footers, said, tuple(left_out)), state)
+
+
+def _reading(number: int) -> Callable[[Found, Whole], Held]:
+    def held(found: Found, whole: Whole) -> Held:
+        rows = whole.table(COLUMNS)
+        by = measured_by(whole.footer)
+        first = rows["experiment"][0].as_py() if len(rows) else None
+        experiment = first or (by[0] if by else found.label)
+        return Held(experiment, rows, rows.filter(_OF_LOSSES), whole.footer, number)
+
+    return held
+
+
+def _identity(path: Path) -> _Identity:
+    """What tells a file from one that takes its place; zeros where it is gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0, 0
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -1,0 +1,176 @@
+"""The rows of a choice, and the figures that they are drawn as."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import pandas as pd
+
+from pythia_traj.analysis.comparison.banded import banded
+from pythia_traj.analysis.heads import head_name
+from pythia_traj.errors import AnalysisError, ConfigError
+from pythia_traj.figures.charts import Chart
+from pythia_traj.figures.drawable import NothingToDraw
+from pythia_traj.figures.metric import heads_as_lines
+from pythia_traj.figures.own import own_charts
+from pythia_traj.figures.training import with_training
+from pythia_traj.live.choice import Choice, numbers_of
+from pythia_traj.live.offered import some
+from pythia_traj.live.watched import State
+from pythia_traj.reports.drawings import Drawing, Panel, charts_of, drawing_of
+from pythia_traj.schema import KEYS
+
+T = TypeVar("T")
+
+_MOST_FOLLOWED = 3
+"""Maps of heads whose followed heads are drawn as lines."""
+
+_KEPT = 128
+"""Drawings that are kept."""
+
+
+def rows_of(state: State, choice: Choice) -> pd.DataFrame:
+    """The rows that a choice asks for, with or without controls, as `pythia_traj.load` gives them.
+
+    Raises:
+        ConfigError: its layers or heads are not numbers.
+        AnalysisError: seeds are to be one band, and there is one model.
+    """
+    rows = some(state.rows(choice.experiment), choice.models, choice.labels)
+    wanted = pd.Series(True, index=rows.index)
+    if choice.metric:
+        wanted &= rows["metric"].isin([choice.metric])
+    if choice.variant:
+        # What has no variant, such as a loss beside it, is not of another one.
+        wanted &= rows["variant"].isin([choice.variant]) | rows["variant"].isna()
+    if not choice.controls:
+        wanted &= rows["control"].isna()
+    for column, text in (("layer", choice.layers), ("head", choice.heads)):
+        numbers = numbers_of(text, f"{column}s")
+        if numbers is not None:
+            wanted &= rows[column].isin(list(numbers)) | rows[column].isna()
+    rows = rows[wanted]
+    return banded(rows) if choice.several == "band" and len(rows) else rows
+
+
+def charts_to_draw(rows: pd.DataFrame, choice: Choice) -> tuple[Chart, ...]:
+    """The charts of a choice's rows: of one metric its own, else those of a report."""
+    if rows.empty:
+        return ()
+    return own_charts(rows) if choice.metric else charts_of(choice.experiment, rows)
+
+
+@dataclass(frozen=True)
+class Views:
+    """Draws choices, and keeps what it drew until the rows change."""
+
+    _kept: OrderedDict[object, object]
+    _lock: threading.Lock
+
+    @classmethod
+    def new(cls) -> "Views":
+        """One that has drawn nothing."""
+        return cls(OrderedDict(), threading.Lock())
+
+    def rows(self, state: State, choice: Choice) -> pd.DataFrame:
+        """As `rows_of`."""
+        return self._once("rows", state, choice, lambda: rows_of(state, choice))
+
+    def charts(self, state: State, choice: Choice) -> tuple[Chart, ...]:
+        """As `charts_to_draw`."""
+        rows = self.rows(state, choice)
+        return self._once("charts", state, choice, lambda: charts_to_draw(rows, choice))
+
+    def drawing(self, state: State, choice: Choice, place: int) -> Drawing | None:
+        """One of the choice's charts; None where nothing is for it, or there are fewer charts."""
+        charts, rows = self.charts(state, choice), self.rows(state, choice)
+
+        def draw() -> Drawing | None:
+            found = drawing_of(charts[place], rows) if place < len(charts) else None
+            return found and _dressed(found, state)
+
+        return self._once(f"drawing {place}", state, choice, draw)
+
+    def followed(self, state: State, choice: Choice) -> list[Drawing]:
+        """The followed heads as lines over steps, for each of the choice's maps of heads."""
+        if not choice.followed:
+            return []
+        places = range(len(self.charts(state, choice)))
+        drawings = [self.drawing(state, choice, place) for place in places]
+        maps = [one for one in drawings if one is not None and _keys_of_heads(one)][:_MOST_FOLLOWED]
+        rows = self.rows(state, choice)
+
+        def draw() -> list[Drawing]:
+            return [_dressed(_followed(rows, one, choice.followed_heads), state) for one in maps]
+
+        return self._once("followed", state, choice, draw)
+
+    def _once(self, what: str, state: State, choice: Choice, make: Callable[[], T]) -> T:
+        of = choice if what == "followed" else replace(choice, followed=())
+        key = what, of, state.changed_at.get(choice.experiment, 0)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]  # type: ignore[return-value]
+        made = make()
+        with self._lock:
+            self._kept[key] = made
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return made
+
+
+def _dressed(drawing: Drawing, state: State) -> Drawing:
+    panels = [
+        panel
+        if panel.figure is None
+        else replace(panel, figure=with_training(panel.figure, state.schedules))
+        for panel in drawing.panels
+    ]
+    return replace(drawing, panels=tuple(panels))
+
+
+def _keys_of_heads(drawing: Drawing) -> list[Mapping[str, Any]]:
+    """What the rows of a drawing's maps of heads have in common, by map; empty for another one."""
+    return [
+        trace.meta["key"]
+        for panel in drawing.panels
+        if panel.figure is not None and "at" in (panel.figure.layout.meta or {})
+        for trace in panel.figure.data
+        if "key" in (trace.meta or {}) and "head" in trace.meta["rows"][0]
+    ]
+
+
+def _followed(rows: pd.DataFrame, drawing: Drawing, heads: Sequence[tuple[int, int]]) -> Drawing:
+    """The trajectories that are rows of a drawing's maps, of some heads, as lines."""
+    of_heads = rows[rows["head"].notna()]
+    wanted = pd.Series(False, index=of_heads.index)
+    for key in _keys_of_heads(drawing):
+        wanted |= _has(of_heads, key)
+    names = ", ".join(head_name(*head) for head in heads)
+    caption = f"{names}, with 95 % intervals and controls where these are measured."
+    try:
+        panel = Panel("", heads_as_lines(of_heads[wanted], heads))
+    except (NothingToDraw, ConfigError) as nothing:
+        panel = Panel("", reason=str(nothing))
+    return Drawing(f"Followed: {drawing.heading}", caption, (panel,))
+
+
+def _has(rows: pd.DataFrame, key: Mapping[str, Any]) -> pd.Series:
+    """Which rows have all that identifies the rows of a map, whatever their head and control."""
+    found = pd.Series(True, index=rows.index)
+    for name in KEYS:
+        if name not in ("layer", "head", "control"):
+            found &= rows[name].isin([key[name]]) if name in key else rows[name].isna()
+    return found
+
+
+def why_not(state: State, choice: Choice) -> str:
+    """Why a choice has no rows; empty where it has some."""
+    try:
+        rows = rows_of(state, choice)
+    except (ConfigError, AnalysisError) as error:
+        return str(error)
+    return "" if len(rows) else "no row has all of this: choose more models, layers or heads"
