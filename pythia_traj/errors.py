@@ -70,6 +70,10 @@ class FigureError(PythiaTrajError):
     """A figure cannot be written as asked, or what draws it is not installed."""
 
 
+class MissingExtraError(PythiaTrajError):
+    """What was asked for needs packages of an extra that is not installed."""
+
+
 class SchedulerError(PythiaTrajError):
     """A scheduler is not here, does not answer, or refuses a job."""
 

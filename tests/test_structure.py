@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = {
     "errors": 0,
+    "extras": 1,
     "printable": 0,
     "folder": 0,
     "standins": 0,
@@ -55,6 +56,8 @@ FLOORS = {
     "cluster": 6,
     "figures": 4,
     "reports": 6,
+    "live": 6,
+    "dashboard": 6,
     "doctor": 6,
     "cli": 7,
 }
@@ -99,6 +102,8 @@ RULES = Rules(
         "bench": ("jaxtyping", "torch"),
         "rolebench": ("torch",),
         "figures": ("pandas", "plotly"),
+        "live": ("pandas", "pyarrow"),
+        "dashboard": ("dash", "flask", "jinja2", "plotly"),
         "reports": ("jinja2", "pandas", "plotly"),
         "data": ("tokenizers",),
         "engines": ("einops", "jaxtyping", "scipy", "torch", "transformer_lens"),
@@ -114,6 +119,7 @@ RULES = Rules(
     },
     late={
         "cluster": ("torch",),
+        "dashboard": ("waitress",),
         "data": ("datasets", "pyarrow"),
         "doctor": ("huggingface_hub", "torch"),
         "reads": ("transformer_lens",),

@@ -14,6 +14,7 @@ from pythia_traj.cli import (
     cancel,
     compare,
     convert,
+    dashboard,
     demo,
     describe,
     fetch,
@@ -56,6 +57,7 @@ for module in (
     compare,
     plot,
     report,
+    dashboard,
     convert,
     schema,
 ):

@@ -38,7 +38,7 @@ class Written:
 
 def written_at(watched: Watched, state: State, choice: Choice, step: int) -> list[Written]:
     """What the chosen models write at a step, or at the last one before it that has it."""
-    found = []
+    found: list[Written] = []
     for (model, label), (at, unit) in _units_at(state, choice, "samples", step):
         table = _table(watched, unit, "samples", label, at)
         if table is not None and len(found) < MOST_MODELS:
@@ -74,6 +74,7 @@ def _read(
     run = Run.open(path, newer=True)
     if name not in list_tables(run):
         return None
-    where = {"model": model, "label": label, "step": step}
-    found = read_run(run, table=name, mixed=True, unknown=True, **where).frame
+    found = read_run(
+        run, table=name, mixed=True, unknown=True, model=model, label=label, step=step
+    ).frame
     return found if len(found) else None

@@ -1,7 +1,7 @@
 """What the page's template shows, as text and packed figures."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pythia_traj.reports.methods import Methods
@@ -90,6 +90,7 @@ class Page:
         training: where each model is at each step.
         schedules: the models whose learning rates the figures have.
         methods: how the rows were measured; None where that is not known.
+        view: the `axis` and the `step` that it opens with, where they are not the first.
     """
 
     title: str
@@ -103,6 +104,7 @@ class Page:
     training: Mapping[str, Mapping[str, Any]]
     schedules: tuple[str, ...]
     methods: Methods | None
+    view: Mapping[str, str | int] = field(default_factory=dict)
 
     @property
     def figures(self) -> list[PagePanel]:

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import os
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -21,8 +22,8 @@ from pythia_traj.figures.data import COLUMNS, NUMBERS
 from pythia_traj.reports.page import Page
 from pythia_traj.store.writing import replacing, writing
 
-SCRIPTS = ("unpack.js", "axes.js", "figures.js", "saving.js", "controls.js")
-"""The page's own script, in parts: each uses only those before it."""
+SHARED = ("unpack.js", "axes.js", "figures.js", "saving.js", "controls.js")
+"""The parts of the script that every page of figures has: each uses only those before it."""
 
 
 def rendered(page: Page) -> str:
@@ -41,14 +42,27 @@ def rendered(page: Page) -> str:
     scripts = [get_plotlyjs(), _own_script()] if page.figures else []
     return templates.get_template("report.html.jinja").render(
         page=page,
-        data=_as_json(_data_of(page)),
+        data=json_for_html(_data_of(page)),
         scripts=scripts,
         digests=[_digest(script) for script in scripts],
     )
 
 
 def _data_of(page: Page) -> dict[str, Any]:
-    """What the page's script reads beside the figures."""
+    known = known_of(page.training, page.steps, page.loss_labels)
+    return known | {"view": page.view}
+
+
+def known_of(
+    training: Mapping[str, Any], steps: Sequence[int], loss_labels: Sequence[str]
+) -> dict[str, Any]:
+    """What a page's script knows beside its figures.
+
+    Args:
+        training: where each model is at each step, as `training_of` says it.
+        steps: all of them, ascending.
+        loss_labels: the labels whose loss is an axis.
+    """
     themes = {
         name: {
             "template": style.template(theme).to_plotly_json(),
@@ -60,24 +74,28 @@ def _data_of(page: Page) -> dict[str, Any]:
         for name, theme in style.THEMES.items()
     }
     return {
-        "training": page.training,
-        "steps": page.steps,
-        "loss_labels": page.loss_labels,
+        "training": training,
+        "steps": steps,
+        "loss_labels": loss_labels,
         "themes": themes,
         "columns": COLUMNS,
         "numbers": NUMBERS,
     }
 
 
-def _as_json(value: Any) -> str:
+def json_for_html(value: Any) -> str:
     """JSON without the only character that could end its HTML element."""
     return json.dumps(value, allow_nan=False).replace("<", "\\u003c")
 
 
-@cache
 def _own_script() -> str:
-    folder = files("pythia_traj.reports") / "templates"
-    return "\n".join((folder / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    return "\n".join(map(part, (*SHARED, "report.js")))
+
+
+@cache
+def part(name: str) -> str:
+    """A part of a page's script, or its style sheet."""
+    return (files("pythia_traj.reports") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _digest(script: str) -> str:

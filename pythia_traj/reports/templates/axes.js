@@ -1,10 +1,13 @@
 "use strict";
 // Where steps lie: on log2(step + 1), at the tokens seen, or at the loss reached.
 
-const PAGE = JSON.parse(document.getElementById("page-data").textContent);
+// What the page knows beside its figures; it is set before anything is drawn.
+let PAGE = null;
 
-const AXIS_TITLES = { tokens: "training tokens",
-  loss: `lowest loss on text until then (${PAGE.loss_labels.join(", ")}; nats per token)` };
+function axisTitle(axis) {
+  return axis === "tokens" ? "training tokens"
+    : `lowest loss on text until then (${PAGE.loss_labels.join(", ")}; nats per token)`;
+}
 
 function position(axis, model, step) {
   if (axis === "steps") return Math.log2(step + 1);
@@ -43,7 +46,7 @@ function placed(trace, axis) {
 function onAxis(layout, axis) {
   if (axis === "steps") return layout;
   const { tickmode, tickvals, ticktext, minor, range, ...rest } = layout.xaxis;
-  const xaxis = { ...rest, title: { text: AXIS_TITLES[axis] }, nticks: 7 };
+  const xaxis = { ...rest, title: { text: axisTitle(axis) }, nticks: 7 };
   if (axis === "loss") xaxis.autorange = "reversed";
   return { ...layout, xaxis, xaxis2: { ...layout.xaxis2, visible: false } };
 }

@@ -12,6 +12,12 @@ function change(name, value) {
   drawRest();
 }
 
+// As if the reader had chosen it, before anything is drawn.
+function chooseAxis(axis) {
+  VIEW.axis = axis;
+  document.querySelector(`input[name=axis][value=${axis}]`).checked = true;
+}
+
 for (const choice of document.querySelectorAll("input[name=axis]"))
   choice.addEventListener("change", () => change("axis", choice.value));
 
@@ -21,10 +27,13 @@ if (training) training.addEventListener("change", () => change("training", train
 function goTo(index) {
   slider.value = index;
   VIEW.step = PAGE.steps[index];
-  const text = `step ${VIEW.step.toLocaleString("en")}`;
-  said.textContent = text;
-  slider.setAttribute("aria-valuetext", text);
+  sayStep(VIEW.step);
   refresh();
+}
+
+function sayStep(step) {
+  said.textContent = `step ${step.toLocaleString("en")}`;
+  slider.setAttribute("aria-valuetext", said.textContent);
 }
 
 function stop() {
@@ -51,7 +60,3 @@ if (slider) {
   slider.addEventListener("change", drawRest);
   playing.addEventListener("click", play);
 }
-
-// Where the contents are not beside the page, its first screen is for what was found.
-if (matchMedia("(max-width: 64rem)").matches) document.querySelector("nav.contents details").open = false;
-start();

@@ -9,14 +9,33 @@ const paper = matchMedia("print");
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const touched = matchMedia("(pointer: coarse)").matches;
 
-const holders = [...document.querySelectorAll("[data-figure]")];
-const figures = new Map(); // of each holder, once it is unpacked
+const sources = new Map(); // of each holder, the function that brings its figure
+const figures = new Map(); // of each holder, once it was brought
 const coming = new Map(); // the promises of the same
 const near = new Set(); // holders in sight
-const stale = new Set(holders); // holders that do not show what VIEW says
+const stale = new Set(); // holders that do not show what VIEW says
+const onDrawn = []; // functions that receive a holder that was drawn, and whether for the first time
+const onView = []; // functions that are called after a change of VIEW
 
 function themeNow() {
-  return dark.matches && !paper.matches ? "dark" : "light";
+  if (paper.matches) return "light";
+  return VIEW.chosenTheme || (dark.matches ? "dark" : "light");
+}
+
+// An element that is to hold a figure, which a function brings when it is needed.
+function hold(holder, bring) {
+  const isNew = !sources.has(holder);
+  sources.set(holder, bring);
+  coming.delete(holder);
+  stale.add(holder);
+  if (isNew) sight.observe(holder);
+  else if (near.has(holder)) draw(holder);
+}
+
+function letGo(holder) {
+  sight.unobserve(holder);
+  Plotly.purge(holder);
+  for (const of of [sources, figures, coming, near, stale]) of.delete(holder);
 }
 
 // What Plotly is given for a figure: data and layout of its own, as Plotly writes into them.
@@ -87,22 +106,25 @@ function lastUpTo(steps, step) {
   return after < 0 ? steps.length - 1 : Math.max(after - 1, 0);
 }
 
-function unpacked(holder) {
-  if (!coming.has(holder))
-    coming.set(holder, unpack(holder.dataset.figure).then((figure) => {
-      figures.set(holder, figure);
+function brought(holder) {
+  if (!coming.has(holder)) {
+    const promise = sources.get(holder)().then((figure) => {
+      // Another one may have been asked for since.
+      if (coming.get(holder) === promise) figures.set(holder, figure);
       return figure;
-    }));
+    });
+    coming.set(holder, promise);
+  }
   return coming.get(holder);
 }
 
 async function draw(holder) {
   try {
-    await unpacked(holder);
+    await brought(holder);
     redraw(holder);
   } catch (error) {
     holder.textContent = `This browser cannot draw the figure: ${error.message}`;
-    holder.className = "undrawn";
+    holder.classList.add("undrawn");
   }
   stale.delete(holder);
 }
@@ -111,17 +133,20 @@ function redraw(holder) {
   if (!figures.has(holder)) return;
   const { data, layout } = displayed(figures.get(holder), VIEW);
   if (paper.matches) layout.width = PRINTED_WIDTH;
+  const isFirst = !holder.dataset.drawn;
   Plotly.react(holder, data, layout, CONFIG);
   if (holder.dataset.printed && !paper.matches) Plotly.Plots.resize(holder);
   holder.dataset.printed = paper.matches ? "yes" : "";
   holder.dataset.drawn = VIEW.theme;
   stale.delete(holder);
+  for (const say of onDrawn) say(holder, isFirst);
 }
 
 // After a change of VIEW: what is in sight at once, the others while nothing else is to do.
 function refresh() {
-  for (const holder of holders) stale.add(holder);
+  for (const holder of sources.keys()) stale.add(holder);
   for (const holder of near) redraw(holder);
+  for (const say of onView) say();
 }
 
 // When nothing else is to do, or soon: a browser may see no idle time for long.
@@ -164,7 +189,6 @@ const sight = new IntersectionObserver((entries) => {
 
 function start() {
   VIEW.theme = themeNow();
-  for (const holder of holders) sight.observe(holder);
   dark.addEventListener("change", changeTheme);
   paper.addEventListener("change", changeTheme);
   if (document.readyState === "complete") drawRest();

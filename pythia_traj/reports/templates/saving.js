@@ -54,12 +54,14 @@ function save(name, type, text) {
 }
 
 async function saveFigure(holder, format) {
-  const figure = await unpacked(holder), name = holder.dataset.name;
+  const figure = await brought(holder), name = holder.dataset.name;
   if (format === "csv") return save(`${name}.csv`, "text/csv", asCsv(dataOf(figure)));
   const shown = displayed(figure, { ...VIEW, theme: "light" });
   const size = { width: 900, height: figure.layout.height, scale: format === "png" ? 2 : 1 };
   return Plotly.downloadImage({ ...shown, config: CONFIG }, { format, filename: name, ...size });
 }
 
-for (const button of document.querySelectorAll("button[data-save]"))
-  button.addEventListener("click", () => saveFigure(document.getElementById(button.dataset.of), button.dataset.save));
+document.addEventListener("click", ({ target }) => {
+  const button = target.closest("button[data-save]");
+  if (button) saveFigure(document.getElementById(button.dataset.of), button.dataset.save);
+});

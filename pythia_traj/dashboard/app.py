@@ -1,0 +1,119 @@
+"""The Dash application: a page, its own files, and what is answered."""
+
+import gzip
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+
+from dash import Dash
+from flask import Flask, Response, request
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+
+from pythia_traj.dashboard.callbacks import Answers, register
+from pythia_traj.dashboard.exported import view_page
+from pythia_traj.dashboard.guard import Guard
+from pythia_traj.dashboard.layout import layout
+from pythia_traj.dashboard.watching import Watching
+from pythia_traj.errors import AnalysisError, ConfigError
+from pythia_traj.live.view import Views
+from pythia_traj.reports.page import AXES
+from pythia_traj.reports.report import SHARED, json_for_html, known_of, part
+
+
+def app_of(watching: Watching, guard: Guard) -> Dash:
+    """The application of a server: `app.server` answers.
+
+    Args:
+        watching: the runs.
+        guard: who is answered.
+    """
+    title = ", ".join(watching.watched.names.values())
+    server = Flask(__name__, static_folder=None)
+    app = Dash(
+        __name__,
+        server=server,  # type: ignore[arg-type]
+        assets_folder="no-assets",
+        include_assets_files=False,
+        requests_pathname_prefix=guard.prefix,
+        routes_pathname_prefix="/",
+        index_string=_index(title, guard.prefix),
+        title=title,
+        update_title="",
+        suppress_callback_exceptions=True,
+        add_log_handler=False,
+        enable_mcp=False,
+    )
+    app.enable_dev_tools(debug=False)
+    app.layout = layout
+    answers = Answers(watching, Views.new())
+    register(app, answers)
+    _serve_files(server)
+    _serve_view(server, answers, title)
+    guard.protect(server, app.csp_hashes())
+    return app
+
+
+def _index(title: str, prefix: str) -> str:
+    templates = Environment(
+        loader=PackageLoader("pythia_traj.dashboard", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = templates.get_template("index.html.jinja").render(
+        # Dash fills in what stands in braces: a title has none.
+        title=title.replace("{", "(").replace("}", ")"),
+        prefix=prefix,
+        axes=AXES,
+        known=json_for_html(known_of({}, [], [])),
+    )
+    return str(page)
+
+
+def _serve_files(server: Flask) -> None:
+    """The page's own files; the browser may keep plotly.js, whose address has its version."""
+    texts = {"plotly.js": get_plotlyjs, "script.js": _script, "style.css": _style}
+    kinds = {"js": "text/javascript", "css": "text/css"}
+    packed = {name: gzip.compress(text().encode(), 6) for name, text in texts.items()}
+
+    @server.get("/page/<name>")
+    def page_file(name: str) -> Response | tuple[str, int]:
+        if name not in packed:
+            return "there is no such file", 404
+        answer = Response(packed[name], mimetype=kinds[name.rpartition(".")[2]])
+        answer.headers["Content-Encoding"] = "gzip"
+        answer.headers["Cache-Control"] = "private, max-age=0, must-revalidate"
+        answer.add_etag()
+        answer.make_conditional(request)
+        return answer
+
+
+def _serve_view(server: Flask, answers: Answers, title: str) -> None:
+    @server.get("/view.html")
+    def view() -> Response | tuple[str, int]:
+        runs, views = answers.watching.watched.state, answers.views
+        wanted: Mapping[str, str] = request.args
+        query = request.query_string.decode("ascii", "replace")
+        if not runs.experiments:
+            return "nothing is measured yet", 404
+        try:
+            page = view_page(runs, views, title, query, wanted)
+        except (ConfigError, AnalysisError) as error:
+            return str(error), 400
+        answer = Response(page, mimetype="text/html")
+        answer.headers["Content-Disposition"] = 'attachment; filename="view.html"'
+        return answer
+
+
+@cache
+def _script() -> str:
+    own = (files("pythia_traj.dashboard") / "templates" / "live.js").read_text(encoding="utf-8")
+    return "\n".join([*map(part, SHARED), own])
+
+
+@cache
+def _style() -> str:
+    own = (files("pythia_traj.dashboard") / "templates" / "live.css").read_text(encoding="utf-8")
+    return part("page.css") + own

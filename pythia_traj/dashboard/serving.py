@@ -1,0 +1,113 @@
+"""Starts and ends the server of the page."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pythia_traj.dashboard.prefix import checked_prefix, under_prefix
+from pythia_traj.dashboard.watching import Watching
+from pythia_traj.errors import ConfigError
+from pythia_traj.extras import require
+from pythia_traj.live.watched import Watched
+
+_THREADS = 8
+"""A browser asks for so many things at once."""
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """A page that is being served.
+
+    Attributes:
+        url: its address, with the token where it wants one.
+        wants_token: whether others than this machine may reach it, so that it does.
+        port: the one that it listens on.
+        watching: the runs.
+    """
+
+    url: str
+    wants_token: bool
+    port: int
+    watching: Watching
+    _thread: threading.Thread
+
+    def wait(self) -> None:
+        """Waits until the server ends, or Ctrl-C."""
+        while self._thread.is_alive():
+            self._thread.join(1.0)
+
+
+@contextmanager
+def dashboard(
+    runs: str | Path | Sequence[str | Path],
+    *,
+    port: int = 8050,
+    host: str = "127.0.0.1",
+    prefix: str = "/",
+    names: Sequence[str] = (),
+) -> Iterator[Dashboard]:
+    """Serves a live page of one or several runs until the block ends.
+
+        with pt.dashboard("runs/induction") as page:
+            print(page.url)
+            page.wait()
+
+    It only reads. Only this machine reaches it, unless `host` or `names` say otherwise: then a
+    reader needs the token that is part of `url`.
+
+    Args:
+        runs: the directories of the runs, or of one; sweeps may write to them.
+        port: the one to listen on; 0 takes a free one.
+        host: the address to listen on; `0.0.0.0` is all of this machine's.
+        prefix: the path under which a proxy serves the page, such as that of JupyterHub,
+            `/user/me/proxy/8050`, or of Open OnDemand, `/node/host/8050`.
+        names: further host names under which it is reached, such as that of the proxy.
+
+    Raises:
+        MissingExtraError: the extra `dashboard` is not installed.
+        StoreError: a directory is not a run, or one of an older schema.
+        AnalysisError: a run is given twice.
+        ConfigError: the prefix is not a path, the port is taken, or the address is not this
+            machine's.
+    """
+    require("the dashboard", "dashboard", "dash", "waitress")
+    from pythia_traj.dashboard.app import app_of
+    from pythia_traj.dashboard.guard import Guard
+
+    path = checked_prefix(prefix)
+    watching = Watching(
+        Watched([Path(runs)] if isinstance(runs, str | Path) else [*map(Path, runs)])
+    )
+    guard = Guard.of(host, names, path)
+    application = under_prefix(app_of(watching, guard).server, path)
+    server = _bound(application, host, port)
+    thread = threading.Thread(target=server.run, name="pythia-traj-dashboard", daemon=True)
+    listens = int(server.effective_port)
+    try:
+        with watching.running():
+            thread.start()
+            shown = f"[{host}]" if ":" in host else host
+            token = f"?token={guard.token}" if guard.token else ""
+            url = f"http://{shown}:{listens}{path}{token}"
+            yield Dashboard(url, bool(guard.token), listens, watching, thread)
+    finally:
+        server.close()
+        thread.join(5.0)
+
+
+def _bound(application: Any, host: str, port: int) -> Any:
+    if not 0 <= port <= 65535:
+        raise ConfigError(f"port {port}: give a number from 0, which takes a free one, to 65535")
+    from waitress.server import create_server
+
+    try:
+        return create_server(application, host=host, port=port, threads=_THREADS, ident=None)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(
+            f"cannot listen on {host}, port {port} ({why}): give --port 0 for a free port, and as"
+            " --host an address of this machine"
+        ) from None

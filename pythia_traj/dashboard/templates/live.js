@@ -1,0 +1,279 @@
+"use strict";
+// A live page: shows what the server sends, and keeps what the reader sees in the address.
+
+PAGE = JSON.parse(document.getElementById("page-data").textContent);
+
+const MOST_COLUMNS = 4, MOST_HEADS = 12; // of the table of heads
+const REST = 150; // milliseconds until the server hears of a step
+let choice = "", followed = [];
+
+// --- the address --------------------------------------------------------------------------------
+
+const asked = new URLSearchParams(location.search);
+let wantedStep = asked.has("step") ? Number(asked.get("step")) : null;
+if (["tokens", "loss"].includes(asked.get("axis"))) chooseAxis(asked.get("axis"));
+if (["light", "dark"].includes(asked.get("theme"))) setTheme(asked.get("theme"));
+if (asked.get("training") === "no") VIEW.training = training.checked = false;
+VIEW.zoom = Object.fromEntries(asked.getAll("zoom").map(zoomOf).filter(Boolean));
+
+// `name:x0:x1:y0:y1`, as an address holds what a figure was zoomed to.
+function zoomOf(text) {
+  const [name, ...ends] = text.split(":");
+  const numbers = ends.map(Number);
+  return numbers.length === 4 && numbers.every(Number.isFinite) ? [name, numbers] : null;
+}
+
+// All that is shown, as the part of an address after its question mark.
+function query() {
+  const found = new URLSearchParams(choice);
+  found.delete("followed");
+  for (const head of followed) found.append("followed", head);
+  if (VIEW.axis !== "steps") found.set("axis", VIEW.axis);
+  if (VIEW.step !== null) found.set("step", VIEW.step);
+  if (VIEW.chosenTheme) found.set("theme", VIEW.chosenTheme);
+  if (!VIEW.training) found.set("training", "no");
+  for (const [name, ends] of Object.entries(VIEW.zoom)) found.append("zoom", [name, ...ends].join(":"));
+  return found.toString();
+}
+
+function writeAddress() {
+  const now = query(), link = document.getElementById("save-view");
+  history.replaceState(null, "", now ? `?${now}` : location.pathname);
+  link.href = `${link.href.split("?")[0]}?${now}`;
+}
+
+// --- figures ------------------------------------------------------------------------------------
+
+function made(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+// One drawing in a slot: its panels stay as they are, so that what was zoomed or focused does too.
+function showDrawing(place, drawing) {
+  const panels = drawing ? drawing.panels : [];
+  const form = panels.map((panel) => `${panel.of}|${Boolean(panel.figure)}|${panel.reason}`).join("\n");
+  if (place.dataset.form !== form || !drawing) {
+    for (const holder of place.querySelectorAll(".plot")) letGo(holder);
+    place.replaceChildren(...(drawing ? [frameOf(place.id, drawing)] : []));
+    place.dataset.form = form;
+  }
+  if (!drawing) return;
+  place.querySelector("h3").textContent = drawing.heading;
+  place.querySelector("figcaption p").textContent = drawing.caption;
+  panels.filter((panel) => panel.figure).forEach((panel, i) => {
+    const holder = place.querySelectorAll(".plot")[i];
+    holder.dataset.name = panel.name;
+    holder.style.minHeight = `${panel.height}px`;
+    hold(holder, async () => JSON.parse(panel.figure, (_, value) => plain(value)));
+  });
+}
+
+function frameOf(id, drawing) {
+  const heading = made("h3", { id: `${id}-name` });
+  const panels = drawing.panels.map((panel, i) => panelOf(`${id}-${i}`, panel));
+  const figure = made("figure", {}, made("figcaption", {}, heading, made("p")),
+    ...(panels.length > 1 ? [made("div", { className: "beside" }, ...panels)] : panels));
+  figure.setAttribute("aria-labelledby", heading.id);
+  return figure;
+}
+
+function panelOf(id, panel) {
+  const parts = panel.of ? [made("h4", { textContent: panel.of })] : [];
+  if (!panel.figure)
+    return made("div", { className: "panel" }, ...parts,
+      made("p", { className: "undrawn", textContent: `Not drawn. ${panel.reason}` }));
+  const holder = made("div", { className: "plot", id, role: "group", ariaLabel: panel.described });
+  const saving = made("div", { className: "saving", role: "group", ariaLabel: `Save: ${panel.described}` }, "Save");
+  for (const format of ["SVG", "PNG", "CSV"]) {
+    const button = made("button", { type: "button", textContent: format });
+    Object.assign(button.dataset, { save: format.toLowerCase(), of: id });
+    saving.append(" ", button);
+  }
+  return made("div", { className: "panel" }, ...parts, holder, saving);
+}
+
+// The reader's zoom is in the address, by the name of the figure.
+function zoomed(layout, name) {
+  const ends = VIEW.zoom[name];
+  if (!ends) return;
+  layout.xaxis = { ...layout.xaxis, range: ends.slice(0, 2), autorange: false };
+  layout.yaxis = { ...layout.yaxis, range: ends.slice(2), autorange: false };
+}
+
+function onZoom(holder, change) {
+  const name = holder.dataset.name;
+  if (Object.keys(change).some((key) => /^[xy]axis\.autorange$/.test(key))) delete VIEW.zoom[name];
+  else if (Object.keys(change).some((key) => /^[xy]axis\.range/.test(key))) {
+    const { xaxis, yaxis } = holder._fullLayout;
+    VIEW.zoom[name] = [...xaxis.range, ...yaxis.range].map((end) => Number(end.toPrecision(6)));
+  } else return;
+  writeAddress();
+}
+
+// --- heads --------------------------------------------------------------------------------------
+
+function headOf(point) {
+  const rows = (point.data.meta || {}).rows;
+  if (point.data.xaxis === "x3") return `L${point.x}H${point.y}`;
+  if (!rows || point.data.type !== "heatmap") return null;
+  const row = rows[point.pointNumber[0]];
+  return row && "head" in row && "layer" in row ? `L${row.layer}H${row.head}` : null;
+}
+
+function follow(head) {
+  const now = followed.includes(head) ? followed.filter((one) => one !== head) : [...followed, head];
+  dash_clientside.set_props("followed", { data: now });
+}
+
+// The maps of heads that are shown: for each the heads' values at the step of the slider.
+function columnsOfHeads() {
+  const found = [];
+  for (const holder of document.querySelectorAll("#figures .plot")) {
+    const figure = figures.get(holder), at = figure && (figure.layout.meta || {}).at;
+    if (!at || found.length === MOST_COLUMNS) continue;
+    const over = figure.data[at[1]], steps = over.meta.steps;
+    const column = VIEW.step === null ? steps.length - 1 : lastUpTo(steps, VIEW.step);
+    const values = new Map();
+    over.meta.rows.forEach(({ layer, head }, row) => {
+      const value = over.z[row][column], name = `L${layer}H${head}`;
+      if (!values.has(name) && isNumber(value)) values.set(name, value);
+    });
+    found.push({ heading: holder.getAttribute("aria-label"), values });
+  }
+  return found;
+}
+
+function showHeads() {
+  const columns = columnsOfHeads(), section = document.getElementById("heads-section");
+  if (!section) return;
+  section.hidden = columns.length === 0;
+  if (section.hidden) return;
+  const first = [...columns[0].values].sort((a, b) => b[1] - a[1]).map(([head]) => head);
+  const shown = [...followed.filter((head) => first.includes(head)),
+    ...first.filter((head) => !followed.includes(head)).slice(0, MOST_HEADS)];
+  const cell = (value) => made("td", { textContent: value === undefined ? "–" : value.toFixed(3) });
+  const rows = shown.map((head) => made("tr", {}, made("th", { scope: "row", textContent: head }),
+    ...columns.map(({ values }) => cell(values.get(head))), made("td", {}, followButton(head))));
+  const names = ["head", ...columns.map(({ heading }) => heading), ""];
+  const table = made("table", {}, made("thead", {}, made("tr", {},
+    ...names.map((name) => (name ? made("th", { scope: "col", textContent: name }) : made("td"))))),
+  made("tbody", {}, ...rows));
+  const focused = document.activeElement && document.activeElement.dataset.head;
+  document.getElementById("heads-table").replaceChildren(table);
+  if (focused) table.querySelector(`button[data-head="${focused}"]`)?.focus();
+}
+
+function followButton(head) {
+  const is = followed.includes(head);
+  const button = made("button", { type: "button", textContent: is ? "Following" : "Follow",
+    ariaLabel: `Follow ${head}`, ariaPressed: String(is) });
+  button.dataset.head = head;
+  button.addEventListener("click", () => follow(head));
+  return button;
+}
+
+// --- the view -----------------------------------------------------------------------------------
+
+function setTheme(theme) {
+  VIEW.chosenTheme = theme;
+  document.documentElement.dataset.theme = theme;
+  document.querySelector(`input[name=theme][value="${theme}"]`).checked = true;
+}
+
+// The steps may have become more: the slider stays at its step, or at the last where none is chosen.
+function setSteps() {
+  slider.max = Math.max(PAGE.steps.length - 1, 0);
+  if (wantedStep !== null && PAGE.steps.includes(wantedStep)) VIEW.step = wantedStep;
+  if (VIEW.step !== null) wantedStep = null;
+  const index = VIEW.step === null ? PAGE.steps.length - 1 : lastUpTo(PAGE.steps, VIEW.step);
+  slider.value = index;
+  if (PAGE.steps.length) sayStep(PAGE.steps[index]);
+}
+
+function setAxes() {
+  for (const input of document.querySelectorAll("input[name=axis]"))
+    input.disabled = !Object.values(PAGE.training).some((one) => one[input.value].some((x) => x !== null));
+}
+
+let resting = null;
+
+onView.push(() => {
+  writeAddress();
+  showHeads();
+  clearTimeout(resting);
+  resting = setTimeout(() => dash_clientside.set_props("at-step", { data: VIEW.step }), REST);
+});
+
+onDrawn.push((holder, isFirst) => {
+  if (isFirst) {
+    holder.on("plotly_click", ({ points }) => {
+      const head = headOf(points[0]);
+      if (head) follow(head);
+    });
+    holder.on("plotly_relayout", (change) => onZoom(holder, change));
+  }
+  if ((figures.get(holder).layout.meta || {}).at) showHeads();
+});
+
+for (const input of document.querySelectorAll("input[name=theme]"))
+  input.addEventListener("change", () => {
+    setTheme(input.value);
+    changeTheme();
+    writeAddress();
+  });
+
+document.getElementById("copy-link").addEventListener("click", async ({ target }) => {
+  try {
+    await navigator.clipboard.writeText(location.href);
+    target.textContent = "Copied";
+  } catch {
+    target.textContent = "The address has it";
+  }
+  setTimeout(() => { target.textContent = "Copy link"; }, 2000);
+});
+
+// What Dash calls with what the server sent.
+const shown = new Map();
+window.dash_clientside = window.dash_clientside || {};
+window.dash_clientside.live = {
+  asked: () => location.search,
+  know: (page) => {
+    if (!page) return;
+    PAGE = page;
+    setSteps();
+    setAxes();
+    refresh();
+    drawRest();
+  },
+  address: (query_, heads) => {
+    choice = query_ || "";
+    followed = heads || [];
+    if (query_ !== undefined) writeAddress();
+    showHeads();
+  },
+  show: (drawings, ids) => {
+    ids.forEach((id, i) => {
+      const place = document.getElementById(JSON.stringify({ place: id.place, type: id.type }));
+      if (!place || drawings[i] === undefined || shown.get(place) === drawings[i]) return;
+      shown.set(place, drawings[i]);
+      showDrawing(place, drawings[i]);
+    });
+    showHeads();
+    drawRest();
+  },
+  list: (drawings, id) => {
+    const list = document.getElementById(id);
+    while (list.children.length > (drawings || []).length) {
+      for (const holder of list.lastChild.querySelectorAll(".plot")) letGo(holder);
+      list.lastChild.remove();
+    }
+    (drawings || []).forEach((drawing, i) => {
+      if (!list.children[i]) list.append(made("div", { id: `${id}-${i}`, className: "slot" }));
+      showDrawing(list.children[i], drawing);
+    });
+    drawRest();
+  },
+};
+start();

@@ -1,0 +1,55 @@
+"""A thread that looks at runs again and again."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pythia_traj.errors import PythiaTrajError
+from pythia_traj.live.watched import Watched
+
+SECONDS = 1.0
+"""Between two looks, at least."""
+
+_SHARE = 8
+"""A look that takes long is followed by a pause of so many times its length."""
+
+
+class Watching:
+    """Looks at runs in a thread of its own; `watched.state` is what they hold.
+
+    Attributes:
+        watched: the runs.
+        error: why the last look failed, such as that a run's directory is gone; empty if it did
+            not.
+    """
+
+    def __init__(self, watched: Watched) -> None:
+        self.watched = watched
+        self.error = ""
+        self._ended = threading.Event()
+
+    @contextmanager
+    def running(self) -> Iterator["Watching"]:
+        """Looks until the block ends."""
+        thread = threading.Thread(target=self._run, name="pythia-traj-watching", daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._ended.set()
+            thread.join()
+
+    def _run(self) -> None:
+        pause = 0.0
+        while not self._ended.wait(pause):
+            begun = time.monotonic()
+            try:
+                look = self.watched.look()
+                self.error = ""
+                waiting = look.waiting
+            except (PythiaTrajError, OSError) as error:
+                self.error, waiting = str(error), 0
+            took = time.monotonic() - begun
+            # What was found is shown between two looks, however much is still to be read.
+            pause = 0.01 if waiting else max(SECONDS, _SHARE * took)
