@@ -5,11 +5,13 @@ and head is then repeated for so many layers, heads and steps, with values of it
 of which differ, so that nothing compresses better than a real run).
 """
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 import pythia_traj as pt
 from pythia_traj import schema
@@ -17,6 +19,10 @@ from pythia_traj.figures.training import with_training
 from pythia_traj.reports.contents import Told
 from pythia_traj.reports.examined import Examined
 from pythia_traj.reports.reading import read_runs
+from pythia_traj.store.done import list_units
+from pythia_traj.store.layout import Run
+from pythia_traj.store.parquet import arrow_schema, write_parquet
+from pythia_traj.store.unit import read_footer, write_model
 from pythia_traj.suites.catalog import EARLY, EVERY_THOUSAND, TOKENS_PER_STEP, catalog
 from pythia_traj.toy.recipe import Recipe
 from pythia_traj.toy.train import train
@@ -108,3 +114,55 @@ def _repeated(rows: pd.DataFrame, columns: list[str], places: pd.DataFrame) -> p
     keys = [name for name in schema.KEYS if name not in columns]
     first = rows.drop_duplicates(keys).drop(columns=columns)
     return first.merge(places, how="cross")[list(rows.columns)]
+
+
+def written_run(
+    small: Path, folder: Path, models: tuple[str, ...], steps: tuple[int, ...], without: set[str]
+) -> Path:
+    """A run of large units, in files as a sweep writes them.
+
+    Args:
+        small: the run whose units are enlarged.
+        folder: the directory to write.
+        models: their names; each has all of it.
+        steps: those that each has.
+        without: experiments that are left out.
+    """
+    run, source = Run.create(folder), Run.open(small)
+    one = enlarged(pt.load(small, controls=True), steps[-1:])
+    columns = arrow_schema(schema.METRICS)
+    labels = sorted(set(one["label"].astype(str)) - without)
+    footers = {found.label: read_footer(found.path) or {} for found in list_units(source)}
+    numbers = np.random.default_rng(0)
+    for label in labels:
+        of_label = one[one["label"] == label]
+        table = pa.Table.from_pandas(of_label[columns.names], columns, preserve_index=False)
+        for model in models:
+            for step in steps:
+                noise = 1 + 0.1 * numbers.standard_normal(len(table))
+                unit = _at(table, step, noise)
+                with run.replacing(run.unit_path(model, label, step)) as path:
+                    write_parquet(path, unit, footers[label])
+    request = json.loads(next((small / "requests").glob("*.json")).read_text())
+    request["explicit_steps"] = {model: list(steps) for model in models}
+    request["experiments"] = {label: request["experiments"][label] for label in labels}
+    run.record_request(request)
+    known = pt.load(small, table="models").iloc[0].dropna().drop("model")
+    facts = {str(name): one for name, one in known.items()}
+    for model in models:
+        write_model(run, model, facts | {"n_layers": LAYERS, "n_heads": HEADS}, {}, anew=True)
+    return folder
+
+
+def _at(table: pa.Table, step: int, noise: np.ndarray) -> pa.Table:
+    """A unit's rows at another step, with values of their own."""
+    changed = {
+        "step": np.full(len(table), step),
+        "tokens": np.full(len(table), step * TOKENS_PER_STEP),
+    }
+    for name in ("value", "stderr", "low", "high"):
+        changed[name] = table[name].to_numpy() * noise
+    for name, values in changed.items():
+        place, field = table.schema.get_field_index(name), table.schema.field(name)
+        table = table.set_column(place, field, pa.array(values, field.type, from_pandas=True))
+    return table

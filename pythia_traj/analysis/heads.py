@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from pythia_traj.analysis.selection import WHICH, choose
+from pythia_traj.analysis.selection import WHICH, choose, with_word
 
 ATTENDED = {
     "prefix_matching": "token after the previous occurrence",
@@ -17,8 +17,7 @@ ATTENDED = {
 
 def prefix_matching(rows: pd.DataFrame, variant: str) -> pd.DataFrame:
     """Prefix matching of every head in one convention, with controls; `what` is the convention."""
-    chosen = prefix_matching_by_convention(rows)
-    return chosen[chosen["variant"] == variant]
+    return prefix_matching_by_convention(with_word(rows, "variant", variant))
 
 
 def prefix_matching_by_convention(rows: pd.DataFrame) -> pd.DataFrame:
@@ -32,8 +31,7 @@ def prefix_matching_by_convention(rows: pd.DataFrame) -> pd.DataFrame:
 
 def attention_by_target(rows: pd.DataFrame, variant: str) -> pd.DataFrame:
     """The share of every head's attention by kind of target, which `what` names."""
-    chosen = choose(rows, list(ATTENDED), component="head")
-    chosen = chosen[chosen["variant"] == variant]
+    chosen = choose(with_word(rows, "variant", variant), list(ATTENDED), component="head")
     return chosen.assign(what=chosen["metric"].map(ATTENDED))
 
 
@@ -55,9 +53,9 @@ def values_of_heads(
         chosen rows without `what`. A row without a value for any head names no head: `of_one_head`
         leaves it out.
     """
-    chosen = choose(rows, [metric], component="head")
-    chosen = chosen[(chosen["variant"] == (variant or "")) & (chosen["part"] == "")]
-    return chosen[chosen["control"] == (control or "")]
+    for column, word in (("control", control), ("variant", variant), ("part", None)):
+        rows = with_word(rows, column, word)
+    return choose(rows, [metric], component="head")
 
 
 def of_one_head(chosen: pd.DataFrame) -> pd.DataFrame:

@@ -77,6 +77,16 @@ def _words(column: pd.Series) -> object:
     return column.astype(object).where(column.notna(), "").to_numpy(object)
 
 
+def with_word(rows: pd.DataFrame, column: str, word: str | None) -> pd.DataFrame:
+    """The rows of a run with one word in a column; None: with none there.
+
+    Before `choose`, which takes its time for each row.
+    """
+    if rows.empty:
+        return rows
+    return rows[rows[column].isin([word]) if word else rows[column].isna()]
+
+
 def on_text(rows: pd.DataFrame) -> pd.DataFrame:
     """Without the rows of experiments on tasks.
 

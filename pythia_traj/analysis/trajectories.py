@@ -41,7 +41,10 @@ def trajectories(chosen: pd.DataFrame) -> Iterator[Trajectory]:
 def unit_names(chosen: pd.DataFrame) -> pd.Series:
     """The parts of models and labels that vary: empty where the rows have one of each."""
     varying = [key for key in WHICH if chosen[key].nunique() > 1]
-    return chosen[varying].agg(" · ".join, axis=1) if varying else pd.Series("", index=chosen.index)
+    if not varying:
+        return pd.Series("", index=chosen.index)
+    named = chosen[varying].astype(str)
+    return named[varying[0]].str.cat(named[varying[1:]], sep=" · ")
 
 
 def at_some_steps(chosen: pd.DataFrame, by: str, most: int) -> pd.DataFrame:

@@ -14,21 +14,19 @@ from pythia_traj.dashboard.callbacks import Answers, register
 from pythia_traj.dashboard.exported import view_page
 from pythia_traj.dashboard.guard import Guard
 from pythia_traj.dashboard.layout import layout
-from pythia_traj.dashboard.watching import Watching
 from pythia_traj.errors import AnalysisError, ConfigError
-from pythia_traj.live.view import Views
 from pythia_traj.reports.page import AXES
 from pythia_traj.reports.report import SHARED, json_for_html, known_of, part
 
 
-def app_of(watching: Watching, guard: Guard) -> Dash:
+def app_of(answers: Answers, guard: Guard) -> Dash:
     """The application of a server: `app.server` answers.
 
     Args:
-        watching: the runs.
+        answers: what it answers.
         guard: who is answered.
     """
-    title = ", ".join(watching.watched.names.values())
+    title = ", ".join(answers.watching.watched.names.values())
     server = Flask(__name__, static_folder=None)
     app = Dash(
         __name__,
@@ -46,7 +44,6 @@ def app_of(watching: Watching, guard: Guard) -> Dash:
     )
     app.enable_dev_tools(debug=False)
     app.layout = layout
-    answers = Answers(watching, Views.new())
     register(app, answers)
     _serve_files(server)
     _serve_view(server, answers, title)

@@ -8,12 +8,12 @@ from dash import ALL, MATCH, ClientsideFunction, Dash, Input, Output, State, ctx
 from dash.exceptions import PreventUpdate
 
 from pythia_traj.dashboard.layout import CONTROLS, slot
-from pythia_traj.dashboard.sent import drawing_sent, state_sent, written_sent
+from pythia_traj.dashboard.sent import chart_sent, drawing_sent, state_sent, written_sent
 from pythia_traj.dashboard.watching import Watching
 from pythia_traj.errors import AnalysisError, ConfigError
 from pythia_traj.live import moment
 from pythia_traj.live.choice import Choice
-from pythia_traj.live.offered import Offered, offered
+from pythia_traj.live.offered import Offered
 from pythia_traj.live.view import Views, why_not
 from pythia_traj.live.watched import State as Runs
 from pythia_traj.reports.report import known_of
@@ -55,7 +55,7 @@ class Answers:
             choice = Choice.from_query(asked)
         else:
             choice = _choice_of(dict(zip(CONTROLS, values, strict=True)), followed)
-        found = offered(self._runs, choice)
+        found = self.views.offered(self._runs, choice)
         heads = list(found.choice.followed) if is_first else no_update
         return (*_controls(found), heads, found.choice.as_query())
 
@@ -84,12 +84,11 @@ class Answers:
 
     def chart(self, of: dict[str, Any]) -> Any:
         """One chart, drawn."""
-        choice = Choice.from_query(of["choice"])
+        choice, place = Choice.from_query(of["choice"]), of["place"]
         try:
-            drawing = self.views.drawing(self._runs, choice, of["place"])
+            return chart_sent(self.views, self._runs, choice, place)
         except _REFUSED:
             return None
-        return drawing and drawing_sent(drawing, choice.experiment)
 
     def followed(self, query: str | None, followed: list[str], _drawn: Any) -> list[Any]:
         """The followed heads, as lines."""

@@ -8,10 +8,26 @@ from dash import html
 from pythia_traj.analysis.wording import counted
 from pythia_traj.dashboard.layout import aria
 from pythia_traj.dashboard.watching import Watching
+from pythia_traj.live.choice import Choice
 from pythia_traj.live.moment import Written
+from pythia_traj.live.view import Views
 from pythia_traj.live.watched import State
 from pythia_traj.reports.contents import file_name
 from pythia_traj.reports.drawings import Drawing, Panel
+
+
+def chart_sent(views: Views, state: State, choice: Choice, place: int) -> dict[str, Any] | None:
+    """One chart of a choice as the script receives it; None where nothing is for it.
+
+    Raises:
+        ConfigError, AnalysisError: as `rows_of`.
+    """
+
+    def make() -> dict[str, Any] | None:
+        drawing = views.drawing(state, choice, place)
+        return None if drawing is None else drawing_sent(drawing, choice.experiment)
+
+    return views.once(f"sent {place}", state, choice, make)
 
 
 def drawing_sent(drawing: Drawing, experiment: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pythia_traj.dashboard.prefix import checked_prefix, under_prefix
 from pythia_traj.dashboard.watching import Watching
 from pythia_traj.errors import ConfigError
 from pythia_traj.extras import require
+from pythia_traj.live.view import Views
 from pythia_traj.live.watched import Watched
 
 _THREADS = 8
@@ -75,14 +76,18 @@ def dashboard(
     """
     require("the dashboard", "dashboard", "dash", "waitress")
     from pythia_traj.dashboard.app import app_of
+    from pythia_traj.dashboard.callbacks import Answers
     from pythia_traj.dashboard.guard import Guard
+    from pythia_traj.dashboard.warming import Warming
 
     path = checked_prefix(prefix)
-    watching = Watching(
-        Watched([Path(runs)] if isinstance(runs, str | Path) else [*map(Path, runs)])
-    )
+    watched = Watched([Path(runs)] if isinstance(runs, str | Path) else [*map(Path, runs)])
+    # So that the first page has something to show.
+    watched.look()
+    views = Views.new()
+    watching = Watching(watched, Warming(views).one)
     guard = Guard.of(host, names, path)
-    application = under_prefix(app_of(watching, guard).server, path)
+    application = under_prefix(app_of(Answers(watching, views), guard).server, path)
     server = _bound(application, host, port)
     thread = threading.Thread(target=server.run, name="pythia-traj-dashboard", daemon=True)
     listens = int(server.effective_port)
@@ -94,6 +99,8 @@ def dashboard(
             url = f"http://{shown}:{listens}{path}{token}"
             yield Dashboard(url, bool(guard.token), listens, watching, thread)
     finally:
+        # Answers that are on their way are finished first: they need the server's sockets.
+        server.task_dispatcher.shutdown()
         server.close()
         thread.join(5.0)
 

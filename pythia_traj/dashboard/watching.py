@@ -2,11 +2,11 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pythia_traj.errors import PythiaTrajError
-from pythia_traj.live.watched import Watched
+from pythia_traj.live.watched import Look, State, Watched
 
 SECONDS = 1.0
 """Between two looks, at least."""
@@ -24,8 +24,16 @@ class Watching:
             not.
     """
 
-    def __init__(self, watched: Watched) -> None:
+    def __init__(self, watched: Watched, between: Callable[[State], bool] | None = None) -> None:
+        """Does not look yet.
+
+        Args:
+            watched: the runs.
+            between: what is done after a look that found nothing, again and again until it says
+                that nothing is left; rows that change end it.
+        """
         self.watched = watched
+        self._between = between or (lambda _: False)
         self.error = ""
         self._ended = threading.Event()
 
@@ -44,12 +52,18 @@ class Watching:
         pause = 0.0
         while not self._ended.wait(pause):
             begun = time.monotonic()
-            try:
-                look = self.watched.look()
-                self.error = ""
-                waiting = look.waiting
-            except (PythiaTrajError, OSError) as error:
-                self.error, waiting = str(error), 0
+            look = self._look()
             took = time.monotonic() - begun
             # What was found is shown between two looks, however much is still to be read.
-            pause = 0.01 if waiting else max(SECONDS, _SHARE * took)
+            pause = 0.01 if look.waiting else max(SECONDS, _SHARE * took)
+            if not look.opened and self._between(self.watched.state):
+                pause = 0.01
+
+    def _look(self) -> Look:
+        try:
+            look = self.watched.look()
+        except (PythiaTrajError, OSError) as error:
+            self.error = str(error)
+            return Look(self.watched.state.number, 0, 0)
+        self.error = ""
+        return look

@@ -17,7 +17,7 @@ from pythia_traj.figures.metric import heads_as_lines
 from pythia_traj.figures.own import own_charts
 from pythia_traj.figures.training import with_training
 from pythia_traj.live.choice import Choice, numbers_of
-from pythia_traj.live.offered import some
+from pythia_traj.live.offered import Offered, offered, some
 from pythia_traj.live.watched import State
 from pythia_traj.reports.drawings import Drawing, Panel, charts_of, drawing_of
 from pythia_traj.schema import KEYS
@@ -27,8 +27,8 @@ T = TypeVar("T")
 _MOST_FOLLOWED = 3
 """Maps of heads whose followed heads are drawn as lines."""
 
-_KEPT = 128
-"""Drawings that are kept."""
+_KEPT = 512
+"""Drawings and selections that are kept."""
 
 
 def rows_of(state: State, choice: Choice) -> pd.DataFrame:
@@ -76,12 +76,17 @@ class Views:
 
     def rows(self, state: State, choice: Choice) -> pd.DataFrame:
         """As `rows_of`."""
-        return self._once("rows", state, choice, lambda: rows_of(state, choice))
+        return self.once("rows", state, choice, lambda: rows_of(state, choice))
 
     def charts(self, state: State, choice: Choice) -> tuple[Chart, ...]:
         """As `charts_to_draw`."""
         rows = self.rows(state, choice)
-        return self._once("charts", state, choice, lambda: charts_to_draw(rows, choice))
+        return self.once("charts", state, choice, lambda: charts_to_draw(rows, choice))
+
+    def offered(self, state: State, asked: Choice) -> Offered:
+        """As `offered`."""
+        found = self.once("offered", state, asked, lambda: offered(state, asked))
+        return replace(found, choice=replace(found.choice, followed=asked.followed))
 
     def drawing(self, state: State, choice: Choice, place: int) -> Drawing | None:
         """One of the choice's charts; None where nothing is for it, or there are fewer charts."""
@@ -91,7 +96,7 @@ class Views:
             found = drawing_of(charts[place], rows) if place < len(charts) else None
             return found and _dressed(found, state)
 
-        return self._once(f"drawing {place}", state, choice, draw)
+        return self.once(f"drawing {place}", state, choice, draw)
 
     def followed(self, state: State, choice: Choice) -> list[Drawing]:
         """The followed heads as lines over steps, for each of the choice's maps of heads."""
@@ -105,10 +110,18 @@ class Views:
         def draw() -> list[Drawing]:
             return [_dressed(_followed(rows, one, choice.followed_heads), state) for one in maps]
 
-        return self._once("followed", state, choice, draw)
+        return self.once("followed", state, choice, draw)
 
-    def _once(self, what: str, state: State, choice: Choice, make: Callable[[], T]) -> T:
-        of = choice if what == "followed" else replace(choice, followed=())
+    def once(self, what: str, state: State, choice: Choice, make: Callable[[], T]) -> T:
+        """What is made of a choice, made once until the rows change.
+
+        Args:
+            what: a name for it; what depends on the followed heads is called `followed...`.
+            state: what the runs hold.
+            choice: of what it is made.
+            make: makes it.
+        """
+        of = choice if what.startswith("followed") else replace(choice, followed=())
         key = what, of, state.changed_at.get(choice.experiment, 0)
         with self._lock:
             if key in self._kept:

@@ -25,8 +25,8 @@ from pythia_traj.sweeps.status import Status
 MOST_UNITS = 400
 """Units that one look reads at most, so that what was read is shown in the meantime."""
 
-_FRAMES = 3
-"""Experiments whose rows are kept as frames."""
+MOST_ROWS = 3_000_000
+"""Rows that are kept as frames, of some experiments: about 120 bytes each."""
 
 
 @dataclass(frozen=True)
@@ -113,16 +113,14 @@ class State:
         """
         with self._lock:
             if experiment not in self._frames:
-                while len(self._frames) >= _FRAMES:
+                self._frames[experiment] = self._frame(experiment)
+                while len(self._frames) > 1 and sum(map(len, self._frames.values())) > MOST_ROWS:
                     del self._frames[next(iter(self._frames))]
-                self._frames[experiment] = _frame_of(
-                    {
-                        k: u.held.rows
-                        for k, u in self.units.items()
-                        if u.held.experiment == experiment
-                    }
-                )
             return self._frames[experiment]
+
+    def _frame(self, experiment: str) -> pd.DataFrame:
+        units = {k: one.held for k, one in self.units.items() if one.held.experiment == experiment}
+        return _frame_of({key: held.rows for key, held in units.items()})
 
     @cached_property
     def training(self) -> dict[str, dict[str, Any]]:
