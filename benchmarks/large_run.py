@@ -21,7 +21,7 @@ from pythia_traj.reports.examined import Examined
 from pythia_traj.reports.reading import read_runs
 from pythia_traj.store.done import list_units
 from pythia_traj.store.layout import Run
-from pythia_traj.store.parquet import arrow_schema, write_parquet
+from pythia_traj.store.parquet import arrow_schema, read_parquet, write_parquet
 from pythia_traj.store.unit import read_footer, write_model
 from pythia_traj.suites.catalog import EARLY, EVERY_THOUSAND, TOKENS_PER_STEP, catalog
 from pythia_traj.toy.recipe import Recipe
@@ -166,3 +166,11 @@ def _at(table: pa.Table, step: int, noise: np.ndarray) -> pa.Table:
         place, field = table.schema.get_field_index(name), table.schema.field(name)
         table = table.set_column(place, field, pa.array(values, field.type, from_pandas=True))
     return table
+
+
+def one_more(run: Run, model: str, step: int) -> None:
+    """Writes one more unit of a large run: the first one's, at another step."""
+    first = list_units(run)[0]
+    table = read_parquet(first.path, schema.METRICS).table()
+    with run.replacing(run.unit_path(model, first.label, step)) as path:
+        write_parquet(path, _at(table, step, np.ones(len(table))), read_footer(first.path) or {})

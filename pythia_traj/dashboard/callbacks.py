@@ -38,6 +38,11 @@ class Answers:
     def _runs(self) -> Runs:
         return self.watching.watched.state
 
+    def _asked(self) -> Runs:
+        """What the runs hold, for a reader who waits."""
+        self.watching.asked()
+        return self._runs
+
     def tick(self, _ticks: int | None, pulse: dict[str, Any] | None) -> tuple[Any, Any]:
         """How far the runs are; and the pulse, which changes where rows have changed."""
         runs = self._runs
@@ -55,7 +60,7 @@ class Answers:
             choice = Choice.from_query(asked)
         else:
             choice = _choice_of(dict(zip(CONTROLS, values, strict=True)), followed)
-        found = self.views.offered(self._runs, choice)
+        found = self.views.offered(self._asked(), choice)
         heads = list(found.choice.followed) if is_first else no_update
         return (*_controls(found), heads, found.choice.as_query())
 
@@ -70,7 +75,7 @@ class Answers:
         """A slot for each chart of the choice, or why there is none; where any may have changed."""
         if query is None:
             raise PreventUpdate
-        runs, choice = self._runs, replace(Choice.from_query(query), followed=())
+        runs, choice = self._asked(), replace(Choice.from_query(query), followed=())
         now = [choice.as_query(), runs.changed_at.get(choice.experiment, 0)]
         if drawn == now:
             raise PreventUpdate
@@ -86,7 +91,7 @@ class Answers:
         """One chart, drawn."""
         choice, place = Choice.from_query(of["choice"]), of["place"]
         try:
-            return chart_sent(self.views, self._runs, choice, place)
+            return chart_sent(self.views, self._asked(), choice, place)
         except _REFUSED:
             return None
 
@@ -96,7 +101,7 @@ class Answers:
             raise PreventUpdate
         choice = _following(query, followed)
         try:
-            drawings = self.views.followed(self._runs, choice)
+            drawings = self.views.followed(self._asked(), choice)
         except _REFUSED:
             return []
         return [drawing_sent(one, choice.experiment) for one in drawings]

@@ -11,6 +11,9 @@ from pythia_traj.live.watched import Look, State, Watched
 SECONDS = 1.0
 """Between two looks, at least."""
 
+QUIET = 1.0
+"""Seconds after a reader asked for something, in which only that is done."""
+
 _SHARE = 8
 """A look that takes long is followed by a pause of so many times its length."""
 
@@ -34,8 +37,13 @@ class Watching:
         """
         self.watched = watched
         self._between = between or (lambda _: False)
+        self._asked_at = 0.0
         self.error = ""
         self._ended = threading.Event()
+
+    def asked(self) -> None:
+        """A reader asks for something: nothing else is done meanwhile."""
+        self._asked_at = time.monotonic()
 
     @contextmanager
     def running(self) -> Iterator["Watching"]:
@@ -56,7 +64,8 @@ class Watching:
             took = time.monotonic() - begun
             # What was found is shown between two looks, however much is still to be read.
             pause = 0.01 if look.waiting else max(SECONDS, _SHARE * took)
-            if not look.opened and self._between(self.watched.state):
+            is_quiet = time.monotonic() - self._asked_at > QUIET
+            if not look.opened and is_quiet and self._between(self.watched.state):
                 pause = 0.01
 
     def _look(self) -> Look:
