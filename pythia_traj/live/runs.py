@@ -18,7 +18,7 @@ from pythia_traj.store.files import Files
 from pythia_traj.store.layout import Run, read_facts, say_newer
 from pythia_traj.store.left_out import LeftOut
 from pythia_traj.store.mixed import measured_by, say_mixed, say_versions
-from pythia_traj.store.parquet import Whole
+from pythia_traj.store.parquet import Whole, arrow_schema
 from pythia_traj.store.read import Read
 from pythia_traj.store.records import Footer
 from pythia_traj.sweeps.status import Status, status
@@ -28,6 +28,10 @@ COLUMNS = (
     *(column.name for column in (*schema.KEY_COLUMNS, *schema.VALUE_COLUMNS)),
 )
 """The columns that are kept: those that figures read."""
+
+NO_ROWS = arrow_schema(
+    tuple(column for column in schema.METRICS if column.name in COLUMNS)
+).empty_table()
 
 _OF_LOSSES = (
     pc.field("metric").isin(["nll", *OF_ANSWERS])

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pythia_traj.analysis.comparison.sides import unique_names
 from pythia_traj.analysis.schedules import schedules_of
 from pythia_traj.analysis.training import training_of
-from pythia_traj.live.runs import Held, UnitKey, WatchedRun
+from pythia_traj.live.runs import NO_ROWS, Held, UnitKey, WatchedRun
 from pythia_traj.reports.drawings import in_order
 from pythia_traj.reports.notes import Note
 from pythia_traj.reports.reading import run_names, together
@@ -137,6 +137,7 @@ class State:
 def _frame_of(tables: Mapping[UnitKey, pa.Table]) -> pd.DataFrame:
     """The rows of some units in the order of their names, with their partitions."""
     parts = [_with_partitions(tables[key], *key[:2]) for key in sorted(tables)]
+    parts = parts or [_with_partitions(NO_ROWS, "", "")]
     return as_frame(pa.concat_tables(parts).unify_dictionaries(), PARTITIONS)
 
 
