@@ -119,9 +119,12 @@ def test_standard_errors_are_over_prompts_with_the_items_kept(run):
     )
 
 
-def test_neither_batches_nor_other_prompts_change_a_pattern(suite, table, tmp_path, monkeypatch):
+def test_batches_change_neither_patterns_nor_values(suite, run, table, tmp_path, monkeypatch):
     monkeypatch.setattr(forward, "_BATCH_BYTES", {"cpu": 1})
-    alone = pt.load(sweep(suite, tmp_path / "run", steps="4"), table="patterns")
+    out = sweep(suite, tmp_path / "run", steps="4")
+    values = pt.load(run, step=4, controls=True).value
+    np.testing.assert_allclose(pt.load(out, controls=True).value, values, atol=1e-6)
+    alone = pt.load(out, table="patterns")
     together = table[table.step == 4].reset_index(drop=True)
     columns = ["prompt_number", "layer", "head", "prompt"]
     pd.testing.assert_frame_equal(alone[columns], together[columns])
