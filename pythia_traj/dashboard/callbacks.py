@@ -96,14 +96,31 @@ class Answers:
             return []
         return [drawing_sent(one, choice.experiment) for one in drawings]
 
-    def samples(self, query: str | None, step: int | None, _pulse: Any) -> tuple[Any, bool]:
+    def samples(self, query: str | None, step: Any, _pulse: Any) -> tuple[Any, bool]:
         """What the chosen models write at a step, and whether there is nothing."""
         if query is None:
             raise PreventUpdate
-        runs = self._runs
-        at = step if step is not None else max(runs.steps, default=0)
-        found = moment.written_at(self.watching.watched, runs, Choice.from_query(query), at)
+        runs, choice = self._runs, Choice.from_query(query)
+        at = _step(step, runs)
+        found = moment.written_at(self.watching.watched, runs, choice, at)
         return written_sent(found), not found
+
+    def patterns(
+        self, query: str | None, followed: Any, step: Any, _pulse: Any
+    ) -> tuple[list[Any], bool]:
+        """What followed heads attend to at a step, and whether there is nothing."""
+        if query is None:
+            raise PreventUpdate
+        runs = self._runs
+        choice = replace(Choice.from_query(query), followed=heads_of(followed))
+        at = _step(step, runs)
+        found = moment.patterns_at_step(self.watching.watched, runs, choice, at)
+        return [drawing_sent(one, "attention") for one in found], not found
+
+
+def _step(given: Any, runs: Runs) -> int:
+    """The step that a page is at: the last one where it has chosen none."""
+    return given if isinstance(given, int) else max(runs.steps, default=0)
 
 
 def register(app: Dash, answers: Answers) -> None:
@@ -144,6 +161,14 @@ def register(app: Dash, answers: Answers) -> None:
         Input("at-step", "data"),
         pulse,
     )(answers.samples)
+    app.callback(
+        Output("patterns-drawn", "data"),
+        Output("patterns-section", "hidden"),
+        choice,
+        Input("followed", "data"),
+        Input("at-step", "data"),
+        pulse,
+    )(answers.patterns)
     _register_scripts(app)
 
 
@@ -159,4 +184,5 @@ def _register_scripts(app: Dash) -> None:
     script("address", Input("choice", "data"), Input("followed", "data"))
     drawn, slots = {"type": "drawn", "place": ALL}, {"type": "slot", "place": ALL}
     script("show", Input(drawn, "data"), State(slots, "id"))
-    script("list", Input("followed-drawn", "data"), State("followed-figures", "id"))
+    for name in ("followed", "patterns"):
+        script("list", Input(f"{name}-drawn", "data"), State(f"{name}-figures", "id"))

@@ -16,7 +16,7 @@ EXPERIMENTS = {
     "loss": {"n": 2, "length": 32},
     "induction": {"n": 4, "length": 12},
     "samples": {"tokens": 4, "samples": 1},
-    # "attention": {},
+    "attention": {},
 }
 
 
