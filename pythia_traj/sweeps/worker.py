@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -95,7 +95,7 @@ def work(
 
 
 class Worker:
-    """One process's part in a request: `sweep`, `work` and `refining` are made of its steps."""
+    """One process's part in a request: `sweep`, `refining` and `following` use its steps."""
 
     def __init__(
         self,
@@ -104,8 +104,10 @@ class Worker:
         observer: Observer,
         recorded: Recorded | None = None,
         stop: Stop | None = None,
+        records: Callable[..., Recorder] = Recorder,
     ) -> None:
-        self._stop = stop or Stop()
+        """`records` makes the record of what becomes of the units."""
+        self._stop, self._records = stop or Stop(), records
         self.config, self.shard, self.observer, self.recorded = config, shard, observer, recorded
         self.result = SweepResult(config.out)
         self.at_work = ExitStack()
@@ -200,7 +202,7 @@ class Worker:
         """The record of this worker; it begins with the first unit that there is to do."""
         if self._recorder is None:
             assert self.recorded is not None
-            recorder = Recorder(
+            recorder = self._records(
                 self._opened, self.observer, self.result, self.recorded.name, self.shard
             )
             self.at_work.enter_context(recorder.noting())
