@@ -73,5 +73,8 @@ def _check_end(path: Path) -> None:
             start = header_end(memoryview(file.read(8)), size, path.name)
             file.seek(0)
             tensor_entries(memoryview(file.read(start)), size, path.name)
-        elif file.read(len(_ARCHIVE)) == _ARCHIVE and not zipfile.is_zipfile(file):
-            raise CheckpointError(f"{path.name} is an archive without its end: fetch it again")
+            return
+        beginning = file.read(len(_ARCHIVE))
+        has_end = beginning != _ARCHIVE or zipfile.is_zipfile(file)
+        if len(beginning) < len(_ARCHIVE) or not has_end:
+            raise CheckpointError(f"{path.name} is truncated ({size} bytes): fetch it again")
