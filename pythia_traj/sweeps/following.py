@@ -241,12 +241,12 @@ class _Following:
             held |= look.arrived
             if held and (self._held <= held.keys() | self._published.revisions.keys()):
                 return self._take(held)
+            self._show(look)
             why = self._why_ended()
             if why is not None and look.is_still:
                 self.end = why
                 self._say(why)
                 return self._take({**held, **self._arrivals.there})
-            self._show(look)
             time.sleep(LOOK_SECONDS)
 
     def _take(self, arrived: dict[int, str]) -> list[int]:
@@ -258,6 +258,9 @@ class _Following:
         return self._asked_for(arrived)
 
     def _asked_for(self, steps: Collection[int]) -> list[int]:
+        if not self._published.revisions:
+            # How many tokens a step has is read with the first one.
+            return sorted(steps)
         tokens = self._published.tokens_per_step
         return [
             step
