@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from pythia_traj.stream.checkpoints import checkpoints as checkpoints
     from pythia_traj.sweeps.following import follow as follow
     from pythia_traj.sweeps.refining import refine as refine
+    from pythia_traj.sweeps.requests import plan as plan
     from pythia_traj.sweeps.status import status as status
     from pythia_traj.sweeps.worker import sweep as sweep
 
@@ -70,6 +71,7 @@ _LAZY = {
     "match_heads": "pythia_traj.analysis.comparison.matching",
     "onset": "pythia_traj.analysis.onsets.frames",
     "order": "pythia_traj.analysis.onsets.order",
+    "plan": "pythia_traj.sweeps.requests",
     "plot": "pythia_traj.reports.plot",
     "published_models": "pythia_traj.store.read",
     "refine": "pythia_traj.sweeps.refining",
@@ -105,6 +107,7 @@ __all__ = [
     "match_heads",
     "onset",
     "order",
+    "plan",
     "plot",
     "published_models",
     "refine",

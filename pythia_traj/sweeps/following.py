@@ -24,7 +24,8 @@ from pythia_traj.sweeps.failure import Failure
 from pythia_traj.sweeps.followable import model_to_follow, steps_to_wait_for
 from pythia_traj.sweeps.journal import REMOVED
 from pythia_traj.sweeps.plan import Plan, Unit, make_plan
-from pythia_traj.sweeps.record import Observer, Recorder, Silent, SweepResult
+from pythia_traj.sweeps.progress import watched_by
+from pythia_traj.sweeps.record import Observer, Recorder, SweepResult
 from pythia_traj.sweeps.requests import record_request
 from pythia_traj.sweeps.runner import Desk, ModelSweep
 from pythia_traj.sweeps.shards import WHOLE
@@ -57,6 +58,12 @@ class Followed:
     removed: dict[int, str]
     end: str
 
+    def _repr_html_(self) -> str:
+        """In a notebook."""
+        from pythia_traj.sweeps.shown import followed_as_html
+
+        return followed_as_html(self)
+
 
 def follow(
     config: SweepConfig, *, until: int | None = None, observer: Observer | None = None
@@ -71,6 +78,7 @@ def follow(
         until: the step with which the training ends, where no `trainer_state.json` says so; with
             it, none is read.
         observer: receives the progress; one that has a method `said` also what is waited for.
+            Without one, a notebook shows a bar.
 
     Returns:
         what was measured, and which checkpoints were removed before that.
@@ -78,7 +86,8 @@ def follow(
     Raises:
         PythiaTrajError: the request is wrong, or writing fails.
     """
-    return _Following(config, until, observer or Silent()).measure()
+    with watched_by(observer) as watching:
+        return _Following(config, until, watching).measure()
 
 
 class _Record(Recorder):

@@ -87,6 +87,12 @@ class SweepResult:
     known_defects: list[tuple[Unit, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
+    def _repr_html_(self) -> str:
+        """In a notebook."""
+        from pythia_traj.sweeps.shown import result_as_html
+
+        return result_as_html(self)
+
 
 @dataclass(frozen=True)
 class Circumstances:

@@ -116,6 +116,12 @@ class Status:
         """As `status --json` prints it."""
         return {**vars(self), "workers": [asdict(worker) for worker in self.workers]}
 
+    def _repr_html_(self) -> str:
+        """In a notebook."""
+        from pythia_traj.sweeps.shown import status_as_html
+
+        return status_as_html(self)
+
 
 def status(run: str | Path | Run, *, check: bool = False) -> Status:
     """Counts the units of a run by their state, and says what its workers do.

@@ -17,6 +17,7 @@ from pythia_traj.sweeps.existing import Existing, renew_models
 from pythia_traj.sweeps.heartbeat import beating
 from pythia_traj.sweeps.journal import FAILED
 from pythia_traj.sweeps.plan import Plan, Unit
+from pythia_traj.sweeps.progress import watched_by
 from pythia_traj.sweeps.record import Observer, Recorder, Silent, SweepResult
 from pythia_traj.sweeps.requests import Recorded, plan_sweep, record_request
 from pythia_traj.sweeps.runner import Desk, ModelSweep
@@ -40,7 +41,7 @@ def sweep(config: SweepConfig, *, observer: Observer | None = None) -> SweepResu
 
     Args:
         config: the request.
-        observer: receives the progress.
+        observer: receives the progress; without one, a notebook shows a bar.
 
     Returns:
         what was done, skipped and failed.
@@ -48,12 +49,13 @@ def sweep(config: SweepConfig, *, observer: Observer | None = None) -> SweepResu
     Raises:
         PythiaTrajError: the request is wrong, or writing fails.
     """
-    worker = Worker(config, WHOLE, observer or Silent())
-    with worker.at_work:
-        left = worker.do(*worker.plan())
-        while left:
-            worker.wait_for(left)
-            left = worker.do(*worker.plan(_steps_of(left)))
+    with watched_by(observer) as watching:
+        worker = Worker(config, WHOLE, watching)
+        with worker.at_work:
+            left = worker.do(*worker.plan())
+            while left:
+                worker.wait_for(left)
+                left = worker.do(*worker.plan(_steps_of(left)))
     return worker.result
 
 
