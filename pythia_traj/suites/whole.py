@@ -46,7 +46,7 @@ def why_incomplete(checkpoint: LocalCheckpoint) -> str | None:
 
 
 def stamps_of(folder: Path) -> Stamps | None:
-    """The files of a folder, by name; None where there is no such folder, or it cannot be read."""
+    """The files of a folder, by name; None where it does not exist, or cannot be read."""
     found: Stamps = {}
     try:
         with os.scandir(folder) as entries:

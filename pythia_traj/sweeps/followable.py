@@ -94,8 +94,8 @@ def _directory(config: SweepConfig) -> tuple[str | None, Path]:
     directory = base / Path(text).expanduser()
     if not directory.parent.is_dir():
         raise SuiteError(
-            f"no such directory: {text!r}, and there is no {str(directory.parent)!r} in which it"
-            " could appear: make that first, or give the directory that a training writes; a model"
-            " of the Hub cannot be followed"
+            f"no such directory: {text!r}, nor the folder in which it could appear: make"
+            f" {str(directory.parent)!r} first, or give the directory that a training writes; a"
+            " model of the Hub cannot be followed"
         )
     return given, directory

@@ -53,7 +53,7 @@ def state(step, most=100, **more):
         pytest.param(
             {9: '{"global_step": 9, "max_steps": 9, "log_history": [{"loss": NaN}]}'},
             "step 9 was the last of 9",
-            id="a loss that is no number",
+            id="a loss that is not a number",
         ),
     ],
 )
