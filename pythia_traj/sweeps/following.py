@@ -97,10 +97,12 @@ class _Record(Recorder):
         super().__init__(*arguments)
         self._following = following
 
-    def failed(self, units: Any, failure: Failure) -> None:
+    def failed(self, units: Iterable[Unit], failure: Failure) -> None:
         """Notes that units failed, unless that is why."""
+        # A traceback is of an experiment's own error, whatever became of the files since.
+        is_of_files = failure.trace is None or failure.message.startswith("FileNotFoundError")
         for unit in units:
-            became = self._following.became(unit)
+            became = self._following.became(unit) if is_of_files else None
             if became is None:
                 super().failed([unit], failure)
             elif became[0] == "removed":
@@ -262,6 +264,9 @@ class _Following:
         """Adds steps to the model; returns those of all that are there and were asked for."""
         is_first = not self._published.revisions
         self._published.add(arrived)
+        for step in arrived:
+            # One that was removed may be written again.
+            self.removed.pop(step, None)
         if is_first and arrived:
             self._published = self._published.described()
         return self._asked_for(arrived)

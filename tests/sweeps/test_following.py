@@ -312,6 +312,25 @@ def test_a_failing_experiment_fails_once(written, live, tmp_path):
     assert len(followed.result.done) == 2
 
 
+def test_an_experiments_own_error_is_a_failure_though_the_checkpoint_is_gone_by_then(
+    written, live, tmp_path
+):
+    (tmp_path / "bad.py").write_text(
+        "import shutil\n"
+        "from pythia_traj.experiment import experiment\n"
+        "from pythia_traj.processing import RAW\n"
+        "@experiment(version=1, processing=RAW)\n"
+        f"def bad(model):\n    'Fails.'\n    shutil.rmtree({str(live / 'step0')!r})\n"
+        "    raise ValueError('no')\n"
+    )
+    live.mkdir()
+    save(written, live, 0)
+    config = request(live, tmp_path / "run", {"bad": {"use": str(tmp_path / "bad.py")}})
+    followed = pt.follow(config, observer=Training(lambda: None, lambda: end(live, 0)))
+    assert [why for _, why in followed.result.failed] == ["ValueError: no"]
+    assert followed.removed == {}
+
+
 def test_a_checkpoint_of_another_model_is_refused_alone(written, live, tmp_path):
     live.mkdir()
     publish(tmp_path / "other", random_model(hidden_size=16))
