@@ -15,6 +15,7 @@ from pythia_traj.store.layout import Run
 from pythia_traj.suites import arrivals
 from pythia_traj.suites.local import LocalCheckpoint
 from pythia_traj.sweeps import following
+from pythia_traj.sweeps.runner import ModelSweep
 from tests.support import publish, publish_suite, random_model
 
 LOSS = {"loss": {"length": 8, "n": 4}}
@@ -214,14 +215,13 @@ def test_even_the_first_checkpoint_may_be_removed_before_the_model_is_built(
     written, live, tmp_path, monkeypatch
 ):
     live.mkdir()
-    opening = LocalCheckpoint.open
+    preparing = ModelSweep.prepare
 
-    def open_too_late(self, *arguments):
-        if self.step == 0 and self.directory.exists():
-            shutil.rmtree(self.directory)
-        return opening(self, *arguments)
+    def prepare_and_remove(self):
+        preparing(self)
+        shutil.rmtree(live / "step0", ignore_errors=True)
 
-    monkeypatch.setattr(LocalCheckpoint, "open", open_too_late)
+    monkeypatch.setattr(ModelSweep, "prepare", prepare_and_remove)
     training = Training(
         *(lambda step=step: save(written, live, step) for step in (0, 1)), lambda: end(live, 1)
     )
