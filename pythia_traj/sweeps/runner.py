@@ -126,7 +126,8 @@ class ModelSweep:
             raise self._prepared or RuntimeError("prepare comes first")
         agreement, data = self._prepared
         if data is not None and agreement.pattern is not None:
-            facts = facts_of(self.published, agreement.pattern.config())
+            config = self._known.config if self._known else agreement.pattern.config()
+            facts = facts_of(self.published, config)
             record_model(self.run, self.published, facts)
         session = Session(
             self.published,
