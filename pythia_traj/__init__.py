@@ -45,7 +45,9 @@ if TYPE_CHECKING:
     from pythia_traj.store.read import load as load
     from pythia_traj.store.read import published_models as published_models
     from pythia_traj.stream.checkpoints import checkpoints as checkpoints
+    from pythia_traj.sweeps.following import follow as follow
     from pythia_traj.sweeps.refining import refine as refine
+    from pythia_traj.sweeps.requests import plan as plan
     from pythia_traj.sweeps.status import status as status
     from pythia_traj.sweeps.worker import sweep as sweep
 
@@ -63,6 +65,7 @@ _LAZY = {
     "describe": "pythia_traj.store.describe",
     "figures": "pythia_traj.figures",
     "findings": "pythia_traj.reports.found",
+    "follow": "pythia_traj.sweeps.following",
     "head_distances": "pythia_traj.analysis.comparison.distributions",
     "largest_difference": "pythia_traj.analysis.comparison.pairs",
     "learning_curves": "pythia_traj.analysis.learning_curves",
@@ -70,6 +73,7 @@ _LAZY = {
     "match_heads": "pythia_traj.analysis.comparison.matching",
     "onset": "pythia_traj.analysis.onsets.frames",
     "order": "pythia_traj.analysis.onsets.order",
+    "plan": "pythia_traj.sweeps.requests",
     "plot": "pythia_traj.reports.plot",
     "published_models": "pythia_traj.store.read",
     "refine": "pythia_traj.sweeps.refining",
@@ -98,6 +102,7 @@ __all__ = [
     "describe",
     "figures",
     "findings",
+    "follow",
     "head_distances",
     "largest_difference",
     "learning_curves",
@@ -105,6 +110,7 @@ __all__ = [
     "match_heads",
     "onset",
     "order",
+    "plan",
     "plot",
     "published_models",
     "refine",

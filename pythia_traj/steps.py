@@ -95,6 +95,29 @@ def select(
     return tuple(sorted(selected))
 
 
+def selects(expression: str, step: int, *, tokens_per_step: int | None = None) -> bool:
+    """Whether an expression selects a step, whatever other steps will be published.
+
+    >>> [selects("0,1000:3000:1000", step) for step in (0, 500, 2000)]
+    [True, False, True]
+
+    Raises:
+        StepsError: the expression is malformed, or a term of it depends on the other steps.
+    """
+    for term in (terms := _terms(expression)):
+        if term == "last" or _SPREAD.fullmatch(term):
+            raise StepsError(
+                f"{_quoted(term)} depends on the steps that are still to come: give steps, a range"
+                " or all"
+            )
+    return any(
+        _step(term) == step
+        if _NUMBER.fullmatch(term)
+        else bool(_select_term(term, [step], tokens_per_step))
+        for term in terms
+    )
+
+
 def check_steps(expression: str) -> None:
     """Refuses an expression that selects steps of no model.
 

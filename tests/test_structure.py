@@ -19,6 +19,7 @@ FLOORS = {
     "standins": 0,
     "schedulers": 1,
     "outside": 1,
+    "notebook": 1,
     "steps": 1,
     "schema": 1,
     "keys": 1,

@@ -155,3 +155,7 @@ class SweepProgress:
             self._progress.console.print(
                 Text(one_line(f"failed: {unit.name}: {error}")), soft_wrap=True
             )
+
+    def said(self, sentence: str) -> None:
+        """Prints a sentence, above the bar where there is one."""
+        self._progress.console.print(Text(one_line(sentence)), soft_wrap=True)

@@ -133,9 +133,15 @@ def takes_request(command: Callable[..., None]) -> Callable[..., None]:
     taken = [one.replace(kind=Parameter.KEYWORD_ONLY) for one in (*asked.values(), *own)]
 
     def taking(**options: Any) -> None:
-        # Whoever seeks an onset among all published steps need not name them.
-        otherwise = {"steps": "all"} if options.get("refine") is not None else {}
+        follow = options.get("follow")
+        # Whoever seeks an onset, or waits for what comes, need not name the steps.
+        is_open = options.get("refine") is not None or follow is not None
+        otherwise = {"steps": "all"} if is_open else {}
         given = {name: options.pop(name) for name in asked}
+        if follow is not None:
+            if given["model"]:
+                raise ConfigError("--follow names the model's directory: leave out --model")
+            given["model"] = [follow]
         request = read_request(**given, otherwise=otherwise)
         command(request, **options)
 

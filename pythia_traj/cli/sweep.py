@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pythia_traj.cli.follow import Follow, Until, check_follow, run_follow
 from pythia_traj.cli.output import JSON_OPTION, SweepProgress, print_json, progress_bar, say
 from pythia_traj.cli.refine import (
     Asked,
@@ -34,6 +35,8 @@ def sweep(
     refine: Refine = None,
     refine_where: RefineWhere = None,
     budget: Budget = None,
+    follow: Follow = None,
+    until: Until = None,
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Measure models at selected training steps and store the rows as Parquet.
@@ -42,12 +45,16 @@ def sweep(
     """
     asked = Asked(refine, tuple(refine_where or ()), budget)
     asked.check(record_only)
+    check_follow(follow, until, refine=refine, record_only=record_only, dry_run=dry_run)
     if dry_run and record_only:
         raise ConfigError("--dry-run writes nothing: leave it out, or --record-only")
     if dry_run:
         from pythia_traj.cli.dry_run import say_plan
 
         (say_plan(request, as_json) if refine is None else say_first_round(request, asked, as_json))
+        return
+    if follow is not None:
+        run_follow(request, until, as_json)
         return
     train_toy(request)
     if refine is not None:

@@ -187,7 +187,9 @@ def read_requests(run: Run, damaged: Damage) -> dict[str, Request]:
         try:
             found[path.stem] = read_request(path)
         except DamagedError as error:
-            damaged[path] = str(error)
+            # One that is followed is replaced by the next one.
+            if os.path.lexists(path):
+                damaged[path] = str(error)
     return found
 
 

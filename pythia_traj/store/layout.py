@@ -222,6 +222,15 @@ class Run:
                 os.utime(target)
         return name
 
+    def drop_request(self, name: str) -> None:
+        """Removes a request whose units are all in another one.
+
+        Raises:
+            StoreError: the run cannot be written.
+        """
+        with writing(self.path):
+            (self.path / "requests" / f"{name}.json").unlink(missing_ok=True)
+
     def remove_leftovers(self) -> None:
         """Removes what dead processes of this host left in `.tmp/`."""
         remove_leftovers(self.path / ".tmp")

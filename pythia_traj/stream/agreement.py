@@ -106,6 +106,41 @@ def agree(
     return Agreement(None if pattern is None else published.checkpoint(pattern), refused)
 
 
+class Known:
+    """What a model is known by, for the steps that are published after it was found.
+
+    It is kept here because the checkpoint that it is from may be removed. The steps that were there
+    first have decided: no later majority changes the model.
+
+    Attributes:
+        config: the model's.
+    """
+
+    def __init__(self, pattern: Checkpoint) -> None:
+        """Reads the config and the tokenizer of a checkpoint.
+
+        Raises:
+            CheckpointError: it cannot be read any more.
+        """
+        self.config, self._step = pattern.config(), pattern.step
+        self._vocabularies, path = _Vocabularies(), pattern.tokenizer()
+        self._vocabulary = None if path is None else self._vocabularies.of(path)
+
+    def why_not(self, later: Checkpoint) -> str | None:
+        """Why a checkpoint is not of the model; None where it is."""
+        try:
+            config, path = later.config(), later.tokenizer()
+            if differences(config, self.config):
+                configs = {later.step: config, self._step: self.config}
+                return _why_other_shape(later.step, configs, [self._step], is_tie=False)
+            own = None if path is None else self._vocabularies.of(path)
+        except CheckpointError as error:
+            return str(error)
+        if own is None or self._vocabulary is None or own is self._vocabulary:
+            return None
+        return _why_other_tokens(later.step, [self._step])
+
+
 def _first_readable(published: PublishedModel, steps: Sequence[int], fits: Fits) -> Agreement:
     reasons: dict[int, str] = {}
     for step in steps:
@@ -177,6 +212,10 @@ def _why_other_shape(
     return f"{CONFIG} of step {step} is not that of {_named(chosen)}: {differing}{tie}"
 
 
+def _why_other_tokens(step: int, chosen: Sequence[int]) -> str:
+    return f"{TOKENIZER} of step {step} knows other tokens than that of {_named(chosen)}"
+
+
 def _named(steps: Sequence[int]) -> str:
     """Steps in a message: the first few of them."""
     named = ", ".join(map(str, steps[:_NAMED]))
@@ -214,10 +253,7 @@ def _of_one_vocabulary(
     for other in ranked[1:]:
         tie = _TIE if len(other) == len(ranked[0]) else ""
         for step in other:
-            refused[step] = (
-                f"{TOKENIZER} of step {step} knows other tokens than that of"
-                f" {_named(ranked[0])}{tie}"
-            )
+            refused[step] = f"{_why_other_tokens(step, ranked[0])}{tie}"
     right = set(ranked[0] if ranked else silent)
     agreeing = _largest_first(
         members for own in by_ids.values() if (members := [step for step in own if step in right])

@@ -236,7 +236,11 @@ class Weights:
         closed.held.close()
 
     def close(self) -> None:
-        """Closes the files; the weights in the model stay."""
+        """Closes the files; the weights in the model stay.
+
+        A file that could not be read is tried again after that.
+        """
+        self._failed = None
         while self._open:
             self._close_oldest()
 

@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from pythia_traj import schema
@@ -42,6 +42,19 @@ def step_folders(directory: Path) -> dict[int, str]:
         names = names_below(directory)
     except CheckpointError as error:
         raise SuiteError(str(error)) from error
+    found = steps_among(directory, names)
+    if not found:
+        raise SuiteError(_why_none(directory, names))
+    _warn_of_others(directory, names, found)
+    return found
+
+
+def steps_among(directory: Path, names: Iterable[str]) -> dict[int, str]:
+    """Those of a directory's names that are steps, by step; may be none.
+
+    Raises:
+        SuiteError: one step has two folders, or a number is too large.
+    """
     found: dict[int, str] = {}
     for name in names:
         match = _STEP.fullmatch(name)
@@ -60,9 +73,6 @@ def step_folders(directory: Path) -> dict[int, str]:
             raise SuiteError(
                 f"{directory} has step {step} twice, as {other} and {name}: keep one of them"
             )
-    if not found:
-        raise SuiteError(_why_none(directory, names))
-    _warn_of_others(directory, names, found)
     return found
 
 

@@ -103,21 +103,12 @@ class LocalModel:
                 f"{directory} is not a directory of checkpoints (step0/, step512/, or"
                 " checkpoint-500/, ...)"
             )
-        facts, revisions = _suite_facts(directory), step_folders(directory)
-        most = max(revisions) * (facts.tokens_per_step or 0)
-        if most > schema.MOST_TOKENS:
-            raise SuiteError(
-                f"{directory / SUITE}: tokens_per_step is {facts.tokens_per_step}: step"
-                f" {max(revisions)} would be after {most} tokens, at most {schema.MOST_TOKENS} can"
-                " be stored"
-            )
+        revisions = step_folders(directory)
         return cls(
             directory=directory,
             model=name or of_directory(directory),
-            suite=facts.suite or "local",
-            tokens_per_step=facts.tokens_per_step,
             revisions=revisions,
-            rate=_rate(facts),
+            **described(directory, max(revisions)),
         )
 
     @cached_property
@@ -212,7 +203,7 @@ class LocalCheckpoint:
         return Integrity(
             "unchecked",
             "a directory publishes no digests",
-            tuple(path.name for path in self._weight_paths()),
+            tuple(path.name for path in self.weight_paths()),
         )
 
     @property
@@ -255,7 +246,7 @@ class LocalCheckpoint:
     def files(self) -> list[Path]:
         """The files a measurement rests on, if they exist: config, tokenizer, index, weights."""
         try:
-            weights = self._weight_paths()
+            weights = self.weight_paths()
         except CheckpointError:
             weights = []
         index = [
@@ -267,11 +258,16 @@ class LocalCheckpoint:
     def size(self) -> int:
         """Bytes of the weight files; 0 if they cannot be read."""
         try:
-            return sum(path.stat().st_size for path in self._weight_paths())
+            return sum(path.stat().st_size for path in self.weight_paths())
         except (CheckpointError, OSError):
             return 0
 
-    def _weight_paths(self) -> list[Path]:
+    def weight_paths(self) -> list[Path]:
+        """The files of its weights: one, or all shards that the index names.
+
+        Raises:
+            CheckpointError: it has none, or lacks one of them.
+        """
         return list(self._weights())
 
     def _weights(self) -> dict[Path, frozenset[str] | None]:
@@ -327,6 +323,29 @@ def _suite_facts(directory: Path) -> _SuiteFacts:
         return checked(_SuiteFacts, read_json(path, error=SuiteError), path, error=SuiteError)
     except FileNotFoundError:
         return _SuiteFacts()
+
+
+def described(directory: Path, last: int) -> dict[str, Any]:
+    """What `suite.json` says of a directory's model: `suite`, `tokens_per_step` and `rate`.
+
+    Args:
+        last: its last step.
+
+    Raises:
+        SuiteError: it is not what it should be, or more tokens are seen than can be stored.
+    """
+    facts = _suite_facts(directory)
+    most = last * (facts.tokens_per_step or 0)
+    if most > schema.MOST_TOKENS:
+        raise SuiteError(
+            f"{directory / SUITE}: tokens_per_step is {facts.tokens_per_step}: step {last} would be"
+            f" after {most} tokens, at most {schema.MOST_TOKENS} can be stored"
+        )
+    return {
+        "suite": facts.suite or "local",
+        "tokens_per_step": facts.tokens_per_step,
+        "rate": _rate(facts),
+    }
 
 
 def recorded_rate(directory: Path) -> Trapezoid | None:

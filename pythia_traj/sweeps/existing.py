@@ -187,7 +187,7 @@ def renew_models(run: Run, models: Iterable[PublishedModel]) -> None:
     """Writes damaged rows of models again, where their checkpoints can be read."""
     for published in models:
         path = run.model_path(published.model)
-        if os.path.lexists(path) and _footer(path, schema.MODELS) is None:
+        if published.steps and os.path.lexists(path) and _footer(path, schema.MODELS) is None:
             try:
                 record_model(
                     run,

@@ -17,6 +17,9 @@ from pythia_traj.store.events import parse_event, read_lines
 FAILED = ("failed", "defective")
 """Events of units that ended without rows."""
 
+REMOVED = "removed"
+"""The event of a unit whose checkpoint was removed before it was measured: nobody waits for it."""
+
 ENDED = ("finished", "stopped", "refused")
 """Events of workers that ended and said so."""
 

@@ -75,6 +75,12 @@ class Plan:
     redone: Mapping[Unit, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
+    def _repr_html_(self) -> str:
+        """In a notebook."""
+        from pythia_traj.sweeps.shown import plan_as_html
+
+        return plan_as_html(self)
+
 
 _Inputs = tuple[Mapping[str, Any], str]
 """What a unit is made of, and the digest of that."""

@@ -27,6 +27,7 @@ from pythia_traj.store.layout import Run
 from pythia_traj.store.tables import UnitId
 from pythia_traj.store.unit import write_unit
 from pythia_traj.sweeps.failure import Failure
+from pythia_traj.sweeps.journal import REMOVED
 from pythia_traj.sweeps.plan import Plan, Unit
 from pythia_traj.sweeps.shards import Shard
 from pythia_traj.values import Rows
@@ -85,6 +86,12 @@ class SweepResult:
     defective: list[tuple[Unit, str]] = field(default_factory=list)
     known_defects: list[tuple[Unit, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+    def _repr_html_(self) -> str:
+        """In a notebook."""
+        from pythia_traj.sweeps.shown import result_as_html
+
+        return result_as_html(self)
 
 
 @dataclass(frozen=True)
@@ -256,6 +263,24 @@ class Recorder:
             self.log.write("defective", unit=unit.name, digest=unit.digest, error=reason)
             self._result.defective.append((unit, reason))
             self._observer.ended(unit, reason)
+
+    def takes_up(self, request: str) -> None:
+        """Work on another request begins, which holds the one before."""
+        if request != self._request:
+            self._request = request
+            self.log.write("requested", request=request, shard=str(self._shard))
+
+    def removed(self, units: Iterable[Unit], why: str) -> None:
+        """Notes that units cannot be measured, because a checkpoint was removed."""
+        for unit in units:
+            self.log.write(REMOVED, unit=unit.name, digest=unit.digest, error=why)
+            self._observer.ended(unit, None)
+
+    def put_off(self, units: Iterable[Unit], why: str) -> None:
+        """Notes that units are measured later, because a checkpoint was written anew."""
+        for unit in units:
+            self.log.write("note", level="warning", message=f"{unit.name}: {why}")
+            self._observer.ended(unit, None)
 
     def _footer(
         self,

@@ -15,7 +15,8 @@ from pythia_traj.store.layout import Run
 from pythia_traj.sweeps.existing import Existing
 from pythia_traj.sweeps.goal import Goal
 from pythia_traj.sweeps.plan import Plan, Unit, make_plan
-from pythia_traj.sweeps.record import Observer, Silent, SweepResult
+from pythia_traj.sweeps.progress import watched_by
+from pythia_traj.sweeps.record import Observer, SweepResult
 from pythia_traj.sweeps.requests import plan_sweep, record_request
 from pythia_traj.sweeps.runner import Desk, ModelSweep
 from pythia_traj.sweeps.search import Found, Search
@@ -34,6 +35,12 @@ class Refined:
 
     result: SweepResult
     found: tuple[Found, ...]
+
+    def _repr_html_(self) -> str:
+        """In a notebook."""
+        from pythia_traj.sweeps.shown import refined_as_html
+
+        return refined_as_html(self)
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ def refine(
         target: whose onset: `LABEL.METRIC`, such as `induction.prefix_matching`.
         where: which of the metric's trajectories, by key columns: `{"layer": 3, "head": 5}`.
         budget: how many steps of a model may be measured in all; 30 if not given.
-        observer: receives the progress.
+        observer: receives the progress; without one, a notebook shows a bar.
 
     Returns:
         the onset of each model, and what was measured.
@@ -85,13 +92,14 @@ def refine(
         PythiaTrajError: the request is wrong, or writing fails.
     """
     goal = Goal.of(config, target, where, budget)
-    worker = Worker(config, WHOLE, observer or Silent())
-    with worker.at_work:
-        plan, models = worker.plan()
-        worker.result.warnings += plan.warnings
-        rounds = _Rounds(worker, models, _searches(config, goal, plan))
-        found = rounds.measure()
-        worker.result.skipped += [unit for unit in plan.done if rounds.has(unit)]
+    with watched_by(observer) as watching:
+        worker = Worker(config, WHOLE, watching)
+        with worker.at_work:
+            plan, models = worker.plan()
+            worker.result.warnings += plan.warnings
+            rounds = _Rounds(worker, models, _searches(config, goal, plan))
+            found = rounds.measure()
+            worker.result.skipped += [unit for unit in plan.done if rounds.has(unit)]
     return Refined(worker.result, found)
 
 

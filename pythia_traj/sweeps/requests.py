@@ -91,6 +91,15 @@ def plan_sweep(
     return replace(plan, warnings=existing.warnings(config, plan)), models
 
 
+def plan(config: SweepConfig) -> Plan:
+    """What a sweep would do; writes nothing and reads no weights.
+
+    Raises:
+        PythiaTrajError: the request is wrong.
+    """
+    return plan_sweep(config, train=False)[0]
+
+
 def record(config: SweepConfig) -> tuple[str, Plan]:
     """Writes a request into its run, for workers, and measures nothing.
 

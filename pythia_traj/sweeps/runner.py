@@ -5,7 +5,7 @@ A failed step fails only its own units.
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
@@ -25,14 +25,14 @@ from pythia_traj.sweeps.existing import facts_of, record_model
 from pythia_traj.sweeps.failure import Failure
 from pythia_traj.sweeps.plan import Unit
 from pythia_traj.sweeps.record import Circumstances, Observer, Recorder
-from pythia_traj.sweeps.sources import integrity_of, source_of
+from pythia_traj.sweeps.sources import integrity_of, source_of, with_non_finite
 from pythia_traj.sweeps.stopping import Stop
 from pythia_traj.values import Rows
 
 if TYPE_CHECKING:
     import torch
 
-    from pythia_traj.stream.agreement import Agreement
+    from pythia_traj.stream.agreement import Agreement, Known
     from pythia_traj.stream.session import Session
     from pythia_traj.sweeps.datasets import Datasets
     from pythia_traj.sweeps.measure import Measurer
@@ -68,6 +68,8 @@ class ModelSweep:
         steps: Sequence[int],
         todo: Sequence[Unit],
         labels: Iterable[str] | None = None,
+        *,
+        grows: bool = False,
     ) -> None:
         """Does nothing yet.
 
@@ -75,7 +77,11 @@ class ModelSweep:
             steps: all steps of the request, including those that are done.
             todo: its units.
             labels: those that it will measure in all its rounds; by default those of `todo`.
+            grows: whether the model gets more steps while it is measured (see `add`).
         """
+        self._grows = grows
+        self._known: Known | None = None
+        """What a model that grows is known by."""
         self.config, self.run, self.device = desk.config, desk.run, desk.device
         self.observer, self.recorder, self.in_hand = desk.observer, desk.recorder, desk.in_hand
         self.stop = desk.stop
@@ -120,7 +126,8 @@ class ModelSweep:
             raise self._prepared or RuntimeError("prepare comes first")
         agreement, data = self._prepared
         if data is not None and agreement.pattern is not None:
-            facts = facts_of(self.published, agreement.pattern.config())
+            config = self._known.config if self._known else agreement.pattern.config()
+            facts = facts_of(self.published, config)
             record_model(self.run, self.published, facts)
         session = Session(
             self.published,
@@ -132,14 +139,37 @@ class ModelSweep:
         measurer = None if data is None else Measurer(self.config, self.run, session, data)
         try:
             for units in chain([self.todo], further):
-                todo = self._without_refused(units, agreement)
+                todo = self._without_refused(units)
                 if measurer is not None and data is not None and todo:
                     self._measure_round(todo, session, measurer, data)
         finally:
             release_memory(self.device)
 
-    def _without_refused(self, units: Sequence[Unit], agreement: "Agreement") -> list[Unit]:
+    @property
+    def problem(self) -> PythiaTrajError | None:
+        """What `measure` would raise at once."""
+        return self._prepared if isinstance(self._prepared, PythiaTrajError) else None
+
+    @property
+    def has_model(self) -> bool:
+        """Whether a step was found whose config and tokenizer can be read."""
+        return isinstance(self._prepared, tuple) and self._prepared[1] is not None
+
+    def add(self, steps: Iterable[int]) -> None:
+        """Takes in steps that were published since; those of another model are refused."""
+        if self._known is None or not isinstance(self._prepared, tuple):
+            return
+        agreement, data = self._prepared
+        why_not = {step: self._known.why_not(self.published.checkpoint(step)) for step in steps}
+        refused = {step: why for step, why in why_not.items() if why is not None}
+        refused = {**agreement.refused, **refused}
+        self._prepared = replace(agreement, refused=refused), data
+        record_model(self.run, self.published, facts_of(self.published, self._known.config))
+
+    def _without_refused(self, units: Sequence[Unit]) -> list[Unit]:
         """The units of the model's own steps; those of others have failed."""
+        assert isinstance(self._prepared, tuple)
+        agreement, _ = self._prepared
         for step, of_step in groupby(units, key=lambda unit: unit.step):
             if step in agreement.refused:
                 self.recorder.failed(list(of_step), Failure(agreement.refused[step]))
@@ -171,7 +201,7 @@ class ModelSweep:
 
         The data is None where no step's config and tokenizer can be read.
         """
-        from pythia_traj.stream.agreement import agree
+        from pythia_traj.stream.agreement import Known, agree
         from pythia_traj.sweeps.datasets import Datasets
 
         agreement = agree(
@@ -183,6 +213,8 @@ class ModelSweep:
         )
         if agreement.pattern is None:
             return agreement, None
+        if self._grows:
+            self._known = Known(agreement.pattern)
         data = Datasets(self.config, agreement.pattern)
         self.observer.working("preparing data")
         data.prepare(self.labels)
@@ -251,8 +283,11 @@ class ModelSweep:
         start = time.perf_counter()
         try:
             # Identified before the files are read: if they change meanwhile, the next sweep
-            # measures them again.
-            sources = {unit.label: source_of(self.published, unit) for unit in together}
+            # measures them again; and if they are removed meanwhile, their rows are as good.
+            files = {
+                unit.label: (source_of(self.published, unit), integrity_of(self.published, unit))
+                for unit in together
+            }
             measured = measurer.measure(together)
         except (StoreError, DeviceError, DataError):
             raise
@@ -277,8 +312,9 @@ class ModelSweep:
             if isinstance(found, Failure):
                 self.recorder.failed([unit], found)
             else:
-                integrity = integrity_of(self.published, unit, measurer.flaws(unit))
-                self._write(unit, found, (sources[unit.label], integrity), data, under)
+                source, known = files[unit.label]
+                integrity = with_non_finite(known, unit, measurer.flaws(unit))
+                self._write(unit, found, (source, integrity), data, under)
 
     def _write(
         self,

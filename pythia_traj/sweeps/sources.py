@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from pythia_traj.checkpoint import Integrity, PublishedModel
+from pythia_traj.errors import CheckpointError
 from pythia_traj.stream.flaws import say_non_finite
 from pythia_traj.sweeps.plan import Unit
 
@@ -25,31 +26,39 @@ def source_of(published: PublishedModel, unit: Unit) -> dict[str, Any]:
     return dict(json.loads(json.dumps(source)))
 
 
-def integrity_of(
-    published: PublishedModel, unit: Unit, non_finite: Mapping[int, Mapping[str, str]] | None = None
-) -> Integrity:
-    """The known defects of a unit's weights.
+def integrity_of(published: PublishedModel, unit: Unit) -> Integrity:
+    """The known defects of a unit's weights, before they are read.
 
     Those of its own step, unless a reference's weights are known to be wrong.
 
-    Args:
-        non_finite: by step, the tensors that were found to hold NaN or infinity when they were
-            read.
-
     Raises:
-        CheckpointError: a checkpoint is missing.
+        CheckpointError: its checkpoint is missing.
     """
     own = published.checkpoint(unit.step).integrity()
-    if found := non_finite_weights(unit, non_finite or {}):
-        step, tensors = found
-        return replace(
-            own, verdict="known-defect", why=say_non_finite(step, tensors), non_finite=tensors
-        )
     for name, step in unit.references.items():
-        compared = published.checkpoint(step).integrity()
+        try:
+            compared = published.checkpoint(step).integrity()
+        except CheckpointError:
+            # Missing where it is opened, if it is opened: its rows may be all that is needed.
+            continue
         if own.verdict != "known-defect" and compared.verdict == "known-defect":
             return replace(own, verdict="known-defect", why=f"its reference {name}: {compared.why}")
     return own
+
+
+def with_non_finite(
+    integrity: Integrity, unit: Unit, non_finite: Mapping[int, Mapping[str, str]]
+) -> Integrity:
+    """The same, once the weights were read.
+
+    Args:
+        non_finite: by step, the tensors that were found to hold NaN or infinity.
+    """
+    found = non_finite_weights(unit, non_finite)
+    if found is None:
+        return integrity
+    why = say_non_finite(*found)
+    return replace(integrity, verdict="known-defect", why=why, non_finite=found[1])
 
 
 def non_finite_weights(

@@ -16,7 +16,7 @@ from pythia_traj.store.events import list_logs
 from pythia_traj.store.layout import Run
 from pythia_traj.store.records import Request
 from pythia_traj.sweeps.heartbeat import is_alive, last_beat
-from pythia_traj.sweeps.journal import FAILED, Journal, Last, read_journal
+from pythia_traj.sweeps.journal import FAILED, REMOVED, Journal, Last, read_journal
 from pythia_traj.sweeps.pace import (
     Pace,
     pace_of,
@@ -72,7 +72,8 @@ class Status:
         failed: units without a file whose last event is a failure.
         defective: units without a file, left out because their step's published weights are another
             step's.
-        left: all other units, without those of an impossible request.
+        left: all other units, without those of an impossible request and those whose checkpoint was
+            removed before they were measured.
         damaged: damaged files. With `check`, the units of these count as left: the next sweep
             measures them again.
         checked: whether the files of units were read; without, only damaged requests and folders
@@ -114,6 +115,12 @@ class Status:
     def as_json(self) -> dict[str, Any]:
         """As `status --json` prints it."""
         return {**vars(self), "workers": [asdict(worker) for worker in self.workers]}
+
+    def _repr_html_(self) -> str:
+        """In a notebook."""
+        from pythia_traj.sweeps.shown import status_as_html
+
+        return status_as_html(self)
 
 
 def status(run: str | Path | Run, *, check: bool = False) -> Status:
@@ -224,7 +231,7 @@ def _count(
         for step, is_wanted in steps.items():
             name = f"{model}/{label}/step{step}"
             state = "done" if name in there else _state(last.get(name), working)
-            if is_wanted or state != "left":
+            if state != REMOVED and (is_wanted or state != "left"):
                 units[name] = state
                 counts[state] += 1
         if any(counts.values()):
@@ -234,7 +241,7 @@ def _count(
 
 def _state(event: Last | None, working: set[str]) -> str:
     """The state of a unit without a file, by its last event."""
-    if event is not None and event.event in FAILED:
+    if event is not None and event.event in (*FAILED, REMOVED):
         return event.event
     is_running = event is not None and event.event == "started" and event.worker in working
     return "running" if is_running else "left"

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from pythia_traj.sweeps.existing import Existing, renew_models
 from pythia_traj.sweeps.heartbeat import beating
 from pythia_traj.sweeps.journal import FAILED
 from pythia_traj.sweeps.plan import Plan, Unit
+from pythia_traj.sweeps.progress import watched_by
 from pythia_traj.sweeps.record import Observer, Recorder, Silent, SweepResult
 from pythia_traj.sweeps.requests import Recorded, plan_sweep, record_request
 from pythia_traj.sweeps.runner import Desk, ModelSweep
@@ -40,7 +41,7 @@ def sweep(config: SweepConfig, *, observer: Observer | None = None) -> SweepResu
 
     Args:
         config: the request.
-        observer: receives the progress.
+        observer: receives the progress; without one, a notebook shows a bar.
 
     Returns:
         what was done, skipped and failed.
@@ -48,12 +49,13 @@ def sweep(config: SweepConfig, *, observer: Observer | None = None) -> SweepResu
     Raises:
         PythiaTrajError: the request is wrong, or writing fails.
     """
-    worker = Worker(config, WHOLE, observer or Silent())
-    with worker.at_work:
-        left = worker.do(*worker.plan())
-        while left:
-            worker.wait_for(left)
-            left = worker.do(*worker.plan(_steps_of(left)))
+    with watched_by(observer) as watching:
+        worker = Worker(config, WHOLE, watching)
+        with worker.at_work:
+            left = worker.do(*worker.plan())
+            while left:
+                worker.wait_for(left)
+                left = worker.do(*worker.plan(_steps_of(left)))
     return worker.result
 
 
@@ -95,7 +97,7 @@ def work(
 
 
 class Worker:
-    """One process's part in a request: `sweep`, `work` and `refining` are made of its steps."""
+    """One process's part in a request: `sweep`, `refining` and `following` use its steps."""
 
     def __init__(
         self,
@@ -104,8 +106,10 @@ class Worker:
         observer: Observer,
         recorded: Recorded | None = None,
         stop: Stop | None = None,
+        records: Callable[..., Recorder] = Recorder,
     ) -> None:
-        self._stop = stop or Stop()
+        """`records` makes the record of what becomes of the units."""
+        self._stop, self._records = stop or Stop(), records
         self.config, self.shard, self.observer, self.recorded = config, shard, observer, recorded
         self.result = SweepResult(config.out)
         self.at_work = ExitStack()
@@ -200,7 +204,7 @@ class Worker:
         """The record of this worker; it begins with the first unit that there is to do."""
         if self._recorder is None:
             assert self.recorded is not None
-            recorder = Recorder(
+            recorder = self._records(
                 self._opened, self.observer, self.result, self.recorded.name, self.shard
             )
             self.at_work.enter_context(recorder.noting())
