@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pythia_traj.reports.found import findings as findings
     from pythia_traj.reports.outputs import report as report
     from pythia_traj.reports.plot import plot as plot
+    from pythia_traj.sharing.one_file import export as export
     from pythia_traj.store.convert import convert as convert
     from pythia_traj.store.describe import describe as describe
     from pythia_traj.store.read import load as load
@@ -59,6 +60,7 @@ _LAZY = {
     "convert": "pythia_traj.store.convert",
     "correlate": "pythia_traj.analysis.comparison.correlation",
     "describe": "pythia_traj.store.describe",
+    "export": "pythia_traj.sharing.one_file",
     "figures": "pythia_traj.figures",
     "findings": "pythia_traj.reports.found",
     "head_distances": "pythia_traj.analysis.comparison.distributions",
@@ -93,6 +95,7 @@ __all__ = [
     "convert",
     "correlate",
     "describe",
+    "export",
     "figures",
     "findings",
     "head_distances",

@@ -16,6 +16,7 @@ from pythia_traj.cli import (
     convert,
     demo,
     describe,
+    export,
     fetch,
     listing,
     onset,
@@ -56,6 +57,7 @@ for module in (
     compare,
     plot,
     report,
+    export,
     convert,
     schema,
 ):
