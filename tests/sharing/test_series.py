@@ -3,6 +3,7 @@
 import re
 import struct
 import sys
+import time
 
 import pandas as pd
 import pytest
@@ -119,6 +120,17 @@ def records(path):
             held = b""
 
 
+def whole(path):
+    """All records of a file: wandb's own process may still write it when the export has ended."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        found = list(records(path))
+        if found and found[-1].WhichOneof("record_type") == "exit":
+            return found
+        time.sleep(0.1)
+    raise TimeoutError(path)
+
+
 @pytest.fixture
 def offline(tmp_path, monkeypatch):
     """wandb writes into this folder, and sends nothing."""
@@ -138,7 +150,7 @@ def test_wandb_has_the_same_values_by_step_a_run_for_each_model(shared, expected
     assert pt.export(shared.path, "training", format="wandb", **CHOSEN) == ()
     found, runs = {}, {}
     for path in offline.glob("wandb/offline-run-*/run-*.wandb"):
-        of_file = list(records(path))
+        of_file = whole(path)
         (run,) = [one.run for one in of_file if one.WhichOneof("record_type") == "run"]
         runs[run.display_name] = run
         for one in of_file:
