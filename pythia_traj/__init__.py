@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pythia_traj.reports.outputs import report as report
     from pythia_traj.reports.plot import plot as plot
     from pythia_traj.sharing.one_file import export as export
+    from pythia_traj.sharing.publish import publish as publish
     from pythia_traj.store.convert import convert as convert
     from pythia_traj.store.describe import describe as describe
     from pythia_traj.store.read import load as load
@@ -71,6 +72,7 @@ _LAZY = {
     "onset": "pythia_traj.analysis.onsets.frames",
     "order": "pythia_traj.analysis.onsets.order",
     "plot": "pythia_traj.reports.plot",
+    "publish": "pythia_traj.sharing.publish",
     "published_models": "pythia_traj.store.read",
     "refine": "pythia_traj.sweeps.refining",
     "report": "pythia_traj.reports.outputs",
@@ -106,6 +108,7 @@ __all__ = [
     "onset",
     "order",
     "plot",
+    "publish",
     "published_models",
     "refine",
     "report",

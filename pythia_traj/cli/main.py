@@ -21,6 +21,7 @@ from pythia_traj.cli import (
     listing,
     onset,
     plot,
+    publish,
     report,
     schema,
     status,
@@ -58,6 +59,7 @@ for module in (
     plot,
     report,
     export,
+    publish,
     convert,
     schema,
 ):
