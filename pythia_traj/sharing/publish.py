@@ -85,7 +85,7 @@ def publish(
     Raises:
         StoreError: it is not a run, or holds no unit.
         ConfigError: the name is not one that a dataset can have.
-        HubError: there is no token, or the Hub refuses.
+        HubError: a token is missing, or the Hub refuses.
     """
     if not _NAME.fullmatch(name):
         raise ConfigError(f"{shown(name)} cannot be the name of a dataset: give it as org/name")

@@ -109,9 +109,7 @@ def _mirrored(address: str, folder: Path, folders: tuple[Folder, ...]) -> Run:
         try:
             facts = there.cat_file(f"{root}/run.json", start=0, end=SMALL)
         except FileNotFoundError:
-            raise StoreError(
-                f"{said} is not a run: there is no run.json that can be read there"
-            ) from None
+            raise StoreError(f"{said} is not a run: it has no run.json that can be read") from None
         names = [name for one in folders for name in _listed(there, f"{root}/{one}")]
     with writing(folder):
         folder.mkdir()

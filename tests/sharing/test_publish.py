@@ -172,7 +172,7 @@ def test_an_interrupted_upload_is_no_run_yet_and_the_next_call_goes_on(shared, h
         pt.publish(shared.path, NAME)
     before = {blob.sha256 for blob in files_of(hub).values()}
     assert len(files_of(hub)) == 10
-    with pytest.raises(StoreError, match="is not a run: there is no run.json"):
+    with pytest.raises(StoreError, match="is not a run: it has no run.json"):
         pt.load(ADDRESS)
     hub.reset_log()
     monkeypatch.setattr(module, "_staged", staged)

@@ -38,10 +38,12 @@ def fetched(monkeypatch):
     return names
 
 
-def test_an_address_gives_the_rows_of_the_directory(run, there):  # noqa: F811
+@pytest.mark.parametrize("before", ["", "simplecache::"], ids=["plain", "cached"])
+def test_an_address_gives_the_rows_of_the_directory(run, there, before):  # noqa: F811
+    address = before + ADDRESS
     for chosen in ({}, {"table": "items"}, {"label": "loss", "step": 512}):
-        pd.testing.assert_frame_equal(pt.load(ADDRESS, **chosen), pt.load(run.path, **chosen))
-    found, expected = pt.describe(ADDRESS), pt.describe(run.path)
+        pd.testing.assert_frame_equal(pt.load(address, **chosen), pt.load(run.path, **chosen))
+    found, expected = pt.describe(address), pt.describe(run.path)
     assert found.as_json() == expected.as_json()
 
 
@@ -139,7 +141,7 @@ def test_nothing_of_the_mirror_is_left(there, tmp_path, monkeypatch):
 REFUSED = {
     "unknown protocol": ("nfs4://host/run", r"^nfs4://host/run cannot be read \(Protocol not know"),
     "missing package": ("s3://bucket/run", r"^s3://bucket/run cannot be read here: Install s3fs"),
-    "nothing there": ("memory://other/run", r"^memory://other/run is not a run: there is no run"),
+    "nothing there": ("memory://other/run", r"^memory://other/run is not a run: it has no run"),
     "secret": ("nfs4://me:password@host/run", r"^nfs4://\*\*\*@host/run cannot be read"),
 }
 
