@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from pythia_traj.reports.found import findings as findings
     from pythia_traj.reports.outputs import report as report
     from pythia_traj.reports.plot import plot as plot
+    from pythia_traj.sharing.one_file import export as export
+    from pythia_traj.sharing.publish import publish as publish
     from pythia_traj.store.convert import convert as convert
     from pythia_traj.store.describe import describe as describe
     from pythia_traj.store.read import load as load
@@ -63,6 +65,7 @@ _LAZY = {
     "correlate": "pythia_traj.analysis.comparison.correlation",
     "dashboard": "pythia_traj.dashboard.serving",
     "describe": "pythia_traj.store.describe",
+    "export": "pythia_traj.sharing.one_file",
     "figures": "pythia_traj.figures",
     "findings": "pythia_traj.reports.found",
     "follow": "pythia_traj.sweeps.following",
@@ -75,6 +78,7 @@ _LAZY = {
     "order": "pythia_traj.analysis.onsets.order",
     "plan": "pythia_traj.sweeps.requests",
     "plot": "pythia_traj.reports.plot",
+    "publish": "pythia_traj.sharing.publish",
     "published_models": "pythia_traj.store.read",
     "refine": "pythia_traj.sweeps.refining",
     "report": "pythia_traj.reports.outputs",
@@ -100,6 +104,7 @@ __all__ = [
     "correlate",
     "dashboard",
     "describe",
+    "export",
     "figures",
     "findings",
     "follow",
@@ -112,6 +117,7 @@ __all__ = [
     "order",
     "plan",
     "plot",
+    "publish",
     "published_models",
     "refine",
     "report",

@@ -790,3 +790,53 @@ def test_a_process_makes_random_weights_once(tmp_path):
             "tokenizer.json",
         }
         arguments = ()
+
+
+# What a client that writes sees
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Iterator[Hub]:
+    """A hub with an empty dataset."""
+    with Hub(token="right") as hub:
+        api(hub, "right").create_repo(NAME, repo_type="dataset")
+        yield hub
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+def test_files_that_are_uploaded_can_be_downloaded(dataset, tmp_path):
+    (tmp_path / "a.parquet").write_bytes(b"by hash")
+    (tmp_path / "b.json").write_bytes(b"{}")
+    api(dataset, "right").upload_folder(repo_id=NAME, folder_path=tmp_path, repo_type="dataset")
+    for name in ("a.parquet", "b.json"):
+        path = hf_hub_download(
+            *(NAME, name), repo_type="dataset", endpoint=dataset.endpoint, cache_dir=tmp_path / "c"
+        )
+        assert Path(path).read_bytes() == (tmp_path / name).read_bytes()
+    kinds = [record.kind for record in dataset.requests]
+    assert kinds.count("upload") == 1, "only one goes by its hash"
+
+
+def test_a_dataset_is_not_a_model_of_the_same_name(dataset):
+    assert api(dataset).dataset_info(NAME).id == NAME
+    with pytest.raises(RepositoryNotFoundError):
+        api(dataset).model_info(NAME)
+
+
+def test_writing_without_the_right_token_is_refused(dataset):
+    for token in (False, "wrong"):
+        with pytest.raises(HfHubHTTPError, match="401"):
+            api(dataset, token).create_repo("lab/other", repo_type="dataset")
+    assert set(dataset.repositories) == {f"datasets/{NAME}"}
+
+
+def test_content_of_another_hash_is_refused(dataset):
+    with asking(f"{dataset.content_endpoint}/upload/{'0' * 64}", "PUT", "else") as response:
+        assert response.status == 400
+
+
+def test_a_commit_of_a_file_that_was_not_uploaded_is_refused(dataset):
+    line = {"key": "lfsFile", "value": {"path": "a", "oid": "0" * 64, "size": 1}}
+    address = f"{dataset.endpoint}/api/datasets/{NAME}/commit/main"
+    with asking(address, "POST", json.dumps(line), Authorization="Bearer right") as response:
+        assert response.status == 400

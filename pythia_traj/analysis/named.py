@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from pythia_traj.analysis.adaptive.trajectory import COLUMNS, NUMBERS, Where, Word
 from pythia_traj.errors import AnalysisError, ConfigError, nearest
 from pythia_traj.outside import shown
@@ -24,7 +26,21 @@ def filters_of(run: str | Path, name: str) -> dict[str, Any]:
         StoreError: it is not a run.
         AnalysisError: it has no such metric; the text has the names that are near.
     """
-    there = describe(run).metrics[["label", "experiment", "metric"]].astype(str)
+    return filters_among(describe(run).metrics, name, str(run))
+
+
+def filters_among(rows: pd.DataFrame, name: str, called: str) -> dict[str, Any]:
+    """The same among some rows, or among those of `describe(run).metrics`.
+
+    Args:
+        rows: with the columns `label`, `experiment` and `metric`.
+        name: as for `filters_of`.
+        called: what a message calls the rows.
+
+    Raises:
+        AnalysisError: as `filters_of`.
+    """
+    there = rows[["label", "experiment", "metric"]].drop_duplicates().astype(str)
     where, _, metric = name.rpartition(".")
     some = there[there["metric"] == metric]
     if some.empty and name in {*there["label"], *there["experiment"]}:
@@ -32,14 +48,14 @@ def filters_of(run: str | Path, name: str) -> dict[str, Any]:
         raise AnalysisError(f"{name!r} is a label or an experiment: give a metric, {name}.{own}")
     if some.empty:
         raise AnalysisError(
-            f"{run} has no metric {metric!r}: {nearest(metric, set(there['metric']))}"
+            f"{called} has no metric {metric!r}: {nearest(metric, set(there['metric']))}"
         )
     if not where:
         return {"metric": metric}
     labels = some.loc[(some["label"] == where) | (some["experiment"] == where), "label"]
     if labels.empty:
         known = {f"{one}.{metric}" for one in {*some["label"], *some["experiment"]}}
-        raise AnalysisError(f"{run} has no {name!r}: {nearest(name, known)}")
+        raise AnalysisError(f"{called} has no {name!r}: {nearest(name, known)}")
     return {"metric": metric, "label": sorted(set(labels))}
 
 

@@ -1,6 +1,5 @@
 """`describe`: what can be read from a run."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,7 +8,9 @@ from pythia_traj.cli.output import JSON_OPTION, print_json, print_table, say
 
 
 def describe(
-    run: Annotated[Path, typer.Argument(help="The run's directory.")],
+    run: Annotated[
+        str, typer.Argument(help="The run's directory, or an address: hf://datasets/org/name.")
+    ],
     as_json: Annotated[bool, JSON_OPTION] = False,
 ) -> None:
     """Show what a run holds: metrics of each experiment, the words of their columns, steps, tables.

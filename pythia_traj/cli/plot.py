@@ -43,11 +43,11 @@ def plot(
     the options take are listed by pythia-traj describe.
     """
     from pythia_traj.reports.export import check_width
-    from pythia_traj.reports.plot import plot as draw
+    from pythia_traj.reports.plot import drawn
 
     with progress_bar() as progress:
         progress.add_task("drawing", total=None)
-        notes = draw(
+        _, notes = drawn(
             run,
             metric,
             output,

@@ -1,22 +1,28 @@
-"""One metric of a run as a figure in a file: `pythia-traj plot`, `pythia_traj.plot`."""
+"""One metric as a figure, in a notebook or a file: `pythia-traj plot`, `pythia_traj.plot`."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import plotly.graph_objects as go
 
+from pythia_traj import schema
 from pythia_traj.analysis.adaptive.trajectory import Where
-from pythia_traj.analysis.named import filters_of, where_of
+from pythia_traj.analysis.named import filters_among, filters_of, where_of
 from pythia_traj.analysis.schedules import schedules_of
 from pythia_traj.errors import ConfigError, FigureError
 from pythia_traj.figures.data import data_of
 from pythia_traj.figures.drawable import SeveralKindsError
 from pythia_traj.figures.metric import metric_figure
 from pythia_traj.figures.training import with_training
+from pythia_traj.outside import shown
 from pythia_traj.reports.export import Width, suffix_of, write_figure
 from pythia_traj.reports.reading import read_models
 from pythia_traj.store.layout import Run
-from pythia_traj.store.read import read_run
+from pythia_traj.store.read import published_models, read_run
 from pythia_traj.suites.schedules import Schedule
 
 NO_CONTROL = "none"
@@ -24,9 +30,9 @@ NO_CONTROL = "none"
 
 
 def plot(
-    run: str | Path,
-    metric: str,
-    path: str | Path,
+    run: str | Path | pd.DataFrame,
+    metric: str | None = None,
+    path: str | Path | None = None,
     *,
     model: Sequence[str] | None = None,
     variant: Sequence[str] | None = None,
@@ -34,16 +40,19 @@ def plot(
     where: Where | Iterable[str] = (),
     training: bool = False,
     width: Width = "page",
-) -> tuple[str, ...]:
-    """Draws one metric of a run, over its steps, into a file.
+) -> go.Figure:
+    """Draws one metric over its steps, in a notebook or into a file.
 
+        plot(rows, metric="prefix_matching", variant=["two_halves"])
         plot("runs/induction", "prefix_matching", "prefix.pdf", variant=["two_halves"])
 
+    What was left out, cannot be compared, or was asked for and is not drawn is a warning.
+
     Args:
-        run: the run's directory.
-        metric: `METRIC`, `LABEL.METRIC` or `EXPERIMENT.METRIC`.
-        path: the file: `.html`, `.svg`, `.pdf` or `.png`; an existing one is replaced. All but
-            `.html` need `pip install 'pythia-traj[figures]'` and a Chrome.
+        run: the run's directory, or rows of `pythia_traj.load`.
+        metric: `METRIC`, `LABEL.METRIC` or `EXPERIMENT.METRIC`. Rows of one metric need none.
+        path: a file to write too: `.html`, `.svg`, `.pdf` or `.png`; an existing one is replaced.
+            All but `.html` need `pip install 'pythia-traj[figures]'` and a Chrome.
         model: of these models; None are all.
         variant: these variants; None are all.
         control: these controls beside the measurement; None are all, `none` is none.
@@ -51,11 +60,10 @@ def plot(
             such as `layer=3,head=5`; null is None, or `none` in a text.
         training: also draw the learning rate, the end of warm-up and the second epoch, where the
             suite is known.
-        width: `page`, 6.7 in wide, or `column`, 3.3 in.
+        width: of the file: `page`, 6.7 in wide, or `column`, 3.3 in.
 
     Returns:
-        what a reader of the figure must know: what was left out, what cannot be compared, what
-        was asked for and is not drawn.
+        the figure, which a notebook shows.
 
     Raises:
         StoreError: it is not a run, has no such model, variant or control, or the file cannot be
@@ -67,32 +75,118 @@ def plot(
             has another suffix, or kaleido or a Chrome is missing.
         NothingToDraw: none of the rows has a value.
     """
-    suffix_of(Path(path))
+    figure, notes = drawn(
+        run,
+        metric,
+        path,
+        model=model,
+        variant=variant,
+        control=control,
+        where=where,
+        training=training,
+        width=width,
+    )
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    return figure
+
+
+def drawn(
+    run: str | Path | pd.DataFrame,
+    metric: str | None,
+    path: str | Path | None,
+    *,
+    model: Sequence[str] | None,
+    variant: Sequence[str] | None,
+    control: Sequence[str] | None,
+    where: Where | Iterable[str],
+    training: bool,
+    width: Width,
+) -> tuple[go.Figure, tuple[str, ...]]:
+    """The figure of `plot`, written where a path is given, with what a reader of it must know."""
+    if path is not None:
+        suffix_of(Path(path))
     controls = [one for one in control or () if one != NO_CONTROL]
     with_measured = (None, *controls) if control else None
     named = (("model", model), ("variant", variant), ("control", with_measured))
-    by_option = {name: list(chosen) for name, chosen in named if chosen}
+    by_option: dict[str, Any] = {name: list(chosen) for name, chosen in named if chosen}
     by_column = where_of(where, "--where")
     for name in by_column.keys() & by_option.keys():
         raise ConfigError(
             f"--where {name}={by_column[name] or 'none'} and --{name} are both given: give one"
         )
-    filters = by_column | filters_of(run, metric) | by_option
-    opened = Run.open(Path(run))
-    found = read_run(opened, controls=True, mixed=True, **filters)
-    if found.frame.empty:
-        raise FigureError("; ".join(found.notes) or f"{run} has no row of {metric}")
+    chosen = _chosen(run, metric, by_column | by_option)
     try:
-        figure = metric_figure(found.frame)
+        figure = metric_figure(chosen.rows)
     except SeveralKindsError as several:
         raise FigureError(f"a figure {several.told}{_how_to_choose(several)}") from several
-    notes = [*found.notes, *_controls_not_drawn(figure, controls)]
+    notes = [*chosen.notes, *_controls_not_drawn(figure, controls)]
     if training:
-        schedules = schedules_of(read_models(opened, found.footers)[0])
-        measured, figure = figure, with_training(figure, schedules)
-        notes += _training_not_drawn(measured, figure, schedules)
-    write_figure(figure, path, width=width)
-    return tuple(notes)
+        measured, figure = figure, with_training(figure, chosen.schedules())
+        notes += _training_not_drawn(measured, figure, chosen.schedules())
+    if path is not None:
+        write_figure(figure, path, width=width)
+    return figure, tuple(notes)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """Rows to draw.
+
+    Attributes:
+        rows: as `pythia_traj.load` gives them.
+        notes: what a reader of them must know.
+        models: gives the table of their models, with where each is published.
+    """
+
+    rows: pd.DataFrame
+    notes: Sequence[str]
+    models: Callable[[], pd.DataFrame]
+
+    def schedules(self) -> Mapping[str, Schedule]:
+        """How their models were trained, where that is known."""
+        return schedules_of(self.models())
+
+
+def _chosen(
+    run: str | Path | pd.DataFrame, metric: str | None, filters: Mapping[str, Any]
+) -> _Chosen:
+    if isinstance(run, pd.DataFrame):
+        return _among(run, metric, filters)
+    if metric is None:
+        raise FigureError(f"{run}: give a metric; pythia_traj.describe(run) lists them")
+    opened = Run.open(Path(run))
+    chosen = {**filters, **filters_of(run, metric)}
+    found = read_run(opened, controls=True, mixed=True, **chosen)
+    if found.frame.empty:
+        raise FigureError("; ".join(found.notes) or f"{run} has no row of {metric}")
+    return _Chosen(found.frame, found.notes, lambda: read_models(opened, found.footers)[0])
+
+
+def _among(rows: pd.DataFrame, metric: str | None, filters: Mapping[str, Any]) -> _Chosen:
+    """Those of some rows that were asked for."""
+    missing = [name for name in (*schema.KEYS, "step", "value") if name not in rows.columns]
+    if missing:
+        raise FigureError(
+            f"these rows have no column {', '.join(missing)}: give rows of pythia_traj.load"
+        )
+    by_name = {} if metric is None else filters_among(rows, metric, "this DataFrame")
+    chosen = {**filters, **by_name}
+    for name, value in chosen.items():
+        values = value if isinstance(value, list) else [value]
+        known = rows[name].isin([one for one in values if one is not None])
+        rows = rows[known | rows[name].isna()] if None in values else rows[known]
+    if rows.empty:
+        asked = ", ".join(f"{name}={shown(value)}" for name, value in chosen.items())
+        raise FigureError(f"no row of this DataFrame has all of this: {asked}")
+    return _Chosen(rows, (), lambda: _published(rows))
+
+
+def _published(rows: pd.DataFrame) -> pd.DataFrame:
+    """The table of the rows' models that are published ones: rows alone tell no more."""
+    of_hub = rows.loc[rows["commit"].notna(), ["model", "suite"]].drop_duplicates().astype(str)
+    there = published_models().merge(of_hub, on=["model", "suite"])
+    return there.assign(origin=[f"hub:{repo}" for repo in there["repo"]])
 
 
 def _how_to_choose(several: SeveralKindsError) -> str:

@@ -10,6 +10,8 @@ done.py     which units exist and are whole, what they were made of, what was re
 events.py   the append-only log of each worker
 files.py    the files of one table, those that are whole
 read.py     a run -> DataFrame
+parts.py    the same, a few files at a time: for what does not fit into memory
+remote.py   a run at an address: its names here, its files as they are read
 filters.py  which rows of it to read
 mixed.py    rows that were made with different versions or settings
 describe.py which words and tables a run has

@@ -24,6 +24,7 @@ from pythia_traj.store.layout import Run
 from pythia_traj.store.mixed import measured_by, say_mixed, say_versions
 from pythia_traj.store.parquet import TYPES, Whole, arrow_schema
 from pythia_traj.store.records import Footer
+from pythia_traj.store.remote import reading
 
 _WORDS = tuple(column.name for column in schema.KEY_COLUMNS if column.type == "dictionary")
 
@@ -108,12 +109,17 @@ def describe(run: str | Path) -> Description:
         found.combinations.query("metric == 'prefix_matching'")
 
     Args:
-        run: the run's directory; a sweep may still write to it.
+        run: the run's directory; a sweep may still write to it. Or its address where fsspec reads
+            it, as for `load`.
 
     Raises:
         StoreError: it is not a run.
     """
-    opened = Run.open(Path(run))
+    with reading(run, "metrics", "tables") as opened:
+        return _described(opened)
+
+
+def _described(opened: Run) -> Description:
     files = Files(opened, None)
     counted = [_counted(arrow_schema(schema.METRICS).empty_table(), "", "", 0)]
     footers: dict[Found, Footer] = {}

@@ -50,6 +50,7 @@ class Files:
     def _read(self, found: Found, use: Callable[[Found, Whole], T]) -> tuple[T] | None:
         """None where it is damaged or gone."""
         try:
+            self._run.arrive(found.path)
             whole = read_parquet(found.path, COLUMNS.get(self._table), step=found.step)
             if whole.unknown:
                 self.left_out.unknown[found.path] = whole.unknown

@@ -189,6 +189,9 @@ class Run:
         """Where it says which worker has a step in hand."""
         return self.path / "claims" / f"model={model}" / step_file(step, "")
 
+    def arrive(self, path: Path) -> None:
+        """Makes sure that a file's bytes are here: those of a run on a disk are."""
+
     def unit_tables(self, model: str, label: str, step: int, *, cached: bool = False) -> set[Path]:
         """The files that a unit has beside its metrics: tables and tensors."""
         tables, unit = self.folder("", cached=cached), f"model={model}/label={label}"

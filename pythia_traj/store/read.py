@@ -5,7 +5,7 @@ controls, and rows measured with other settings.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,7 @@ from pythia_traj.store.left_out import OTHER_TYPES
 from pythia_traj.store.mixed import mixed_versions, say_mixed, say_versions
 from pythia_traj.store.parquet import TYPES, Whole, arrow_schema
 from pythia_traj.store.records import Footer
+from pythia_traj.store.remote import reading
 from pythia_traj.suites.catalog import catalog
 
 _PANDAS = {"dictionary": "category", "bool": "boolean", "int32": "Int64", "int64": "Int64"}
@@ -85,7 +86,8 @@ def load(
     with different parameters.
 
     Args:
-        run: the run's directory.
+        run: the run's directory, or its address where fsspec reads it: `s3://bucket/run`,
+            `hf://datasets/org/name`. Only the files that the filters may choose are fetched.
         table: another table than the metrics: `items`, one of an experiment's own, or `models`,
             which joins on `model`.
         controls: include the rows of controls; `control` says which. They are also included where
@@ -121,7 +123,7 @@ def read_run(
     """The rows of a run, as `load`, with notes on them.
 
     Args:
-        run: the run's directory, or the run that was opened in it.
+        run: the run's directory or address, or the run that was opened in it.
         table, controls, mixed, **where: as for `load`.
         unknown: allow filters with words that no row holds.
 
@@ -133,32 +135,18 @@ def read_run(
             raise StoreError(
                 f"{name}={shown(flag)}: it is True or False; control='shuffled' chooses a control"
             )
-    filters = [Filter.of(name, value) for name, value in where.items()]
-    opened = run if isinstance(run, Run) else Run.open(Path(run))
-    reader = _Reader(opened, table, filters, controls or "control" in where)
-    rows, parts = reader.read(unknown=unknown)
-    chosen = {found: part.footer for found, part in parts.items() if len(part.rows)}
-    if not mixed:
-        _refuse_versions(chosen)
-    notes = [*say_versions(chosen), *(say_mixed(chosen) if table != "models" else [])]
-    left_out = reader.files.say_left_out()
-    notes += left_out
-    hidden = sum(part.hidden for part in parts.values())
-    if hidden and not len(rows):
-        notes.append(
-            f"these rows hold no measurement, but {hidden} of controls: controls=True gives"
-            " them too"
-        )
-    elif where and reader.files.there and not len(rows):
-        asked = ", ".join(f"{name}={shown(value)}" for name, value in where.items())
-        notes.append(f"no row has all of this: {asked}; pythia_traj.describe(run) says which do")
-    frame = as_frame(rows, reader.partitions)
+    with reading(run, "metrics" if table is None else "tables") as opened:
+        reader = Reader(opened, table, controls, where)
+        rows, parts = reader.read(unknown=unknown)
     footers = {found: part.footer for found, part in parts.items()}
-    return Read(frame, footers, tuple(notes), tuple(left_out))
+    chosen = {found: part.footer for found, part in parts.items() if len(part.rows)}
+    hidden = sum(part.hidden for part in parts.values())
+    notes, left_out = reader.said(chosen, hidden=hidden, mixed=mixed)
+    return Read(as_frame(rows, reader.partitions), footers, tuple(notes), tuple(left_out))
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """The rows of one file; `hidden` counts the rows of controls that were left out."""
 
     rows: pa.Table
@@ -166,48 +154,104 @@ class _Part:
     hidden: int = 0
 
 
-class _Reader:
+class Reader:
     """Reads the rows of one table that the filters choose."""
 
     def __init__(
-        self, run: Run, table: str | None, filters: Sequence[Filter], controls: bool
+        self, run: Run, table: str | None, controls: bool, where: Mapping[str, Any]
     ) -> None:
         self.files = Files(run, table)
         self.partitions = schema.PARTITIONS[:1] if table == "models" else schema.PARTITIONS
-        self._filters, self._controls = filters, controls
-        self._is_stores = table in COLUMNS
+        self.is_stores = table in COLUMNS
         """Whether the store alone defines its columns."""
+        self._where = where
+        self._filters = [Filter.of(name, value) for name, value in where.items()]
+        self._controls = controls or "control" in where
         known = arrow_schema(COLUMNS.get(table, schema.UNIT_COLUMNS))
-        self._columns = pa.schema(
+        self.columns = pa.schema(
             [*(pa.field(name, TYPES["dictionary"]) for name in self.partitions), *known]
         )
         """The columns that are known without opening a file."""
 
-    def read(self, *, unknown: bool = False) -> tuple[pa.Table, dict[Found, _Part]]:
+    def read(self, *, unknown: bool = False) -> tuple[pa.Table, dict[Found, Part]]:
         """The rows, together and by their files.
 
         Raises:
             StoreError: a column is unknown, or does not hold a word that is not `unknown`.
         """
-        there = self.files.there
+        there, wanted = self.files.there, self.wanted()
         if not there:
-            return self._columns.empty_table(), {}
-        for one in self._filters:
-            if self._is_stores or one.name in self._columns.names:
-                one.check(self._columns)
-        wanted = [found for found in there if all(one.may_take(found) for one in self._filters)]
-        if self._is_stores:
-            parts, columns = dict(self.files.read(wanted, self._open)), self._columns
+            return self.columns.empty_table(), {}
+        if self.is_stores:
+            parts, columns = dict(self.open(wanted)), self.columns
         else:
             # Only a file can tell the columns of an experiment's own table.
-            parts, columns = self._agreeing(dict(self.files.read(wanted or there[:1], self._open)))
+            parts, columns = self._agreeing(dict(self.open(wanted or there[:1])))
         rows = pa.concat_tables(
             [columns.empty_table(), *(part.rows for part in parts.values())],
             promote_options="permissive",
         )
-        for one in () if unknown else self._filters:
-            self._refuse_unknown(one, _words(rows, one.name))
+        if not unknown:
+            self.refuse_unknown(self.words(rows))
         return rows, parts
+
+    def wanted(self) -> list[Found]:
+        """The files that may hold such rows, sorted by model, label and step.
+
+        Raises:
+            StoreError: the table is the store's own, and has no such column.
+        """
+        if self.files.there:
+            for one in self._filters:
+                if self.is_stores or one.name in self.columns.names:
+                    one.check(self.columns)
+        return [
+            found for found in self.files.there if all(one.may_take(found) for one in self._filters)
+        ]
+
+    def open(self, some: Iterable[Found]) -> Iterator[tuple[Found, Part]]:
+        """The rows of some files; of the store's own tables those that the filters choose."""
+        return self.files.read(some, self._open)
+
+    def words(self, rows: pa.Table) -> dict[str, set[str]]:
+        """The words of some rows in each column that is filtered by."""
+        return {one.name: _words(rows, one.name) for one in self._filters}
+
+    def refuse_unknown(self, found: Mapping[str, set[str]]) -> None:
+        """Raises StoreError: none of the rows holds a word that was asked for."""
+        for one in self._filters:
+            self._refuse_unknown(one, found[one.name])
+
+    def said(
+        self, chosen: Mapping[Found, Footer], *, hidden: int, mixed: bool
+    ) -> tuple[list[str], list[str]]:
+        """What a reader of the rows must know; and of that, what was left out.
+
+        Args:
+            chosen: the provenance of the files that rows are from.
+            hidden: how many rows of controls were left out.
+            mixed: allow rows that several versions of one experiment measured.
+
+        Raises:
+            StoreError: several versions measured them.
+        """
+        if not mixed:
+            _refuse_versions(chosen)
+        is_of_models = self.partitions != schema.PARTITIONS
+        notes = [*say_versions(chosen), *([] if is_of_models else say_mixed(chosen))]
+        left_out = self.files.say_left_out()
+        notes += left_out
+        if hidden and not chosen:
+            notes.append(
+                f"these rows hold no measurement, but {hidden} of controls: controls=True gives"
+                " them too"
+            )
+        elif self._where and self.files.there and not chosen:
+            asked = ", ".join(f"{name}={shown(value)}" for name, value in self._where.items())
+            notes.append(
+                f"no row has all of this: {asked}; pythia_traj.describe(run) says which do"
+            )
+        return notes, left_out
 
     @cached_property
     def _expression(self) -> pc.Expression | None:
@@ -218,7 +262,7 @@ class _Reader:
             all_of_them = own if all_of_them is None else all_of_them & own
         return all_of_them
 
-    def _open(self, found: Found, whole: Whole) -> _Part:
+    def _open(self, found: Found, whole: Whole) -> Part:
         """A file's rows with its partitions in front; of the store's own tables the chosen rows."""
         rows = (
             whole.table()
@@ -229,9 +273,9 @@ class _Reader:
             word = found.model if name == "model" else found.label
             codes = pa.repeat(pa.scalar(0, pa.int32()), len(rows))
             rows = rows.add_column(i, name, pa.DictionaryArray.from_arrays(codes, pa.array([word])))
-        return self._chosen(rows, whole.footer) if self._is_stores else _Part(rows, whole.footer)
+        return self._chosen(rows, whole.footer) if self.is_stores else Part(rows, whole.footer)
 
-    def _chosen(self, rows: pa.Table, footer: Footer) -> _Part:
+    def _chosen(self, rows: pa.Table, footer: Footer) -> Part:
         if self._expression is not None:
             rows = rows.filter(self._expression)
         # A user's own table may use that name for something else.
@@ -240,11 +284,11 @@ class _Reader:
             or "control" not in rows.column_names
             or not _holds_words(rows["control"])
         ):
-            return _Part(rows, footer)
+            return Part(rows, footer)
         measured = rows.filter(rows["control"].is_null())
-        return _Part(measured, footer, hidden=len(rows) - len(measured))
+        return Part(measured, footer, hidden=len(rows) - len(measured))
 
-    def _agreeing(self, parts: Mapping[Found, _Part]) -> tuple[dict[Found, _Part], pa.Schema]:
+    def _agreeing(self, parts: Mapping[Found, Part]) -> tuple[dict[Found, Part], pa.Schema]:
         """The chosen rows of an experiment's own table, with the columns that they all have.
 
         Files whose columns differ from those of most files are left out.
@@ -256,12 +300,12 @@ class _Reader:
             if pa.types.is_string(field.type)
         }
         parts = {
-            found: _Part(_as_texts(part.rows, texts), part.footer) for found, part in parts.items()
+            found: Part(_as_texts(part.rows, texts), part.footer) for found, part in parts.items()
         }
         of_schema: dict[pa.Schema, list[Found]] = {}
         for found, part in parts.items():
             of_schema.setdefault(part.rows.schema, []).append(found)
-        common, fitting = self._columns, []
+        common, fitting = self.columns, []
         for columns, founds in sorted(of_schema.items(), key=lambda item: -len(item[1])):
             try:
                 common = pa.unify_schemas([common, columns], promote_options="permissive")

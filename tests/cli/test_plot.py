@@ -4,10 +4,12 @@ import inspect
 import re
 import shutil
 
+import pandas as pd
 import pytest
 
 import pythia_traj as pt
 from pythia_traj.cli.plot import plot as command
+from pythia_traj.errors import FigureError, PythiaTrajError
 from pythia_traj.figures import data_of
 from pythia_traj.reports import plot as module
 from pythia_traj.suites.schedules import Schedule
@@ -271,6 +273,71 @@ def test_training_that_a_map_does_not_show_is_a_warning(cli, run, tmp_path, monk
 def test_the_library_has_the_options_of_the_command(run, tmp_path):
     of_command = set(inspect.signature(command).parameters) - {"output"} | {"path"}
     assert of_command == set(inspect.signature(pt.plot).parameters)
-    notes = pt.plot(run, "double.norm", tmp_path / "norm.html", variant=["spectral"])
-    assert notes == ()
+    figure = pt.plot(run, "double.norm", tmp_path / "norm.html", variant=["spectral"])
+    assert {*data_of(figure)["variant"]} == {"spectral"}
     assert (tmp_path / "norm.html").exists()
+
+
+def test_rows_of_load_are_drawn_in_one_line_as_those_of_the_run(run):
+    rows = pt.load(run, controls=True)
+    for choice in (
+        {"metric": "double.norm", "variant": ["spectral"]},
+        {"metric": "double.by_part", "model": ["other"], "where": {"part": "fold_1"}},
+        {"metric": "double.norm", "where": ["part=none,variant=frobenius"], "model": ["other"]},
+    ):
+        of_rows, of_run = pt.plot(rows, **choice), pt.plot(run, **choice)
+        pd.testing.assert_frame_equal(
+            data_of(of_rows), data_of(of_run), check_dtype=False, check_categorical=False
+        )
+    alone = pt.load(run, metric="norm", label="double", variant="spectral")
+    assert len(data_of(pt.plot(alone)))
+
+
+def test_what_is_not_drawn_of_rows_is_a_warning(run):
+    rows = pt.load(run, controls=True, metric="norm")
+    with pytest.warns(UserWarning, match="the training of other, tiny is not drawn"):
+        pt.plot(rows, "double.norm", variant=["spectral"], training=True)
+
+
+REFUSED_ROWS = {
+    "unknown metric": ({"metric": "nrom"}, "this DataFrame has no metric 'nrom': did you mean"),
+    "a label": ({"metric": "double"}, "'double' is a label or an experiment: give a metric"),
+    "no such row": (
+        {"metric": "norm", "where": {"part": "fold_9"}},
+        "no row of this DataFrame has all of this: part='fold_9'",
+    ),
+    "several metrics": ({}, "a figure draws one metric, these rows hold"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_ROWS)
+def test_rows_that_cannot_be_drawn_are_refused(run, case):
+    choice, said = REFUSED_ROWS[case]
+    with pytest.raises(PythiaTrajError, match=said):
+        pt.plot(pt.load(run, controls=True), **choice)
+
+
+def test_another_frame_than_of_load_and_a_run_without_a_metric_are_refused(run):
+    with pytest.raises(FigureError, match=r"have no column model, label.*: give rows of pythia_tr"):
+        pt.plot(pd.DataFrame({"step": [1], "value": [2.0]}))
+    with pytest.raises(FigureError, match="give a metric; pythia_traj.describe"):
+        pt.plot(run)
+
+
+def test_every_figure_is_one_line_on_a_frame():
+    """All but what draws rows that another function chose, and what is drawn on a figure."""
+    needing_more = {
+        name: [*inspect.signature(draw).parameters]
+        for name, draw in vars(pt.figures).items()
+        if inspect.isfunction(draw)
+        and [p.name for p in inspect.signature(draw).parameters.values() if p.default is p.empty]
+        != ["rows"]
+    }
+    assert set(needing_more) == {
+        "data_of",
+        "heads_over_steps",
+        "layers_over_steps",
+        "over_steps",
+        "parts_over_steps",
+        "with_training",
+    }

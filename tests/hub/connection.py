@@ -138,7 +138,7 @@ class Connection(BaseHTTPRequestHandler):
             traffic.closing.wait(traffic.latency)
         self._answer(request, answer, fault, note)
 
-    do_HEAD = do_POST = do_GET
+    do_HEAD = do_POST = do_PUT = do_GET
 
     def log_message(self, *_: Any) -> None:
         """Nothing: the hub has a log of its own."""

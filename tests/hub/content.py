@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 
 from tests.hub.answers import Answer, Request, error, file_answer
 from tests.hub.repository import Blob, Repository
+from tests.hub.uploads import Uploads
 
 KIND = "content"
 
@@ -19,15 +20,18 @@ class ContentHost:
     refused, as by the real one. `address_seconds` is how long an address can be used.
     """
 
-    def __init__(self, repositories: Mapping[str, Repository], address_seconds: float) -> None:
+    def __init__(
+        self, repositories: Mapping[str, Repository], address_seconds: float, uploads: Uploads
+    ) -> None:
         self.address_seconds = address_seconds
         self._repositories = repositories
+        self._uploads = uploads
         self._secret = secrets.token_bytes()
 
     def address(self, repository: Repository, blob: Blob, path: str) -> str:
         """Path and query under which a blob can be fetched from now on for `address_seconds`."""
         name = path.rsplit("/", 1)[-1]
-        place = f"/{repository.name}/{blob.sha256}/{quote(name, safe='')}"
+        place = f"/{repository.key}/{blob.sha256}/{quote(name, safe='')}"
         expires = f"{time.time() + self.address_seconds:.3f}"
         query = urlencode({"Expires": expires, "Signature": self._signature(place, expires)})
         return f"{place}?{query}"
@@ -37,6 +41,8 @@ class ContentHost:
             return error(
                 KIND, 403, "A signed address and an Authorization header exclude each other"
             )
+        if request.method == "PUT":
+            return self._uploads.receive(request)
         expires = request.parameter("Expires")
         if request.parameter("Signature") != self._signature(request.path, expires):
             return error(KIND, 403, "The signature does not belong to this address")

@@ -14,6 +14,13 @@ KINDS = (
     "content",
     "whoami",
     "models",
+    "create",
+    "validate-yaml",
+    "preupload",
+    "lfs",
+    "upload",
+    "commit",
+    "branch",
     "unknown",
 )
 

@@ -8,10 +8,11 @@ gives the same commit; any other files give another one, and the former commit s
 import hashlib
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
 LFS_THRESHOLD = 10 * 1024 * 1024
 LFS_SUFFIXES = (".safetensors", ".bin")
@@ -43,7 +44,7 @@ Files = Mapping[str, Blob]
 
 
 class Repository:
-    """A model repository.
+    """A repository of a model, or of a dataset.
 
     `private`: to everybody without a token it looks as if it did not exist. `gated`: everybody can
     list its files, a download needs a token. Files of `lfs_threshold` bytes or more, and weights of
@@ -57,10 +58,13 @@ class Repository:
         private: bool = False,
         gated: bool = False,
         lfs_threshold: int = LFS_THRESHOLD,
+        kind: Literal["model", "dataset"] = "model",
     ) -> None:
         if name.count("/") != 1 or not all(name.split("/")):
             raise ValueError(f"{name!r} is no repository: give it as org/name")
         self.name = name
+        self.key = f"datasets/{name}" if kind == "dataset" else name
+        """How paths of the hub name it."""
         self.private = private
         self.gated = gated
         self.lfs_threshold = lfs_threshold
@@ -92,6 +96,12 @@ class Repository:
         """
         files = self.commits[self.branches[branch]] if branch in self.branches else {}
         return self._commit(branch, {**files, path: self._blob(file)})
+
+    def change(self, branch: str, added: Mapping[str, Path], deleted: Collection[str]) -> str:
+        """Makes a commit of the branch's files with some more and some less, and returns it."""
+        files = self.commits[self.branches[branch]]
+        kept = {path: blob for path, blob in files.items() if path not in deleted}
+        return self._commit(branch, {**kept, **{p: self._blob(file) for p, file in added.items()}})
 
     def commit_of(self, revision: str) -> str | None:
         """The commit that a branch or a commit's own name stands for."""

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
+import yaml
+
 from tests.hub import listing
 from tests.hub.answers import MAIN, Answer, Request, as_json, error, file_answer
 from tests.hub.repository import Blob, Repository
+from tests.hub.uploads import CREATE, VALIDATE, WRITING, Uploads
 
 PER_REPOSITORY = ("refs", "revision", "tree", "paths-info", "commits")
 
@@ -30,16 +33,30 @@ def asked(names: list[str]) -> Asked:
             return Asked("whoami")
         case ["api", "models"]:
             return Asked("models")
-        case ["api", "models", organisation, name]:
-            return Asked("revision", f"{organisation}/{name}")
-        case ["api", "models", organisation, name, kind, *rest] if kind in PER_REPOSITORY:
-            return Asked(
-                kind, f"{organisation}/{name}", rest[0] if rest else MAIN, "/".join(rest[1:])
-            )
+        case ["api", "repos", "create"]:
+            return Asked(CREATE)
+        case ["api", "validate-yaml"]:
+            return Asked(VALIDATE)
+        case ["api", "models" | "datasets" as of, organisation, name]:
+            return Asked("revision", _key(of, organisation, name))
+        case ["api", "models" | "datasets" as of, organisation, name, kind, *rest] if kind in (
+            *PER_REPOSITORY,
+            *WRITING,
+        ):
+            revision = rest[0] if rest else MAIN
+            return Asked(kind, _key(of, organisation, name), revision, "/".join(rest[1:]))
+        case ["datasets", organisation, name, "info", "lfs", "objects", "batch"]:
+            return Asked("lfs", _key("datasets", organisation, name.removesuffix(".git")))
+        case ["datasets", organisation, name, "resolve", revision, *path] if path:
+            return Asked("resolve", _key("datasets", organisation, name), revision, "/".join(path))
         case [organisation, name, "resolve", revision, *path] if path:
             return Asked("resolve", f"{organisation}/{name}", revision, "/".join(path))
         case _:
             return Asked("unknown")
+
+
+def _key(of: str, organisation: str, name: str) -> str:
+    return f"{'datasets/' if of == 'datasets' else ''}{organisation}/{name}"
 
 
 class HubRoutes:
@@ -54,11 +71,13 @@ class HubRoutes:
         token: str | None,
         page_size: int,
         content_address: Callable[[Repository, Blob, str], str],
+        uploads: Uploads,
     ) -> None:
         self.token = token
         self.page_size = page_size
         self._repositories = repositories
         self._content_address = content_address
+        self._uploads = uploads
 
     def respond(self, request: Request) -> Answer:
         what = asked(request.names)
@@ -72,6 +91,12 @@ class HubRoutes:
             return self._whoami(known)
         if what.kind == "models":
             return self._models(request, known)
+        if what.kind in (CREATE, VALIDATE, *WRITING) and not known:
+            return error(what.kind, 401, "Invalid username or password.")
+        if what.kind == VALIDATE:
+            return _validated(request)
+        if what.kind == CREATE:
+            return self._uploads.create(request, self._repositories.get)
         if what.kind == "unknown" and not request.path.startswith("/api/models/"):
             return error("unknown", 404, "There is nothing here")
         if repository is None:
@@ -120,6 +145,8 @@ class HubRoutes:
     def _of_repository(
         self, request: Request, what: Asked, repository: Repository, known: bool
     ) -> Answer:
+        if what.kind in WRITING:
+            return self._uploads.respond(what.kind, request, repository, what.revision)
         if what.kind == "refs":
             return as_json("refs", listing.refs(repository))
         commit = repository.commit_of(what.revision)
@@ -184,6 +211,17 @@ class HubRoutes:
             "Location": self._content_address(repository, blob, what.path),
         }
         return Answer(302, "resolve", {**of_commit, **linked})
+
+
+def _validated(request: Request) -> Answer:
+    """Whether the front matter of a card is YAML, and names files for each configuration."""
+    _, front, _ = json.loads(request.body)["content"].split("---\n", 2)
+    try:
+        configs = yaml.safe_load(front)["configs"]
+        assert all({"config_name", "data_files"} <= config.keys() for config in configs)
+    except (yaml.YAMLError, AssertionError, KeyError, TypeError):
+        return as_json(VALIDATE, {"errors": [{"message": "not a card's YAML"}]}, status=400)
+    return as_json(VALIDATE, {"errors": [], "warnings": []})
 
 
 def _gated() -> Answer:

@@ -3,6 +3,8 @@
 It has the means to slow them down, to spoil answers and to see what was asked.
 """
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +16,7 @@ from tests.hub.log import Record
 from tests.hub.repository import Blob, Repository
 from tests.hub.routes import HubRoutes
 from tests.hub.throttle import Throttle
+from tests.hub.uploads import Uploads
 
 
 class Hub:
@@ -36,11 +39,17 @@ class Hub:
         address_seconds: float = 3600.0,
         port: int = 0,
     ) -> None:
-        self.repositories = {repository.name: repository for repository in repositories}
+        self.repositories = {repository.key: repository for repository in repositories}
         self._traffic = Traffic(latency=latency)
         self._throttle = Throttle(bytes_per_second, self._traffic.closing)
-        self._content = ContentHost(self.repositories, address_seconds)
-        self._routes = HubRoutes(self.repositories, token, page_size, self._content_address)
+        self._folder = TemporaryDirectory(prefix="hub-")
+        uploads = Uploads(
+            Path(self._folder.name), self.add, lambda oid: f"{self.content_endpoint}/upload/{oid}"
+        )
+        self._content = ContentHost(self.repositories, address_seconds, uploads)
+        self._routes = HubRoutes(
+            self.repositories, token, page_size, self._content_address, uploads
+        )
         self._port = port
         self._origins: list[Origin] = []
 
@@ -64,6 +73,7 @@ class Hub:
     ) -> None:
         for origin in self._origins:
             origin.close()
+        self._folder.cleanup()
 
     @property
     def endpoint(self) -> str:
@@ -77,7 +87,7 @@ class Hub:
 
     def add(self, repository: Repository) -> None:
         """Serves one more repository."""
-        self.repositories[repository.name] = repository
+        self.repositories[repository.key] = repository
 
     def address(self, name: str, path: str, revision: str = MAIN) -> str:
         """An address on the content host for a repository's file, without a request."""
