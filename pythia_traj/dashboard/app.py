@@ -70,21 +70,27 @@ def _index(title: str, prefix: str) -> str:
 
 
 def _serve_files(server: Flask) -> None:
-    """The page's own files; the browser may keep plotly.js, whose address has its version."""
-    texts = {"plotly.js": get_plotlyjs, "script.js": _script, "style.css": _style}
-    kinds = {"js": "text/javascript", "css": "text/css"}
-    packed = {name: gzip.compress(text().encode(), 6) for name, text in texts.items()}
+    """The page's own files, which a browser asks for again only to hear that they are the same."""
 
     @server.get("/page/<name>")
     def page_file(name: str) -> Response | tuple[str, int]:
-        if name not in packed:
+        if name not in _FILES:
             return "unknown file", 404
-        answer = Response(packed[name], mimetype=kinds[name.rpartition(".")[2]])
+        answer = Response(_packed(name), mimetype=_FILES[name])
         answer.headers["Content-Encoding"] = "gzip"
         answer.headers["Cache-Control"] = "private, max-age=0, must-revalidate"
         answer.add_etag()
         answer.make_conditional(request)
         return answer
+
+
+_FILES = {"plotly.js": "text/javascript", "script.js": "text/javascript", "style.css": "text/css"}
+
+
+@cache
+def _packed(name: str) -> bytes:
+    texts = {"plotly.js": get_plotlyjs, "script.js": _script, "style.css": _style}
+    return gzip.compress(texts[name]().encode(), 6)
 
 
 def _serve_view(server: Flask, answers: Answers, title: str) -> None:
@@ -104,13 +110,11 @@ def _serve_view(server: Flask, answers: Answers, title: str) -> None:
         return answer
 
 
-@cache
 def _script() -> str:
     own = (files("pythia_traj.dashboard") / "templates" / "live.js").read_text(encoding="utf-8")
     return "\n".join([*map(part, SHARED), own])
 
 
-@cache
 def _style() -> str:
     own = (files("pythia_traj.dashboard") / "templates" / "live.css").read_text(encoding="utf-8")
     return part("page.css") + own
