@@ -11,7 +11,6 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from pythia_traj import schema
@@ -21,7 +20,7 @@ from pythia_traj.checkpoint import PublishedModel
 from pythia_traj.config import SweepConfig
 from pythia_traj.discovery import has_changed
 from pythia_traj.errors import CheckpointError, HubError, StoreError
-from pythia_traj.store.done import list_units, read_unit
+from pythia_traj.store.done import list_units, read_footer, read_unit
 from pythia_traj.store.layout import Run
 from pythia_traj.store.mixed import differences
 from pythia_traj.store.parquet import DamagedError, read_parquet
@@ -107,12 +106,14 @@ class Existing:
 
     def _say_other_settings(self, plan: Plan) -> list[str]:
         """Rows of the same label at steps outside this request stay as they are."""
+        if self._run is None:
+            return []
         units = {(unit.model, unit.label): unit for unit in (*plan.todo, *plan.done)}
         kept: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-        for found in list_units(self._run) if self._run else ():
+        for found in list_units(self._run):
             name = (found.model, found.label)
             if name in units and found.step not in plan.steps[found.model]:
-                footer = _footer(found.path)
+                footer = read_footer(self._run, found)
                 if footer is not None and footer.settings != _settings(units[name]):
                     kept.setdefault(name, []).append(footer.settings)
         said = []
@@ -186,8 +187,8 @@ def record_model(run: Run, published: PublishedModel, facts: Mapping[str, Any]) 
 def renew_models(run: Run, models: Iterable[PublishedModel]) -> None:
     """Writes damaged rows of models again, where their checkpoints can be read."""
     for published in models:
-        path = run.model_path(published.model)
-        if os.path.lexists(path) and _footer(path, schema.MODELS) is None:
+        is_there = os.path.lexists(run.model_path(published.model))
+        if is_there and _row_footer(run, published.model) is None:
             try:
                 record_model(
                     run,
@@ -223,10 +224,10 @@ def refuse_other_origin(run: Run, published: PublishedModel) -> None:
 
 
 def _recorded_origin(run: Run, model: str) -> str | None:
-    of_row = _footer(run.model_path(model), schema.MODELS)
+    of_row = _row_footer(run, model)
     if of_row is not None and of_row.published_at is not None:
         return of_row.published_at
-    footers = (_footer(found.path) for found in list_units(run) if found.model == model)
+    footers = (read_footer(run, found) for found in list_units(run) if found.model == model)
     return next(
         (footer.published_at for footer in footers if footer is not None and footer.published_at),
         None,
@@ -242,7 +243,7 @@ def _is_moved(run: Run, published: PublishedModel) -> bool:
             and found.step in published.steps
             and found.step not in recorded
         ):
-            footer = _footer(found.path)
+            footer = read_footer(run, found)
             if footer is not None:
                 recorded[found.step] = {
                     name: value for name, value in footer.source.items() if name != "references"
@@ -263,9 +264,10 @@ def _units(count: int) -> str:
     return "1 unit was" if count == 1 else f"{count} units were"
 
 
-def _footer(path: Path, columns: Sequence[schema.Column] = schema.METRICS) -> Footer | None:
+def _row_footer(run: Run, model: str) -> Footer | None:
+    """The provenance of a model's row; None where it is missing or damaged."""
     try:
-        return read_parquet(path, columns).footer
+        return read_parquet(run.model_path(model), schema.MODELS).footer
     except (FileNotFoundError, DamagedError):
         return None
 

@@ -1,0 +1,413 @@
+"""Many unit files of a model and label -> one, and back, so that no crash costs a unit.
+
+Where readers look is in compacted.py. `compact_label` takes these steps:
+
+1. What is to replace the folders of the label, for the metrics and for each table, is written below
+   `next/`: a folder with one file each. It is read back before anything else happens.
+2. The index, not finished, is renamed into place. From here the compaction will be completed.
+3. One folder after the other is renamed to `old/`, and its successor takes its place.
+4. What is in `old/` is deleted; files that were not compacted go back where they were.
+5. The index, finished, is renamed into place.
+
+A process that is killed before step 2 leaves a `next/` that counts for nothing, one that is killed
+later leaves the rest to whoever comes next: `finish` does it, which a sweep and every command that
+changes the run call first. Our readers see the same rows throughout. Other readers see a table's
+label before or after step 3, never twice, and for the moment between the two renames not at all;
+if the process dies in that moment, until `finish`.
+
+`take_out` gives units files of their own again, which a sweep does before it measures them anew. Its
+own files come first and the smaller compacted file after them: between these renames other readers
+see the units twice, ours take a unit's own file.
+
+One process at a time may do any of this (`pythia_traj.sweeps.upkeep`), and for `compact_label` no
+worker may write.
+"""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pythia_traj.errors import StoreError
+from pythia_traj.store.compacted import (
+    INDEX,
+    NEXT,
+    CompactedFile,
+    UnitRows,
+    next_folder,
+    open_unit,
+    read_index,
+    write_compacted,
+)
+from pythia_traj.store.done import Found, compacted_labels, list_tables, list_units
+from pythia_traj.store.layout import COMPACTED, Run, step_file, step_of
+from pythia_traj.store.parquet import DamagedError, Whole, write_parquet
+from pythia_traj.store.records import Footer, Index, IndexedUnit, as_json
+from pythia_traj.store.writing import flush, link_exclusively, writing
+
+_OLD = "old"
+"""The folder of what was replaced and is about to be deleted."""
+
+_DAMAGED = "damaged"
+"""The folder of compacted files that were found damaged, which nothing reads any more."""
+
+
+class NotCompactedError(StoreError):
+    """A label is left as it is; the text says why."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """The units of a model and label, by their steps, of the metrics (None) and of each table."""
+
+    model: str
+    label: str
+    units: Mapping[str | None, Sequence[Found]]
+
+    @property
+    def name(self) -> str:
+        """In messages."""
+        return f"{self.model}/{self.label}"
+
+    @property
+    def files(self) -> int:
+        """How many files these are."""
+        return len({found.path for units in self.units.values() for found in units})
+
+
+def list_labels(run: Run) -> list[Label]:
+    """All models and labels that have units."""
+    tables = [table for table in list_tables(run) if table != "models"]
+    units: dict[tuple[str, str], dict[str | None, list[Found]]] = {}
+    # The metrics come last, as they do when a unit is written.
+    for table in (*tables, None):
+        for found in list_units(run, table=table):
+            units.setdefault((found.model, found.label), {}).setdefault(table, []).append(found)
+    return [Label(*name, parts) for name, parts in sorted(units.items()) if None in parts]
+
+
+def compact_label(run: Run, label: Label) -> bool:
+    """Makes one file of each table of a label; False where it has no files to put together.
+
+    Raises:
+        NotCompactedError: it is left as it is.
+        StoreError: the disk is full, read-only or forbidden.
+    """
+    metrics = label.units[None]
+    if len(metrics) < 2 or all(found.is_compacted for found in metrics):
+        return False
+    _refuse_others(run, label)
+    is_ready = False
+    with writing(run.path):
+        try:
+            units = _write_successors(run, label)
+            is_ready = True
+        finally:
+            if not is_ready:
+                _remove(run.compaction(label.model, label.label) / NEXT)
+        _write_index(run, label.model, label.label, Index(finished=False, units=units))
+        _complete(run, label.model, label.label)
+    return True
+
+
+def finish(run: Run) -> None:
+    """Completes or undoes what a killed process left of compactions.
+
+    Raises:
+        StoreError: the disk is full, read-only or forbidden.
+    """
+    with writing(run.path):
+        for model, label in compacted_labels(run):
+            _finish_label(run, model, label)
+
+
+def take_out(run: Run, model: str, label: str, steps: Iterable[int]) -> None:
+    """Gives units files of their own again, where they are compacted.
+
+    A damaged compacted file is moved out of the readers' way; its units then have no rows.
+
+    Raises:
+        StoreError: the disk is full, read-only or forbidden.
+    """
+    leaving = set(steps)
+    tables = (*_tables(run), None)
+    with writing(run.path):
+        lost = _set_damaged_aside(run, model, label, tables)
+        for table in tables:
+            _take_out_of(run, model, label, table, leaving)
+        _shorten_index(run, model, label, leaving, lost)
+
+
+def _write_successors(run: Run, label: Label) -> list[IndexedUnit]:
+    """Writes the compacted files aside, and returns what they hold."""
+    steps = {_step(found) for found in label.units[None]}
+    footers: dict[int, Footer] = {}
+    tables: dict[int, list[str]] = {step: [] for step in sorted(steps)}
+    for table, founds in label.units.items():
+        # Rows of a table without metrics are of a unit that was not finished.
+        wanted = [found for found in founds if found.step in steps]
+        if not wanted:
+            continue
+        footers = _write_successor(run, label, table, wanted)
+        for found in wanted if table is not None else ():
+            tables[_step(found)].append(str(table))
+    # The last ones are those of the metrics.
+    for step, footer in footers.items():
+        missing = {name for name in footer.beside or () if name.endswith(".parquet")}
+        missing -= {f"{table}.parquet" for table in tables[step]}
+        if missing:
+            raise NotCompactedError(
+                f"step {step} lacks its {min(missing)}: repeat the sweep, which measures it again"
+            )
+    return [
+        IndexedUnit(step=step, digest=one.digest, source=one.source, tables=tables[step])
+        for step, one in footers.items()
+    ]
+
+
+def _write_successor(
+    run: Run, label: Label, table: str | None, founds: Sequence[Found]
+) -> dict[int, Footer]:
+    """Writes the compacted file of a table aside; returns the provenance of its units."""
+    footers: dict[int, Footer] = {}
+    target = next_folder(run, label.model, label.label, table) / COMPACTED
+    columns = next(_read_all(run, founds[:1], table))[0].columns
+
+    def units() -> Iterator[UnitRows]:
+        for found, (whole, rows) in zip(founds, _read_all(run, founds, table), strict=True):
+            if whole.unknown:
+                raise NotCompactedError(
+                    f"step {found.step} has columns of a newer pythia-traj: compact it with that"
+                    " version"
+                )
+            if not rows.schema.equals(columns):
+                raise NotCompactedError(
+                    f"table {table} has other columns at step {found.step} than at step"
+                    f" {founds[0].step}: measure one of them again"
+                )
+            footers[_step(found)] = whole.footer
+            yield UnitRows(_step(found), _as_written(whole), rows)
+
+    with run.replacing(target) as temporary:
+        write_compacted(temporary, columns, units())
+        if list(CompactedFile(temporary, table).contents.shares) != list(footers):
+            raise StoreError(f"{target} does not read back as it was written: check the disk")
+    return footers
+
+
+def _read_all(
+    run: Run, founds: Sequence[Found], table: str | None
+) -> Iterator[tuple[Whole, pa.Table]]:
+    """Each unit and its rows; the file that holds many of them is opened once.
+
+    Raises NotCompactedError: one is damaged.
+    """
+    file = None
+    for found in founds:
+        try:
+            if found.is_compacted and file is None:
+                file = CompactedFile(found.path, table)
+            whole = file.unit(_step(found)) if found.is_compacted and file is not None else None
+            whole = whole or open_unit(run, found.model, found.label, _step(found), table=table)
+            yield whole, whole.table()
+        except FileNotFoundError:
+            raise NotCompactedError(f"{found.path} is missing: repeat the sweep") from None
+        except DamagedError as error:
+            raise NotCompactedError(
+                f"{found.path} is damaged ({error}): repeat the sweep, which measures it again"
+            ) from None
+
+
+def _complete(run: Run, model: str, label: str) -> None:
+    """Puts the successors into their places, once the index names what they hold."""
+    aside = run.compaction(model, label)
+    index = read_index(run, model, label)
+    assert index is not None
+    for table in (*_tables(run), None):
+        successor = next_folder(run, model, label, table)
+        if not os.path.lexists(successor / COMPACTED):
+            continue
+        place = run.label_folder(model, label, table=table)
+        if os.path.lexists(place):
+            old = aside / _OLD / _kind(run, table) / uuid.uuid4().hex
+            old.parent.mkdir(parents=True, exist_ok=True)
+            place.rename(old)
+            flush(old.parent)
+        successor.rename(place)
+        flush(place.parent)
+    _put_back(run, model, label, index)
+    _write_index(run, model, label, index.model_copy(update={"finished": True}))
+    _remove(aside / NEXT)
+
+
+def _finish_label(run: Run, model: str, label: str) -> None:
+    index: Index | None = None
+    with suppress(DamagedError):
+        index = read_index(run, model, label)
+    if index is not None and not index.finished:
+        _complete(run, model, label)
+        return
+    aside = run.compaction(model, label)
+    _put_back(run, model, label, index)
+    _remove(aside / NEXT)
+    _remove_empty(aside, run.path)
+    if index is not None:
+        own = {step_of(name) for name in _names(run.label_folder(model, label))}
+        take_out(run, model, label, {one.step for one in index.units} & own)
+
+
+def _put_back(run: Run, model: str, label: str, index: Index | None) -> None:
+    """Deletes the files in `old/` whose units the index names, and puts the others back."""
+    old = run.compaction(model, label) / _OLD
+    for table in (*_tables(run), None):
+        compacted = {
+            step_file(one.step)
+            for one in (index.units if index is not None else ())
+            if table is None or table in one.tables
+        } | ({COMPACTED} if index is not None else set())
+        place = run.label_folder(model, label, table=table)
+        for folder in sorted((old / _kind(run, table)).glob("*")):
+            for name in set(_names(folder)) - compacted:
+                if not os.path.lexists(place / name):
+                    place.mkdir(parents=True, exist_ok=True)
+                    (folder / name).rename(place / name)
+    _remove(old)
+
+
+def _set_damaged_aside(
+    run: Run, model: str, label: str, tables: Sequence[str | None]
+) -> set[str | None]:
+    """The tables whose compacted files were damaged; they are not in the readers' way any more."""
+    damaged: set[str | None] = set()
+    for table in tables:
+        try:
+            CompactedFile(run.label_folder(model, label, table=table) / COMPACTED, table)
+        except FileNotFoundError:
+            continue
+        except DamagedError:
+            damaged.add(table)
+    # Without metrics there is nothing that rows of tables belong to.
+    damaged = set(tables) if None in damaged else damaged
+    for table in damaged:
+        path = run.label_folder(model, label, table=table) / COMPACTED
+        kept = run.compaction(model, label) / _DAMAGED / _kind(run, table)
+        kept.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            path.rename(kept / f"{uuid.uuid4().hex[:8]}-{COMPACTED}")
+    return damaged
+
+
+def _take_out_of(run: Run, model: str, label: str, table: str | None, leaving: set[int]) -> None:
+    path = run.label_folder(model, label, table=table) / COMPACTED
+    try:
+        file = CompactedFile(path, table)
+    except FileNotFoundError:
+        return
+    going = [step for step in file.contents.shares if step in leaving]
+    staying = [step for step in file.contents.shares if step not in leaving]
+    if not going:
+        return
+    with ExitStack() as stack:
+        if staying:
+            # What is entered first takes its place last.
+            smaller = stack.enter_context(run.replacing(path))
+            columns = _unit(file, staying[0]).columns
+            write_compacted(smaller, columns, (_unit_rows(file, step) for step in staying))
+        written = {}
+        for step in going:
+            own = run.unit_path(model, label, step, table=table)
+            written[own] = stack.enter_context(run.replacing(own))
+            unit = _unit_rows(file, step)
+            write_parquet(written[own], unit.rows, unit.footer)
+        for own, temporary in written.items():
+            # A unit that has a file of its own keeps it.
+            link_exclusively(temporary, own)
+    if not staying:
+        path.unlink(missing_ok=True)
+
+
+def _shorten_index(run: Run, model: str, label: str, gone: set[int], lost: set[str | None]) -> None:
+    """Takes units out of the index, and the tables whose compacted file was damaged."""
+    index: Index | None = None
+    with suppress(DamagedError):
+        index = read_index(run, model, label)
+    units = [
+        one.model_copy(update={"tables": [name for name in one.tables if name not in lost]})
+        for one in (index.units if index is not None and None not in lost else ())
+        if one.step not in gone
+    ]
+    if units:
+        _write_index(run, model, label, Index(finished=True, units=units))
+    else:
+        path = run.compaction(model, label) / INDEX
+        path.unlink(missing_ok=True)
+        _remove_empty(path.parent, run.path)
+
+
+def _write_index(run: Run, model: str, label: str, index: Index) -> None:
+    with run.replacing(run.compaction(model, label) / INDEX) as temporary:
+        temporary.write_text(as_json(index.model_dump(mode="json")) + "\n", encoding="utf-8")
+
+
+def _refuse_others(run: Run, label: Label) -> None:
+    """Raises NotCompactedError: a folder of the label holds something that is not a unit's rows."""
+    for table in label.units:
+        folder = run.label_folder(label.model, label.label, table=table)
+        for name in _names(folder):
+            is_unit = name.endswith(".parquet") and step_of(name) is not None
+            if not is_unit and name != COMPACTED and not name.startswith("."):
+                raise NotCompactedError(
+                    f"{folder} holds {name}, which is not the rows of a unit: move it elsewhere"
+                )
+
+
+def _unit(file: CompactedFile, step: int) -> Whole:
+    unit = file.unit(step)
+    assert unit is not None
+    return unit
+
+
+def _unit_rows(file: CompactedFile, step: int) -> UnitRows:
+    unit = _unit(file, step)
+    return UnitRows(step, _as_written(unit), unit.table())
+
+
+def _as_written(whole: Whole) -> dict[str, Any]:
+    return whole.footer.model_dump(exclude_unset=True)
+
+
+def _step(found: Found) -> int:
+    assert found.step is not None
+    return found.step
+
+
+def _tables(run: Run) -> list[str]:
+    return [table for table in list_tables(run) if table != "models"]
+
+
+def _kind(run: Run, table: str | None) -> Path:
+    """The metrics or a table as a path within the run."""
+    return run.folder(table).relative_to(run.path)
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder)) if folder.is_dir() else []  # noqa: PTH208 - names are all
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_dir():
+        shutil.rmtree(folder)
+
+
+def _remove_empty(folder: Path, root: Path) -> None:
+    """Removes a folder and those above it below the root, as far as they are empty."""
+    with suppress(OSError):
+        while folder != root:
+            folder.rmdir()
+            folder = folder.parent
