@@ -15,28 +15,22 @@ changes the run call first. Our readers see the same rows throughout. Other read
 label before or after step 3, never twice, and for the moment between the two renames not at all;
 if the process dies in that moment, until `finish`.
 
-`take_out` gives units files of their own again, which a sweep does before it measures them anew. Its
-own files come first and the smaller compacted file after them: between these renames other readers
-see the units twice, ours take a unit's own file.
-
 One process at a time may do any of this (`pythia_traj.sweeps.upkeep`), and for `compact_label` no
-worker may write.
+worker may write. taking_out.py does the reverse.
 """
 
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from pythia_traj.errors import StoreError
 from pythia_traj.store.compacted import (
-    INDEX,
     NEXT,
     CompactedFile,
     UnitRows,
@@ -45,17 +39,22 @@ from pythia_traj.store.compacted import (
     read_index,
     write_compacted,
 )
-from pythia_traj.store.done import Found, compacted_labels, list_tables, list_units
+from pythia_traj.store.done import Found, compacted_labels, list_units
 from pythia_traj.store.layout import COMPACTED, Run, step_file, step_of
-from pythia_traj.store.parquet import DamagedError, Whole, write_parquet
-from pythia_traj.store.records import Footer, Index, IndexedUnit, as_json
-from pythia_traj.store.writing import flush, link_exclusively, writing
+from pythia_traj.store.parquet import DamagedError, Whole
+from pythia_traj.store.records import Footer, Index, IndexedUnit
+from pythia_traj.store.taking_out import (
+    as_written,
+    kind_of,
+    remove_empty,
+    tables_of,
+    take_out,
+    write_index,
+)
+from pythia_traj.store.writing import flush, writing
 
 _OLD = "old"
 """The folder of what was replaced and is about to be deleted."""
-
-_DAMAGED = "damaged"
-"""The folder of compacted files that were found damaged, which nothing reads any more."""
 
 
 class NotCompactedError(StoreError):
@@ -83,10 +82,9 @@ class Label:
 
 def list_labels(run: Run) -> list[Label]:
     """All models and labels that have units."""
-    tables = [table for table in list_tables(run) if table != "models"]
     units: dict[tuple[str, str], dict[str | None, list[Found]]] = {}
     # The metrics come last, as they do when a unit is written.
-    for table in (*tables, None):
+    for table in (*tables_of(run), None):
         for found in list_units(run, table=table):
             units.setdefault((found.model, found.label), {}).setdefault(table, []).append(found)
     return [Label(*name, parts) for name, parts in sorted(units.items()) if None in parts]
@@ -111,7 +109,7 @@ def compact_label(run: Run, label: Label) -> bool:
         finally:
             if not is_ready:
                 _remove(run.compaction(label.model, label.label) / NEXT)
-        _write_index(run, label.model, label.label, Index(finished=False, units=units))
+        write_index(run, label.model, label.label, Index(finished=False, units=units))
         _complete(run, label.model, label.label)
     return True
 
@@ -125,23 +123,6 @@ def finish(run: Run) -> None:
     with writing(run.path):
         for model, label in compacted_labels(run):
             _finish_label(run, model, label)
-
-
-def take_out(run: Run, model: str, label: str, steps: Iterable[int]) -> None:
-    """Gives units files of their own again, where they are compacted.
-
-    A damaged compacted file is moved out of the readers' way; its units then have no rows.
-
-    Raises:
-        StoreError: the disk is full, read-only or forbidden.
-    """
-    leaving = set(steps)
-    tables = (*_tables(run), None)
-    with writing(run.path):
-        lost = _set_damaged_aside(run, model, label, tables)
-        for table in tables:
-            _take_out_of(run, model, label, table, leaving)
-        _shorten_index(run, model, label, leaving, lost)
 
 
 def _write_successors(run: Run, label: Label) -> list[IndexedUnit]:
@@ -192,7 +173,7 @@ def _write_successor(
                     f" {founds[0].step}: measure one of them again"
                 )
             footers[_step(found)] = whole.footer
-            yield UnitRows(_step(found), _as_written(whole), rows)
+            yield UnitRows(_step(found), as_written(whole), rows)
 
     with run.replacing(target) as temporary:
         write_compacted(temporary, columns, units())
@@ -229,20 +210,20 @@ def _complete(run: Run, model: str, label: str) -> None:
     aside = run.compaction(model, label)
     index = read_index(run, model, label)
     assert index is not None
-    for table in (*_tables(run), None):
+    for table in (*tables_of(run), None):
         successor = next_folder(run, model, label, table)
         if not os.path.lexists(successor / COMPACTED):
             continue
         place = run.label_folder(model, label, table=table)
         if os.path.lexists(place):
-            old = aside / _OLD / _kind(run, table) / uuid.uuid4().hex
+            old = aside / _OLD / kind_of(run, table) / uuid.uuid4().hex
             old.parent.mkdir(parents=True, exist_ok=True)
             place.rename(old)
             flush(old.parent)
         successor.rename(place)
         flush(place.parent)
     _put_back(run, model, label, index)
-    _write_index(run, model, label, index.model_copy(update={"finished": True}))
+    write_index(run, model, label, index.model_copy(update={"finished": True}))
     _remove(aside / NEXT)
 
 
@@ -256,7 +237,7 @@ def _finish_label(run: Run, model: str, label: str) -> None:
     aside = run.compaction(model, label)
     _put_back(run, model, label, index)
     _remove(aside / NEXT)
-    _remove_empty(aside, run.path)
+    remove_empty(aside, run.path)
     if index is not None:
         own = {step_of(name) for name in _names(run.label_folder(model, label))}
         take_out(run, model, label, {one.step for one in index.units} & own)
@@ -265,94 +246,19 @@ def _finish_label(run: Run, model: str, label: str) -> None:
 def _put_back(run: Run, model: str, label: str, index: Index | None) -> None:
     """Deletes the files in `old/` whose units the index names, and puts the others back."""
     old = run.compaction(model, label) / _OLD
-    for table in (*_tables(run), None):
+    for table in (*tables_of(run), None):
         compacted = {
             step_file(one.step)
             for one in (index.units if index is not None else ())
             if table is None or table in one.tables
         } | ({COMPACTED} if index is not None else set())
         place = run.label_folder(model, label, table=table)
-        for folder in sorted((old / _kind(run, table)).glob("*")):
+        for folder in sorted((old / kind_of(run, table)).glob("*")):
             for name in set(_names(folder)) - compacted:
                 if not os.path.lexists(place / name):
                     place.mkdir(parents=True, exist_ok=True)
                     (folder / name).rename(place / name)
     _remove(old)
-
-
-def _set_damaged_aside(
-    run: Run, model: str, label: str, tables: Sequence[str | None]
-) -> set[str | None]:
-    """The tables whose compacted files were damaged; they are not in the readers' way any more."""
-    damaged: set[str | None] = set()
-    for table in tables:
-        try:
-            CompactedFile(run.label_folder(model, label, table=table) / COMPACTED, table)
-        except FileNotFoundError:
-            continue
-        except DamagedError:
-            damaged.add(table)
-    # Without metrics there is nothing that rows of tables belong to.
-    damaged = set(tables) if None in damaged else damaged
-    for table in damaged:
-        path = run.label_folder(model, label, table=table) / COMPACTED
-        kept = run.compaction(model, label) / _DAMAGED / _kind(run, table)
-        kept.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):
-            path.rename(kept / f"{uuid.uuid4().hex[:8]}-{COMPACTED}")
-    return damaged
-
-
-def _take_out_of(run: Run, model: str, label: str, table: str | None, leaving: set[int]) -> None:
-    path = run.label_folder(model, label, table=table) / COMPACTED
-    try:
-        file = CompactedFile(path, table)
-    except FileNotFoundError:
-        return
-    going = [step for step in file.contents.shares if step in leaving]
-    staying = [step for step in file.contents.shares if step not in leaving]
-    if not going:
-        return
-    with ExitStack() as stack:
-        if staying:
-            # What is entered first takes its place last.
-            smaller = stack.enter_context(run.replacing(path))
-            columns = _unit(file, staying[0]).columns
-            write_compacted(smaller, columns, (_unit_rows(file, step) for step in staying))
-        written = {}
-        for step in going:
-            own = run.unit_path(model, label, step, table=table)
-            written[own] = stack.enter_context(run.replacing(own))
-            unit = _unit_rows(file, step)
-            write_parquet(written[own], unit.rows, unit.footer)
-        for own, temporary in written.items():
-            # A unit that has a file of its own keeps it.
-            link_exclusively(temporary, own)
-    if not staying:
-        path.unlink(missing_ok=True)
-
-
-def _shorten_index(run: Run, model: str, label: str, gone: set[int], lost: set[str | None]) -> None:
-    """Takes units out of the index, and the tables whose compacted file was damaged."""
-    index: Index | None = None
-    with suppress(DamagedError):
-        index = read_index(run, model, label)
-    units = [
-        one.model_copy(update={"tables": [name for name in one.tables if name not in lost]})
-        for one in (index.units if index is not None and None not in lost else ())
-        if one.step not in gone
-    ]
-    if units:
-        _write_index(run, model, label, Index(finished=True, units=units))
-    else:
-        path = run.compaction(model, label) / INDEX
-        path.unlink(missing_ok=True)
-        _remove_empty(path.parent, run.path)
-
-
-def _write_index(run: Run, model: str, label: str, index: Index) -> None:
-    with run.replacing(run.compaction(model, label) / INDEX) as temporary:
-        temporary.write_text(as_json(index.model_dump(mode="json")) + "\n", encoding="utf-8")
 
 
 def _refuse_others(run: Run, label: Label) -> None:
@@ -367,33 +273,9 @@ def _refuse_others(run: Run, label: Label) -> None:
                 )
 
 
-def _unit(file: CompactedFile, step: int) -> Whole:
-    unit = file.unit(step)
-    assert unit is not None
-    return unit
-
-
-def _unit_rows(file: CompactedFile, step: int) -> UnitRows:
-    unit = _unit(file, step)
-    return UnitRows(step, _as_written(unit), unit.table())
-
-
-def _as_written(whole: Whole) -> dict[str, Any]:
-    return whole.footer.model_dump(exclude_unset=True)
-
-
 def _step(found: Found) -> int:
     assert found.step is not None
     return found.step
-
-
-def _tables(run: Run) -> list[str]:
-    return [table for table in list_tables(run) if table != "models"]
-
-
-def _kind(run: Run, table: str | None) -> Path:
-    """The metrics or a table as a path within the run."""
-    return run.folder(table).relative_to(run.path)
 
 
 def _names(folder: Path) -> list[str]:
@@ -403,11 +285,3 @@ def _names(folder: Path) -> list[str]:
 def _remove(folder: Path) -> None:
     if folder.is_dir():
         shutil.rmtree(folder)
-
-
-def _remove_empty(folder: Path, root: Path) -> None:
-    """Removes a folder and those above it below the root, as far as they are empty."""
-    with suppress(OSError):
-        while folder != root:
-            folder.rmdir()
-            folder = folder.parent
