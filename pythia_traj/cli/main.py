@@ -26,6 +26,7 @@ from pythia_traj.cli import (
     status,
     submit,
     sweep,
+    upkeep,
     worker,
 )
 from pythia_traj.cli.output import say
@@ -59,6 +60,7 @@ for module in (
     report,
     dashboard,
     convert,
+    upkeep,
     schema,
 ):
     module.add_to(app)

@@ -276,6 +276,12 @@ def index_state(run: Run, labels: Iterable[tuple[str, str]]) -> dict[tuple[str, 
     return {label: state for label, state in found.items() if state is not None}
 
 
+def is_compacted(run: Run, model: str, label: str) -> bool:
+    """Whether units of a model's label may be compacted; only names are looked at."""
+    paths = (run.label_folder(model, label) / COMPACTED, run.compaction(model, label) / INDEX)
+    return any(map(os.path.lexists, paths))
+
+
 def compacted_steps(run: Run, model: str, label: str, table: str | None) -> set[int]:
     """The steps of the units whose rows are compacted.
 

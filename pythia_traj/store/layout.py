@@ -253,7 +253,12 @@ class Run:
 
 def name_of(request: Mapping[str, Any]) -> str:
     """The name that a request has in a run."""
-    return sha256(_text_of(request).encode()).hexdigest()[:16]
+    return name_of_text(_text_of(request))
+
+
+def name_of_text(text: str) -> str:
+    """The name of a request, by the text of its file."""
+    return sha256(text.encode()).hexdigest()[:16]
 
 
 def _text_of(request: Mapping[str, Any]) -> str:

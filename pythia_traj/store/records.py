@@ -39,6 +39,7 @@ class RunFacts(_Record):
         version: of the pythia-traj that wrote it; None in runs of schema 1.
         id: identifies the run.
         converted: the `id` and `schema` of the run that it is a conversion of.
+        merged: the `id` of each of the runs that were merged into it.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class RunFacts(_Record):
     version: str | None = None
     id: str | None = None
     converted: dict[str, Any] | None = None
+    merged: list[str] | None = None
 
 
 class Request(_Record):

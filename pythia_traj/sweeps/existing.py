@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pythia_traj import schema
 from pythia_traj.architectures.settings import shape
 from pythia_traj.architectures.tensors import parameter_count
 from pythia_traj.checkpoint import PublishedModel
@@ -23,7 +22,8 @@ from pythia_traj.errors import CheckpointError, HubError, StoreError
 from pythia_traj.store.done import list_units, read_footer, read_unit
 from pythia_traj.store.layout import Run
 from pythia_traj.store.mixed import differences
-from pythia_traj.store.parquet import DamagedError, read_parquet
+from pythia_traj.store.origin import recorded_origin, row_footer
+from pythia_traj.store.parquet import DamagedError
 from pythia_traj.store.records import ExperimentSource, Footer, as_json
 from pythia_traj.store.unit import write_model
 from pythia_traj.sweeps.changes import changes
@@ -188,7 +188,7 @@ def renew_models(run: Run, models: Iterable[PublishedModel]) -> None:
     """Writes damaged rows of models again, where their checkpoints can be read."""
     for published in models:
         is_there = os.path.lexists(run.model_path(published.model))
-        if is_there and _row_footer(run, published.model) is None:
+        if is_there and row_footer(run, published.model) is None:
             try:
                 record_model(
                     run,
@@ -209,7 +209,7 @@ def refuse_other_origin(run: Run, published: PublishedModel) -> None:
     Raises:
         StoreError: they belong to another model.
     """
-    known = _recorded_origin(run, published.model)
+    known = recorded_origin(run, published.model)
     if known is None or known == published.origin or _is_moved(run, published):
         return
     directory = published.origin.removeprefix(_DIRECTORY)
@@ -220,17 +220,6 @@ def refuse_other_origin(run: Run, published: PublishedModel) -> None:
     raise StoreError(
         f"{run.path} holds rows of {published.model} from {known.removeprefix(_DIRECTORY)}, "
         f"and {directory} has the same name: {advice} another --out"
-    )
-
-
-def _recorded_origin(run: Run, model: str) -> str | None:
-    of_row = _row_footer(run, model)
-    if of_row is not None and of_row.published_at is not None:
-        return of_row.published_at
-    footers = (read_footer(run, found) for found in list_units(run) if found.model == model)
-    return next(
-        (footer.published_at for footer in footers if footer is not None and footer.published_at),
-        None,
     )
 
 
@@ -262,14 +251,6 @@ def _is_current(published: PublishedModel, step: int, source: Mapping[str, Any])
 
 def _units(count: int) -> str:
     return "1 unit was" if count == 1 else f"{count} units were"
-
-
-def _row_footer(run: Run, model: str) -> Footer | None:
-    """The provenance of a model's row; None where it is missing or damaged."""
-    try:
-        return read_parquet(run.model_path(model), schema.MODELS).footer
-    except (FileNotFoundError, DamagedError):
-        return None
 
 
 def _settings(unit: Unit) -> dict[str, Any]:

@@ -31,7 +31,9 @@ from tests.store import damage as d
 from tests.store.killed import killed_at
 from tests.store.test_readers import READERS, unit
 
-SIZES = {"sizes": (Column("name", "dictionary", False, "of what"), Column("size", "float64", True, ""))}
+SIZES = {
+    "sizes": (Column("name", "dictionary", False, "of what"), Column("size", "float64", True, ""))
+}
 
 STEPS = (0, 1, 512, 143000)
 
@@ -62,7 +64,13 @@ def footer(label, step, **more):
 
 
 def write(run, label, step, *, more=0.0, **facts):
-    write_unit(run, unit("m", label, step), rows(step, more=more), footer(label, step, **facts), tables=SIZES)
+    write_unit(
+        run,
+        unit("m", label, step),
+        rows(step, more=more),
+        footer(label, step, **facts),
+        tables=SIZES,
+    )
 
 
 def make(path, labels=("loss", "induction")):
@@ -161,13 +169,19 @@ def test_a_file_of_many_units_is_opened_once_for_all_of_them(run, monkeypatch):
     compact(run)
     opened = []
     real = compacted.read_parquet
-    monkeypatch.setattr(compacted, "read_parquet", lambda *a, **o: opened.append(a) or real(*a, **o))
+    monkeypatch.setattr(
+        compacted, "read_parquet", lambda *a, **o: opened.append(a) or real(*a, **o)
+    )
     found = Files(run, None)
     assert {one.path.name for one in found.there} == {COMPACTED}
-    read = dict(found.read(found.there, lambda one, whole: (whole.footer.digest, len(whole.table()))))
+    read = dict(
+        found.read(found.there, lambda one, whole: (whole.footer.digest, len(whole.table())))
+    )
     assert len(opened) == 2
     assert {one.unit: digest for one, (digest, _) in read.items()} == {
-        f"m/{label}/step{step}": f"{label}-{step}" for label in ("induction", "loss") for step in STEPS
+        f"m/{label}/step{step}": f"{label}-{step}"
+        for label in ("induction", "loss")
+        for step in STEPS
     }
     opened.clear()
     for unit in unit_names(run, unreadable={}):
@@ -184,7 +198,10 @@ def test_counting_opens_no_file_of_units(run, monkeypatch):
     for module in (compacted, done):
         monkeypatch.setattr(module, "read_parquet", refused)
     assert len(list_units(run)) == 8
-    assert [one.step for one in list_units(run, table="sizes") if one.label == "loss"] == [512, 143000]
+    assert [one.step for one in list_units(run, table="sizes") if one.label == "loss"] == [
+        512,
+        143000,
+    ]
     assert pt.status(run.path).done == 8
 
 
