@@ -98,7 +98,7 @@ def compact_label(run: Run, label: Label) -> bool:
         StoreError: the disk is full, read-only or forbidden.
     """
     metrics = label.units[None]
-    if len(metrics) < 2 or all(found.is_compacted for found in metrics):
+    if len(metrics) < 2 or _is_compacted(run, label):
         return False
     _refuse_others(run, label)
     is_ready = False
@@ -108,7 +108,9 @@ def compact_label(run: Run, label: Label) -> bool:
             is_ready = True
         finally:
             if not is_ready:
-                _remove(run.compaction(label.model, label.label) / NEXT)
+                aside = run.compaction(label.model, label.label)
+                _remove(aside / NEXT)
+                remove_empty(aside, run.path)
         write_index(run, label.model, label.label, Index(finished=False, units=units))
         _complete(run, label.model, label.label)
     return True
@@ -123,6 +125,14 @@ def finish(run: Run) -> None:
     with writing(run.path):
         for model, label in compacted_labels(run):
             _finish_label(run, model, label)
+
+
+def _is_compacted(run: Run, label: Label) -> bool:
+    """Whether all units are, and the index says so."""
+    index: Index | None = None
+    with suppress(DamagedError):
+        index = read_index(run, label.model, label.label)
+    return index is not None and all(found.is_compacted for found in label.units[None])
 
 
 def _write_successors(run: Run, label: Label) -> list[IndexedUnit]:
@@ -239,7 +249,12 @@ def _finish_label(run: Run, model: str, label: str) -> None:
     _remove(aside / NEXT)
     remove_empty(aside, run.path)
     if index is not None:
-        own = {step_of(name) for name in _names(run.label_folder(model, label))}
+        own = {
+            step_of(name)
+            for table in (None, *tables_of(run))
+            for name in _names(run.label_folder(model, label, table=table))
+            if name.endswith(".parquet")
+        }
         take_out(run, model, label, {one.step for one in index.units} & own)
 
 
