@@ -1,6 +1,5 @@
 """Many unit files become one: no reader sees other rows, and no crash costs a unit."""
 
-import contextlib
 import json
 import re
 import shutil
@@ -28,6 +27,7 @@ from pythia_traj.store.taking_out import take_out
 from pythia_traj.store.unit import write_unit
 from pythia_traj.values import Key, Rows
 from tests.store import damage as d
+from tests.store.disk import fill
 from tests.store.killed import killed_at
 from tests.store.test_readers import READERS
 from tests.store.test_readers import unit as named
@@ -35,6 +35,12 @@ from tests.store.test_readers import unit as named
 SIZES = {
     "sizes": (Column("name", "dictionary", False, "of what"), Column("size", "float64", True, ""))
 }
+
+MODEL = {
+    "suite": "toy",
+    **dict.fromkeys(("n_layers", "n_heads", "d_model", "d_vocab", "n_parameters", "n_steps"), 1),
+}
+"""A row of the table of models."""
 
 STEPS = (0, 1, 512, 143000)
 SMALL = (0, 512, 143000)
@@ -531,9 +537,7 @@ def test_a_full_disk_is_a_sentence_and_costs_nothing(made, mount):
     disk = mount("size=4m")
     run = Run(shutil.copytree(made.path, disk / "run"))
     expected = held(made)
-    with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
-        while file.write(b"x" * 4096):
-            pass
+    fill(disk / "filler")
     with pytest.raises(StoreError, match=r"the disk of .* is full"):
         compact(run)
     assert held(run) == expected
