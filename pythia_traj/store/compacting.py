@@ -123,16 +123,45 @@ def finish(run: Run) -> None:
         StoreError: the disk is full, read-only or forbidden.
     """
     with writing(run.path):
-        for model, label in compacted_labels(run):
+        for model, label in unfinished(run):
             _finish_label(run, model, label)
+
+
+def unfinished(run: Run) -> list[tuple[str, str]]:
+    """The models and labels of which a killed process left something; nothing is written."""
+    return [name for name in compacted_labels(run) if _is_unfinished(run, *name)]
+
+
+def _is_unfinished(run: Run, model: str, label: str) -> bool:
+    aside = run.compaction(model, label)
+    if any((aside / name).is_dir() for name in (NEXT, _OLD)) or not _names(aside):
+        return True
+    index = _index(run, model, label)
+    return index is not None and (not index.finished or bool(_twice(run, model, label, index)))
+
+
+def _twice(run: Run, model: str, label: str, index: Index) -> set[int]:
+    """The units that are compacted and have files of their own."""
+    own = {
+        step_of(name)
+        for table in (None, *tables_of(run))
+        for name in _names(run.label_folder(model, label, table=table))
+        if name.endswith(".parquet")
+    }
+    return {one.step for one in index.units} & own
+
+
+def _index(run: Run, model: str, label: str) -> Index | None:
+    """The index of a label; None where it is missing or damaged."""
+    with suppress(DamagedError):
+        return read_index(run, model, label)
+    return None
 
 
 def _is_compacted(run: Run, label: Label) -> bool:
     """Whether all units are, and the index says so."""
-    index: Index | None = None
-    with suppress(DamagedError):
-        index = read_index(run, label.model, label.label)
-    return index is not None and all(found.is_compacted for found in label.units[None])
+    is_indexed = _index(run, label.model, label.label) is not None
+    return is_indexed and all(found.is_compacted for found in label.units[None])
 
 
 def _write_successors(run: Run, label: Label) -> list[IndexedUnit]:
@@ -238,9 +267,7 @@ def _complete(run: Run, model: str, label: str) -> None:
 
 
 def _finish_label(run: Run, model: str, label: str) -> None:
-    index: Index | None = None
-    with suppress(DamagedError):
-        index = read_index(run, model, label)
+    index = _index(run, model, label)
     if index is not None and not index.finished:
         _complete(run, model, label)
         return
@@ -249,13 +276,7 @@ def _finish_label(run: Run, model: str, label: str) -> None:
     _remove(aside / NEXT)
     remove_empty(aside, run.path)
     if index is not None:
-        own = {
-            step_of(name)
-            for table in (None, *tables_of(run))
-            for name in _names(run.label_folder(model, label, table=table))
-            if name.endswith(".parquet")
-        }
-        take_out(run, model, label, {one.step for one in index.units} & own)
+        take_out(run, model, label, _twice(run, model, label, index))
 
 
 def _put_back(run: Run, model: str, label: str, index: Index | None) -> None:

@@ -12,8 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pythia_traj.errors import StoreError
-from pythia_traj.store.compacting import NotCompactedError, compact_label, finish, list_labels
-from pythia_traj.store.done import compacted_labels
+from pythia_traj.store.compacting import (
+    NotCompactedError,
+    compact_label,
+    finish,
+    list_labels,
+    unfinished,
+)
 from pythia_traj.store.events import EventLog, list_logs
 from pythia_traj.store.layout import Run
 from pythia_traj.store.merging import Merge, merge_runs
@@ -120,7 +125,7 @@ def settle(claims: Claims, working: Callable[[str], None]) -> None:
     Raises:
         StoreError: the run cannot be written.
     """
-    if keeper(claims.run) is not None or compacted_labels(claims.run):
+    if keeper(claims.run) is not None or unfinished(claims.run):
         with claims.waiting_for_finished(working):
             finish(claims.run)
 
