@@ -52,10 +52,6 @@ def test_merge_says_what_it_took(cli, run, made, tmp_path):
     assert (code, said, err) == (0, f"8 units of 2 runs, 8 written, 0 left out; run: {out}\n", "")
     code, said, _ = cli("merge", run, made.path, "--out", out, "--json")
     assert (code, json.loads(said)["units"], json.loads(said)["written"]) == (0, 8, 0)
-    (run / "metrics/model=m/label=induction/step-000000.parquet").write_bytes(b"")
-    pt.remove(out, "loss")
-    code, _, err = cli("merge", run, tmp_path / "out", "--out", tmp_path / "third")
-    assert (code, err) == (0, "")
 
 
 def test_merge_names_what_no_run_has_whole(cli, run, tmp_path):
