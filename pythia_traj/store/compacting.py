@@ -1,4 +1,4 @@
-"""Many unit files of a model and label -> one, and back, so that no crash costs a unit.
+"""Many unit files of a model and label -> one, so that no crash costs a unit.
 
 Where readers look is in compacted.py. `compact_label` takes these steps:
 
