@@ -254,7 +254,9 @@ def test_hostile_strings_stay_text(measured, serve, opened, tmp_path):
 
     shutil.copytree(measured, run)
     page = opened(serve(run).url + "?experiment=induction&followed=%3Cb%3E&metric=<b>&layers=<b>")
-    assert page.locator("h1").inner_text() == HOSTILE.replace("/", "").replace("{", "(").replace("}", ")")
+    assert page.locator("h1").inner_text() == HOSTILE.replace("/", "").replace("{", "(").replace(
+        "}", ")"
+    )
     assert page.locator("img").count() == 0
     assert "<b>" in page.inner_text("#why-not")
 
