@@ -51,6 +51,9 @@ if TYPE_CHECKING:
     from pythia_traj.sweeps.refining import refine as refine
     from pythia_traj.sweeps.requests import plan as plan
     from pythia_traj.sweeps.status import status as status
+    from pythia_traj.sweeps.upkeep import compact as compact
+    from pythia_traj.sweeps.upkeep import merge as merge
+    from pythia_traj.sweeps.upkeep import remove as remove
     from pythia_traj.sweeps.worker import sweep as sweep
 
 __version__ = "0.2.0"
@@ -60,6 +63,7 @@ _LAZY = {
     "align": "pythia_traj.analysis.comparison.align",
     "change_points": "pythia_traj.analysis.onsets.change_points",
     "checkpoints": "pythia_traj.stream.checkpoints",
+    "compact": "pythia_traj.sweeps.upkeep",
     "compare": "pythia_traj.analysis.comparison.pairs",
     "convert": "pythia_traj.store.convert",
     "correlate": "pythia_traj.analysis.comparison.correlation",
@@ -74,6 +78,7 @@ _LAZY = {
     "learning_curves": "pythia_traj.analysis.learning_curves",
     "load": "pythia_traj.store.read",
     "match_heads": "pythia_traj.analysis.comparison.matching",
+    "merge": "pythia_traj.sweeps.upkeep",
     "onset": "pythia_traj.analysis.onsets.frames",
     "order": "pythia_traj.analysis.onsets.order",
     "plan": "pythia_traj.sweeps.requests",
@@ -81,6 +86,7 @@ _LAZY = {
     "publish": "pythia_traj.sharing.publish",
     "published_models": "pythia_traj.store.read",
     "refine": "pythia_traj.sweeps.refining",
+    "remove": "pythia_traj.sweeps.upkeep",
     "report": "pythia_traj.reports.outputs",
     "role_timeline": "pythia_traj.analysis.roles",
     "seed_bands": "pythia_traj.analysis.comparison.seeds",
@@ -99,6 +105,7 @@ __all__ = [
     "align",
     "change_points",
     "checkpoints",
+    "compact",
     "compare",
     "convert",
     "correlate",
@@ -113,6 +120,7 @@ __all__ = [
     "learning_curves",
     "load",
     "match_heads",
+    "merge",
     "onset",
     "order",
     "plan",
@@ -120,6 +128,7 @@ __all__ = [
     "publish",
     "published_models",
     "refine",
+    "remove",
     "report",
     "role_timeline",
     "seed_bands",

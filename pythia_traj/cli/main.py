@@ -28,6 +28,7 @@ from pythia_traj.cli import (
     status,
     submit,
     sweep,
+    upkeep,
     worker,
 )
 from pythia_traj.cli.output import say
@@ -63,6 +64,7 @@ for module in (
     export,
     publish,
     convert,
+    upkeep,
     schema,
 ):
     module.add_to(app)

@@ -12,9 +12,10 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from pythia_traj.outside import LARGE, open_file, parse_json
-from pythia_traj.store.done import COLUMNS, read_request
+from pythia_traj.store.done import read_request
 from pythia_traj.store.layout import name_of
 from pythia_traj.store.parquet import (
+    COLUMNS,
     FOOTER_KEY,
     DamagedError,
     check_tensors,

@@ -7,6 +7,12 @@ parquet.py  a table -> a file, and back if it is whole
 tables.py   rows, items and tables of an experiment's own -> Arrow tables of the declared types
 unit.py     one unit -> Parquet files, written aside and renamed
 done.py     which units exist and are whole, what they were made of, what was requested
+compacted.py  many units in one file: where they are, how they are read
+compacting.py many files of units -> one, so that no crash costs a unit
+taking_out.py compacted units -> files of their own
+removing.py a label -> nothing
+merging.py  several runs -> one
+origin.py   which published model a run's rows belong to
 events.py   the append-only log of each worker
 files.py    the files of one table, those that are whole
 read.py     a run -> DataFrame

@@ -25,7 +25,6 @@ from pythia_traj.keys import Key
 from pythia_traj.outside import checked, open_file, parse_json, read_file
 from pythia_traj.store import old_tables, schema1
 from pythia_traj.store.done import (
-    COLUMNS,
     Damage,
     Found,
     list_tables,
@@ -42,6 +41,7 @@ from pythia_traj.store.layout import (
     read_facts,
 )
 from pythia_traj.store.parquet import (
+    COLUMNS,
     FOOTER_KEY,
     DamagedError,
     Whole,

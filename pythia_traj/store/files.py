@@ -1,16 +1,19 @@
 """The files of one table of a run: whole ones are read, the others are noted."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from pathlib import Path
 from typing import TypeVar
 
 from pythia_traj.errors import StoreError, nearest
 from pythia_traj.outside import shown
-from pythia_traj.store.done import COLUMNS, Damage, Found, list_tables, list_units
+from pythia_traj.store.compacted import CompactedFile, open_unit
+from pythia_traj.store.done import Damage, Found, list_tables, list_units
 from pythia_traj.store.layout import Run
 from pythia_traj.store.left_out import LeftOut
-from pythia_traj.store.parquet import DamagedError, NewerError, Whole, read_parquet
+from pythia_traj.store.parquet import COLUMNS, DamagedError, NewerError, Whole, read_parquet
 
 T = TypeVar("T")
 
@@ -35,34 +38,61 @@ class Files:
     def read(
         self, wanted: Iterable[Found], use: Callable[[Found, Whole], T]
     ) -> Iterator[tuple[Found, T]]:
-        """The result for each whole file, in their order; several are read at a time."""
-        files = list(wanted)
+        """The result for each whole unit, in their order; several files are read at a time.
+
+        A file of several units is opened once for all of them that are wanted.
+        """
+        files = [list(units) for _, units in groupby(wanted, key=lambda found: found.path)]
         with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
-            made = pool.map(lambda found: self._read(found, use), files)
-            for found, one in zip(files, made, strict=True):
-                if one is not None:
-                    yield found, one[0]
+            for made in pool.map(lambda units: self._read_file(units, use), files):
+                yield from made
 
     def say_left_out(self) -> list[str]:
         """What was left out: damaged files, those of a newer schema, columns of later versions."""
         return self.left_out.say(self._run.path)
 
-    def _read(self, found: Found, use: Callable[[Found, Whole], T]) -> tuple[T] | None:
-        """None where it is damaged or gone."""
+    def _read_file(
+        self, units: Sequence[Found], use: Callable[[Found, Whole], T]
+    ) -> list[tuple[Found, T]]:
+        """The results for units of one file; without those that are damaged or gone."""
+        path = units[0].path
         try:
-            self._run.arrive(found.path)
-            whole = read_parquet(found.path, COLUMNS.get(self._table), step=found.step)
-            if whole.unknown:
-                self.left_out.unknown[found.path] = whole.unknown
-            return (use(found, whole),)
+            self._run.arrive(path)
+            file = CompactedFile(path, self._table) if units[0].is_compacted else None
         except FileNotFoundError:
-            return None
-        except NewerError as error:
-            self.left_out.newer[found.path] = str(error)
-            return None
+            # It is being moved, or its units have files of their own again.
+            file = None
         except DamagedError as error:
-            self.left_out.damaged[found.path] = str(error)
-            return None
+            self._note(path, error)
+            return []
+        made = []
+        for found in units:
+            try:
+                whole = (file and file.unit(_step(found))) or self._open(found)
+                if whole.unknown:
+                    self.left_out.unknown[path] = whole.unknown
+                made.append((found, use(found, whole)))
+            except FileNotFoundError:
+                if found.is_compacted:
+                    self.left_out.damaged[path] = "units that were compacted into it are missing"
+            except DamagedError as error:
+                self._note(path, error)
+        return made
+
+    def _open(self, found: Found) -> Whole:
+        """Raises DamagedError, FileNotFoundError."""
+        if found.step is None:
+            return read_parquet(found.path, COLUMNS.get(self._table))
+        return open_unit(self._run, found.model, found.label, found.step, table=self._table)
+
+    def _note(self, path: Path, error: DamagedError) -> None:
+        left = self.left_out
+        (left.newer if isinstance(error, NewerError) else left.damaged)[path] = str(error)
+
+
+def _step(found: Found) -> int:
+    assert found.step is not None
+    return found.step
 
 
 def _list(run: Run, table: str | None, unreadable: Damage) -> list[Found]:

@@ -6,6 +6,8 @@
     RUN/tables/<table>/model=<model>/label=<label>/step-000512.parquet
     RUN/tables/<name>/model=<model>/label=<label>/step-000512.safetensors
     RUN/tables/models/model=<model>/model.parquet
+    RUN/metrics/model=<model>/label=<label>/compacted.parquet   many units; of tables likewise
+    RUN/compacted/model=<model>/label=<label>/compacted.json    which ones
     RUN/cache/                   rows that only references need; may be deleted
     RUN/log/<worker>.jsonl       events
     RUN/log/<name>.out           what a worker that `submit` started printed
@@ -13,9 +15,11 @@
     RUN/jobs/<submission>/       an array of tasks that `submit` gave to Slurm: what it is, its
                                  script, and the log of each task
     RUN/claims/model=<model>/step-000512   the worker that has the step in hand
+    RUN/claims/upkeep            the process that changes files of finished units
     RUN/refinements/<name>.json  how a search for an onset chose its steps
     RUN/.tmp/                    files being written
     RUN/conversion.json          in place of run.json until a conversion is complete
+    RUN/merge.json               in place of run.json until a merge is complete
 
 The first worker that needs a directory creates it; workers never wait for each other. writing.py
 says how a file gets into it.
@@ -43,6 +47,7 @@ _OURS = {
     ".tmp",
     "cache",
     "claims",
+    "compacted",
     "jobs",
     "log",
     "metrics",
@@ -55,6 +60,12 @@ _OURS = {
 
 CONVERSION = "conversion.json"
 """What a directory has until all files of an older run are converted into it."""
+
+MERGE = "merge.json"
+"""What a directory has until all files of several runs are in it."""
+
+COMPACTED = "compacted.parquet"
+"""The name of a file of many units."""
 
 SUFFIXES = (".parquet", ".safetensors")
 """Of a unit's files."""
@@ -181,6 +192,14 @@ class Run:
         base = self._base(cached)
         return base / "metrics" if table is None else base / "tables" / table
 
+    def label_folder(self, model: str, label: str, *, table: str | None = None) -> Path:
+        """Where the rows of all units of a model and label are, or those of a table."""
+        return self.folder(table) / f"model={model}" / f"label={label}"
+
+    def compaction(self, model: str, label: str) -> Path:
+        """Where it says which units of a model and label are compacted."""
+        return self.path / "compacted" / f"model={model}" / f"label={label}"
+
     def model_path(self, model: str) -> Path:
         """Where a model's row of the `models` table is."""
         return self.folder("models") / f"model={model}" / "model.parquet"
@@ -191,6 +210,11 @@ class Run:
 
     def arrive(self, path: Path) -> None:
         """Makes sure that a file's bytes are here: those of a run on a disk are."""
+
+    @property
+    def upkeep_path(self) -> Path:
+        """Where it says which process changes files of finished units."""
+        return self.path / "claims" / "upkeep"
 
     def unit_tables(self, model: str, label: str, step: int, *, cached: bool = False) -> set[Path]:
         """The files that a unit has beside its metrics: tables and tensors."""
@@ -241,7 +265,12 @@ class Run:
 
 def name_of(request: Mapping[str, Any]) -> str:
     """The name that a request has in a run."""
-    return sha256(_text_of(request).encode()).hexdigest()[:16]
+    return name_of_text(_text_of(request))
+
+
+def name_of_text(text: str) -> str:
+    """The name of a request, by the text of its file."""
+    return sha256(text.encode()).hexdigest()[:16]
 
 
 def _text_of(request: Mapping[str, Any]) -> str:
@@ -343,6 +372,10 @@ def _refuse_unfinished(path: Path) -> None:
     if (path / CONVERSION).exists():
         raise StoreError(
             f"{path} is a conversion that was interrupted: repeat pythia-traj convert OLD {path}"
+        )
+    if (path / MERGE).exists():
+        raise StoreError(
+            f"{path} is a merge that was interrupted: repeat pythia-traj merge RUN RUN --out {path}"
         )
     if holds_schema1(path):
         raise _older(path)

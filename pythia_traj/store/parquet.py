@@ -7,7 +7,7 @@ another number without any reader's complaint, and this check costs less than de
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -25,6 +25,9 @@ from pythia_traj.errors import StoreError
 from pythia_traj.outside import checked, open_file, parse_json
 from pythia_traj.printable import one_line
 from pythia_traj.store.records import Footer, as_json
+
+COLUMNS = {None: schema.METRICS, "items": schema.ITEMS, "models": schema.MODELS}
+"""The columns of the store's own tables; others are their experiments'."""
 
 FOOTER_KEY = b"pythia_traj"
 
@@ -104,7 +107,7 @@ class Whole:
         if columns is None and self.unknown:
             columns = self.columns.names
         try:
-            table = self.file.read(columns=columns, use_threads=False)
+            table = self._read(columns)
             table.validate()
         except _UNREADABLE as error:
             raise DamagedError(f"its rows cannot be read ({_first_line(error)})") from None
@@ -112,6 +115,9 @@ class Whole:
             if columns is None or field.name in columns:
                 table = table.append_column(field, pa.nulls(len(table), field.type))
         return table.replace_schema_metadata(None)
+
+    def _read(self, columns: Sequence[str] | None) -> pa.Table:
+        return self.file.read(columns=columns, use_threads=False)
 
 
 def write_parquet(path: Path, table: pa.Table, footer: Mapping[str, Any]) -> None:
@@ -124,9 +130,28 @@ def write_parquet(path: Path, table: pa.Table, footer: Mapping[str, Any]) -> Non
         pq.ParquetWriter(sink, table.schema, compression="zstd") as writer,
     ):
         writer.write_table(table)
-        # The file holds everything so far except the footer.
-        checksum = zlib.crc32(provenance, _checksum_of_file(path))
-        writer.add_key_value_metadata({_CHECKSUM_KEY: f"{checksum}".encode()})
+        _add_checksum(writer, path, provenance)
+
+
+def write_groups(
+    path: Path,
+    columns: pa.Schema,
+    groups: Iterable[pa.Table],
+    footer: Callable[[], Mapping[str, Any]],
+) -> None:
+    """Writes tables, each as a row group, with a provenance that is known after the last.
+
+    Raises OSError.
+    """
+    with (
+        pa.OSFile(str(path), "wb") as sink,
+        pq.ParquetWriter(sink, columns, compression="zstd") as writer,
+    ):
+        for table in groups:
+            writer.write_table(table, row_group_size=max(1, len(table)))
+        provenance = as_json(footer()).encode()
+        writer.add_key_value_metadata({FOOTER_KEY: provenance})
+        _add_checksum(writer, path, provenance)
 
 
 def read_parquet(
@@ -308,6 +333,12 @@ def _check_step(metadata: pq.FileMetaData, column: int, step: int) -> None:
 def _before_footer(data: bytes) -> memoryview:
     (length,) = struct.unpack("<I", data[-_TAIL : -len(_MAGIC)])
     return memoryview(data)[: max(0, len(data) - _TAIL - length)]
+
+
+def _add_checksum(writer: pq.ParquetWriter, path: Path, provenance: bytes) -> None:
+    """Adds the checksum; the file holds everything so far except the footer."""
+    checksum = zlib.crc32(provenance, _checksum_of_file(path))
+    writer.add_key_value_metadata({_CHECKSUM_KEY: f"{checksum}".encode()})
 
 
 def _checksum_of_file(path: Path) -> int:

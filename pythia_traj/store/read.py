@@ -18,13 +18,13 @@ import pyarrow.compute as pc
 from pythia_traj import schema
 from pythia_traj.errors import StoreError
 from pythia_traj.outside import shown
-from pythia_traj.store.done import COLUMNS, Found
+from pythia_traj.store.done import Found
 from pythia_traj.store.files import Files
 from pythia_traj.store.filters import Filter
 from pythia_traj.store.layout import Run
 from pythia_traj.store.left_out import OTHER_TYPES
 from pythia_traj.store.mixed import mixed_versions, say_mixed, say_versions
-from pythia_traj.store.parquet import TYPES, Whole, arrow_schema
+from pythia_traj.store.parquet import COLUMNS, TYPES, Whole, arrow_schema
 from pythia_traj.store.records import Footer
 from pythia_traj.store.remote import reading
 from pythia_traj.suites.catalog import catalog

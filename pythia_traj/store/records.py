@@ -39,6 +39,7 @@ class RunFacts(_Record):
         version: of the pythia-traj that wrote it; None in runs of schema 1.
         id: identifies the run.
         converted: the `id` and `schema` of the run that it is a conversion of.
+        merged: the `id` of each of the runs that were merged into it.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class RunFacts(_Record):
     version: str | None = None
     id: str | None = None
     converted: dict[str, Any] | None = None
+    merged: list[str] | None = None
 
 
 class Request(_Record):
@@ -128,6 +130,58 @@ class Refinement(_Record):
     trajectory: dict[str, str | int | None] = {}
     rounds: list[Round] = []
     ended: dict[str, Any] = {}
+
+
+class IndexedUnit(_Record):
+    """A unit of a compacted label.
+
+    Attributes:
+        step: its step.
+        digest, source: as in its provenance.
+        tables: the tables beside the metrics in which it has compacted rows.
+    """
+
+    step: Step
+    digest: str | None = None
+    source: dict[str, Any] = {}
+    tables: list[str] = []
+
+
+class Index(_Record):
+    """`compacted/model=<model>/label=<label>/compacted.json`: the units of compacted files.
+
+    Attributes:
+        finished: whether the compacted files are where readers look for them.
+        units: by step.
+    """
+
+    finished: bool
+    units: list[IndexedUnit]
+
+
+class Share(_Record):
+    """A unit's share of a compacted file.
+
+    Attributes:
+        rows: how many of its rows, in the order of the units.
+        own: its provenance, without what all units have in common.
+    """
+
+    step: Step
+    rows: Annotated[int, Field(ge=0)]
+    own: dict[str, Any]
+
+
+class Together(_Record):
+    """The provenance in a compacted file.
+
+    Attributes:
+        common: what the provenance of all its units has in common.
+        units: by step.
+    """
+
+    common: dict[str, Any]
+    units: list[Share]
 
 
 class ExperimentSource(_Record):

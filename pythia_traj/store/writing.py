@@ -34,12 +34,12 @@ def replacing(target: Path, aside: Path) -> Iterator[Path]:
     try:
         yield temporary
         if temporary.exists():
-            _flush(temporary)
+            flush(temporary)
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.is_dir() and not target.is_symlink():
                 target.rename(target.with_name(f".{target.name}-{uuid.uuid4().hex[:8]}"))
             temporary.replace(target)
-            _flush(target.parent)
+            flush(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -93,7 +93,7 @@ def free_bytes(path: Path) -> int:
 
 def link_exclusively(temporary: Path, target: Path) -> bool:
     """Gives a whole file its name unless the name is taken; False if it was."""
-    _flush(temporary)
+    flush(temporary)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(temporary, target)
@@ -108,7 +108,8 @@ def link_exclusively(temporary: Path, target: Path) -> bool:
     return True
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Waits until a file, or the names in a directory, are on disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -13,7 +13,8 @@ measure.py     units of a step -> rows
 failure.py     an exception -> what is recorded of it
 record.py      what happened to a unit -> its files, the log, the result
 heartbeat.py   whether a worker is alive: the time of change of its log
-claims.py      which worker has a step in hand
+claims.py      which worker has a step in hand, and who has finished units
+upkeep.py      compacting, removing, merging: never beside a worker that writes
 stopping.py    the wish to stop between two units
 runner.py      one model's units, step by step: swap, measure, write
 worker.py      a sweep, or a worker that does a shard and then what nobody works on

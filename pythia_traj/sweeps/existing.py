@@ -11,20 +11,19 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from pythia_traj import schema
 from pythia_traj.architectures.settings import shape
 from pythia_traj.architectures.tensors import parameter_count
 from pythia_traj.checkpoint import PublishedModel
 from pythia_traj.config import SweepConfig
 from pythia_traj.discovery import has_changed
 from pythia_traj.errors import CheckpointError, HubError, StoreError
-from pythia_traj.store.done import list_units, read_unit
+from pythia_traj.store.done import list_units, read_footer, read_unit
 from pythia_traj.store.layout import Run
 from pythia_traj.store.mixed import differences
-from pythia_traj.store.parquet import DamagedError, read_parquet
+from pythia_traj.store.origin import recorded_origin, row_footer
+from pythia_traj.store.parquet import DamagedError
 from pythia_traj.store.records import ExperimentSource, Footer, as_json
 from pythia_traj.store.unit import write_model
 from pythia_traj.sweeps.changes import changes
@@ -107,12 +106,14 @@ class Existing:
 
     def _say_other_settings(self, plan: Plan) -> list[str]:
         """Rows of the same label at steps outside this request stay as they are."""
+        if self._run is None:
+            return []
         units = {(unit.model, unit.label): unit for unit in (*plan.todo, *plan.done)}
         kept: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-        for found in list_units(self._run) if self._run else ():
+        for found in list_units(self._run):
             name = (found.model, found.label)
             if name in units and found.step not in plan.steps[found.model]:
-                footer = _footer(found.path)
+                footer = read_footer(self._run, found)
                 if footer is not None and footer.settings != _settings(units[name]):
                     kept.setdefault(name, []).append(footer.settings)
         said = []
@@ -186,8 +187,8 @@ def record_model(run: Run, published: PublishedModel, facts: Mapping[str, Any]) 
 def renew_models(run: Run, models: Iterable[PublishedModel]) -> None:
     """Writes damaged rows of models again, where their checkpoints can be read."""
     for published in models:
-        path = run.model_path(published.model)
-        if published.steps and os.path.lexists(path) and _footer(path, schema.MODELS) is None:
+        is_there = os.path.lexists(run.model_path(published.model))
+        if published.steps and is_there and row_footer(run, published.model) is None:
             try:
                 record_model(
                     run,
@@ -208,7 +209,7 @@ def refuse_other_origin(run: Run, published: PublishedModel) -> None:
     Raises:
         StoreError: they belong to another model.
     """
-    known = _recorded_origin(run, published.model)
+    known = recorded_origin(run, published.model)
     if known is None or known == published.origin or _is_moved(run, published):
         return
     directory = published.origin.removeprefix(_DIRECTORY)
@@ -222,17 +223,6 @@ def refuse_other_origin(run: Run, published: PublishedModel) -> None:
     )
 
 
-def _recorded_origin(run: Run, model: str) -> str | None:
-    of_row = _footer(run.model_path(model), schema.MODELS)
-    if of_row is not None and of_row.published_at is not None:
-        return of_row.published_at
-    footers = (_footer(found.path) for found in list_units(run) if found.model == model)
-    return next(
-        (footer.published_at for footer in footers if footer is not None and footer.published_at),
-        None,
-    )
-
-
 def _is_moved(run: Run, published: PublishedModel) -> bool:
     """Whether the existing files of all measured steps are those that were measured."""
     recorded: dict[int, Mapping[str, Any]] = {}
@@ -242,7 +232,7 @@ def _is_moved(run: Run, published: PublishedModel) -> bool:
             and found.step in published.steps
             and found.step not in recorded
         ):
-            footer = _footer(found.path)
+            footer = read_footer(run, found)
             if footer is not None:
                 recorded[found.step] = {
                     name: value for name, value in footer.source.items() if name != "references"
@@ -261,13 +251,6 @@ def _is_current(published: PublishedModel, step: int, source: Mapping[str, Any])
 
 def _units(count: int) -> str:
     return "1 unit was" if count == 1 else f"{count} units were"
-
-
-def _footer(path: Path, columns: Sequence[schema.Column] = schema.METRICS) -> Footer | None:
-    try:
-        return read_parquet(path, columns).footer
-    except (FileNotFoundError, DamagedError):
-        return None
 
 
 def _settings(unit: Unit) -> dict[str, Any]:

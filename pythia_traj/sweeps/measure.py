@@ -1,14 +1,16 @@
 """Units of one step -> rows: which of them share a forward pass, and what each experiment gets."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from pythia_traj.config import ExperimentRequest, SweepConfig
 from pythia_traj.errors import DataError, DeviceError, PythiaTrajError, StoreError
 from pythia_traj.keys import Extent
+from pythia_traj.store.compacted import open_unit
 from pythia_traj.store.layout import Run
-from pythia_traj.store.unit import read_footer
+from pythia_traj.store.parquet import DamagedError, Whole
 from pythia_traj.stream.flaws import say_non_finite
 from pythia_traj.stream.session import Session, SessionReferences
 from pythia_traj.sweeps.datasets import Datasets
@@ -148,29 +150,28 @@ class Measurer:
 
     def _reference_rows(self, unit: Unit) -> dict[str, Any]:
         """The metric rows of this label at its references, without a reference to itself."""
-        import pandas as pd
-
         found = {}
         for name, step in unit.row_references.items():
             if step == unit.step:
                 continue
-            digest = unit.reference_digests[step]
-            paths = [
-                self._run.unit_path(unit.model, unit.label, step, cached=cached)
-                for cached in (False, True)
-            ]
-            # Rows measured with other parameters may still be there.
-            footers = ((path, read_footer(path) or {}) for path in paths)
-            path, footer = next(
-                ((path, it) for path, it in footers if it.get("digest") == digest), (None, {})
-            )
-            if path is None:
+            whole = self._measured(unit, step)
+            if whole is None:
                 raise PythiaTrajError(f"{unit.name} compares with step {step}, whose unit failed")
-            if flaw := footer.get("integrity", {}).get("non_finite"):
+            if flaw := (whole.footer.model_extra or {}).get("integrity", {}).get("non_finite"):
                 # Another process may have measured it, so this one does not look at its weights.
                 self._recorded.setdefault(unit.label, {})[step] = flaw
-            found[name] = pd.read_parquet(path, partitioning=None)
+            found[name] = whole.table().to_pandas()
         return found
+
+    def _measured(self, unit: Unit, step: int) -> Whole | None:
+        """A unit's label at another step, as it would be measured now; None where it is missing."""
+        for cached in (False, True):
+            with suppress(FileNotFoundError, DamagedError):
+                whole = open_unit(self._run, unit.model, unit.label, step, cached=cached)
+                # Rows measured with other parameters may still be there.
+                if whole.footer.digest == unit.reference_digests[step]:
+                    return whole
+        return None
 
 
 def _flawed(found: Rows | Failure, flaw: str | None) -> Rows | Failure:

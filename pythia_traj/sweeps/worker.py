@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pythia_traj.checkpoint import PublishedModel
 from pythia_traj.config import SweepConfig
@@ -19,10 +19,11 @@ from pythia_traj.sweeps.journal import FAILED
 from pythia_traj.sweeps.plan import Plan, Unit
 from pythia_traj.sweeps.progress import watched_by
 from pythia_traj.sweeps.record import Observer, Recorder, Silent, SweepResult
-from pythia_traj.sweeps.requests import Recorded, plan_sweep, record_request
+from pythia_traj.sweeps.requests import Recorded, document_of, plan_sweep
 from pythia_traj.sweeps.runner import Desk, ModelSweep
 from pythia_traj.sweeps.shards import WHOLE, Shard, Steps
 from pythia_traj.sweeps.stopping import Stop
+from pythia_traj.sweeps.upkeep import settle
 
 if TYPE_CHECKING:
     import torch
@@ -115,6 +116,8 @@ class Worker:
         self.at_work = ExitStack()
         self._run: Run | None = None
         self._recorder: Recorder | None = None
+        self._request: dict[str, Any] | None = None
+        """What was written into the run; None for a request that it held already."""
 
     def plan(self, part: Steps | None = None) -> tuple[Plan, list[PublishedModel]]:
         """What there is to do of a part of the request; None is all of it."""
@@ -141,6 +144,7 @@ class Worker:
             return []
         desk = self.desk(models, plan.steps)
         desk.recorder.planned(plan)
+        desk.in_hand.make_room(plan.todo)
         self._measure(desk, plan, models)
         self.result.skipped += desk.in_hand.done
         return desk.in_hand.left
@@ -154,7 +158,13 @@ class Worker:
         device = self._device()
         run = self._enter(models, steps)
         recorder = self._recording()
-        in_hand = InHand(Claims(run, recorder.log.worker), Existing(run, models))
+        claims = Claims(run, recorder.log.worker)
+        # Its heart beats: from here on nobody else begins to change files of finished units.
+        settle(claims, self.observer.working)
+        if self._request is not None:
+            # Whoever did so until now may have changed the requests too.
+            run.record_request(self._request)
+        in_hand = InHand(claims, Existing(run, models), self.observer.working)
         return Desk(self.config, run, device, self.observer, recorder, in_hand, self._stop)
 
     def _enter(self, models: Sequence[PublishedModel], steps: Steps) -> Run:
@@ -164,7 +174,8 @@ class Worker:
             self._run.remove_leftovers()
             renew_models(self._run, models)
         if self.recorded is None:
-            name = record_request(self._run, self.config, models, steps)
+            self._request = document_of(self.config, models, steps)
+            name = self._run.record_request(self._request)
             self.recorded = Recorded(name, self.config, steps, {})
         return self._run
 

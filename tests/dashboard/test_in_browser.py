@@ -237,9 +237,7 @@ def test_axe_finds_no_serious_violation(width, scheme, measured, serve, opened):
 
 def test_a_file_that_becomes_corrupt_while_the_page_is_open_costs_its_own_rows(run, serve, opened):
     page = opened(serve(run).url + "?experiment=loss")
-    damaged = next(
-        one for one in list_units(Run.open(run)) if (one.label, one.step) == ("loss", 1)
-    )
+    damaged = next(one for one in list_units(Run.open(run)) if (one.label, one.step) == ("loss", 1))
     damaged.path.write_bytes(damaged.path.read_bytes()[:-100])
     until(lambda: steps_drawn(page) == [0, 2])
     notes = page.inner_text("#state")
@@ -270,9 +268,7 @@ def saved(page, name: str) -> Path:
 
 
 def test_the_view_is_saved_as_html_svg_png_and_csv(run, serve, opened, browser):
-    page = opened(
-        serve(run).url + "?experiment=induction&metric=previous_token&step=1&axis=tokens"
-    )
+    page = opened(serve(run).url + "?experiment=induction&metric=previous_token&step=1&axis=tokens")
     assert b"<svg" in saved(page, "SVG").read_bytes()
     assert saved(page, "PNG").read_bytes().startswith(b"\x89PNG")
     rows = list(csv.DictReader(io.StringIO(saved(page, "CSV").read_text())))

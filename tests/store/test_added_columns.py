@@ -12,9 +12,9 @@ import pytest
 
 import pythia_traj as pt
 from pythia_traj import schema
-from pythia_traj.store.done import COLUMNS, survey
+from pythia_traj.store.done import survey
 from pythia_traj.store.layout import Run
-from pythia_traj.store.parquet import DamagedError, arrow_schema, read_parquet
+from pythia_traj.store.parquet import COLUMNS, DamagedError, arrow_schema, read_parquet
 from tests.store import damage as d
 
 EXPERIMENT = '''

@@ -11,7 +11,7 @@ import pytest
 import pythia_traj as pt
 from pythia_traj.errors import StoreError
 from pythia_traj.schema import Column
-from pythia_traj.store import files, parquet
+from pythia_traj.store import compacted, parquet
 from pythia_traj.store.layout import Run
 from pythia_traj.store.read import read_run
 from pythia_traj.store.tables import UnitId
@@ -227,7 +227,7 @@ def test_what_cannot_be_in_a_file_is_not_looked_for_in_it(
     versions, monkeypatch, where, opened, decoded
 ):
     counted = {"opened": 0, "decoded": 0}
-    read, table = files.read_parquet, parquet.Whole.table
+    read, table = compacted.read_parquet, parquet.Whole.table
 
     def opening(*arguments, **more):
         counted["opened"] += 1
@@ -237,7 +237,7 @@ def test_what_cannot_be_in_a_file_is_not_looked_for_in_it(
         counted["decoded"] += 1
         return table(whole, *arguments)
 
-    monkeypatch.setattr(files, "read_parquet", opening)
+    monkeypatch.setattr(compacted, "read_parquet", opening)
     monkeypatch.setattr(parquet.Whole, "table", decoding)
     assert len(pt.load(versions, mixed=True, **where))
     assert counted == {"opened": opened, "decoded": decoded}
