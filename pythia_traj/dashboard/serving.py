@@ -17,6 +17,9 @@ from pythia_traj.live.watched import Watched
 _THREADS = 8
 """A browser asks for so many things at once."""
 
+_MOST_BYTES = 1_000_000
+"""Of a question."""
+
 
 @dataclass(frozen=True)
 class Dashboard:
@@ -111,7 +114,14 @@ def _bound(application: Any, host: str, port: int) -> Any:
     from waitress.server import create_server
 
     try:
-        return create_server(application, host=host, port=port, threads=_THREADS, ident=None)
+        return create_server(
+            application,
+            host=host,
+            port=port,
+            threads=_THREADS,
+            max_request_body_size=_MOST_BYTES,
+            ident=None,
+        )
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise ConfigError(

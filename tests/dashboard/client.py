@@ -5,6 +5,7 @@ import json
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.message import Message
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +15,7 @@ class Answer:
     """What a server said."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: Message
     body: bytes
 
     @property
@@ -68,7 +69,7 @@ class Client:
                 connection.putheader("Content-Length", str(len(body)))
             connection.endheaders(body)
             found = connection.getresponse()
-            return Answer(found.status, dict(found.getheaders()), found.read())
+            return Answer(found.status, found.headers, found.read())
         finally:
             connection.close()
 
@@ -106,17 +107,14 @@ class Client:
     def ask_for_chart(self, of: Mapping[str, Any]) -> Answer:
         """The question for one chart, whose place is part of the names of its components."""
         drawn, chart = ({"type": kind, "place": of["place"]} for kind in ("drawn", "chart"))
-        output = '{"place":["MATCH"],"type":"drawn"}.data'
-        name = json.dumps(drawn, separators=(",", ":"), sort_keys=True)
         read = json.dumps(chart, separators=(",", ":"), sort_keys=True)
         body = {
-            "output": f"{name}.data",
+            "output": '{"place":["MATCH"],"type":"drawn"}.data',
             "outputs": {"id": drawn, "property": "data"},
             "inputs": [{"id": chart, "property": "data", "value": of}],
             "changedPropIds": [f"{read}.data"],
             "state": [],
         }
-        assert output
         return self.post(json.dumps(body).encode())
 
     def _dependency(self, output: str) -> dict[str, Any]:
