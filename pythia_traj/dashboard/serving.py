@@ -112,10 +112,13 @@ def _bound(application: Any, host: str, port: int) -> Any:
     if not 0 <= port <= 65535:
         raise ConfigError(f"port {port}: give a number from 0, which takes a free one, to 65535")
     from waitress.server import create_server
+    from waitress.wasyncore import close_all
 
+    opened: dict[int, Any] = {}
     try:
         return create_server(
             application,
+            map=opened,
             host=host,
             port=port,
             threads=_THREADS,
@@ -123,6 +126,7 @@ def _bound(application: Any, host: str, port: int) -> Any:
             ident=None,
         )
     except (OSError, ValueError) as error:
+        close_all(opened, ignore_all=True)
         why = getattr(error, "strerror", None) or str(error)
         raise ConfigError(
             f"cannot listen on {host}, port {port} ({why}): give --port 0 for a free port, and as"

@@ -8,7 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from pythia_traj.analysis.samples import sample_texts
+from pythia_traj.errors import StoreError
 from pythia_traj.live.choice import Choice
+from pythia_traj.live.runs import Identity, identity
 from pythia_traj.live.watched import State, UnitOf, Watched
 from pythia_traj.store.done import list_tables
 from pythia_traj.store.layout import Run
@@ -40,8 +42,10 @@ def written_at(watched: Watched, state: State, choice: Choice, step: int) -> lis
     """What the chosen models write at a step, or at the last one before it that has it."""
     found: list[Written] = []
     for (model, label), (at, unit) in _units_at(state, choice, "samples", step):
+        if len(found) == MOST_MODELS:
+            break
         table = _table(watched, unit, "samples", label, at)
-        if table is not None and len(found) < MOST_MODELS:
+        if table is not None:
             texts = sample_texts(table)
             pairs = zip(texts["prompt"], texts["continuation"], strict=True)
             found.append(Written(f"{model} · {label}", at, tuple(pairs)))
@@ -63,14 +67,20 @@ def _units_at(
 def _table(watched: Watched, unit: UnitOf, name: str, label: str, step: int) -> pd.DataFrame | None:
     """The rows that a unit has in a table beside the metrics; None without."""
     path = watched.path_of(unit)
-    return _read(path, name, unit.model, label, step, unit.held.read_at)
+    run = Run(path)
+    try:
+        written = identity(run.unit_path(unit.model, label, step, table=name))
+        return _read(path, name, unit.model, label, step, written)
+    except StoreError:
+        # The run is gone, which is said of the looks at it.
+        return None
 
 
 @lru_cache(_TABLES)
 def _read(
-    path: Path, name: str, model: str, label: str, step: int, read_at: int
+    path: Path, name: str, model: str, label: str, step: int, _written: Identity
 ) -> pd.DataFrame | None:
-    """As `_table`; another look that read the unit again reads its table again."""
+    """As `_table`; a file that was written again is read again."""
     run = Run.open(path, newer=True)
     if name not in list_tables(run):
         return None

@@ -41,7 +41,7 @@ _OF_LOSSES = (
 UnitKey = tuple[str, str, int]
 """Model, label and step."""
 
-_Identity = tuple[int, int, int]
+Identity = tuple[int, int, int]
 """Of a file: when it was written, its size and its inode."""
 
 
@@ -99,7 +99,7 @@ class WatchedRun:
         """
         self.path = path
         self._run = Run.open(path, newer=True)
-        self._seen: dict[UnitKey, tuple[Path, _Identity]] = {}
+        self._seen: dict[UnitKey, tuple[Path, Identity]] = {}
         self._left_out = LeftOut()
         self._unlisted: tuple[Path, ...] = ()
         self._models_of: object = None
@@ -127,7 +127,7 @@ class WatchedRun:
         read_facts(self.path, newer=True)
         files = Files(self._run, None)
         there = {(one.model, one.label, one.step or 0): one for one in files.there}
-        now = {key: (one.path, _identity(one.path)) for key, one in there.items()}
+        now = {key: (one.path, identity(one.path)) for key, one in there.items()}
         gone = self._seen.keys() - now.keys()
         changed = [key for key, seen in now.items() if self._seen.get(key) != seen]
         chosen = list(islice(changed, most))
@@ -164,7 +164,7 @@ class WatchedRun:
         """The table of models, read where its files or the models of the units have changed."""
         if self._newer_run:
             return no_models()
-        files = [(one.path, _identity(one.path)) for one in list_units(self._run, table="models")]
+        files = [(one.path, identity(one.path)) for one in list_units(self._run, table="models")]
         of = files, {found.model for found in footers}
         if of == self._models_of:
             return self.state.models
@@ -195,7 +195,7 @@ def _reading(number: int) -> Callable[[Found, Whole], Held]:
     return held
 
 
-def _identity(path: Path) -> _Identity:
+def identity(path: Path) -> Identity:
     """What tells a file from one that takes its place; zeros where it is gone."""
     try:
         found = path.stat()
