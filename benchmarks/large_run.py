@@ -37,6 +37,7 @@ _REPEATS = {"task": "repeats", "n": 8}
 EXPERIMENTS: dict[str, dict[str, object]] = {
     "loss": {"n": 2, "length": 64, "null_n": 1},
     "induction": {"n": 8, "length": 15},
+    "attention": {"length": 8},
     "ngram": {"n": 2, "length": 32, "null_n": 1},
     "logit_lens": {"n": 2, "length": 32},
     "linear_probe": {"n": 600, "length": 64, "resamples": 20},

@@ -62,6 +62,7 @@ class Work:
 _MOST_AUTHORS = 8
 """The most authors that a line of references names; the BibTeX has all that are known."""
 
+_BLACKBOX = "ACL Workshop BlackboxNLP: Analyzing and Interpreting Neural Networks for NLP"
 _CIRCUITS = "Transformer Circuits Thread"
 _ICLR = "International Conference on Learning Representations"
 _ICML = "International Conference on Machine Learning"
@@ -119,6 +120,12 @@ WORKS = {
             ("Bricken, Trenton", "Templeton, Adly", "others"),
             "Towards Monosemanticity: Decomposing Language Models With Dictionary Learning", 2023,
             _CIRCUITS, url="https://transformer-circuits.pub/2023/monosemantic-features/index.html",
+        ),
+        Work(
+            "Clark et al. 2019", "clark2019bert", "inproceedings",
+            ("Clark, Kevin", "Khandelwal, Urvashi", "Levy, Omer", "Manning, Christopher D."),
+            "What Does BERT Look at? An Analysis of BERT's Attention", 2019,
+            _BLACKBOX, "1906.04341",
         ),
         Work(
             "Elhage et al. 2021", "elhage2021mathematical", "article",
@@ -230,6 +237,12 @@ WORKS = {
              "Schoelkopf, Hailey", "Zuidema, Willem", "Biderman, Stella"),
             "PolyPythias: Stability and Outliers across Fifty Language Model Pre-Training Runs",
             2025, _ICLR, "2503.09543",
+        ),
+        Work(
+            "Vig and Belinkov 2019", "vig2019analyzing", "inproceedings",
+            ("Vig, Jesse", "Belinkov, Yonatan"),
+            "Analyzing the Structure of Attention in a Transformer Language Model", 2019,
+            _BLACKBOX, "1906.04284",
         ),
         Work(
             "Wang et al. 2023", "wang2023interpretability", "inproceedings",

@@ -33,6 +33,7 @@ ColumnType = Literal[
     "float64",
     "list<int32>",
     "list<float32>",
+    "list<string>",
 ]
 
 

@@ -25,7 +25,7 @@ def rows(demo):
 def test_it_ends_naming_the_report_and_the_parquet_directory(demo):
     printed = (demo / "printed.txt").read_text().splitlines()
     assert printed[-2] == "report: run/report.html"
-    assert printed[-1] == "165 done, 0 already there, 0 failed; Parquet: run/metrics"
+    assert printed[-1] == "198 done, 0 already there, 0 failed; Parquet: run/metrics"
     assert (demo / "run" / "report.html").stat().st_size > 1_000_000
 
 

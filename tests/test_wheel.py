@@ -79,6 +79,7 @@ def test_it_lists_experiments_and_runs_the_packaged_config_from_another_director
     assert [experiment["name"] for experiment in listed] == [
         "ablation",
         "activations",
+        "attention",
         "attribution",
         "behaviour",
         "head_roles",
@@ -107,7 +108,7 @@ def test_it_lists_experiments_and_runs_the_packaged_config_from_another_director
         **where,
     )
     outcome = json.loads(swept)
-    assert len(outcome["done"]) == 5 * 4
+    assert len(outcome["done"]) == 6 * 4
     assert not outcome["failed"]
     run(installed / "pythia-traj", "report", "run", "-o", "page.html", **where)
     assert (tmp_path / "page.html").stat().st_size > 1_000_000

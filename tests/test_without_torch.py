@@ -173,7 +173,7 @@ def everything(suite, tmp_path):
     """A config of all packaged experiments, and of a file that imports torch."""
     (tmp_path / "mine.py").write_text(MINE)
     names = sorted(discover())
-    assert len(names) >= 17
+    assert len(names) >= 18
     config = tmp_path / "all.yaml"
     experiments = {name: {} for name in names} | {"mine": {"use": str(tmp_path / "mine.py")}}
     config.write_text(
@@ -214,7 +214,7 @@ def test_its_units_have_the_same_digests_and_definitions(everything, without, tm
     assert json.loads(said) == [
         [unit.name, unit.digest, unit.made_of, asdict(unit.definition)] for unit in plan.todo
     ]
-    assert len(plan.todo) == 54
+    assert len(plan.todo) == 57
 
 
 def test_experiments_are_listed_alike(everything, command, cli, tmp_path):
@@ -230,7 +230,7 @@ def test_a_job_script_and_its_estimate_are_the_same(everything, command, cli, tm
     assert there[0] == 0
     assert not (tmp_path / "run").exists()
     submitted = command(*given, "--jobs", 3, "--json")
-    assert (submitted[0], json.loads(submitted[1])["todo"]) == (0, 54)
+    assert (submitted[0], json.loads(submitted[1])["todo"]) == (0, 57)
     script = Path(json.loads(submitted[1])["script"])
     text = script.read_text()
     script.unlink()
@@ -247,7 +247,7 @@ def test_a_dry_run_of_a_sweep_says_why_it_knows_no_cost(everything, command, tmp
     dry_run = ("sweep", everything, "--out", tmp_path / "run", "--dry-run", "--json")
     status, said, errors = command(*dry_run)
     assert status == 0
-    assert len(json.loads(said)["todo"]) == 54
+    assert len(json.loads(said)["todo"]) == 57
     assert errors.splitlines() == [f"the cost is not known: {REFUSED.removeprefix('error: ')}"]
 
 

@@ -5,6 +5,7 @@ trajectories.py  the lines of chosen rows: their names, their order, and which o
 steps.py         where steps lie, and the few that are shown for all
 text.py          loss, accuracy and in-context learning on text and on repeated segments
 heads.py         attention of heads, the largest head, the top heads
+patterns.py      attention patterns of a head on prompts, and how spread out attention is
 tasks.py         whether tasks are done, what removing heads costs, patching, circuits of edges
 layers.py        metrics of layers and sites, and of all parts of a model
 weights.py       statistics of single matrices

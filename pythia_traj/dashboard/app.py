@@ -78,7 +78,7 @@ def _serve_files(server: Flask) -> None:
     @server.get("/page/<name>")
     def page_file(name: str) -> Response | tuple[str, int]:
         if name not in packed:
-            return "there is no such file", 404
+            return "unknown file", 404
         answer = Response(packed[name], mimetype=kinds[name.rpartition(".")[2]])
         answer.headers["Content-Encoding"] = "gzip"
         answer.headers["Cache-Control"] = "private, max-age=0, must-revalidate"

@@ -1,19 +1,17 @@
 """What the server answers. It keeps nothing of a reader: each question says what was chosen."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from dash import ALL, MATCH, ClientsideFunction, Dash, Input, Output, State, ctx, no_update
+from dash import ALL, MATCH, ClientsideFunction, Dash, Input, Output, State, no_update
 from dash.exceptions import PreventUpdate
 
-from pythia_traj.dashboard.layout import CONTROLS, slot
+from pythia_traj.dashboard.layout import slot
 from pythia_traj.dashboard.sent import chart_sent, drawing_sent, state_sent, written_sent
 from pythia_traj.dashboard.watching import Watching
 from pythia_traj.errors import AnalysisError, ConfigError
 from pythia_traj.live import moment
-from pythia_traj.live.choice import Choice
-from pythia_traj.live.offered import Offered
+from pythia_traj.live.choice import Choice, heads_of
 from pythia_traj.live.view import Views, why_not
 from pythia_traj.live.watched import State as Runs
 from pythia_traj.reports.report import known_of
@@ -49,20 +47,12 @@ class Answers:
         now = dict(sorted(runs.changed_at.items()))
         return state_sent(runs, self.watching), no_update if pulse == now else now
 
-    def choose(
-        self, asked: str | None, _pulse: Any, followed: list[str], *values: Any
-    ) -> tuple[Any, ...]:
-        """What there is to choose, and what of it is chosen, for each control; and the choice."""
+    def choose(self, asked: str | None, _pulse: Any) -> tuple[dict[str, Any], str]:
+        """What there is to choose, and what of the choice that was asked for is there."""
         if asked is None:
             raise PreventUpdate
-        is_first = ctx.triggered_id in (None, "asked")
-        if is_first:
-            choice = Choice.from_query(asked)
-        else:
-            choice = _choice_of(dict(zip(CONTROLS, values, strict=True)), followed)
-        found = self.views.offered(self._asked(), choice)
-        heads = list(found.choice.followed) if is_first else no_update
-        return (*_controls(found), heads, found.choice.as_query())
+        found = self.views.offered(self._asked(), Choice.from_query(asked))
+        return asdict(found), replace(found.choice, followed=()).as_query()
 
     def page(self, _pulse: Any) -> dict[str, Any]:
         """What the page's script knows beside the figures."""
@@ -75,16 +65,16 @@ class Answers:
         """A slot for each chart of the choice, or why there is none; where any may have changed."""
         if query is None:
             raise PreventUpdate
-        runs, choice = self._asked(), replace(Choice.from_query(query), followed=())
-        now = [choice.as_query(), runs.changed_at.get(choice.experiment, 0)]
+        runs, choice = self._asked(), Choice.from_query(query)
+        now = [query, runs.changed_at.get(choice.experiment, 0)]
         if drawn == now:
             raise PreventUpdate
         try:
             charts = self.views.charts(runs, choice)
         except _REFUSED as refused:
             return [], str(refused), now
-        of = {"choice": now[0], "at": now[1]}
-        why = "" if charts else why_not(runs, choice) if runs.units else ""
+        of = {"choice": query, "at": now[1]}
+        why = "" if charts or not runs.units else why_not(runs, choice)
         return [slot(i, of | {"place": i}) for i in range(len(charts))], why, now
 
     def chart(self, of: dict[str, Any]) -> Any:
@@ -95,84 +85,63 @@ class Answers:
         except _REFUSED:
             return None
 
-    def followed(self, query: str | None, followed: list[str], _drawn: Any) -> list[Any]:
+    def followed(self, query: str | None, followed: Any, _drawn: Any) -> list[Any]:
         """The followed heads, as lines."""
         if query is None:
             raise PreventUpdate
-        choice = _following(query, followed)
+        choice = replace(Choice.from_query(query), followed=heads_of(followed))
         try:
             drawings = self.views.followed(self._asked(), choice)
         except _REFUSED:
             return []
         return [drawing_sent(one, choice.experiment) for one in drawings]
 
-    def samples(self, query: str | None, step: int | None, _pulse: Any) -> tuple[Any, bool]:
+    def samples(self, query: str | None, step: Any, _pulse: Any) -> tuple[Any, bool]:
         """What the chosen models write at a step, and whether there is nothing."""
         if query is None:
             raise PreventUpdate
-        runs = self._runs
-        at = step if step is not None else max(runs.steps, default=0)
-        found = moment.written_at(self.watching.watched, runs, Choice.from_query(query), at)
+        runs, choice = self._runs, Choice.from_query(query)
+        at = _step(step, runs)
+        found = moment.written_at(self.watching.watched, runs, choice, at)
         return written_sent(found), not found
 
-
-def _choice_of(values: dict[str, Any], followed: Sequence[str]) -> Choice:
-    """The choice that the values of the controls are."""
-    words = {
-        name: [one for one in value if one] if isinstance(value, list) else [value]
-        for name, value in values.items()
-        if value and name != "controls"
-    }
-    words["controls"] = ["yes" if values["controls"] else "no"]
-    return Choice.from_words(words | {"followed": list(followed)})
-
-
-def _following(query: str, followed: Sequence[str]) -> Choice:
-    return replace(Choice.from_query(query), followed=tuple(followed))
+    def patterns(
+        self, query: str | None, followed: Any, step: Any, _pulse: Any
+    ) -> tuple[list[Any], bool]:
+        """What followed heads attend to at a step, and whether there is nothing."""
+        if query is None:
+            raise PreventUpdate
+        runs = self._runs
+        choice = replace(Choice.from_query(query), followed=heads_of(followed))
+        at = _step(step, runs)
+        found = moment.patterns_at_step(self.watching.watched, runs, choice, at)
+        return [drawing_sent(one, "attention") for one in found], not found
 
 
-def _controls(found: Offered) -> list[Any]:
-    """The options and the value of each control, in their order."""
-    choice = found.choice
-    words = [
-        (found.experiments, choice.experiment or None),
-        (found.models, list(choice.models)),
-        (found.labels, list(choice.labels)),
-        (found.metrics, choice.metric or None),
-        (found.variants, choice.variant or None),
-    ]
-    options = [[{"label": one, "value": one} for one in there] for there, _ in words]
-    values = [value for _, value in words]
-    values += [choice.layers, choice.heads, ["yes"] if choice.controls else [], choice.several]
-    return [*options, *values]
+def _step(given: Any, runs: Runs) -> int:
+    """The step that a page is at: the last one where it has chosen none."""
+    return given if isinstance(given, int) else max(runs.steps, default=0)
 
 
 def register(app: Dash, answers: Answers) -> None:
     """Ties the answers to the components."""
-    values = [Input(name, "value") for name in CONTROLS]
+    choice, pulse = Input("choice", "data"), Input("pulse", "data")
     app.callback(
         Output("state", "children"),
         Output("pulse", "data"),
         Input("tick", "n_intervals"),
         State("pulse", "data"),
     )(answers.tick)
+    app.callback(Output("page", "data"), pulse)(answers.page)
     app.callback(
-        *(Output(name, "options") for name in CONTROLS[:5]),
-        *(Output(name, "value") for name in CONTROLS),
-        Output("followed", "data"),
-        Output("choice", "data"),
-        Input("asked", "data"),
-        Input("pulse", "data"),
-        State("followed", "data"),
-        *values,
+        Output("offered", "data"), Output("choice", "data"), Input("asked", "data"), pulse
     )(answers.choose)
-    app.callback(Output("page", "data"), Input("pulse", "data"))(answers.page)
     app.callback(
         Output("figures", "children"),
         Output("why-not", "children"),
         Output("drawn-for", "data"),
-        Input("choice", "data"),
-        Input("pulse", "data"),
+        choice,
+        pulse,
         State("drawn-for", "data"),
     )(answers.charts)
     app.callback(
@@ -181,17 +150,25 @@ def register(app: Dash, answers: Answers) -> None:
     )(answers.chart)
     app.callback(
         Output("followed-drawn", "data"),
-        Input("choice", "data"),
+        choice,
         Input("followed", "data"),
         Input("drawn-for", "data"),
     )(answers.followed)
     app.callback(
         Output("samples", "children"),
         Output("samples-section", "hidden"),
-        Input("choice", "data"),
+        choice,
         Input("at-step", "data"),
-        Input("pulse", "data"),
+        pulse,
     )(answers.samples)
+    app.callback(
+        Output("patterns-drawn", "data"),
+        Output("patterns-section", "hidden"),
+        choice,
+        Input("followed", "data"),
+        Input("at-step", "data"),
+        pulse,
+    )(answers.patterns)
     _register_scripts(app)
 
 
@@ -201,9 +178,11 @@ def _register_scripts(app: Dash) -> None:
     def script(name: str, *dependencies: Any) -> None:
         app.clientside_callback(ClientsideFunction("live", name), *dependencies)  # type: ignore[no-untyped-call]
 
-    script("asked", Output("asked", "data"), Input("live", "id"))
+    script("asked", Output("asked", "data"), Output("followed", "data"), Input("live", "id"))
+    script("offer", Input("offered", "data"))
     script("know", Input("page", "data"))
     script("address", Input("choice", "data"), Input("followed", "data"))
-    drawn = {"type": "drawn", "place": ALL}, {"type": "slot", "place": ALL}
-    script("show", Input(drawn[0], "data"), State(drawn[1], "id"))
-    script("list", Input("followed-drawn", "data"), State("followed-figures", "id"))
+    drawn, slots = {"type": "drawn", "place": ALL}, {"type": "slot", "place": ALL}
+    script("show", Input(drawn, "data"), State(slots, "id"))
+    for name in ("followed", "patterns"):
+        script("list", Input(f"{name}-drawn", "data"), State(f"{name}-figures", "id"))

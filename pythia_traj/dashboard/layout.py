@@ -1,4 +1,4 @@
-"""The components of the page."""
+"""The components that the server fills; what a reader chooses by stands in the page around them."""
 
 from typing import Any
 
@@ -7,13 +7,12 @@ from dash import dcc, html
 TICK = 2000
 """Milliseconds between two questions of the page whether anything is new."""
 
-CONTROLS = (
-    *("experiment", "models", "labels", "metric", "variant"),
-    *("layers", "heads", "controls", "several"),
+STORES = (
+    # What the page says: the choice asked for, the heads that are followed, the slider's step.
+    *("asked", "followed", "at-step"),
+    # What the server says: what changed, what there is to choose, what was settled and drawn.
+    *("pulse", "page", "offered", "choice", "drawn-for", "followed-drawn", "patterns-drawn"),
 )
-"""The components by which a reader chooses; each is named after the field of `Choice` it sets."""
-
-SEVERAL = {"lines": "each", "band": "as seeds: mean and band"}
 
 
 def aria(label: str) -> Any:
@@ -23,87 +22,28 @@ def aria(label: str) -> Any:
 
 def layout() -> Any:
     """All components; they are filled by callbacks."""
-    stores = ("asked", "choice", "pulse", "page", "drawn-for", "followed-drawn", "patterns-drawn")
     return html.Div(
         [
             dcc.Interval(id="tick", interval=TICK),
-            dcc.Store(id="followed", data=[]),
-            dcc.Store(id="at-step", data=None),
-            *(dcc.Store(id=name) for name in stores),
+            *(dcc.Store(id=name) for name in STORES),
             html.Div(id="state", role="status"),
-            html.Div([_choices(), _shown()], className="sides"),
+            html.P(id="why-not", className="quiet"),
+            html.Div(id="figures"),
+            _section("heads", "Heads at this step", html.Div(id="heads-table")),
+            html.Div(id="followed-figures"),
+            _section(
+                "patterns",
+                "Attention of followed heads at this step",
+                html.Div(id="patterns-figures"),
+            ),
+            _section("samples", "What models write at this step", html.Div(id="samples")),
         ],
         id="live",
     )
 
 
-def _choices() -> Any:
-    return html.Section(
-        [
-            html.H2("Show"),
-            _field("experiment", "Experiment", dcc.Dropdown(id="experiment", clearable=False)),
-            _field("models", "Models", _several_of("models")),
-            _field("labels", "Labels", _several_of("labels")),
-            _field(
-                "metric", "Metric", dcc.Dropdown(id="metric", placeholder="the report's figures")
-            ),
-            _field(
-                "variant", "Variant", dcc.Dropdown(id="variant", placeholder="as in the report")
-            ),
-            _field("layers", "Layers", _numbers("layers")),
-            _field("heads", "Heads", _numbers("heads")),
-            dcc.Checklist(id="controls", options=[{"label": "controls", "value": "yes"}]),
-            html.Fieldset(
-                [html.Legend("Several models"), dcc.RadioItems(id="several", options=SEVERAL)]
-            ),
-        ],
-        className="choices",
-        **aria("What is shown"),
-    )
-
-
-def _field(name: str, words: str, component: Any) -> Any:
-    return html.Div(
-        [html.Label(words, htmlFor=name, id=f"{name}-name"), component], className="field"
-    )
-
-
-def _several_of(name: str) -> Any:
-    return dcc.Dropdown(id=name, multi=True, placeholder="all")
-
-
-def _numbers(name: str) -> Any:
-    return dcc.Input(id=name, type="text", debounce=True, placeholder="all, or 0-3,7", value="")
-
-
-def _shown() -> Any:
-    return html.Div(
-        [
-            html.P(id="why-not", className="quiet"),
-            html.Div(id="figures"),
-            html.Section(
-                [html.H2("Heads at this step"), html.Div(id="heads-table")],
-                id="heads-section",
-                hidden=True,
-            ),
-            html.Div(id="followed-figures"),
-            html.Section(
-                [
-                    html.H2("Attention of followed heads at this step"),
-                    html.P(id="patterns-note", className="quiet"),
-                    html.Div(id="patterns-figures"),
-                ],
-                id="patterns-section",
-                hidden=True,
-            ),
-            html.Section(
-                [html.H2("What models write at this step"), html.Div(id="samples")],
-                id="samples-section",
-                hidden=True,
-            ),
-        ],
-        className="shown",
-    )
+def _section(name: str, heading: str, content: Any) -> Any:
+    return html.Section([html.H2(heading), content], id=f"{name}-section", hidden=True)
 
 
 def slot(place: int, of: dict[str, Any]) -> Any:

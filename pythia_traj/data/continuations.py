@@ -47,6 +47,14 @@ def separated(value: object) -> object:
     return tuple(prompts)
 
 
+Prompts = Annotated[
+    tuple[str, ...],
+    Len(1),
+    BeforeValidator(separated, json_schema_input_type=tuple[str, ...] | str),
+]
+"""One or more prompts, as a request gives them."""
+
+
 @dataclass(frozen=True)
 class PromptTexts(Data["BoundPromptTexts"]):
     """Prompts in words, to be continued.
@@ -58,11 +66,7 @@ class PromptTexts(Data["BoundPromptTexts"]):
         bos: whether BOS is prepended.
     """
 
-    prompts: Annotated[
-        tuple[str, ...],
-        Len(1),
-        BeforeValidator(separated, json_schema_input_type=tuple[str, ...] | str),
-    ] = PROMPTS
+    prompts: Prompts = PROMPTS
     tokens: Count = 32
     bos: bool = False
 

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from pythia_traj.data import documents, stdlib
 from pythia_traj.data.cutting import designs, draw, spaced, with_shuffled
-from pythia_traj.data.token_bytes import bytes_of_tokens
+from pythia_traj.data.token_bytes import own_bytes
 from pythia_traj.engines.streams import stream
 from pythia_traj.experiment import Count, D_co, Data, Vocabulary
 
@@ -113,7 +113,7 @@ class BoundTextTokens:
         corpus, column, bos = parameters.corpus, parameters.column, parameters.bos
         null_n = parameters.null_n
         rng = stream(seed, "text")
-        self._own_bytes = _own_bytes(vocabulary)
+        self._own_bytes = own_bytes(vocabulary)
         drawn = draw(
             vocabulary,
             measured(corpus, column),
@@ -222,18 +222,6 @@ def _part(corpus: str, column: str, part: Literal["train", "heldout"]) -> Iterat
 
 def _hash(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
-
-
-def _own_bytes(vocabulary: Vocabulary) -> list[bytes]:
-    """The bytes of each token of the vocabulary.
-
-    Without a tokenizer every token is empty.
-    """
-    return (
-        []
-        if vocabulary.tokenizer is None
-        else bytes_of_tokens(vocabulary.tokenizer, vocabulary.d_vocab)
-    )
 
 
 def class_of(token: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Which bytes of a text each token stands for."""
+"""Which bytes of a text each token stands for, and each token as text."""
 
 import json
 import re
@@ -65,6 +65,31 @@ def bytes_of_tokens(tokenizer: Tokenizer, d_vocab: int) -> list[bytes]:
         else:
             found[number] = bytes.fromhex(one[1]) if one else token.replace("\u2581", " ").encode()
     return found
+
+
+def own_bytes(vocabulary: Vocabulary) -> list[bytes]:
+    """The bytes of each token of a vocabulary; none where it has no tokenizer."""
+    if vocabulary.tokenizer is None:
+        return []
+    return bytes_of_tokens(vocabulary.tokenizer, vocabulary.d_vocab)
+
+
+def texts_of_tokens(ids: np.ndarray, of_token: list[bytes]) -> tuple[str, ...]:
+    r"""Each token as a reader sees it: with the space before a word, where it belongs to the token.
+
+    Bytes that are not a character stay visible, as `\xe2`. A token that the tokenizer lacks, as BOS
+    can be, is its number, as `[0]`.
+
+    Args:
+        ids: int64 [token].
+        of_token: the bytes that each token of the vocabulary stands for, from `own_bytes`.
+    """
+    return tuple(
+        of_token[one].decode(errors="backslashreplace")
+        if any(of_token[one : one + 1])
+        else f"[{one}]"
+        for one in ids.tolist()
+    )
 
 
 def _byte_characters() -> dict[str, int]:

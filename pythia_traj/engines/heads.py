@@ -38,6 +38,28 @@ def attention_in_band(pattern: Pattern, nearest: int, farthest: int, first_query
     return torch.stack(band).sum(0)
 
 
+def attention_entropy(pattern: Pattern, lengths: Int[Tensor, " batch"]) -> PerHead:
+    """Entropy of what a query attends to, mean over queries, in nats: 0 to `even_entropy`.
+
+    0 is all attention on one position. The first query has no choice, and adds 0 to the mean.
+
+    Args:
+        pattern: one layer's.
+        lengths: how many queries of each sequence count, from the first.
+    """
+    of_query: Tensor = torch.special.entr(pattern.float()).sum(-1)
+    beyond = torch.arange(pattern.shape[-2], device=pattern.device) >= lengths[:, None]
+    return of_query.masked_fill(beyond[:, None], 0).sum(-1) / lengths[:, None]
+
+
+def even_entropy(lengths: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    """The entropy of a head that attends to all positions up to its query alike, in nats.
+
+    Query q, from 0, has ln(q + 1); their mean is ln(length!) / length.
+    """
+    return torch.lgamma(lengths.double() + 1) / lengths
+
+
 def attention_after_earlier_copies(
     pattern: Pattern, length: int, copies: int, start: int
 ) -> tuple[PerHead, PerHead]:

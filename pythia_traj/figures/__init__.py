@@ -6,9 +6,9 @@ several models and labels share one figure. Rows without a value are not drawn; 
 `NothingToDraw` says why.
 
 A file for each experiment, with its figures and its `CHARTS`: loss.py, induction.py,
-head_roles.py, ngram.py, logit_lens.py, linear_probe.py, representation.py, weights.py,
-activations.py, memorization.py, samples.py, behaviour.py, logit_attribution.py, ablation.py,
-patching.py, transplant.py, attribution.py; beside them:
+attention.py, head_roles.py, ngram.py, logit_lens.py, linear_probe.py, representation.py,
+weights.py, activations.py, memorization.py, samples.py, behaviour.py, logit_attribution.py,
+ablation.py, patching.py, transplant.py, attribution.py; beside them:
 
 charts.py     which figures a report has, with headings and captions
 metric.py     the figure that fits one metric, whichever it is
@@ -39,6 +39,13 @@ from pythia_traj.figures.ablation import removed_heads_over_steps as removed_hea
 from pythia_traj.figures.ablation import sets_over_steps as sets_over_steps
 from pythia_traj.figures.activations import size_of_sites as size_of_sites
 from pythia_traj.figures.activations import size_over_steps as size_over_steps
+from pythia_traj.figures.attention import (
+    attention_entropy_of_heads as attention_entropy_of_heads,
+)
+from pythia_traj.figures.attention import (
+    attention_entropy_over_steps as attention_entropy_over_steps,
+)
+from pythia_traj.figures.attention import attention_pattern as attention_pattern
 from pythia_traj.figures.attribution import attribution_of_nodes as attribution_of_nodes
 from pythia_traj.figures.attribution import circuit_metric_over_steps as circuit_metric_over_steps
 from pythia_traj.figures.attribution import circuit_size_over_steps as circuit_size_over_steps

@@ -1,9 +1,8 @@
 """What a reader of a live page chose, and its form in an address."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import Literal
 from urllib.parse import parse_qsl, urlencode
 
 from pythia_traj.errors import ConfigError
@@ -52,27 +51,22 @@ class Choice:
         found: dict[str, list[str]] = {}
         for name, value in parse_qsl(query.removeprefix("?")[:_LONGEST]):
             found.setdefault(name, []).append(value)
-        return cls.from_words(found)
 
-    @classmethod
-    def from_words(cls, given: Mapping[str, list[str]]) -> "Choice":
-        """The choice of some words by field."""
-        values: dict[str, object] = {}
-        for field in fields(cls):
-            words = given.get(field.name, [])
-            if not words:
-                continue
-            if isinstance(field.default, tuple):
-                values[field.name] = tuple(dict.fromkeys(words))
-            elif isinstance(field.default, bool):
-                values[field.name] = words[-1] != "no"
-            else:
-                values[field.name] = words[-1]
-        if values.get("several") not in get_args(Several):
-            values.pop("several", None)
-        heads = values.get("followed", ())
-        assert isinstance(heads, tuple)
-        return cls(**values | {"followed": tuple(one for one in heads if HEAD.fullmatch(one))})  # type: ignore[arg-type]
+        def last(name: str) -> str:
+            return found.get(name, [""])[-1]
+
+        return cls(
+            experiment=last("experiment"),
+            models=tuple(dict.fromkeys(found.get("models", []))),
+            labels=tuple(dict.fromkeys(found.get("labels", []))),
+            metric=last("metric"),
+            variant=last("variant"),
+            layers=last("layers"),
+            heads=last("heads"),
+            controls=last("controls") != "no",
+            several="band" if last("several") == "band" else "lines",
+            followed=heads_of(found.get("followed")),
+        )
 
     def as_query(self) -> str:
         """As an address holds it: what is not the default.
@@ -94,6 +88,16 @@ class Choice:
         """Layer and head of those that are followed."""
         matches = [HEAD.fullmatch(one) for one in self.followed]
         return [(int(one[1]), int(one[2])) for one in matches if one]
+
+
+def heads_of(words: object) -> tuple[str, ...]:
+    """The heads among some words, each once; words come from a page, and may be anything.
+
+    >>> heads_of(["L0H1", "<b>", "L0H1"])
+    ('L0H1',)
+    """
+    some = words if isinstance(words, list | tuple) else []
+    return tuple(dict.fromkeys(one for one in some if isinstance(one, str) and HEAD.fullmatch(one)))
 
 
 def numbers_of(text: str, what: str) -> set[int] | None:

@@ -1,17 +1,22 @@
 """What is shown of one step: what models write there, and where followed heads attend."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
 
+from pythia_traj.analysis.heads import head_name
+from pythia_traj.analysis.patterns import Pattern, patterns_at
 from pythia_traj.analysis.samples import sample_texts
-from pythia_traj.errors import StoreError
+from pythia_traj.errors import PythiaTrajError, StoreError
+from pythia_traj.figures.attention import attention_pattern
 from pythia_traj.live.choice import Choice
 from pythia_traj.live.runs import Identity, identity
 from pythia_traj.live.watched import State, UnitOf, Watched
+from pythia_traj.reports.drawings import Drawing, Panel
 from pythia_traj.store.done import list_tables
 from pythia_traj.store.layout import Run
 from pythia_traj.store.read import read_run
@@ -20,7 +25,10 @@ _TABLES = 64
 """Tables of units that are kept."""
 
 MOST_MODELS = 4
-"""Models whose texts are shown beside each other."""
+"""Models and labels whose texts and patterns are shown."""
+
+MOST_HEADS = 3
+"""Followed heads whose patterns are shown."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +49,47 @@ class Written:
 def written_at(watched: Watched, state: State, choice: Choice, step: int) -> list[Written]:
     """What the chosen models write at a step, or at the last one before it that has it."""
     found: list[Written] = []
-    for (model, label), (at, unit) in _units_at(state, choice, "samples", step):
-        if len(found) == MOST_MODELS:
-            break
+    units = _units_at(state, choice, "samples", step)
+    for (model, label), (at, unit) in islice(units, MOST_MODELS):
         table = _table(watched, unit, "samples", label, at)
         if table is not None:
             texts = sample_texts(table)
             pairs = zip(texts["prompt"], texts["continuation"], strict=True)
             found.append(Written(f"{model} · {label}", at, tuple(pairs)))
     return found
+
+
+def patterns_at_step(watched: Watched, state: State, choice: Choice, step: int) -> list[Drawing]:
+    """What followed heads attend to on their prompts at a step, or at the last measured before it.
+
+    Of the heads that are followed the last ones, each in each of some models.
+    """
+    found: list[Drawing] = []
+    for (model, label), (at, unit) in islice(
+        _units_at(state, choice, "attention", step), MOST_MODELS
+    ):
+        table = _table(watched, unit, "patterns", label, at)
+        if table is None:
+            continue
+        for layer, head in choice.followed_heads[-MOST_HEADS:]:
+            try:
+                patterns = patterns_at(table, at, layer, head)
+            except PythiaTrajError:
+                # A damaged pattern costs itself.
+                continue
+            if patterns:
+                found.append(
+                    _of_head(f"{head_name(layer, head)} · {model} · {label}", at, patterns)
+                )
+    return found
+
+
+def _of_head(of: str, step: int, patterns: Sequence[Pattern]) -> Drawing:
+    caption = (
+        f"At step {step:,}: from each token, downwards, to those before it, from left to right."
+    )
+    panels = tuple(Panel(one.prompt, attention_pattern(one)) for one in patterns)
+    return Drawing(of, caption, panels)
 
 
 def _units_at(

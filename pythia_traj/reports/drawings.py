@@ -77,7 +77,7 @@ def in_order(rows: pd.DataFrame) -> list[str]:
 
 
 ORDER = (
-    *("loss", "induction", "head_roles", "ngram", "logit_lens", "linear_probe"),
+    *("loss", "induction", "attention", "head_roles", "ngram", "logit_lens", "linear_probe"),
     *("representation", "weights", "activations", "memorization", "samples"),
     *("behaviour", "logit_attribution", "ablation", "patching", "transplant", "attribution"),
 )

@@ -247,7 +247,6 @@ def _labels(units: Mapping[tuple[str, str], Sequence[tuple[Found, Footer]]]) -> 
 
 def _tables(run: Run) -> tuple[pd.DataFrame, list[str]]:
     """The tables and tensors, and notes on damaged ones."""
-    names = {kind: name for name, kind in TYPES.items()}
     columns = ("table", "column", "type", "nullable", "labels", "units")
     rows: list[tuple[Any, ...]] = []
     notes: list[str] = []
@@ -264,13 +263,21 @@ def _tables(run: Run) -> tuple[pd.DataFrame, list[str]]:
             fields.setdefault(field.name, []).append((label, field))
         units = Counter(found.label for found in files.there)
         for name, known in fields.items():
-            kinds = dict.fromkeys(names.get(field.type, str(field.type)) for _, field in known)
+            kinds = dict.fromkeys(_type_name(field.type) for _, field in known)
             labels = tuple(label for label, _ in known if label)
             count = sum(units[label] for label, _ in known)
             nullable = any(field.nullable for _, field in known)
             rows.append((table, name, " or ".join(kinds), nullable, labels, count))
         notes += files.say_left_out()
     return pd.DataFrame(rows, columns=columns), notes
+
+
+def _type_name(kind: pa.DataType) -> str:
+    """The name of a type in a declaration; of another one, Arrow's.
+
+    Lists are found by comparing: in a file, what they hold has another name than in memory.
+    """
+    return next((name for name, known in TYPES.items() if known == kind), str(kind))
 
 
 def _fields(files: Files) -> Iterator[tuple[str, pa.Field]]:

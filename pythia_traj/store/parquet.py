@@ -41,6 +41,7 @@ TYPES = {
     "float64": pa.float64(),
     "list<int32>": pa.list_(pa.int32()),
     "list<float32>": pa.list_(pa.float32()),
+    "list<string>": pa.list_(pa.string()),
 }
 
 _MAGIC, _TAIL = b"PAR1", 8

@@ -105,6 +105,9 @@ def _table(
 
 def _array(column: schema.Column, values: Sequence[Any]) -> pa.Array:
     kind = TYPES[column.type]
+    if column.type.startswith("list") and any(isinstance(value, str) for value in values):
+        # pyarrow makes a list of its characters.
+        raise ValueError(f"column {column.name!r}: a text where a list is expected: give [text]")
     try:
         array = pa.array(values, type=kind)
         if "int" in column.type:

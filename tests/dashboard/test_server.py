@@ -303,9 +303,9 @@ def test_a_view_opens_on_the_step_and_axis_that_the_address_has(client):
     assert view == {"axis": "tokens", "step": 512}
 
 
-def test_a_session_of_requests_leaves_the_run_as_it_was(run):
-    before = tree(run.path)
-    with dashboard(run.path, port=0) as served:
+def test_a_session_of_requests_leaves_the_run_as_it_was(made):
+    before = tree(made.path)
+    with dashboard(made.path, port=0) as served:
         client = Client(served.port)
         for path in (*PATHS, "view.html?experiment=induction&followed=L1H1"):
             client.get(path)
@@ -315,7 +315,7 @@ def test_a_session_of_requests_leaves_the_run_as_it_was(run):
         client.ask_for_chart({"choice": "experiment=loss", "place": 0})
         client.post(b"{")
         client.get(method="DELETE")
-    assert tree(run.path) == before
+    assert tree(made.path) == before
 
 
 HOSTILE = "<b onclick=alert(1)>{%config%}{{7*7}}\"'&amp; %s"
@@ -368,18 +368,18 @@ def test_a_page_of_an_empty_run_is_answered_and_shows_the_first_unit(tmp_path, r
         assert len(chosen["experiment"]["options"]) == 2
 
 
-def test_a_run_that_is_gone_is_said_and_the_server_still_answers(run, tmp_path):
-    with dashboard(run.path, port=0) as served:
+def test_a_run_that_is_gone_is_said_and_the_server_still_answers(made, tmp_path):
+    with dashboard(made.path, port=0) as served:
         client = Client(served.port)
-        run.path.rename(tmp_path / "aside")
+        made.path.rename(tmp_path / "aside")
         watching = served.watching
         until(lambda: watching.error)
-        assert watching.error == f"{run.path} is not a run directory: it has no run.json"
+        assert watching.error == f"{made.path} is not a run directory: it has no run.json"
         said = client.ask("state.children").text
         assert "The last look failed: " in said
         assert "it has no run.json" in said
         assert client.get("view.html?experiment=loss").status == 200
         assert client.ask("samples.children", choice="experiment=loss").status == 200
-        (tmp_path / "aside").rename(run.path)
+        (tmp_path / "aside").rename(made.path)
         until(lambda: not watching.error)
         assert "The last look failed" not in client.ask("state.children").text

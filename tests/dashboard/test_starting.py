@@ -143,10 +143,10 @@ def test_an_open_server_says_that_its_address_holds_a_token(small_run):
         worker.communicate(timeout=30)
 
 
-def test_looks_go_on_after_an_error_of_a_drawing_is_said(run, monkeypatch):
+def test_an_error_that_ends_the_looking_is_said(made, monkeypatch):
     seen = []
     monkeypatch.setattr(threading, "excepthook", lambda found: seen.append(found.exc_type))
-    watched = Watched([run.path])
+    watched = Watched([made.path])
 
     def between(_):
         raise ZeroDivisionError

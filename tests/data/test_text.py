@@ -17,9 +17,9 @@ from pythia_traj.data.text import (
     TOKEN_CLASSES,
     TextTokens,
     bands,
-    bytes_of_tokens,
     class_of,
 )
+from pythia_traj.data.token_bytes import bytes_of_tokens
 from pythia_traj.errors import DataError
 from pythia_traj.experiment import Vocabulary
 from tests.support import byte_tokenizer

@@ -202,6 +202,10 @@ OF_TENSORS: dict[str, Case] = {
     "heads.attention_at_offset": lambda a: partial(heads.attention_at_offset, a.pattern, 2, 3),
     "heads.attention_to_first": lambda a: partial(heads.attention_to_first, a.pattern, 2),
     "heads.attention_in_band": lambda a: partial(heads.attention_in_band, a.pattern, 1, 2, 3),
+    "heads.attention_entropy": lambda a: partial(
+        heads.attention_entropy, a.pattern, a.ints(LENGTH, ITEMS) + 1
+    ),
+    "heads.even_entropy": lambda a: partial(heads.even_entropy, a.ints(LENGTH, ITEMS) + 1),
     "heads.attention_after_earlier_copies": lambda a: partial(
         heads.attention_after_earlier_copies, a.pattern, LENGTH // 3, 3, 0
     ),

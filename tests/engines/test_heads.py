@@ -1,5 +1,7 @@
 """Attention measures: known patterns give known numbers, TransformerLens's own detector agrees."""
 
+import math
+
 import pytest
 import torch
 
@@ -43,6 +45,36 @@ def test_attention_to_the_first_token_and_in_a_band():
     third_back = attending(40, lambda query: query - 3)
     assert heads.attention_in_band(third_back, 2, 5, 20).item() == 1
     assert heads.attention_in_band(attending(40, lambda query: query - 6), 2, 5, 20).item() == 0
+
+
+def test_entropy_of_attention_is_that_of_each_query_averaged():
+    shares = torch.tensor([[1, 0, 0], [0.25, 0.75, 0], [0.5, 0.25, 0.25]])
+    second = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
+    third = 0.5 * math.log(2) + 2 * 0.25 * math.log(4)
+    for length, of_queries in ((3, (0, second, third)), (2, (0, second)), (1, (0,))):
+        found = heads.attention_entropy(shares[None, None], torch.tensor([length]))
+        assert found.item() == pytest.approx(sum(of_queries) / length)
+
+
+def test_entropy_is_0_on_one_position_and_greatest_where_attention_is_even():
+    lengths = torch.tensor([10])
+    for target in (lambda query: 0, lambda query: query, lambda query: query - 1):
+        assert heads.attention_entropy(attending(10, target), lengths).item() == 0
+    even = heads.even_entropy(lengths).item()
+    assert even == pytest.approx(math.log(math.factorial(10)) / 10)
+    found = heads.attention_entropy(uniform_causal(10), lengths).item()
+    assert found == pytest.approx(even, abs=1e-6)
+    some = torch.rand(1, 5, 10, 10, generator=torch.Generator().manual_seed(0)).tril()
+    spread = heads.attention_entropy(some / some.sum(-1, keepdim=True), lengths)
+    assert ((spread > 0) & (spread < even)).all()
+
+
+def test_each_sequence_has_the_entropy_of_its_own_queries():
+    lengths = torch.tensor([10, 4])
+    both = uniform_causal(10).expand(2, 3, 10, 10)
+    found = heads.attention_entropy(both, lengths)
+    assert found.shape == (2, 3)
+    torch.testing.assert_close(found, heads.even_entropy(lengths).float()[:, None].expand(2, 3))
 
 
 def test_olssons_conventions_have_their_stated_bounds():

@@ -25,6 +25,7 @@ OWN = str(Path(__file__).with_name("own_task.jsonl"))
 SMALL = {
     "ablation": {"task": OWN, "sets": "L0H1+L1H2"},
     "activations": {"n": 4, "length": 20, "null_n": 2},
+    "attention": {"prompts": "def one|class\nof two", "length": 12},
     "attribution": {
         "task": OWN,
         "sizes": "5,20,60",

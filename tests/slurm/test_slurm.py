@@ -170,9 +170,9 @@ def test_the_demo_is_done_by_four_tasks_on_two_nodes(slurm, eight, tmp_path):
     done = run_cli("submit", DEMO, "--executor", "slurm", "--jobs", 4, "--out", out, *words)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(
-        rf"20 to do, 0 already there; job [0-9]+: 4 tasks; logs: {out}/jobs\n", done.stdout
+        rf"24 to do, 0 already there; job [0-9]+: 4 tasks; logs: {out}/jobs\n", done.stdout
     )
-    slurm.wait(lambda: pt.status(out).done == 20, 240)
+    slurm.wait(lambda: pt.status(out).done == 24, 240)
     devices = [path.read_text().split() for path in seen.iterdir()]
     assert sorted(devices) == [["n1", "0"], ["n1", "1"], ["n2", "0"], ["n2", "1"]]
     settings = {"model": str(eight), "steps": "0,2,5,7", "toy_seed": None}

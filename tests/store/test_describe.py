@@ -19,7 +19,13 @@ from pythia_traj.store.tables import UnitId
 from pythia_traj.store.unit import write_model, write_unit
 from pythia_traj.values import Key, Rows
 
-EDGES = {"edges": (Column("sender", "dictionary", False, "where it begins"),)}
+EDGES = {
+    "edges": (
+        Column("sender", "dictionary", False, "where it begins"),
+        Column("texts", "list<string>", False, "its texts"),
+        Column("scores", "list<float32>", True, "their scores"),
+    )
+}
 
 
 def induction(step):
@@ -40,7 +46,7 @@ def ablation(step):
     for size in (10, 2):
         rows.add(Key("effect", "mean", "set", part=f"top{size}", target="nll", size=size), 1.0)
     rows.add(Key("effect", "zero", "head", 0, 1, target="logit_diff"), 1.0)
-    rows.table("edges", {"sender": ["a"]})
+    rows.table("edges", {"sender": ["a"], "texts": [["b", "c"]], "scores": [None]})
     rows.tensors("acts", {"x": np.zeros(2, np.float32)})
     return rows
 
@@ -201,7 +207,10 @@ def test_it_prints_itself_in_short(found):
     ]
     assert tables.rows[:2] == (
         ("acts", "4", "ablation", "tensors"),
-        ("edges", "4", "ablation", "sender (dictionary)"),
+        (
+            *("edges", "4", "ablation"),
+            "sender (dictionary), texts (list<string>), scores (list<float32>)",
+        ),
     )
     text, page = repr(found), found._repr_html_()
     for word in ("prefix_matching", "two_halves", "logit_diff", "sender (dictionary)"):

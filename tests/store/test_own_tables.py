@@ -29,6 +29,13 @@ def unit(step=1):
     return UnitId("m", "mine", "eap", "toy", f"step{step}", None, step, None)
 
 
+TEXTS = (Column("texts", "list<string>", True, "some texts"),)
+
+
+def unit_with_texts(values):
+    return own_table(unit(), "mine", {"texts": values}, {"mine": TEXTS})
+
+
 DECLARED = {
     "a unit's own": (
         [Column("tokens", "int32", False, "their ids")],
@@ -132,6 +139,27 @@ def test_a_table_has_the_units_columns_in_front_and_the_declared_types(columns):
     assert table.schema == arrow_schema((*UNIT_COLUMNS, *EDGES))
     assert table.select(GOOD).to_pydict() == columns
     assert set(table["revision"].to_pylist()) <= {"step512"}
+
+
+def test_lists_of_texts_are_kept_as_they_are():
+    lists = [["a", " b"], [], None, ["\x00", "é", "\\xe2"], ("tuple",)]
+    kept = unit_with_texts(lists)["texts"].to_pylist()
+    assert kept == [None if one is None else list(one) for one in lists]
+
+
+NOT_TEXTS = {
+    "a text alone": ("abc", "a text where a list is expected: give [text]"),
+    "numbers": ([1, 2], "got a 'int' object"),
+    "a number": (1, "was not a sequence"),
+    "lists of lists": ([["a"]], "got a 'list' object"),
+    "half of a pair": (["\ud800"], "surrogates not allowed"),
+}
+
+
+@pytest.mark.parametrize(("value", "message"), NOT_TEXTS.values(), ids=NOT_TEXTS)
+def test_what_is_not_a_list_of_texts_is_refused(value, message):
+    with pytest.raises(ValueError, match=f"^table 'mine', column 'texts': .*{re.escape(message)}"):
+        unit_with_texts([["a"], value])
 
 
 EXPERIMENT = '''

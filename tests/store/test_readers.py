@@ -39,6 +39,7 @@ EDGES = {
         Column("text", "string", True, "free text"),
         Column("ids", "list<int32>", True, "some tokens"),
         Column("scores", "list<float32>", True, "their scores"),
+        Column("texts", "list<string>", True, "the same as texts"),
     )
 }
 
@@ -274,6 +275,7 @@ def three_kinds(tmp_path):
     every = edges(
         ["a", "b"], kind=["q", None], layer=[35, None], kept=[True, None], score=[0.5, None],
         text=["x", None], ids=[[1, 2], None], scores=[[0.5], None],
+        texts=[["x", " y"], None],
     )  # fmt: skip
     for step, made in ((0, edges([])), (512, edges(["a"])), (143000, every)):
         write_edges(run, step, made)
@@ -284,12 +286,16 @@ def as_words(kind):
     return pa.string() if pa.types.is_dictionary(kind) or pa.types.is_large_string(kind) else kind
 
 
+def is_list(kind):
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind)
+
+
 def as_arrow(kinds):
     """Types without the ways in which readers hold the same: words in a dictionary, lists of large
     offsets.
     """
     return {
-        name: pa.list_(kind.value_type) if pa.types.is_large_list(kind) else as_words(kind)
+        name: pa.list_(as_words(kind.value_type)) if is_list(kind) else as_words(kind)
         for name, kind in kinds.items()
     }
 
@@ -304,6 +310,7 @@ OF_DUCKDB = {
     "DOUBLE": pa.float64(),
     "INTEGER[]": pa.list_(pa.int32()),
     "FLOAT[]": pa.list_(pa.float32()),
+    "VARCHAR[]": pa.list_(pa.string()),
 }
 
 

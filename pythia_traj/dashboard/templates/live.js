@@ -15,6 +15,7 @@ if (["tokens", "loss"].includes(asked.get("axis"))) chooseAxis(asked.get("axis")
 if (["light", "dark"].includes(asked.get("theme"))) setTheme(asked.get("theme"));
 if (asked.get("training") === "no") VIEW.training = training.checked = false;
 VIEW.zoom = Object.fromEntries(asked.getAll("zoom").map(zoomOf).filter(Boolean));
+VIEW.hidden = new Set(asked.getAll("hidden")); // lines that were hidden by a legend, as `name:line`
 
 // `name:x0:x1:y0:y1`, as an address holds what a figure was zoomed to.
 function zoomOf(text) {
@@ -33,6 +34,7 @@ function query() {
   if (VIEW.chosenTheme) found.set("theme", VIEW.chosenTheme);
   if (!VIEW.training) found.set("training", "no");
   for (const [name, ends] of Object.entries(VIEW.zoom)) found.append("zoom", [name, ...ends].join(":"));
+  for (const line of VIEW.hidden) found.append("hidden", line);
   return found.toString();
 }
 
@@ -40,6 +42,61 @@ function writeAddress() {
   const now = query(), link = document.getElementById("save-view");
   history.replaceState(null, "", now ? `?${now}` : location.pathname);
   link.href = `${link.href.split("?")[0]}?${now}`;
+}
+
+// --- what is chosen -----------------------------------------------------------------------------
+
+const form = document.getElementById("choices");
+
+// What the reader asks for, as an address has it.
+function askFor() {
+  const found = new URLSearchParams();
+  for (const name of ["experiment", "metric", "variant", "layers", "heads"])
+    if (form.elements[name].value.trim()) found.set(name, form.elements[name].value.trim());
+  for (const name of ["models", "labels"])
+    for (const box of form.querySelectorAll(`input[name=${name}]:checked`)) found.append(name, box.value);
+  if (!form.elements.controls.checked) found.set("controls", "no");
+  if (form.elements.several.value !== "lines") found.set("several", form.elements.several.value);
+  dash_clientside.set_props("asked", { data: found.toString() });
+}
+
+form.addEventListener("change", askFor);
+form.addEventListener("submit", (event) => event.preventDefault());
+
+function offerOne(name, words, chosen) {
+  const select = form.elements[name], none = select.dataset.none;
+  const options = [...(none ? [made("option", { value: "", textContent: none })] : []),
+    ...words.map((word) => made("option", { value: word, textContent: word }))];
+  const now = options.map((option) => option.value).join("\n");
+  // A list that is open stays so where it is the same.
+  if (select.dataset.words !== now) select.replaceChildren(...options);
+  select.dataset.words = now;
+  select.value = chosen;
+}
+
+// A box for each; none chosen is all of them.
+function offerSeveral(name, words, chosen) {
+  const group = form.querySelector(`[data-several=${name}]`), now = words.join("\n");
+  if (group.dataset.words !== now)
+    group.replaceChildren(group.firstElementChild, ...words.map((word) => made("label", {},
+      made("input", { type: "checkbox", name, value: word }), ` ${word}`)));
+  group.dataset.words = now;
+  group.hidden = words.length < 2;
+  for (const box of group.querySelectorAll("input"))
+    box.checked = chosen.length === 0 || chosen.includes(box.value);
+}
+
+function offer(offered) {
+  const { choice: chosen } = offered;
+  offerOne("experiment", offered.experiments, chosen.experiment);
+  offerOne("metric", offered.metrics, chosen.metric);
+  offerOne("variant", offered.variants, chosen.variant);
+  offerSeveral("models", offered.models, chosen.models);
+  offerSeveral("labels", offered.labels, chosen.labels);
+  for (const name of ["layers", "heads"])
+    if (document.activeElement !== form.elements[name]) form.elements[name].value = chosen[name];
+  form.elements.controls.checked = chosen.controls;
+  form.elements.several.value = chosen.several;
 }
 
 // --- figures ------------------------------------------------------------------------------------
@@ -94,12 +151,26 @@ function panelOf(id, panel) {
   return made("div", { className: "panel" }, ...parts, holder, saving);
 }
 
-// The reader's zoom is in the address, by the name of the figure.
-function zoomed(layout, name) {
-  const ends = VIEW.zoom[name];
-  if (!ends) return;
-  layout.xaxis = { ...layout.xaxis, range: ends.slice(0, 2), autorange: false };
-  layout.yaxis = { ...layout.yaxis, range: ends.slice(2), autorange: false };
+// What the reader zoomed to, and hid by a legend, is in the address, by the name of the figure.
+onDisplay.push((data, layout, holder) => {
+  const name = holder.dataset.name, ends = VIEW.zoom[name];
+  if (ends) {
+    layout.xaxis = { ...layout.xaxis, range: ends.slice(0, 2), autorange: false };
+    layout.yaxis = { ...layout.yaxis, range: ends.slice(2), autorange: false };
+  }
+  for (const trace of data) if (VIEW.hidden.has(lineOf(name, trace))) trace.visible = "legendonly";
+});
+
+function lineOf(name, trace) {
+  return `${name}:${trace.legendgroup || trace.name}`;
+}
+
+function onHidden(holder) {
+  for (const trace of holder.data) {
+    const line = lineOf(holder.dataset.name, trace);
+    if (trace.visible === "legendonly") VIEW.hidden.add(line); else VIEW.hidden.delete(line);
+  }
+  writeAddress();
 }
 
 function onZoom(holder, change) {
@@ -199,7 +270,12 @@ function setAxes() {
 
 let resting = null;
 
+let zoomedOn = VIEW.axis;
+
 onView.push(() => {
+  // A zoom is of the axis that it was made on.
+  if (VIEW.axis !== zoomedOn) VIEW.zoom = {};
+  zoomedOn = VIEW.axis;
   writeAddress();
   showHeads();
   clearTimeout(resting);
@@ -213,6 +289,7 @@ onDrawn.push((holder, isFirst) => {
       if (head) follow(head);
     });
     holder.on("plotly_relayout", (change) => onZoom(holder, change));
+    holder.on("plotly_restyle", () => onHidden(holder));
   }
   if ((figures.get(holder).layout.meta || {}).at) showHeads();
 });
@@ -238,7 +315,8 @@ document.getElementById("copy-link").addEventListener("click", async ({ target }
 const shown = new Map();
 window.dash_clientside = window.dash_clientside || {};
 window.dash_clientside.live = {
-  asked: () => location.search,
+  asked: () => [location.search, asked.getAll("followed")],
+  offer: (offered) => { if (offered) offer(offered); },
   know: (page) => {
     if (!page) return;
     PAGE = page;

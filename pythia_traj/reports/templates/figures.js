@@ -15,6 +15,7 @@ const coming = new Map(); // the promises of the same
 const near = new Set(); // holders in sight
 const stale = new Set(); // holders that do not show what VIEW says
 const onDrawn = []; // functions that receive a holder that was drawn, and whether for the first time
+const onDisplay = []; // functions that may change what Plotly is given for a holder
 const onView = []; // functions that are called after a change of VIEW
 
 function themeNow() {
@@ -133,6 +134,7 @@ function redraw(holder) {
   if (!figures.has(holder)) return;
   const { data, layout } = displayed(figures.get(holder), VIEW);
   if (paper.matches) layout.width = PRINTED_WIDTH;
+  for (const change of onDisplay) change(data, layout, holder);
   const isFirst = !holder.dataset.drawn;
   Plotly.react(holder, data, layout, CONFIG);
   if (holder.dataset.printed && !paper.matches) Plotly.Plots.resize(holder);
