@@ -52,8 +52,8 @@ def test_the_page_and_its_files_are_served(client, page):
 
 
 def test_a_browser_gets_what_it_asks_for_until_a_figure_is_drawn(client):
-    chosen = client.ask("experiment.options", asked="?experiment=loss").json["response"]
-    assert chosen["experiment"]["options"][0] == {"label": "loss", "value": "loss"}
+    chosen = client.ask("offered.data", asked="?experiment=loss").json["response"]
+    assert chosen["offered"]["data"]["experiments"] == ["loss", "induction"]
     query = chosen["choice"]["data"]
     assert query == "experiment=loss"
     slots = client.ask("figures.children", choice=query).json["response"]["figures"]["children"]
@@ -242,11 +242,9 @@ HOSTILE_VALUES = [5, -1, 1.5, True, [], {}, ["x"] * 3, {"a": []}, [[["x"]]], "\u
 
 @pytest.mark.parametrize("value", HOSTILE_VALUES, ids=range(len(HOSTILE_VALUES)))
 def test_values_that_no_page_sends_are_answered_somehow_without_a_traceback(client, value):
-    controls = ("experiment", "models", "labels", "metric", "variant", "layers", "heads",
-                "controls", "several")  # fmt: skip
     answers = [
-        client.ask("experiment.options", asked=value),
-        client.ask("experiment.options", asked="", **dict.fromkeys(controls, value)),
+        client.ask("offered.data", asked=value),
+        client.ask("patterns-drawn.data", choice="", followed=value, **{"at-step": value}),
         client.ask("figures.children", choice=value),
         client.ask("followed-drawn.data", choice="experiment=induction", followed=value),
         client.ask("samples.children", choice="", **{"at-step": value}),
@@ -309,7 +307,7 @@ def test_a_session_of_requests_leaves_the_run_as_it_was(made):
         client = Client(served.port)
         for path in (*PATHS, "view.html?experiment=induction&followed=L1H1"):
             client.get(path)
-        client.ask("experiment.options", asked="")
+        client.ask("offered.data", asked="")
         client.ask("state.children")
         client.ask("samples.children", choice="experiment=loss")
         client.ask_for_chart({"choice": "experiment=loss", "place": 0})
@@ -331,7 +329,7 @@ def test_hostile_names_are_text_in_the_page_and_in_what_is_sent(tmp_path, small_
     with dashboard(run.path, port=0) as served:
         client = Client(served.port)
         page, view = client.get(), client.get("view.html")
-        chosen = client.ask("experiment.options", asked="").json["response"]
+        chosen = client.ask("offered.data", asked="").json["response"]
         said = client.ask("state.children").json["response"]["state"]["children"]
         charts = client.ask("figures.children", choice=chosen["choice"]["data"]).json["response"]
     for answer in (page, view):
@@ -342,8 +340,8 @@ def test_hostile_names_are_text_in_the_page_and_in_what_is_sent(tmp_path, small_
     (title,) = re.findall(r"<title>(.*?)</title>", page.text)
     assert "config" in title
     assert "requests_pathname_prefix" not in title
-    assert chosen["experiment"]["options"] == [{"label": f"e{HOSTILE}", "value": f"e{HOSTILE}"}]
-    assert chosen["metric"]["options"][0]["value"].endswith(HOSTILE)
+    assert chosen["offered"]["data"]["experiments"] == [f"e{HOSTILE}"]
+    assert chosen["offered"]["data"]["metrics"][0].endswith(HOSTILE)
     assert len(charts["figures"]["children"]) > 0
     texts = json.dumps(said)
     assert "dangerously" not in texts
@@ -355,8 +353,8 @@ def test_a_page_of_an_empty_run_is_answered_and_shows_the_first_unit(tmp_path, r
     with dashboard(run.path, port=0) as served:
         client = Client(served.port)
         assert client.get("view.html").status == 404
-        chosen = client.ask("experiment.options", asked="").json["response"]
-        assert (chosen["experiment"]["options"], chosen["choice"]["data"]) == ([], "")
+        chosen = client.ask("offered.data", asked="").json["response"]
+        assert (chosen["offered"]["data"]["experiments"], chosen["choice"]["data"]) == ([], "")
         found = client.ask("figures.children", choice="").json["response"]
         assert (found["figures"]["children"], found["why-not"]["children"]) == ([], "")
         assert client.ask("followed-drawn.data", choice="", followed=["L0H0"]).status == 200
@@ -364,8 +362,8 @@ def test_a_page_of_an_empty_run_is_answered_and_shows_the_first_unit(tmp_path, r
         assert client.ask("page.data").json["response"]["page"]["data"]["steps"] == []
         write_units(run, rows_of(steps=(0, 512)))
         until(lambda: len(served.watching.watched.state.units) == 4)
-        chosen = client.ask("experiment.options", asked="").json["response"]
-        assert len(chosen["experiment"]["options"]) == 2
+        chosen = client.ask("offered.data", asked="").json["response"]
+        assert len(chosen["offered"]["data"]["experiments"]) == 2
 
 
 def test_a_run_that_is_gone_is_said_and_the_server_still_answers(made, tmp_path):

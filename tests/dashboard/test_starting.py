@@ -54,6 +54,13 @@ def test_several_runs_are_one_page(small_run, rows_of, tmp_path):
     assert "<title>run, other</title>" in text
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_a_name_of_this_machine_is_one_address(small_run, host):
+    with dashboard(small_run, port=0, host=host) as page:
+        assert page.url.startswith(f"http://{host}:{page.port}/")
+        assert Client(page.port).get().status == 200
+
+
 def test_a_port_that_is_taken_is_one_sentence(small_run, taken, cli):
     words = f"cannot listen on 127.0.0.1, port {taken} (Address already in use): give --port 0"
     with pytest.raises(ConfigError) as refused, dashboard(small_run, port=taken):
@@ -120,7 +127,7 @@ def test_the_command_prints_the_address_and_ends_at_a_signal(small_run, number, 
             began = time.monotonic()
             worker.send_signal(number)
             out, err = worker.communicate(timeout=30)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 4
     finally:
         worker.kill()
         worker.wait()
