@@ -180,6 +180,18 @@ def test_figures_need_no_torch():
     assert "torch" not in loaded
 
 
+def test_serving_a_page_needs_no_torch(tmp_path):
+    code = (
+        "from urllib.request import urlopen; from pythia_traj.store.layout import Run;"
+        " from pathlib import Path; from pythia_traj.dashboard.serving import dashboard\n"
+        f"run = Run.create(Path({str(tmp_path / 'run')!r})).path\n"
+        "with dashboard(run, port=0) as page: urlopen(page.url).read()"
+    )
+    loaded = loaded_by(code)
+    assert "dash" in loaded
+    assert "torch" not in loaded
+
+
 @pytest.mark.parametrize(
     "command",
     [

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pythia_traj.cli.output import say
+from pythia_traj.errors import Interrupted
 
 
 def dashboard(
@@ -36,7 +37,11 @@ def dashboard(
         say(f"dashboard: {page.url}")
         if page.wants_token:
             say("whoever has this address sees the runs: it holds a token", err=True)
-        page.wait()
+        try:
+            page.wait()
+        except Interrupted as stopped:
+            # That is how it ends: what a sweep says then is not so here.
+            raise typer.Exit(128 + stopped.signum) from None
 
 
 def add_to(app: typer.Typer) -> None:

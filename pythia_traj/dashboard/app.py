@@ -95,16 +95,17 @@ def _packed(name: str) -> bytes:
 
 def _serve_view(server: Flask, answers: Answers, title: str) -> None:
     @server.get("/view.html")
-    def view() -> Response | tuple[str, int]:
+    def view() -> Response:
         runs, views = answers.watching.watched.state, answers.views
         wanted: Mapping[str, str] = request.args
         query = request.query_string.decode("ascii", "replace")
         if not runs.experiments:
-            return "nothing is measured yet", 404
+            return Response("nothing is measured yet", 404, mimetype="text/plain")
         try:
             page = view_page(runs, views, title, query, wanted)
         except (ConfigError, AnalysisError) as error:
-            return str(error), 400
+            # It quotes the address: as HTML that could hold anything.
+            return Response(str(error), 400, mimetype="text/plain")
         answer = Response(page, mimetype="text/html")
         answer.headers["Content-Disposition"] = 'attachment; filename="view.html"'
         return answer

@@ -42,6 +42,7 @@ def _known(view: Mapping[str, str], steps: list[int]) -> dict[str, str | int]:
     found: dict[str, str | int] = {}
     if view.get("axis") in AXES:
         found["axis"] = view["axis"]
-    if view.get("step", "").isdecimal() and int(view["step"][:12]) in steps:
-        found["step"] = int(view["step"])
+    step = next((step for step in steps if str(step) == view.get("step")), None)
+    if step is not None:
+        found["step"] = step
     return found

@@ -8,6 +8,7 @@ import hmac
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 from ipaddress import ip_address
 from urllib.parse import urlencode
 
@@ -15,7 +16,7 @@ from flask import Flask, Response, redirect, request
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
-_COOKIE = "pythia_traj_token"
+_COOKIE = "pythia_traj"
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,14 @@ class Guard:
         known = {*LOOPBACK, host.lower().strip("[]"), *further}
         return cls(frozenset(known), prefix, "" if alone else secrets.token_urlsafe(24))
 
+    @property
+    def cookie(self) -> str:
+        """The name of the cookie that holds the token.
+
+        It is this server's own: a browser sends those of all ports of a host to each of them.
+        """
+        return f"{_COOKIE}_{sha256(self.token.encode()).hexdigest()[:12]}"
+
     def protect(self, server: Flask, scripts: Iterable[str]) -> None:
         """Checks each request of a server, and sends its policy with each answer.
 
@@ -61,7 +70,7 @@ class Guard:
                 return "this server does not answer to that host name", 403
             if request.method not in ("GET", "HEAD", "POST"):
                 return "this server only answers GET and POST", 405
-            if not self.token or self._knows(request.cookies.get(_COOKIE, "")):
+            if not self.token or self._knows(request.cookies.get(self.cookie, "")):
                 return None
             given = request.args.get("token", "")
             if not self._knows(given):
@@ -69,7 +78,9 @@ class Guard:
             # The token does not stay in the address, which a reader may pass on.
             rest = [(name, one) for name, one in request.args.items(multi=True) if name != "token"]
             answer = redirect(f"{self.prefix}?{urlencode(rest)}" if rest else self.prefix)
-            answer.set_cookie(_COOKIE, given, httponly=True, samesite="Strict", path=self.prefix)
+            # Lax: a strict one is not sent by who comes from a link in another site's page, and no
+            # question that a foreign page may ask with it changes anything.
+            answer.set_cookie(self.cookie, given, httponly=True, samesite="Lax", path=self.prefix)
             return answer  # type: ignore[return-value]
 
         @server.after_request
@@ -81,7 +92,7 @@ class Guard:
             return answer
 
     def _knows(self, given: str) -> bool:
-        return hmac.compare_digest(given.encode(), self.token.encode())
+        return hmac.compare_digest(given.encode("utf-8", "replace"), self.token.encode())
 
 
 def is_loopback(host: str) -> bool:

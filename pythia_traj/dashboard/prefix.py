@@ -7,6 +7,7 @@ there (Open OnDemand's `/node/host/8050`): both are answered.
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from pythia_traj.errors import ConfigError
 
@@ -32,11 +33,13 @@ def checked_prefix(prefix: str) -> str:
 
 def under_prefix(application: Application, prefix: str) -> Application:
     """An application that also answers to its paths below a prefix."""
+    # As WSGI gives paths: `%40` is decoded, each byte a character.
+    below = unquote_to_bytes(prefix).decode("latin-1")
 
     def answer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
-        if prefix != "/" and (path + "/").startswith(prefix):
-            environ = environ | {"PATH_INFO": "/" + path[len(prefix) :]}
+        if below != "/" and (path + "/").startswith(below):
+            environ = environ | {"PATH_INFO": "/" + path[len(below) :]}
         return application(environ, start_response)
 
     return answer

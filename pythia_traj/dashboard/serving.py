@@ -17,6 +17,12 @@ from pythia_traj.live.watched import Watched
 _THREADS = 8
 """A browser asks for so many things at once."""
 
+_AWAKE = 0.2
+"""Seconds after which the server looks whether it is to end."""
+
+_MOST_BYTES = 1_000_000
+"""Of a question."""
+
 
 @dataclass(frozen=True)
 class Dashboard:
@@ -88,8 +94,11 @@ def dashboard(
     watching = Watching(watched, Warming(views).one)
     guard = Guard.of(host, names, path)
     application = under_prefix(app_of(Answers(watching, views), guard).server, path)
-    server = _bound(application, host, port)
-    thread = threading.Thread(target=server.run, name="pythia-traj-dashboard", daemon=True)
+    server, sockets = _bound(application, host, port)
+    ended = threading.Event()
+    thread = threading.Thread(
+        target=_answer, args=(sockets, ended), name="pythia-traj-dashboard", daemon=True
+    )
     listens = int(server.effective_port)
     try:
         with watching.running():
@@ -101,18 +110,42 @@ def dashboard(
     finally:
         # Answers that are on their way are finished first: they need the server's sockets.
         server.task_dispatcher.shutdown()
-        server.close()
+        ended.set()
         thread.join(5.0)
 
 
-def _bound(application: Any, host: str, port: int) -> Any:
+def _answer(sockets: dict[int, Any], ended: threading.Event) -> None:
+    """Answers until the end; the thread that waits for sockets closes them, no other one."""
+    from waitress.wasyncore import close_all, loop
+
+    while not ended.is_set():
+        loop(timeout=_AWAKE, map=sockets, count=1)
+    close_all(sockets, ignore_all=True)
+
+
+def _bound(application: Any, host: str, port: int) -> tuple[Any, dict[int, Any]]:
+    """A server that listens, and the sockets that it waits for, by number."""
     if not 0 <= port <= 65535:
         raise ConfigError(f"port {port}: give a number from 0, which takes a free one, to 65535")
     from waitress.server import create_server
+    from waitress.wasyncore import close_all
 
+    sockets: dict[int, Any] = {}
+    # One address: a name may be several, each with a free port of its own.
+    address = "127.0.0.1" if host == "localhost" else host
     try:
-        return create_server(application, host=host, port=port, threads=_THREADS, ident=None)
+        server = create_server(
+            application,
+            map=sockets,
+            host=address,
+            port=port,
+            threads=_THREADS,
+            max_request_body_size=_MOST_BYTES,
+            ident=None,
+        )
+        return server, sockets
     except (OSError, ValueError) as error:
+        close_all(sockets, ignore_all=True)
         why = getattr(error, "strerror", None) or str(error)
         raise ConfigError(
             f"cannot listen on {host}, port {port} ({why}): give --port 0 for a free port, and as"

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pythia_traj.errors import PythiaTrajError
 from pythia_traj.live.watched import Look, State, Watched
 
 SECONDS = 1.0
@@ -16,6 +15,11 @@ QUIET = 1.0
 
 _SHARE = 8
 """A look that takes long is followed by a pause of so many times its length."""
+
+_ENDING = 5.0
+"""Seconds that a look or a drawing in hand gets at the end."""
+
+_BROKEN = "an error that the server's terminal shows; start the dashboard again to see new rows"
 
 
 class Watching:
@@ -54,9 +58,17 @@ class Watching:
             yield self
         finally:
             self._ended.set()
-            thread.join()
+            thread.join(_ENDING)
 
     def _run(self) -> None:
+        try:
+            self._look_again_and_again()
+        finally:
+            if not self._ended.is_set():
+                # An error that nobody foresaw: a reader must not take old rows for new ones.
+                self.error = _BROKEN
+
+    def _look_again_and_again(self) -> None:
         pause = 0.0
         while not self._ended.wait(pause):
             begun = time.monotonic()
@@ -69,10 +81,6 @@ class Watching:
                 pause = 0.01
 
     def _look(self) -> Look:
-        try:
-            look = self.watched.look()
-        except (PythiaTrajError, OSError) as error:
-            self.error = str(error)
-            return Look(self.watched.state.number, 0, 0)
-        self.error = ""
+        look = self.watched.look()
+        self.error = "; ".join(look.errors)
         return look

@@ -6,16 +6,17 @@ from typing import Literal
 from urllib.parse import parse_qsl, urlencode
 
 from pythia_traj.errors import ConfigError
+from pythia_traj.outside import shown
 
 Several = Literal["lines", "band"]
 """How several models are shown: each, or as seeds of one model with the band of their mean."""
 
-HEAD = re.compile(r"L(\d{1,4})H(\d{1,4})")
+HEAD = re.compile(r"L([0-9]{1,4})H([0-9]{1,4})")
 
 _LONGEST = 4000
 """Characters of an address that are read."""
 
-_RANGE = re.compile(r"(\d{1,4})(?:\s*-\s*(\d{1,4}))?")
+_RANGE = re.compile(r"([0-9]{1,4})(?:\s*-\s*([0-9]{1,4}))?")
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def numbers_of(text: str, what: str) -> set[int] | None:
     [0, 1, 2, 7]
 
     Args:
-        text: numbers and ranges with both ends, separated by commas.
+        text: numbers and ranges with both ends, the lower one first, separated by commas.
         what: they are, for the message.
 
     Raises:
@@ -117,7 +118,8 @@ def numbers_of(text: str, what: str) -> set[int] | None:
     found: set[int] = set()
     for part in text.split(","):
         match = _RANGE.fullmatch(part.strip())
-        if match is None:
-            raise ConfigError(f"{what} {text!r}: give numbers and ranges, such as 0-3,7")
-        found |= {*range(int(match[1]), int(match[2] or match[1]) + 1)}
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if first > last:
+            raise ConfigError(f"{what} {shown(text)}: give numbers and ranges, such as 0-3,7")
+        found |= {*range(first, last + 1)}
     return found

@@ -11,9 +11,10 @@ import pandas as pd
 from pythia_traj.analysis.heads import head_name
 from pythia_traj.analysis.patterns import Pattern, patterns_at
 from pythia_traj.analysis.samples import sample_texts
-from pythia_traj.errors import PythiaTrajError
+from pythia_traj.errors import PythiaTrajError, StoreError
 from pythia_traj.figures.attention import attention_pattern
 from pythia_traj.live.choice import Choice
+from pythia_traj.live.runs import Identity, identity
 from pythia_traj.live.watched import State, UnitOf, Watched
 from pythia_traj.reports.drawings import Drawing, Panel
 from pythia_traj.store.done import list_tables
@@ -106,14 +107,20 @@ def _units_at(
 def _table(watched: Watched, unit: UnitOf, name: str, label: str, step: int) -> pd.DataFrame | None:
     """The rows that a unit has in a table beside the metrics; None without."""
     path = watched.path_of(unit)
-    return _read(path, name, unit.model, label, step, unit.held.read_at)
+    run = Run(path)
+    try:
+        written = identity(run.unit_path(unit.model, label, step, table=name))
+        return _read(path, name, unit.model, label, step, written)
+    except StoreError:
+        # The run is gone, which is said of the looks at it.
+        return None
 
 
 @lru_cache(_TABLES)
 def _read(
-    path: Path, name: str, model: str, label: str, step: int, read_at: int
+    path: Path, name: str, model: str, label: str, step: int, _written: Identity
 ) -> pd.DataFrame | None:
-    """As `_table`; another look that read the unit again reads its table again."""
+    """As `_table`; a file that was written again is read again."""
     run = Run.open(path, newer=True)
     if name not in list_tables(run):
         return None

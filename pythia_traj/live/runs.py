@@ -13,7 +13,7 @@ from pythia_traj import schema
 from pythia_traj.analysis.selection import OF_ANSWERS
 from pythia_traj.reports.notes import Note, notes_of
 from pythia_traj.reports.reading import no_models, read_models
-from pythia_traj.store.done import Found
+from pythia_traj.store.done import Found, list_units
 from pythia_traj.store.files import Files
 from pythia_traj.store.layout import Run, read_facts, say_newer
 from pythia_traj.store.left_out import LeftOut
@@ -29,9 +29,8 @@ COLUMNS = (
 )
 """The columns that are kept: those that figures read."""
 
-NO_ROWS = arrow_schema(
-    tuple(column for column in schema.METRICS if column.name in COLUMNS)
-).empty_table()
+NO_ROWS = arrow_schema(schema.METRICS).empty_table().select(COLUMNS)
+"""Those of an experiment that is not there."""
 
 _OF_LOSSES = (
     pc.field("metric").isin(["nll", *OF_ANSWERS])
@@ -42,7 +41,7 @@ _OF_LOSSES = (
 UnitKey = tuple[str, str, int]
 """Model, label and step."""
 
-_Identity = tuple[int, int, int]
+Identity = tuple[int, int, int]
 """Of a file: when it was written, its size and its inode."""
 
 
@@ -100,8 +99,11 @@ class WatchedRun:
         """
         self.path = path
         self._run = Run.open(path, newer=True)
-        self._seen: dict[UnitKey, tuple[Path, _Identity]] = {}
+        self._seen: dict[UnitKey, tuple[Path, Identity]] = {}
         self._left_out = LeftOut()
+        self._unlisted: tuple[Path, ...] = ()
+        self._models_of: object = None
+        self._of_models: tuple[Note, ...] = ()
         self._newer_run = ""
         facts = read_facts(path, newer=True)
         if facts.schema_version > schema.VERSION:
@@ -116,37 +118,40 @@ class WatchedRun:
             most: how many units are read at most; the others wait for the next look.
 
         Returns:
-            how many files were opened.
+            how many files of units were opened.
+
+        Raises:
+            StoreError: it is not a run any more, such as where its directory is gone.
+            OSError: a disk does not answer. What was read before stays.
         """
+        read_facts(self.path, newer=True)
         files = Files(self._run, None)
         there = {(one.model, one.label, one.step or 0): one for one in files.there}
-        now = {key: (one.path, _identity(one.path)) for key, one in there.items()}
+        now = {key: (one.path, identity(one.path)) for key, one in there.items()}
         gone = self._seen.keys() - now.keys()
         changed = [key for key, seen in now.items() if self._seen.get(key) != seen]
         chosen = list(islice(changed, most))
-        units = dict(self.state.units)
+        units, seen = dict(self.state.units), dict(self._seen)
+        for path in self._unlisted:
+            self._left_out.forget(path)
+        self._unlisted = tuple(files.left_out.damaged)
         for key in (*gone, *chosen):
             units.pop(key, None)
-            if key in self._seen:
-                self._left_out.forget(self._seen.pop(key)[0])
+            if key in seen:
+                self._left_out.forget(seen.pop(key)[0])
         for found, held in files.read((there[key] for key in chosen), _reading(number)):
             units[found.model, found.label, found.step or 0] = held
-        self._seen |= {key: now[key] for key in chosen}
         self._left_out.add(files.left_out)
         self._settle(units, len(changed) - len(chosen))
-        return len({now[key][0] for key in chosen})
+        # Last: what was read by a look that failed on its way is read again.
+        self._seen = seen | {key: now[key] for key in chosen}
+        return len(chosen)
 
     def _settle(self, units: Mapping[UnitKey, Held], waiting: int) -> None:
-        """Makes a new state of what was read; what is slow, only where units have changed."""
-        before = self.state
+        """Makes a new state of what was read."""
         state = status(self._run)
-        is_same = units.keys() == before.units.keys() and all(
-            units[key] is before.units[key] for key in units
-        )
         footers = {Found(m, self.path, lb, s): held.footer for (m, lb, s), held in units.items()}
-        models = before.models
-        if not is_same or before.status is None:
-            models = no_models() if self._newer_run else read_models(self._run, footers)[0]
+        models = self._models(footers)
         self.state = RunState(
             units=units,
             models=models,
@@ -155,11 +160,24 @@ class WatchedRun:
             waiting=waiting,
         )
 
+    def _models(self, footers: Mapping[Found, Footer]) -> pd.DataFrame:
+        """The table of models, read where its files or the models of the units have changed."""
+        if self._newer_run:
+            return no_models()
+        files = [(one.path, identity(one.path)) for one in list_units(self._run, table="models")]
+        of = files, {found.model for found in footers}
+        if of == self._models_of:
+            return self.state.models
+        models, notes = read_models(self._run, footers)
+        self._models_of, self._of_models = of, tuple(notes)
+        return models
+
     def _notes(
         self, units: Iterable[UnitKey], footers: Mapping[Found, Footer], state: Status
     ) -> Iterable[Note]:
         if self._newer_run:
             yield Note("warning", self._newer_run)
+        yield from self._of_models
         left_out = self._left_out.say(self.path)
         steps = pd.DataFrame([(model, step) for model, _, step in units], columns=["model", "step"])
         said = (*say_versions(footers), *say_mixed(footers), *left_out)
@@ -177,7 +195,7 @@ def _reading(number: int) -> Callable[[Found, Whole], Held]:
     return held
 
 
-def _identity(path: Path) -> _Identity:
+def identity(path: Path) -> Identity:
     """What tells a file from one that takes its place; zeros where it is gone."""
     try:
         found = path.stat()

@@ -27,8 +27,8 @@ T = TypeVar("T")
 _MOST_FOLLOWED = 3
 """Maps of heads whose followed heads are drawn as lines."""
 
-_KEPT = 512
-"""Drawings and selections that are kept."""
+_KEPT, _KEPT_ROWS = 512, 16
+"""Drawings and the like that are kept, and frames of rows, which are large."""
 
 
 def rows_of(state: State, choice: Choice) -> pd.DataFrame:
@@ -66,7 +66,7 @@ def charts_to_draw(rows: pd.DataFrame, choice: Choice) -> tuple[Chart, ...]:
 class Views:
     """Draws choices, and keeps what it drew until the rows change."""
 
-    _kept: OrderedDict[object, object]
+    _kept: OrderedDict[tuple[str, Choice], tuple[object, object]]
     _lock: threading.Lock
 
     @classmethod
@@ -122,17 +122,32 @@ class Views:
             make: makes it.
         """
         of = choice if what.startswith("followed") else replace(choice, followed=())
-        key = what, of, state.changed_at.get(choice.experiment, 0)
+        key, at = (what, of), _version(what, state, choice)
         with self._lock:
-            if key in self._kept:
+            if key in self._kept and self._kept[key][0] == at:
                 self._kept.move_to_end(key)
-                return self._kept[key]  # type: ignore[return-value]
+                return self._kept[key][1]  # type: ignore[return-value]
         made = make()
         with self._lock:
-            self._kept[key] = made
-            while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
+            self._kept[key] = at, made
+            self._kept.move_to_end(key)
+            self._drop_oldest()
         return made
+
+    def _drop_oldest(self) -> None:
+        of_rows = [key for key in self._kept if key[0] == "rows"]
+        for key in of_rows[: max(0, len(of_rows) - _KEPT_ROWS)]:
+            del self._kept[key]
+        while len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+
+
+def _version(what: str, state: State, choice: Choice) -> object:
+    """What changes whenever that changes which is made of a choice."""
+    if what == "offered":
+        # It tells of all experiments.
+        return tuple(sorted(state.changed_at.items()))
+    return state.changed_at.get(choice.experiment)
 
 
 def _dressed(drawing: Drawing, state: State) -> Drawing:

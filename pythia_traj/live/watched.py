@@ -13,6 +13,7 @@ import pyarrow as pa
 from pythia_traj.analysis.comparison.sides import unique_names
 from pythia_traj.analysis.schedules import schedules_of
 from pythia_traj.analysis.training import training_of
+from pythia_traj.errors import StoreError
 from pythia_traj.live.runs import NO_ROWS, Held, UnitKey, WatchedRun
 from pythia_traj.reports.drawings import in_order
 from pythia_traj.reports.notes import Note
@@ -37,11 +38,14 @@ class Look:
         number: from 1.
         opened: how many files were opened.
         waiting: how many units are still to be read.
+        errors: why a run could not be looked at, such as that its directory is gone; what was read
+            of it before stays.
     """
 
     number: int
     opened: int
     waiting: int
+    errors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,8 @@ class State:
 
         The columns that only say where weights are from are left out: suite, revision, commit.
         """
+        if experiment not in self.labels:
+            return _frame_of({})
         with self._lock:
             if experiment not in self._frames:
                 self._frames[experiment] = self._frame(experiment)
@@ -172,10 +178,14 @@ class Watched:
         Args:
             most: how many units of a run are read; the others wait for the next look.
         """
-        number = self.state.number + 1
-        opened = sum(run.look(number, most) for run in self._runs)
+        number, opened, errors = self.state.number + 1, 0, []
+        for run in self._runs:
+            try:
+                opened += run.look(number, most)
+            except (StoreError, OSError) as error:
+                errors.append(str(error))
         self.state = self._together(number)
-        return Look(number, opened, self.state.waiting)
+        return Look(number, opened, self.state.waiting, tuple(errors))
 
     def _together(self, number: int) -> State:
         states = [run.state for run in self._runs]

@@ -9,6 +9,11 @@ import pytest
 import pythia_traj as pt
 from pythia_traj.dashboard.serving import dashboard
 from tests.chromium import CHROMIUM
+from tests.figures.conftest import rows, rows_of
+from tests.live.conftest import run as made
+from tests.live.conftest import small_rows, small_run
+
+__all__ = ["made", "rows", "rows_of", "small_rows", "small_run"]
 
 SCREENSHOTS = Path(__file__).parents[2] / ".screenshots"
 
