@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pythia_traj.analysis.roles import tracked_heads as tracked_heads
     from pythia_traj.analysis.smoothing import smooth as smooth
     from pythia_traj.config import SweepConfig as SweepConfig
-    from pythia_traj.dashboard.serving import dashboard as dashboard
+    from pythia_traj.dashboards.serving import dashboard as dashboard
     from pythia_traj.reports.found import findings as findings
     from pythia_traj.reports.outputs import report as report
     from pythia_traj.reports.plot import plot as plot
@@ -67,7 +67,7 @@ _LAZY = {
     "compare": "pythia_traj.analysis.comparison.pairs",
     "convert": "pythia_traj.store.convert",
     "correlate": "pythia_traj.analysis.comparison.correlation",
-    "dashboard": "pythia_traj.dashboard.serving",
+    "dashboard": "pythia_traj.dashboards.serving",
     "describe": "pythia_traj.store.describe",
     "export": "pythia_traj.sharing.one_file",
     "figures": "pythia_traj.figures",

@@ -58,7 +58,7 @@ FLOORS = {
     "figures": 4,
     "reports": 6,
     "live": 6,
-    "dashboard": 6,
+    "dashboards": 6,
     "sharing": 6,
     "doctor": 6,
     "cli": 7,
@@ -105,7 +105,7 @@ RULES = Rules(
         "rolebench": ("torch",),
         "figures": ("pandas", "plotly"),
         "live": ("pandas", "pyarrow"),
-        "dashboard": ("dash", "flask", "jinja2", "plotly"),
+        "dashboards": ("dash", "flask", "jinja2", "plotly"),
         "reports": ("jinja2", "pandas", "plotly"),
         "data": ("tokenizers",),
         "engines": ("einops", "jaxtyping", "scipy", "torch", "transformer_lens"),
@@ -122,7 +122,7 @@ RULES = Rules(
     },
     late={
         "cluster": ("torch",),
-        "dashboard": ("waitress",),
+        "dashboards": ("waitress",),
         "data": ("datasets", "pyarrow"),
         "doctor": ("huggingface_hub", "torch"),
         "reads": ("transformer_lens",),
@@ -183,7 +183,7 @@ def test_figures_need_no_torch():
 def test_serving_a_page_needs_no_torch(tmp_path):
     code = (
         "from urllib.request import urlopen; from pythia_traj.store.layout import Run;"
-        " from pathlib import Path; from pythia_traj.dashboard.serving import dashboard\n"
+        " from pathlib import Path; from pythia_traj.dashboards.serving import dashboard\n"
         f"run = Run.create(Path({str(tmp_path / 'run')!r})).path\n"
         "with dashboard(run, port=0) as page: urlopen(page.url).read()"
     )

@@ -31,7 +31,7 @@ def dashboard(
     reaches it: on a cluster, forward the port, or give --prefix and --name of the proxy. Needs
     pip install 'pythia-traj[dashboard]'. Ctrl-C ends it.
     """
-    from pythia_traj.dashboard.serving import dashboard as serve
+    from pythia_traj.dashboards.serving import dashboard as serve
 
     with serve(runs, port=port, host=host, prefix=prefix, names=name or []) as page:
         say(f"dashboard: {page.url}")

@@ -1,6 +1,6 @@
 """Draws what a reader may ask for next, while nothing else is to do."""
 
-from pythia_traj.dashboard.sent import chart_sent
+from pythia_traj.dashboards.sent import chart_sent
 from pythia_traj.errors import AnalysisError, ConfigError
 from pythia_traj.live.choice import Choice
 from pythia_traj.live.view import Views

@@ -10,10 +10,10 @@ from flask import Flask, Response, request
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from pythia_traj.dashboard.callbacks import Answers, register
-from pythia_traj.dashboard.exported import view_page
-from pythia_traj.dashboard.guard import Guard
-from pythia_traj.dashboard.layout import layout
+from pythia_traj.dashboards.callbacks import Answers, register
+from pythia_traj.dashboards.exported import view_page
+from pythia_traj.dashboards.guard import Guard
+from pythia_traj.dashboards.layout import layout
 from pythia_traj.errors import AnalysisError, ConfigError
 from pythia_traj.reports.page import AXES
 from pythia_traj.reports.report import SHARED, json_for_html, known_of, part
@@ -53,7 +53,7 @@ def app_of(answers: Answers, guard: Guard) -> Dash:
 
 def _index(title: str, prefix: str) -> str:
     templates = Environment(
-        loader=PackageLoader("pythia_traj.dashboard", "templates"),
+        loader=PackageLoader("pythia_traj.dashboards", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -112,10 +112,10 @@ def _serve_view(server: Flask, answers: Answers, title: str) -> None:
 
 
 def _script() -> str:
-    own = (files("pythia_traj.dashboard") / "templates" / "live.js").read_text(encoding="utf-8")
+    own = (files("pythia_traj.dashboards") / "templates" / "live.js").read_text(encoding="utf-8")
     return "\n".join([*map(part, SHARED), own])
 
 
 def _style() -> str:
-    own = (files("pythia_traj.dashboard") / "templates" / "live.css").read_text(encoding="utf-8")
+    own = (files("pythia_traj.dashboards") / "templates" / "live.css").read_text(encoding="utf-8")
     return part("page.css") + own

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import pythia_traj as pt
-from pythia_traj.dashboard.serving import dashboard
+from pythia_traj.dashboards.serving import dashboard
 from tests.chromium import CHROMIUM
 from tests.figures.conftest import rows, rows_of
 from tests.live.conftest import run as made

@@ -6,8 +6,8 @@ from typing import Any
 from dash import html
 
 from pythia_traj.analysis.wording import counted
-from pythia_traj.dashboard.layout import aria
-from pythia_traj.dashboard.watching import Watching
+from pythia_traj.dashboards.layout import aria
+from pythia_traj.dashboards.watching import Watching
 from pythia_traj.live.choice import Choice
 from pythia_traj.live.moment import Written
 from pythia_traj.live.view import Views

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pythia_traj.dashboard.prefix import checked_prefix, under_prefix
-from pythia_traj.dashboard.watching import Watching
+from pythia_traj.dashboards.prefix import checked_prefix, under_prefix
+from pythia_traj.dashboards.watching import Watching
 from pythia_traj.errors import ConfigError
 from pythia_traj.extras import require
 from pythia_traj.live.view import Views
@@ -81,10 +81,10 @@ def dashboard(
             machine's.
     """
     require("the dashboard", "dashboard", "dash", "waitress")
-    from pythia_traj.dashboard.app import app_of
-    from pythia_traj.dashboard.callbacks import Answers
-    from pythia_traj.dashboard.guard import Guard
-    from pythia_traj.dashboard.warming import Warming
+    from pythia_traj.dashboards.app import app_of
+    from pythia_traj.dashboards.callbacks import Answers
+    from pythia_traj.dashboards.guard import Guard
+    from pythia_traj.dashboards.warming import Warming
 
     path = checked_prefix(prefix)
     watched = Watched([Path(runs)] if isinstance(runs, str | Path) else [*map(Path, runs)])

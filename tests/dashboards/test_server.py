@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from pythia_traj.dashboard.serving import dashboard
-from tests.dashboard.client import Client, raw
+from pythia_traj.dashboards.serving import dashboard
+from tests.dashboards.client import Client, raw
 from tests.live.made import made_run, tree, write_units
 from tests.store import damage as d
 
@@ -166,10 +166,10 @@ def test_nothing_but_the_browser_keeps_what_rows_say(client):
 
 
 def test_the_only_route_that_takes_a_body_is_that_of_dashs_questions(small_run):
-    from pythia_traj.dashboard.app import app_of
-    from pythia_traj.dashboard.callbacks import Answers
-    from pythia_traj.dashboard.guard import Guard
-    from pythia_traj.dashboard.watching import Watching
+    from pythia_traj.dashboards.app import app_of
+    from pythia_traj.dashboards.callbacks import Answers
+    from pythia_traj.dashboards.guard import Guard
+    from pythia_traj.dashboards.watching import Watching
     from pythia_traj.live.view import Views
     from pythia_traj.live.watched import Watched
 

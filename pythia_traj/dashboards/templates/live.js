@@ -334,7 +334,8 @@ window.dash_clientside.live = {
   show: (drawings, ids) => {
     ids.forEach((id, i) => {
       const place = document.getElementById(JSON.stringify({ place: id.place, type: id.type }));
-      if (!place || drawings[i] === undefined || shown.get(place) === drawings[i]) return;
+      // Until a drawing comes, the one before it stays.
+      if (!place || !drawings[i] || shown.get(place) === drawings[i]) return;
       shown.set(place, drawings[i]);
       showDrawing(place, drawings[i]);
     });

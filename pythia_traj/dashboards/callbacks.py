@@ -6,9 +6,9 @@ from typing import Any
 from dash import ALL, MATCH, ClientsideFunction, Dash, Input, Output, State, no_update
 from dash.exceptions import PreventUpdate
 
-from pythia_traj.dashboard.layout import slot
-from pythia_traj.dashboard.sent import chart_sent, drawing_sent, state_sent, written_sent
-from pythia_traj.dashboard.watching import Watching
+from pythia_traj.dashboards.layout import slot
+from pythia_traj.dashboards.sent import chart_sent, drawing_sent, state_sent, written_sent
+from pythia_traj.dashboards.watching import Watching
 from pythia_traj.errors import AnalysisError, ConfigError
 from pythia_traj.live import moment
 from pythia_traj.live.choice import Choice, heads_of

@@ -13,13 +13,13 @@ from importlib import util
 import pytest
 
 import pythia_traj as pt
-from pythia_traj.dashboard.serving import dashboard
-from pythia_traj.dashboard.warming import Warming
-from pythia_traj.dashboard.watching import Watching
+from pythia_traj.dashboards.serving import dashboard
+from pythia_traj.dashboards.warming import Warming
+from pythia_traj.dashboards.watching import Watching
 from pythia_traj.errors import AnalysisError, ConfigError, MissingExtraError, StoreError
 from pythia_traj.live.view import Views
 from pythia_traj.live.watched import Watched
-from tests.dashboard.client import Client
+from tests.dashboards.client import Client
 
 
 @pytest.fixture
@@ -39,7 +39,6 @@ def test_a_page_ends_with_its_block_and_leaves_no_thread(small_run):
     assert not [name for name in own if name.startswith(("pythia-traj", "waitress"))]
 
 
-@pytest.mark.xfail(strict=True, reason="the room has the name of the function and hides it")
 def test_the_public_name_is_the_function_however_often_it_is_asked_for():
     assert pt.dashboard is dashboard
     assert pt.dashboard is dashboard
@@ -159,7 +158,7 @@ def test_an_error_that_ends_the_looking_is_said(made, monkeypatch):
         raise ZeroDivisionError
 
     watching = Watching(watched, between)
-    monkeypatch.setattr("pythia_traj.dashboard.watching.SECONDS", 0.01)
+    monkeypatch.setattr("pythia_traj.dashboards.watching.SECONDS", 0.01)
     with watching.running():
         end = time.monotonic() + 20
         while not seen and time.monotonic() < end:

@@ -1,6 +1,6 @@
 """The live dashboard: a page in the browser that shows runs while they are written.
 
-serving.py      starts and ends the server: `pythia_traj.dashboard`, the command
+serving.py      starts and ends the server: `pythia_traj.dashboards`, the command
 watching.py     a thread that looks at the runs again and again
 app.py          the Dash application
 layout.py       its components

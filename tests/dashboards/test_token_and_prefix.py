@@ -5,11 +5,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from pythia_traj.dashboard.guard import Guard, is_loopback
-from pythia_traj.dashboard.prefix import checked_prefix, under_prefix
-from pythia_traj.dashboard.serving import dashboard
+from pythia_traj.dashboards.guard import Guard, is_loopback
+from pythia_traj.dashboards.prefix import checked_prefix, under_prefix
+from pythia_traj.dashboards.serving import dashboard
 from pythia_traj.errors import ConfigError
-from tests.dashboard.client import Client, raw
+from tests.dashboards.client import Client, raw
 
 PREFIX = "/user/me%40lab/proxy/8050"
 
