@@ -107,7 +107,9 @@ def test_it_plays_along_the_steps_and_stops_at_the_last(run, serve, opened):
 
 def test_a_head_that_is_clicked_is_followed_with_its_interval_and_its_prompts(run, serve, opened):
     page = opened(serve(run).url + "?experiment=induction")
-    box = page.locator(f"{MAP} .nsewdrag[data-subplot=x3y3]").first.bounding_box()
+    upper = page.locator(f"{MAP} .nsewdrag[data-subplot=x3y3]").first
+    upper.scroll_into_view_if_needed()
+    box = upper.bounding_box()
     # Of 2 layers and 4 heads, the first layer's second head; Plotly must see the pointer come.
     x, y = box["x"] + box["width"] / 4, box["y"] + box["height"] * 3 / 8
     page.mouse.move(x, y, steps=3)
@@ -184,7 +186,7 @@ STATE = """() => { const all = (what) => [...document.querySelectorAll(what)]; r
   view: { ...VIEW, hidden: [...VIEW.hidden] },
   headings: all("h3, h4").map((one) => one.textContent),
   followed: all("[aria-pressed=true]").map((one) => one.dataset.head),
-  ranges: all(".plot").map((one) => one._fullLayout.xaxis.range),
+  ranges: all(".plot").map((one) => one._fullLayout.xaxis.range.map((end) => end.toPrecision(5))),
   lines: all(".plot").map((one) => one.data.map((line) => [line.name, line.visible])),
 }; }"""
 
@@ -211,6 +213,7 @@ def test_an_address_shows_exactly_what_was_shown_and_a_reload_keeps_it(run, serv
     settled(page)
     plot = page.locator("#figures .plot").first
     # As a reader who drags over a part of it.
+    page.evaluate("scrollTo(0, 0)")
     box = plot.locator(".nsewdrag").first.bounding_box()
     page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.5 * box["height"])
     page.mouse.down()
