@@ -13,7 +13,7 @@ Several = Literal["lines", "band"]
 
 HEAD = re.compile(r"L([0-9]{1,4})H([0-9]{1,4})")
 
-_LONGEST = 4000
+_LONGEST = 32_000
 """Characters of an address that are read."""
 
 _RANGE = re.compile(r"([0-9]{1,4})(?:\s*-\s*([0-9]{1,4}))?")

@@ -4,7 +4,7 @@ import time
 from dataclasses import fields
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pythia_traj.errors import ConfigError
@@ -16,6 +16,8 @@ from tests.live.made import made_run
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
 SEVERAL_WORDS = st.lists(WORDS, max_size=3, unique=True).map(tuple)
 HEADS = st.tuples(st.integers(0, 9999), st.integers(0, 9999)).map("L{0[0]}H{0[1]}".format)
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 CHOICES = st.builds(
     Choice,
@@ -32,6 +34,7 @@ CHOICES = st.builds(
 )
 
 
+@UNHURRIED
 @given(CHOICES)
 @example(Choice())
 @example(Choice(experiment="a&b=c;d", models=("<script>", "%00", "é+ "), metric='"#?'))
@@ -46,6 +49,7 @@ def test_the_default_is_an_empty_address():
     assert Choice.from_query("") == Choice()
 
 
+@UNHURRIED
 @given(st.text(max_size=200) | st.binary(max_size=200).map(lambda data: data.decode("latin-1")))
 @example("models=%ff&models=%00&several=%3Cscript%3E&controls=&followed=L1H2%0A")
 @example("experiment&&&==&metric=a&metric=b")

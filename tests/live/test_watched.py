@@ -12,7 +12,7 @@ import pythia_traj as pt
 from pythia_traj.analysis.training import training_of
 from pythia_traj.errors import AnalysisError, StoreError
 from pythia_traj.live.watched import State, Watched
-from pythia_traj.store import files
+from pythia_traj.store import compacted, files
 from pythia_traj.store.events import EventLog
 from pythia_traj.store.layout import Run
 from tests.live.made import VERSIONS, damaged, made_run, without_sources, write_units
@@ -25,13 +25,15 @@ MODEL = "pythia-70m-deduped"
 def read(monkeypatch):
     """The paths of the unit files that are opened, as they are."""
     paths = []
-    original = files.read_parquet
+    original = compacted.read_parquet
 
     def counted(path, *arguments, **options):
         paths.append(path)
         return original(path, *arguments, **options)
 
-    monkeypatch.setattr(files, "read_parquet", counted)
+    # Of units, and of the table of models.
+    for module in (compacted, files):
+        monkeypatch.setattr(module, "read_parquet", counted)
     return paths
 
 
