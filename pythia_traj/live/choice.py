@@ -16,6 +16,9 @@ HEAD = re.compile(r"L([0-9]{1,4})H([0-9]{1,4})")
 _LONGEST = 32_000
 """Characters of an address that are read."""
 
+_MOST_SIGNS = 400
+"""Characters of layers or heads: more ranges than a reader would type."""
+
 _RANGE = re.compile(r"([0-9]{1,4})(?:\s*-\s*([0-9]{1,4}))?")
 
 
@@ -116,7 +119,7 @@ def numbers_of(text: str, what: str) -> set[int] | None:
     if not text.strip():
         return None
     found: set[int] = set()
-    for part in text.split(","):
+    for part in text.split(",") if len(text) <= _MOST_SIGNS else [""]:
         match = _RANGE.fullmatch(part.strip())
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if first > last:
