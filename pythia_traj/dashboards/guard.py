@@ -14,6 +14,9 @@ from urllib.parse import urlencode
 
 from flask import Flask, Response, redirect, request
 
+_ELSEWHERE = ("cross-site", "same-site")
+"""What a browser says of requests that another server's page makes."""
+
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 _COOKIE = "pythia_traj"
@@ -70,6 +73,8 @@ class Guard:
                 return "this server does not answer to that host name", 403
             if request.method not in ("GET", "HEAD", "POST"):
                 return "this server only answers GET and POST", 405
+            if request.method == "POST" and request.headers.get("Sec-Fetch-Site") in _ELSEWHERE:
+                return "questions come from this server's own page", 403
             if not self.token or self._knows(request.cookies.get(self.cookie, "")):
                 return None
             given = request.args.get("token", "")

@@ -14,10 +14,10 @@ from pythia_traj.analysis.comparison.sides import unique_names
 from pythia_traj.analysis.schedules import schedules_of
 from pythia_traj.analysis.training import training_of
 from pythia_traj.errors import StoreError
-from pythia_traj.live.runs import NO_ROWS, Held, UnitKey, WatchedRun
+from pythia_traj.live.runs import NO_ROWS, Held, RunState, UnitKey, WatchedRun
 from pythia_traj.reports.drawings import in_order
 from pythia_traj.reports.notes import Note
-from pythia_traj.reports.reading import run_names, together
+from pythia_traj.reports.reading import apart, run_names, together
 from pythia_traj.schema import PARTITIONS
 from pythia_traj.store.read import as_frame
 from pythia_traj.suites.schedules import Schedule
@@ -201,7 +201,6 @@ class Watched:
             for i, one in enumerate(states)
             for (model, label, step), held in one.units.items()
         }
-        several = len(self._runs) > 1
         before, names = self.state, [*self.names.values()]
         changed = _changed(before, units, number)
         kept = {name: before.changed_at.get(name) == at for name, at in changed.items()}
@@ -209,11 +208,7 @@ class Watched:
             number=number,
             units=units,
             models=together([_renamed(one.models, i, called) for i, one in enumerate(states)]),
-            notes=tuple(
-                replace(note, words=f"{name}: {note.words}") if several else note
-                for name, one in zip(names, states, strict=True)
-                for note in one.notes
-            ),
+            notes=_notes(dict(zip(names, states, strict=True))),
             status={
                 name: one.status for name, one in zip(names, states, strict=True) if one.status
             },
@@ -221,6 +216,25 @@ class Watched:
             changed_at=changed,
             _frames={name: frame for name, frame in before._frames.items() if kept.get(name)},
         )
+
+
+def _notes(states: Mapping[str, RunState]) -> tuple[Note, ...]:
+    """Those of all runs, which are named where there are several, and on how these differ."""
+    if len(states) == 1:
+        return tuple(note for one in states.values() for note in one.notes)
+    own = [
+        replace(note, words=f"{name}: {note.words}")
+        for name, one in states.items()
+        for note in one.notes
+    ]
+    # One unit of each label: within a run, its own notes say what differs.
+    first = {
+        (name, label): held
+        for name, one in states.items()
+        for (_, label, _), held in one.units.items()
+    }
+    settings = ((run, label, held.footer.settings) for (run, label), held in first.items())
+    return (*own, *apart(settings))
 
 
 def _changed(before: State, units: Mapping[UnitKey, UnitOf], number: int) -> dict[str, int]:

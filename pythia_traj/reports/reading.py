@@ -116,7 +116,14 @@ def read_runs(runs: Sequence[str | Path]) -> ReadRuns:
         },
         models=together([one.renamed(one.models) for one in read]),
         status={one.path: one.status for one in read},
-        notes=(*(note for one in read for note in one.notes), *_apart(read, names)),
+        notes=(
+            *(note for one in read for note in one.notes),
+            *apart(
+                (names[one.path], found.label, footer.settings)
+                for one in read
+                for found, footer in one.found.footers.items()
+            ),
+        ),
         _runs=tuple(read),
     )
 
@@ -204,15 +211,18 @@ def no_models() -> pd.DataFrame:
     return published_models().iloc[:0].astype({"model": "category"}).assign(origin=None)
 
 
-def _apart(read: Sequence[_OneRun], names: Mapping[Path, str]) -> Iterator[Note]:
-    """Which labels of several runs were measured with different settings."""
-    of_labels: dict[str, dict[str, dict[str, Any]]] = {}
-    for one in read:
-        for found, footer in one.found.footers.items():
-            of_labels.setdefault(found.label, {}).setdefault(names[one.path], footer.settings)
-    for label, settings in of_labels.items():
-        if different := differences(settings.values()):
-            runs = listed(list(settings))
+def apart(settings: Iterable[tuple[str, str, Mapping[str, Any]]]) -> Iterator[Note]:
+    """Which labels of several runs were measured with different settings.
+
+    Args:
+        settings: of units: the run's name, the label, and what the unit was made of.
+    """
+    of_labels: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for run, label, own in settings:
+        of_labels.setdefault(label, {}).setdefault(run, own)
+    for label, of_runs in of_labels.items():
+        if different := differences(of_runs.values()):
+            runs = listed(list(of_runs))
             yield Note(
                 "warning",
                 f"{label} was measured with different settings in {runs} ({different}): what"

@@ -381,3 +381,11 @@ def test_a_run_that_is_gone_is_said_and_the_server_still_answers(made, tmp_path)
         (tmp_path / "aside").rename(made.path)
         until(lambda: not watching.error)
         assert "The last look failed" not in client.ask("state.children").text
+
+
+def test_a_page_of_another_site_cannot_ask(client):
+    for site in ("cross-site", "same-site"):
+        asked = client.get(
+            "_dash-update-component", method="POST", body=b"{}", headers={"Sec-Fetch-Site": site}
+        )
+        assert asked.status == 403

@@ -19,8 +19,8 @@ FACTS = {"suite": "pythia", "n_layers": 2, "n_heads": 4, "d_model": 8, "d_vocab"
 NUMBERS = {"n_parameters": 1000, "n_steps": 154}
 
 
-def made_run(path: Path, rows: pd.DataFrame) -> Run:
-    """A run of these rows: its request, its models, its units."""
+def made_run(path: Path, rows: pd.DataFrame, **made_of: object) -> Run:
+    """A run of these rows: its request, its models, its units, made with these settings."""
     run = Run.create(path)
     asked = {
         model: sorted({int(step) for step in of_model["step"]})
@@ -30,17 +30,17 @@ def made_run(path: Path, rows: pd.DataFrame) -> Run:
     run.record_request({"explicit_steps": asked, "experiments": labels})
     for model in asked:
         write_model(run, model, FACTS | NUMBERS, {"origin": f"directory:/{model}"}, anew=True)
-    write_units(run, rows)
+    write_units(run, rows, **made_of)
     return run
 
 
-def write_units(run: Run, rows: pd.DataFrame) -> list[Path]:
+def write_units(run: Run, rows: pd.DataFrame, **more: object) -> list[Path]:
     """Writes the units of some rows; the paths of their files."""
     columns = arrow_schema(schema.METRICS)
     paths = []
     for (model, label, step), unit in rows.groupby(["model", "label", "step"], observed=True):
         table = pa.Table.from_pandas(unit[columns.names], columns, preserve_index=False)
-        made_of = {"experiment": str(unit["experiment"].iloc[0]), "version": 1}
+        made_of = {"experiment": str(unit["experiment"].iloc[0]), "version": 1, **more}
         target = run.unit_path(str(model), str(label), int(step))
         with run.replacing(target) as temporary:
             footer = {"made_of": made_of, "versions": VERSIONS, "schema": schema.VERSION}

@@ -402,3 +402,14 @@ def test_a_state_before_the_first_look_is_empty():
     assert State().experiments == []
     assert State().training == {}
     assert State().schedules == {}
+
+
+def test_labels_of_several_runs_with_different_settings_are_said(rows_of, tmp_path):
+    rows = rows_of(steps=(0,))
+    first = made_run(tmp_path / "first", rows, parameters={"n": 1})
+    second = made_run(tmp_path / "second", rows, parameters={"n": 2})
+    said = [note.words for note in looked(first, second).state.notes]
+    assert any("was measured with different settings in first and second" in one for one in said)
+    again = made_run(tmp_path / "again", rows, parameters={"n": 1})
+    said = [note.words for note in looked(first, again).state.notes]
+    assert not any("different settings" in one for one in said)
