@@ -28,6 +28,7 @@ BENCHMARKS = {
     "workers": [],
     "many_heads": [],
     "report": [],
+    "dashboard": [],
 }
 """Each program, with its arguments for --full."""
 
