@@ -1,6 +1,8 @@
 """A run as a dataset of the Hub: its files, one file each of metrics and items, and a card.
 
-What goes up is listed by names that a run has; each file is read and checked on the way. `run.json`
+What goes up is listed by names that a run has; each file is read and checked on the way. Units that
+are compacted go up as files of their own: so the dataset is the same before a compaction and after
+it, and readers there fetch only the steps that they need. `run.json`
 and the card come with the last commit, so that an upload that was interrupted is not yet a run; the
 same call goes on, as the Hub's client sends nothing that is there. Files that the run no longer has
 are deleted there with that commit.
@@ -9,6 +11,7 @@ are deleted there with that commit.
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,9 +25,16 @@ from pythia_traj.reports.reading import read_models
 from pythia_traj.sharing.card import LOADED, Told, card
 from pythia_traj.sharing.dataset import Dataset, OnFile
 from pythia_traj.sharing.one_file import export
-from pythia_traj.sharing.unnamed import paths_in, request_unnamed, unnamed, write_unnamed
-from pythia_traj.store.done import list_tables, list_units, request_files
-from pythia_traj.store.layout import SUFFIXES, Run
+from pythia_traj.sharing.unnamed import (
+    paths_in,
+    request_unnamed,
+    unnamed,
+    write_rows,
+    write_tensors,
+)
+from pythia_traj.store.done import Found, list_tables, list_units, request_files
+from pythia_traj.store.layout import Run
+from pythia_traj.store.opening import Opener
 from pythia_traj.store.parquet import DamagedError
 from pythia_traj.store.read import Read, read_run
 from pythia_traj.store.writing import writing
@@ -102,15 +112,22 @@ def publish(
         return Published(name, names, made.card, tuple(notes), address)
     left_out, commit = _upload(made, files, private, on_file)
     names = tuple(one for one in names if one not in left_out)
-    unread = [f"left out {one} ({why})" for one, why in left_out.items()]
-    return Published(name, names, made.card, (*notes, *unread), address, commit)
+    said = dict.fromkeys((*notes, *left_out.values()))
+    return Published(name, names, made.card, tuple(said), address, commit)
 
 
 @dataclass(frozen=True)
 class _File:
-    """A file of the run, and how it is written for others."""
+    """A file of the dataset.
+
+    Attributes:
+        name: its name there.
+        source: the file of the run that it is made from.
+        write: writes it as others may have it.
+    """
 
     name: str
+    source: str
     write: Callable[[Path], None]
 
 
@@ -132,20 +149,15 @@ class _Made:
 
 def _files(run: Run) -> Iterator[_File]:
     """The run's files. Metrics are listed first: a unit's tables are there before them."""
-    tables = list_tables(run)
-    for table in (None, *tables):
-        for suffix in SUFFIXES if table != "models" else SUFFIXES[:1]:
-            for found in list_units(run, table=table, suffix=suffix):
-
-                def write(
-                    target: Path,
-                    source: Path = found.path,
-                    table: str | None = table,
-                    step: int | None = found.step,
-                ) -> None:
-                    write_unnamed(source, target, table=table, step=step)
-
-                yield _File(found.path.relative_to(run.path).as_posix(), write)
+    opener = Opener(run)
+    for table in (None, *list_tables(run)):
+        for found in list_units(run, table=table):
+            yield _rows(run, opener, found, table)
+        if table in (None, "models"):
+            continue
+        for found in list_units(run, table=table, suffix=".safetensors"):
+            name = _name_in(run, found.path)
+            yield _File(name, name, partial(write_tensors, found.path))
     for path in request_files(run):
         try:
             name, text = request_unnamed(path)
@@ -155,7 +167,25 @@ def _files(run: Run) -> Iterator[_File]:
         def write_request(target: Path, text: str = text) -> None:
             target.write_text(text, encoding="utf-8")
 
-        yield _File(f"requests/{name}", write_request)
+        yield _File(f"requests/{name}", _name_in(run, path), write_request)
+
+
+def _rows(run: Run, opener: Opener, found: Found, table: str | None) -> _File:
+    """The rows of a unit, as a file of its own."""
+    own = (
+        found.path
+        if found.step is None
+        else run.unit_path(found.model, found.label, found.step, table=table)
+    )
+
+    def write(target: Path) -> None:
+        write_rows(opener.open(found, table), target)
+
+    return _File(_name_in(run, own), _name_in(run, found.path), write)
+
+
+def _name_in(run: Run, path: Path) -> str:
+    return path.relative_to(run.path).as_posix()
 
 
 def _loaded(run: Run) -> list[str]:
@@ -200,7 +230,7 @@ def _paths(read: Read) -> list[str]:
 def _upload(
     made: _Made, files: Sequence[_File], private: bool, on_file: OnFile | None
 ) -> tuple[dict[str, str], str]:
-    """The files that could not be read, with why, and the last commit."""
+    """Why each file that could not be read was left out, and the last commit."""
     dataset = Dataset(made.dataset, made.revision)
     dataset.create(private=private)
     left_out: dict[str, str] = {}
@@ -225,9 +255,9 @@ def _staged(files: Sequence[_File], folder: Path, left_out: dict[str, str]) -> d
         try:
             file.write(target)
         except FileNotFoundError:
-            left_out[file.name] = "it is gone"
+            left_out[file.name] = f"left out {file.source} (it is gone)"
         except DamagedError as error:
-            left_out[file.name] = str(error)
+            left_out[file.name] = f"left out {file.source} ({error})"
         else:
             there[file.name] = target
     return there

@@ -15,11 +15,10 @@ from pythia_traj.outside import LARGE, open_file, parse_json
 from pythia_traj.store.done import read_request
 from pythia_traj.store.layout import name_of
 from pythia_traj.store.parquet import (
-    COLUMNS,
     FOOTER_KEY,
     DamagedError,
+    Whole,
     check_tensors,
-    read_parquet,
     write_parquet,
 )
 from pythia_traj.store.records import Footer, as_json
@@ -41,20 +40,42 @@ def unnamed(footer: Footer) -> Footer:
     return Footer.model_validate(kept)
 
 
-def write_unnamed(source: Path, target: Path, *, table: str | None, step: int | None) -> None:
-    """Writes a unit's file again without these names.
+def write_rows(whole: Whole, target: Path) -> None:
+    """Writes a unit's rows into a file of its own, without these names.
 
     Raises:
-        FileNotFoundError: it does not exist.
-        DamagedError: it is damaged.
-        OSError: the other cannot be written.
+        DamagedError: they cannot be decoded.
+        OSError: the file cannot be written.
     """
-    if source.suffix == ".safetensors":
-        _write_tensors(source, target)
-        return
-    whole = read_parquet(source, COLUMNS.get(table), step=step)
     footer = unnamed(whole.footer).model_dump(exclude_unset=True, by_alias=True)
     write_parquet(target, whole.table(), footer)
+
+
+def write_tensors(source: Path, target: Path) -> None:
+    """Copies the tensors of a unit behind a header without these names.
+
+    Raises:
+        FileNotFoundError: they do not exist.
+        DamagedError: they are damaged.
+        OSError: the other file cannot be written.
+    """
+    check_tensors(source)
+    with open_file(source, error=DamagedError, what="it") as file, target.open("wb") as copy:
+        length = int.from_bytes(file.read(8), "little")
+        if length > LARGE:
+            raise DamagedError(f"its header has {length} bytes")
+        header = parse_json(file.read(length), "its header", error=DamagedError)
+        key = FOOTER_KEY.decode()
+        said = parse_json(
+            header["__metadata__"][key].encode(), "its provenance", error=DamagedError
+        )
+        footer = unnamed(Footer.model_validate(said)).model_dump(exclude_unset=True, by_alias=True)
+        header["__metadata__"][key] = as_json(footer)
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % _ALIGNED)
+        copy.write(len(text).to_bytes(8, "little"))
+        copy.write(text)
+        shutil.copyfileobj(file, copy)
 
 
 def request_unnamed(path: Path) -> tuple[str, str]:
@@ -93,24 +114,3 @@ def _last_name(model: str) -> str:
     """A model as a request names it, without the folders above its own."""
     name, equals, place = model.rpartition("=")
     return f"{name}{equals}{PurePath(place).name}" if _is_path(place) else model
-
-
-def _write_tensors(source: Path, target: Path) -> None:
-    """Copies the tensors behind another header."""
-    check_tensors(source)
-    with open_file(source, error=DamagedError, what="it") as file, target.open("wb") as copy:
-        length = int.from_bytes(file.read(8), "little")
-        if length > LARGE:
-            raise DamagedError(f"its header has {length} bytes")
-        header = parse_json(file.read(length), "its header", error=DamagedError)
-        key = FOOTER_KEY.decode()
-        said = parse_json(
-            header["__metadata__"][key].encode(), "its provenance", error=DamagedError
-        )
-        footer = unnamed(Footer.model_validate(said)).model_dump(exclude_unset=True, by_alias=True)
-        header["__metadata__"][key] = as_json(footer)
-        text = json.dumps(header, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % _ALIGNED)
-        copy.write(len(text).to_bytes(8, "little"))
-        copy.write(text)
-        shutil.copyfileobj(file, copy)

@@ -14,6 +14,7 @@ removing.py a label -> nothing
 merging.py  several runs -> one
 origin.py   which published model a run's rows belong to
 events.py   the append-only log of each worker
+opening.py  units one after the other, a compacted file once for many of them
 files.py    the files of one table, those that are whole
 read.py     a run -> DataFrame
 parts.py    the same, a few files at a time: for what does not fit into memory

@@ -151,15 +151,16 @@ class _Decoded:
 
     def __init__(self, file: pq.ParquetFile) -> None:
         self._file = file
-        self._asked: object = None
-        self._found: pa.Table = None
+        self._last: tuple[object, pa.Table] = (None, None)
 
     def group(self, number: int, columns: Sequence[str] | None) -> pa.Table:
         asked = (number, None if columns is None else tuple(columns))
-        if self._asked != asked:
+        before, rows = self._last
+        if before != asked:
             found = self._file.read_row_group(number, columns=columns, use_threads=False)
-            self._asked, self._found = asked, found.combine_chunks()
-        return self._found
+            rows = found.combine_chunks()
+            self._last = asked, rows
+        return rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,6 +263,7 @@ def read_index(run: Run, model: str, label: str) -> Index | None:
     """
     path = run.compaction(model, label) / INDEX
     try:
+        run.arrive(path)
         document = parse_json(
             read_file(path, error=DamagedError, most=LARGE), "it", error=DamagedError
         )
@@ -294,8 +296,10 @@ def compacted_steps(run: Run, model: str, label: str, table: str | None) -> set[
         index = read_index(run, model, label)
         if index is not None:
             return {one.step for one in index.units if table is None or table in one.tables}
+    path = run.label_folder(model, label, table=table) / COMPACTED
     try:
-        held = contents(run.label_folder(model, label, table=table) / COMPACTED, table)
+        run.arrive(path)
+        held = contents(path, table)
     except FileNotFoundError:
         return set()
     return set(held.shares)
@@ -331,12 +335,14 @@ def open_unit(
     own = run.unit_path(model, label, step, table=table, cached=cached)
     for _ in range(_LOOKS):
         try:
+            run.arrive(own)
             return read_parquet(own, COLUMNS.get(table), step=step)
         except FileNotFoundError:
             if cached:
                 raise
         for path in places(run, model, label, table):
             with suppress(FileNotFoundError):
+                run.arrive(path)
                 part = CompactedFile(path, table).unit(step)
                 if part is not None:
                     return part

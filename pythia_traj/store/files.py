@@ -9,11 +9,11 @@ from typing import TypeVar
 
 from pythia_traj.errors import StoreError, nearest
 from pythia_traj.outside import shown
-from pythia_traj.store.compacted import CompactedFile, open_unit
 from pythia_traj.store.done import Damage, Found, list_tables, list_units
 from pythia_traj.store.layout import Run
 from pythia_traj.store.left_out import LeftOut
-from pythia_traj.store.parquet import COLUMNS, DamagedError, NewerError, Whole, read_parquet
+from pythia_traj.store.opening import Opener
+from pythia_traj.store.parquet import DamagedError, NewerError, Whole
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ class Files:
         Raises:
             StoreError: the run has no such table, or it holds tensors.
         """
-        self._run, self._table = run, table
+        self._run, self._table, self._opener = run, table, Opener(run)
         self.left_out = LeftOut()
         """What turned out not to be whole, until now."""
         self.there = _list(run, table, self.left_out.damaged)
@@ -55,20 +55,10 @@ class Files:
         self, units: Sequence[Found], use: Callable[[Found, Whole], T]
     ) -> list[tuple[Found, T]]:
         """The results for units of one file; without those that are damaged or gone."""
-        path = units[0].path
-        try:
-            self._run.arrive(path)
-            file = CompactedFile(path, self._table) if units[0].is_compacted else None
-        except FileNotFoundError:
-            # It is being moved, or its units have files of their own again.
-            file = None
-        except DamagedError as error:
-            self._note(path, error)
-            return []
-        made = []
+        path, made = units[0].path, []
         for found in units:
             try:
-                whole = (file and file.unit(_step(found))) or self._open(found)
+                whole = self._opener.open(found, self._table)
                 if whole.unknown:
                     self.left_out.unknown[path] = whole.unknown
                 made.append((found, use(found, whole)))
@@ -79,20 +69,9 @@ class Files:
                 self._note(path, error)
         return made
 
-    def _open(self, found: Found) -> Whole:
-        """Raises DamagedError, FileNotFoundError."""
-        if found.step is None:
-            return read_parquet(found.path, COLUMNS.get(self._table))
-        return open_unit(self._run, found.model, found.label, found.step, table=self._table)
-
     def _note(self, path: Path, error: DamagedError) -> None:
         left = self.left_out
         (left.newer if isinstance(error, NewerError) else left.damaged)[path] = str(error)
-
-
-def _step(found: Found) -> int:
-    assert found.step is not None
-    return found.step
 
 
 def _list(run: Run, table: str | None, unreadable: Damage) -> list[Found]:

@@ -2,24 +2,27 @@
 
 It is mirrored by name: a temporary run has a file, empty at first, for each one that is listed
 there. So names choose, without a request, which files a filter needs; each of those is fetched when
-it is first read, and all goes when the reader is done. Addresses such as `simplecache::s3://...`
+it is first read, and all goes when the reader is done. Which units are compacted is not in a name:
+the indices of compacted files are fetched too. Addresses such as `simplecache::s3://...`
 keep files, by fsspec's own rules.
 
 A listing is text from elsewhere: a name becomes a path only if a run of ours can have it.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import get_ident
 from typing import Any, Literal
 
 from pythia_traj.errors import StoreError
 from pythia_traj.outside import SMALL, in_one_line
 from pythia_traj.printable import one_line
-from pythia_traj.store.layout import SUFFIXES, Run
+from pythia_traj.store.compacted import INDEX, NEXT
+from pythia_traj.store.layout import COMPACTED, SUFFIXES, Run
 from pythia_traj.store.writing import writing
 
 Folder = Literal["metrics", "tables"]
@@ -28,8 +31,8 @@ Folder = Literal["metrics", "tables"]
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=-]{0,249}")
 """A folder or a file as a run has it: no hidden one, and none that leads out of its folder."""
 
-_DEEPEST = 6
-"""Segments of a file's name in a run, and room for one more."""
+_DEEPEST = 9
+"""Segments of the longest name: that of a table's compacted file before it takes its place."""
 
 
 @contextmanager
@@ -85,20 +88,28 @@ class _Mirror(Run):
         """Fetches a file, once.
 
         Raises:
-            FileNotFoundError: it is gone.
+            FileNotFoundError: it is gone, or was not listed.
             StoreError: it cannot be read.
         """
-        if path in self._arrived:
-            return
-        name = path.relative_to(self.path).as_posix()
-        with in_one_line(f"{self.address}/{name}", error=StoreError):
-            try:
-                self.there.get_file(f"{self.root}/{name}", str(path))
-            except FileNotFoundError:
-                path.unlink(missing_ok=True)
+        # What was compacted since it was listed is in a file that was not there then.
+        may_exist = path.exists() or (path.name == COMPACTED and path.parent.exists())
+        if path not in self._arrived and may_exist:
+            self._fetch(path)
             self._arrived.add(path)
         if not path.exists():
             raise FileNotFoundError(path)
+
+    def _fetch(self, path: Path) -> None:
+        """Renames it into place: another thread may ask for the same compacted file."""
+        name = path.relative_to(self.path).as_posix()
+        fetched = path.with_name(f".{path.name}-{get_ident()}")
+        with in_one_line(f"{self.address}/{name}", error=StoreError):
+            try:
+                self.there.get_file(f"{self.root}/{name}", str(fetched))
+            except FileNotFoundError:
+                path.unlink(missing_ok=True)
+            else:
+                fetched.replace(path)
 
 
 def _mirrored(address: str, folder: Path, folders: tuple[Folder, ...]) -> Run:
@@ -110,7 +121,7 @@ def _mirrored(address: str, folder: Path, folders: tuple[Folder, ...]) -> Run:
             facts = there.cat_file(f"{root}/run.json", start=0, end=SMALL)
         except FileNotFoundError:
             raise StoreError(f"{said} is not a run: it has no run.json that can be read") from None
-        names = [name for one in folders for name in _listed(there, f"{root}/{one}")]
+        names = [n for one in (*folders, "compacted") for n in _listed(there, f"{root}/{one}")]
     with writing(folder):
         folder.mkdir()
         (folder / "run.json").write_bytes(facts)
@@ -154,8 +165,18 @@ def _listed(there: Any, folder: str) -> list[str]:
 def _path_of(name: str, folder: Path) -> Path | None:
     """Where a listed file is in the mirror; None for a name that no file of a run has."""
     segments = name.split("/")
-    if not name.endswith(SUFFIXES) or len(segments) > _DEEPEST:
+    if len(segments) > _DEEPEST or not (_is_index(segments) or _has_rows(segments)):
         return None
     if not all(_SEGMENT.fullmatch(segment) for segment in segments):
         return None
     return folder.joinpath(*segments)
+
+
+def _is_index(segments: Sequence[str]) -> bool:
+    return segments[0] == "compacted" and segments[-1] == INDEX
+
+
+def _has_rows(segments: Sequence[str]) -> bool:
+    """Whether readers look there: not in what a compaction has replaced, nor in what is damaged."""
+    is_read = segments[0] != "compacted" or segments[3:4] == [NEXT]
+    return is_read and segments[-1].endswith(SUFFIXES)
