@@ -7,9 +7,10 @@
     RUN/tables/<name>/model=<model>/label=<label>/step-000512.safetensors
     RUN/tables/models/model=<model>/model.parquet
     RUN/metrics/model=<model>/label=<label>/compacted.parquet   many units; of tables likewise
-    RUN/compacted/model=<model>/label=<label>/compacted.json    which ones
+    RUN/compacted/model=<model>/label=<label>/compacted.json    which ones; beside it next/ and old/
+                                 until a compaction is finished, and damaged/ for what was set aside
     RUN/cache/                   rows that only references need; may be deleted
-    RUN/log/<worker>.jsonl       events
+    RUN/log/<worker>.jsonl       events of a worker, or of a command that changes finished units
     RUN/log/<name>.out           what a worker that `submit` started printed
     RUN/scripts/                 job scripts that `submit` wrote
     RUN/jobs/<submission>/       an array of tasks that `submit` gave to Slurm: what it is, its

@@ -270,13 +270,11 @@ def _copy_records(run: Run, merged: Run) -> None:
             # A request that was changed keeps its name in its run; here another one has it.
             target = target.with_name(f"{name_of_text(path.read_text(encoding='utf-8'))}.json")
         _copy(merged, path, target)
-    for path in (*list_logs(run), *sorted((run.path / "log").glob("*.out"))):
-        target = merged.path / "log" / path.name
+    outputs = (run.path / "log").glob("*.out")
+    for path in sorted((*list_logs(run), *outputs, *(run.path / FOLDER).glob("*.json"))):
+        target = merged.path / path.relative_to(run.path)
+        # Events and rounds are only ever added.
         if not target.exists() or target.stat().st_size < path.stat().st_size:
-            _copy(merged, path, target)
-    for path in sorted((run.path / FOLDER).glob("*.json")):
-        target = merged.path / FOLDER / path.name
-        if not target.exists():
             _copy(merged, path, target)
 
 

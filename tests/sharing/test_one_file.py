@@ -1,6 +1,7 @@
 """`export`: the rows of `load` as one file, whole or not at all."""
 
 import inspect
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,9 +16,14 @@ import pytest
 import pythia_traj as pt
 from pythia_traj.errors import ConfigError, StoreError
 from pythia_traj.sharing import one_file
-from pythia_traj.store import parts
+from pythia_traj.sharing.series import logged
+from pythia_traj.store import compacted, parts
+from pythia_traj.store.compacting import list_labels
 from pythia_traj.store.layout import Run
+from pythia_traj.store.parts import Parts
+from pythia_traj.store.taking_out import take_out
 from tests.store.damage import flipped
+from tests.store.killed import killed_at
 
 OWN = "a table of an experiment's own"
 CHOICES = {
@@ -241,3 +247,59 @@ def test_exporting_loads_no_torch(shared, tmp_path):
 def test_every_format_has_what_writes_it():
     assert set(one_file.FILES) == set(one_file._WRITERS)
     assert "format" in inspect.signature(pt.export).parameters
+
+
+@pytest.mark.parametrize("choice", [one for one in CHOICES if one != "nothing"])
+def test_a_compacted_run_is_exported_as_before(shared, tmp_path, few, choice):
+    own = shutil.copytree(shared.path, tmp_path / "run")
+    for name in ("rows.parquet", "rows.csv"):
+        pt.export(own, tmp_path / f"before-{name}", **CHOICES[choice])
+    pt.compact(own)
+    for name in ("rows.parquet", "rows.csv"):
+        pt.export(own, tmp_path / name, **CHOICES[choice])
+        assert (tmp_path / name).read_bytes() == (tmp_path / f"before-{name}").read_bytes()
+
+
+def test_of_a_compacted_run_each_file_is_opened_once_and_parts_stay_small(
+    shared, tmp_path, few, monkeypatch
+):
+    own = Run(shutil.copytree(shared.path, tmp_path / "run"))
+    expected = list(logged(Parts(own)))
+    pt.compact(own.path)
+    opened, real = [], compacted.read_parquet
+    monkeypatch.setattr(
+        compacted, "read_parquet", lambda path, *a, **o: opened.append(path) or real(path, *a, **o)
+    )
+    parts = Parts(own)
+    assert [len(set(part["step"].to_pylist())) <= 3 for part in parts.in_order()] == [True] * 6
+    assert len(opened) == len(set(opened)) == 4
+    opened.clear()
+    assert list(logged(Parts(own))) == expected
+    assert len(opened) == len(set(opened)) == 4
+
+
+def test_rows_that_are_compacted_or_taken_out_meanwhile_are_exported(shared, tmp_path, few):
+    own = Run(shutil.copytree(shared.path, tmp_path / "run"))
+    whole = pa.concat_tables(Parts(own).in_order()).to_pylist()
+    listed = Parts(own)
+    rows = listed.in_order()
+    found = next(rows).to_pylist()
+    pt.compact(own.path)
+    assert found + [row for part in rows for row in part.to_pylist()] == whole
+    rows = Parts(own).in_order()
+    found = next(rows).to_pylist()
+    for label in list_labels(own):
+        take_out(own, label.model, label.label, [1, 2])
+    assert found + [row for part in rows for row in part.to_pylist()] == whole
+
+
+def test_a_run_whose_compaction_was_killed_is_exported_whole(shared, tmp_path):
+    pt.export(shared.path, tmp_path / "before.csv", controls=True)
+    expected = (tmp_path / "before.csv").read_bytes()
+    for operation in (3, 9, 10, 11, 12, 13, 14, 16, 20, 40):
+        own = shutil.copytree(shared.path, tmp_path / "run")
+        with killed_at(operation):
+            pt.compact(own)
+        pt.export(own, tmp_path / "rows.csv", controls=True)
+        assert (tmp_path / "rows.csv").read_bytes() == expected, operation
+        shutil.rmtree(own)

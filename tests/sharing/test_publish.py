@@ -15,10 +15,13 @@ from pythia_traj.errors import ConfigError, HubError, StoreError
 from pythia_traj.sharing import publish as module
 from pythia_traj.sharing.card import Told, card
 from pythia_traj.sharing.unnamed import paths_in, request_unnamed
-from pythia_traj.store.layout import Run
+from pythia_traj.store.compacting import list_labels
+from pythia_traj.store.layout import COMPACTED, Run
+from pythia_traj.store.taking_out import take_out
 from pythia_traj.store.unit import read_footer
 from tests.hub.fixtures import online, serve  # noqa: F401
 from tests.store.damage import flipped
+from tests.store.killed import killed_at
 
 # The Hub's client uploads by an argument that its own library deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -316,3 +319,73 @@ def test_tensors_go_up_with_their_provenance_and_the_same_values(suite, tmp_path
     assert there.keys() == here.keys()
     assert all((there[key] == here[key]).all() for key in here)
     assert b'"host' not in files_of(hub)[name].file.read_bytes()[:20_000]
+
+
+def test_compacting_changes_nothing_of_the_dataset_and_nothing_is_sent_again(own, hub):
+    before = pt.publish(own.path, NAME)
+    pt.compact(own.path)
+    hub.reset_log()
+    after = pt.publish(own.path, NAME)
+    assert (after.files, after.notes, after.commit) == (before.files, (), before.commit)
+    assert [one for one in hub.requests if one.kind == "upload"] == []
+
+
+def test_a_compacted_run_is_read_from_the_hub_as_from_the_disk(own, hub):
+    pt.compact(own.path)
+    pt.publish(own.path, NAME)
+    for chosen in ({"controls": True}, {"table": "items"}, {"table": "samples"}, {"step": 4}):
+        pd.testing.assert_frame_equal(pt.load(ADDRESS, **chosen), pt.load(own.path, **chosen))
+    hub.reset_log()
+    pt.load(ADDRESS, model="other", label="induction", step=1)
+    fetched = [one.path for one in hub.requests if one.kind == "resolve" and one.method == "GET"]
+    assert {path.rsplit("/", 1)[-1] for path in fetched} == {"run.json", "step-000001.parquet"}
+    metrics = pq.read_table(files_of(hub)["data/metrics.parquet"].file)
+    assert len(metrics) == len(pt.load(own.path, controls=True))
+    for name, blob in files_of(hub).items():
+        if name.endswith(".parquet"):
+            kept = pq.read_schema(blob.file).metadata or {}
+            assert b'"host"' not in b"".join(kept.values()), name
+            assert str(own.path.parent).encode() not in b"".join(kept.values()), name
+
+
+def test_a_damaged_compacted_file_is_left_out_and_said_once(own, hub):
+    pt.compact(own.path)
+    path = own.label_folder("other", "induction", table="items") / COMPACTED
+    flipped(0.5)(path)
+    made = pt.publish(own.path, NAME)
+    name = "tables/items/model=other/label=induction"
+    assert [note for note in made.notes if note.startswith(f"left out {name}")] == [
+        f"left out {name}/{COMPACTED} (its bytes have changed since they were written)"
+    ]
+    assert not [file for file in files_of(hub) if file.startswith(name)]
+    assert not [file for file in made.files if file.startswith(name)]
+
+
+def sent(files, folder):
+    """What would go up, by name."""
+    folder.mkdir()
+    left_out = {}
+    there = module._staged(files, folder, left_out)
+    found = {name: path.read_bytes() for name, path in there.items()}
+    shutil.rmtree(folder)
+    assert left_out == {}
+    return found
+
+
+def test_what_goes_up_is_the_same_beside_a_change_of_finished_units(shared, tmp_path):
+    folder = tmp_path / "staged"
+    expected = sent([*module._files(shared)], folder)
+    for operation in (9, 11, 13):
+        own = Run(shutil.copytree(shared.path, tmp_path / "run"))
+        listed = [*module._files(own)]
+        with killed_at(operation):
+            pt.compact(own.path)
+        assert sent(listed, folder) == expected, operation
+        assert sent([*module._files(own)], folder) == expected, operation
+        shutil.rmtree(own.path)
+    own = Run(shutil.copytree(shared.path, tmp_path / "run"))
+    pt.compact(own.path)
+    listed = [*module._files(own)]
+    for label in list_labels(own):
+        take_out(own, label.model, label.label, [1, 2])
+    assert sent(listed, folder) == expected

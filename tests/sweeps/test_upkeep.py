@@ -1,6 +1,7 @@
 """Sweeps over compacted, merged and shortened runs; none of these happens beside a sweep."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -205,6 +206,17 @@ def test_descriptions_reports_and_onsets_are_the_same(run, made):
     }
     assert one.notes == other.notes
     pd.testing.assert_frame_equal(onsets_of_run(run), onsets_of_run(made))
+
+
+def test_the_page_of_a_report_is_the_same(run, tmp_path):
+    pages = []
+    for name in ("before", "after"):
+        pt.report(run, tmp_path / f"{name}.html")
+        text = (tmp_path / f"{name}.html").read_text()
+        (data,) = re.findall(r"<script[^>]*application/json[^>]*>(.*?)</script>", text, re.DOTALL)
+        pages.append((data, len(text)))
+        pt.compact(run)
+    assert pages[0] == pages[1]
 
 
 def test_a_search_for_an_onset_goes_on_over_a_compacted_run(tmp_path):
