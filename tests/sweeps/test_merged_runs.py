@@ -100,4 +100,4 @@ def test_a_search_for_an_onset_is_merged_with_all_its_rounds_and_goes_on(tmp_pat
     assert counts(out) == (counts(searched.out)[0] + 1, 0, 0, 0, True)
     again = pt.refine(searched.model_copy(update={"out": out}), "planted.share", budget=14)
     assert again.result.done == []
-    assert (again.found[0].onset, again.found[0].rounds) == (longer.onset, longer.rounds)
+    assert (again.found[0].onset, again.found[0].trajectory) == (longer.onset, longer.trajectory)
