@@ -17,6 +17,7 @@ from pythia_traj.live.choice import Choice
 from pythia_traj.live.runs import Identity, identity
 from pythia_traj.live.watched import State, UnitOf, Watched
 from pythia_traj.reports.drawings import Drawing, Panel
+from pythia_traj.store.compacted import holder_of
 from pythia_traj.store.done import list_tables
 from pythia_traj.store.layout import Run
 from pythia_traj.store.read import read_run
@@ -109,7 +110,7 @@ def _table(watched: Watched, unit: UnitOf, name: str, label: str, step: int) -> 
     path = watched.path_of(unit)
     run = Run(path)
     try:
-        written = identity(run.unit_path(unit.model, label, step, table=name))
+        written = identity(holder_of(run.unit_path(unit.model, label, step, table=name)))
         return _read(path, name, unit.model, label, step, written)
     except StoreError:
         # The run is gone, which is said of the looks at it.

@@ -145,7 +145,7 @@ class WatchedRun:
         self._settle(units, len(changed) - len(chosen))
         # Last: what was read by a look that failed on its way is read again.
         self._seen = seen | {key: now[key] for key in chosen}
-        return len(chosen)
+        return len({now[key][0] for key in chosen})
 
     def _settle(self, units: Mapping[UnitKey, Held], waiting: int) -> None:
         """Makes a new state of what was read."""

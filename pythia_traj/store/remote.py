@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import get_ident
+from threading import Lock
 from typing import Any, Literal
 
 from pythia_traj.errors import StoreError
@@ -83,6 +83,7 @@ class _Mirror(Run):
     root: str
     address: str
     _arrived: set[Path] = field(default_factory=set, repr=False, compare=False)
+    _locks: dict[Path, Lock] = field(default_factory=dict, repr=False, compare=False)
 
     def arrive(self, path: Path) -> None:
         """Fetches a file, once.
@@ -91,25 +92,23 @@ class _Mirror(Run):
             FileNotFoundError: it is gone, or was not listed.
             StoreError: it cannot be read.
         """
-        # What was compacted since it was listed is in a file that was not there then.
-        may_exist = path.exists() or (path.name == COMPACTED and path.parent.exists())
-        if path not in self._arrived and may_exist:
-            self._fetch(path)
-            self._arrived.add(path)
+        # Several threads may ask for one compacted file.
+        with self._locks.setdefault(path, Lock()):
+            # What was compacted since it was listed is in a file that was not there then.
+            may_exist = path.exists() or (path.name == COMPACTED and path.parent.exists())
+            if path not in self._arrived and may_exist:
+                self._fetch(path)
+                self._arrived.add(path)
         if not path.exists():
             raise FileNotFoundError(path)
 
     def _fetch(self, path: Path) -> None:
-        """Renames it into place: another thread may ask for the same compacted file."""
         name = path.relative_to(self.path).as_posix()
-        fetched = path.with_name(f".{path.name}-{get_ident()}")
         with in_one_line(f"{self.address}/{name}", error=StoreError):
             try:
-                self.there.get_file(f"{self.root}/{name}", str(fetched))
+                self.there.get_file(f"{self.root}/{name}", str(path))
             except FileNotFoundError:
                 path.unlink(missing_ok=True)
-            else:
-                fetched.replace(path)
 
 
 def _mirrored(address: str, folder: Path, folders: tuple[Folder, ...]) -> Run:

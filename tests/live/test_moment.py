@@ -4,12 +4,14 @@ import shutil
 
 import pytest
 
+import pythia_traj as pt
 from pythia_traj.live import moment
 from pythia_traj.live.choice import Choice
 from pythia_traj.live.watched import Watched
 from pythia_traj.schema import Column
 from pythia_traj.store.layout import Run
 from pythia_traj.store.tables import UnitId
+from pythia_traj.store.taking_out import take_out
 from pythia_traj.store.unit import write_unit
 from pythia_traj.values import Key, Rows
 from tests.store import damage as d
@@ -69,6 +71,18 @@ def test_texts_that_were_written_again_are_read_again_by_whoever_looks(run, watc
     again = Watched([run.path])
     again.look()
     assert texts(again, 512)[0].texts == (("def", "third"),)
+
+
+def test_texts_of_compacted_units_are_read_again_when_they_were_measured_again(run, watched):
+    expected = texts(watched, 512)
+    pt.compact(run.path)
+    watched.look()
+    assert texts(watched, 512) == expected
+    take_out(run, "a", "samples", [512])
+    write(run, 512, "other")
+    pt.compact(run.path)
+    watched.look()
+    assert texts(watched, 512)[0].texts == (("def", "other"),)
 
 
 def test_texts_of_a_table_that_is_damaged_or_gone_are_left_out(run, watched):

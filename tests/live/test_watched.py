@@ -12,7 +12,7 @@ import pythia_traj as pt
 from pythia_traj.analysis.training import training_of
 from pythia_traj.errors import AnalysisError, StoreError
 from pythia_traj.live.watched import State, Watched
-from pythia_traj.store import compacted, files
+from pythia_traj.store import compacted, opening
 from pythia_traj.store.events import EventLog
 from pythia_traj.store.layout import Run
 from tests.live.made import VERSIONS, damaged, made_run, without_sources, write_units
@@ -32,7 +32,7 @@ def read(monkeypatch):
         return original(path, *arguments, **options)
 
     # Of units, and of the table of models.
-    for module in (compacted, files):
+    for module in (compacted, opening):
         monkeypatch.setattr(module, "read_parquet", counted)
     return paths
 
