@@ -185,7 +185,10 @@ def _write_successors(run: Run, label: Label) -> list[IndexedUnit]:
             raise NotCompactedError(
                 f"step {step} lacks its {min(missing)}: repeat the sweep, which measures it again"
             )
-    return [IndexedUnit(step=step, tables=tables[step]) for step in footers]
+    return [
+        IndexedUnit(step=step, digest=one.digest, source=one.source, tables=tables[step])
+        for step, one in footers.items()
+    ]
 
 
 def _write_successor(

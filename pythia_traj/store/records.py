@@ -137,18 +137,21 @@ class IndexedUnit(_Record):
 
     Attributes:
         step: its step.
+        digest, source: as in its provenance.
         tables: the tables beside the metrics in which it has compacted rows.
     """
 
     step: Step
+    digest: str | None = None
+    source: dict[str, Any] = {}
     tables: list[str] = []
 
 
 class Index(_Record):
     """`compacted/model=<model>/label=<label>/compacted.json`: the units of compacted files.
 
-    It is for counting. What a unit was made of stands in the footer of the compacted file alone,
-    which must be read anyway before a unit counts as whole.
+    It says to people and other programs what the units were made of. Whether a unit is whole, and
+    so done, only the compacted file says, whose footer has the same.
 
     Attributes:
         finished: whether the compacted files are where readers look for them.
