@@ -174,7 +174,7 @@ LEFT_OUT = {"toy", "demo", "dashboard", "publish"}
 
 
 def test_the_readmes_commands_run(demo, tmp_path, monkeypatch, capsys):
-    """Every line of the README's block of commands, but for those that train, wait or ask the Hub."""
+    """Every line of the README's block of commands that does not train, wait or ask the Hub."""
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "toy").symlink_to(demo / "toy")
     shutil.copytree(ROOT / "tests" / "store" / "schema1" / "run", tmp_path / "runs" / "old")
