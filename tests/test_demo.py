@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 from nbclient import NotebookClient
 
@@ -168,8 +169,12 @@ def test_a_notebook_runs_on_it(demo, tmp_path, monkeypatch, name):
     assert SAID[name] in printed
 
 
+LEFT_OUT = {"toy", "demo", "dashboard", "publish"}
+"""Commands of the README that train, wait until they are ended, or ask the Hub."""
+
+
 def test_the_readmes_commands_run(demo, tmp_path, monkeypatch, capsys):
-    """Every line of the README's block of commands, but for those that train or ask the Hub."""
+    """Every line of the README's block of commands that does not train, wait or ask the Hub."""
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "toy").symlink_to(demo / "toy")
     shutil.copytree(ROOT / "tests" / "store" / "schema1" / "run", tmp_path / "runs" / "old")
@@ -181,16 +186,21 @@ def test_the_readmes_commands_run(demo, tmp_path, monkeypatch, capsys):
     lines = section.replace("\\\n", " ").splitlines()
     commands = [shlex.split(line, comments=True) for line in lines if line.strip()]
     ran = set()
-    for command in commands:
-        assert command[0] == "pythia-traj"
-        if command[1] not in {"toy", "demo"} and "pythia-70m" not in command:
-            assert app(command[1:], standalone_mode=False) in (None, 0)
-            ran.add(command[1])
+    for program, name, *arguments in commands:
+        assert program == "pythia-traj"
+        if name not in LEFT_OUT and not {"pythia-70m", "--follow"} & set(arguments):
+            answers = ["--yes"] if name == "remove" else []
+            assert app([name, *arguments, *answers], standalone_mode=False) in (None, 0)
+            ran.add(name)
     assert ran == {
         *("models", "cache", "steps", "experiments", "sweep", "status", "describe", "report"),
         *("convert", "doctor", "schema", "submit", "worker", "onset", "compare", "plot"),
+        *("export", "merge", "compact", "remove"),
     }
     assert (tmp_path / "first.html").exists()
+    assert len(pd.read_csv("first.csv")) == len(pt.load("runs/first"))
+    assert set(pt.load("runs/first").label.unique()) == {"induction", "loss"}
+    assert set(pt.load("runs/both").label.unique()) == {"induction"}
     config = readme.partition("```yaml\n")[2].partition("```")[0]
     (tmp_path / "induction.yaml").write_text(config)
     app(["sweep", "induction.yaml", "--out", "runs/induction"], standalone_mode=False)

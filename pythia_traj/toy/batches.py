@@ -7,6 +7,7 @@ would say nothing.
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -35,8 +36,12 @@ class Corpus:
     sha256: str
 
 
+@lru_cache(maxsize=1)
 def read_corpus(vocab_size: int) -> Corpus:
-    """Trains a tokenizer on the standard library's training documents and encodes them."""
+    """Trains a tokenizer on the standard library's training documents and encodes them.
+
+    That takes as long as a hundred steps of training: the last corpus is kept, for the next seed.
+    """
     texts = [text for _, text in documents("train")]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -53,7 +58,9 @@ def read_corpus(vocab_size: int) -> Corpus:
     for text, encoding in zip(texts, tokenizer.encode_batch(texts), strict=True):
         digest.update(text.encode())
         parts.append(np.asarray([0, *encoding.ids], dtype=np.int64))
-    return Corpus(tokenizer, np.concatenate(parts), digest.hexdigest())
+    tokens = np.concatenate(parts)
+    tokens.setflags(write=False)
+    return Corpus(tokenizer, tokens, digest.hexdigest())
 
 
 def batches(recipe: Recipe, corpus: Corpus) -> Iterator[np.ndarray]:
