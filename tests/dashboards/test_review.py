@@ -74,6 +74,19 @@ def test_that_there_is_no_step_is_said_only_where_there_is_none(tmp_path, small_
     assert "no step yet" not in Client(serve(small_run).port).get().text
 
 
+@in_chromium
+def test_a_band_of_seeds_lies_at_the_tokens_of_its_seeds(rows_of, tmp_path, serve, opened):
+    rows = rows_of(models=("pythia-14m", "pythia-31m", "pythia-70m"), steps=(0, 512))
+    run = made_run(tmp_path / "seeds", rows).path
+    page = opened(serve(run).url + "?experiment=loss&metric=accuracy&several=band&axis=tokens")
+    plot = "document.querySelector('#figures .plot')"
+    places = page.evaluate(f"{plot}.data.find((one) => one.meta && one.meta.key).x")
+    assert places == [0, 512 * 2_097_152]
+    page.click("input[name=axis][value=loss]")
+    settled(page)
+    assert "a band has none" in page.inner_text("#figures .plot")
+
+
 def test_units_done_have_the_separators_of_those_asked_for(small_run):
     watched = Watched([small_run])
     watched.look()

@@ -5,7 +5,7 @@ PAGE = JSON.parse(document.getElementById("page-data").textContent);
 
 const MOST_COLUMNS = 4, MOST_HEADS = 12, MOST_DECIMALS = 9; // of the table of heads
 const REST = 150; // milliseconds until the server hears of a step
-let choice = "", followed = [];
+let choice = "", followed = [], lastChosen = null;
 
 // --- the address --------------------------------------------------------------------------------
 
@@ -90,6 +90,8 @@ function offerSeveral(name, words, chosen) {
 
 function offer(offered) {
   const { choice: chosen } = offered;
+  lastChosen = chosen;
+  setSeeds(chosen);
   offerOne("experiment", offered.experiments, chosen.experiment);
   offerOne("metric", offered.metrics, chosen.metric);
   // One metric is drawn by the rules for any, not by the report's.
@@ -101,6 +103,20 @@ function offer(offered) {
     if (document.activeElement !== form.elements[name]) form.elements[name].value = chosen[name];
   form.elements.controls.checked = chosen.controls;
   form.elements.several.value = chosen.several;
+}
+
+// Where seeds are as a band, which is no model that the page knows: at the tokens of all of them.
+function setSeeds(chosen) {
+  const isBand = chosen.several === "band";
+  const names = chosen.models.length ? chosen.models : Object.keys(PAGE.training);
+  const seeds = isBand ? names.map((name) => PAGE.training[name]).filter(Boolean) : [];
+  const steps = [...new Set(seeds.flatMap((one) => one.steps))].sort((a, b) => a - b);
+  const tokens = steps.map((step) => {
+    const found = new Set(seeds.filter((one) => one.steps.includes(step))
+      .map((one) => one.tokens[one.steps.indexOf(step)]));
+    return found.size === 1 ? [...found][0] : null;
+  });
+  PAGE.seeds = isBand ? { steps, tokens, loss: steps.map(() => null) } : null;
 }
 
 // --- figures ------------------------------------------------------------------------------------
@@ -332,6 +348,7 @@ window.dash_clientside.live = {
   know: (page) => {
     if (!page) return;
     PAGE = page;
+    if (lastChosen) setSeeds(lastChosen);
     setSteps();
     setAxes();
     refresh();
