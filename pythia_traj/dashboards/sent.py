@@ -68,8 +68,8 @@ def _progress(state: State) -> Iterator[str]:
     for name, one in state.status.items():
         working = sum(worker.state == "working" for worker in one.workers)
         at_work = f", {counted(working, 'worker')} at work" if working else ""
-        failed = f", {one.failed} failed" if one.failed else ""
-        yield f"{name}: {one.done} of {counted(len(one.units), 'unit')} done{failed}{at_work}"
+        failed = f", {one.failed:,} failed" if one.failed else ""
+        yield f"{name}: {one.done:,} of {counted(len(one.units), 'unit')} done{failed}{at_work}"
     if state.waiting:
         yield f"reading: {counted(state.waiting, 'file')} to go"
 

@@ -1,5 +1,6 @@
 """Starts and ends the server of the page."""
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -131,6 +132,8 @@ def _bound(application: Any, host: str, port: int) -> tuple[Any, dict[int, Any]]
     from waitress.wasyncore import close_all
 
     sockets: dict[int, Any] = {}
+    # A page asks for more at once than there are threads; that some wait is no news for a terminal.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     # One address: a name may be several, each with a free port of its own.
     address = "127.0.0.1" if host == "localhost" else host
     try:

@@ -63,7 +63,20 @@ def known_of(
         steps: all of them, ascending.
         loss_labels: the labels whose loss is an axis.
     """
-    themes = {
+    return {
+        "training": training,
+        "steps": steps,
+        "loss_labels": loss_labels,
+        "themes": _themes(),
+        "columns": COLUMNS,
+        "numbers": NUMBERS,
+    }
+
+
+@cache
+def _themes() -> Mapping[str, Any]:
+    """What differs between the themes: the same for every page, and slow to make."""
+    return {
         name: {
             "template": style.template(theme).to_plotly_json(),
             "sequential": style.even(theme.sequential),
@@ -72,14 +85,6 @@ def known_of(
             "quiet": theme.quiet,
         }
         for name, theme in style.THEMES.items()
-    }
-    return {
-        "training": training,
-        "steps": steps,
-        "loss_labels": loss_labels,
-        "themes": themes,
-        "columns": COLUMNS,
-        "numbers": NUMBERS,
     }
 
 

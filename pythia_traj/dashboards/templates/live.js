@@ -3,14 +3,14 @@
 
 PAGE = JSON.parse(document.getElementById("page-data").textContent);
 
-const MOST_COLUMNS = 4, MOST_HEADS = 12; // of the table of heads
+const MOST_COLUMNS = 4, MOST_HEADS = 12, MOST_DECIMALS = 9; // of the table of heads
 const REST = 150; // milliseconds until the server hears of a step
-let choice = "", followed = [];
+let choice = "", followed = [], lastChosen = null;
 
 // --- the address --------------------------------------------------------------------------------
 
 const asked = new URLSearchParams(location.search);
-let wantedStep = asked.has("step") ? Number(asked.get("step")) : null;
+let wantedStep = /^[0-9]+$/.test(asked.get("step")) ? Number(asked.get("step")) : null;
 if (["tokens", "loss"].includes(asked.get("axis"))) chooseAxis(asked.get("axis"));
 if (["light", "dark"].includes(asked.get("theme"))) setTheme(asked.get("theme"));
 if (asked.get("training") === "no") VIEW.training = training.checked = false;
@@ -30,7 +30,9 @@ function query() {
   found.delete("followed");
   for (const head of followed) found.append("followed", head);
   if (VIEW.axis !== "steps") found.set("axis", VIEW.axis);
-  if (VIEW.step !== null) found.set("step", VIEW.step);
+  // Until the steps are known, the address keeps the one that was asked for.
+  const step = VIEW.step === null && !PAGE.steps.length ? wantedStep : VIEW.step;
+  if (step !== null) found.set("step", step);
   if (VIEW.chosenTheme) found.set("theme", VIEW.chosenTheme);
   if (!VIEW.training) found.set("training", "no");
   for (const [name, ends] of Object.entries(VIEW.zoom)) found.append("zoom", [name, ...ends].join(":"));
@@ -63,11 +65,11 @@ function askFor() {
 form.addEventListener("change", askFor);
 form.addEventListener("submit", (event) => event.preventDefault());
 
-function offerOne(name, words, chosen) {
-  const select = form.elements[name], none = select.dataset.none;
+function offerOne(name, words, chosen, none = form.elements[name].dataset.none) {
+  const select = form.elements[name];
   const options = [...(none ? [made("option", { value: "", textContent: none })] : []),
     ...words.map((word) => made("option", { value: word, textContent: word }))];
-  const now = options.map((option) => option.value).join("\n");
+  const now = options.map((option) => option.textContent).join("\n");
   // A list that is open stays so where it is the same.
   if (select.dataset.words !== now) select.replaceChildren(...options);
   select.dataset.words = now;
@@ -88,15 +90,33 @@ function offerSeveral(name, words, chosen) {
 
 function offer(offered) {
   const { choice: chosen } = offered;
+  lastChosen = chosen;
+  setSeeds(chosen);
   offerOne("experiment", offered.experiments, chosen.experiment);
   offerOne("metric", offered.metrics, chosen.metric);
-  offerOne("variant", offered.variants, chosen.variant);
+  // One metric is drawn by the rules for any, not by the report's.
+  const none = chosen.metric ? form.elements.variant.dataset.ofMetric : undefined;
+  offerOne("variant", offered.variants, chosen.variant, none);
   offerSeveral("models", offered.models, chosen.models);
   offerSeveral("labels", offered.labels, chosen.labels);
   for (const name of ["layers", "heads"])
     if (document.activeElement !== form.elements[name]) form.elements[name].value = chosen[name];
   form.elements.controls.checked = chosen.controls;
   form.elements.several.value = chosen.several;
+}
+
+// Where seeds are as a band, which is no model that the page knows: at the tokens of all of them.
+function setSeeds(chosen) {
+  const isBand = chosen.several === "band";
+  const names = chosen.models.length ? chosen.models : Object.keys(PAGE.training);
+  const seeds = isBand ? names.map((name) => PAGE.training[name]).filter(Boolean) : [];
+  const steps = [...new Set(seeds.flatMap((one) => one.steps))].sort((a, b) => a - b);
+  const tokens = steps.map((step) => {
+    const found = new Set(seeds.filter((one) => one.steps.includes(step))
+      .map((one) => one.tokens[one.steps.indexOf(step)]));
+    return found.size === 1 ? [...found][0] : null;
+  });
+  PAGE.seeds = isBand ? { steps, tokens, loss: steps.map(() => null) } : null;
 }
 
 // --- figures ------------------------------------------------------------------------------------
@@ -211,9 +231,15 @@ function columnsOfHeads() {
       const value = over.z[row][column], name = `L${layer}H${head}`;
       if (!values.has(name) && isNumber(value)) values.set(name, value);
     });
-    found.push({ heading: holder.getAttribute("aria-label"), values });
+    found.push({ heading: holder.getAttribute("aria-label"), values, decimals: decimalsOf(values) });
   }
   return found;
+}
+
+// As many decimals as show two digits of a column's largest value: effects of heads can be tiny.
+function decimalsOf(values) {
+  const largest = Math.max(...[...values.values()].map(Math.abs));
+  return largest > 0 ? Math.min(Math.max(3, 1 - Math.floor(Math.log10(largest))), MOST_DECIMALS) : 3;
 }
 
 function showHeads() {
@@ -224,9 +250,10 @@ function showHeads() {
   const first = [...columns[0].values].sort((a, b) => b[1] - a[1]).map(([head]) => head);
   const shown = [...followed.filter((head) => first.includes(head)),
     ...first.filter((head) => !followed.includes(head)).slice(0, MOST_HEADS)];
-  const cell = (value) => made("td", { textContent: value === undefined ? "–" : value.toFixed(3) });
+  const cell = (value, decimals) =>
+    made("td", { textContent: value === undefined ? "–" : value.toFixed(decimals) });
   const rows = shown.map((head) => made("tr", {}, made("th", { scope: "row", textContent: head }),
-    ...columns.map(({ values }) => cell(values.get(head))), made("td", {}, followButton(head))));
+    ...columns.map(({ values, decimals }) => cell(values.get(head), decimals)), made("td", {}, followButton(head))));
   const names = ["head", ...columns.map(({ heading }) => heading), ""];
   const table = made("table", {}, made("thead", {}, made("tr", {},
     ...names.map((name) => (name ? made("th", { scope: "col", textContent: name }) : made("td"))))),
@@ -261,6 +288,7 @@ function setSteps() {
   const index = VIEW.step === null ? PAGE.steps.length - 1 : lastUpTo(PAGE.steps, VIEW.step);
   slider.value = index;
   if (PAGE.steps.length) sayStep(PAGE.steps[index]);
+  else said.textContent = "no step yet";
 }
 
 function setAxes() {
@@ -320,6 +348,7 @@ window.dash_clientside.live = {
   know: (page) => {
     if (!page) return;
     PAGE = page;
+    if (lastChosen) setSeeds(lastChosen);
     setSteps();
     setAxes();
     refresh();

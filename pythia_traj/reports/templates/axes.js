@@ -11,7 +11,7 @@ function axisTitle(axis) {
 
 function position(axis, model, step) {
   if (axis === "steps") return Math.log2(step + 1);
-  const training = PAGE.training[model];
+  const training = PAGE.training[model] || PAGE.seeds;
   if (!training) return null;
   return between(training.steps, training[axis], step);
 }

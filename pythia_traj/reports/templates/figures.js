@@ -66,7 +66,8 @@ function hasPlace(trace) {
 }
 
 function sayWithout(layout, axis) {
-  const text = `the ${axis} at these steps is not known`;
+  const text = PAGE.seeds && axis === "loss" ? "seeds reach a loss at different steps: a band has none"
+    : `the ${axis} at these steps is not known`;
   const place = { xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false };
   layout.annotations = [...(layout.annotations || []), { text, ...place }];
 }
