@@ -119,7 +119,9 @@ def drawn(
     try:
         figure = metric_figure(chosen.rows)
     except SeveralKindsError as several:
-        raise FigureError(f"a figure {several.told}{_how_to_choose(several)}") from several
+        # Rows are given in Python alone, a run's directory at the command line too.
+        say = _how_to_choose_rows if isinstance(run, pd.DataFrame) else _how_to_choose
+        raise FigureError(f"a figure {several.told}{say(several)}") from several
     notes = [*chosen.notes, *_controls_not_drawn(figure, controls)]
     if training:
         measured, figure = figure, with_training(figure, chosen.schedules())
@@ -201,6 +203,21 @@ def _how_to_choose(several: SeveralKindsError) -> str:
         plain = ways[0].startswith("--where") or first == NO_CONTROL
         ways = [f"--where {column}={first}" if plain else f"{ways[0]} {first}"]
     return f": choose by {' or '.join(ways)}" if ways else ""
+
+
+def _how_to_choose_rows(several: SeveralKindsError) -> str:
+    """As `_how_to_choose`, in Python's words."""
+    values = [None if one == NO_CONTROL else one for one in several.values]
+    first = repr(None if None in values else values[0]) if values else "..."
+    ways = {
+        "label": "metric='LABEL.METRIC'",
+        "experiment": "metric='EXPERIMENT.METRIC'",
+        "metric": f"metric={first}",
+    }
+    if first != "None":
+        ways |= {name: f"{name}=[{first}]" for name in ("model", "variant")}
+    chosen = [ways.get(one, f"where={{{one!r}: {first}}}") for one in several.columns]
+    return f": choose by {' or '.join(chosen)}" if chosen else ""
 
 
 def _controls_not_drawn(figure: go.Figure, wanted: Sequence[str]) -> Iterator[str]:

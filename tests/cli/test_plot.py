@@ -306,7 +306,19 @@ REFUSED_ROWS = {
         {"metric": "norm", "where": {"part": "fold_9"}},
         "no row of this DataFrame has all of this: part='fold_9'",
     ),
-    "several metrics": ({}, "a figure draws one metric, these rows hold"),
+    "several metrics": ({}, r"draws one metric, these rows hold .*: choose by metric='[a-z_]+'$"),
+    "several labels": (
+        {"metric": "norms.by_head", "model": ["tiny"]},
+        r"draws one label, .*: choose by metric='LABEL.METRIC'$",
+    ),
+    "several variants": (
+        {"metric": "double.by_head", "model": ["tiny"]},
+        r"draws one variant, .*: choose by variant=\['frobenius'\]$",
+    ),
+    "several parts": (
+        {"metric": "double.by_part", "model": ["tiny"]},
+        r"draws one part, .*: choose by where=\{'part': None\}$",
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""What a reader who does not know the page found wrong with it; in a browser where that is where."""
+"""What a reader who does not know the page found wrong with it, in a browser where it is there."""
 
 import logging
 from dataclasses import replace
@@ -65,7 +65,9 @@ def test_the_address_keeps_its_step_while_the_steps_are_not_known_yet(small_run,
 
 
 @in_chromium
-def test_that_there_is_no_step_is_said_only_where_there_is_none(tmp_path, small_run, serve, browser):
+def test_that_there_is_no_step_is_said_only_where_there_is_none(
+    tmp_path, small_run, serve, browser
+):
     run = Run.create(tmp_path / "empty").path
     page = browser.new_page()
     page.goto(serve(run).url)
