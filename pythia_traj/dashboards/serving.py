@@ -132,7 +132,7 @@ def _bound(application: Any, host: str, port: int) -> tuple[Any, dict[int, Any]]
     from waitress.wasyncore import close_all
 
     sockets: dict[int, Any] = {}
-    # A page asks for more at once than there are threads; that some wait is no news for a terminal.
+    # A page asks for more at once than there are threads: a terminal need not hear that some wait.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     # One address: a name may be several, each with a free port of its own.
     address = "127.0.0.1" if host == "localhost" else host
