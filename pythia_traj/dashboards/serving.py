@@ -132,11 +132,7 @@ def _bound(application: Any, host: str, port: int) -> tuple[Any, dict[int, Any]]
     from waitress.wasyncore import close_all
 
     sockets: dict[int, Any] = {}
-<<<<<<< HEAD
     # A page asks for more at once than there are threads; a terminal need not hear that some wait.
-=======
-    # A page asks for more at once than there are threads: a terminal need not hear that some wait.
->>>>>>> review
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     # One address: a name may be several, each with a free port of its own.
     address = "127.0.0.1" if host == "localhost" else host
