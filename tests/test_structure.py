@@ -105,7 +105,7 @@ RULES = Rules(
         "rolebench": ("torch",),
         "figures": ("pandas", "plotly"),
         "live": ("pandas", "pyarrow"),
-        "dashboards": ("dash", "flask", "jinja2", "plotly"),
+        "dashboards": ("dash", "flask", "jinja2", "pandas", "plotly"),
         "reports": ("jinja2", "pandas", "plotly"),
         "data": ("tokenizers",),
         "engines": ("einops", "jaxtyping", "scipy", "torch", "transformer_lens"),

@@ -2,7 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
+import pandas as pd
+
+from pythia_traj.analysis.training import training_of
 from pythia_traj.live.choice import Choice
 from pythia_traj.live.offered import offered
 from pythia_traj.live.view import Views
@@ -35,7 +39,16 @@ def view_page(state: State, views: Views, title: str, query: str, view: Mapping[
     section = Section(choice.experiment, tuple(state.labels[choice.experiment]), tuple(drawings))
     told = Told(notes=state.notes, schedules=tuple(state.schedules))
     page = page_of(rows, told, title=title, sections=[section])
-    return rendered(replace(page, training=state.training, view=_known(view, page.steps)))
+    training = {**_of_seeds(rows), **state.training}
+    return rendered(replace(page, training=training, view=_known(view, page.steps)))
+
+
+def _of_seeds(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Where a band of seeds lies: at the tokens that its seeds share, and at no loss."""
+    return {
+        model: one | {"loss": [None] * len(one["steps"])}
+        for model, one in training_of(rows).items()
+    }
 
 
 def _known(view: Mapping[str, str], steps: list[int]) -> dict[str, str | int]:
