@@ -346,6 +346,7 @@ def test_every_figure_is_one_line_on_a_frame():
         != ["rows"]
     }
     assert set(needing_more) == {
+        "attention_pattern",
         "data_of",
         "heads_over_steps",
         "layers_over_steps",

@@ -53,6 +53,7 @@ def pick(page, name: str, word: str) -> None:
     page.keyboard.type(word)
 
 
+@pytest.mark.slow
 def test_new_steps_appear_without_a_reload_while_a_real_sweep_writes(
     suite, run, serve, opened, tmp_path
 ):
@@ -134,6 +135,7 @@ def test_a_head_that_is_clicked_is_followed_with_its_interval_and_its_prompts(ru
     until(lambda: page.locator("#followed-figures .plot").count() == 0)
 
 
+@pytest.mark.slow
 def test_several_runs_are_overlaid_and_seeds_are_a_band(suite, measured, serve, opened, tmp_path):
     others = [tmp_path / name for name in ("second", "third")]
     for i, out in enumerate(others):
@@ -191,10 +193,14 @@ STATE = """() => { const all = (what) => [...document.querySelectorAll(what)]; r
 }; }"""
 
 
-def state_of(page) -> dict[str, object]:
-    """What is shown: headings, values, and where the figures stand."""
+def state_of(page) -> dict[str, object] | None:
+    """What is shown: headings, values, and where the figures stand; None while it changes."""
     settled(page)
-    return page.evaluate(STATE)
+    if page.locator(".plot:not([data-drawn])").count():
+        return None
+    before = page.evaluate(STATE)
+    page.wait_for_timeout(500)
+    return before if page.evaluate(STATE) == before else None
 
 
 def test_an_address_shows_exactly_what_was_shown_and_a_reload_keeps_it(run, serve, opened):
@@ -223,13 +229,13 @@ def test_an_address_shows_exactly_what_was_shown_and_a_reload_keeps_it(run, serv
     # And who hides a line by its legend.
     plot.locator(".legendtoggle").first.click()
     until(lambda: "hidden" in address(page))
-    shown = state_of(page)
+    shown = until(lambda: state_of(page))
     again = opened(page.evaluate("location.href"))
     until(lambda: again.locator("#followed-figures .plot[data-drawn]").count() > 0)
-    assert state_of(again) == shown
+    until(lambda: state_of(again) == shown)
     page.reload()
     page.wait_for_selector("#followed-figures .plot[data-drawn]")
-    assert state_of(page) == shown
+    until(lambda: state_of(page) == shown)
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")])
