@@ -48,7 +48,7 @@ const heading = () => (document.querySelector("#figures h3") || {}).textContent;
 const isDrawn = (holder) => holder && holder.dataset.drawn && !stale.has(holder);
 const timed = async (act, is) => { const at = performance.now(); act(); await drawn(is);
   return (performance.now() - at) / 1000; };
-const set = (id, value) => dash_clientside.set_props(id, { value });
+const set = (name, value) => { form.elements[name].value = value; askFor(); };
 const first = () => isDrawn(plots()[0]);
 const input = (element, value) => { element.value = value;
   element.dispatchEvent(new Event("input", { bubbles: true })); };
@@ -61,14 +61,16 @@ INTERACTIONS = {
     "experiment": """(() => { const before = heading();
       return timed(() => set("experiment", "ablation"),
         () => heading() !== before && first()); })()""",
-    "metric": """(() => { const before = plots().length;
-      return timed(() => set("metric", "effect"),
-        () => plots().length !== before && first()); })()""",
+    "metric": """(() => { const before = heading();
+      return timed(() => set("metric", form.elements.metric.options[1].value),
+        () => heading() !== before && first()); })()""",
+    "report": """(() => { const before = heading();
+      return timed(() => set("metric", ""), () => heading() !== before && first()); })()""",
     "head": """(() => { const name = document.querySelector("#heads-table button").dataset.head;
       return timed(() => follow(name),
         () => isDrawn(document.querySelector("#followed-figures .plot"))); })()""",
     "model": """(() => { const before = document.querySelectorAll("#figures h4").length;
-      return timed(() => set("models", ["pythia-a"]),
+      return timed(() => { form.querySelector("input[name=models]").checked = false; askFor(); },
         () => document.querySelectorAll("#figures h4").length !== before && first()); })()""",
 }
 """What a reader does, in this order, as the promise of the seconds until it is drawn."""
