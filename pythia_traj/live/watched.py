@@ -1,11 +1,11 @@
 """Several runs as one, looked at again and again while they are written."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -22,6 +22,8 @@ from pythia_traj.schema import PARTITIONS
 from pythia_traj.store.read import as_frame
 from pythia_traj.suites.schedules import Schedule
 from pythia_traj.sweeps.status import Status
+
+T = TypeVar("T")
 
 MOST_UNITS = 400
 """Units that one look reads at most, so that what was read is shown in the meantime."""
@@ -79,31 +81,34 @@ class State:
     waiting: int = 0
     changed_at: Mapping[str, int] = field(default_factory=dict)
     _frames: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
+    _found: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What was found in the units, once: states of the same units share it."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
-    @cached_property
+    @property
     def experiments(self) -> list[str]:
         """Those with units, in the order of a report's sections."""
-        there = pd.DataFrame({"experiment": [one.held.experiment for one in self.units.values()]})
-        return in_order(there)
+        return self._once("experiments", self._experiments)
 
-    @cached_property
+    @property
     def labels(self) -> dict[str, list[str]]:
         """The labels of each experiment."""
-        found: dict[str, set[str]] = {}
-        for (_, label, _), one in self.units.items():
-            found.setdefault(one.held.experiment, set()).add(label)
-        return {name: sorted(labels) for name, labels in found.items()}
+        return self._once("labels", self._labels)
 
-    @cached_property
+    @property
     def names(self) -> list[str]:
         """The models."""
-        return sorted({model for model, _, _ in self.units})
+        return self._once("names", lambda: sorted({model for model, _, _ in self.units}))
 
-    @cached_property
+    @property
     def steps(self) -> list[int]:
         """All measured steps, ascending."""
-        return sorted({step for _, _, step in self.units})
+        return self._once("steps", lambda: sorted({step for _, _, step in self.units}))
+
+    @property
+    def training(self) -> dict[str, dict[str, Any]]:
+        """Where each model is at each step, in tokens and in loss, as `training_of` says it."""
+        return self._once("training", self._training)
 
     @cached_property
     def schedules(self) -> dict[str, Schedule]:
@@ -128,9 +133,23 @@ class State:
         units = {k: one.held for k, one in self.units.items() if one.held.experiment == experiment}
         return _frame_of({key: held.rows for key, held in units.items()})
 
-    @cached_property
-    def training(self) -> dict[str, dict[str, Any]]:
-        """Where each model is at each step, in tokens and in loss, as `training_of` says it."""
+    def _once(self, name: str, find: Callable[[], T]) -> T:
+        if name not in self._found:
+            self._found[name] = find()
+        found: T = self._found[name]
+        return found
+
+    def _experiments(self) -> list[str]:
+        there = pd.DataFrame({"experiment": [one.held.experiment for one in self.units.values()]})
+        return in_order(there)
+
+    def _labels(self) -> dict[str, list[str]]:
+        found: dict[str, set[str]] = {}
+        for (_, label, _), one in self.units.items():
+            found.setdefault(one.held.experiment, set()).add(label)
+        return {name: sorted(labels) for name, labels in found.items()}
+
+    def _training(self) -> dict[str, dict[str, Any]]:
         if not self.units:
             return {}
         seen = {(model, step): one.held.tokens for (model, _, step), one in self.units.items()}
@@ -215,6 +234,7 @@ class Watched:
             waiting=sum(one.waiting for one in states),
             changed_at=changed,
             _frames={name: frame for name, frame in before._frames.items() if kept.get(name)},
+            _found=before._found if changed == before.changed_at else {},
         )
 
 

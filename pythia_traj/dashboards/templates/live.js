@@ -325,7 +325,9 @@ onDrawn.push((holder, isFirst) => {
 for (const input of document.querySelectorAll("input[name=theme]"))
   input.addEventListener("change", () => {
     setTheme(input.value);
-    changeTheme();
+    VIEW.theme = themeNow();
+    refresh();
+    drawRest();
     writeAddress();
   });
 
