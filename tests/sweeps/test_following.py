@@ -255,23 +255,24 @@ def test_a_checkpoint_that_is_written_anew_while_it_is_read_is_measured_when_it_
     written, live, tmp_path, monkeypatch
 ):
     live.mkdir()
-    opening, opened = LocalCheckpoint.open, []
+    opening, opened, timers = LocalCheckpoint.open, [], []
 
     def write_anew(self, *arguments):
         if self.step == 1 and not opened:
             opened.append(1)
             weights = (written / "step2" / "model.safetensors").read_bytes()
             (self.directory / "model.safetensors").write_bytes(weights[:1000])
-            threading.Timer(
-                0.3, (self.directory / "model.safetensors").write_bytes, [weights]
-            ).start()
+            rewrite = (self.directory / "model.safetensors").write_bytes
+            timers.append(threading.Timer(0.3, rewrite, [weights]))
+            timers[0].start()
         return opening(self, *arguments)
 
     monkeypatch.setattr(LocalCheckpoint, "open", write_anew)
     training = Training(
         *(lambda step=step: save(written, live, step) for step in (0, 1)),
         lambda: None,
-        lambda: end(live, 1),
+        # However late the timer is on a busy machine, training ends when the file is whole.
+        lambda: [timer.join() for timer in timers] and end(live, 1),
     )
     config = request(live, tmp_path / "run")
     followed = pt.follow(config, observer=training)
