@@ -148,7 +148,7 @@ def test_a_directory_that_may_not_be_written_is_said(shared, mount):
 def test_damaged_files_are_left_out_and_said(shared, tmp_path):
     copy = tmp_path / "run"
     subprocess.run(["cp", "-r", str(shared.path), str(copy)], check=True)
-    flipped(0.5)(copy / "metrics" / "model=other" / "label=induction" / "step-000001.parquet")
+    flipped(0.1)(copy / "metrics" / "model=other" / "label=induction" / "step-000001.parquet")
     (note,) = pt.export(copy, tmp_path / "rows.parquet")
     assert note.startswith("left out 1 damaged file: metrics/model=other/label=induction/step")
     found = pd.read_parquet(tmp_path / "rows.parquet")

@@ -212,7 +212,7 @@ def test_a_branch_and_a_private_dataset(shared, hub):
 
 
 def test_damaged_files_are_left_out_and_said(own, hub):
-    flipped(0.5)(own.unit_path("other", "induction", 1, table="items"))
+    flipped(0.1)(own.unit_path("other", "induction", 1, table="items"))
     made = pt.publish(own.path, NAME)
     name = "tables/items/model=other/label=induction/step-000001.parquet"
     assert any(note.startswith(f"left out {name}") for note in made.notes), made.notes
