@@ -124,10 +124,11 @@ class WatchedRun:
             StoreError: it is not a run any more, such as where its directory is gone.
             OSError: a disk does not answer. What was read before stays.
         """
-        read_facts(self.path, newer=True)
         files = Files(self._run, None)
         there = {(one.model, one.label, one.step or 0): one for one in files.there}
         now = {key: (one.path, identity(one.path)) for key, one in there.items()}
+        # After the names were listed: a run that is gone by then has not lost its units.
+        read_facts(self.path, newer=True)
         gone = self._seen.keys() - now.keys()
         changed = [key for key, seen in now.items() if self._seen.get(key) != seen]
         chosen = list(islice(changed, most))

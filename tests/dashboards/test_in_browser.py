@@ -188,8 +188,9 @@ STATE = """() => { const all = (what) => [...document.querySelectorAll(what)]; r
   view: { ...VIEW, hidden: [...VIEW.hidden] },
   headings: all("h3, h4").map((one) => one.textContent),
   followed: all("[aria-pressed=true]").map((one) => one.dataset.head),
-  ranges: all(".plot").map((one) => one._fullLayout.xaxis.range.map((end) => end.toPrecision(5))),
-  lines: all(".plot").map((one) => one.data.map((line) => [line.name, line.visible])),
+  ranges: all(".plot").map((one) => one._fullLayout
+    && one._fullLayout.xaxis.range.map((end) => end.toPrecision(5))),
+  lines: all(".plot").map((one) => (one.data || []).map((line) => [line.name, line.visible])),
 }; }"""
 
 
