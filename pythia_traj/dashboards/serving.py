@@ -15,6 +15,9 @@ from pythia_traj.extras import require
 from pythia_traj.live.view import Views
 from pythia_traj.live.watched import Watched
 
+_IN_MEMORY = 64_000_000
+"""Bytes of an answer that no file is made for: one that is broken off would leave it open."""
+
 _THREADS = 8
 """A browser asks for so many things at once."""
 
@@ -144,6 +147,8 @@ def _bound(application: Any, host: str, port: int) -> tuple[Any, dict[int, Any]]
             port=port,
             threads=_THREADS,
             max_request_body_size=_MOST_BYTES,
+            outbuf_overflow=_IN_MEMORY,
+            inbuf_overflow=_IN_MEMORY,
             ident=None,
         )
         return server, sockets
