@@ -42,38 +42,50 @@ ROUNDS = 7
 
 AWAIT = """
 const next = () => new Promise(requestAnimationFrame);
-const drawn = async (is) => { while (!is()) await next(); await next(); };
-const plots = () => [...document.querySelectorAll("#figures .plot")];
-const heading = () => (document.querySelector("#figures h3") || {}).textContent;
-const isDrawn = (holder) => holder && holder.dataset.drawn && !stale.has(holder);
-const timed = async (act, is) => { const at = performance.now(); act(); await drawn(is);
-  return (performance.now() - at) / 1000; };
+const slots = (of) => [...document.querySelectorAll(`${of} .slot`)].filter(isInSight);
+const isDrawn = (slot) => slot.ariaBusy !== "true" && [...slot.querySelectorAll(".plot")]
+  .every((holder) => !isInSight(holder) || (holder.dataset.drawn && !stale.has(holder)));
+const isShown = (of) => slots(of).length > 0 && slots(of).every(isDrawn);
+const timed = async (act, is = () => true, of = "#figures") => {
+  const at = performance.now();
+  act();
+  while (!is() || !isShown(of)) await next();
+  await next();
+  return (performance.now() - at) / 1000;
+};
+const asks = async (act) => { const before = lastOffered;
+  return timed(act, () => lastOffered !== before); };
 const set = (name, value) => { form.elements[name].value = value; askFor(); };
-const first = () => isDrawn(plots()[0]);
 const input = (element, value) => { element.value = value;
   element.dispatchEvent(new Event("input", { bubbles: true })); };
+const followed_ = "#followed-figures";
 """
+"""What a reader sees is there when all figures in the window show what was asked for."""
 
 INTERACTIONS = {
-    "slider": "timed(() => input(slider, 20), first)",
-    "axis": "timed(() => document.querySelector('input[name=axis][value=tokens]').click(), first)",
-    "theme": "timed(() => document.querySelector('input[name=theme][value=dark]').click(), first)",
-    "experiment": """(() => { const before = heading();
-      return timed(() => set("experiment", "ablation"),
-        () => heading() !== before && first()); })()""",
-    "metric": """(() => { const before = heading();
-      return timed(() => set("metric", form.elements.metric.options[1].value),
-        () => heading() !== before && first()); })()""",
-    "report": """(() => { const before = heading();
-      return timed(() => set("metric", ""), () => heading() !== before && first()); })()""",
-    "head": """(() => { const name = document.querySelector("#heads-table button").dataset.head;
-      return timed(() => follow(name),
-        () => isDrawn(document.querySelector("#followed-figures .plot"))); })()""",
-    "model": """(() => { const before = document.querySelectorAll("#figures h4").length;
-      return timed(() => { form.querySelector("input[name=models]").checked = false; askFor(); },
-        () => document.querySelectorAll("#figures h4").length !== before && first()); })()""",
+    "slider": "timed(() => input(slider, 20))",
+    "axis": "timed(() => document.querySelector('input[name=axis][value=tokens]').click())",
+    "theme": "timed(() => document.querySelector('input[name=theme][value=dark]').click())",
+    "experiment": 'asks(() => set("experiment", "ablation"))',
+    "metric": 'asks(() => set("metric", form.elements.metric.options[1].value))',
+    "report": 'asks(() => set("metric", ""))',
+    "head": """(async () => {
+      document.getElementById("heads-section").scrollIntoView({ block: "center" });
+      await next();
+      const name = document.querySelector("#heads-table button").dataset.head;
+      return timed(() => follow(name), () => slots(followed_).length, followed_); })()""",
+    "map": """(async () => {
+      [...document.querySelectorAll("#figures .slot")].find((slot) => slot.textContent.includes(
+        "every head")).scrollIntoView();
+      await next();
+      return timed(() => input(slider, 30)); })()""",
+    "model": """(async () => { scrollTo(0, 0); await next();
+      return asks(() => { form.querySelector("input[name=models]").checked = false; askFor(); });
+    })()""",
 }
-"""What a reader does, in this order, as the promise of the seconds until it is drawn."""
+"""What a reader does, in this order, as the promise of the seconds until it is drawn: `map` moves
+the slider with a map of all heads in sight.
+"""
 
 
 @contextmanager
@@ -116,7 +128,8 @@ def acted(page: Any) -> dict[str, float]:
     """Seconds of each interaction, with a pause after each."""
     seconds = {}
     for name, action in INTERACTIONS.items():
-        page.wait_for_selector("html[data-ready=all]", state="attached", timeout=60_000)
+        ready = "html[data-ready=all][data-loaded=all]"
+        page.wait_for_selector(ready, state="attached", timeout=60_000)
         page.wait_for_timeout(500)
         seconds[name] = page.evaluate(f"async () => {{ {AWAIT} return await {action}; }}")
     return seconds

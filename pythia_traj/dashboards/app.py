@@ -7,7 +7,6 @@ from importlib.resources import files
 
 from dash import Dash
 from flask import Flask, Response, request
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from pythia_traj.dashboards.callbacks import Answers, register
@@ -16,7 +15,7 @@ from pythia_traj.dashboards.guard import Guard
 from pythia_traj.dashboards.layout import layout
 from pythia_traj.errors import AnalysisError, ConfigError
 from pythia_traj.reports.page import AXES
-from pythia_traj.reports.report import SHARED, json_for_html, known_of, part
+from pythia_traj.reports.report import SHARED, json_for_html, known_of, part, template_of
 
 
 def app_of(answers: Answers, guard: Guard) -> Dash:
@@ -46,20 +45,14 @@ def app_of(answers: Answers, guard: Guard) -> Dash:
     app.layout = layout
     register(app, answers)
     _serve_files(server)
+    _serve_drawings(server, answers)
     _serve_view(server, answers, title)
     guard.protect(server, app.csp_hashes())
     return app
 
 
 def _index(title: str, prefix: str) -> str:
-    templates = Environment(
-        loader=PackageLoader("pythia_traj.dashboards", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = templates.get_template("index.html.jinja").render(
+    page = template_of("pythia_traj.dashboards", "index.html.jinja").render(
         # Dash fills in what stands in braces: a title has none.
         title=title.replace("{", "(").replace("}", ")"),
         prefix=prefix,
@@ -76,12 +69,31 @@ def _serve_files(server: Flask) -> None:
     def page_file(name: str) -> Response | tuple[str, int]:
         if name not in _FILES:
             return "unknown file", 404
-        answer = Response(_packed(name), mimetype=_FILES[name])
-        answer.headers["Content-Encoding"] = "gzip"
+        answer = _packed_answer(_packed(name), _FILES[name])
         answer.headers["Cache-Control"] = "private, max-age=0, must-revalidate"
         answer.add_etag()
         answer.make_conditional(request)
         return answer
+
+
+def _serve_drawings(server: Flask, answers: Answers) -> None:
+    @server.get("/drawings/<what>")
+    def drawings(what: str) -> Response | tuple[str, int]:
+        query = request.query_string.decode("ascii", "replace")
+        found = answers.drawings(what, query, request.args)
+        if found is None:
+            return "unknown drawing", 404
+        return _packed_answer(found, "application/json")
+
+
+def _packed_answer(packed: bytes, kind: str) -> Response:
+    """An answer that is compressed already, which all browsers take."""
+    takes = "gzip" in request.headers.get("Accept-Encoding", "")
+    answer = Response(packed if takes else gzip.decompress(packed), mimetype=kind)
+    answer.headers["Vary"] = "Accept-Encoding"
+    if takes:
+        answer.headers["Content-Encoding"] = "gzip"
+    return answer
 
 
 _FILES = {"plotly.js": "text/javascript", "script.js": "text/javascript", "style.css": "text/css"}

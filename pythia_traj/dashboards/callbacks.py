@@ -1,23 +1,29 @@
 """What the server answers. It keeps nothing of a reader: each question says what was chosen."""
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from dash import ALL, MATCH, ClientsideFunction, Dash, Input, Output, State, no_update
+from dash import ClientsideFunction, Dash, Input, Output, State, no_update
 from dash.exceptions import PreventUpdate
 
-from pythia_traj.dashboards.layout import slot
-from pythia_traj.dashboards.sent import chart_sent, drawing_sent, state_sent, written_sent
+from pythia_traj.dashboards.sent import (
+    REFUSED,
+    chart_sent,
+    charts_sent,
+    drawings_sent,
+    state_sent,
+    written_sent,
+)
 from pythia_traj.dashboards.watching import Watching
-from pythia_traj.errors import AnalysisError, ConfigError
 from pythia_traj.live import moment
-from pythia_traj.live.choice import Choice, heads_of
-from pythia_traj.live.view import Views, why_not
+from pythia_traj.live.choice import Choice
+from pythia_traj.live.view import Views
 from pythia_traj.live.watched import State as Runs
 from pythia_traj.reports.report import known_of
 
-_REFUSED = (ConfigError, AnalysisError)
-"""What a choice can be refused for, in words."""
+_MOST_DIGITS = 10
+"""Of a number in an address."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +53,13 @@ class Answers:
         now = dict(sorted(runs.changed_at.items()))
         return state_sent(runs, self.watching), no_update if pulse == now else now
 
-    def choose(self, asked: str | None, _pulse: Any) -> tuple[dict[str, Any], str]:
-        """What there is to choose, and what of the choice that was asked for is there."""
+    def choose(self, asked: Any, _pulse: Any) -> dict[str, Any]:
+        """What there is to choose, what of the choice that was asked for is there, its charts."""
         if asked is None:
             raise PreventUpdate
-        found = self.views.offered(self._asked(), Choice.from_query(asked))
-        return asdict(found), replace(found.choice, followed=()).as_query()
+        runs = self._asked()
+        found = self.views.offered(runs, Choice.from_query(str(asked)))
+        return asdict(found) | charts_sent(self.views, runs, found.choice)
 
     def page(self, _pulse: Any) -> dict[str, Any]:
         """What the page's script knows beside the figures."""
@@ -61,71 +68,50 @@ class Answers:
         labels = {one["label"] for one in training.values()} - {None}
         return known_of(training, runs.steps, sorted(labels))
 
-    def charts(self, query: str | None, _pulse: Any, drawn: Any) -> tuple[Any, Any, Any]:
-        """A slot for each chart of the choice, or why there is none; where any may have changed."""
-        if query is None:
-            raise PreventUpdate
-        runs, choice = self._asked(), Choice.from_query(query)
-        now = [query, runs.changed_at.get(choice.experiment, 0)]
-        if drawn == now:
-            raise PreventUpdate
-        try:
-            charts = self.views.charts(runs, choice)
-        except _REFUSED as refused:
-            return [], str(refused), now
-        of = {"choice": query, "at": now[1]}
-        why = "" if charts or not runs.units else why_not(runs, choice)
-        return [slot(i, of | {"place": i}) for i in range(len(charts))], why, now
-
-    def chart(self, of: dict[str, Any]) -> Any:
-        """One chart, drawn."""
-        choice, place = Choice.from_query(of["choice"]), of["place"]
-        try:
-            return chart_sent(self.views, self._asked(), choice, place)
-        except _REFUSED:
-            return None
-
-    def followed(self, query: str | None, followed: Any, _drawn: Any) -> list[Any]:
-        """The followed heads, as lines."""
-        if query is None:
-            raise PreventUpdate
-        choice = replace(Choice.from_query(query), followed=heads_of(followed))
-        try:
-            drawings = self.views.followed(self._asked(), choice)
-        except _REFUSED:
-            return []
-        return [drawing_sent(one, choice.experiment) for one in drawings]
-
-    def samples(self, query: str | None, step: Any, _pulse: Any) -> tuple[Any, bool]:
+    def samples(self, offered: Any, step: Any, _pulse: Any) -> tuple[Any, bool]:
         """What the chosen models write at a step, and whether there is nothing."""
-        if query is None:
+        if not isinstance(offered, Mapping):
             raise PreventUpdate
-        runs, choice = self._runs, Choice.from_query(query)
-        at = _step(step, runs)
+        runs, choice = self._runs, Choice.from_query(str(offered.get("query", "")))
+        at = step if isinstance(step, int) else max(runs.steps, default=0)
         found = moment.written_at(self.watching.watched, runs, choice, at)
         return written_sent(found), not found
 
-    def patterns(
-        self, query: str | None, followed: Any, step: Any, _pulse: Any
-    ) -> tuple[list[Any], bool]:
-        """What followed heads attend to at a step, and whether there is nothing."""
-        if query is None:
-            raise PreventUpdate
-        runs = self._runs
-        choice = replace(Choice.from_query(query), followed=heads_of(followed))
-        at = _step(step, runs)
-        found = moment.patterns_at_step(self.watching.watched, runs, choice, at)
-        return [drawing_sent(one, "attention") for one in found], not found
+    def drawings(self, what: str, query: str, more: Mapping[str, str]) -> bytes | None:
+        """Drawings of a choice, as `drawings_sent`; None for what there is nothing of.
+
+        Args:
+            what: `chart`, one of the choice's; `followed`, the heads that are followed, as lines;
+                `patterns`, what these attend to at a step.
+            query: the choice, as its address has it.
+            more: `place`, the chart's number; `step`, by default the last one.
+        """
+        runs, choice = self._asked(), Choice.from_query(query)
+        try:
+            if what == "chart":
+                place = _number(more.get("place"))
+                return None if place is None else chart_sent(self.views, runs, choice, place)
+            if what == "followed":
+                return drawings_sent(self.views.followed(runs, choice), choice.experiment)
+            if what == "patterns":
+                step = _number(more.get("step"))
+                at = max(runs.steps, default=0) if step is None else step
+                found = moment.patterns_at_step(self.watching.watched, runs, choice, at)
+                return drawings_sent(found, "attention")
+        except REFUSED:
+            return drawings_sent([], choice.experiment)
+        return None
 
 
-def _step(given: Any, runs: Runs) -> int:
-    """The step that a page is at: the last one where it has chosen none."""
-    return given if isinstance(given, int) else max(runs.steps, default=0)
+def _number(text: str | None) -> int | None:
+    if text is None or not text.isascii() or not text.isdecimal() or len(text) > _MOST_DIGITS:
+        return None
+    return int(text)
 
 
 def register(app: Dash, answers: Answers) -> None:
     """Ties the answers to the components."""
-    choice, pulse = Input("choice", "data"), Input("pulse", "data")
+    offered, pulse = Input("offered", "data"), Input("pulse", "data")
     app.callback(
         Output("state", "children"),
         Output("pulse", "data"),
@@ -133,56 +119,19 @@ def register(app: Dash, answers: Answers) -> None:
         State("pulse", "data"),
     )(answers.tick)
     app.callback(Output("page", "data"), pulse)(answers.page)
-    app.callback(
-        Output("offered", "data"), Output("choice", "data"), Input("asked", "data"), pulse
-    )(answers.choose)
-    app.callback(
-        Output("figures", "children"),
-        Output("why-not", "children"),
-        Output("drawn-for", "data"),
-        choice,
-        pulse,
-        State("drawn-for", "data"),
-    )(answers.charts)
-    app.callback(
-        Output({"type": "drawn", "place": MATCH}, "data"),
-        Input({"type": "chart", "place": MATCH}, "data"),
-    )(answers.chart)
-    app.callback(
-        Output("followed-drawn", "data"),
-        choice,
-        Input("followed", "data"),
-        Input("drawn-for", "data"),
-    )(answers.followed)
+    app.callback(Output("offered", "data"), Input("asked", "data"), pulse)(answers.choose)
     app.callback(
         Output("samples", "children"),
         Output("samples-section", "hidden"),
-        choice,
+        offered,
         Input("at-step", "data"),
         pulse,
     )(answers.samples)
-    app.callback(
-        Output("patterns-drawn", "data"),
-        Output("patterns-section", "hidden"),
-        choice,
-        Input("followed", "data"),
-        Input("at-step", "data"),
-        pulse,
-    )(answers.patterns)
-    _register_scripts(app)
-
-
-def _register_scripts(app: Dash) -> None:
-    """What the page's script does with what it receives; templates/live.js has the functions."""
 
     def script(name: str, *dependencies: Any) -> None:
+        """What the page's script does with what it receives: the functions of templates/live.js."""
         app.clientside_callback(ClientsideFunction("live", name), *dependencies)  # type: ignore[no-untyped-call]
 
-    script("asked", Output("asked", "data"), Output("followed", "data"), Input("live", "id"))
-    script("offer", Input("offered", "data"))
+    script("asked", Output("asked", "data"), Input("live", "id"))
+    script("offer", offered)
     script("know", Input("page", "data"))
-    script("address", Input("choice", "data"), Input("followed", "data"))
-    drawn, slots = {"type": "drawn", "place": ALL}, {"type": "slot", "place": ALL}
-    script("show", Input(drawn, "data"), State(slots, "id"))
-    for name in ("followed", "patterns"):
-        script("list", Input(f"{name}-drawn", "data"), State(f"{name}-figures", "id"))

@@ -1,4 +1,4 @@
-"""The components that the server fills; what a reader chooses by stands in the page around them."""
+"""The components that the server fills, and the places where the page's script draws."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ TICK = 2000
 """Milliseconds between two questions of the page whether anything is new."""
 
 STORES = (
-    # What the page says: the choice asked for, the heads that are followed, the slider's step.
-    *("asked", "followed", "at-step"),
-    # What the server says: what changed, what there is to choose, what was settled and drawn.
-    *("pulse", "page", "offered", "choice", "drawn-for", "followed-drawn", "patterns-drawn"),
+    # What the page says: the choice asked for, the slider's step.
+    *("asked", "at-step"),
+    # What the server says: what changed, what there is to choose and to draw.
+    *("pulse", "page", "offered"),
 )
 
 
@@ -44,14 +44,3 @@ def layout() -> Any:
 
 def _section(name: str, heading: str, content: Any) -> Any:
     return html.Section([html.H2(heading), content], id=f"{name}-section", hidden=True)
-
-
-def slot(place: int, of: dict[str, Any]) -> Any:
-    """The place of one chart: which one it is, what was drawn of it, and where it is shown."""
-    return html.Div(
-        [
-            dcc.Store(id={"type": "chart", "place": place}, data=of),
-            dcc.Store(id={"type": "drawn", "place": place}),
-            html.Div(id={"type": "slot", "place": place}, className="slot"),
-        ]
-    )

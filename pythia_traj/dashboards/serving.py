@@ -94,7 +94,7 @@ def dashboard(
     watched = Watched([Path(runs)] if isinstance(runs, str | Path) else [*map(Path, runs)])
     # So that the first page has something to show.
     watched.look()
-    views = Views.new()
+    views = Views()
     watching = Watching(watched, Warming(views).one)
     guard = Guard.of(host, names, path)
     application = under_prefix(app_of(Answers(watching, views), guard).server, path)

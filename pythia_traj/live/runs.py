@@ -1,6 +1,6 @@
 """One run that is read again and again: only files that are new or have changed are opened."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -54,14 +54,12 @@ class Held:
         rows: its columns COLUMNS.
         losses: those of them that say what its loss on text is, or that it is none of text.
         footer: its provenance.
-        read_at: the number of the look that read it.
     """
 
     experiment: str
     rows: pa.Table
     losses: pa.Table
     footer: Footer
-    read_at: int
 
     @property
     def tokens(self) -> int | None:
@@ -110,11 +108,10 @@ class WatchedRun:
             self._newer_run = f"the run {say_newer(facts)}"
         self.state = RunState()
 
-    def look(self, number: int, most: int) -> int:
+    def look(self, most: int) -> int:
         """Looks at the names of all files, and opens those that are new or have changed.
 
         Args:
-            number: of the look.
             most: how many units are read at most; the others wait for the next look.
 
         Returns:
@@ -140,7 +137,7 @@ class WatchedRun:
             units.pop(key, None)
             if key in seen:
                 self._left_out.forget(seen.pop(key)[0])
-        for found, held in files.read((there[key] for key in chosen), _reading(number)):
+        for found, held in files.read((there[key] for key in chosen), _held):
             units[found.model, found.label, found.step or 0] = held
         self._left_out.add(files.left_out)
         self._settle(units, len(changed) - len(chosen))
@@ -185,15 +182,12 @@ class WatchedRun:
         yield from notes_of(Read(steps, footers, said, tuple(left_out)), state)
 
 
-def _reading(number: int) -> Callable[[Found, Whole], Held]:
-    def held(found: Found, whole: Whole) -> Held:
-        rows = whole.table(COLUMNS)
-        by = measured_by(whole.footer)
-        first = rows["experiment"][0].as_py() if len(rows) else None
-        experiment = first or (by[0] if by else found.label)
-        return Held(experiment, rows, rows.filter(_OF_LOSSES), whole.footer, number)
-
-    return held
+def _held(found: Found, whole: Whole) -> Held:
+    rows = whole.table(COLUMNS)
+    by = measured_by(whole.footer)
+    first = rows["experiment"][0].as_py() if len(rows) else None
+    experiment = first or (by[0] if by else found.label)
+    return Held(experiment, rows, rows.filter(_OF_LOSSES), whole.footer)
 
 
 def identity(path: Path) -> Identity:

@@ -3,8 +3,9 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import pandas as pd
 
@@ -51,7 +52,8 @@ def rows_of(state: State, choice: Choice) -> pd.DataFrame:
         numbers = numbers_of(text, f"{column}s")
         if numbers is not None:
             wanted &= rows[column].isin(list(numbers)) | rows[column].isna()
-    rows = rows[wanted]
+    # A choice of all rows makes no copy of them.
+    rows = rows if wanted.all() else rows[wanted]
     return banded(rows) if choice.several == "band" and len(rows) else rows
 
 
@@ -62,17 +64,16 @@ def charts_to_draw(rows: pd.DataFrame, choice: Choice) -> tuple[Chart, ...]:
     return own_charts(rows) if choice.metric else charts_of(choice.experiment, rows)
 
 
+_Key = tuple[str, Choice]
+
+
 @dataclass(frozen=True)
 class Views:
     """Draws choices, and keeps what it drew until the rows change."""
 
-    _kept: OrderedDict[tuple[str, Choice], tuple[object, object]]
-    _lock: threading.Lock
-
-    @classmethod
-    def new(cls) -> "Views":
-        """One that has drawn nothing."""
-        return cls(OrderedDict(), threading.Lock())
+    _kept: OrderedDict[_Key, tuple[object, object]] = field(default_factory=OrderedDict)
+    _locks: WeakValueDictionary[_Key, threading.Lock] = field(default_factory=WeakValueDictionary)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def rows(self, state: State, choice: Choice) -> pd.DataFrame:
         """As `rows_of`."""
@@ -123,16 +124,22 @@ class Views:
         """
         of = choice if what.startswith("followed") else replace(choice, followed=())
         key, at = (what, of), _version(what, state, choice)
-        with self._lock:
-            if key in self._kept and self._kept[key][0] == at:
+        # Who asks for the same at once waits for it: the browser asks for all charts together.
+        with self._making(key):
+            with self._lock:
+                if key in self._kept and self._kept[key][0] == at:
+                    self._kept.move_to_end(key)
+                    return self._kept[key][1]  # type: ignore[return-value]
+            made = make()
+            with self._lock:
+                self._kept[key] = at, made
                 self._kept.move_to_end(key)
-                return self._kept[key][1]  # type: ignore[return-value]
-        made = make()
+                self._drop_oldest()
+            return made
+
+    def _making(self, key: _Key) -> threading.Lock:
         with self._lock:
-            self._kept[key] = at, made
-            self._kept.move_to_end(key)
-            self._drop_oldest()
-        return made
+            return self._locks.setdefault(key, threading.Lock())
 
     def _drop_oldest(self) -> None:
         of_rows = [key for key in self._kept if key[0] == "rows"]

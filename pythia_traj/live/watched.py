@@ -28,7 +28,7 @@ T = TypeVar("T")
 MOST_UNITS = 400
 """Units that one look reads at most, so that what was read is shown in the meantime."""
 
-MOST_ROWS = 3_000_000
+MOST_ROWS = 1_500_000
 """Rows that are kept as frames, of some experiments: about 120 bytes each."""
 
 
@@ -94,11 +94,6 @@ class State:
     def labels(self) -> dict[str, list[str]]:
         """The labels of each experiment."""
         return self._once("labels", self._labels)
-
-    @property
-    def names(self) -> list[str]:
-        """The models."""
-        return self._once("names", lambda: sorted({model for model, _, _ in self.units}))
 
     @property
     def steps(self) -> list[int]:
@@ -200,7 +195,7 @@ class Watched:
         number, opened, errors = self.state.number + 1, 0, []
         for run in self._runs:
             try:
-                opened += run.look(number, most)
+                opened += run.look(most)
             except (StoreError, OSError) as error:
                 errors.append(str(error))
         self.state = self._together(number)

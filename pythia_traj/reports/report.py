@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from plotly.offline import get_plotlyjs
 
 from pythia_traj.figures import style
@@ -31,21 +31,26 @@ def rendered(page: Page) -> str:
 
     It opens from a file, loads nothing, and treats all that comes from the page as text.
     """
+    scripts = [get_plotlyjs(), _own_script()] if page.figures else []
+    return template_of("pythia_traj.reports", "report.html.jinja").render(
+        page=page,
+        data=json_for_html(_data_of(page)),
+        scripts=scripts,
+        digests=[_digest(script) for script in scripts],
+    )
+
+
+def template_of(package: str, name: str) -> Template:
+    """A template of a package's `templates`, which escapes what it is given."""
     templates = Environment(
-        loader=PackageLoader("pythia_traj.reports", "templates"),
+        loader=PackageLoader(package, "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    scripts = [get_plotlyjs(), _own_script()] if page.figures else []
-    return templates.get_template("report.html.jinja").render(
-        page=page,
-        data=json_for_html(_data_of(page)),
-        scripts=scripts,
-        digests=[_digest(script) for script in scripts],
-    )
+    return templates.get_template(name)
 
 
 def _data_of(page: Page) -> dict[str, Any]:

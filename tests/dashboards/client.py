@@ -104,18 +104,14 @@ class Client:
         }
         return self.post(json.dumps(body).encode())
 
-    def ask_for_chart(self, of: Mapping[str, Any]) -> Answer:
-        """The question for one chart, whose place is part of the names of its components."""
-        drawn, chart = ({"type": kind, "place": of["place"]} for kind in ("drawn", "chart"))
-        read = json.dumps(chart, separators=(",", ":"), sort_keys=True)
-        body = {
-            "output": '{"place":["MATCH"],"type":"drawn"}.data',
-            "outputs": {"id": drawn, "property": "data"},
-            "inputs": [{"id": chart, "property": "data", "value": of}],
-            "changedPropIds": [f"{read}.data"],
-            "state": [],
-        }
-        return self.post(json.dumps(body).encode())
+    def offered(self, asked: object) -> Any:
+        """What there is to choose and to draw."""
+        return self.ask("offered.data", asked=asked).json["response"]["offered"]["data"]
+
+    def drawings(self, what: str, query: str = "", **more: object) -> Answer:
+        """The question for drawings."""
+        given = "&".join([query, *(f"{name}={value}" for name, value in more.items())])
+        return self.get(f"drawings/{what}?{given}")
 
     def _dependency(self, output: str) -> dict[str, Any]:
         if not self._known:

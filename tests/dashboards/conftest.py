@@ -95,5 +95,6 @@ def opened(browser, request):
 
 
 def settled(page) -> None:
-    """Waits until all figures show what was asked for."""
-    page.wait_for_selector("html[data-ready=all]", state="attached", timeout=60_000)
+    """Waits until all figures are there and show what was asked for."""
+    ready = 'html[data-ready=all]:not([data-loaded=""])'
+    page.wait_for_selector(ready, state="attached", timeout=60_000)

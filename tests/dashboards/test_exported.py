@@ -19,7 +19,7 @@ def test_a_band_of_seeds_lies_at_their_tokens_on_a_saved_page_too(rows_of, tmp_p
     watched = Watched([made_run(tmp_path / "run", rows).path])
     watched.look()
     view = {"axis": "tokens", "step": "512"}
-    page = view_page(watched.state, Views.new(), "run", "experiment=loss&several=band", view)
+    page = view_page(watched.state, Views(), "run", "experiment=loss&several=band", view)
     found = known(page)
     assert found["view"] == {"axis": "tokens", "step": 512}
     band = found["training"]["mean of 3 seeds"]
@@ -32,5 +32,5 @@ def test_a_view_that_is_not_one_opens_as_it_would(rows_of, tmp_path):
     watched = Watched([made_run(tmp_path / "run", rows_of(steps=(0, 512))).path])
     watched.look()
     for view in ({"axis": "<b>", "step": "7"}, {"step": "9" * 5000}, {"step": "-1"}):
-        page = view_page(watched.state, Views.new(), "run", "experiment=loss", view)
+        page = view_page(watched.state, Views(), "run", "experiment=loss", view)
         assert known(page)["view"] == {}

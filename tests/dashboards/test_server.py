@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import time
+import urllib.parse
 
 import pytest
 
@@ -42,44 +43,54 @@ def test_the_page_and_its_files_are_served(client, page):
     assert "<title>run</title>" in answer.text
     for name, kind in (("plotly.js", "text/javascript"), ("script.js", "text/javascript"),
                        ("style.css", "text/css")):  # fmt: skip
-        file = client.get(f"page/{name}")
+        file = client.get(f"page/{name}", headers={"Accept-Encoding": "gzip"})
         assert (file.status, file.headers["Content-Type"].split(";")[0]) == (200, kind)
         assert len(gzip.decompress(file.body)) > 1000
-        again = client.get(f"page/{name}", headers={"If-None-Match": file.headers["ETag"]})
+        assert client.get(f"page/{name}").body == gzip.decompress(file.body)
+        asked = {"If-None-Match": file.headers["ETag"], "Accept-Encoding": "gzip"}
+        again = client.get(f"page/{name}", headers=asked)
         assert (again.status, again.body) == (304, b"")
     for script in re.findall(r'src="/(_dash-component-suites/[^"]+)"', answer.text):
         assert client.get(script).status == 200
 
 
 def test_a_browser_gets_what_it_asks_for_until_a_figure_is_drawn(client):
-    chosen = client.ask("offered.data", asked="?experiment=loss").json["response"]
-    assert chosen["offered"]["data"]["experiments"] == ["loss", "induction"]
-    query = chosen["choice"]["data"]
-    assert query == "experiment=loss"
-    slots = client.ask("figures.children", choice=query).json["response"]["figures"]["children"]
-    of = slots[0]["props"]["children"][0]["props"]["data"]
-    (drawn,) = client.ask_for_chart(of).json["response"].values()
-    assert drawn["data"]["heading"] == "Loss on text"
-    assert json.loads(drawn["data"]["panels"][0]["figure"])["data"]
+    chosen = client.offered("?experiment=loss")
+    assert chosen["experiments"] == ["loss", "induction"]
+    assert chosen["query"] == "experiment=loss"
+    assert chosen["charts"][0]["heading"] == "Loss on text"
+    (drawn,) = client.drawings("chart", chosen["query"], place=0, at=chosen["at"]).json
+    assert drawn["heading"] == "Loss on text"
+    assert drawn["panels"][0]["figure"]["data"]
     known = client.ask("page.data").json["response"]["page"]["data"]
     assert known["steps"] == [0, 512, 1000, 143000]
     said = client.ask("state.children").json["response"]
     assert "run: 8 of 8 units done" in json.dumps(said["state"])
     assert said["pulse"]["data"].keys() == {"loss", "induction"}
-    followed = client.ask("followed-drawn.data", choice="experiment=induction", followed=["L1H1"])
-    assert followed.json["response"]["followed-drawn"]["data"][0]["heading"].startswith("Followed")
-    samples = client.ask("samples.children", choice=query, **{"at-step": 512}).json["response"]
+    followed = client.drawings("followed", "experiment=induction&followed=L1H1").json
+    assert followed[0]["heading"].startswith("Followed")
+    samples = client.ask("samples.children", offered=chosen, **{"at-step": 512}).json["response"]
     assert samples["samples-section"]["hidden"] is True
+
+
+def test_drawings_are_compressed_for_whoever_takes_that(client):
+    plain = client.drawings("chart", "experiment=loss", place=0)
+    packed = client.get(
+        "drawings/chart?experiment=loss&place=0", headers={"Accept-Encoding": "gzip, br"}
+    )
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(packed.body) == plain.body
+    assert len(packed.body) < len(plain.body)
 
 
 def test_what_a_choice_is_refused_for_is_said_on_the_page(client):
     for query, words in (("experiment=loss&layers=7-2", "layers '7-2': give numbers"),
                          ("experiment=loss&several=band", "the rows are of 1 model")):  # fmt: skip
-        found = client.ask("figures.children", choice=query).json["response"]
-        assert words in found["why-not"]["children"]
-        assert found["figures"]["children"] == []
-        of = {"choice": query, "place": 0}
-        assert list(client.ask_for_chart(of).json["response"].values()) == [{"data": None}]
+        found = client.offered(query)
+        assert words in found["why"]
+        assert found["charts"] == []
+        for what in ("chart", "followed"):
+            assert client.drawings(what, f"{query}&followed=L0H0", place=0).json == []
 
 
 @pytest.mark.parametrize(
@@ -173,7 +184,7 @@ def test_the_only_route_that_takes_a_body_is_that_of_dashs_questions(small_run):
     from pythia_traj.live.view import Views
     from pythia_traj.live.watched import Watched
 
-    answers = Answers(Watching(Watched([small_run])), Views.new())
+    answers = Answers(Watching(Watched([small_run])), Views())
     rules = app_of(answers, Guard.of("127.0.0.1")).server.url_map.iter_rules()
     others = {rule.rule: rule.methods - {"GET", "HEAD", "OPTIONS"} for rule in rules}
     assert {rule: methods for rule, methods in others.items() if methods} == {
@@ -242,18 +253,20 @@ HOSTILE_VALUES = [5, -1, 1.5, True, [], {}, ["x"] * 3, {"a": []}, [[["x"]]], "\u
 
 @pytest.mark.parametrize("value", HOSTILE_VALUES, ids=range(len(HOSTILE_VALUES)))
 def test_values_that_no_page_sends_are_answered_somehow_without_a_traceback(client, value):
+    text = urllib.parse.quote(str(value).encode("utf-8", "surrogatepass")[:20_000])
     answers = [
         client.ask("offered.data", asked=value),
-        client.ask("patterns-drawn.data", choice="", followed=value, **{"at-step": value}),
-        client.ask("figures.children", choice=value),
-        client.ask("followed-drawn.data", choice="experiment=induction", followed=value),
-        client.ask("samples.children", choice="", **{"at-step": value}),
+        client.ask("samples.children", offered=value, **{"at-step": value}),
+        client.ask("samples.children", offered={"query": value}, **{"at-step": value}),
         client.ask("state.children", tick=value, pulse=value),
-        client.ask_for_chart({"choice": "experiment=loss", "place": value}),
-        client.ask_for_chart({"choice": value, "place": 0}),
+        client.drawings("chart", "experiment=loss", place=text),
+        client.drawings("chart", f"experiment={text}", place=0),
+        client.drawings("followed", "experiment=induction", followed=text),
+        client.drawings("patterns", "followed=L0H0", step=text),
+        client.drawings(text or "x"),
     ]
     for answer in answers:
-        assert answer.status in (200, 204, 400, 500)
+        assert answer.status in (200, 204, 400, 404, 414, 431, 500)
         assert "Traceback" not in answer.text
         assert "site-packages" not in answer.text
     assert client.get().status == 200
@@ -309,8 +322,9 @@ def test_a_session_of_requests_leaves_the_run_as_it_was(made):
             client.get(path)
         client.ask("offered.data", asked="")
         client.ask("state.children")
-        client.ask("samples.children", choice="experiment=loss")
-        client.ask_for_chart({"choice": "experiment=loss", "place": 0})
+        client.ask("samples.children", offered={"query": "experiment=loss"})
+        for what in ("chart", "followed", "patterns"):
+            client.drawings(what, "experiment=induction&followed=L1H1", place=0)
         client.post(b"{")
         client.get(method="DELETE")
     assert tree(made.path) == before
@@ -329,9 +343,9 @@ def test_hostile_names_are_text_in_the_page_and_in_what_is_sent(tmp_path, small_
     with dashboard(run.path, port=0) as served:
         client = Client(served.port)
         page, view = client.get(), client.get("view.html")
-        chosen = client.ask("offered.data", asked="").json["response"]
+        chosen = client.offered("")
         said = client.ask("state.children").json["response"]["state"]["children"]
-        charts = client.ask("figures.children", choice=chosen["choice"]["data"]).json["response"]
+        chart = client.drawings("chart", chosen["query"], place=0)
     for answer in (page, view):
         assert answer.status == 200
         assert "<b onclick" not in answer.text
@@ -340,9 +354,10 @@ def test_hostile_names_are_text_in_the_page_and_in_what_is_sent(tmp_path, small_
     (title,) = re.findall(r"<title>(.*?)</title>", page.text)
     assert "config" in title
     assert "requests_pathname_prefix" not in title
-    assert chosen["offered"]["data"]["experiments"] == [f"e{HOSTILE}"]
-    assert chosen["offered"]["data"]["metrics"][0].endswith(HOSTILE)
-    assert len(charts["figures"]["children"]) > 0
+    assert chosen["experiments"] == [f"e{HOSTILE}"]
+    assert chosen["metrics"][0].endswith(HOSTILE)
+    assert chart.headers["Content-Type"] == "application/json"
+    assert chart.json[0]["panels"]
     texts = json.dumps(said)
     assert "dangerously" not in texts
     assert '"type": "Markdown"' not in texts
@@ -353,17 +368,16 @@ def test_a_page_of_an_empty_run_is_answered_and_shows_the_first_unit(tmp_path, r
     with dashboard(run.path, port=0) as served:
         client = Client(served.port)
         assert client.get("view.html").status == 404
-        chosen = client.ask("offered.data", asked="").json["response"]
-        assert (chosen["offered"]["data"]["experiments"], chosen["choice"]["data"]) == ([], "")
-        found = client.ask("figures.children", choice="").json["response"]
-        assert (found["figures"]["children"], found["why-not"]["children"]) == ([], "")
-        assert client.ask("followed-drawn.data", choice="", followed=["L0H0"]).status == 200
-        assert client.ask("samples.children", choice="").status == 200
+        found = client.offered("")
+        assert (found["experiments"], found["query"]) == ([], "")
+        assert (found["charts"], found["why"]) == ([], "")
+        assert client.drawings("followed", "followed=L0H0").json == []
+        assert client.drawings("chart", place=0).json == []
+        assert client.ask("samples.children", offered=found).status == 200
         assert client.ask("page.data").json["response"]["page"]["data"]["steps"] == []
         write_units(run, rows_of(steps=(0, 512)))
         until(lambda: len(served.watching.watched.state.units) == 4)
-        chosen = client.ask("offered.data", asked="").json["response"]
-        assert len(chosen["offered"]["data"]["experiments"]) == 2
+        assert len(client.offered("")["experiments"]) == 2
 
 
 def test_a_run_that_is_gone_is_said_and_the_server_still_answers(made, tmp_path):
@@ -377,7 +391,7 @@ def test_a_run_that_is_gone_is_said_and_the_server_still_answers(made, tmp_path)
         assert "The last look failed: " in said
         assert "it has no run.json" in said
         assert client.get("view.html?experiment=loss").status == 200
-        assert client.ask("samples.children", choice="experiment=loss").status == 200
+        assert client.ask("samples.children", offered={"query": "experiment=loss"}).status == 200
         (tmp_path / "aside").rename(made.path)
         until(lambda: not watching.error)
         assert "The last look failed" not in client.ask("state.children").text

@@ -168,7 +168,7 @@ def test_an_error_that_ends_the_looking_is_said(made, monkeypatch):
 
 
 def test_what_is_drawn_ahead_is_drawn_once_for_each_change(small_run):
-    watched, views = Watched([small_run]), Views.new()
+    watched, views = Watched([small_run]), Views()
     watched.look()
     warming = Warming(views)
     assert [warming.one(watched.state) for _ in range(3)] == [True, True, False]

@@ -104,8 +104,7 @@ def test_a_reader_with_the_cookie_is_answered_whichever_path_the_proxy_asks(read
     assert all(path.startswith(f"{PREFIX}/") for path in own)
     for path in ("page/script.js", "view.html", "_dash-layout"):
         assert client.get(path).status == 200
-    found = client.ask("offered.data", asked="?experiment=induction").json["response"]
-    assert found["choice"]["data"] == "experiment=induction"
+    assert client.offered("?experiment=induction")["query"] == "experiment=induction"
 
 
 def test_the_prefix_without_its_last_slash_is_the_page_too(reader):

@@ -120,14 +120,14 @@ def test_one_model_is_no_band_and_the_reason_is_said(state):
         rows_of(state, choice)
     assert "give those of two or more" in why_not(state, choice)
     with pytest.raises(AnalysisError):
-        Views.new().charts(state, choice)
+        Views().charts(state, choice)
 
 
 @pytest.mark.parametrize("experiment", ["loss", "induction"])
 def test_the_drawings_are_those_of_a_report(state, small_run, experiment):
     rows = pt.load(small_run, controls=True, mixed=True, experiment=experiment)
     (section,) = sections_of(rows)
-    views, choice = Views.new(), Choice(experiment=experiment)
+    views, choice = Views(), Choice(experiment=experiment)
     places = range(len(views.charts(state, choice)))
     drawn = [views.drawing(state, choice, place) for place in places]
     drawings = [one for one in drawn if one is not None]
@@ -141,14 +141,14 @@ def test_the_drawings_are_those_of_a_report(state, small_run, experiment):
 
 
 def test_a_metric_has_a_figure_of_its_own(state):
-    views = Views.new()
+    views = Views()
     (chart,) = views.charts(state, Choice(experiment="loss", metric="accuracy"))
     assert chart.heading == "accuracy"
 
 
 def followed(state, *heads, **more):
     choice = Choice(experiment="induction", followed=heads, **more)
-    return Views.new().followed(state, choice)
+    return Views().followed(state, choice)
 
 
 def test_a_followed_head_is_exactly_the_trajectory_of_its_row_in_the_map(small_rows, tmp_path):
@@ -193,7 +193,7 @@ def test_a_head_that_is_not_there_is_said(state):
 
 def test_nothing_is_followed_where_no_map_shows_heads(state, seeds):
     assert followed(state) == []
-    assert Views.new().followed(state, Choice(experiment="loss", followed=("L0H0",))) == []
+    assert Views().followed(state, Choice(experiment="loss", followed=("L0H0",))) == []
     assert followed(seeds, "L1H1", several="band") == []
 
 
@@ -201,7 +201,7 @@ def test_what_was_drawn_is_drawn_again_only_where_rows_changed(run, rows_of, mon
     drawn = []
     original = view.drawing_of
     monkeypatch.setattr(view, "drawing_of", lambda *of: drawn.append(of) or original(*of))
-    watched, views = Watched([run.path]), Views.new()
+    watched, views = Watched([run.path]), Views()
     watched.look()
     choice = Choice(experiment="loss")
     first = views.drawing(watched.state, choice, 0)
@@ -220,7 +220,7 @@ def test_what_was_drawn_is_drawn_again_only_where_rows_changed(run, rows_of, mon
 
 
 def test_followed_heads_draw_the_charts_no_second_time(state, monkeypatch):
-    views = Views.new()
+    views = Views()
     drawing = views.drawing(state, Choice(experiment="induction"), 0)
     with_heads = Choice(experiment="induction", followed=("L0H0",))
     assert views.drawing(state, with_heads, 0) is drawing
@@ -228,7 +228,7 @@ def test_followed_heads_draw_the_charts_no_second_time(state, monkeypatch):
 
 def test_what_is_offered_is_new_where_another_experiment_came(tmp_path, rows_of):
     run = Run.create(tmp_path / "run")
-    watched, views = Watched([run.path]), Views.new()
+    watched, views = Watched([run.path]), Views()
     watched.look()
     assert views.offered(watched.state, Choice()).experiments == ()
     rows = rows_of(steps=(0, 512))
@@ -243,14 +243,14 @@ def test_what_is_offered_is_new_where_another_experiment_came(tmp_path, rows_of)
 
 
 def test_what_is_kept_is_bounded_and_old_rows_are_not_kept_beside_new_ones(state, run):
-    views, watched = Views.new(), Watched([run.path])
+    views, watched = Views(), Watched([run.path])
     for i in range(view._KEPT + 50):
         views.once(f"sent {i}", state, Choice(), object)
     assert len(views._kept) == view._KEPT
     for i in range(view._KEPT_ROWS + 5):
         views.rows(state, Choice(experiment="loss", layers=str(i)))
     assert sum(what == "rows" for what, _ in views._kept) == view._KEPT_ROWS
-    views = Views.new()
+    views = Views()
     for step in (0, 512, 1000):
         run.unit_path("pythia-70m-deduped", "loss-stdlib", step).unlink()
         watched.look()
@@ -261,9 +261,9 @@ def test_what_is_kept_is_bounded_and_old_rows_are_not_kept_beside_new_ones(state
 def test_an_experiment_that_is_not_there_has_no_charts(state):
     for of in (state, State()):
         for name in ("", "unheard_of"):
-            assert Views.new().charts(of, Choice(experiment=name)) == ()
-            assert Views.new().followed(of, Choice(experiment=name, followed=("L0H0",))) == []
-            assert Views.new().drawing(of, Choice(experiment=name), 5) is None
+            assert Views().charts(of, Choice(experiment=name)) == ()
+            assert Views().followed(of, Choice(experiment=name, followed=("L0H0",))) == []
+            assert Views().drawing(of, Choice(experiment=name), 5) is None
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=["nan", "inf", "minus-inf"])
@@ -271,7 +271,7 @@ def test_values_that_are_not_numbers_are_drawn_or_said(tmp_path, small_rows, val
     rows = small_rows.assign(value=value, stderr=value)
     state = state_of(made_run(tmp_path / "run", rows).path)
     for experiment in state.experiments:
-        views, choice = Views.new(), Choice(experiment=experiment)
+        views, choice = Views(), Choice(experiment=experiment)
         for place in range(len(views.charts(state, choice))):
             drawing = views.drawing(state, choice, place)
             for panel in drawing.panels if drawing else ():
@@ -280,7 +280,7 @@ def test_values_that_are_not_numbers_are_drawn_or_said(tmp_path, small_rows, val
 
 def test_one_step_is_drawn(tmp_path, rows_of):
     state = state_of(made_run(tmp_path / "run", rows_of(steps=(512,))).path)
-    views, choice = Views.new(), Choice(experiment="induction", followed=("L0H0",))
+    views, choice = Views(), Choice(experiment="induction", followed=("L0H0",))
     charts = views.charts(state, choice)
     assert any(views.drawing(state, choice, place) for place in range(len(charts)))
     assert data_of(views.followed(state, choice)[0].panels[0].figure)["step"].to_list() == [512] * 2

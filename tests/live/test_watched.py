@@ -37,6 +37,10 @@ def read(monkeypatch):
     return paths
 
 
+def models_in(state):
+    return sorted({model for model, _, _ in state.units})
+
+
 def looked(*runs):
     watched = Watched([run.path for run in runs])
     watched.look()
@@ -64,7 +68,7 @@ def test_rows_are_those_that_load_gives(run):
     for name in state.experiments:
         same(state.rows(name), without_sources(loaded[loaded["experiment"] == name]))
         assert state.rows(name) is state.rows(name)
-    assert state.names == [MODEL]
+    assert models_in(state) == [MODEL]
     assert state.steps == [0, 512, 1000, 143000]
     assert state.labels == {"loss": ["loss-stdlib"], "induction": ["ind25"]}
     assert state.notes == ()
@@ -247,7 +251,7 @@ def test_an_empty_run_says_so_and_shows_its_first_unit(tmp_path, rows_of):
     run = Run.create(tmp_path / "run")
     watched = looked(run)
     state = watched.state
-    assert (state.experiments, state.names, state.steps, state.training) == ([], [], [], {})
+    assert (state.experiments, models_in(state), state.steps, state.training) == ([], [], [], {})
     assert "holds no measurement" in said(state, "warning")[0]
     write_units(run, rows_of(steps=(0,)))
     watched.look()
@@ -302,11 +306,11 @@ def test_models_of_one_name_are_named_with_their_run(run, tmp_path, rows_of):
     other = made_run(tmp_path / "other", rows_of(models=names, steps=(0, 512)))
     watched = looked(run, other)
     state = watched.state
-    assert state.names == sorted([f"run/{MODEL}", f"other/{MODEL}", "pythia-14m"])
-    assert sorted(state.models["model"]) == state.names
+    assert models_in(state) == sorted([f"run/{MODEL}", f"other/{MODEL}", "pythia-14m"])
+    assert sorted(state.models["model"]) == models_in(state)
     unit = state.units[f"other/{MODEL}", "loss-stdlib", 512]
     assert (watched.path_of(unit), unit.model) == (other.path, MODEL)
-    assert {*state.training} == {*state.names}
+    assert {*state.training} == {*models_in(state)}
     d.replaced_by(b"")(run.unit_path(MODEL, "loss-stdlib", 512))
     watched.look()
     assert said(watched.state, "damaged")[0].startswith("run: left out 1 damaged file")
@@ -318,11 +322,11 @@ def test_a_model_that_only_the_second_run_gets_later_renames_that_of_the_first(
 ):
     other = made_run(tmp_path / "other", rows_of(models=("pythia-14m",), steps=(0, 512)))
     watched = looked(run, other)
-    assert watched.state.names == ["pythia-14m", MODEL]
+    assert models_in(watched.state) == ["pythia-14m", MODEL]
     write_units(other, rows_of(steps=(0,)))
     watched.look()
-    assert watched.state.names == sorted(["pythia-14m", f"run/{MODEL}", f"other/{MODEL}"])
-    assert set(watched.state.rows("loss")["model"]) == {*watched.state.names}
+    assert models_in(watched.state) == sorted(["pythia-14m", f"run/{MODEL}", f"other/{MODEL}"])
+    assert set(watched.state.rows("loss")["model"]) == {*models_in(watched.state)}
 
 
 def test_a_run_whose_directory_is_gone_is_said_and_the_others_are_still_read(
@@ -335,7 +339,7 @@ def test_a_run_whose_directory_is_gone_is_said_and_the_others_are_still_read(
     found = watched.look()
     assert found.errors == (f"{run.path} is not a run directory: it has no run.json",)
     assert found.opened == 2
-    assert watched.state.names == ["pythia-14m", MODEL], "what was read of it stays"
+    assert models_in(watched.state) == ["pythia-14m", MODEL], "what was read of it stays"
     (tmp_path / "aside").rename(run.path)
     assert watched.look().errors == ()
 
@@ -394,7 +398,7 @@ def test_files_with_names_that_no_sweep_gives_are_ignored(run):
         shutil.copy(unit, folder / unit.name)
     shutil.copy(unit, unit.with_name("step-512.parquet"))
     state = looked(run).state
-    assert state.names == [MODEL]
+    assert models_in(state) == [MODEL]
     assert steps_of(state) == [0, 512, 1000, 143000]
 
 

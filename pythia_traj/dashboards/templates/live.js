@@ -5,7 +5,7 @@ PAGE = JSON.parse(document.getElementById("page-data").textContent);
 
 const MOST_COLUMNS = 4, MOST_HEADS = 12, MOST_DECIMALS = 9; // of the table of heads
 const REST = 150; // milliseconds until the server hears of a step
-let choice = "", followed = [], lastChosen = null;
+let choice = "", followed = [], lastOffered = null;
 
 // --- the address --------------------------------------------------------------------------------
 
@@ -15,6 +15,7 @@ if (["tokens", "loss"].includes(asked.get("axis"))) chooseAxis(asked.get("axis")
 if (["light", "dark"].includes(asked.get("theme"))) setTheme(asked.get("theme"));
 if (asked.get("training") === "no") VIEW.training = training.checked = false;
 VIEW.zoom = Object.fromEntries(asked.getAll("zoom").map(zoomOf).filter(Boolean));
+followed = asked.getAll("followed").filter((head) => /^L\d{1,4}H\d{1,4}$/.test(head));
 VIEW.hidden = new Set(asked.getAll("hidden")); // lines that were hidden by a legend, as `name:line`
 
 // `name:x0:x1:y0:y1`, as an address holds what a figure was zoomed to.
@@ -90,7 +91,6 @@ function offerSeveral(name, words, chosen) {
 
 function offer(offered) {
   const { choice: chosen } = offered;
-  lastChosen = chosen;
   setSeeds(chosen);
   offerOne("experiment", offered.experiments, chosen.experiment);
   offerOne("metric", offered.metrics, chosen.metric);
@@ -127,31 +127,156 @@ function made(tag, properties = {}, ...children) {
   return element;
 }
 
-// One drawing in a slot: its panels stay as they are, so that what was zoomed or focused does too.
-function showDrawing(place, drawing) {
-  const panels = drawing ? drawing.panels : [];
-  const form = panels.map((panel) => `${panel.of}|${Boolean(panel.figure)}|${panel.reason}`).join("\n");
-  if (place.dataset.form !== form || !drawing) {
-    for (const holder of place.querySelectorAll(".plot")) letGo(holder);
-    place.replaceChildren(...(drawing ? [frameOf(place.id, drawing)] : []));
-    place.dataset.form = form;
+// --- drawings, which the server is asked for when their places come near -------------------------
+
+// Plotly arrives while the server is asked what there is to draw.
+const plotlyIsThere = new Promise((resolve) => {
+  if (window.Plotly) resolve();
+  else document.getElementById("plotly").addEventListener("load", resolve);
+});
+const BASE = document.getElementById("save-view").href.split("view.html")[0];
+const staleSlots = new Set(); // those that do not show what they are for
+
+// The places below an element: one for each drawing that is to come.
+function setSlots(list, count) {
+  while (list.children.length > count) dropSlot(list.lastElementChild);
+  while (list.children.length < count) {
+    const slot = made("div", { id: `${list.id}-${list.children.length}`, className: "slot" });
+    list.append(slot);
   }
-  if (!drawing) return;
-  place.querySelector("h3").textContent = drawing.heading;
-  place.querySelector("figcaption p").textContent = drawing.caption;
+  return [...list.children];
+}
+
+function dropSlot(slot) {
+  empty(slot);
+  delete slot.dataset.address;
+  staleSlots.delete(slot);
+  slot.remove();
+}
+
+function empty(slot) {
+  for (const holder of slot.querySelectorAll(".plot")) letGo(holder);
+  slot.replaceChildren();
+  delete slot.dataset.form;
+}
+
+// The texts of a chart stand at once; what was drawn before it is paler until the chart comes.
+function setChart(slot, chart, address) {
+  if (slot.dataset.address === address) return;
+  say(slot, chart);
+  slot.dataset.address = address;
+  slot.ariaBusy = "true";
+  staleSlots.add(slot);
+}
+
+async function load(slot) {
+  const { address } = slot.dataset;
+  staleSlots.delete(slot);
+  try {
+    const [drawing] = await drawingsAt(address);
+    // Another one may have been asked for since.
+    if (slot.dataset.address !== address) return;
+    if (drawing) showDrawing(slot, drawing); else empty(slot);
+    for (const holder of slot.querySelectorAll(".plot")) if (isInSight(holder)) await draw(holder);
+  } catch (error) {
+    if (slot.dataset.address !== address) return;
+    // It is asked for again when the page hears of new rows.
+    slot.dataset.address = "";
+    const { textContent: heading } = slot.querySelector("h3") || { textContent: "" };
+    say(slot, { heading, caption: `Not drawn: ${error.message}.` });
+  }
+  slot.ariaBusy = "false";
+}
+
+async function drawingsAt(address) {
+  const answer = await fetch(BASE + address);
+  if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+  return JSON.parse(await answer.text(), (_, value) => plain(value));
+}
+
+let loading = 0;
+
+// One by one, what is in sight first; the others when nothing else is to do, as the table of heads
+// needs them all. A later call takes over.
+async function loadSlots() {
+  const own = ++loading;
+  document.documentElement.dataset.loaded = "";
+  while (staleSlots.size && own === loading) {
+    const next = () => [...staleSlots].find(isInSight);
+    if (!next()) await idle();
+    const slot = next() || [...staleSlots][0];
+    if (slot) await load(slot);
+  }
+  if (own !== loading) return;
+  document.documentElement.dataset.loaded = "all";
+  showHeads();
+  drawRest();
+}
+
+// Drawings of which it is not known how many there are, in the order of the last question.
+async function showList(id, address) {
+  const list = document.getElementById(id);
+  if (list.dataset.address === address) return 0;
+  list.dataset.address = address;
+  const drawings = address ? await drawingsAt(address) : [];
+  if (list.dataset.address !== address) return list.children.length;
+  setSlots(list, drawings.length).forEach((slot, i) => showDrawing(slot, drawings[i]));
+  drawRest();
+  return drawings.length;
+}
+
+function showCharts() {
+  const { query: of, at, charts, why } = lastOffered;
+  document.getElementById("why-not").textContent = why;
+  const slots = setSlots(document.getElementById("figures"), charts.length);
+  slots.forEach((slot, i) => setChart(slot, charts[i], `drawings/chart?${of}&place=${i}&at=${at}`));
+  loadSlots();
+}
+
+async function showFollowed() {
+  if (!lastOffered) return;
+  const { query: of, at } = lastOffered;
+  const heads = followed.map((head) => `&followed=${head}`).join("");
+  const step = VIEW.step === null ? "" : `&step=${VIEW.step}`;
+  const now = `${of}${heads}`;
+  await showList("followed-figures", heads && `drawings/followed?${now}&at=${at}`);
+  const last = PAGE.steps.at(-1);
+  await showList("patterns-figures", heads && `drawings/patterns?${now}${step}&last=${last}`);
+  document.getElementById("patterns-section").hidden = !document.getElementById("patterns-figures").children.length;
+}
+
+// Heading and caption; another heading's panels go.
+function say(slot, { heading, caption }) {
+  if ((slot.querySelector("h3") || {}).textContent !== heading) empty(slot);
+  if (!slot.firstElementChild) slot.replaceChildren(frameOf(slot.id));
+  slot.querySelector("h3").textContent = heading;
+  slot.querySelector("figcaption p").textContent = caption;
+}
+
+// One drawing in a slot: its panels stay as they are, so that what was zoomed or focused does too.
+function showDrawing(slot, drawing) {
+  const { panels } = drawing;
+  const shape = panels.map((panel) => `${panel.of}|${Boolean(panel.figure)}|${panel.reason}`).join("\n");
+  say(slot, drawing);
+  if (slot.dataset.form !== shape) {
+    for (const holder of slot.querySelectorAll(".plot")) letGo(holder);
+    slot.querySelector(".beside").replaceChildren(...panels.map((panel, i) => panelOf(`${slot.id}-panel-${i}`, panel)));
+    slot.dataset.form = shape;
+  }
   panels.filter((panel) => panel.figure).forEach((panel, i) => {
-    const holder = place.querySelectorAll(".plot")[i];
+    const holder = slot.querySelectorAll(".plot")[i];
     holder.dataset.name = panel.name;
     holder.style.minHeight = `${panel.height}px`;
-    hold(holder, async () => JSON.parse(panel.figure, (_, value) => plain(value)));
+    hold(holder, async () => {
+      await plotlyIsThere;
+      return panel.figure;
+    });
   });
 }
 
-function frameOf(id, drawing) {
+function frameOf(id) {
   const heading = made("h3", { id: `${id}-name` });
-  const panels = drawing.panels.map((panel, i) => panelOf(`${id}-${i}`, panel));
-  const figure = made("figure", {}, made("figcaption", {}, heading, made("p")),
-    ...(panels.length > 1 ? [made("div", { className: "beside" }, ...panels)] : panels));
+  const figure = made("figure", {}, made("figcaption", {}, heading, made("p")), made("div", { className: "beside" }));
   figure.setAttribute("aria-labelledby", heading.id);
   return figure;
 }
@@ -214,8 +339,10 @@ function headOf(point) {
 }
 
 function follow(head) {
-  const now = followed.includes(head) ? followed.filter((one) => one !== head) : [...followed, head];
-  dash_clientside.set_props("followed", { data: now });
+  followed = followed.includes(head) ? followed.filter((one) => one !== head) : [...followed, head];
+  writeAddress();
+  showHeads();
+  showFollowed();
 }
 
 // The maps of heads that are shown: for each the heads' values at the step of the slider.
@@ -307,7 +434,10 @@ onView.push(() => {
   writeAddress();
   showHeads();
   clearTimeout(resting);
-  resting = setTimeout(() => dash_clientside.set_props("at-step", { data: VIEW.step }), REST);
+  resting = setTimeout(() => {
+    dash_clientside.set_props("at-step", { data: VIEW.step });
+    showFollowed();
+  }, REST);
 });
 
 onDrawn.push((holder, isFirst) => {
@@ -342,47 +472,25 @@ document.getElementById("copy-link").addEventListener("click", async ({ target }
 });
 
 // What Dash calls with what the server sent.
-const shown = new Map();
 window.dash_clientside = window.dash_clientside || {};
 window.dash_clientside.live = {
-  asked: () => [location.search, asked.getAll("followed")],
-  offer: (offered) => { if (offered) offer(offered); },
+  asked: () => location.search,
+  offer: (offered) => {
+    if (!offered) return;
+    lastOffered = offered;
+    choice = offered.query;
+    offer(offered);
+    writeAddress();
+    showCharts();
+    showFollowed();
+  },
   know: (page) => {
     if (!page) return;
     PAGE = page;
-    if (lastChosen) setSeeds(lastChosen);
+    if (lastOffered) setSeeds(lastOffered.choice);
     setSteps();
     setAxes();
     refresh();
-    drawRest();
-  },
-  address: (query_, heads) => {
-    choice = query_ || "";
-    followed = heads || [];
-    if (query_ !== undefined) writeAddress();
-    showHeads();
-  },
-  show: (drawings, ids) => {
-    ids.forEach((id, i) => {
-      const place = document.getElementById(JSON.stringify({ place: id.place, type: id.type }));
-      // Until a drawing comes, the one before it stays.
-      if (!place || !drawings[i] || shown.get(place) === drawings[i]) return;
-      shown.set(place, drawings[i]);
-      showDrawing(place, drawings[i]);
-    });
-    showHeads();
-    drawRest();
-  },
-  list: (drawings, id) => {
-    const list = document.getElementById(id);
-    while (list.children.length > (drawings || []).length) {
-      for (const holder of list.lastChild.querySelectorAll(".plot")) letGo(holder);
-      list.lastChild.remove();
-    }
-    (drawings || []).forEach((drawing, i) => {
-      if (!list.children[i]) list.append(made("div", { id: `${id}-${i}`, className: "slot" }));
-      showDrawing(list.children[i], drawing);
-    });
     drawRest();
   },
 };

@@ -148,8 +148,13 @@ function redraw(holder) {
 // After a change of VIEW: what is in sight at once, the others while nothing else is to do.
 function refresh() {
   for (const holder of sources.keys()) stale.add(holder);
-  for (const holder of near) redraw(holder);
+  for (const holder of near) if (isInSight(holder)) redraw(holder);
   for (const say of onView) say();
+}
+
+function isInSight(holder) {
+  const { top, bottom } = holder.getBoundingClientRect();
+  return bottom > 0 && top < innerHeight;
 }
 
 // When nothing else is to do, or soon: a browser may see no idle time for long.
