@@ -1,13 +1,12 @@
 """The Dash application: a page, its own files, and what is answered."""
 
 import gzip
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
 
 from dash import Dash
 from flask import Flask, Response, request
-from plotly.offline import get_plotlyjs
 
 from pythia_traj.dashboards.callbacks import Answers, register
 from pythia_traj.dashboards.exported import view_page
@@ -15,6 +14,7 @@ from pythia_traj.dashboards.guard import Guard
 from pythia_traj.dashboards.layout import layout
 from pythia_traj.errors import AnalysisError, ConfigError
 from pythia_traj.reports.page import AXES
+from pythia_traj.reports.plotly_js import plotly_js
 from pythia_traj.reports.report import SHARED, json_for_html, known_of, part, template_of
 
 
@@ -27,14 +27,13 @@ def app_of(answers: Answers, guard: Guard) -> Dash:
     """
     title = ", ".join(answers.watching.watched.names.values())
     server = Flask(__name__, static_folder=None)
-    app = Dash(
+    app = _Application(
         __name__,
         server=server,  # type: ignore[arg-type]
         assets_folder="no-assets",
         include_assets_files=False,
         requests_pathname_prefix=guard.prefix,
         routes_pathname_prefix="/",
-        index_string=_index(title, guard.prefix),
         title=title,
         update_title="",
         suppress_callback_exceptions=True,
@@ -42,6 +41,7 @@ def app_of(answers: Answers, guard: Guard) -> Dash:
         enable_mcp=False,
     )
     app.enable_dev_tools(debug=False)
+    app.answers = answers
     app.layout = layout
     register(app, answers)
     _serve_files(server)
@@ -51,15 +51,27 @@ def app_of(answers: Answers, guard: Guard) -> Dash:
     return app
 
 
-def _index(title: str, prefix: str) -> str:
-    page = template_of("pythia_traj.dashboards", "index.html.jinja").render(
-        # Dash fills in what stands in braces: a title has none.
-        title=title.replace("{", "(").replace("}", ")"),
-        prefix=prefix,
-        axes=AXES,
-        known=json_for_html(known_of({}, [], [])),
-    )
-    return str(page)
+class _Application(Dash):
+    """Dash in a page of ours, which shows its first figure before Dash has arrived."""
+
+    answers: Answers
+
+    def interpolate_index(self, **dash: str) -> str:  # type: ignore[override]
+        """The page.
+
+        Args:
+            dash: what Dash wants to stand in it, by name.
+        """
+        first = self.answers.first(request.query_string.decode("ascii", "replace"))
+        page = template_of("pythia_traj.dashboards", "index.html.jinja").render(
+            title=self.title,
+            prefix=self.config.requests_pathname_prefix,
+            axes=AXES,
+            known=json_for_html(known_of({}, [], [])),
+            first=json_for_html(first),
+            dash=dash,
+        )
+        return str(page)
 
 
 def _serve_files(server: Flask) -> None:
@@ -101,7 +113,11 @@ _FILES = {"plotly.js": "text/javascript", "script.js": "text/javascript", "style
 
 @cache
 def _packed(name: str) -> bytes:
-    texts = {"plotly.js": get_plotlyjs, "script.js": _script, "style.css": _style}
+    texts: dict[str, Callable[[], str]] = {
+        "plotly.js": plotly_js,
+        "script.js": _script,
+        "style.css": _style,
+    }
     return gzip.compress(texts[name]().encode(), 6)
 
 

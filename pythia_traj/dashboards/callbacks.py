@@ -61,6 +61,15 @@ class Answers:
         found = self.views.offered(runs, Choice.from_query(str(asked)))
         return asdict(found) | charts_sent(self.views, runs, found.choice)
 
+    def first(self, query: str) -> dict[str, Any] | None:
+        """What a page shows before it asks: the answers of `page` and `choose`.
+
+        Nothing while the runs are being read, as it would come late.
+        """
+        if self._runs.waiting:
+            return None
+        return {"page": self.page(None), "offered": self.choose(query, None)}
+
     def page(self, _pulse: Any) -> dict[str, Any]:
         """What the page's script knows beside the figures."""
         runs = self._runs
@@ -132,6 +141,6 @@ def register(app: Dash, answers: Answers) -> None:
         """What the page's script does with what it receives: the functions of templates/live.js."""
         app.clientside_callback(ClientsideFunction("live", name), *dependencies)  # type: ignore[no-untyped-call]
 
-    script("asked", Output("asked", "data"), Input("live", "id"))
+    script("asked", Output("asked", "data"), Input("asked", "id"))
     script("offer", offered)
     script("know", Input("page", "data"))

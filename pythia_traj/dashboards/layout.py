@@ -1,4 +1,4 @@
-"""The components that the server fills, and the places where the page's script draws."""
+"""The components that Dash fills; where the page's script draws is in its template."""
 
 from typing import Any
 
@@ -27,20 +27,10 @@ def layout() -> Any:
             dcc.Interval(id="tick", interval=TICK),
             *(dcc.Store(id=name) for name in STORES),
             html.Div(id="state", role="status"),
-            html.P(id="why-not", className="quiet"),
-            html.Div(id="figures"),
-            _section("heads", "Heads at this step", html.Div(id="heads-table")),
-            html.Div(id="followed-figures"),
-            _section(
-                "patterns",
-                "Attention of followed heads at this step",
-                html.Div(id="patterns-figures"),
+            html.Section(
+                [html.H2("What models write at this step"), html.Div(id="samples")],
+                id="samples-section",
+                hidden=True,
             ),
-            _section("samples", "What models write at this step", html.Div(id="samples")),
-        ],
-        id="live",
+        ]
     )
-
-
-def _section(name: str, heading: str, content: Any) -> Any:
-    return html.Section([html.H2(heading), content], id=f"{name}-section", hidden=True)

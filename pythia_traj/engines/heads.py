@@ -57,7 +57,7 @@ def even_entropy(lengths: Int[Tensor, " batch"]) -> Float[Tensor, " batch"]:
 
     Query q, from 0, has ln(q + 1); their mean is ln(length!) / length.
     """
-    return torch.lgamma(lengths.double() + 1) / lengths
+    return torch.lgamma(lengths + 1.0) / lengths
 
 
 def attention_after_earlier_copies(

@@ -27,6 +27,9 @@ _WITHOUT_LEGEND, _ENTRY = 365, 12
 phone: where a legend takes the room of the lines, the axis of tokens has none below it.
 """
 
+_MOST_MARKERS, _SOME_MARKERS = 40, 20
+"""Of a line: so many are told apart; where it has more points, so many still show its symbol."""
+
 
 def over_steps(chosen: pd.DataFrame, quantity: Quantity) -> go.Figure:
     """A line for each model, label and `what`, dotted in the same colour for its controls.
@@ -56,7 +59,7 @@ def over_steps(chosen: pd.DataFrame, quantity: Quantity) -> go.Figure:
         group = f"line-{index}"
         looks = {
             "line": {"color": its_colour, "dash": dash, "width": 1.8},
-            "marker": {"size": 4 if control else 5, "symbol": style.symbol(index)},
+            "marker": _marker(one.rows, 4 if control else 5) | {"symbol": style.symbol(index)},
             "mode": "lines+markers",
             "legendgroup": group,
             "showlegend": not beside,
@@ -87,6 +90,15 @@ def along(
         looks = {"line": {"color": shade, "width": 1.4}, "mode": "lines"}
         figure.add_trace(line(at, f"step {step}", quantity, looks, by=by))
     return figure
+
+
+def _marker(at: pd.DataFrame, size: int) -> dict[str, Any]:
+    """A line's markers: some of many, unless a point without neighbours is seen by its own."""
+    known = at["value"].notna().to_numpy()
+    beside = np.concatenate([[False], known, [False]])
+    alone = known & ~beside[:-2] & ~beside[2:]
+    is_dense = known.sum() > _MOST_MARKERS and not alone.any()
+    return {"size": size} | ({"maxdisplayed": _SOME_MARKERS} if is_dense else {})
 
 
 def _colours(drawn: Sequence[Trajectory], n: int) -> list[str]:

@@ -303,7 +303,7 @@ def ground(figure: go.Figure, height: int) -> None:
         template=style.TEMPLATE,
         plot_bgcolor=style.THEMES["light"].absent,
         height=height + ABOVE + BELOW,
-        margin={"t": ABOVE, "b": BELOW, "l": 60, "r": 24},
+        margin={"t": ABOVE, "b": BELOW, "l": 76, "r": 32},
         xaxis={"showgrid": False},
         yaxis={"showgrid": False},
         meta={},

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from plotly.offline import get_plotlyjs
 
 from pythia_traj.figures import style
 from pythia_traj.figures.data import COLUMNS, NUMBERS
 from pythia_traj.reports.page import Page
+from pythia_traj.reports.plotly_js import plotly_js
 from pythia_traj.store.writing import replacing, writing
 
-SHARED = ("unpack.js", "axes.js", "figures.js", "saving.js", "controls.js")
+SHARED = ("unpack.js", "axes.js", "room.js", "figures.js", "saving.js", "controls.js")
 """The parts of the script that every page of figures has: each uses only those before it."""
 
 
@@ -31,7 +31,7 @@ def rendered(page: Page) -> str:
 
     It opens from a file, loads nothing, and treats all that comes from the page as text.
     """
-    scripts = [get_plotlyjs(), _own_script()] if page.figures else []
+    scripts = [plotly_js(), _own_script()] if page.figures else []
     return template_of("pythia_traj.reports", "report.html.jinja").render(
         page=page,
         data=json_for_html(_data_of(page)),

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from plotly.offline import get_plotlyjs
 
 from pythia_traj.analysis.findings.finding import Finding
 from pythia_traj.errors import StoreError
@@ -20,6 +19,7 @@ from pythia_traj.figures.charts import charts
 from pythia_traj.reports.contents import Told, file_name, page_of
 from pythia_traj.reports.methods import MeasuredExperiment, MeasuredModel, Methods
 from pythia_traj.reports.notes import Note
+from pythia_traj.reports.plotly_js import plotly_js
 from pythia_traj.reports.report import rendered, write_text
 
 ROOT = Path(__file__).parents[2]
@@ -145,8 +145,8 @@ def test_nothing_is_loaded_from_anywhere(page, rows):
         assert (attrs.get("href") or "#").startswith("#")
         assert not any(name.startswith("on") for name in attrs)
     html = html_of(rows)
-    assert html.count(get_plotlyjs()) == 1
-    rest = html.replace(get_plotlyjs(), "")
+    assert html.count(plotly_js()) == 1
+    rest = html.replace(plotly_js(), "")
     assert not re.search(r"https?://|@import|url\(", rest)
 
 

@@ -47,6 +47,34 @@ function writeAddress() {
   link.href = `${link.href.split("?")[0]}?${now}`;
 }
 
+// --- Dash -----------------------------------------------------------------------------------------
+
+let wanted = location.search, dashComes = null;
+
+// Dash takes as long as a figure to arrive, and a figure needs nothing of it.
+function bringDash() {
+  dashComes = dashComes || (async () => {
+    const scripts = [...document.getElementById("dash-scripts").content.querySelectorAll("script")];
+    // In their order; the last one, which starts Dash, is written in the page.
+    await Promise.all(scripts.filter((one) => one.src).map(run));
+    scripts.filter((one) => !one.src).forEach(run);
+  })();
+  return dashComes;
+}
+
+function run(found) {
+  return new Promise((resolve) => {
+    const script = made("script", { async: false, onload: resolve, onerror: resolve });
+    if (found.src) script.src = found.src; else script.textContent = found.textContent;
+    document.body.append(script);
+  });
+}
+
+// What is said before Dash is there is asked by it as it starts.
+function tell(id, data) {
+  if (dash_clientside.set_props) dash_clientside.set_props(id, { data });
+}
+
 // --- what is chosen -----------------------------------------------------------------------------
 
 const form = document.getElementById("choices");
@@ -60,7 +88,8 @@ function askFor() {
     for (const box of form.querySelectorAll(`input[name=${name}]:checked`)) found.append(name, box.value);
   if (!form.elements.controls.checked) found.set("controls", "no");
   if (form.elements.several.value !== "lines") found.set("several", form.elements.several.value);
-  dash_clientside.set_props("asked", { data: found.toString() });
+  wanted = found.toString();
+  tell("asked", wanted);
 }
 
 form.addEventListener("change", askFor);
@@ -206,7 +235,9 @@ async function loadSlots() {
     if (!next()) await idle();
     const slot = next() || [...staleSlots][0];
     if (slot) await load(slot);
+    bringDash();
   }
+  await bringDash();
   if (own !== loading) return;
   document.documentElement.dataset.loaded = "all";
   showHeads();
@@ -435,7 +466,7 @@ onView.push(() => {
   showHeads();
   clearTimeout(resting);
   resting = setTimeout(() => {
-    dash_clientside.set_props("at-step", { data: VIEW.step });
+    tell("at-step", VIEW.step);
     showFollowed();
   }, REST);
 });
@@ -471,27 +502,39 @@ document.getElementById("copy-link").addEventListener("click", async ({ target }
   setTimeout(() => { target.textContent = "Copy link"; }, 2000);
 });
 
+function showOffered(offered) {
+  lastOffered = offered;
+  choice = offered.query;
+  offer(offered);
+  writeAddress();
+  showCharts();
+  showFollowed();
+}
+
+let knownAs = ""; // what the server says of training and steps, as it said it
+
+function know(page) {
+  const now = JSON.stringify(page);
+  if (knownAs === now) return;
+  knownAs = now;
+  PAGE = page;
+  if (lastOffered) setSeeds(lastOffered.choice);
+  setSteps();
+  setAxes();
+  refresh();
+  drawRest();
+}
+
 // What Dash calls with what the server sent.
 window.dash_clientside = window.dash_clientside || {};
 window.dash_clientside.live = {
-  asked: () => location.search,
-  offer: (offered) => {
-    if (!offered) return;
-    lastOffered = offered;
-    choice = offered.query;
-    offer(offered);
-    writeAddress();
-    showCharts();
-    showFollowed();
-  },
-  know: (page) => {
-    if (!page) return;
-    PAGE = page;
-    if (lastOffered) setSeeds(lastOffered.choice);
-    setSteps();
-    setAxes();
-    refresh();
-    drawRest();
-  },
+  asked: () => wanted,
+  offer: (offered) => { if (offered) showOffered(offered); },
+  know: (page) => { if (page) know(page); },
 };
 start();
+const first = JSON.parse(document.getElementById("first-answer").textContent);
+if (first) {
+  know(first.page);
+  showOffered(first.offered);
+} else bringDash();

@@ -26,20 +26,29 @@ function between(steps, values, step) {
   return values[after - 1] + share * (values[after] - values[after - 1]);
 }
 
-// A trace of a figure over steps with its points at their places on an axis.
+const places = { of: null, on: "", found: new WeakMap() }; // traces at their places, on one axis
+
+// A trace of a figure over steps with its points at their places on an axis; the same one again
+// until the axis or the page changes.
 function placed(trace, axis) {
-  const meta = trace.meta;
-  if (axis === "steps" || !meta || !meta.steps) return trace;
+  if (axis === "steps" || !trace.meta || !trace.meta.steps) return trace;
+  if (places.of !== PAGE || places.on !== axis) Object.assign(places, { of: PAGE, on: axis, found: new WeakMap() });
+  if (!places.found.has(trace)) places.found.set(trace, moved(trace, axis));
+  return places.found.get(trace);
+}
+
+function moved(trace, axis) {
+  const { meta } = trace;
   const x = meta.steps.map((step) => position(axis, meta.model, step));
   if (trace.type !== "heatmap") return { ...trace, x };
   // The columns of a map stand in the order of the axis; of those at one place the last counts.
   const kept = [...x.keys()].filter((i) => x[i] !== null && !x.includes(x[i], i + 1))
     .sort((a, b) => x[a] - x[b]);
   const pick = (row) => kept.map((i) => row[i]);
-  const moved = { ...trace, x: pick(x) };
+  const found = { ...trace, x: pick(x) };
   for (const name of ["z", "customdata", "text"])
-    if (Array.isArray(trace[name])) moved[name] = trace[name].map(pick);
-  return moved;
+    if (Array.isArray(trace[name])) found[name] = trace[name].map(pick);
+  return found;
 }
 
 // The layout of a figure over steps on another axis.

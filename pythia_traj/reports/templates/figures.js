@@ -12,7 +12,7 @@ const touched = matchMedia("(pointer: coarse)").matches;
 const sources = new Map(); // of each holder, the function that brings its figure
 const figures = new Map(); // of each holder, once it was brought
 const coming = new Map(); // the promises of the same
-const near = new Set(); // holders in sight
+const near = new Set(); // holders in sight, or a little beyond
 const stale = new Set(); // holders that do not show what VIEW says
 const onDrawn = []; // functions that receive a holder that was drawn, and whether for the first time
 const onDisplay = []; // functions that may change what Plotly is given for a holder
@@ -30,7 +30,7 @@ function hold(holder, bring) {
   coming.delete(holder);
   stale.add(holder);
   if (isNew) sight.observe(holder);
-  else if (near.has(holder)) draw(holder);
+  else if (isInSight(holder)) draw(holder);
 }
 
 function letGo(holder) {
@@ -39,11 +39,20 @@ function letGo(holder) {
   for (const of of [sources, figures, coming, near, stale]) of.delete(holder);
 }
 
+// A copy for Plotly to write into. It draws all again where an array of numbers or `meta` is another
+// one than before, so that these are not copied.
+function copied(part) {
+  if (part === null || typeof part !== "object" || ArrayBuffer.isView(part)) return part;
+  if (Array.isArray(part)) return part.some((one) => one && typeof one === "object") ? part.map(copied) : part;
+  return Object.fromEntries(Object.entries(part).map(([name, one]) =>
+    [name, ["meta", "template"].includes(name) ? one : copied(one)]));
+}
+
 // What Plotly is given for a figure: data and layout of its own, as Plotly writes into them.
 function displayed(figure, view) {
   const theme = PAGE.themes[view.theme], meta = figure.layout.meta || {};
   const isOver = meta.over === "steps";
-  const layout = structuredClone(isOver ? onAxis(figure.layout, view.axis) : figure.layout);
+  const layout = copied(isOver ? onAxis(figure.layout, view.axis) : figure.layout);
   layout.template = theme.template;
   // A map's ground is what was not measured.
   if (layout.plot_bgcolor) layout.plot_bgcolor = theme.absent;
@@ -136,6 +145,7 @@ function redraw(holder) {
   const { data, layout } = displayed(figures.get(holder), VIEW);
   if (paper.matches) layout.width = PRINTED_WIDTH;
   for (const change of onDisplay) change(data, layout, holder);
+  giveRoom(layout.width || holder.clientWidth, data, layout);
   const isFirst = !holder.dataset.drawn;
   Plotly.react(holder, data, layout, CONFIG);
   if (holder.dataset.printed && !paper.matches) Plotly.Plots.resize(holder);
@@ -173,8 +183,8 @@ async function drawRest() {
   isResting = true;
   while (stale.size) {
     await idle();
-    const next = stale.values().next();
-    if (!next.done) await draw(next.value);
+    const next = [...stale].find((holder) => near.has(holder)) || stale.values().next().value;
+    if (next) await draw(next);
   }
   isResting = false;
   document.documentElement.dataset.ready = "all";
@@ -191,8 +201,9 @@ function changeTheme() {
 const sight = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
     if (isIntersecting) near.add(target); else near.delete(target);
-    if (isIntersecting && stale.has(target)) draw(target);
+    if (isIntersecting && stale.has(target) && isInSight(target)) draw(target);
   }
+  drawRest();
 }, { rootMargin: "400px" });
 
 function start() {
