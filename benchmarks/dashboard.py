@@ -46,21 +46,26 @@ const slots = (of) => [...document.querySelectorAll(`${of} .slot`)].filter(isInS
 const isDrawn = (slot) => slot.ariaBusy !== "true" && [...slot.querySelectorAll(".plot")]
   .every((holder) => !isInSight(holder) || (holder.dataset.drawn && !stale.has(holder)));
 const isShown = (of) => slots(of).length > 0 && slots(of).every(isDrawn);
-const timed = async (act, is = () => true, of = "#figures") => {
+const timed = async (act, is = () => isShown("#figures")) => {
   const at = performance.now();
   act();
-  while (!is() || !isShown(of)) await next();
+  while (!is()) await next();
   await next();
   return (performance.now() - at) / 1000;
 };
 const asks = async (act) => { const before = lastOffered;
-  return timed(act, () => lastOffered !== before); };
+  return timed(act, () => lastOffered !== before && isShown("#figures")); };
 const set = (name, value) => { form.elements[name].value = value; askFor(); };
 const input = (element, value) => { element.value = value;
   element.dispatchEvent(new Event("input", { bubbles: true })); };
-const followed_ = "#followed-figures";
+const isFollowed = () => {
+  const holders = [...document.querySelectorAll("#followed-figures .plot")];
+  return holders.length > 0 && holders.every((one) => one.dataset.drawn && !stale.has(one));
+};
 """
-"""What a reader sees is there when all figures in the window show what was asked for."""
+"""What a reader did is answered when all figures in the window show it; the choice of a head, when
+its figures are drawn, which stand below the table.
+"""
 
 INTERACTIONS = {
     "slider": "timed(() => input(slider, 20))",
@@ -70,10 +75,10 @@ INTERACTIONS = {
     "metric": 'asks(() => set("metric", form.elements.metric.options[1].value))',
     "report": 'asks(() => set("metric", ""))',
     "head": """(async () => {
-      document.getElementById("heads-section").scrollIntoView({ block: "center" });
+      document.getElementById("heads-section").scrollIntoView();
       await next();
       const name = document.querySelector("#heads-table button").dataset.head;
-      return timed(() => follow(name), () => slots(followed_).length, followed_); })()""",
+      return timed(() => follow(name), isFollowed); })()""",
     "map": """(async () => {
       [...document.querySelectorAll("#figures .slot")].find((slot) => slot.textContent.includes(
         "every head")).scrollIntoView();

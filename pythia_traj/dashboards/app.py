@@ -139,11 +139,17 @@ def _serve_view(server: Flask, answers: Answers, title: str) -> None:
         return answer
 
 
+_SCRIPTS = ("address.js", "dash.js", "choices.js", "slots.js", "heads.js", "live.js")
+"""The page's own script, after what it shares with a report."""
+
+
 def _script() -> str:
-    own = (files("pythia_traj.dashboards") / "templates" / "live.js").read_text(encoding="utf-8")
-    return "\n".join([*map(part, SHARED), own])
+    return "\n".join([*map(part, SHARED), *map(_own, _SCRIPTS)])
 
 
 def _style() -> str:
-    own = (files("pythia_traj.dashboards") / "templates" / "live.css").read_text(encoding="utf-8")
-    return part("page.css") + own
+    return part("page.css") + _own("live.css")
+
+
+def _own(name: str) -> str:
+    return (files("pythia_traj.dashboards") / "templates" / name).read_text(encoding="utf-8")

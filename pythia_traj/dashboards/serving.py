@@ -18,7 +18,7 @@ from pythia_traj.live.watched import Watched
 _IN_MEMORY = 64_000_000
 """Bytes of an answer that no file is made for: one that is broken off would leave it open."""
 
-_THREADS = 8
+_THREADS = 4
 """A browser asks for so many things at once."""
 
 _AWAKE = 0.2

@@ -101,6 +101,7 @@ class WatchedRun:
         self._left_out = LeftOut()
         self._unlisted: tuple[Path, ...] = ()
         self._models_of: object = None
+        self._told: tuple[object, ...] = ()
         self._of_models: tuple[Note, ...] = ()
         self._newer_run = ""
         facts = read_facts(path, newer=True)
@@ -140,14 +141,18 @@ class WatchedRun:
         for found, held in files.read((there[key] for key in chosen), _held):
             units[found.model, found.label, found.step or 0] = held
         self._left_out.add(files.left_out)
-        self._settle(units, len(changed) - len(chosen))
+        self._settle(units, len(changed) - len(chosen), bool(gone or chosen))
         # Last: what was read by a look that failed on its way is read again.
         self._seen = seen | {key: now[key] for key in chosen}
         return len({now[key][0] for key in chosen})
 
-    def _settle(self, units: Mapping[UnitKey, Held], waiting: int) -> None:
-        """Makes a new state of what was read."""
+    def _settle(self, units: Mapping[UnitKey, Held], waiting: int, is_changed: bool) -> None:
+        """Makes a new state of what was read, where anything is new."""
         state = status(self._run)
+        told = state, tuple(self._left_out.say(self.path)), waiting, self._models_now(units)
+        if not is_changed and told == self._told:
+            return
+        self._told = told
         footers = {Found(m, self.path, lb, s): held.footer for (m, lb, s), held in units.items()}
         models = self._models(footers)
         self.state = RunState(
@@ -158,12 +163,16 @@ class WatchedRun:
             waiting=waiting,
         )
 
+    def _models_now(self, units: Iterable[UnitKey]) -> object:
+        """What the table of models is made of."""
+        files = [(one.path, identity(one.path)) for one in list_units(self._run, table="models")]
+        return files, {model for model, _, _ in units}
+
     def _models(self, footers: Mapping[Found, Footer]) -> pd.DataFrame:
         """The table of models, read where its files or the models of the units have changed."""
         if self._newer_run:
             return no_models()
-        files = [(one.path, identity(one.path)) for one in list_units(self._run, table="models")]
-        of = files, {found.model for found in footers}
+        of = self._told[-1]
         if of == self._models_of:
             return self.state.models
         models, notes = read_models(self._run, footers)

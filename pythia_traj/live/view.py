@@ -19,7 +19,7 @@ from pythia_traj.figures.own import own_charts
 from pythia_traj.figures.training import with_training
 from pythia_traj.live.choice import Choice, numbers_of
 from pythia_traj.live.offered import Offered, offered, some
-from pythia_traj.live.watched import State
+from pythia_traj.live.watched import MOST_ROWS, State
 from pythia_traj.reports.drawings import Drawing, Panel, charts_of, drawing_of
 from pythia_traj.schema import KEYS
 
@@ -28,8 +28,8 @@ T = TypeVar("T")
 _MOST_FOLLOWED = 3
 """Maps of heads whose followed heads are drawn as lines."""
 
-_KEPT, _KEPT_ROWS = 512, 16
-"""Drawings and the like that are kept, and frames of rows, which are large."""
+_KEPT = 512
+"""Drawings and the like that are kept; of the frames of rows, so many as have MOST_ROWS."""
 
 
 def rows_of(state: State, choice: Choice) -> pd.DataFrame:
@@ -142,9 +142,14 @@ class Views:
             return self._locks.setdefault(key, threading.Lock())
 
     def _drop_oldest(self) -> None:
-        of_rows = [key for key in self._kept if key[0] == "rows"]
-        for key in of_rows[: max(0, len(of_rows) - _KEPT_ROWS)]:
-            del self._kept[key]
+        sizes = {
+            key: len(kept)
+            for key, (_, kept) in self._kept.items()
+            if isinstance(kept, pd.DataFrame)
+        }
+        while len(sizes) > 1 and sum(sizes.values()) > MOST_ROWS:
+            oldest = next(iter(sizes))
+            del sizes[oldest], self._kept[oldest]
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
 

@@ -28,8 +28,8 @@ T = TypeVar("T")
 MOST_UNITS = 400
 """Units that one look reads at most, so that what was read is shown in the meantime."""
 
-MOST_ROWS = 1_500_000
-"""Rows that are kept as frames, of some experiments: about 120 bytes each."""
+MOST_ROWS = 1_000_000
+"""Rows that are kept as frames, of some experiments, and again of some choices: 120 bytes each."""
 
 
 @dataclass(frozen=True)
@@ -193,12 +193,16 @@ class Watched:
             most: how many units of a run are read; the others wait for the next look.
         """
         number, opened, errors = self.state.number + 1, 0, []
+        before = [run.state for run in self._runs]
         for run in self._runs:
             try:
                 opened += run.look(most)
             except (StoreError, OSError) as error:
                 errors.append(str(error))
-        self.state = self._together(number)
+        is_same = self.state.number and all(
+            run.state is state for run, state in zip(self._runs, before, strict=True)
+        )
+        self.state = replace(self.state, number=number) if is_same else self._together(number)
         return Look(number, opened, self.state.waiting, tuple(errors))
 
     def _together(self, number: int) -> State:

@@ -22,7 +22,7 @@ from pythia_traj.reports.page import Page
 from pythia_traj.reports.plotly_js import plotly_js
 from pythia_traj.store.writing import replacing, writing
 
-SHARED = ("unpack.js", "axes.js", "room.js", "figures.js", "saving.js", "controls.js")
+SHARED = ("unpack.js", "axes.js", "room.js", "moving.js", "figures.js", "saving.js", "controls.js")
 """The parts of the script that every page of figures has: each uses only those before it."""
 
 

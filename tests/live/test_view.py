@@ -242,14 +242,17 @@ def test_what_is_offered_is_new_where_another_experiment_came(tmp_path, rows_of)
     assert views.offered(watched.state, chosen).experiments == ("loss", "induction")
 
 
-def test_what_is_kept_is_bounded_and_old_rows_are_not_kept_beside_new_ones(state, run):
+def test_what_is_kept_is_bounded_and_old_rows_are_not_kept_beside_new_ones(state, run, monkeypatch):
     views, watched = Views(), Watched([run.path])
     for i in range(view._KEPT + 50):
         views.once(f"sent {i}", state, Choice(), object)
     assert len(views._kept) == view._KEPT
-    for i in range(view._KEPT_ROWS + 5):
-        views.rows(state, Choice(experiment="loss", layers=str(i)))
-    assert sum(what == "rows" for what, _ in views._kept) == view._KEPT_ROWS
+    choices = [Choice(experiment="loss", heads=str(i)) for i in range(20)]
+    of_each = len(views.rows(state, choices[0]))
+    monkeypatch.setattr(view, "MOST_ROWS", 3 * of_each)
+    for choice in choices:
+        assert len(views.rows(state, choice)) == of_each > 0
+    assert [choice for what, choice in views._kept if what == "rows"] == choices[-3:]
     views = Views()
     for step in (0, 512, 1000):
         run.unit_path("pythia-70m-deduped", "loss-stdlib", step).unlink()

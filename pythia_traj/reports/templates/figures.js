@@ -14,6 +14,7 @@ const figures = new Map(); // of each holder, once it was brought
 const coming = new Map(); // the promises of the same
 const near = new Set(); // holders in sight, or a little beyond
 const stale = new Set(); // holders that do not show what VIEW says
+const drawnAs = new WeakMap(); // of each holder, the figure that it shows, and in which view but for the step
 const onDrawn = []; // functions that receive a holder that was drawn, and whether for the first time
 const onDisplay = []; // functions that may change what Plotly is given for a holder
 const onView = []; // functions that are called after a change of VIEW
@@ -35,7 +36,7 @@ function hold(holder, bring) {
 
 function letGo(holder) {
   sight.unobserve(holder);
-  Plotly.purge(holder);
+  if (holder.dataset.drawn) Plotly.purge(holder);
   for (const of of [sources, figures, coming, near, stale]) of.delete(holder);
 }
 
@@ -147,7 +148,11 @@ function redraw(holder) {
   for (const change of onDisplay) change(data, layout, holder);
   giveRoom(layout.width || holder.clientWidth, data, layout);
   const isFirst = !holder.dataset.drawn;
-  Plotly.react(holder, data, layout, CONFIG);
+  const as = [VIEW.theme, VIEW.axis, VIEW.training, paper.matches, layout.width].join();
+  const before = drawnAs.get(holder);
+  const isMoved = layout.meta?.at && before && before.figure === figures.get(holder) && before.as === as;
+  if (!isMoved || !moveStep(holder, data, layout)) Plotly.react(holder, data, layout, CONFIG);
+  drawnAs.set(holder, { figure: figures.get(holder), as });
   if (holder.dataset.printed && !paper.matches) Plotly.Plots.resize(holder);
   holder.dataset.printed = paper.matches ? "yes" : "";
   holder.dataset.drawn = VIEW.theme;
