@@ -81,8 +81,11 @@ class Views:
 
     def charts(self, state: State, choice: Choice) -> tuple[Chart, ...]:
         """As `charts_to_draw`."""
-        rows = self.rows(state, choice)
-        return self.once("charts", state, choice, lambda: charts_to_draw(rows, choice))
+
+        def make() -> tuple[Chart, ...]:
+            return charts_to_draw(self.rows(state, choice), choice)
+
+        return self.once("charts", state, choice, make)
 
     def offered(self, state: State, asked: Choice) -> Offered:
         """As `offered`."""
@@ -91,10 +94,12 @@ class Views:
 
     def drawing(self, state: State, choice: Choice, place: int) -> Drawing | None:
         """One of the choice's charts; None where nothing is for it, or there are fewer charts."""
-        charts, rows = self.charts(state, choice), self.rows(state, choice)
+        charts = self.charts(state, choice)
+        if place >= len(charts):
+            return None
 
         def draw() -> Drawing | None:
-            found = drawing_of(charts[place], rows) if place < len(charts) else None
+            found = drawing_of(charts[place], self.rows(state, choice))
             return found and _dressed(found, state)
 
         return self.once(f"drawing {place}", state, choice, draw)
@@ -106,9 +111,9 @@ class Views:
         places = range(len(self.charts(state, choice)))
         drawings = [self.drawing(state, choice, place) for place in places]
         maps = [one for one in drawings if one is not None and _keys_of_heads(one)][:_MOST_FOLLOWED]
-        rows = self.rows(state, choice)
 
         def draw() -> list[Drawing]:
+            rows = self.rows(state, choice)
             return [_dressed(_followed(rows, one, choice.followed_heads), state) for one in maps]
 
         return self.once("followed", state, choice, draw)
