@@ -76,6 +76,31 @@ def test_new_steps_appear_without_a_reload_while_a_real_sweep_writes(
     assert page.locator("#step-said").inner_text() == "step 4"
 
 
+def test_the_first_figure_needs_nothing_of_dash(run, serve, browser):
+    page = browser.new_page()
+    page.route("**/_dash-*/**", lambda route: route.abort())
+    page.goto(serve(run).url + "?experiment=induction&step=1")
+    page.wait_for_selector("#figures .plot[data-drawn]")
+    assert page.locator("select[name=experiment]").input_value() == "induction"
+    assert page.locator("#step-said").inner_text() == "step 1"
+    page.close()
+
+
+def test_what_is_chosen_before_dash_is_there_is_answered_when_it_is(run, serve, browser):
+    page = browser.new_page()
+    held = []
+    page.route("**/_dash-component-suites/**", lambda route: held.append(route))
+    page.goto(serve(run).url + "?experiment=induction", wait_until="commit")
+    page.wait_for_selector("#figures .plot[data-drawn]")
+    pick(page, "experiment", "loss")
+    until(lambda: held)
+    # Those that are held go on then.
+    page.unroute("**/_dash-component-suites/**")
+    until(lambda: address(page).get("experiment") == ["loss"])
+    until(lambda: "Loss" in page.locator("#figures h3").first.inner_text())
+    page.close()
+
+
 def test_the_slider_moves_map_table_samples_and_the_address_together(run, serve, opened):
     page = opened(serve(run).url + "?experiment=induction")
     page.locator("#step").focus()

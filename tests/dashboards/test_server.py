@@ -73,6 +73,20 @@ def test_a_browser_gets_what_it_asks_for_until_a_figure_is_drawn(client):
     assert samples["samples-section"]["hidden"] is True
 
 
+@pytest.mark.parametrize(
+    "query",
+    ["?experiment=</script><b>", "?layers=%FF&heads=x&step=-1", "?" + "models=a&" * 500, "?=&&&"],
+    ids=["markup", "not-numbers", "many", "nothing"],
+)
+def test_a_page_holds_its_first_answer_whatever_its_address_says(client, query):
+    answer = client.get(query.replace("<", "%3C").replace(">", "%3E"))
+    assert answer.status == 200
+    assert "</script><b>" not in answer.text
+    first = json.loads(re.search(r'id="first-answer">(.*?)</script>', answer.text)[1])
+    assert first["offered"]["choice"]["experiment"] in first["offered"]["experiments"]
+    assert first["page"]["steps"]
+
+
 def test_drawings_are_compressed_for_whoever_takes_that(client):
     plain = client.drawings("chart", "experiment=loss", place=0)
     packed = client.get(

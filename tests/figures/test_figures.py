@@ -50,6 +50,18 @@ def at_step(trace, step: int) -> int:
     return list(trace.x).index(math.log2(step + 1))
 
 
+def test_of_many_points_some_have_markers_unless_one_is_seen_by_its_marker_alone(rows):
+    few = lines(figures.loss_over_steps(rows))[0]
+    assert few.marker.maxdisplayed is None
+    of_step = rows[rows["step"] == 512]
+    many = pd.concat([of_step.assign(step=step) for step in range(0, 60)], ignore_index=True)
+    drawn = lines(figures.loss_over_steps(many))[0]
+    assert drawn.mode == "lines+markers"
+    assert 0 < drawn.marker.maxdisplayed < len(drawn.x) == 60
+    alone = many.assign(value=many["value"].mask(many["step"].isin([29, 31])))
+    assert lines(figures.loss_over_steps(alone))[0].marker.maxdisplayed is None
+
+
 @pytest.mark.parametrize(("draw", "unit"), OVER_STEPS)
 def test_axes_are_labelled_with_units_and_show_step_0(draw, unit, rows):
     figure = draw(rows)

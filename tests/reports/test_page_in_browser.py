@@ -147,6 +147,49 @@ def test_it_opens_whole_on_a_desk_and_a_phone_in_light_dark_and_print(width, sch
     assert is_folded == (width < 1000)
 
 
+def test_the_map_of_a_step_is_painted_as_plotly_paints_it(opened):
+    """Each pixel, and what the pointer finds, after the slider and after Plotly drew all again."""
+    page = opened()
+    painted = """async ([one, again]) => {
+      const holder = document.querySelector(one);
+      if (again) { drawnAs.delete(holder); redraw(holder); }
+      const image = new Image();
+      image.src = holder.querySelector(".x3y3 .heatmaplayer image").href.baseVal;
+      await image.decode();
+      const canvas = Object.assign(document.createElement("canvas"),
+        { width: image.width, height: image.height });
+      const context = canvas.getContext("2d");
+      context.drawImage(image, 0, 0);
+      const pixels = context.getImageData(0, 0, image.width, image.height).data;
+      const found = holder.calcdata[holder.layout.meta.at[0]][0].z;
+      return [image.width, image.height, pixels.join(), JSON.stringify(found)];
+    }"""
+    seen = set()
+    for place in (0, 3, 7):
+        page.locator("#step").fill(str(place))
+        settled(page)
+        moved = page.evaluate(painted, [MAP, False])
+        assert moved == page.evaluate(painted, [MAP, True])
+        # Three layers and four heads.
+        assert moved[:2] == [3, 4]
+        seen.add(moved[2])
+    assert len(seen) == 3
+
+
+def test_a_figure_has_its_room_before_it_is_drawn(opened):
+    """Where Plotly finds that legend or labels need more, it draws all of the figure again."""
+    page = opened()
+    rooms = page.evaluate(
+        """() => [...document.querySelectorAll("[data-figure]")].map((one) => {
+          const { margin, _size } = one._fullLayout;
+          return ["l", "r", "t", "b"].map((side) => [margin[side], _size[side]]);
+        })"""
+    )
+    for sides in rooms:
+        for given, taken in sides:
+            assert given == pytest.approx(taken, abs=0.5)
+
+
 def test_a_map_has_the_colours_of_the_theme(opened):
     of_map = (
         "(() => { const layout = document.querySelector('MAP').layout;"
