@@ -10,7 +10,6 @@ drawn.
 
 import argparse
 import re
-import shutil
 import statistics
 import subprocess
 import sys
@@ -27,8 +26,6 @@ import psutil
 
 from pythia_traj.live.watched import Watched
 from pythia_traj.store.layout import Run
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 FIRST_PAINT, INTERACTION, MEMORY = 2.0, 0.3, 1.5e9
 """Seconds until the first figure, and after a reader did something; bytes of the server."""
@@ -153,9 +150,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
-    chromium = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if chromium is None:
-        sys.exit(f"no browser: install one of {', '.join(BROWSERS)}")
+    chromium = harness.chromium()
     from playwright.sync_api import sync_playwright
 
     seconds: dict[str, list[float]] = {}

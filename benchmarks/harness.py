@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from rich.filesize import decimal
 
 PAIRS = 7
 DISCARDED = 2
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def alternate(
@@ -45,6 +48,14 @@ def alternate(
             if round_number >= discarded:
                 seconds[name].append(elapsed)
     return seconds
+
+
+def chromium() -> str:
+    """The browser's path; ends the benchmark where there is none."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        sys.exit(f"no browser: install one of {', '.join(BROWSERS)}")
+    return found
 
 
 def summary(seconds: Mapping[str, list[float]]) -> dict[str, dict[str, float]]:

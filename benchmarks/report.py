@@ -8,9 +8,7 @@ A page is open when its first figure is drawn; the browser is Chromium, the page
 """
 
 import argparse
-import shutil
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -28,8 +26,6 @@ LARGEST, SLOWEST = 15e6, 3.0
 
 TIMES = 7
 """Each page is opened so often, in turn with the other."""
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def baseline(sections: list[Section]) -> str:
@@ -68,9 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
-    chromium = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if chromium is None:
-        sys.exit(f"no browser: install one of {', '.join(BROWSERS)}")
+    chromium = harness.chromium()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         small = large_run.small_run(folder)

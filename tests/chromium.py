@@ -1,6 +1,9 @@
 """The browser that tests use, and the marks of those that do."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -20,3 +23,14 @@ def in_chromium(test):
     for mark in NEEDS_CHROMIUM:
         test = mark(test)
     return test
+
+
+@contextmanager
+def started() -> Iterator[Any]:
+    """The browser, as Playwright has it, until the block ends."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()

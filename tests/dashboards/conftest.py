@@ -8,7 +8,7 @@ import pytest
 
 import pythia_traj as pt
 from pythia_traj.dashboards.serving import dashboard
-from tests.chromium import CHROMIUM
+from tests.chromium import started
 from tests.figures.conftest import rows, rows_of
 from tests.live.conftest import run as made
 from tests.live.conftest import small_rows, small_run
@@ -54,12 +54,8 @@ def serve():
 
 @pytest.fixture(scope="module")
 def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with started() as chromium:
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture

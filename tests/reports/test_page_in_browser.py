@@ -23,7 +23,7 @@ from pythia_traj.reports.drawings import drawn, sections_of
 from pythia_traj.reports.notes import Note
 from pythia_traj.reports.report import rendered, write_text
 from pythia_traj.suites.schedules import Schedule
-from tests.chromium import CHROMIUM, NEEDS_CHROMIUM
+from tests.chromium import NEEDS_CHROMIUM, started
 
 pytestmark = list(NEEDS_CHROMIUM)
 
@@ -40,12 +40,8 @@ def finding(words: str, experiment: str = "induction") -> Finding:
 
 @pytest.fixture(scope="module")
 def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with started() as chromium:
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
