@@ -229,6 +229,7 @@ def state_of(page) -> dict[str, object] | None:
     return before if page.evaluate(STATE) == before else None
 
 
+@pytest.mark.slow
 def test_an_address_shows_exactly_what_was_shown_and_a_reload_keeps_it(run, serve, opened):
     served = serve(run)
     page = opened(served.url)

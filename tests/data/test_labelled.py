@@ -154,6 +154,7 @@ def test_a_control_task_labels_types_as_often_as_labels_occur(python_tokens):
     assert drawn / drawn.sum() == pytest.approx(train, abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_and_the_record_says_so(python_tokens):
     again, other = (
         LabelledTokens(n=3000, length=64).bind(VOCABULARY, seed=seed) for seed in (0, 1)

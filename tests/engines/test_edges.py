@@ -100,6 +100,7 @@ def differences_by_hand(model, graph, twins):
     return [output(caches[1], place) - output(caches[0], place) for place in graph.senders()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["logit_diff", "nll"])
 def test_an_edges_score_is_the_finite_difference_of_the_patched_edge(model, metric):
     graph, twins = Graph.of(model), make_twins(reads=(5, 6))
@@ -142,6 +143,7 @@ def test_a_model_whose_layer_norms_have_weights_is_treated_alike(model, tmp_path
     torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3 * float(one.abs().max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["logit_diff", "prob_diff", "nll"])
 def test_with_many_points_the_embeddings_edges_add_up_to_the_whole_effect(model, metric):
     twins = make_twins()

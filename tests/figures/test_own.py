@@ -162,6 +162,7 @@ def test_the_chart_of_a_metric_without_a_value_says_why():
         chart.draw(rows)
 
 
+@pytest.mark.slow
 def test_every_experiment_of_ours_could_do_without_its_charts(every_value):
     for _, rows in every_value.groupby("experiment", observed=True):
         charts = own_charts(rows)

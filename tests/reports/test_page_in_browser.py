@@ -455,6 +455,7 @@ def test_labels_from_the_data_stay_text(rows_of, opened, tmp_path):
     assert page.title() == HOSTILE
 
 
+@pytest.mark.slow
 def test_every_figure_of_every_experiment_is_drawn_and_saved_as_what_load_gives(
     every_value, opened, tmp_path
 ):

@@ -8,6 +8,8 @@ import pytest
 
 from tests.analysis.onsets.curves_of_tests import benchmark
 
+pytestmark = pytest.mark.slow
+
 onset = benchmark("onset")
 CURVES = 40
 

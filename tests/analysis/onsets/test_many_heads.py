@@ -57,6 +57,7 @@ def test_chosen_heads_are_measured_on_the_other_half():
     assert (found["height"] - 0.3).abs().max() < 0.1
 
 
+@pytest.mark.slow
 def test_the_height_of_heads_that_were_chosen_as_largest_is_not_too_high():
     """On the items that chose them the largest of many equal heads are too high."""
     frames = [heads_of(seed, planted=HEADS, height=0.1, noise=0.06) for seed in range(3)]
