@@ -19,7 +19,7 @@ _IN_MEMORY = 64_000_000
 """Bytes of an answer that no file is made for: one that is broken off would leave it open."""
 
 _THREADS = 4
-"""A browser asks for so many things at once."""
+"""So many questions are answered at once; each further one costs memory, and answers are short."""
 
 _AWAKE = 0.2
 """Seconds after which the server looks whether it is to end."""
