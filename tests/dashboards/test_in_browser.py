@@ -214,7 +214,7 @@ STATE = """() => { const all = (what) => [...document.querySelectorAll(what)]; r
   headings: all("h3, h4").map((one) => one.textContent),
   followed: all("[aria-pressed=true]").map((one) => one.dataset.head),
   ranges: all(".plot").map((one) => one._fullLayout
-    && one._fullLayout.xaxis.range.map((end) => end.toPrecision(4))),
+    && one._fullLayout.xaxis.range.map((end) => end.toPrecision(6))),
   lines: all(".plot").map((one) => (one.data || []).map((line) => [line.name, line.visible])),
 }; }"""
 
